@@ -1,0 +1,100 @@
+"""The bench: one subject, case and device, with what a mode needs to make calls and leave evidence."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harness.case import Case
+from harness.errors import Skip
+from harness.evidence import Call, Run, state_of
+from harness.recorder import Recorder
+from harness.subject import Subject
+
+if TYPE_CHECKING:
+    from harness.subject import Oracle
+
+_EXPECTED_KEPT = 32
+_expected: OrderedDict[Any, "Oracle"] = OrderedDict()
+
+
+class BuildFailed(Exception):
+    """The subject could not build a layer; ``__cause__`` says why."""
+
+
+@dataclass
+class Bench:
+    """Makes layers, inputs and calls for one verdict. A fresh layer each: no verdict sees another's state."""
+
+    subject: Subject
+    case: Case
+    device: torch.device
+    mode: str = ""
+    ops: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ops = tuple(self.subject.ops(self.case))
+
+    @property
+    def experts(self) -> str:
+        """The routed experts' op, ``namespace::name``."""
+        return self.ops[0] if self.ops else ""
+
+    def start(self, **notes: Any) -> Run:
+        """A new layer and an empty run."""
+        try:
+            layer = self.subject.build(self.case, self.device)
+        except Skip:
+            raise
+        except Exception as error:
+            raise BuildFailed(str(error)) from error
+        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **notes)
+        run.state_before = {name: tensor.clone() for name, tensor in state_of(layer).items()}
+        return run
+
+    def finish(self, run: Run) -> Run:
+        """Note the layer's state and each call's expected output; the last thing a mode does."""
+        run.state_after = state_of(run.layer)
+        return run
+
+    def inputs(self, tokens: int, seed: int) -> tuple[Tensor, ...]:
+        """Fresh inputs of the layer."""
+        return tuple(self.subject.inputs(self.case, tokens, seed, self.device))
+
+    def recorder(self, **options: bool) -> Recorder:
+        """A recorder that knows this case's stages."""
+        return Recorder(self.case, self.experts, **options)
+
+    def expected(self, tokens: int, seed: int) -> "Oracle":
+        """The oracle's answer for ``inputs(tokens, seed)``; the inputs are made anew, so no layer can have touched them."""
+        key = (id(self.subject), self.case.shape, self.case.alignment.name, self.case.tp, tokens, seed, self.device)
+        key = (key, self.case.intermediate, self.case.experts)
+        if key not in _expected:
+            _expected[key] = self.subject.oracle(self.case, self.inputs(tokens, seed))
+            if len(_expected) > _EXPECTED_KEPT:
+                _expected.popitem(last=False)
+        return _expected[key]
+
+    def call(
+        self, run: Run, function: Callable[..., Any], label: str, tokens: int, seed: int, recorder: Recorder | None = None
+    ) -> Call:
+        """Call the layer once on fresh inputs, and add what happened to the run. An exception is evidence, not an error."""
+        inputs = self.inputs(tokens, seed)
+        call = Call(label, tokens, inputs, before=tuple(tensor.clone() for tensor in inputs))
+        run.calls.append(call)
+        try:
+            if recorder is None:
+                call.output = function(*inputs)
+            else:
+                call.records = recorder.records
+                with recorder:
+                    call.output = function(*inputs)
+        except Exception as error:  # whatever a layer raises is the finding
+            call.error = error
+            return call
+        call.snapshot = call.output.clone() if isinstance(call.output, Tensor) else None
+        call.expected = self.expected(tokens, seed) if tokens else None
+        return call

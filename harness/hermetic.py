@@ -1,0 +1,109 @@
+"""Hermetic verdicts: every setting that could change one is pinned, and compiled artefacts are keyed by the fakes.
+
+Inductor's caches do not see an op's fake: a broken fake passes from a cache that a right one filled, and the other way
+round. ``fingerprint`` hashes what the fakes answered for this very layer, with their sources and schemas; torch mixes
+it into every cache key (``cache_key_tag``). Kernels built from the same source stay shared, so it is right and fast.
+"""
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.evidence import Record
+from harness.registry import sources
+
+DYNAMO = {
+    "recompile_limit": 8,
+    "suppress_errors": False,
+    "automatic_dynamic_shapes": False,
+    "automatic_dynamic_local_pgo": False,
+    "fail_on_recompile_limit_hit": True,
+}
+INDUCTOR = {
+    "size_asserts": True,
+    "alignment_asserts": True,
+    "scalar_asserts": True,
+    "fx_graph_cache": True,
+    "fx_graph_remote_cache": False,
+    "compile_threads": 1,
+    "triton.cudagraphs": False,
+}
+# CI set or not changes torch: an undeclared alias is a warning without it and an error with it.
+ENVIRONMENT = {"CI": "1"}
+
+
+def cache_folder() -> Path:
+    """Where compiled artefacts are kept: $HARNESS_CACHE, else the user's cache folder; one folder a torch version."""
+    base = os.environ.get("HARNESS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")
+    return Path(base).expanduser() / f"inductor-torch-{torch.__version__}"
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """Pin torch's settings for a verdict, and put them back: no grad, asserts on, uninitialised memory filled with NaN."""
+    environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(environment))
+        stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
+        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
+        stack.enter_context(_filled_memory())
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _inductor_config() -> Any:
+    import torch._inductor.config as config
+
+    return config
+
+
+def _known(config: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The settings that this torch has; a setting that it lacks cannot change a verdict."""
+    return {name: value for name, value in wanted.items() if name in config._config}
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    kept = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _filled_memory() -> Iterator[None]:
+    """torch's deterministic mode makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too."""
+    kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])
+
+
+def fingerprint(records: Iterable[Record]) -> str:
+    """A hash of every custom op met in a fake trace: its schema and sources, and what its fake answered where."""
+    told = [(record.op, sources(record.op), record.inputs, record.outputs) for record in records if record.custom]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def keyed_by(tag: str) -> Iterator[None]:
+    """Mix ``tag`` into every key of torch's compile caches, and forget what Dynamo holds in memory."""
+    import torch.compiler.config as config
+
+    torch._dynamo.reset()
+    with config.patch(cache_key_tag=tag):
+        yield
+    torch._dynamo.reset()

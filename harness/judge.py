@@ -1,0 +1,104 @@
+"""Judge: one case in one mode, from the subject to the verdict."""
+
+import time
+import traceback
+from functools import cache
+from importlib import import_module
+
+import torch
+
+from harness import stages
+from harness.bench import Bench, BuildFailed
+from harness.case import Case
+from harness.errors import Skip
+from harness.evidence import Run
+from harness.explain import explain, first_line, user_line
+from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.hermetic import DYNAMO, INDUCTOR, pinned
+from harness.known_bugs import name_bugs
+from harness.modes import Mode, ModeInfo
+from harness.observers import OBSERVERS
+from harness.repro import again
+from harness.subject import Subject
+
+
+def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
+    """Run ``case`` in ``mode`` on ``device`` and say what holds. Only Ctrl-C comes out as an exception.
+
+    ``spec`` is the subject's name on the command line, for the command that runs the case again.
+    """
+    start = time.perf_counter()
+    status, findings, checks, emulated, reason, trace = ERROR, (), (), False, "", ""
+    try:
+        with pinned():
+            run = _run(subject, case, mode, device)
+            findings, checks = _observe(run)
+            emulated = run.emulated
+        status = FINDINGS if findings else OK if checks else ERROR
+        reason = "" if checks or findings else "no check had anything to look at"
+    except BuildFailed as error:
+        status, findings, checks = FINDINGS, (_not_built(error),), ("build",)
+    except Skip as error:
+        status, reason = SKIPPED, str(error)
+    except Exception as error:  # the harness or the subject's own inputs and oracle failed: no verdict on the layer
+        reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
+    return Verdict(
+        subject=spec,
+        case=case.id,
+        model=case.model,
+        hidden=case.hidden,
+        padded=case.padded,
+        mode=mode.name,
+        status=status,
+        findings=tuple(name_bugs(finding, case) for finding in findings),
+        reason=reason,
+        checks=checks,
+        emulated=emulated,
+        seconds=round(time.perf_counter() - start, 4),
+        again=again(case, mode.name, spec, device.type),
+        changes=case.changes,
+        environment=environment(device.type),
+        traceback=trace,
+    )
+
+
+def _not_built(error: BuildFailed) -> Finding:
+    cause = error.__cause__ or error
+    return Finding(
+        observer="build",
+        kind="not-built",
+        stage=stages.BUILD,
+        what=f"{type(cause).__name__}: {first_line(cause)}",
+        cause="The layer could not be built for this case: its weights were not prepared, padded or registered rightly.",
+        line=user_line(cause),
+    )
+
+
+def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+    module: Mode = import_module(mode.module)  # type: ignore[assignment]
+    bench = Bench(subject, case, device, mode.name)
+    return module.run(bench, mode.dynamic)
+
+
+def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Findings, and the names of the observers that had something to look at."""
+    findings: list[Finding] = []
+    checks: list[str] = []
+    raised = next((call for call in run.calls if call.error is not None), None)
+    if raised is not None:
+        findings.append(explain(run, raised))
+    for observer in OBSERVERS:
+        seen = observer.look(run)
+        if seen is not None:
+            checks.append(observer.name)
+            findings += seen
+    return tuple(findings), tuple(checks)
+
+
+@cache
+def environment(device: str) -> dict[str, str]:
+    """What a verdict depends on besides the code: versions, device and the pinned settings."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    settings = {f"dynamo.{key}": str(value) for key, value in DYNAMO.items()}
+    settings |= {f"inductor.{key}": str(value) for key, value in INDUCTOR.items()}
+    return {"torch": torch.__version__, "device": name, **settings}

@@ -1,0 +1,115 @@
+"""An emulation of CUDA graph capture for machines without CUDA: the dispatched ops are recorded once and replayed.
+
+Like a capture it records kernels and not Python: what the host did once is not done again, buffers keep their
+addresses, and what a capture refuses (a host sync, a data-dependent shape, a copy to the host) is refused. It looks
+into custom ops, so that what their implementations allocate or read is recorded too. It is no test of CUDA kernels.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from harness.evidence import is_custom
+from harness.source import SourceLine
+
+# What moves data between host and device without a dispatched op when both are a CPU.
+_HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
+_HOST_WRITES = {"tensor": "torch.tensor()", "as_tensor": "torch.as_tensor()", "from_numpy": "torch.from_numpy()"}
+_DATA_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+
+
+class CaptureRefused(RuntimeError):
+    """What a real capture would refuse. ``line`` is the user's line."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.line = SourceLine.here()
+
+
+def _refuse(what: str) -> Callable[..., Any]:
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        raise CaptureRefused(what)
+
+    return refused
+
+
+def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if "cpu" in [target for target in (*args, *kwargs.values()) if isinstance(target, str)]:
+        raise CaptureRefused('.to("cpu") in a capture copies to the host')
+    return torch._C.TensorBase.to(tensor, *args, **kwargs)
+
+
+@contextmanager
+def _host_guard() -> Iterator[None]:
+    """Refuse what moves data between host and device. A function mode would not reach into custom ops; these patches do."""
+    reads = {name: _refuse(f"{shown} in a capture waits for the device") for name, shown in _HOST_READS.items()}
+    writes = {name: _refuse(f"{shown} in a capture copies from the host") for name, shown in _HOST_WRITES.items()}
+    with ExitStack() as stack:
+        for owner, patches in ((Tensor, reads | {"to": _to}), (torch, writes)):
+            for name, function in patches.items():
+                stack.enter_context(mock.patch.object(owner, name, function))
+        yield
+
+
+class OpGraph(TorchDispatchMode):
+    """The dispatched ops of one call, with the very tensors they read and wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: list[Callable[[], None]] = []
+
+    def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
+        """Run ``function`` once and record. Raises CaptureRefused."""
+        with _host_guard(), self:
+            return function(*inputs)
+
+    def replay(self) -> None:
+        """Run the recorded ops again on the same buffers."""
+        for step in self._steps:
+            step()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(tag in func.tags for tag in _DATA_TAGS):
+            raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
+        if is_custom(func._schema.name):
+            return self._inside(func, args, kwargs)
+        with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
+            parts = func.decompose(*args, **kwargs)
+        if parts is not NotImplemented:
+            return parts
+        out = func(*args, **kwargs)
+        if not _is_view(func):
+            self._steps.append(_step(func, args, kwargs, out))
+        return out
+
+    def _inside(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a custom op's kernel with this mode on, so that its inner ops are recorded in its place."""
+        device = next((leaf.device.type for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), "cpu")
+        key = getattr(torch._C.DispatchKey, device.upper())
+        with self:
+            return func._op_dk(key, *args, **kwargs)
+
+
+def _is_view(func: Any) -> bool:
+    aliases = [returned.alias_info for returned in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+def _step(func: Any, args: Any, kwargs: Any, out: Any) -> Callable[[], None]:
+    """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
+    kept = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+
+    def step() -> None:
+        fresh = [leaf for leaf in tree_leaves(func(*args, **kwargs)) if isinstance(leaf, Tensor)]
+        for old, new in zip(kept, fresh, strict=True):
+            if new is not old:
+                old.copy_(new)
+
+    return step

@@ -1,0 +1,79 @@
+"""CUDA graphs: capture once, change the inputs in place, replay. Without CUDA the same over recorded ops, an emulation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.bench import Bench
+from harness.evidence import Call, Run
+from harness.modes.capture import CaptureRefused, OpGraph
+
+_WARM_UP_SEED = 10
+_CAPTURE_SEED = 0
+_REPLAY_SEEDS = (1, 2)
+
+
+def run(bench: Bench, dynamic: bool) -> Run:
+    """A warm-up, a capture, two replays with other inputs, and one with those of the capture."""
+    emulated = bench.device.type != "cuda"
+    run = bench.start(emulated=emulated, replay_rewrites_output=True)
+    assert run.layer is not None
+    # Engines run a layer before they capture it, on other inputs; what it caches then must not reach the capture.
+    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP_SEED)
+    if warm.error:
+        return bench.finish(run)
+    static = bench.inputs(bench.case.tokens, _CAPTURE_SEED)
+    call = Call("capture", bench.case.tokens, static)
+    run.calls.append(call)
+    try:
+        replay, output = (_emulate if emulated else _capture)(run.layer, static)
+    except Exception as error:  # a refused capture is the finding
+        call.error = error
+        return bench.finish(run)
+    for seed in (*_REPLAY_SEEDS, _CAPTURE_SEED):
+        _replay(bench, run, replay, static, output, seed)
+    run.calls.remove(call)
+    return bench.finish(run)
+
+
+def _replay(
+    bench: Bench, run: Run, replay: Callable[[], None], static: tuple[Tensor, ...], output: Tensor, seed: int
+) -> None:
+    """One replay on new inputs. The output buffer is spoilt first: a replay that writes nothing leaves it so."""
+    fresh = bench.inputs(bench.case.tokens, seed)
+    for buffer, tensor in zip(static, fresh, strict=True):
+        buffer.copy_(tensor)
+    output.fill_(torch.nan)
+    label = f"replay with the inputs of the {'capture' if seed == _CAPTURE_SEED else f'call {seed + 1}'}"
+    replay()
+    # The static buffers change at the next replay: keep what this one left in them.
+    call = Call(label, bench.case.tokens, tuple(tensor.clone() for tensor in static), before=fresh)
+    run.calls.append(call)
+    call.output, call.snapshot = output, output.clone()
+    call.expected = bench.expected(bench.case.tokens, seed)
+
+
+def _emulate(layer: Callable[..., Any], static: tuple[Tensor, ...]) -> tuple[Callable[[], None], Tensor]:
+    graph = OpGraph()
+    output = graph.capture(layer, static)
+    return graph.replay, _one_tensor(output)
+
+
+def _capture(layer: Callable[..., Any], static: tuple[Tensor, ...]) -> tuple[Callable[[], None], Tensor]:
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        layer(*static)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = layer(*static)
+    return graph.replay, _one_tensor(output)
+
+
+def _one_tensor(output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise CaptureRefused(f"the layer gave a {type(output).__name__}; expected one tensor [tokens, hidden]")
+    return output

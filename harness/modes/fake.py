@@ -1,0 +1,67 @@
+"""Fake: the layer traced over FakeTensors, with the token count a number or a symbol."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from harness.bench import Bench
+from harness.evidence import Call, Run
+from harness.quiet import quiet
+
+_TOKENS = 0  # the dimension that is the tokens
+
+
+def run(bench: Bench, dynamic: bool) -> Run:
+    """One symbolic trace, or traces at the case's tokens, at one and at zero."""
+    run = bench.start()
+    counts = {"symbolic trace": max(bench.case.tokens, 2)}
+    if not dynamic:
+        counts = {"trace": bench.case.tokens, "one token": 1, "zero tokens": 0}
+    for label, tokens in counts.items():
+        if trace(bench, run, label, tokens, dynamic).error:
+            break
+    return bench.finish(run)
+
+
+def trace(bench: Bench, run: Run, label: str, tokens: int, dynamic: bool) -> Call:
+    """Trace the layer once and add the call to the run. Its output is a FakeTensor."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+    fakes = tuple(_fake(mode, tensor, dynamic) for tensor in bench.inputs(tokens, 0))
+    call = Call(label, tokens, fakes)
+    run.calls.append(call)
+    recorder = bench.recorder()
+    call.records = recorder.records
+    assert run.layer is not None
+    try:
+        with quiet(), ExitStack() as stack:
+            stack.enter_context(mode)
+            stack.enter_context(enable_python_dispatcher())
+            stack.enter_context(recorder)
+            call.output = run.layer(*fakes)
+    except Exception as error:  # whatever a layer raises is the finding
+        call.error = error
+        return call
+    run.specialised = _specialised(fakes) if dynamic else None
+    return call
+
+
+def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
+    if not dynamic:
+        return mode.from_tensor(tensor, static_shapes=True)
+    sizes = [DimDynamic.DYNAMIC if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
+    context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
+    return mode.from_tensor(tensor, symbolic_context=context)
+
+
+def _specialised(fakes: tuple[Tensor, ...]) -> str | None:
+    """What became of the token symbol, if the trace fixed it to one number."""
+    size: Any = fakes[0].shape[_TOKENS]
+    if not isinstance(size, torch.SymInt):
+        return str(size)
+    fixed = size.node.shape_env.replace(size.node.expr)
+    return str(fixed) if fixed.is_number else None

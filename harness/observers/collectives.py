@@ -1,0 +1,41 @@
+"""Collectives: an all-reduce demands contiguous memory, and a forward needs exactly one across tensor-parallel ranks."""
+
+from harness import stages
+from harness.collectives import is_collective
+from harness.evidence import Call, Run
+from harness.explain import not_contiguous
+from harness.finding import Finding
+
+
+def look(run: Run) -> list[Finding] | None:
+    """Findings of a strided input, and of a count other than one (none without tensor parallelism)."""
+    if run.graphs is not None:
+        return None if run.failed else _count(run, sum(map(is_collective, run.graphs[0].ops)) if run.graphs else 0, "graph")
+    calls = [call for call in run.calls if call.records and call.error is None]
+    for call in calls:
+        findings = _strided(run, call) or _count(run, sum(is_collective(r.op) for r in call.records), call.label)
+        if findings:
+            return findings
+    return [] if calls else None
+
+
+def _strided(run: Run, call: Call) -> list[Finding]:
+    reduced = [record for record in call.records if is_collective(record.op) and record.inputs]
+    return [not_contiguous(run, call, record) for record in reduced if not record.inputs[0].contiguous][:1]
+
+
+def _count(run: Run, count: int, label: str) -> list[Finding]:
+    wanted = 1 if run.case.tp > 1 else 0
+    if count == wanted:
+        return []
+    cause = "Ranks keep partial sums." if count < wanted else "Each further one costs time, or multiplies the output."
+    return [
+        Finding(
+            observer="collectives",
+            kind="collective-count",
+            stage=stages.REDUCE,
+            what=f"{count} all-reduces in one forward; expected {wanted} at tensor-parallel size {run.case.tp}",
+            cause=cause,
+            call=label,
+        )
+    ]

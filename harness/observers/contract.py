@@ -1,0 +1,79 @@
+"""Contract: each custom op's fake says exactly what its real implementation gives."""
+
+from harness import stages
+from harness.evidence import Record, Run, TensorMeta
+from harness.explain import first_line
+from harness.finding import Finding, WidthOrigin
+
+
+def look(run: Run) -> list[Finding] | None:
+    """At most one finding for each custom op of the first call that was audited."""
+    audited = [
+        (call.label, record) for call in run.calls for record in call.records if record.fake or record.fake_error
+    ]
+    if not audited:
+        return None
+    seen: dict[str, Finding] = {}
+    for label, record in audited:
+        finding = _judge(run, label, record)
+        if finding:
+            seen.setdefault(record.op, finding)
+    return list(seen.values())
+
+
+def _judge(run: Run, label: str, record: Record) -> Finding | None:
+    if record.fake_error is not None:
+        kind = type(record.fake_error).__name__
+        return _finding(run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}")
+    real, fake = record.outputs, record.fake or ()
+    if len(real) != len(fake):
+        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(fake)}")
+    for place, (ours, theirs) in enumerate(zip(real, fake, strict=True)):
+        difference = differs(ours, theirs)
+        if difference:
+            where = f"output {place}: " if len(real) > 1 else ""
+            return _finding(run, label, record, "fake-differs", f"{where}{difference}", ours, theirs)
+    return None
+
+
+def differs(real: TensorMeta | None, fake: TensorMeta | None) -> str:
+    """The first property in which a real output differs from its fake, in words; empty where none does."""
+    if real is None or fake is None:
+        return "" if real is fake else f"real gives {real}, its fake {fake}"
+    for name in ("shape", "dtype", "device"):
+        if getattr(real, name) != getattr(fake, name):
+            return f"real gives {name} {_show(getattr(real, name))}, its fake {_show(getattr(fake, name))}"
+    if _steps(real) != _steps(fake):
+        return f"real gives stride {_show(real.stride)}, its fake {_show(fake.stride)}"
+    if real.offset != fake.offset:
+        return f"real gives storage offset {real.offset}, its fake {fake.offset}"
+    return ""
+
+
+def _steps(meta: TensorMeta) -> list[object]:
+    """The strides that mean something: of dimensions longer than one, of a tensor with elements."""
+    if 0 in meta.shape:
+        return []
+    return [step for size, step in zip(meta.shape, meta.stride, strict=True) if size != 1]
+
+
+def _show(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _finding(
+    run: Run, label: str, record: Record, kind: str, what: str, real: TensorMeta | None = None, fake: TensorMeta | None = None
+) -> Finding:
+    widths = dict.fromkeys(meta.width for meta in (real, fake) if meta is not None and isinstance(meta.width, int))
+    raised = "The fake implementation cannot be run on what the kernel was given."
+    return Finding(
+        observer="contract",
+        kind=kind,
+        stage=record.stage,
+        what=f"{record.op}: {what}",
+        cause=raised if kind == "no-fake" else "Compiled code will read the kernel's output by the fake's word, and wrongly.",
+        call=label,
+        line=record.line,
+        widths=tuple(WidthOrigin(run.case.describe_width(int(w)), stages.EXPERTS, None) for w in widths),
+        detail={"op": record.op, "real": real.width if real else None, "fake": fake.width if fake else None},
+    )

@@ -1,0 +1,28 @@
+"""Dispatch: the custom ops that the subject names were seen to run. Some engines bypass them on a CPU."""
+
+from harness import stages
+from harness.evidence import Run
+from harness.finding import Finding
+
+
+def look(run: Run) -> list[Finding] | None:
+    """A finding for each named op that no call dispatched (eager, fake) or no graph holds (compiled)."""
+    if run.failed or not run.ops:
+        return None
+    if run.graphs is not None:
+        met = {op for graph in run.graphs for op in graph.ops}
+    else:
+        met = {record.op for call in run.calls for record in call.records}
+    if not met:
+        return None
+    return [_finding(op, run.mode) for op in run.ops if op not in met]
+
+
+def _finding(op: str, mode: str) -> Finding:
+    return Finding(
+        observer="dispatch",
+        kind="never-dispatched",
+        stage=stages.EXPERTS,
+        what=f"{op} was never dispatched",
+        cause=f"The layer went around its custom op in {mode}, so neither its fake nor its kernel was tested.",
+    )

@@ -1,0 +1,42 @@
+"""Poison: padding and memory that nothing wrote hold NaN; none of it may reach the output."""
+
+import torch
+from torch import Tensor
+
+from harness import stages
+from harness.evidence import Call, Run
+from harness.finding import Finding
+from harness.values import ranges
+
+
+def look(run: Run) -> list[Finding] | None:
+    """One finding for the first call whose output is not finite."""
+    calls = [call for call in run.calls if isinstance(call.snapshot, Tensor) and call.tokens and call.expected is not None]
+    if not calls:
+        return None
+    return next(([_finding(run, call)] for call in calls if _spoilt(call).any()), [])
+
+
+def _spoilt(call: Call) -> Tensor:
+    assert call.snapshot is not None
+    return ~torch.isfinite(call.snapshot)
+
+
+def _finding(run: Run, call: Call) -> Finding:
+    columns = _spoilt(call).any(0).nonzero().flatten().tolist()
+    width = call.snapshot.shape[-1] if call.snapshot is not None else 0
+    first_was_clean = call is not run.calls[0] and run.mode == "eager"
+    never = run.replay_rewrites_output and len(columns) == width
+    cause = "Memory that nothing wrote was read: a torch.empty that is not filled, or a kernel that skips its tail."
+    if first_was_clean:
+        cause = f"What the kernel leaves in the padded tail (columns {run.case.width} and on) reached the output."
+    if never:
+        cause = "The replay left the output buffer unwritten, or read memory that nothing wrote."
+    return Finding(
+        observer="poison",
+        kind="padding-leaks" if first_was_clean else "uninitialised",
+        stage=stages.UNPAD if first_was_clean else stages.EXPERTS,
+        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are NaN",
+        cause=cause,
+        call=call.label,
+    )

@@ -1,0 +1,24 @@
+"""Recompiles: a second call compiles nothing, and a dynamic token count is not fixed to one number."""
+
+from harness.evidence import Run
+from harness.finding import Finding
+
+
+def look(run: Run) -> list[Finding] | None:
+    """A finding for a second graph, or for a token symbol that the trace fixed."""
+    if run.specialised is not None:
+        return [_finding("specialised", f"the trace fixed the token count to {run.specialised}", _FIXED, run)]
+    if run.graphs is None:
+        return [] if run.mode.endswith("-dynamic") else None
+    if len(run.graphs) > 1 and not run.failed:
+        what = f"{len(run.graphs)} graphs were compiled for {len(run.calls)} calls; expected 1"
+        return [_finding("recompiled", what, _AGAIN, run)]
+    return []
+
+
+_FIXED = "The layer reads the token count as a Python number, so each new batch size compiles again."
+_AGAIN = "A guard failed that should hold: a value of the first call was burnt into the graph."
+
+
+def _finding(kind: str, what: str, cause: str, run: Run) -> Finding:
+    return Finding(observer="recompiles", kind=kind, stage="layer", what=what, cause=cause, call=run.calls[-1].label)

@@ -1,0 +1,53 @@
+"""Second call: other inputs, other outputs, and the first output is left alone."""
+
+from harness import stages
+from harness.evidence import Run, same_bits
+from harness.finding import Finding
+from harness.observers.values import comparable, diagnose, difference_of
+from harness.values import TOLERANCE, Difference
+
+
+def look(run: Run) -> list[Finding] | None:
+    """Findings of later calls that differ from the oracle although the first did not, and of a first output that changed."""
+    calls = [call for call in comparable(run) if call.tokens > 1]
+    if len(calls) < 2:
+        return None
+    findings = [] if run.replay_rewrites_output else _first_changed(run)
+    if calls[0] is run.calls[0] and difference_of(calls[0]):
+        return findings
+    wrong = next(((call.label, found) for call in calls[1:] if (found := difference_of(call))), None)
+    return findings + ([_stale(run, *wrong)] if wrong else [])
+
+
+def _stale(run: Run, label: str, difference: Difference) -> Finding:
+    replay = "replay" in label
+    _, stage, _ = diagnose(run, difference)
+    cause = "The first call was right and this one is not: the layer kept something of an earlier call."
+    if replay:
+        cause = "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed then."
+    return Finding(
+        observer="second call",
+        kind="stale-replay" if replay else "stale",
+        stage=stage,
+        what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
+        f"(tolerance {TOLERANCE})",
+        cause=cause,
+        call=label,
+        detail={"columns": len(difference.columns), "worst": difference.worst},
+    )
+
+
+def _first_changed(run: Run) -> list[Finding]:
+    first, later = run.calls[0], run.calls[1:]
+    if first.output is None or first.snapshot is None or not later or same_bits(first.output, first.snapshot):
+        return []
+    return [
+        Finding(
+            observer="second call",
+            kind="output-overwritten",
+            stage=stages.OUTPUT,
+            what="the first output changed when the layer was called again",
+            cause="The layer gives out memory that it writes again at the next call.",
+            call=later[0].label,
+        )
+    ]

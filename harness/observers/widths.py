@@ -1,0 +1,44 @@
+"""Widths: the output has the shape, stride and dtype of hidden_states, with the stage that made it otherwise."""
+
+from torch import Tensor
+
+from harness import stages
+from harness.evidence import Call, Run, TensorMeta
+from harness.explain import origin
+from harness.finding import Finding
+
+
+def look(run: Run) -> list[Finding] | None:
+    """One finding for each call whose output is not [tokens, hidden], dense, in the input's dtype."""
+    given = [call for call in run.calls if call.error is None]
+    return [finding for call in given if (finding := _judge(run, call))] if given else None
+
+
+def _judge(run: Run, call: Call) -> Finding | None:
+    if not isinstance(call.output, Tensor):
+        return _finding(run, call, "not-a-tensor", f"the layer gave a {type(call.output).__name__}", "one tensor")
+    meta, given = TensorMeta.of(call.output), TensorMeta.of(call.inputs[0])
+    expected = (given.shape[0], run.case.hidden)
+    if meta.shape != expected:
+        return _finding(run, call, "wrong-shape", f"the output is {meta}", f"shape {list(expected)}")
+    if meta.dtype != given.dtype:
+        return _finding(run, call, "wrong-dtype", f"the output is {meta.dtype}", given.dtype)
+    if not meta.contiguous:
+        return _finding(run, call, "strided-output", f"the output is {meta}", "a contiguous tensor")
+    return None
+
+
+def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Finding:
+    last = call.records[-1] if call.records else None
+    padded = run.case.padded != run.case.width and isinstance(call.output, Tensor) and call.output.shape[-1:]
+    leaked = padded and padded[0] == run.case.padded
+    return Finding(
+        observer="widths",
+        kind=kind,
+        stage=stages.UNPAD if leaked or kind == "strided-output" else stages.OUTPUT,
+        what=f"{what}; expected {expected}",
+        cause="The padding was not cut off." if leaked else "The layer must give what the next layer takes: the form of hidden_states.",
+        call=call.label,
+        line=last.line if last else None,
+        widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),
+    )

@@ -1,0 +1,134 @@
+"""The recorder: a dispatch mode that writes down each op with its stage, line, widths and where its inputs came from."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from harness.case import Case
+from harness.evidence import Record, TensorMeta, is_custom, same_bits
+from harness.quiet import quiet
+from harness.source import SourceLine
+from harness.stages import EXPERTS, stage_of
+
+
+def op_name(func: Any) -> str:
+    """``namespace::name`` of an OpOverload."""
+    return str(func._schema.name)
+
+
+class Recorder(TorchDispatchMode):
+    """Records every op of a call.
+
+    ``audit`` compares each custom op with its fake and looks for undeclared writes and aliases; ``poison`` fills what
+    the routed experts wrote beyond the true width with NaN.
+    """
+
+    def __init__(self, case: Case, experts: str, *, audit: bool = False, poison: bool = False) -> None:
+        super().__init__()
+        self.case, self.experts, self.audit, self.poison = case, experts, audit, poison
+        self.records: list[Record] = []
+        self._maker: dict[int, int] = {}
+        self._kept: list[Tensor] = []  # ids stay valid only while the tensors live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        record = self._open(op_name(func), tensors)
+        watch = self.audit and record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        try:
+            with _watched(record, func, args, kwargs) if watch else _plain():
+                out = func(*args, **kwargs)
+        except Exception as error:
+            record.error = error
+            raise
+        if watch:
+            _compare_with_fake(record, func, args, kwargs)
+            record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
+        self._close(record, out)
+        return out
+
+    def _open(self, op: str, tensors: list[Tensor]) -> Record:
+        sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
+        routed = tuple(source is not None and self.records[source].routed for source in sources)
+        inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
+        stage = stage_of(op, inputs, routed, self.case, self.experts)
+        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
+        self.records.append(record)
+        return record
+
+    def _close(self, record: Record, out: Any) -> None:
+        outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        record.outputs = metas(out)
+        if self.poison and record.stage == EXPERTS:
+            _poison_tail(outputs, self.case.width)
+        for tensor in outputs:
+            self._maker[id(tensor)] = len(self.records) - 1
+            self._kept.append(tensor)
+
+
+def metas(out: Any) -> tuple[TensorMeta | None, ...]:
+    """The meta of each output; None where an output is no tensor."""
+    return tuple(TensorMeta.of(leaf) if isinstance(leaf, Tensor) else None for leaf in tree_leaves(out))
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    yield
+
+
+def _poison_tail(outputs: list[Tensor], width: int) -> None:
+    for tensor in outputs:
+        if tensor.is_floating_point() and tensor.dim() and tensor.shape[-1] > width:
+            tensor[..., width:] = torch.nan
+
+
+def _arguments(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """(schema argument, value) for every argument given."""
+    schema = func._schema.arguments
+    yield from zip(schema, args, strict=False)
+    by_name = {argument.name: argument for argument in schema}
+    for name, value in kwargs.items():
+        yield by_name[name], value
+
+
+@contextmanager
+def _watched(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
+    """Note each tensor argument that the op changes without saying so in its schema."""
+    silent = [
+        (argument.name, leaf, leaf.clone())
+        for argument, value in _arguments(func, args, kwargs)
+        if not (argument.alias_info and argument.alias_info.is_write)
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    ]
+    yield
+    record.undeclared_writes = tuple(name for name, now, before in silent if not same_bits(now, before))
+
+
+def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str, ...]:
+    """Names of arguments whose storage an output shares although the schema declares no alias."""
+    if any(returned.alias_info for returned in func._schema.returns):
+        return ()
+    storages = {leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()}
+    return tuple(
+        argument.name
+        for argument, value in _arguments(func, args, kwargs)
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata in storages
+    )
+
+
+def _compare_with_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
+    mode = FakeTensorMode()
+    try:
+        with quiet(), mode:
+            faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
+            record.fake = metas(func(*faked[0], **faked[1]))
+    except Exception as error:  # a fake may raise anything; that is what we look for
+        record.fake_error = error

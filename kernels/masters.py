@@ -1,0 +1,130 @@
+"""Master weights: made on the NVFP4 grid, so that quantising loses nothing and the oracle needs no dequantiser."""
+
+import hashlib
+import math
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from harness.case import Case
+from kernels.nvfp4 import Nvfp4, quantise
+
+# A sweep runs the cases of one model together; true sizes take gigabytes, so few are kept.
+KEPT = 3
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+EXPONENT_BITS = 0x7F80
+# Root mean squares before normalising: of codes with one 6 in 16, times scales 1 to 1/8; of mantissas from 1 to 2.
+GRID_RMS = math.sqrt((15 * sum(x * x for x in E2M1) / 8 + 36) / 16 * (1 + 1 / 4 + 1 / 16 + 1 / 64) / 4)
+DENSE_RMS = math.sqrt(7 / 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the weights depend on: cases that differ in anything else share them."""
+
+    hidden: int
+    latent: int | None
+    intermediate: int
+    shared: int | None
+    experts: int
+    gated: bool
+
+    @classmethod
+    def of(cls, case: Case) -> Self:
+        """The sizes of a case."""
+        return cls(case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated)
+
+    @property
+    def halves(self) -> int:
+        """How many projections w13 holds: gate and up, or one."""
+        return 2 if self.gated else 1
+
+    @property
+    def seed(self) -> int:
+        """The same in every process, which hash() is not."""
+        return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
+
+
+@dataclass(frozen=True, slots=True)
+class Masters:
+    """A layer's unpadded weights, on the CPU. Not to be written to."""
+
+    w13: Tensor
+    """fp32 [E, 2I or I, H]"""
+    w2: Tensor
+    """fp32 [E, H, I]"""
+    shared: tuple[Tensor, Tensor] | None
+    """bf16 [2S or S, H] and [H, S]"""
+    latent: tuple[Tensor, Tensor] | None
+    """bf16 [L, H] and [H, L]"""
+
+
+@lru_cache(maxsize=KEPT)
+def masters(sizes: Sizes) -> Masters:
+    """The weights of these sizes, always the same. Scaled so that each projection keeps the size of what it is given."""
+    generator = torch.Generator().manual_seed(sizes.seed)
+    return Masters(*_routed(sizes, generator), _shared(sizes, generator), _latent(sizes, generator))
+
+
+def _routed(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    width, inner = sizes.latent or sizes.hidden, sizes.intermediate
+    w13 = _on_grid((sizes.experts, sizes.halves * inner, width), generator, 1.0)
+    return w13, _on_grid((sizes.experts, width, inner), generator, _activated(GRID_RMS, width))
+
+
+def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    if sizes.shared is None:
+        return None
+    up = _dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
+    return up, _dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
+
+
+def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    if sizes.latent is None:
+        return None
+    down = _dense(sizes.latent, sizes.hidden, generator, 1.0)
+    return down, _dense(sizes.hidden, sizes.latent, generator, 1.0)
+
+
+def _activated(rms: float, columns: int) -> float:
+    """About the rms that an activation leaves: quadratic in its input, which powers of two bring only near one."""
+    return (_power(rms, columns) * rms * math.sqrt(columns)) ** 2
+
+
+@lru_cache(maxsize=KEPT)
+def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
+    """w13 and w2 of ``masters`` in NVFP4, unpadded. Not to be written to."""
+    found = masters(sizes)
+    return quantise(found.w13), quantise(found.w2)
+
+
+def _nibbles(count: int, generator: torch.Generator) -> Tensor:
+    """Random int32 in 0 to 15. Whole words are drawn and cut up, which is eight times cheaper than drawing each."""
+    words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    return (words.view(torch.uint8)[:count] & 15).int()
+
+
+def _power(rms: float, columns: int, size: float = 1.0) -> float:
+    """The power of two by which weights of this rms turn inputs of rms ``size`` into outputs of rms nearest to one."""
+    return 2.0 ** round(math.log2(1 / (rms * math.sqrt(columns) * size)))
+
+
+def _on_grid(shape: tuple[int, int, int], generator: torch.Generator, size: float) -> Tensor:
+    """Weights that NVFP4 holds exactly: E2M1 codes, each block with a largest one, times powers of two."""
+    codes = _nibbles(math.prod(shape), generator).view(-1, 16)
+    codes[:, 0] |= 7
+    values = torch.tensor([*E2M1, *(-x for x in E2M1)]).index_select(0, codes.flatten()).view(-1, 16)
+    halvings = _nibbles(len(codes), generator) & 3
+    factor = _power(GRID_RMS, shape[-1], size)
+    return values.mul_(torch.exp2(-halvings.float())[:, None] * factor).view(shape)
+
+
+def _dense(rows: int, columns: int, generator: torch.Generator, size: float) -> Tensor:
+    """bf16 [rows, columns]: a random sign and mantissa under one exponent, made of random bits without conversion."""
+    words = torch.empty(-(-rows * columns // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    exponent = 127 + int(math.log2(_power(DENSE_RMS, columns, size)))
+    bits = words.view(torch.int16)[: rows * columns].bitwise_and_(~EXPONENT_BITS).bitwise_or_(exponent << 7)
+    return bits.view(torch.bfloat16).view(rows, columns)

@@ -1,0 +1,87 @@
+"""What the layer should give, by plain fp32 arithmetic on the weights that were quantised.
+
+Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded, and the routing is a
+gather of each token's expert outputs where the op masks experts.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e^-x)."""
+    return 1 / (1 + torch.exp(-x))
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in the form that uses tanh."""
+    return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def relu2(x: Tensor) -> Tensor:
+    """The square of what is above zero."""
+    return torch.where(x > 0, x * x, 0.0)
+
+
+POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {"silu": silu, "gelu-tanh": gelu_tanh, "relu2": relu2}
+
+
+def activated(rows: Tensor, activation: str, gated: bool) -> Tensor:
+    """[..., 2I], gate and then up, or [..., I] where not gated, to [..., I]. Raises KeyError on another activation."""
+    if not gated:
+        return POINTWISE[activation](rows)
+    half = rows.shape[-1] // 2
+    gate, up = rows[..., :half], rows[..., half:]
+    if activation == "clamped-swiglu":
+        bounded = torch.minimum(gate, gate.new_tensor(7.0))
+        return bounded * sigmoid(1.702 * bounded) * (torch.clip(up, -7.0, 7.0) + 1)
+    return POINTWISE[activation](gate) * up
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """fp32 x [T, K] by weight [N, K] of any float dtype. In parts: the fp32 copy of a whole latent projection is slow."""
+    return torch.cat([x @ rows.float().T for rows in torch.split(weight, 512)], -1)
+
+
+def routed_output(
+    x: Tensor, ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor, activation: str, gated: bool
+) -> Tensor:
+    """Tokens x [T, H] through their experts: ids and weights [T, K], w13 [E, 2I or I, H], w2 [E, H, I], to [T, H]."""
+    inner = activated(torch.einsum("th,enh->etn", x, w13), activation, gated)
+    every = torch.einsum("eti,ehi->teh", inner, w2)
+    chosen = every.gather(1, ids.long()[..., None].expand(-1, -1, x.shape[1]))
+    return torch.einsum("tk,tkh->th", weights.float(), chosen)
+
+
+def layer_output(
+    inputs: tuple[Tensor, ...],
+    w13: Tensor,
+    w2: Tensor,
+    *,
+    activation: str,
+    gated: bool,
+    scaling: float,
+    tp: int,
+    shared: tuple[Tensor, Tensor] | None = None,
+    latent: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The parts of the layer's output, fp32 [T, H]: ``routed`` (scaled, out of the latent space) and ``shared``.
+
+    ``inputs`` is hidden_states [T, H], topk_ids [T, K] and topk_weights [T, K]; weights are the unpadded masters, of any
+    float dtype. Ranks are identical, so a sum over ``tp`` of them is ``tp`` times each part.
+    """
+    hidden, ids, weights = inputs[0].float(), inputs[1], inputs[2]
+    x = product(hidden, latent[0]) if latent else hidden
+    routed = scaling * routed_output(x, ids, weights, w13.float(), w2.float(), activation, gated)
+    parts = {"routed": product(routed, latent[1]) if latent else routed}
+    if shared:
+        parts["shared"] = product(activated(product(hidden, shared[0]), activation, gated), shared[1])
+    return {name: tp * part for name, part in parts.items()}
