@@ -12,10 +12,11 @@ from harness.case import Case
 from harness.registry import registered
 from harness.shapes import Alignment, Shape, load
 from harness.subject import Subject
-from kernels.experts import OP, routed_experts
+from kernels.experts import OP, activate, routed_experts
 from kernels.layer import PaddedMoELayer
 from kernels.masters import Sizes, masters
 from kernels.nvfp4 import swizzle_128x4
+from kernels.oracle import activated
 from kernels.subject import InTree
 
 CPU = torch.device("cpu")
@@ -58,11 +59,21 @@ def case_of(shape: Shape, kernel: str = "wide", tp: int = 1, scaling: float | No
 def check(out: Tensor, case: Case, inputs: tuple[Tensor, ...]) -> None:
     """Every element near the oracle's, in a contiguous tensor of the right shape."""
     expected = torch.stack(list(SUBJECT.oracle(case, inputs).values())).sum(0)
-    assert out.shape == expected.shape and out.dtype == torch.bfloat16
-    assert out.is_contiguous() and out.stride() == (case.hidden, 1)
+    assert out.shape == expected.shape
+    assert out.dtype == torch.bfloat16
+    assert out.is_contiguous()
+    assert out.stride() == (case.hidden, 1)
     if expected.numel():
         rms = expected.square().mean().sqrt()
         assert ((out.float() - expected).abs() / (rms + expected.abs())).max().item() < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_agree_beyond_what_layers_reach(activation: str) -> None:
+    gated, points = ACTIVATIONS[activation], torch.linspace(-12, 12, 481)
+    rows = torch.cartesian_prod(points, points) if gated else points[:, None]
+    got, expected = activate(rows, activation, gated), activated(rows, activation, gated)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 5])
@@ -146,7 +157,8 @@ def test_swizzled_scales_give_the_same() -> None:
     case = case_of(shape_of("silu", 80, False, True))
     layer, inputs = SUBJECT.build(case, CPU), SUBJECT.inputs(case, 5, 0, CPU)
     expected = layer(*inputs)
-    layer.w13_scale, layer.w2_scale = swizzle_128x4(layer.w13_scale), swizzle_128x4(layer.w2_scale)
+    for name in ("w13_scale", "w2_scale"):
+        setattr(layer, name, swizzle_128x4(layer.get_buffer(name)))
     layer.swizzled_scales = True
     assert torch.equal(layer(*inputs), expected)
 
@@ -174,7 +186,9 @@ def test_weights_follow_from_sizes_alone() -> None:
     first = masters(Sizes.of(case))
     masters.cache_clear()
     again = masters(Sizes.of(replace(case, kernel="narrow", tp=2, tokens=9)))
-    assert first is not again and torch.equal(first.w13, again.w13) and torch.equal(first.w2, again.w2)
+    assert first is not again
+    assert torch.equal(first.w13, again.w13)
+    assert torch.equal(first.w2, again.w2)
 
 
 @pytest.mark.parametrize("name", sorted(load().shapes))
@@ -182,15 +196,19 @@ def test_parts_are_of_one_size(name: str) -> None:
     case = Case.of(load().shape(name), load().rule("none"), "wide", 1, 5)
     parts = SUBJECT.oracle(case, SUBJECT.inputs(case, 5, 0, CPU))
     rms = [part.square().mean().sqrt().item() for part in parts.values()]
-    assert max(rms) < 5 * min(rms) and all(0.1 < size < 10 for size in rms)
+    assert max(rms) < 5 * min(rms)
+    assert all(0.1 < size < 10 for size in rms)
 
 
 def test_inputs_are_what_the_layer_takes() -> None:
     case = case_of(shape_of("silu", 80, False, True))
     hidden, ids, weights = SUBJECT.inputs(case, 7, 3, CPU)
-    assert hidden.shape == (7, 80) and hidden.dtype == torch.bfloat16
-    assert ids.dtype == torch.int32 and all(len(set(row)) == case.top_k for row in ids.tolist())
-    assert bool((weights > 0).all()) and weights.dtype == torch.float32
+    assert hidden.shape == (7, 80)
+    assert hidden.dtype == torch.bfloat16
+    assert ids.dtype == torch.int32
+    assert all(len(set(row)) == case.top_k for row in ids.tolist())
+    assert bool((weights > 0).all())
+    assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(-1), torch.ones(7))
     assert torch.equal(hidden, SUBJECT.inputs(case, 7, 3, CPU)[0])
     assert not torch.equal(hidden, SUBJECT.inputs(case, 7, 4, CPU)[0])
@@ -216,5 +234,6 @@ def test_an_unknown_activation_is_refused() -> None:
 
 
 def test_the_subject_is_one() -> None:
-    assert isinstance(SUBJECT, Subject) and SUBJECT.name == "in-tree"
+    assert isinstance(SUBJECT, Subject)
+    assert SUBJECT.name == "in-tree"
     assert SUBJECT.ops(case_of(shape_of("silu", 80, False, True))) == (OP,)

@@ -43,8 +43,8 @@ class Bench:
         """The routed experts' op, ``namespace::name``."""
         return self.ops[0] if self.ops else ""
 
-    def start(self, **notes: Any) -> Run:
-        """A new layer and an empty run."""
+    def start(self, watch_state: bool = False, **notes: Any) -> Run:
+        """A new layer and an empty run; ``watch_state`` keeps a copy of every tensor that the layer holds."""
         try:
             layer = self.subject.build(self.case, self.device)
         except Skip:
@@ -52,11 +52,12 @@ class Bench:
         except Exception as error:
             raise BuildFailed(str(error)) from error
         run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **notes)
-        run.state_before = {name: tensor.clone() for name, tensor in state_of(layer).items()}
+        if watch_state:
+            run.state_before = {name: tensor.clone() for name, tensor in state_of(layer).items()}
         return run
 
     def finish(self, run: Run) -> Run:
-        """Note the layer's state and each call's expected output; the last thing a mode does."""
+        """Note the layer's state; the last thing a mode does."""
         run.state_after = state_of(run.layer)
         return run
 

@@ -9,13 +9,15 @@ import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-from harness.evidence import Record
+from harness.evidence import TensorMeta, is_custom
+from harness.quiet import quiet
 from harness.registry import sources
 
 DYNAMO = {
@@ -54,6 +56,7 @@ def pinned() -> Iterator[None]:
         stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
         stack.enter_context(_filled_memory())
         stack.enter_context(torch.no_grad())
+        stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
@@ -92,18 +95,27 @@ def _filled_memory() -> Iterator[None]:
         torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])
 
 
-def fingerprint(records: Iterable[Record]) -> str:
-    """A hash of every custom op met in a fake trace: its schema and sources, and what its fake answered where."""
-    told = [(record.op, sources(record.op), record.inputs, record.outputs) for record in records if record.custom]
+def fingerprint(graph: torch.fx.Graph) -> str:
+    """A hash of every custom op in a graph: its schema and sources, and what its fake answered for which inputs."""
+    told = []
+    for node in graph.nodes:
+        schema = getattr(getattr(node.target, "default", node.target), "_schema", None)
+        if node.op == "call_function" and schema is not None and is_custom(schema.name):
+            metas = [_meta(value) for value in (*node.args, *node.kwargs.values(), node)]
+            told.append((schema.name, sources(schema.name), metas))
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _meta(value: Any) -> Any:
+    """What a trace knows of an argument or result: the metas of its fake tensors, or the constant itself."""
+    known = value.meta.get("example_value") if isinstance(value, torch.fx.Node) else value
+    return [TensorMeta.of(leaf) if isinstance(leaf, torch.Tensor) else str(leaf) for leaf in tree_leaves(known)]
 
 
 @contextlib.contextmanager
 def keyed_by(tag: str) -> Iterator[None]:
-    """Mix ``tag`` into every key of torch's compile caches, and forget what Dynamo holds in memory."""
+    """Mix ``tag`` into every key of torch's compile caches."""
     import torch.compiler.config as config
 
-    torch._dynamo.reset()
     with config.patch(cache_key_tag=tag):
         yield
-    torch._dynamo.reset()

@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.case import Case
 from harness.evidence import Record, TensorMeta, is_custom, same_bits
-from harness.quiet import quiet
 from harness.source import SourceLine
 from harness.stages import EXPERTS, stage_of
 
@@ -127,7 +126,7 @@ def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str
 def _compare_with_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
     mode = FakeTensorMode()
     try:
-        with quiet(), mode:
+        with mode:
             faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
             record.fake = metas(func(*faked[0], **faked[1]))
     except Exception as error:  # a fake may raise anything; that is what we look for

@@ -46,8 +46,12 @@ class Subject(Protocol):
         ...
 
 
-def load_subject(spec: str) -> Subject:
-    """The subject named by ``package.module:Name``, an instance or a class without arguments. Raises BadInput."""
+def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
+    """The subject named by ``package.module:Name``, an instance or a class without arguments. Raises BadInput.
+
+    ``path`` goes in front of the import path: the project's folder, and nothing that the caller did not name.
+    """
+    sys.path[:0] = [folder for folder in path if folder not in sys.path]
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
@@ -60,8 +64,6 @@ def load_subject(spec: str) -> Subject:
 
 
 def _import(module_name: str, spec: str) -> object:
-    if "" not in sys.path and "." not in sys.path:
-        sys.path.append(".")
     try:
         return importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything at import

@@ -93,9 +93,9 @@ def routed_experts(
 ) -> Tensor:
     """The weighted sum of each token's experts, contiguous [T, out_width] in hidden_states' dtype.
 
-    hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as ``kernels.weights.Experts``
-    holds them. ``out_width`` is H for a kernel that writes the width it reads, less for one that leaves padding out.
-    An id that names no expert adds nothing.
+    hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as in
+    ``kernels.weights.Experts``. ``out_width`` is H for a kernel that writes the width it reads, less for one that
+    leaves padding out. An id that names no expert adds nothing.
 
     Every expert sees every token, weighted by zero where it was not chosen: no shape depends on the routing, so a CUDA
     graph can hold it. Products are accumulated in fp32 and the intermediate is rounded as kernels do.

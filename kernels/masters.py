@@ -64,7 +64,7 @@ class Masters:
 
 @lru_cache(maxsize=KEPT)
 def masters(sizes: Sizes) -> Masters:
-    """The weights of these sizes, always the same. Scaled so that each projection keeps the size of what it is given."""
+    """The weights of these sizes, always the same, scaled so that a projection keeps the size of what it is given."""
     generator = torch.Generator().manual_seed(sizes.seed)
     return Masters(*_routed(sizes, generator), _shared(sizes, generator), _latent(sizes, generator))
 

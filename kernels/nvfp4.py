@@ -29,7 +29,7 @@ class Nvfp4(NamedTuple):
 
 
 def quantise(weight: Tensor) -> Nvfp4:
-    """``weight`` [..., N, K], finite, rounded to NVFP4 with ties to even. Raises ValueError if K is no multiple of 16."""
+    """``weight`` [..., N, K], finite, rounded to NVFP4, ties to even. Raises ValueError if K is no multiple of 16."""
     if weight.shape[-1] % BLOCK:
         raise ValueError(f"cannot quantise {weight.shape[-1]} columns: NVFP4 scales blocks of {BLOCK}")
     blocks = weight.float().reshape(*weight.shape[:-1], -1, BLOCK)
@@ -48,7 +48,7 @@ def quantise(weight: Tensor) -> Nvfp4:
 def round_e2m1(values: Tensor) -> Tensor:
     """E2M1 codes (uint8, 0 to 15, bit 3 the sign) nearest to fp32 values, ties to even, saturating at 6."""
     size = values.abs().clamp_(max=CODES_MAX)
-    # The grid's step is 0.5 below 2, 1 below 4 and 2 above: of the three lines that count its steps the lowest is right.
+    # The grid's step is 0.5 below 2, 1 below 4 and 2 above: of three lines that count its steps the lowest is right.
     # torch rounds ties to even, and even codes are even steps.
     steps = torch.minimum((size * 2).round_(), size.round().add_(2))
     codes = torch.minimum(steps, (size / 2).round_().add_(4)).to(torch.uint8)
@@ -66,7 +66,7 @@ def unpack(packed: Tensor) -> Tensor:
 
 
 def e2m1_values(device: torch.device) -> Tensor:
-    """fp32 [16]: what each code means. Computed and not copied, as a CUDA graph capture allows no copy from the host."""
+    """fp32 [16]: what each code means. Computed, since a CUDA graph capture allows no copy from the host."""
     code = torch.arange(16, dtype=torch.int32, device=device)
     exponent, mantissa = (code >> 1) & 3, (code & 1).float()
     size = torch.where(exponent > 0, torch.exp2(exponent - 1.0) * (1 + mantissa / 2), mantissa / 2)

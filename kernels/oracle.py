@@ -22,7 +22,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 def silu(x: Tensor) -> Tensor:
-    """x * sigmoid(x)."""
+    """The sigmoid linear unit."""
     return x * sigmoid(x)
 
 
@@ -47,7 +47,7 @@ def activated(rows: Tensor, activation: str, gated: bool) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """fp32 x [T, K] by weight [N, K] of any float dtype. In parts: the fp32 copy of a whole latent projection is slow."""
+    """fp32 x [T, K] by weight [N, K] of any float dtype. In parts: one fp32 copy of a latent projection is slow."""
     return torch.cat([x @ rows.float().T for rows in torch.split(weight, 512)], -1)
 
 
@@ -75,8 +75,8 @@ def layer_output(
 ) -> dict[str, Tensor]:
     """The parts of the layer's output, fp32 [T, H]: ``routed`` (scaled, out of the latent space) and ``shared``.
 
-    ``inputs`` is hidden_states [T, H], topk_ids [T, K] and topk_weights [T, K]; weights are the unpadded masters, of any
-    float dtype. Ranks are identical, so a sum over ``tp`` of them is ``tp`` times each part.
+    ``inputs`` is hidden_states [T, H], topk_ids [T, K] and topk_weights [T, K]; weights are the unpadded masters, of
+    any float dtype. Ranks are identical, so a sum over ``tp`` of them is ``tp`` times each part.
     """
     hidden, ids, weights = inputs[0].float(), inputs[1], inputs[2]
     x = product(hidden, latent[0]) if latent else hidden

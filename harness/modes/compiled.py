@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.bench import Bench
-from harness.evidence import Graph, Run
+from harness.evidence import Graph, Record, Run
 from harness.hermetic import fingerprint, keyed_by
 from harness.modes import fake
-from harness.quiet import quiet
 
 # A second token count that differs from the first in parity and magnitude, so that neither divides the other.
 _MORE_TOKENS = 6
@@ -22,18 +23,22 @@ def run(bench: Bench, dynamic: bool) -> Run:
     graphs: list[Graph] = []
     run.graphs = graphs
     tokens = max(bench.case.tokens, 2) if dynamic else bench.case.tokens
-    traced = fake.trace(bench, run, "trace", tokens, dynamic)
-    run.calls.clear()
-    with quiet(), keyed_by(fingerprint(traced.records)):
-        _skip_guard_profiling()
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=_inductor(graphs))
-        first = bench.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
-        if not first.error:
-            label, more = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
-            bench.call(run, _marked(compiled, dynamic), label, more, 1)
-    # A compiled call dispatches no op that can be recorded; where it failed, the fake trace tells the stages.
-    first.records = traced.records
+    _skip_guard_profiling()
+    torch._dynamo.reset()
+    compiled = torch.compile(run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=_inductor(graphs))
+    call = bench.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
+    if not call.error:
+        label, more = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
+        call = bench.call(run, _marked(compiled, dynamic), label, more, 1)
+    if call.error:
+        call.records = _stages(bench, dynamic, tokens)
     return bench.finish(run)
+
+
+def _stages(bench: Bench, dynamic: bool, tokens: int) -> list[Record]:
+    """A compiled call dispatches no op that can be recorded; where one failed, a FakeTensor trace tells the stages."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+    return fake.trace(bench, bench.start(), mode, "trace", tokens).records
 
 
 def _inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
@@ -42,7 +47,8 @@ def _inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[A
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         graphs.append(Graph(tuple(_names(module))))
-        return compile_fx(module, list(inputs))
+        with keyed_by(fingerprint(module.graph)):
+            return compile_fx(module, list(inputs))
 
     return backend
 

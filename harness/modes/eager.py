@@ -6,7 +6,7 @@ from harness.evidence import Run
 
 def run(bench: Bench, dynamic: bool) -> Run:
     """Four calls of one layer; stops at the first that raises."""
-    run = bench.start()
+    run = bench.start(watch_state=True)
     assert run.layer is not None
     plan = (
         ("first call", bench.case.tokens, bench.recorder(audit=True)),

@@ -11,7 +11,6 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from harness.bench import Bench
 from harness.evidence import Call, Run
-from harness.quiet import quiet
 
 _TOKENS = 0  # the dimension that is the tokens
 
@@ -22,15 +21,16 @@ def run(bench: Bench, dynamic: bool) -> Run:
     counts = {"symbolic trace": max(bench.case.tokens, 2)}
     if not dynamic:
         counts = {"trace": bench.case.tokens, "one token": 1, "zero tokens": 0}
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     for label, tokens in counts.items():
-        if trace(bench, run, label, tokens, dynamic).error:
+        if trace(bench, run, mode, label, tokens).error:
             break
     return bench.finish(run)
 
 
-def trace(bench: Bench, run: Run, label: str, tokens: int, dynamic: bool) -> Call:
-    """Trace the layer once and add the call to the run. Its output is a FakeTensor."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+def trace(bench: Bench, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> Call:
+    """Trace the layer once and add the call to the run. Its output is a FakeTensor; symbolic if the mode has a ShapeEnv."""
+    dynamic = mode.shape_env is not None
     fakes = tuple(_fake(mode, tensor, dynamic) for tensor in bench.inputs(tokens, 0))
     call = Call(label, tokens, fakes)
     run.calls.append(call)
@@ -38,7 +38,7 @@ def trace(bench: Bench, run: Run, label: str, tokens: int, dynamic: bool) -> Cal
     call.records = recorder.records
     assert run.layer is not None
     try:
-        with quiet(), ExitStack() as stack:
+        with ExitStack() as stack:
             stack.enter_context(mode)
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(recorder)

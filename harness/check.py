@@ -1,0 +1,99 @@
+"""``harness check``: the matrix with live progress, a record a verdict, a table and the findings."""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+from harness.errors import BadInput
+from harness.finding import ERROR, FINDINGS, Verdict
+from harness.matrix import Selection
+from harness.pool import Plan, Pool
+from harness.project import find
+from harness.report import grouped, summary, time_per_mode
+from harness.shapes import BUILT_IN
+from harness.terminal import Ticker, table
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
+    start = time.monotonic()
+    selection = _selection(chosen)
+    modes, pool = selection.chosen_modes(), Pool(_plan(chosen, selection))
+    verdicts: list[Verdict] = []
+    ticker = Ticker(Console(stderr=True), pool.total)
+    with _records(chosen.json) as records, ticker.running():
+        for verdict in pool:
+            verdicts.append(verdict)
+            _write(records, verdict, chosen.json)
+            ticker.tick(verdict)
+    verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
+    console = Console()
+    console.print(table(verdicts, modes))
+    for text in grouped(verdicts, chosen.verbose):
+        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
+    console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
+    return exit_code(verdicts)
+
+
+def exit_code(verdicts: list[Verdict]) -> int:
+    """2 if the harness itself failed anywhere, else 1 if there is a finding, else 0."""
+    statuses = {verdict.status for verdict in verdicts}
+    return 2 if ERROR in statuses or not verdicts else 1 if FINDINGS in statuses else 0
+
+
+def _selection(chosen: argparse.Namespace) -> Selection:
+    return Selection(
+        models=chosen.models,
+        hidden=chosen.hidden,
+        tokens=chosen.tokens,
+        rules=chosen.rules,
+        kernels=chosen.kernels,
+        tp=chosen.tp,
+        modes=chosen.modes,
+        full=chosen.full,
+        models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
+    )
+
+
+def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
+    project = find()
+    if chosen.workers < 0:
+        raise BadInput(f"--workers is {chosen.workers}; expected 1 or more, or 0 for one a core")
+    workers = chosen.workers or (1 if _has_cuda(chosen.device) else os.cpu_count() or 1)
+    spec = project.subject(chosen.subject)
+    return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path)
+
+
+def _has_cuda(device: str) -> bool:
+    """Whether cases run on a GPU: they then take turns. A look at the driver's device file, since torch costs a second."""
+    return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
+
+
+@contextmanager
+def _records(path: str | None) -> Iterator[IO[str] | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
+    with file:
+        yield file
+
+
+def _write(records: IO[str] | None, verdict: Verdict, path: str | None) -> None:
+    if records is None:
+        return
+    try:
+        records.write(json.dumps(verdict.to_json()) + "\n")
+    except OSError as error:
+        raise BadInput(f"cannot write on to --json {path}: {error.strerror}; the records before are complete") from None

@@ -1,0 +1,14 @@
+"""Where layers run."""
+
+import torch
+
+from harness.errors import BadInput
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``cpu``, ``cuda``, or ``auto``: cuda where there is one. Raises BadInput without CUDA."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"--device cuda: torch {torch.__version__} sees no CUDA device here; leave --device out")
+    return torch.device(name)

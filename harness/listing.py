@@ -1,0 +1,71 @@
+"""``harness list``: subjects, ops, models, modes, observers and known bugs."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.known_bugs import KNOWN_BUGS
+from harness.modes import MODES
+from harness.observers import OBSERVERS, RAISING
+from harness.project import DEFAULT_SUBJECT, find
+from harness.registry import registered
+from harness.shapes import load
+from harness.subject import load_subject
+
+Rows = list[dict[str, Any]]
+
+
+def listing(chosen: argparse.Namespace) -> int:
+    """Print everything that can be named on the command line. Raises BadInput."""
+    parts = everything(chosen.subject)
+    if chosen.json:
+        print(json.dumps(parts, indent=1))
+        return 0
+    console = Console()
+    for title, rows in parts.items():
+        console.print(_table(title, _dicts(rows)))
+        console.print()
+    return 0
+
+
+def everything(subject: str = "") -> dict[str, Any]:
+    """All lists by title. Ops are those that the given subject's module, or else the in-tree one's, registers."""
+    project = find()
+    catalogue = load()
+    if subject or DEFAULT_SUBJECT in project.subjects:
+        load_subject(project.subject(subject or DEFAULT_SUBJECT), project.path)
+    ops = [
+        {"op": op.name, "schema": op.schema, "devices": ", ".join(op.reals), "samples": bool(op.samples)}
+        for op in registered().values()
+    ]
+    return {
+        "subjects": [{"name": name, "import": path} for name, path in project.subjects.items()],
+        "ops": ops,
+        "models": [asdict(shape) for shape in catalogue.shapes.values()],
+        "alignment": {rule.name: _rule(asdict(rule)) for rule in catalogue.rules.values()},
+        "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in MODES.values()],
+        "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
+        + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
+        "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in KNOWN_BUGS],
+    }
+
+
+def _rule(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "name"}
+
+
+def _dicts(rows: Any) -> Rows:
+    return [{"name": name} | row for name, row in rows.items()] if isinstance(rows, dict) else list(rows)
+
+
+def _table(title: str, rows: Rows) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in rows[0] if rows else ("none",):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table

@@ -1,0 +1,122 @@
+"""The pytest plugin: options, markers, and the matrix for any test that asks for ``padding_case`` and ``mode``.
+
+Collecting imports no torch; the fixtures that judge do.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.cli import add_selection
+from harness.errors import BadInput
+from harness.matrix import Selection
+from harness.project import find
+
+if TYPE_CHECKING:
+    from harness.case import Case
+    from harness.finding import Verdict
+    from harness.modes import ModeInfo
+
+    Judge = Callable[[Case, ModeInfo], Verdict]
+
+_SELECTION = pytest.StashKey[Selection]()
+MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options that ``harness check`` has too, in a group of their own."""
+    group = parser.getgroup("harness", "padded MoE harness")
+
+    def add(option: str, **settings: Any) -> None:
+        kind = settings.pop("type", None)
+        if kind is not None:
+            settings["type"] = _typed(kind)
+        group.addoption(option, **settings)
+
+    add_selection(add)
+
+
+def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
+    """argparse's own error text, which pytest would replace by 'invalid value'."""
+
+    def convert(text: str) -> object:
+        try:
+            return kind(text)
+        except argparse.ArgumentTypeError as error:
+            pytest.exit(f"harness: {error}", returncode=2)
+
+    return convert
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and check the options before anything is collected; bad input ends with exit code 2."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    options = config.option
+    selection = Selection(
+        models=options.models, hidden=options.hidden, tokens=options.tokens, modes=options.modes, full=options.full
+    )
+    try:
+        selection.cases()
+        selection.chosen_modes()
+        if options.subject != "in-tree":
+            find(config.rootpath).subject(options.subject)
+    except BadInput as error:
+        pytest.exit(f"harness: {error}", returncode=2)
+    config.stash[_SELECTION] = selection
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize ``padding_case`` and ``mode`` with the chosen matrix; cases of one model stay on one xdist worker."""
+    if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
+        return
+    selection = metafunc.config.stash[_SELECTION]
+    metafunc.parametrize(
+        ("padding_case", "mode"),
+        [
+            pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=pytest.mark.xdist_group(case.model))
+            for case in selection.cases()
+            for mode in selection.chosen_modes()
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def judge_case(request: pytest.FixtureRequest) -> "Judge":
+    """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
+    from harness.device import choose_device
+    from harness.judge import judge
+    from harness.subject import load_subject
+
+    name = request.config.option.subject
+    project = find(request.config.rootpath)
+    try:
+        subject = load_subject(project.subject(name), project.path)
+    except BadInput as error:
+        pytest.exit(f"harness: {error}", returncode=2)
+    device = choose_device("auto")
+    return lambda case, mode: judge(subject, case, mode, device, name)
+
+
+@pytest.fixture
+def hold(
+    judge_case: "Judge", record_property: Callable[[str, object], None], request: pytest.FixtureRequest
+) -> "Callable[[Case, ModeInfo], Verdict]":
+    """Judge a case, note it in the JUnit properties, and fail with the one message, or skip with the reason."""
+    from harness.report import verdict_text
+
+    def check(case: "Case", mode: "ModeInfo") -> "Verdict":
+        verdict = judge_case(case, mode)
+        noted = {"hidden": case.hidden, "padded": case.padded, "mode": mode.name, "verdict": verdict.status}
+        for name, value in noted.items():
+            record_property(name, value)
+        record_property("emulated", verdict.emulated)
+        if verdict.status == "skipped":
+            pytest.skip(verdict.reason)
+        if not verdict.ok:
+            pytest.fail(verdict_text(verdict, request.config.option.verbose), pytrace=False)
+        return verdict
+
+    return check

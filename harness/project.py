@@ -1,0 +1,55 @@
+"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects and the folder they import from."""
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from harness.errors import BadInput, nearest
+
+DEFAULT_SUBJECT = "in-tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Named subjects (name -> ``package.module:Name``) and the folder that their modules are imported from."""
+
+    root: Path
+    subjects: dict[str, str] = field(default_factory=dict)
+
+    def subject(self, name: str) -> str:
+        """The import path of a subject given by name or by import path. Raises BadInput."""
+        if name in self.subjects:
+            return self.subjects[name]
+        if ":" in name:
+            return name
+        if name == DEFAULT_SUBJECT:
+            raise BadInput(
+                f"no subject 'in-tree' below {self.root}; run in the harness's checkout or give --subject package.module:Name"
+            )
+        near = nearest(name, self.subjects)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"named here: {', '.join(self.subjects) or 'none'}"
+        raise BadInput(f"unknown subject {name!r}; {hint} Or give package.module:Name")
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """What a process that loads a subject puts on its import path."""
+        return (str(self.root),)
+
+
+@cache
+def find(start: Path | None = None) -> Project:
+    """The project around ``start`` (the current folder). Raises BadInput on a pyproject.toml that cannot be read."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file() and (settings := _settings(file)) is not None:
+            return Project(folder, dict(settings.get("subjects", {})))
+    return Project(here)
+
+
+def _settings(file: Path) -> dict[str, dict[str, str]] | None:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("harness")
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"{file} cannot be read: {error}") from None

@@ -1,0 +1,91 @@
+"""The one message: a finding in words, with the command that shows it again. Plain text, no torch, no colour."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from harness.finding import ERROR, FINDINGS, SKIPPED, Finding, Verdict
+
+_LABEL = 10
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def mode_name(verdict: Verdict) -> str:
+    """The mode, with ``(emulated)`` where it stood in for the real thing."""
+    return f"{verdict.mode} (emulated)" if verdict.emulated else verdict.mode
+
+
+def finding_text(verdict: Verdict, finding: Finding) -> str:
+    """Case, mode, stage, who made each width, the user's line, the cause, the public bug, and how to see it again."""
+    rows = [
+        f"{finding.kind} at {finding.stage}: {verdict.model}, {mode_name(verdict)}",
+        _row("case", verdict.case),
+        _row("seen by", f"{finding.observer}" + (f", in the {finding.call}" if finding.call else "")),
+        _row("what", finding.what),
+    ]
+    rows += [_row("width", _origin(origin)) for origin in finding.widths]
+    if finding.line:
+        rows.append(_row("line", f"{finding.line}: {finding.line.text}"))
+    rows.append(_row("cause", finding.cause))
+    rows += [_row("like", bug) for bug in finding.bugs]
+    rows.append(_row("again", verdict.again))
+    return "\n".join(rows)
+
+
+def _origin(origin: object) -> str:
+    text, stage, line = (getattr(origin, name) for name in ("text", "stage", "line"))
+    place = f", {line}" if line else ""
+    return f"{text} (made by {stage}{place})"
+
+
+def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
+    """Everything that one verdict has to say; the traceback of a harness error from ``verbose`` 2 on."""
+    if verdict.status == FINDINGS:
+        return "\n\n".join(finding_text(verdict, finding) for finding in verdict.findings)
+    text = f"{verdict.status}: {verdict.model}, {mode_name(verdict)}\n" + _row("case", verdict.case)
+    if verdict.reason:
+        text += "\n" + _row("reason", verdict.reason)
+    if verdict.status == ERROR:
+        text += "\n" + _row("again", verdict.again)
+        text += f"\n{verdict.traceback}" if verbose >= 2 else ""
+    return text
+
+
+def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
+    """Each kind of finding once in full, with how many cases more show it; with ``verbose``, every one of them."""
+    seen: dict[tuple[str, ...], list[tuple[Verdict, Finding]]] = defaultdict(list)
+    texts: list[str] = []
+    for verdict in verdicts:
+        if verdict.status == ERROR:
+            texts.append(verdict_text(verdict, verbose))
+        for finding in verdict.findings:
+            key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
+            seen[key].append((verdict, finding))
+    return texts + [_with_count(found) for found in seen.values()]
+
+
+def _with_count(found: list[tuple[Verdict, Finding]]) -> str:
+    text = finding_text(*found[0])
+    others = {(verdict.case, verdict.mode) for verdict, _ in found[1:]} - {(found[0][0].case, found[0][0].mode)}
+    if others:
+        modes = sorted({mode for _, mode in others})
+        text += "\n" + _row("also", f"in {len(others)} more verdicts ({', '.join(modes)}); -v shows each")
+    return text
+
+
+def summary(verdicts: list[Verdict], seconds: float) -> str:
+    """One line: how many, of which status, how fast."""
+    counts = {status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, SKIPPED, ERROR)}
+    parts = ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "ok")
+    rate = len(verdicts) / seconds if seconds else 0.0
+    return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
+
+
+def time_per_mode(verdicts: Iterable[Verdict]) -> str:
+    """Worker seconds spent in each mode."""
+    spent: dict[str, float] = defaultdict(float)
+    for verdict in verdicts:
+        spent[verdict.mode] += verdict.seconds
+    return "worker time: " + ", ".join(f"{mode} {seconds:.1f} s" for mode, seconds in spent.items())

@@ -1,0 +1,73 @@
+"""What the terminal shows: live progress while cases run, then a table model x mode. Colour only on a terminal."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.modes import ModeInfo
+from harness.report import mode_name
+
+_STYLES = {OK: "green", FINDINGS: "bold red", SKIPPED: "yellow", ERROR: "bold magenta"}
+_PLAIN_SECONDS = 10.0
+
+
+class Ticker:
+    """Says how far a run is: a live bar on a terminal, elsewhere a plain line every ten seconds."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total, self.done, self.bad = console, total, 0, 0
+        self._bar: Progress | None = None
+        self._said = time.monotonic()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Show progress for the length of a ``with`` block."""
+        if not self.console.is_terminal:
+            yield
+            return
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=self.console, transient=True) as self._bar:
+            self._task = self._bar.add_task("starting workers (importing torch)", total=self.total)
+            yield
+
+    def tick(self, verdict: Verdict) -> None:
+        """One more verdict."""
+        self.done += 1
+        self.bad += verdict.status in (FINDINGS, ERROR)
+        text = f"{verdict.model} {verdict.mode}" + (f"  [red]{self.bad} not ok" if self.bad else "")
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, description=text)
+        elif time.monotonic() - self._said > _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self.console.print(f"{self.done}/{self.total} verdicts, {self.bad} not ok", highlight=False)
+
+
+def table(verdicts: list[Verdict], modes: list[ModeInfo]) -> Table:
+    """Model x mode, each cell how many of its cases are ok."""
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
+    shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
+    for verdict in verdicts:
+        cells[verdict.model, verdict.mode].append(verdict.status)
+    grid = Table(box=None, pad_edge=False)
+    grid.add_column("model", no_wrap=True)
+    for mode in modes:
+        grid.add_column(shown.get(mode.name, mode.name), justify="right")
+    for model in sorted({verdict.model for verdict in verdicts}):
+        grid.add_row(model, *(_cell(cells[model, mode.name]) for mode in modes))
+    return grid
+
+
+def _cell(statuses: list[str]) -> Text:
+    if not statuses:
+        return Text("-")
+    worst = next(status for status in (ERROR, FINDINGS, SKIPPED, OK) if status in statuses)
+    count = statuses.count(worst)
+    text = f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {worst}"
+    return Text(text, style=_STYLES[worst])
