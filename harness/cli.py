@@ -35,7 +35,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (_names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (_numbers, "hidden sizes in place of each model's own, multiples of 16"),
-    "--tokens": (_numbers, "tokens in a batch, 0 or more (default: 7)"),
+    "--tokens": (_numbers, "tokens in a batch, 0 or more (default: 1, 7 and 33)"),
     "--modes": (_names, "eager, fake, compiled, cudagraph, or one token mode: compiled-static, compiled-dynamic"),
 }
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {

@@ -10,15 +10,17 @@ from harness.modes import MODES, ModeInfo, choose
 from harness.shapes import BUILT_IN, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
-# (rule, kernel, tp): every model is judged at these; the synthetic shapes at every rule, so that each rule is met.
+# (rule, kernel, tp, tokens): every model is judged at these. Where a width is aligned, wide and narrow are one layer:
+# their token counts differ, so that no two of these cases are the same.
 PLAN = (
-    ("trtllm-nvfp4", "wide", 1),
-    ("trtllm-nvfp4", "wide", 2),
-    ("trtllm-nvfp4", "narrow", 1),
-    ("trtllm-nvfp4", "narrow", 2),
-    ("cutlass-nvfp4", "wide", 2),
+    ("trtllm-nvfp4", "wide", 1, DEFAULT_TOKENS),
+    ("trtllm-nvfp4", "wide", 2, 1),
+    ("trtllm-nvfp4", "narrow", 1, 33),
+    ("trtllm-nvfp4", "narrow", 2, DEFAULT_TOKENS),
+    ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
 )
-FURTHER_RULES = ("marlin-nvfp4", "trtllm-mxfp8", "none")
+# One shape for each further rule, chosen so that the rule pads it otherwise than the rules above.
+FURTHER = {"synthetic-2304": "trtllm-mxfp8", "synthetic-odd-intermediate": "marlin-nvfp4", "synthetic-2880-shared": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class Selection:
         catalogue = load(Path(self.models_file))
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
         found: dict[str, Case] = {}
-        for shape, hidden, tokens in product(shapes, self.hidden or (0,), self.tokens or (DEFAULT_TOKENS,)):
+        for shape, hidden in product(shapes, self.hidden or (0,)):
             sized = replace(shape, hidden=hidden) if hidden else shape
-            for rule, kernel, tp in self._plan(sized):
+            for rule, kernel, tp, tokens in self._plan(shape):
                 case = Case.of(sized, catalogue.rule(rule), kernel, tp, tokens, self.full)
                 case = replace(case, overridden=hidden not in (0, shape.hidden))
                 found.setdefault(case.id, case)
@@ -53,10 +55,12 @@ class Selection:
         """The modes chosen; all of them where none was. Raises BadInput."""
         return choose(list(self.modes)) if self.modes else list(MODES.values())
 
-    def _plan(self, shape: Shape) -> list[tuple[str, str, int]]:
-        if self.rules or self.kernels or self.tp:
-            return list(product(self.rules or ("trtllm-nvfp4",), self.kernels or KERNELS, self.tp or (1, 2)))
-        further = [(rule, "wide", 2) for rule in FURTHER_RULES] if shape.name.startswith("synthetic-") else []
+    def _plan(self, shape: Shape) -> list[tuple[str, str, int, int]]:
+        """(rule, kernel, tp, tokens) of each of a shape's cases: the plan, or every combination of what was chosen."""
+        if self.rules or self.kernels or self.tp or self.tokens:
+            tokens = self.tokens or (DEFAULT_TOKENS,)
+            return list(product(self.rules or ("trtllm-nvfp4",), self.kernels or KERNELS, self.tp or (1, 2), tokens))
+        further = [(FURTHER[shape.name], "wide", 2, DEFAULT_TOKENS)] if shape.name in FURTHER else []
         return [*PLAN, *further]
 
 

@@ -22,7 +22,7 @@ def _library(namespace: str) -> torch.library.Library:
 
 @dataclass
 class RegisteredOp:
-    """A custom op that Dynamo sees as one opaque node. Call it like a function.
+    """A custom op that Dynamo sees as one opaque node. Call it like a function, or ``overload``, torch's own.
 
     torch holds a fixed trampoline per device and for the fake; they look the implementation up here at each call, so
     ``planted`` can exchange one for a test. ``calls`` counts calls of a real implementation in this process.
@@ -36,15 +36,17 @@ class RegisteredOp:
     reals: dict[str, Implementation] = field(default_factory=dict)
     calls: int = 0
 
+    def __post_init__(self) -> None:
+        namespace, _, short = self.name.partition("::")
+        library = _library(namespace)
+        library.define(short + self.schema)
+        torch.library.register_fake(self.name, lambda *args, **kwargs: self.fake(*args, **kwargs), lib=library)
+        # Kept, not looked up: Dynamo traces through __call__, and each step that it takes there costs.
+        self.overload: torch._ops.OpOverload = getattr(getattr(torch.ops, namespace), short).default
+        _registry[self.name] = self
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.overload(*args, **kwargs)
-
-    @property
-    def overload(self) -> torch._ops.OpOverload:
-        """The op as torch holds it."""
-        namespace, _, name = self.name.partition("::")
-        overload: torch._ops.OpOverload = getattr(getattr(torch.ops, namespace), name).default
-        return overload
 
     def impl(self, device: str) -> Callable[[Implementation], Implementation]:
         """A decorator that adds the real implementation for a device type (``cpu``, ``cuda``)."""
@@ -98,13 +100,8 @@ def register_op(
 
     def register(function: Implementation) -> RegisteredOp:
         op = RegisteredOp(name, schema, fake, samples, alignment)
-        namespace, _, short = name.partition("::")
-        library = _library(namespace)
-        library.define(short + schema)
         for device in devices:
             op.impl(device)(function)
-        torch.library.register_fake(name, lambda *args, **kwargs: op.fake(*args, **kwargs), lib=library)
-        _registry[name] = op
         return op
 
     return register

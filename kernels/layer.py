@@ -9,18 +9,6 @@ from kernels.experts import activate, routed_experts
 from kernels.weights import Experts
 
 
-def fixed_linear(weight: Tensor) -> nn.Linear:
-    """A projection without bias that holds ``weight`` [out, in] itself and is not trained."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    return linear
-
-
-def fixed_linears(pair: tuple[Tensor, Tensor] | None) -> tuple[nn.Linear, nn.Linear] | tuple[None, None]:
-    """Both projections of a part, or two Nones where the layer lacks the part."""
-    return (fixed_linear(pair[0]), fixed_linear(pair[1])) if pair else (None, None)
-
-
 class PaddedMoELayer(nn.Module):
     """Routed experts of NVFP4 weights at a padded width, with or without a shared expert and a latent projection.
 
@@ -30,10 +18,10 @@ class PaddedMoELayer(nn.Module):
     Weights are held as given, not copied. ``tp`` is the number of ranks that the result is summed over.
     """
 
-    shared_up: nn.Linear | None
-    shared_down: nn.Linear | None
-    latent_down: nn.Linear | None
-    latent_up: nn.Linear | None
+    shared_up: Tensor | None
+    shared_down: Tensor | None
+    latent_down: Tensor | None
+    latent_up: Tensor | None
 
     def __init__(
         self,
@@ -56,8 +44,11 @@ class PaddedMoELayer(nn.Module):
         self.scaling, self.tp = scaling, tp
         for name, tensor in experts.tensors().items():
             self.register_buffer(name, tensor)
-        self.shared_up, self.shared_down = fixed_linears(shared)
-        self.latent_down, self.latent_up = fixed_linears(latent)
+        # Weights and functional.linear, not nn.Linear: Dynamo traces through four frames of each module call.
+        for name, weight in zip(("shared_up", "shared_down"), shared or (None, None), strict=True):
+            self.register_buffer(name, weight)
+        for name, weight in zip(("latent_down", "latent_up"), latent or (None, None), strict=True):
+            self.register_buffer(name, weight)
 
     def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         """hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32 to a contiguous [T, H] bf16."""
@@ -73,13 +64,12 @@ class PaddedMoELayer(nn.Module):
         """The shared expert of the whole hidden_states, never of the latent ones: [T, H], or None without one."""
         if self.shared_up is None or self.shared_down is None:
             return None
-        inner = activate(self.shared_up(hidden_states).float(), self.activation, self.gated)
-        out: Tensor = self.shared_down(inner.to(hidden_states.dtype))
-        return out
+        inner = activate(functional.linear(hidden_states, self.shared_up).float(), self.activation, self.gated)
+        return functional.linear(inner.to(hidden_states.dtype), self.shared_down)
 
     def to_latent(self, hidden_states: Tensor) -> Tensor:
         """[T, H] to the width that the routed experts work at."""
-        return hidden_states if self.latent_down is None else self.latent_down(hidden_states)
+        return hidden_states if self.latent_down is None else functional.linear(hidden_states, self.latent_down)
 
     def pad(self, x: Tensor) -> Tensor:
         """[T, width] to [T, padded], with zeros."""
@@ -87,7 +77,7 @@ class PaddedMoELayer(nn.Module):
 
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         """[T, padded] to [T, out_width]."""
-        out: Tensor = routed_experts(
+        out: Tensor = routed_experts.overload(
             x,
             topk_ids,
             topk_weights,
@@ -113,7 +103,7 @@ class PaddedMoELayer(nn.Module):
 
     def from_latent(self, x: Tensor) -> Tensor:
         """[T, width] to [T, H]."""
-        return x if self.latent_up is None else self.latent_up(x)
+        return x if self.latent_up is None else functional.linear(x, self.latent_up)
 
     def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
         """The sum of both parts, once both have the true width."""
@@ -132,5 +122,5 @@ class PaddedMoELayer(nn.Module):
 
     def reduce(self, x: Tensor) -> Tensor:
         """The sum over ranks, once, of routed and shared part together."""
-        out: Tensor = x if self.tp == 1 else all_reduce(x, self.tp)
+        out: Tensor = x if self.tp == 1 else all_reduce.overload(x, self.tp)
         return out

@@ -16,11 +16,11 @@ _TOKENS = 0  # the dimension that is the tokens
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
-    """One symbolic trace, or traces at the case's tokens, at one and at zero."""
+    """One symbolic trace, or traces at the case's tokens and at zero."""
     run = bench.start()
     counts = {"symbolic trace": max(bench.case.tokens, 2)}
     if not dynamic:
-        counts = {"trace": bench.case.tokens, "one token": 1, "zero tokens": 0}
+        counts = {"trace": bench.case.tokens, "zero tokens": 0}
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     for label, tokens in counts.items():
         if trace(bench, run, mode, label, tokens).error:
