@@ -25,7 +25,7 @@ def check(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     selection = _selection(chosen)
-    modes, pool = selection.chosen_modes(), Pool(_plan(chosen, selection))
+    pool = Pool(_plan(chosen, selection))
     verdicts: list[Verdict] = []
     ticker = Ticker(Console(stderr=True), pool.total)
     with _records(chosen.json) as records, ticker.running():
@@ -35,7 +35,7 @@ def check(chosen: argparse.Namespace) -> int:
             ticker.tick(verdict)
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
-    console.print(table(verdicts, modes))
+    console.print(table(verdicts))
     for text in grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)

@@ -60,7 +60,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The whole command line."""
-    top = Parser(prog="harness", description="torch.compile compatibility checks for padded mixture-of-experts kernels.")
+    top = Parser(
+        prog="harness", description="torch.compile compatibility checks for padded mixture-of-experts kernels."
+    )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
     check = commands.add_parser(
@@ -70,7 +72,9 @@ def parser() -> Parser:
     for option, (kind, about) in NARROWING.items():
         check.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
     check.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
-    check.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one")
+    check.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
+    )
     check.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     check.add_argument("-j", "--workers", type=int, default=0, help="worker processes (default: one a core; 1 on cuda)")
     check.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Size = int | str
 
+
 @dataclass(frozen=True, slots=True)
 class TensorMeta:
     """What a tensor looks like from outside. Sizes in elements; a symbolic size is its expression."""
@@ -145,7 +146,13 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors hold the same bytes, NaN included."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    return torch.equal(*(t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (left, right)))
+    return torch.equal(*(_words(tensor) for tensor in (left, right)))
+
+
+def _words(tensor: Tensor) -> Tensor:
+    """The tensor's bytes as the largest integers that they fill, since comparing bytes one by one takes eight times as long."""
+    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
 
 
 def state_of(layer: object) -> dict[str, Tensor]:

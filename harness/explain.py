@@ -2,8 +2,6 @@
 
 import re
 import traceback
-from collections.abc import Callable
-from typing import Any
 
 from harness import stages
 from harness.evidence import Call, Record, Run, Size, TensorMeta
@@ -145,7 +143,11 @@ def _collective(run: Run, call: Call, error: BaseException) -> Finding | None:
 def not_contiguous(run: Run, call: Call, record: Record | None, what: str = "") -> Finding:
     """The finding for a collective that was given a strided tensor."""
     meta = record.inputs[0] if record and record.inputs else None
-    seen = f"the all-reduce was given {meta}, a view that is not contiguous" if meta else "the all-reduce got a strided view"
+    seen = (
+        f"the all-reduce was given {meta}, a view that is not contiguous"
+        if meta
+        else "the all-reduce got a strided view"
+    )
     makers = [origin(run, call.records, record, 0)] if record and record.inputs else []
     return Finding(
         observer="collectives",
@@ -234,5 +236,3 @@ def _passed_on(record: Record, width: Size) -> int | None:
         return None
     have = [source for meta, source in zip(record.inputs, record.sources, strict=True) if meta.width == width]
     return next((source for source in have if source is not None), None)
-
-

@@ -7,6 +7,7 @@ it into every cache key (``cache_key_tag``). Kernels built from the same source 
 
 import contextlib
 import hashlib
+import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -46,6 +47,12 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / f"inductor-torch-{torch.__version__}"
 
 
+def _trust_instruction_set() -> dict[str, Any]:
+    """Inductor tries the CPU's vector instructions out in child processes, a second each time; once a cache is enough."""
+    tried = any(cache_folder().glob("*/*.so"))
+    return {"cpp.vec_isa_ok": True} if tried else {}
+
+
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
     """Pin torch's settings for a verdict, and put them back: no grad, asserts on, uninitialised memory filled with NaN."""
@@ -53,7 +60,7 @@ def pinned() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
-        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
+        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR | _trust_instruction_set())))
         stack.enter_context(_filled_memory())
         stack.enter_context(torch.no_grad())
         stack.enter_context(quiet())
@@ -86,7 +93,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _filled_memory() -> Iterator[None]:
-    """torch's deterministic mode makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too."""
+    """Torch's deterministic mode makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too."""
     kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -115,7 +122,6 @@ def _meta(value: Any) -> Any:
 @contextlib.contextmanager
 def keyed_by(tag: str) -> Iterator[None]:
     """Mix ``tag`` into every key of torch's compile caches."""
-    import torch.compiler.config as config
-
+    config: Any = importlib.import_module("torch.compiler.config")
     with config.patch(cache_key_tag=tag):
         yield

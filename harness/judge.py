@@ -30,7 +30,9 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     """
     start = time.perf_counter()
     _calm_collector()
-    status, findings, checks, emulated, reason, trace = ERROR, (), (), False, "", ""
+    status, reason, trace, emulated = ERROR, "", "", False
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[str, ...] = ()
     try:
         with pinned():
             run = _run(subject, case, mode, device)
@@ -77,7 +79,7 @@ def _not_built(error: BuildFailed) -> Finding:
 
 
 def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
-    module: Mode = import_module(mode.module)  # type: ignore[assignment]
+    module: Mode = import_module(mode.module)
     bench = Bench(subject, case, device, mode.name)
     return module.run(bench, mode.dynamic)
 
@@ -99,7 +101,7 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
 
 @cache
 def _calm_collector() -> None:
-    """torch and sympy are a million objects that live for good; walking them again and again is a tenth of a run."""
+    """Torch and sympy are a million objects that live for good; walking them again and again is a tenth of a run."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 

@@ -66,8 +66,10 @@ KNOWN_BUGS = (
         "vllm#41645",
         "vllm#41646",
         "the kernel writes the narrow width while the fake still says the padded one (since vllm#40960)",
-        lambda finding, case: finding.kind == "fake-differs"
-        and (finding.detail.get("real"), finding.detail.get("fake")) == (case.width, case.padded),
+        lambda finding, case: (
+            finding.kind == "fake-differs"
+            and (finding.detail.get("real"), finding.detail.get("fake")) == (case.width, case.padded)
+        ),
     ),
     KnownBug(
         "vllm#45037",

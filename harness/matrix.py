@@ -7,20 +7,31 @@ from pathlib import Path
 from harness.case import KERNELS, Case
 from harness.errors import BadInput, unknown
 from harness.modes import MODES, ModeInfo, choose
-from harness.shapes import BUILT_IN, Shape, check_width, load
+from harness.shapes import BUILT_IN, Alignment, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
-# (rule, kernel, tp, tokens): every model is judged at these. Where a width is aligned, wide and narrow are one layer:
-# their token counts differ, so that no two of these cases are the same.
-PLAN = (
-    ("trtllm-nvfp4", "wide", 1, DEFAULT_TOKENS),
-    ("trtllm-nvfp4", "wide", 2, 1),
-    ("trtllm-nvfp4", "narrow", 1, 33),
-    ("trtllm-nvfp4", "narrow", 2, DEFAULT_TOKENS),
-    ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
+DEFAULT_RULE = "trtllm-nvfp4"
+# (rule, kernel, tp, tokens). Every mode runs at FULL. A narrow kernel is another layer only where a width is padded.
+FULL = (
+    (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
+    (DEFAULT_RULE, "wide", 2, 1),
+    (DEFAULT_RULE, "narrow", 1, 33),
+    (DEFAULT_RULE, "narrow", 2, DEFAULT_TOKENS),
 )
-# One shape for each further rule, chosen so that the rule pads it otherwise than the rules above.
-FURTHER = {"synthetic-2304": "trtllm-mxfp8", "synthetic-odd-intermediate": "marlin-nvfp4", "synthetic-2880-shared": "none"}
+# Other rules and token counts, in the modes that they can change: compiling again costs most and would show nothing
+# new, unless the rule pads a width that FULL leaves as it is.
+LIGHT = (
+    ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
+    ("marlin-nvfp4", "wide", 1, 2),
+    ("none", "wide", 2, 5),
+    (DEFAULT_RULE, "wide", 1, 16),
+    (DEFAULT_RULE, "wide", 2, 33),
+)
+LIGHT_MODES = ("eager", "fake", "cudagraph")
+# This rule's expert width of 512 makes a layer eight times larger, so only the synthetic shapes meet it.
+WIDEST_RULE = ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS)
+
+Row = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +48,43 @@ class Selection:
     full: bool = False
     models_file: str = str(BUILT_IN)
 
-    def cases(self) -> list[Case]:
-        """The cases chosen, in a stable order; raises BadInput with the nearest valid names."""
+    def tasks(self) -> list[tuple[Case, ModeInfo]]:
+        """The cases chosen, each with each of its modes, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
+        chosen = choose(list(self.modes)) if self.modes else []
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
-        found: dict[str, Case] = {}
+        found: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
         for shape, hidden in product(shapes, self.hidden or (0,)):
             sized = replace(shape, hidden=hidden) if hidden else shape
-            for rule, kernel, tp, tokens in self._plan(shape):
-                case = Case.of(sized, catalogue.rule(rule), kernel, tp, tokens, self.full)
-                case = replace(case, overridden=hidden not in (0, shape.hidden))
-                found.setdefault(case.id, case)
+            for row, light in self._rows(shape):
+                case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
+                modes = chosen or [mode for mode in MODES.values() if not light or mode.name in LIGHT_MODES]
+                found |= {(case.id, mode.name): (case, mode) for mode in modes if self._differs(case)}
         return list(found.values())
 
-    def chosen_modes(self) -> list[ModeInfo]:
-        """The modes chosen; all of them where none was. Raises BadInput."""
-        return choose(list(self.modes)) if self.modes else list(MODES.values())
+    def cases(self) -> list[Case]:
+        """The cases chosen, each once."""
+        return list({case.id: case for case, _ in self.tasks()}.values())
 
-    def _plan(self, shape: Shape) -> list[tuple[str, str, int, int]]:
-        """(rule, kernel, tp, tokens) of each of a shape's cases: the plan, or every combination of what was chosen."""
+    def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:
+        _, kernel, tp, tokens = row
+        return replace(Case.of(shape, rule, kernel, tp, tokens, self.full), overridden=overridden)
+
+    def _differs(self, case: Case) -> bool:
+        """Whether the case is a layer of its own: a narrow kernel of an aligned width is the wide one."""
+        return bool(self.kernels) or case.kernel == "wide" or case.padded != case.width
+
+    def _rows(self, shape: Shape) -> list[tuple[Row, bool]]:
+        """Each row of the plan with whether it is a light one, or every combination of what was chosen."""
         if self.rules or self.kernels or self.tp or self.tokens:
             tokens = self.tokens or (DEFAULT_TOKENS,)
-            return list(product(self.rules or ("trtllm-nvfp4",), self.kernels or KERNELS, self.tp or (1, 2), tokens))
-        further = [(FURTHER[shape.name], "wide", 2, DEFAULT_TOKENS)] if shape.name in FURTHER else []
-        return [*PLAN, *further]
+            return [
+                (row, False)
+                for row in product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
+            ]
+        full = [*FULL, WIDEST_RULE] if shape.name.startswith("synthetic-") else list(FULL)
+        return [(row, False) for row in full] + [(row, True) for row in LIGHT]
 
 
 def _check_numbers(selection: Selection) -> None:
@@ -76,5 +99,3 @@ def _check_numbers(selection: Selection) -> None:
     for kernel in selection.kernels:
         if kernel not in KERNELS:
             raise unknown("kernel", kernel, KERNELS)
-
-

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """argparse's own error text, which pytest would replace by 'invalid value'."""
+    """Argparse's own error text, which pytest would replace by 'invalid value'."""
 
     def convert(text: str) -> object:
         try:
@@ -59,8 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         models=options.models, hidden=options.hidden, tokens=options.tokens, modes=options.modes, full=options.full
     )
     try:
-        selection.cases()
-        selection.chosen_modes()
+        selection.tasks()
         if options.subject != "in-tree":
             find(config.rootpath).subject(options.subject)
     except BadInput as error:
@@ -77,8 +76,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("padding_case", "mode"),
         [
             pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=pytest.mark.xdist_group(case.model))
-            for case in selection.cases()
-            for mode in selection.chosen_modes()
+            for case, mode in selection.tasks()
         ],
     )
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from queue import Queue
 from typing import Any
 
-from harness.case import Case
 from harness.errors import BadInput
 from harness.finding import ERROR, Verdict
 from harness.matrix import Selection
@@ -37,20 +36,19 @@ class Pool:
     """Judges a plan. Tasks of one model stay together: they share weights and compiled kernels."""
 
     plan: Plan
-    _groups: deque[deque[tuple[int, str]]] = field(init=False)
+    _groups: deque[deque[int]] = field(init=False)
     _answers: "Queue[Verdict | BaseException | None]" = field(default_factory=Queue)
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        self.cases: list[Case] = self.plan.selection.cases()
-        modes = self.plan.selection.chosen_modes()
-        groups: dict[str, deque[tuple[int, str]]] = {}
-        for index, case in enumerate(self.cases):
-            groups.setdefault(case.model, deque()).extend((index, mode.name) for mode in modes)
-        widest = sorted(groups, key=lambda model: -max(c.hidden for c in self.cases if c.model == model))
+        self.tasks = self.plan.selection.tasks()
+        groups: dict[str, deque[int]] = {}
+        for index, (case, _) in enumerate(self.tasks):
+            groups.setdefault(case.model, deque()).append(index)
+        widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
         self._groups = deque(groups[model] for model in widest)
-        self.total = sum(map(len, self._groups))
+        self.total = len(self.tasks)
 
     def __iter__(self) -> Iterator[Verdict]:
         """The verdicts as they come. Raises BadInput if the subject cannot be used."""
@@ -78,26 +76,27 @@ class Pool:
         self._closed = True
         for process in self._running:
             process.kill()
+            process.wait()
 
     def _run(self) -> None:
         """One worker's life: take a group, judge it, take the next; a process that dies is started anew."""
-        group: deque[tuple[int, str]] = deque()
+        group: deque[int] = deque()
         process: subprocess.Popen[str] | None = None
         try:
             while not self._closed and (group := group or self._next_group()):
                 process = process or self._start()
-                verdict = self._ask(process, *group.popleft())
+                verdict = self._ask(process, group.popleft())
                 if verdict.reason.startswith(_DIED):
                     process = None
                 self._answers.put(verdict)
             self._answers.put(None)
-        except Exception as error:  # noqa: BLE001 - handed to the thread that iterates
+        except Exception as error:
             self._answers.put(error)
         finally:
             if process is not None:
                 process.kill()
 
-    def _next_group(self) -> deque[tuple[int, str]]:
+    def _next_group(self) -> deque[int]:
         try:
             return self._groups.popleft()
         except IndexError:  # another worker took the last one
@@ -106,7 +105,12 @@ class Pool:
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "import sys; from harness.worker import main; sys.exit(main())"]
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
         )
         self._running.append(process)
         plan = self.plan
@@ -116,18 +120,20 @@ class Pool:
         if "bad_input" in greeting:
             raise BadInput(greeting["bad_input"])
         if not greeting:
-            raise BadInput(f"the worker process ended before it was ready (exit code {process.wait()}); try `harness list`")
+            raise BadInput(
+                f"the worker process ended before it was ready (exit code {process.wait()}); try `harness list`"
+            )
         return process
 
-    def _ask(self, process: subprocess.Popen[str], index: int, mode: str) -> Verdict:
+    def _ask(self, process: subprocess.Popen[str], index: int) -> Verdict:
         try:
-            self._send(process, {"case": index, "mode": mode})
+            self._send(process, index)
             line = self._read(process)
         except BrokenPipeError:
             line = ""
-        return Verdict.from_json(json.loads(line)) if line else self._died(process, index, mode)
+        return Verdict.from_json(json.loads(line)) if line else self._died(process, index)
 
-    def _send(self, process: subprocess.Popen[str], message: dict[str, Any]) -> None:
+    def _send(self, process: subprocess.Popen[str], message: Any) -> None:
         assert process.stdin is not None
         process.stdin.write(json.dumps(message) + "\n")
         process.stdin.flush()
@@ -142,19 +148,19 @@ class Pool:
         finally:
             timer.cancel()
 
-    def _died(self, process: subprocess.Popen[str], index: int, mode: str) -> Verdict:
+    def _died(self, process: subprocess.Popen[str], index: int) -> Verdict:
         code = process.wait()
-        case, plan = self.cases[index], self.plan
+        (case, mode), plan = self.tasks[index], self.plan
         return Verdict(
             subject=plan.spec,
             case=case.id,
             model=case.model,
             hidden=case.hidden,
             padded=case.padded,
-            mode=mode,
+            mode=mode.name,
             status=ERROR,
             reason=f"{_DIED} (exit code {code}); more than {plan.seconds:.0f} s is killed too",
-            again=again(case, mode, plan.spec, plan.device),
+            again=again(case, mode.name, plan.spec, plan.device),
             changes=case.changes,
         )
 

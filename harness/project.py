@@ -50,6 +50,7 @@ def find(start: Path | None = None) -> Project:
 
 def _settings(file: Path) -> dict[str, dict[str, str]] | None:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("harness")
+        found: dict[str, dict[str, str]] | None = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("harness")
+        return found
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from None

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.case import Case
-from harness.evidence import Record, TensorMeta, is_custom, same_bits
+from harness.evidence import Record, TensorMeta, same_bits
 from harness.source import SourceLine
 from harness.stages import EXPERTS, stage_of
 

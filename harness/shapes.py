@@ -129,7 +129,9 @@ def _load_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInput(f"cannot read the models file {path}: {error.strerror}") from None
     except ValueError as error:
-        raise BadInput(f"{path} is not a valid models file: {error}; expected JSON like `harness list --json`") from None
+        raise BadInput(
+            f"{path} is not a valid models file: {error}; expected JSON like `harness list --json`"
+        ) from None
     if not isinstance(data, dict) or not isinstance(data.get("models"), list):
         raise BadInput(f"{path} is not a valid models file: expected an object with a list 'models'")
     return data

@@ -41,6 +41,7 @@ class SourceLine:
         return None
 
     @classmethod
+    @cache
     def at(cls, file: str, number: int) -> Self:
         """The line at a place, its path relative to the current folder where that is shorter."""
         relative = os.path.relpath(file)

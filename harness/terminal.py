@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.modes import ModeInfo
+from harness.modes import MODES
 from harness.report import mode_name
 
 _STYLES = {OK: "green", FINDINGS: "bold red", SKIPPED: "yellow", ERROR: "bold magenta"}
@@ -49,7 +49,7 @@ class Ticker:
             self.console.print(f"{self.done}/{self.total} verdicts, {self.bad} not ok", highlight=False)
 
 
-def table(verdicts: list[Verdict], modes: list[ModeInfo]) -> Table:
+def table(verdicts: list[Verdict]) -> Table:
     """Model x mode, each cell how many of its cases are ok."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
@@ -57,6 +57,7 @@ def table(verdicts: list[Verdict], modes: list[ModeInfo]) -> Table:
         cells[verdict.model, verdict.mode].append(verdict.status)
     grid = Table(box=None, pad_edge=False)
     grid.add_column("model", no_wrap=True)
+    modes = [mode for mode in MODES.values() if mode.name in {verdict.mode for verdict in verdicts}]
     for mode in modes:
         grid.add_column(shown.get(mode.name, mode.name), justify="right")
     for model in sorted({verdict.model for verdict in verdicts}):

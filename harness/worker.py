@@ -34,22 +34,21 @@ def _serve(tasks: IO[str], answers: IO[str]) -> None:
 
 
 def _judge(settings: dict[str, Any]) -> Any:
-    """A function from a task, the index of a case and a mode's name, to the verdict's JSON form."""
+    """A function from the index of a task, a case in a mode, to the verdict's JSON form."""
     import torch
 
     from harness.device import choose_device
     from harness.judge import judge
     from harness.matrix import Selection
-    from harness.modes import MODES
     from harness.subject import load_subject
 
     torch.set_num_threads(settings["threads"])
-    cases = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).cases()
+    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
     subject = load_subject(settings["subject"], settings["path"])
     device = choose_device(settings["device"])
 
-    def answer(task: dict[str, Any]) -> dict[str, Any]:
-        return judge(subject, cases[task["case"]], MODES[task["mode"]], device, settings["spec"]).to_json()
+    def answer(index: int) -> dict[str, Any]:
+        return judge(subject, *tasks[index], device, settings["spec"]).to_json()
 
     return answer
 

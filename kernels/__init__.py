@@ -1,1 +1,1 @@
-"""The in-tree subject: the NVFP4 format, padded weights, the routed-experts op, the layer and its oracle."""
+"""The in-tree subject: NVFP4, weight preparation, the routed experts as one op, the padded layer and its oracle."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.registry import register_op
-from kernels.nvfp4 import Nvfp4, dequantise, quantise, unswizzle_128x4
+from kernels.nvfp4 import Nvfp4, byte_table, dequantise, quantise, unswizzle_128x4
 from kernels.weights import pad_experts
 
 OP = "padded_moe::routed_experts"
@@ -102,17 +102,20 @@ def routed_experts(
     """
     x = hidden_states.float()
     out = x.new_zeros(x.shape[0], out_width)
+    if not x.shape[0]:
+        return out.to(hidden_states.dtype)
     gated = w13.shape[1] > 2 * w2.shape[2]
+    table = byte_table(x.device)
     for expert in range(w13.shape[0]):
-        up = _matrix(w13[expert], w13_scale[expert], w13_global_scale[expert], w13.shape[1], swizzled_scales)
+        up = _matrix(w13[expert], w13_scale[expert], w13_global_scale[expert], w13.shape[1], swizzled_scales, table)
         inner = activate(x @ up.T, activation, gated).to(hidden_states.dtype).float()
-        down = _matrix(w2[expert], w2_scale[expert], w2_global_scale[expert], out_width, swizzled_scales)
+        down = _matrix(w2[expert], w2_scale[expert], w2_global_scale[expert], out_width, swizzled_scales, table)
         share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
         out += share * (inner @ down.T)
     return out.to(hidden_states.dtype)
 
 
-def _matrix(codes: Tensor, scales: Tensor, global_scale: Tensor, rows: int, swizzled: bool) -> Tensor:
+def _matrix(codes: Tensor, scales: Tensor, global_scale: Tensor, rows: int, swizzled: bool, table: Tensor) -> Tensor:
     """The first ``rows`` rows of one expert's matrix, fp32."""
     linear = unswizzle_128x4(scales, rows, codes.shape[-1] // 8) if swizzled else scales[:rows]
-    return dequantise(Nvfp4(codes[:rows], linear, global_scale))
+    return dequantise(Nvfp4(codes[:rows], linear, global_scale), table)

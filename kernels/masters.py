@@ -59,7 +59,7 @@ class Masters:
     shared: tuple[Tensor, Tensor] | None
     """bf16 [2S or S, H] and [H, S]"""
     latent: tuple[Tensor, Tensor] | None
-    """bf16 [L, H] and [H, L]"""
+    """fp32 [L, H] and [H, L], exact in bf16"""
 
 
 @lru_cache(maxsize=KEPT)
@@ -86,7 +86,8 @@ def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] |
     if sizes.latent is None:
         return None
     down = _dense(sizes.latent, sizes.hidden, generator, 1.0)
-    return down, _dense(sizes.hidden, sizes.latent, generator, 1.0)
+    # Kept in fp32, which the oracle computes in: converting 100 MB at each of its calls costs more than its products.
+    return down.float(), _dense(sizes.hidden, sizes.latent, generator, 1.0).float()
 
 
 def _activated(rms: float, columns: int) -> float:

@@ -73,11 +73,15 @@ def e2m1_values(device: torch.device) -> Tensor:
     return torch.where(code >= SIGN, -size, size)
 
 
-def dequantise(weight: Nvfp4) -> Tensor:
-    """fp32 [..., N, K] of linear-layout NVFP4."""
-    values = e2m1_values(weight.codes.device)
-    # One lookup per byte: its two values side by side, moved as one 64-bit word.
-    pairs = torch.stack((values.repeat(16), values.repeat_interleave(16)), -1).view(torch.int64).flatten()
+def byte_table(device: torch.device) -> Tensor:
+    """int64 [256]: per byte its two values side by side, two fp32 moved as one 64-bit word."""
+    values = e2m1_values(device)
+    return torch.stack((values.repeat(16), values.repeat_interleave(16)), -1).view(torch.int64).flatten()
+
+
+def dequantise(weight: Nvfp4, table: Tensor | None = None) -> Tensor:
+    """fp32 [..., N, K] of linear-layout NVFP4. ``table`` is ``byte_table``, for callers that dequantise often."""
+    pairs = byte_table(weight.codes.device) if table is None else table
     looked_up = pairs.index_select(0, weight.codes.flatten().int()).view(torch.float32)
     blocks = looked_up.view(*weight.scales.shape, BLOCK)
     decode = weight.scales.view(torch.float8_e4m3fn).float() / weight.global_scale[..., None, None]

@@ -74,4 +74,8 @@ def _on(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tenso
 
 
 def _copies(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    return pair and (pair[0].to(device, copy=True), pair[1].to(device, copy=True))
+    return pair and (_copy(pair[0], device), _copy(pair[1], device))
+
+
+def _copy(weight: Tensor, device: torch.device) -> Tensor:
+    return weight.to(device, torch.bfloat16, copy=True)

@@ -10,21 +10,19 @@ from harness.bench import Bench
 from harness.evidence import Call, Run
 from harness.modes.capture import CaptureRefused, OpGraph
 
-_WARM_UP_SEED = 10
-_CAPTURE_SEED = 0
-_REPLAY_SEED = 1
+_WARM_UP, _REPLAY, _CAPTURE = range(3)  # seeds of the inputs
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
-    """A warm-up, a capture, a replay with other inputs, and one with those of the capture."""
+    """A warm-up, a capture, a replay with other inputs, and one with those of the warm-up."""
     emulated = bench.device.type != "cuda"
     run = bench.start(emulated=emulated, replay_rewrites_output=True)
     assert run.layer is not None
     # Engines run a layer before they capture it, on other inputs; what it caches then must not reach the capture.
-    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP_SEED)
+    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP)
     if warm.error:
         return bench.finish(run)
-    static = bench.inputs(bench.case.tokens, _CAPTURE_SEED)
+    static = bench.inputs(bench.case.tokens, _CAPTURE)
     call = Call("capture", bench.case.tokens, static)
     run.calls.append(call)
     try:
@@ -32,7 +30,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
     except Exception as error:  # a refused capture is the finding
         call.error = error
         return bench.finish(run)
-    for seed in (_REPLAY_SEED, _CAPTURE_SEED):
+    for seed in (_REPLAY, _WARM_UP):
         _replay(bench, run, replay, static, output, seed)
     run.calls.remove(call)
     return bench.finish(run)
@@ -46,7 +44,7 @@ def _replay(
     for buffer, tensor in zip(static, fresh, strict=True):
         buffer.copy_(tensor)
     output.fill_(torch.nan)
-    label = "replay with the capture's inputs" if seed == _CAPTURE_SEED else "replay with other inputs"
+    label = "replay with the warm-up's inputs" if seed == _WARM_UP else "replay with other inputs"
     replay()
     # The static buffers change at the next replay: keep what this one left in them.
     call = Call(label, bench.case.tokens, tuple(tensor.clone() for tensor in static), before=fresh)

@@ -15,7 +15,9 @@ def look(run: Run) -> list[Finding] | None:
     findings = [finding for call in run.calls for record in call.records for finding in _of_op(call, record)]
     told = {finding.stage for finding in findings}
     for call in calls:
-        changed = [place for place, pair in enumerate(zip(call.inputs, call.before, strict=True)) if not same_bits(*pair)]
+        changed = [
+            place for place, pair in enumerate(zip(call.inputs, call.before, strict=True)) if not same_bits(*pair)
+        ]
         if changed and not told:
             findings.append(_changed_input(call, changed))
             break

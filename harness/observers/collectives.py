@@ -10,7 +10,11 @@ from harness.finding import Finding
 def look(run: Run) -> list[Finding] | None:
     """Findings of a strided input, and of a count other than one (none without tensor parallelism)."""
     if run.graphs is not None:
-        return None if run.failed else _count(run, sum(map(is_collective, run.graphs[0].ops)) if run.graphs else 0, "graph")
+        return (
+            None
+            if run.failed
+            else _count(run, sum(map(is_collective, run.graphs[0].ops)) if run.graphs else 0, "graph")
+        )
     calls = [call for call in run.calls if call.records and call.error is None]
     for call in calls:
         findings = _strided(run, call) or _count(run, sum(is_collective(r.op) for r in call.records), call.label)

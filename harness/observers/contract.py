@@ -24,7 +24,9 @@ def look(run: Run) -> list[Finding] | None:
 def _judge(run: Run, label: str, record: Record) -> Finding | None:
     if record.fake_error is not None:
         kind = type(record.fake_error).__name__
-        return _finding(run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}")
+        return _finding(
+            run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}"
+        )
     real, fake = record.outputs, record.fake or ()
     if len(real) != len(fake):
         return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(fake)}")
@@ -62,7 +64,13 @@ def _show(value: object) -> str:
 
 
 def _finding(
-    run: Run, label: str, record: Record, kind: str, what: str, real: TensorMeta | None = None, fake: TensorMeta | None = None
+    run: Run,
+    label: str,
+    record: Record,
+    kind: str,
+    what: str,
+    real: TensorMeta | None = None,
+    fake: TensorMeta | None = None,
 ) -> Finding:
     widths = dict.fromkeys(meta.width for meta in (real, fake) if meta is not None and isinstance(meta.width, int))
     raised = "The fake implementation cannot be run on what the kernel was given."
@@ -71,7 +79,9 @@ def _finding(
         kind=kind,
         stage=record.stage,
         what=f"{record.op}: {what}",
-        cause=raised if kind == "no-fake" else "Compiled code will read the kernel's output by the fake's word, and wrongly.",
+        cause=raised
+        if kind == "no-fake"
+        else "Compiled code will read the kernel's output by the fake's word, and wrongly.",
         call=label,
         line=record.line,
         widths=tuple(WidthOrigin(run.case.describe_width(int(w)), stages.EXPERTS, None) for w in widths),

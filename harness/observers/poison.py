@@ -11,7 +11,9 @@ from harness.values import ranges
 
 def look(run: Run) -> list[Finding] | None:
     """One finding for the first call whose output is not finite."""
-    calls = [call for call in run.calls if isinstance(call.snapshot, Tensor) and call.tokens and call.expected is not None]
+    calls = [
+        call for call in run.calls if isinstance(call.snapshot, Tensor) and call.tokens and call.expected is not None
+    ]
     if not calls:
         return None
     return next(([_finding(run, call)] for call in calls if _spoilt(call).any()), [])

@@ -24,7 +24,9 @@ def _stale(run: Run, label: str, difference: Difference) -> Finding:
     _, stage, _ = diagnose(run, difference)
     cause = "The first call was right and this one is not: the layer kept something of an earlier call."
     if replay:
-        cause = "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed then."
+        cause = (
+            "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed then."
+        )
     return Finding(
         observer="second call",
         kind="stale-replay" if replay else "stale",

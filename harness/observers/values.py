@@ -57,15 +57,27 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
         return _scaled(run, difference.factors)
     if len(difference.columns) < difference.width:
         where = ranges(difference.columns)
-        return "wrong-columns", stages.UNPAD, f"Columns {where} are wrong and the others right: a cut or a tail gone wrong."
+        return (
+            "wrong-columns",
+            stages.UNPAD,
+            f"Columns {where} are wrong and the others right: a cut or a tail gone wrong.",
+        )
     right = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
     wrong = [part for part in difference.factors if part not in right]
     if right and wrong:
         stage = stages.SHARED if wrong == ["shared"] else stages.EXPERTS if wrong == ["routed"] else wrong[0]
-        return "wrong-part", stage, f"The {right[0]} part is right; the {wrong[0]} part is not: it read or computed something else."
+        return (
+            "wrong-part",
+            stage,
+            f"The {right[0]} part is right; the {wrong[0]} part is not: it read or computed something else.",
+        )
     if len(difference.tokens) * 2 < run.case.tokens:
         return "wrong-tokens", stages.EXPERTS, f"Tokens {ranges(difference.tokens)} are wrong and the others right."
-    return "wrong-values", stages.EXPERTS, "The output is not the oracle's in any part: look at weights, routing and layout."
+    return (
+        "wrong-values",
+        stages.EXPERTS,
+        "The output is not the oracle's in any part: look at weights, routing and layout.",
+    )
 
 
 def _near(left: float, right: float) -> bool:
@@ -85,8 +97,16 @@ def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
     if _near(factor, 0):
         return "missing-part", stages.ADD, f"The {part} part is missing from the output."
     if case.scaling != 1 and _near(factor, case.scaling):
-        return "scaled", stages.SCALING, f"The {part} part is {factor:.3g} times too large: the routed scaling factor was applied twice."
+        return (
+            "scaled",
+            stages.SCALING,
+            f"The {part} part is {factor:.3g} times too large: the routed scaling factor was applied twice.",
+        )
     if case.scaling != 1 and _near(factor, 1 / case.scaling):
-        return "scaled", stages.SCALING, f"The {part} part is {1 / factor:.3g} times too small: the routed scaling factor was not applied."
+        return (
+            "scaled",
+            stages.SCALING,
+            f"The {part} part is {1 / factor:.3g} times too small: the routed scaling factor was not applied.",
+        )
     stage = stages.SHARED if part == "shared" else stages.SCALING
     return "scaled", stage, f"The {part} part is {factor:.3g} times what it should be."

@@ -37,7 +37,9 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
         kind=kind,
         stage=stages.UNPAD if leaked or kind == "strided-output" else stages.OUTPUT,
         what=f"{what}; expected {expected}",
-        cause="The padding was not cut off." if leaked else "The layer must give what the next layer takes: the form of hidden_states.",
+        cause="The padding was not cut off."
+        if leaked
+        else "The layer must give what the next layer takes: the form of hidden_states.",
         call=call.label,
         line=last.line if last else None,
         widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),
