@@ -46,6 +46,7 @@ class RegisteredOp:
         _registry[self.name] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``torch.ops`` would give."""
         return self.overload(*args, **kwargs)
 
     def impl(self, device: str) -> Callable[[Implementation], Implementation]:

@@ -31,7 +31,8 @@ def comparable(run: Run) -> list[Call]:
 
 def difference_of(call: Call) -> Difference | None:
     """How a call's output differs from the oracle; None where it does not, or is not finite (the poison observer's)."""
-    assert call.snapshot is not None and call.expected is not None
+    assert call.snapshot is not None
+    assert call.expected is not None
     return compare(call.snapshot, call.expected) if torch.isfinite(call.snapshot).all() else None
 
 
