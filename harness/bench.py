@@ -65,6 +65,11 @@ class Bench:
         """Fresh inputs of the layer."""
         return tuple(self.subject.inputs(self.case, tokens, seed, self.device))
 
+    def audit(self, run: Run) -> None:
+        """After a failed trace: an eager call that compares each custom op with its fake, to tell a layer's fault from a fake's."""
+        layer = self.subject.build(self.case, self.device)
+        self.call(run, layer, "eager audit", self.case.tokens, 0, self.recorder(audit=True))
+
     def recorder(self, **options: bool) -> Recorder:
         """A recorder that knows this case's stages."""
         return Recorder(self.case, self.experts, **options)

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# FakeTensorMode logs a traceback for each shape error even when it is caught; Dynamo and AOTAutograd warn of caches.
-_LOGGERS = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch._functorch", "torch._inductor", "torch.fx")
+# FakeTensorMode logs a traceback for each shape error even when it is caught; Dynamo and AOTAutograd warn of caches;
+# the structured trace is thousands of records that pytest would format and keep.
+_LOGGERS = ("torch._subclasses.fake_tensor", "torch._dynamo", "torch._functorch", "torch._inductor", "torch.fx", "torch.__trace")
 
 
 @contextmanager

@@ -18,6 +18,13 @@ class PaddedMoELayer(nn.Module):
     Weights are held as given, not copied. ``tp`` is the number of ranks that the result is summed over.
     """
 
+    op = staticmethod(routed_experts.overload)
+    w13: Tensor
+    w13_scale: Tensor
+    w13_global_scale: Tensor
+    w2: Tensor
+    w2_scale: Tensor
+    w2_global_scale: Tensor
     shared_up: Tensor | None
     shared_down: Tensor | None
     latent_down: Tensor | None
@@ -77,21 +84,13 @@ class PaddedMoELayer(nn.Module):
 
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         """[T, padded] to [T, out_width]."""
-        out: Tensor = routed_experts.overload(
-            x,
-            topk_ids,
-            topk_weights,
-            self.w13,
-            self.w13_scale,
-            self.w13_global_scale,
-            self.w2,
-            self.w2_scale,
-            self.w2_global_scale,
-            self.activation,
-            self.out_width,
-            self.swizzled_scales,
-        )
+        weights = self.op_weights()
+        out: Tensor = self.op(x, topk_ids, topk_weights, *weights, self.activation, self.out_width, self.swizzled_scales)
         return out
+
+    def op_weights(self) -> tuple[Tensor, ...]:
+        """The experts' tensors, in the order of the op's schema."""
+        return self.w13, self.w13_scale, self.w13_global_scale, self.w2, self.w2_scale, self.w2_global_scale
 
     def unpad(self, x: Tensor) -> Tensor:
         """[T, out_width] to [T, width]: where columns are left out, a view with the strides of the wider tensor."""

@@ -17,12 +17,13 @@ class InTree:
     """The layer, its inputs and its oracle, by ``harness.subject.Subject``."""
 
     name = "in-tree"
+    layer: type[PaddedMoELayer] = PaddedMoELayer
 
     def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
         """A layer that shares no memory with another one."""
         sizes = Sizes.of(case)
         found = masters(sizes)
-        return PaddedMoELayer(
+        return self.layer(
             self.experts(case, device),
             width=case.width,
             padded=case.padded,

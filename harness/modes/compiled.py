@@ -32,6 +32,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
         call = bench.call(run, _marked(compiled, dynamic), label, more, 1)
     if call.error:
         call.records = _stages(bench, dynamic, tokens)
+        bench.audit(run)
     return bench.finish(run)
 
 

@@ -19,7 +19,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
     run = bench.start(emulated=emulated, replay_rewrites_output=True)
     assert run.layer is not None
     # Engines run a layer before they capture it, on other inputs; what it caches then must not reach the capture.
-    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP)
+    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP, bench.recorder())
     if warm.error:
         return bench.finish(run)
     static = bench.inputs(bench.case.tokens, _CAPTURE)

@@ -24,6 +24,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     for label, tokens in counts.items():
         if trace(bench, run, mode, label, tokens).error:
+            bench.audit(run)
             break
     return bench.finish(run)
 
