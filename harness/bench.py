@@ -17,6 +17,7 @@ from harness.subject import Subject
 if TYPE_CHECKING:
     from harness.subject import Oracle
 
+EAGER_AUDIT = "eager audit"
 _EXPECTED_KEPT = 32
 _expected: OrderedDict[Any, "Oracle"] = OrderedDict()
 
@@ -68,7 +69,7 @@ class Bench:
     def audit(self, run: Run) -> None:
         """After a failed trace: an eager call that compares each custom op with its fake, to tell a layer's fault from a fake's."""
         layer = self.subject.build(self.case, self.device)
-        self.call(run, layer, "eager audit", self.case.tokens, 0, self.recorder(audit=True))
+        self.call(run, layer, EAGER_AUDIT, self.case.tokens, 0, self.recorder(audit=True))
 
     def recorder(self, **options: bool) -> Recorder:
         """A recorder that knows this case's stages."""

@@ -69,13 +69,14 @@ def _capture(run: Run, call: Call, error: BaseException) -> Finding | None:
 
 def _size_assert(run: Run, call: Call, error: BaseException) -> Finding | None:
     """Inductor's assert_size_stride: the compiled graph believed the fake, the kernel wrote something else."""
-    found = _ASSERT_SIZE.search(str(error))
-    if not found:
+    dims = [found.groups() for found in _ASSERT_SIZE.finditer(str(error))]
+    if not dims:
         return None
+    # The message lists every dimension: take the one whose size differs, else the one whose stride does.
+    real, fake, real_step, fake_step, dim = max(dims, key=lambda d: (d[0] != d[1], d[2] != d[3]))
     op = _ERROR_IN_OP.search(str(error))
     name = "::".join(op.groups()) if op else ""
     record = next((record for record in call.records if record.op == name), None)
-    real, fake, real_step, fake_step, dim = found.groups()
     what = f"{name or 'an op'} wrote size {real} and stride {real_step} at dim {dim}; its fake implementation said "
     return Finding(
         observer="contract",
@@ -173,7 +174,7 @@ def _widths(run: Run, call: Call, error: BaseException) -> Finding | None:
         observer="widths",
         kind="width-mismatch",
         stage=record.stage,
-        what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(error)})",
+        what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(record.error or error)})",
         cause=_mismatch_cause(run, record, widths),
         call=call.label,
         line=record.line,

@@ -9,7 +9,7 @@ from importlib import import_module
 import torch
 
 from harness import stages
-from harness.bench import Bench, BuildFailed
+from harness.bench import EAGER_AUDIT, Bench, BuildFailed
 from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Run
@@ -96,8 +96,14 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         if seen is not None:
             checks.append(observer.name)
             findings += seen
-    # Where a fake is wrong, whatever else a trace shows follows from it.
-    return tuple(sorted(findings, key=lambda finding: finding.observer != "contract")), tuple(checks)
+    return tuple(_without_consequences(run, findings)), tuple(checks)
+
+
+def _without_consequences(run: Run, findings: list[Finding]) -> list[Finding]:
+    """Where eager runs and only a fake is wrong, what a trace shows besides follows from the fake."""
+    fakes = [finding for finding in findings if finding.observer == "contract"]
+    sound = any(call.label == EAGER_AUDIT and call.error is None for call in run.calls)
+    return fakes if fakes and sound else findings
 
 
 @cache

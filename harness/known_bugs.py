@@ -18,7 +18,7 @@ class KnownBug:
     looks_like: Callable[[Finding, Case], bool]
 
     def __str__(self) -> str:
-        return f"{self.id} (fixed by {self.fixed_by})" if self.fixed_by else f"{self.id} (open)"
+        return f"{self.id} (fixed by {self.fixed_by})" if self.fixed_by else self.id
 
 
 def _padded(case: Case) -> bool:

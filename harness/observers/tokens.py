@@ -11,7 +11,9 @@ def look(run: Run) -> list[Finding] | None:
     if not small:
         return None
     wrong = [call for call in small if any(call is other for other in comparable(run)) and difference_of(call)]
-    return [_finding(call) for call in wrong if call is not run.calls[0]]
+    first = run.calls[0]
+    right = any(first is call for call in comparable(run)) and not difference_of(first)
+    return [_finding(call) for call in wrong if right and call is not first]
 
 
 def _finding(call: Call) -> Finding:
