@@ -1,17 +1,23 @@
 """Each public bug, planted, is found at the right stage by the observer that should see it, with its public id."""
 
 import pytest
-import torch
 
 from fixtures.planted import PLANTED, Planted
 from harness.case import Case
+from harness.device import choose_device
 from harness.finding import Verdict
 from harness.judge import judge
 from harness.matrix import Selection
 from harness.modes import MODES
 
-CPU = torch.device("cpu")
-SHAPES = ("nemotron-3-nano-30b-a3b", "gpt-oss-20b", "deepseek-v2-lite", "synthetic-latent-padded", "synthetic-2880-shared")
+DEVICE = choose_device("auto")
+SHAPES = (
+    "nemotron-3-nano-30b-a3b",
+    "gpt-oss-20b",
+    "deepseek-v2-lite",
+    "synthetic-latent-padded",
+    "synthetic-2880-shared",
+)
 CASES = Selection(models=SHAPES, tp=(1, 2)).cases()
 
 
@@ -22,7 +28,7 @@ def shown(planted: Planted, shows: bool = True) -> list[Case]:
 
 
 def run(planted: Planted, case: Case, mode: str) -> Verdict:
-    return judge(planted, case, MODES[mode], CPU, planted.bug)
+    return judge(planted, case, MODES[mode], DEVICE, planted.bug)
 
 
 def pairs(shows: bool) -> list[object]:
