@@ -1,6 +1,6 @@
 """Each observer reports the faults that are its business, and says nothing of the right layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.modes import MODES
 from harness.observers import OBSERVERS, RAISING
 from harness.registry import register_op
 from harness.shapes import Alignment, Shape
-from kernels.experts import OP, activate, routed_experts
+from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
 from kernels.subject import InTree
 
@@ -29,7 +29,6 @@ REAL = routed_experts.reals["cpu"]
 PLAIN = Shape("plain", 80, 48, 4, 2, None, None, "silu", True)  # 80 is padded to 128
 SHARED = replace(PLAIN, name="shared", shared_intermediate=48)
 LATENT = replace(SHARED, name="latent", hidden=160, latent=80)
-# A shared expert as wide as the latent one, so that feeding it the latent tensor raises nothing.
 SHAPES = {"plain": PLAIN, "shared": SHARED, "latent": LATENT, "aligned": replace(PLAIN, name="aligned", hidden=128)}
 
 
@@ -270,11 +269,6 @@ class ReducedInParts(PaddedMoELayer):
         return x
 
 
-class BurntIn(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x).view(int(x.shape[0]), -1) if torch.compiler.is_compiling() else super().dense(x)
-
-
 class TokensAsNumber(PaddedMoELayer):
     """``int`` of a symbolic size fixes it."""
 
@@ -290,7 +284,7 @@ class Counts(PaddedMoELayer):
         return super().dense(x) + 0 * self.count
 
 
-class Prints(PaddedMoELayer):
+class BreaksGraph(PaddedMoELayer):
     def dense(self, x: Tensor) -> Tensor:
         torch._dynamo.graph_break()
         return super().dense(x)
@@ -324,13 +318,290 @@ def bugs(verdict: Verdict) -> set[str]:
     return {bug.split()[0] for finding in verdict.findings for bug in finding.bugs}
 
 
-@dataclass(frozen=True)
-class Fault:
-    layer: type[PaddedMoELayer]
-    case: Case
-    mode: str
-    expected: tuple[Key, ...]
-    bugs: frozenset[str] = frozenset()
 
-    def __str__(self) -> str:
-        return f"{self.layer.__name__}-{self.case.model}-{self.mode}"
+WIDE, NARROW, TWO = case_of("plain"), case_of("plain", "narrow"), case_of("plain", tp=2)
+WITH_SHARED, WITH_LATENT = case_of("shared"), case_of("latent")
+SHARED_TWO = case_of("shared", tp=2)
+
+# layer, case, mode, what the verdict must hold, whether nothing else may be in it, public bugs
+FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] = (
+    (NoUnpad, WIDE, "fake", ("widths", "wrong-shape", stages.UNPAD), "alone", set()),
+    (NoUnpad, WIDE, "fake-dynamic", ("widths", "wrong-shape", stages.UNPAD), "alone", set()),
+    (NoUnpad, WIDE, "cudagraph", ("widths", "wrong-shape", stages.UNPAD), "alone", set()),
+    (NoUnpad, WIDE, "eager", ("widths", "wrong-shape", stages.UNPAD), "first", set()),
+    (NoUnpad, WITH_SHARED, "eager", ("widths", "width-mismatch", stages.ADD), "alone", {"vllm#35949", "vllm#41184"}),
+    (NoUnpad, WITH_SHARED, "fake-dynamic", ("widths", "width-mismatch", stages.ADD), "alone", {"vllm#35949"}),
+    (NoUnpad, WITH_SHARED, "compiled", ("widths", "width-mismatch", stages.ADD), "alone", {"vllm#35949"}),
+    (NoUnpad, WITH_LATENT, "eager", ("widths", "width-mismatch", stages.UP), "alone", set()),
+    (Strided, WIDE, "eager", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (Strided, WIDE, "fake", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (Strided, WIDE, "fake-dynamic", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (Strided, WIDE, "cudagraph", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (Transposed, WITH_LATENT, "eager", ("widths", "strided-output", stages.UNPAD), "alone", set()),
+    (Float32, WIDE, "eager", ("widths", "wrong-dtype", stages.OUTPUT), "alone", set()),
+    (Pair, WIDE, "eager", ("widths", "not-a-tensor", stages.OUTPUT), "alone", set()),
+    (OneRowMore, WIDE, "eager", ("widths", "wrong-shape", stages.OUTPUT), "alone", set()),
+    (SharedReadsLatentUnpadded, WITH_LATENT, "eager", ("widths", "width-mismatch", stages.SHARED), "alone", {"vllm#34087"}),
+    (Bypass, WIDE, "eager", ("dispatch", "never-dispatched", stages.EXPERTS), "alone", set()),
+    (Bypass, WIDE, "fake", ("dispatch", "never-dispatched", stages.EXPERTS), "alone", set()),
+    (Bypass, WIDE, "cudagraph", ("dispatch", "never-dispatched", stages.EXPERTS), "alone", set()),
+    (WritesInput, WITH_SHARED, "eager", ("alias", "mutated-input", "layer"), "alone", {"vllm#28942"}),
+    (WritesInput, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
+    (WritesInput, WIDE, "compiled", ("alias", "mutated-input", "layer"), "alone", set()),
+    (WritesRouting, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
+    (WritesInputAtOneToken, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
+    (WritesWeights, WIDE, "eager", ("alias", "mutated-state", "layer"), "alone", set()),
+    (OutputInBuffer, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "first", set()),
+    (OutputIsInput, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
+    (OutputReused, WIDE, "eager", ("second call", "output-overwritten", stages.OUTPUT), "alone", set()),
+    (KeepsFirstInput, WIDE, "eager", ("second call", "stale", stages.EXPERTS), "alone", set()),
+    (KeepsFirstInput, WIDE, "cudagraph", ("second call", "stale-replay", stages.EXPERTS), "alone", set()),
+    (LeakedQuietly, WIDE, "eager", ("poison", "padding-leaks", stages.UNPAD), "alone", set()),
+    (LeakedQuietly, WITH_SHARED, "eager", ("poison", "padding-leaks", stages.UNPAD), "alone", set()),
+    (LeakedColumn, WIDE, "eager", ("poison", "padding-leaks", stages.UNPAD), "first", set()),
+    (EmptyPad, WIDE, "eager", ("poison", "uninitialised", stages.EXPERTS), "alone", set()),
+    (EmptyPad, WIDE, "cudagraph", ("poison", "uninitialised", stages.EXPERTS), "alone", set()),
+    (Shifted, WIDE, "cudagraph", ("values", "wrong-values", stages.EXPERTS), "alone", set()),
+    (Shifted, WITH_SHARED, "cudagraph", ("values", "wrong-part", stages.EXPERTS), "alone", set()),
+    (LastColumnZero, WIDE, "eager", ("values", "wrong-columns", stages.UNPAD), "first", set()),
+    (LastColumnZero, WITH_SHARED, "cudagraph", ("values", "wrong-columns", stages.UNPAD), "alone", set()),
+    (ScaledTwice, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", {"vllm#45037"}),
+    (ScaledTwice, WITH_LATENT, "cudagraph", ("values", "scaled", stages.SCALING), "alone", {"vllm#45037"}),
+    (NotScaled, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
+    (ScaledOddly, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
+    (NoShared, WITH_SHARED, "eager", ("values", "missing-part", stages.ADD), "first", set()),
+    (SharedReadsLatent, WITH_LATENT, "eager", ("values", "wrong-part", stages.SHARED), "first", {"vllm#34087"}),
+    (GateUpSwapped, WIDE, "eager", ("values", "wrong-values", stages.EXPERTS), "first", set()),
+    (GateUpSwapped, WITH_SHARED, "eager", ("values", "wrong-part", stages.EXPERTS), "first", set()),
+    (RandomColumns, WIDE, "eager", ("values", "wrong-columns", stages.UNPAD), "first", set()),
+    (FailsAtZero, WIDE, "eager", ("widths", "raised", "amax"), "alone", set()),
+    (WrongAtOne, WIDE, "eager", ("tokens", "few-tokens", "layer"), "alone", set()),
+    (Strided, TWO, "eager", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (Strided, TWO, "cudagraph", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (Strided, TWO, "compiled", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (ReducedTwice, TWO, "eager", ("values", "reduced-twice", stages.REDUCE), "first", set()),
+    (ReducedTwice, TWO, "fake", ("collectives", "collective-count", stages.REDUCE), "alone", set()),
+    (NeverReduced, TWO, "eager", ("values", "not-reduced", stages.REDUCE), "first", set()),
+    (NeverReduced, TWO, "fake", ("collectives", "collective-count", stages.REDUCE), "alone", set()),
+    (ReducedInParts, SHARED_TWO, "eager", ("collectives", "collective-count", stages.REDUCE), "alone", set()),
+    (TokensAsNumber, WIDE, "fake-dynamic", ("recompiles", "specialised", "layer"), "some", set()),
+    (TokensAsNumber, WIDE, "compiled-dynamic", ("recompiles", "specialised", "layer"), "alone", set()),
+    (Counts, WIDE, "compiled", ("recompiles", "recompiled", "layer"), "alone", set()),
+    (BreaksGraph, WIDE, "compiled", ("graph breaks", "graph-break", "layer"), "alone", set()),
+    (ReadsItem, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
+    (Branches, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
+)
+
+
+def _name(fault: tuple[Any, ...]) -> str:
+    layer, case, mode, *_ = fault
+    return f"{layer.__name__}-{case.model}-tp={case.tp}-{mode}"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_name)
+def test_a_faulty_layer_is_found_by_the_observer_whose_business_it_is(fault: tuple[Any, ...]) -> None:
+    layer, case, mode, expected, share, public = fault
+    verdict = judged(layer, case, mode)
+    found = keys(verdict)
+    assert verdict.status == FINDINGS
+    assert expected in found
+    if share == "first":
+        assert found[0] == expected
+    if share == "alone":
+        assert set(found) == {expected}
+    assert public <= bugs(verdict)
+
+
+RIGHT = sorted({(case.model, case.kernel, case.tp, mode) for _, case, mode, *_ in FAULTS})
+
+
+@pytest.mark.parametrize(("name", "kernel", "tp", "mode"), RIGHT)
+def test_the_right_layer_is_left_alone(name: str, kernel: str, tp: int, mode: str) -> None:
+    verdict = judged(PaddedMoELayer, case_of(name, kernel, tp), mode)
+    assert (verdict.status, verdict.findings) == (OK, ())
+    assert verdict.checks
+
+
+def test_every_observer_has_a_fault_that_it_alone_or_first_reports() -> None:
+    shown = {expected[0] for _, _, _, expected, share, _ in FAULTS if share in ("alone", "first")}
+    contract = {"contract"}  # by planted fakes, below
+    assert shown | contract == {observer.name for observer in OBSERVERS} | set(RAISING)
+
+
+def test_public_bugs_are_not_named_without_their_mechanism() -> None:
+    assert bugs(judged(NoUnpad, WIDE)) == set()
+    assert bugs(judged(LastColumnZero, WITH_SHARED)) == set()
+    assert bugs(judged(WritesInput, WIDE)) == set()
+
+
+# Fakes and kernels of the routed experts, each with one fault.
+
+
+def _rows_columns(args: tuple[Any, ...]) -> tuple[Any, int]:
+    return args[0].shape[0], args[10]
+
+
+def fake_wide(*args: Any) -> Tensor:
+    return args[0].new_empty(args[0].shape)
+
+
+def fake_transposed(*args: Any) -> Tensor:
+    rows, columns = _rows_columns(args)
+    return args[0].new_empty(columns, rows).t()
+
+
+def fake_float32(*args: Any) -> Tensor:
+    return args[0].new_empty(_rows_columns(args), dtype=torch.float32)
+
+
+def fake_offset(*args: Any) -> Tensor:
+    rows, columns = _rows_columns(args)
+    return args[0].new_empty(rows + 1, columns)[1:]
+
+
+def fake_meta(*args: Any) -> Tensor:
+    return args[0].new_empty(_rows_columns(args), device="meta")
+
+
+def fake_raises(*args: Any) -> Tensor:
+    raise NotImplementedError("no fake for this layout")
+
+
+def fake_reads_data(*args: Any) -> Tensor:
+    return args[0].new_empty(int(args[1].max()), args[10])
+
+
+@pytest.mark.parametrize(
+    ("fake", "kind", "says"),
+    [
+        (fake_wide, "fake-differs", "real gives shape [7, 80], its fake [7, 128]"),
+        (fake_transposed, "fake-differs", "real gives stride [80, 1], its fake [1, 7]"),
+        (fake_float32, "fake-differs", "real gives dtype bfloat16, its fake float32"),
+        (fake_offset, "fake-differs", "real gives storage offset 0, its fake 80"),
+        (fake_meta, "fake-differs", "real gives device cpu, its fake meta"),
+        (fake_raises, "no-fake", "its fake implementation raised NotImplementedError: no fake for this layout"),
+        (fake_reads_data, "no-fake", "its fake implementation raised DataDependentOutputException"),
+    ],
+)
+def test_a_fake_that_differs_from_its_kernel_breaks_the_contract(
+    fake: Callable[..., Tensor], kind: str, says: str
+) -> None:
+    with routed_experts.planted(fake=fake):
+        verdict = judged(PaddedMoELayer, NARROW)
+    assert keys(verdict) == [("contract", kind, stages.EXPERTS)]
+    assert says in verdict.findings[0].what
+    assert bugs(verdict) == ({"vllm#41645"} if fake is fake_wide else set())
+    assert judged(PaddedMoELayer, NARROW).ok
+
+
+def test_a_fake_of_the_padded_width_is_found_where_compiled_code_meets_the_kernel() -> None:
+    with routed_experts.planted(fake=fake_wide):
+        verdict = judged(PaddedMoELayer, NARROW, "compiled")
+    assert keys(verdict)
+    assert verdict.findings[0].observer in ("contract", "widths", "collectives")
+    assert judged(PaddedMoELayer, NARROW, "compiled").ok
+
+
+def test_a_fake_that_raises_is_told_as_the_ops_own_in_a_trace() -> None:
+    with routed_experts.planted(fake=fake_raises):
+        verdict = judged(PaddedMoELayer, NARROW, "fake")
+    assert keys(verdict) == [("contract", "op-raised", stages.EXPERTS)]
+
+
+def test_a_fake_that_fixes_the_token_count_is_found_in_a_symbolic_trace() -> None:
+    def fake(*args: Any) -> Tensor:
+        return args[0].new_empty(int(args[0].shape[0]), args[10])
+
+    with routed_experts.planted(fake=fake):
+        assert ("recompiles", "specialised", "layer") in keys(judged(PaddedMoELayer, NARROW, "fake-dynamic"))
+        assert judged(PaddedMoELayer, NARROW, "eager").ok
+
+
+@register_op("cases_observers::parts", "(Tensor x) -> Tensor[]", fake=lambda x: [torch.empty_like(x)] * 2)
+def parts(x: Tensor) -> list[Tensor]:
+    return [x.clone(), x.clone()]
+
+
+class TwoOps(PaddedMoELayer):
+    """A second custom op, which gives a list."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        first: Tensor = parts(super().dense(x))[0]
+        return first
+
+
+def test_outputs_are_counted() -> None:
+    with parts.planted(fake=lambda x: [torch.empty_like(x)]):
+        verdict = judged(TwoOps, WIDE)
+    assert [finding.what for finding in verdict.findings] == ["cases_observers::parts: real gives 2 outputs, its fake 1"]
+    assert judged(TwoOps, WIDE).ok
+
+
+def test_each_output_of_an_op_is_compared() -> None:
+    with parts.planted(fake=lambda x: [torch.empty_like(x), x.new_empty(x.shape, dtype=torch.float32)]):
+        verdict = judged(TwoOps, WIDE)
+    assert "output 1: real gives dtype bfloat16, its fake float32" in verdict.findings[0].what
+
+
+def writes_hidden_states(*args: Any) -> Tensor:
+    out: Tensor = REAL(*args)
+    args[0].zero_()
+    return out
+
+
+def writes_scale(*args: Any) -> Tensor:
+    out: Tensor = REAL(*args)
+    args[4].add_(1)
+    return out
+
+
+def returns_hidden_states(*args: Any) -> Tensor:
+    return args[0].copy_(REAL(*args))
+
+
+def leaves_tail(*args: Any) -> Tensor:
+    """A kernel that does not write its last columns."""
+    out: Tensor = REAL(*args)
+    return torch.cat((out[..., :-16], torch.empty_like(out[..., -16:])), -1)
+
+
+def raises_at_zero(*args: Any) -> Tensor:
+    if not args[0].shape[0]:
+        raise RuntimeError("invalid configuration argument: grid of 0 blocks")
+    return REAL(*args)
+
+
+def reads_on_host(*args: Any) -> Tensor:
+    return REAL(*args) * float(args[2].max().item() >= 0)
+
+
+@pytest.mark.parametrize(
+    ("real", "case", "mode", "expected", "public"),
+    [
+        (writes_hidden_states, case_of("aligned"), "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
+        (writes_hidden_states, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
+        (writes_hidden_states, WITH_SHARED, "eager", ("alias", "mutated-input", stages.EXPERTS), {"vllm#28942"}),
+        (writes_scale, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
+        (returns_hidden_states, WIDE, "eager", ("alias", "undeclared-alias", stages.EXPERTS), set()),
+        (leaves_tail, NARROW, "eager", ("poison", "uninitialised", stages.EXPERTS), set()),
+        (leaves_tail, NARROW, "cudagraph", ("poison", "uninitialised", stages.EXPERTS), set()),
+        (raises_at_zero, WIDE, "eager", ("contract", "op-raised", stages.EXPERTS), set()),
+        (reads_on_host, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), set()),
+    ],
+)
+def test_a_faulty_kernel_is_found(
+    real: Callable[..., Tensor], case: Case, mode: str, expected: Key, public: set[str]
+) -> None:
+    with routed_experts.planted(real=real):
+        verdict = judged(PaddedMoELayer, case, mode)
+    assert expected in keys(verdict)
+    assert public <= bugs(verdict)
+    assert judged(PaddedMoELayer, case, mode).ok
+
+
+def test_activations_are_not_interchangeable() -> None:
+    def real(*args: Any) -> Tensor:
+        return REAL(*args[:9], "gelu-tanh", *args[10:])
+
+    with routed_experts.planted(real=real):
+        assert keys(judged(PaddedMoELayer, WIDE))[0] == ("values", "wrong-values", stages.EXPERTS)

@@ -47,10 +47,15 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / f"inductor-torch-{torch.__version__}"
 
 
+_tried: set[Path] = set()
+
+
 def _trust_instruction_set() -> dict[str, Any]:
     """Inductor tries the CPU's vector instructions out in child processes, a second each time; once a cache is enough."""
-    tried = any(cache_folder().glob("*/*.so"))
-    return {"cpp.vec_isa_ok": True} if tried else {}
+    folder = cache_folder()
+    if folder not in _tried and any(folder.glob("*/*.so")):
+        _tried.add(folder)
+    return {"cpp.vec_isa_ok": True} if folder in _tried else {}
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ LIGHT = (
 )
 LIGHT_MODES = ("eager", "fake", "cudagraph")
 # This rule's expert width of 512 makes a layer eight times larger, so only the synthetic shapes meet it.
-WIDEST_RULE = ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS)
+WIDEST = ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS)
 
 Row = tuple[str, str, int, int]
 
@@ -83,8 +83,8 @@ class Selection:
                 (row, False)
                 for row in product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
             ]
-        full = [*FULL, WIDEST_RULE] if shape.name.startswith("synthetic-") else list(FULL)
-        return [(row, False) for row in full] + [(row, True) for row in LIGHT]
+        light = [*LIGHT, WIDEST] if shape.name.startswith("synthetic-") else LIGHT
+        return [(row, False) for row in FULL] + [(row, True) for row in light]
 
 
 def _check_numbers(selection: Selection) -> None:
