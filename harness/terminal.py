@@ -55,11 +55,13 @@ def table(verdicts: list[Verdict]) -> Table:
     shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
     for verdict in verdicts:
         cells[verdict.model, verdict.mode].append(verdict.status)
-    grid = Table(box=None, pad_edge=False)
-    grid.add_column("model", no_wrap=True)
+    # One blank between columns: the longest model and all six modes fit 80 columns.
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("model", no_wrap=True, overflow="fold")
     modes = [mode for mode in MODES.values() if mode.name in {verdict.mode for verdict in verdicts}]
     for mode in modes:
-        grid.add_column(shown.get(mode.name, mode.name), justify="right")
+        heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" ", "\n")
+        grid.add_column(heading, justify="right", overflow="fold")
     for model in sorted({verdict.model for verdict in verdicts}):
         grid.add_row(model, *(_cell(cells[model, mode.name]) for mode in modes))
     return grid
