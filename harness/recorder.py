@@ -29,7 +29,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, case: Case, experts: str, *, audit: bool = False, poison: bool = False) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.case, self.experts, self.audit, self.poison = case, experts, audit, poison
         self.records: list[Record] = []
         self._maker: dict[int, int] = {}

@@ -60,7 +60,7 @@ def table(verdicts: list[Verdict]) -> Table:
     grid.add_column("model", no_wrap=True, overflow="fold")
     modes = [mode for mode in MODES.values() if mode.name in {verdict.mode for verdict in verdicts}]
     for mode in modes:
-        heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" ", "\n")
+        heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" (emulated)", "\nemulated")
         grid.add_column(heading, justify="right", overflow="fold")
     for model in sorted({verdict.model for verdict in verdicts}):
         grid.add_row(model, *(_cell(cells[model, mode.name]) for mode in modes))

@@ -61,7 +61,7 @@ class OpGraph(TorchDispatchMode):
     """The dispatched ops of one call, with the very tensors they read and wrote."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._steps: list[Callable[[], None]] = []
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
