@@ -1,10 +1,19 @@
 """Settings for every test of the checkout. The options and fixtures come from the plugin, ``harness.plugin``."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+# One thread a process: cases are small, and xdist's workers would fight over the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: cases are small, and xdist's workers would fight over the cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Under ``-k padding``, import no module that has no test of that name: most import torch, which costs a second."""
+    words = config.option.keyword.split()
+    everywhere = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not everywhere or "padding" not in words or {"or", "not"} & set(words) or collection_path.suffix != ".py":
+        return None
+    return None if re.search(r"def test_\w*padding", collection_path.read_text(encoding="utf-8")) else True

@@ -174,7 +174,7 @@ def test_each_part_is_padded_at_its_own_end(rows: int, columns: int, parts: int)
     assert not padded[..., 64:].any()
 
 
-def test_padding_the_stack_at_its_end_would_move_the_boundary() -> None:
+def test_pad_at_the_end_of_the_stack_would_move_the_boundary() -> None:
     packed = quantise(random_weight(2, 96, 64))
     apart, at_the_end = pad_matrices(packed, 64, 64, parts=2), pad_matrices(packed, 128, 64, parts=1)
     assert apart.codes.shape == at_the_end.codes.shape
@@ -193,7 +193,7 @@ def test_padded_experts_have_the_kernels_shapes(gated: bool, layout: str) -> Non
     assert experts.w2_scale.shape == (2, 128, 4)
 
 
-def test_padding_by_nothing_still_copies() -> None:
+def test_pad_by_nothing_still_copies() -> None:
     first, second = quantise(random_weight(2, 96, 64)), quantise(random_weight(2, 64, 48))
     experts = pad_experts(first, second, hidden=64, intermediate=48)
     before = {tensor.data_ptr() for tensor in (*first, *second)}
@@ -205,7 +205,7 @@ def test_padding_by_nothing_still_copies() -> None:
     [({"hidden": 48}, "hidden 64 to 48"), ({"intermediate": 50}, "48 to 50"), ({"scale_layout": "rows"}, "'rows'")],
     ids=["narrower", "no-blocks", "layout"],
 )
-def test_bad_padding_is_refused(changed: dict[str, int], message: str) -> None:
+def test_bad_pad_is_refused(changed: dict[str, int], message: str) -> None:
     first, second = quantise(random_weight(2, 96, 64)), quantise(random_weight(2, 64, 48))
     with pytest.raises(ValueError, match=message):
         pad_experts(first, second, **{"hidden": 64, "intermediate": 48, **changed})  # type: ignore[arg-type]
