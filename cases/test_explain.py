@@ -1,5 +1,7 @@
 """The one message, golden: everything that a reader needs, and a command that shows it again."""
 
+# ruff: noqa: E501 - golden texts are as long as they are
+
 import re
 import shlex
 from dataclasses import fields
@@ -82,7 +84,9 @@ def chosen(command: str) -> list[tuple[Case, Any]]:
 
 
 def test_a_missing_unpad_in_eager() -> None:
-    assert_expected_inline(text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "eager")), """\
+    assert_expected_inline(
+        text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "eager")),
+        """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
   case      model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
   seen by   widths, in the first call
@@ -93,11 +97,14 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
   cause     The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   like      vllm#35949 (fixed by vllm#40794)
   like      vllm#41184 (fixed by vllm#45707)
-  again     harness check --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""")
+  again     harness check --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+    )
 
 
 def test_a_missing_unpad_in_a_fake_trace() -> None:
-    assert_expected_inline(text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "fake")), """\
+    assert_expected_inline(
+        text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "fake")),
+        """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
   case      model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
   seen by   widths, in the trace
@@ -108,12 +115,15 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
   cause     The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   like      vllm#35949 (fixed by vllm#40794)
   like      vllm#41184 (fixed by vllm#45707)
-  again     harness check --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""")
+  again     harness check --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+    )
 
 
 def test_a_missing_unpad_in_dynamo() -> None:
     verdict = judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "compiled-dynamic")
-    assert_expected_inline(text_of(verdict), """\
+    assert_expected_inline(
+        text_of(verdict),
+        """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
   case      model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
   seen by   widths, in the first call
@@ -124,11 +134,14 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
   cause     The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   like      vllm#35949 (fixed by vllm#40794)
   like      vllm#41184 (fixed by vllm#45707)
-  again     harness check --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""")
+  again     harness check --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+    )
 
 
 def test_a_missing_unpad_without_a_shared_expert() -> None:
-    assert_expected_inline(text_of(judged(NoUnpad, case_of("gpt-oss-20b"), "fake-dynamic")), """\
+    assert_expected_inline(
+        text_of(judged(NoUnpad, case_of("gpt-oss-20b"), "fake-dynamic")),
+        """\
 wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of2880-experts=3of32
   seen by   widths, in the symbolic trace
@@ -136,13 +149,16 @@ wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   width     3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer.py:N)
   line      kernels/layer.py:N: ...
   cause     The padding was not cut off.
-  again     harness check --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""")
+  again     harness check --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+    )
 
 
 def test_a_fake_of_the_padded_width_for_a_narrow_kernel() -> None:
     with routed_experts.planted(fake=lambda *args: args[0].new_empty(args[0].shape)):
         verdict = judged(Faulty, case_of("gpt-oss-20b", "narrow"), "compiled")
-    assert_expected_inline(text_of(verdict), """\
+    assert_expected_inline(
+        text_of(verdict),
+        """\
 fake-differs at routed experts: gpt-oss-20b, compiled
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=narrow-tp=1-tokens=7-inter=64of2880-experts=3of32
   seen by   contract, in the first call
@@ -152,11 +168,14 @@ fake-differs at routed experts: gpt-oss-20b, compiled
   line      kernels/layer.py:N: ...
   cause     The fake implementation and the kernel disagree, so compiled code reads the output wrongly.
   like      vllm#41645 (fixed by vllm#41646)
-  again     harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""")
+  again     harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
+    )
 
 
 def test_a_strided_tensor_in_the_all_reduce() -> None:
-    assert_expected_inline(text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "eager")), """\
+    assert_expected_inline(
+        text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "eager")),
+        """\
 not-contiguous at all-reduce: gpt-oss-20b, eager
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=2-tokens=7-inter=64of2880-experts=3of32
   seen by   collectives, in the first call
@@ -165,11 +184,14 @@ not-contiguous at all-reduce: gpt-oss-20b, eager
   line      kernels/layer.py:N: ...
   cause     Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
   like      vllm#40794 (fixed by vllm#40865)
-  again     harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""")
+  again     harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
+    )
 
 
 def test_a_strided_tensor_in_the_all_reduce_of_compiled_code() -> None:
-    assert_expected_inline(text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "compiled")), """\
+    assert_expected_inline(
+        text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "compiled")),
+        """\
 not-contiguous at all-reduce: gpt-oss-20b, compiled
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=2-tokens=7-inter=64of2880-experts=3of32
   seen by   collectives, in the first call
@@ -178,7 +200,8 @@ not-contiguous at all-reduce: gpt-oss-20b, compiled
   line      kernels/layer.py:N: ...
   cause     Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
   like      vllm#40794 (fixed by vllm#40865)
-  again     harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""")
+  again     harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -209,14 +232,17 @@ class _Unbuilt(InTree):
 
 def test_a_layer_that_cannot_be_built_is_a_finding_with_the_users_line() -> None:
     verdict = judge(_Unbuilt(), case_of("gpt-oss-20b"), MODES["eager"], CPU)
-    assert_expected_inline(text_of(verdict), """\
+    assert_expected_inline(
+        text_of(verdict),
+        """\
 not-built at weight preparation: gpt-oss-20b, eager
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of2880-experts=3of32
   seen by   build
   what      ValueError: no weights for this layout
   line      cases/test_explain.py:N: raise ValueError("no weights for this layout")
   cause     The layer could not be built for this case: its weights were not prepared, padded or registered rightly.
-  again     harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""")
+  again     harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+    )
 
 
 def test_every_finding_names_case_mode_stage_line_and_cause() -> None:

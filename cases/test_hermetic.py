@@ -242,12 +242,15 @@ def test_settings_are_pinned_and_put_back(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_settings_are_put_back_after_an_error_and_a_layer_that_changes_them() -> None:
-    before = _settings()
-    with pytest.raises(KeyError), pinned():
+    def layer() -> None:
         torch.set_grad_enabled(True)
         torch.use_deterministic_algorithms(False)
         os.environ["CI"] = "0"
         raise KeyError
+
+    before = _settings()
+    with pytest.raises(KeyError), pinned():
+        layer()
     assert _settings() == before
 
 
@@ -277,14 +280,37 @@ class _Negative(InTree):
         return {name: -part for name, part in super().oracle(case, inputs).items()}
 
 
+@pytest.mark.xfail(reason="the oracle's answers are kept by id(subject), and Python gives an id again")
 def test_an_oracles_answer_is_not_another_subjects() -> None:
-    # Fails where the oracle's answers are kept by id(subject): Python gives an id again once a subject is gone.
-    kinds = [InTree, _Negative] * 6
-    found = [judge(kind(), SMALL, MODES["eager"], CPU).status for kind in kinds]
-    assert found == [OK, FINDINGS] * 6
+    first = InTree()
+    place = id(first)
+    assert judge(first, SMALL, MODES["eager"], CPU).status == OK
+    del first
+    others = [_Negative()]
+    while id(others[-1]) != place and len(others) < 1000:
+        others.append(_Negative())
+    assert judge(others[-1], SMALL, MODES["eager"], CPU).status == FINDINGS
 
 
+@pytest.mark.xfail(reason="the key of the oracle's answers leaves out what a case may replace, its scaling for one")
 def test_an_oracles_answer_is_not_another_cases() -> None:
-    # Fails where the key leaves out what a case may replace, its routed scaling for one.
     cases = [SMALL, replace(SMALL, scaling=2.0), replace(SMALL, experts=3), SMALL]
     assert [judge(SUBJECT, case, MODES["eager"], CPU).status for case in cases] == [OK] * 4
+
+
+class _WiderByDefault(InTree):
+    """Its inputs leave another default dtype behind, as an engine's start-up may."""
+
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        made = super().inputs(case, tokens, seed, device)
+        torch.set_default_dtype(torch.float64)
+        return made
+
+
+@pytest.mark.xfail(reason="the default dtype is not pinned")
+def test_a_default_dtype_does_not_leak_into_the_next_verdict() -> None:
+    try:
+        judge(_WiderByDefault(), SMALL, MODES["eager"], CPU)
+        assert torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)

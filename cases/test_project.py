@@ -155,7 +155,9 @@ def test_kernels_import_no_test_and_no_planted_bug(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "kernels" / name for name in ("experts.py", "layer.py", "weights.py", "nvfp4.py")], ids=lambda p: p.stem
+    "path",
+    [ROOT / "kernels" / name for name in ("experts.py", "layer.py", "weights.py", "nvfp4.py")],
+    ids=lambda p: p.stem,
 )
 def test_a_layer_knows_nothing_of_its_oracle(path: Path) -> None:
     assert not {name for name in imported(path) if name.startswith("kernels.oracle")}

@@ -14,7 +14,8 @@ from rich.console import Console
 from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.matrix import Selection
-from harness.pool import Plan, Pool
+from harness.pool import Pool
+from harness.process import Plan
 from harness.project import find
 from harness.report import grouped, summary, time_per_mode
 from harness.shapes import BUILT_IN
@@ -27,7 +28,7 @@ def check(chosen: argparse.Namespace) -> int:
     selection = _selection(chosen)
     pool = Pool(_plan(chosen, selection))
     verdicts: list[Verdict] = []
-    ticker = Ticker(Console(stderr=True), pool.total)
+    ticker = Ticker(Console(stderr=True), len(pool.tasks))
     with _records(chosen.json) as records, ticker.running():
         for verdict in pool:
             verdicts.append(verdict)

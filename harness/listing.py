@@ -17,6 +17,7 @@ from harness.shapes import load
 from harness.subject import load_subject
 
 Rows = list[dict[str, Any]]
+_SHORT = {"intermediate": "inter", "shared_intermediate": "shared", "top_k": "top-k"}
 
 
 def listing(chosen: argparse.Namespace) -> int:
@@ -45,8 +46,8 @@ def everything(subject: str = "") -> dict[str, Any]:
     return {
         "subjects": [{"name": name, "import": path} for name, path in project.subjects.items()],
         "ops": ops,
-        "models": [asdict(shape) for shape in catalogue.shapes.values()],
-        "alignment": {rule.name: _rule(asdict(rule)) for rule in catalogue.rules.values()},
+        "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
+        "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in MODES.values()],
         "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
         + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
@@ -54,8 +55,8 @@ def everything(subject: str = "") -> dict[str, Any]:
     }
 
 
-def _rule(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != "name"}
+def _without(fields: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != key}
 
 
 def _dicts(rows: Any) -> Rows:
@@ -65,7 +66,7 @@ def _dicts(rows: Any) -> Rows:
 def _table(title: str, rows: Rows) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in rows[0] if rows else ("none",):
-        table.add_column(column, overflow="fold")
+        table.add_column(_SHORT.get(column, column), overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table

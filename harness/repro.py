@@ -1,5 +1,7 @@
 """The one command that runs a case again."""
 
+import shlex
+
 from harness.case import Case
 
 
@@ -9,10 +11,12 @@ def again(case: Case, mode: str, subject: str, device: str) -> str:
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
     if case.overridden:
         parts.append(f"--hidden {case.hidden}")
+    if case.shape.source:
+        parts.append(f"--models-file {shlex.quote(case.shape.source)}")
     if case.full:
         parts.append("--full")
     if subject != "in-tree":
-        parts.append(f"--subject '{subject}'")
+        parts.append(f"--subject {shlex.quote(subject)}")
     if device != "cpu":
         parts.append(f"--device {device}")
     return " ".join(parts)

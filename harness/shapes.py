@@ -1,7 +1,7 @@
 """Shapes of real MoE layers and alignment rules, read from a models file and checked."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,10 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One model's MoE layer, at its published sizes. Widths in elements; None where the model has no such part."""
+    """One model's MoE layer, at its published sizes. Widths in elements; None where the model has no such part.
+
+    ``source`` is the models file that it was read from, empty for the built-in one.
+    """
 
     name: str
     hidden: int
@@ -42,6 +45,7 @@ class Shape:
     latent: int | None
     activation: str
     gated: bool
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,9 @@ def _load_json(path: Path) -> dict[str, Any]:
 def load(path: Path = BUILT_IN) -> Catalogue:
     """Read and check a models file. Rules that it does not give are the built-in ones. Raises BadInput."""
     data, source = _load_json(path), path.name
-    shapes = [read_shape(entry, source) for entry in [*data["models"], *data.get("synthetic", [])]]
+    kept = "" if path == BUILT_IN else str(path)
+    entries = [*data["models"], *data.get("synthetic", [])]
+    shapes = [replace(read_shape(entry, source), source=kept) for entry in entries]
     rules = {} if path == BUILT_IN else dict(load().rules)
     given = {name: entry for name, entry in data.get("alignment", {}).items() if name != "about"}
     rules |= {name: read_rule(name, entry, source) for name, entry in given.items()}
