@@ -32,7 +32,9 @@ def beside(name: str, command: list[str], budget: str, runs: int = 5, cache: str
     """Time a command in turn with ``import torch``, and print the medians and their ratio."""
     pairs = [(seconds(command, cache), seconds(IMPORT)) for _ in range(runs)]
     ours, theirs = (median(side) for side in zip(*pairs, strict=True))
-    print(f"{name:<28}{ours:8.2f} s   {ours / theirs:6.1f} x import torch ({theirs:.2f} s)   budget {budget}", flush=True)
+    print(
+        f"{name:<28}{ours:8.2f} s   {ours / theirs:6.1f} x import torch ({theirs:.2f} s)   budget {budget}", flush=True
+    )
 
 
 def main() -> None:

@@ -99,7 +99,6 @@ def test_the_same_bits(left: Tensor, right: Tensor, same: bool) -> None:
     assert same_bits(right, left) == same
 
 
-@pytest.mark.xfail(reason="same_bits compares words of one with bytes of the other where one alone is aligned to 8")
 def test_the_same_bits_of_tensors_at_different_alignments() -> None:
     eight = torch.arange(9, dtype=torch.uint8)
     assert same_bits(eight[1:], eight[1:].clone())
@@ -229,7 +228,6 @@ def test_noise_is_not_explained_by_factors() -> None:
     assert found.factors["shared"] == pytest.approx(0, abs=0.05)
 
 
-@pytest.mark.xfail(reason="a factor shared by every element stays below the tolerance of one element up to 1.05")
 @pytest.mark.parametrize("factor", [0.97, 1.03])
 def test_a_small_factor_of_everything_is_found(factor: float) -> None:
     expected = parts()

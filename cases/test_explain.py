@@ -145,7 +145,7 @@ def test_a_missing_unpad_without_a_shared_expert() -> None:
 wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   case      model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of2880-experts=3of32
   seen by   widths, in the symbolic trace
-  what      the output is bfloat16[sN, 3072] stride [3072, 1]; expected shape ['sN', 2880]
+  what      the output is bfloat16[sN, 3072] stride [3072, 1]; expected shape [sN, 2880]
   width     3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer.py:N)
   line      kernels/layer.py:N: ...
   cause     The padding was not cut off.

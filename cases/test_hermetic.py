@@ -280,7 +280,6 @@ class _Negative(InTree):
         return {name: -part for name, part in super().oracle(case, inputs).items()}
 
 
-@pytest.mark.xfail(reason="the oracle's answers are kept by id(subject), and Python gives an id again")
 def test_an_oracles_answer_is_not_another_subjects() -> None:
     first = InTree()
     place = id(first)
@@ -292,7 +291,6 @@ def test_an_oracles_answer_is_not_another_subjects() -> None:
     assert judge(others[-1], SMALL, MODES["eager"], CPU).status == FINDINGS
 
 
-@pytest.mark.xfail(reason="the key of the oracle's answers leaves out what a case may replace, its scaling for one")
 def test_an_oracles_answer_is_not_another_cases() -> None:
     cases = [SMALL, replace(SMALL, scaling=2.0), replace(SMALL, experts=3), SMALL]
     assert [judge(SUBJECT, case, MODES["eager"], CPU).status for case in cases] == [OK] * 4
@@ -307,7 +305,6 @@ class _WiderByDefault(InTree):
         return made
 
 
-@pytest.mark.xfail(reason="the default dtype is not pinned")
 def test_a_default_dtype_does_not_leak_into_the_next_verdict() -> None:
     try:
         judge(_WiderByDefault(), SMALL, MODES["eager"], CPU)

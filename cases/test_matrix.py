@@ -1,5 +1,6 @@
 """The matrix: what is judged by default, how it is narrowed, what was shrunk, and the command that runs a case again."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness import check
 from harness.case import Case, shrink_width
 from harness.cli import parser
 from harness.errors import BadInput
@@ -104,7 +106,7 @@ def test_matrix_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "check"),
+    ("choice", "holds"),
     [
         ({"models": ("gpt-oss-20b", "kimi-k3")}, lambda case: case.model in ("gpt-oss-20b", "kimi-k3")),
         ({"tokens": (5,)}, lambda case: case.tokens == 5),
@@ -117,10 +119,10 @@ def test_matrix_imports_no_torch() -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_choice_narrows(choice: dict[str, Any], check: Any) -> None:
+def test_choice_narrows(choice: dict[str, Any], holds: Any) -> None:
     cases = Selection(**choice).cases()
     assert cases
-    assert all(check(case) for case in cases)
+    assert all(holds(case) for case in cases)
     assert len({case.model for case in cases}) == len(choice.get("models", load().shapes))
 
 
@@ -226,15 +228,16 @@ def test_again_keeps_subject_and_device() -> None:
     assert (arguments.subject, arguments.device) == ("my.mod:A", "cuda")
 
 
+def test_again_keeps_a_models_file_of_one_s_own(tmp_path: Path) -> None:
+    file = tmp_path / "my models.json"
+    entry = {"name": "mine", "hidden": 2720, "intermediate": 96, "experts": 4, "top_k": 4, "activation": "silu"}
+    file.write_text(json.dumps({"models": [entry | {"gated": True}]}))
+    tasks = Selection(models_file=str(file)).tasks()
+    assert {case.model for case, _ in tasks} == {"mine"}
+    for case, mode in tasks:
+        assert chosen_by(shlex.split(again(case, mode.name, "in-tree", "cpu"))) == [(case, mode)]
+
+
 def chosen_by(words: list[str]) -> list[tuple[Case, ModeInfo]]:
-    chosen = parser().parse_args(words[1:])
-    return Selection(
-        models=chosen.models,
-        hidden=chosen.hidden,
-        tokens=chosen.tokens,
-        rules=chosen.rules,
-        kernels=chosen.kernels,
-        tp=chosen.tp,
-        modes=chosen.modes,
-        full=chosen.full,
-    ).tasks()
+    """The tasks that a command line chooses."""
+    return check._selection(parser().parse_args(words[1:])).tasks()

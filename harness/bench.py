@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,14 +12,18 @@ from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Call, Run, state_of
 from harness.recorder import Recorder
+from harness.shapes import Alignment
 from harness.subject import Subject
 
 if TYPE_CHECKING:
     from harness.subject import Oracle
 
 EAGER_AUDIT = "eager audit"
+# SystemExit too: a layer that exits must not end the run.
+LAYER_ERRORS = (Exception, SystemExit)
 _EXPECTED_KEPT = 32
-_expected: OrderedDict[Any, "Oracle"] = OrderedDict()
+_ANY = Alignment("", 16, 16, 16)
+_expected: OrderedDict[Any, tuple[Subject, "Oracle"]] = OrderedDict()
 
 
 class BuildFailed(Exception):
@@ -50,7 +54,7 @@ class Bench:
             layer = self.subject.build(self.case, self.device)
         except Skip:
             raise
-        except Exception as error:
+        except LAYER_ERRORS as error:
             raise BuildFailed(str(error)) from error
         run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **notes)
         if watch_state:
@@ -78,12 +82,14 @@ class Bench:
     def expected(self, tokens: int, seed: int) -> "Oracle":
         """The oracle's answer for ``inputs(tokens, seed)``; the inputs are made anew, so no layer can have touched them."""
         case = self.case  # an oracle knows no padding, so cases that differ in it alone share its answer
-        key = (id(self.subject), case.shape, case.full, case.tp, tokens, seed, self.device)
+        same = replace(case, alignment=_ANY, kernel="", tokens=0, overridden=False)
+        key = (id(self.subject), same, tokens, seed, self.device)
         if key not in _expected:
-            _expected[key] = self.subject.oracle(self.case, self.inputs(tokens, seed))
+            # The subject is kept too: while it lives no other one gets its id.
+            _expected[key] = self.subject, self.subject.oracle(self.case, self.inputs(tokens, seed))
             if len(_expected) > _EXPECTED_KEPT:
                 _expected.popitem(last=False)
-        return _expected[key]
+        return _expected[key][1]
 
     def call(
         self,
@@ -105,7 +111,7 @@ class Bench:
                 call.records = recorder.records
                 with recorder:
                     call.output = function(*inputs)
-        except Exception as error:  # whatever a layer raises is the finding
+        except LAYER_ERRORS as error:  # whatever a layer raises is the finding
             call.error = error
             return call
         call.snapshot = call.output.clone() if isinstance(call.output, Tensor) else None

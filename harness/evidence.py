@@ -45,14 +45,15 @@ class TensorMeta:
         return self.shape[-1] if self.shape else 0
 
     def __str__(self) -> str:
-        return f"{self.dtype}{_bracket(self.shape)} stride {_bracket(self.stride)}"
+        return f"{self.dtype}{bracket(self.shape)} stride {bracket(self.stride)}"
 
 
 def _size(value: Any) -> Size:
     return int(value) if isinstance(value, int) else str(value)
 
 
-def _bracket(sizes: Sequence[Size]) -> str:
+def bracket(sizes: Sequence[Size]) -> str:
+    """Sizes as a message shows them: ``[7, 2688]``."""
     return f"[{', '.join(map(str, sizes))}]"
 
 
@@ -146,13 +147,11 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors hold the same bytes, NaN included."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    return torch.equal(*(_words(tensor) for tensor in (left, right)))
-
-
-def _words(tensor: Tensor) -> Tensor:
-    """The tensor's bytes as the largest integers that they fill, since comparing bytes one by one takes eight times as long."""
-    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-    return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
+    flat = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
+    # As words where both can be: comparing bytes one by one takes eight times as long.
+    if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
+        flat = [part.view(torch.int64) for part in flat]
+    return torch.equal(*flat)
 
 
 def state_of(layer: object) -> dict[str, Tensor]:

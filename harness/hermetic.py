@@ -67,6 +67,7 @@ def pinned() -> Iterator[None]:
         stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
         stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR | _trust_instruction_set())))
         stack.enter_context(_filled_memory())
+        stack.enter_context(_default_dtype())
         stack.enter_context(torch.no_grad())
         stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
@@ -94,6 +95,16 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _default_dtype() -> Iterator[None]:
+    kept = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(kept)
 
 
 @contextlib.contextmanager

@@ -88,22 +88,25 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []
-    raised = next((call for call in run.calls if call.error is not None), None)
-    if raised is not None:
-        findings.append(explain(run, raised))
     for observer in OBSERVERS:
         seen = observer.look(run)
         if seen is not None:
             checks.append(observer.name)
             findings += seen
-    return tuple(_without_consequences(run, findings)), tuple(checks)
+    raised = next((call for call in run.calls if call.error is not None), None)
+    if raised is not None:
+        findings = _with_failure(run, explain(run, raised), findings)
+    return tuple(findings), tuple(checks)
 
 
-def _without_consequences(run: Run, findings: list[Finding]) -> list[Finding]:
-    """Where eager runs and only a fake is wrong, what a trace shows besides follows from the fake."""
-    fakes = [finding for finding in findings if finding.observer == "contract"]
+def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:
+    """The findings with that of a call that raised: once, and not at all where it only follows from a wrong fake."""
     sound = any(call.label == EAGER_AUDIT and call.error is None for call in run.calls)
-    return fakes if fakes and sound else findings
+    fakes = [finding for finding in findings if finding.observer == "contract"]
+    if not sound or not fakes:
+        return [failure, *findings]
+    # Inductor's own words on a wrong fake say the same as the audit that came after it.
+    return [failure] if failure.kind == "fake-differs" else fakes
 
 
 @cache

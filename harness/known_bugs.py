@@ -43,6 +43,12 @@ def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
     return mutated or (finding.kind == "wrong-part" and finding.stage == stages.SHARED and case.latent is None)
 
 
+def _scaled_twice(finding: Finding, case: Case) -> bool:
+    factor = finding.detail.get("factors", {}).get("routed", 1.0)
+    right = case.scaling != 1 and abs(factor / case.scaling - 1) < 0.02
+    return finding.kind == "scaled" and finding.stage == stages.SCALING and right
+
+
 KNOWN_BUGS = (
     KnownBug(
         "vllm#35949",
@@ -75,7 +81,7 @@ KNOWN_BUGS = (
         "vllm#45037",
         "",
         "the routed scaling factor is applied twice, on the weights and on the output",
-        lambda finding, case: finding.kind == "scaled" and finding.stage == stages.SCALING,
+        _scaled_twice,
     ),
     KnownBug(
         "vllm#28942",

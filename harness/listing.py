@@ -64,9 +64,9 @@ def _dicts(rows: Any) -> Rows:
 
 
 def _table(title: str, rows: Rows) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in rows[0] if rows else ("none",):
-        table.add_column(_SHORT.get(column, column), overflow="fold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, column in enumerate(rows[0] if rows else ("none",)):
+        table.add_column(_SHORT.get(column, column), overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table

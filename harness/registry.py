@@ -122,7 +122,13 @@ def sources(name: str) -> str:
     kernel = holder.fake_impl.kernel
     namespace, _, short = name.partition("::")
     schema = str(getattr(getattr(torch.ops, namespace), short).default._schema)
-    return schema + (_source(kernel.func) if kernel else "")
+    return schema + (_source(_unwrapped(kernel.func)) if kernel else "")
+
+
+def _unwrapped(fake: Implementation) -> Implementation:
+    """The user's function in the wrapper that ``torch.library.register_fake`` keeps."""
+    inner = inspect.getclosurevars(fake).nonlocals.get("func") if inspect.isfunction(fake) else None
+    return inner if callable(inner) else fake
 
 
 def _source(function: Implementation) -> str:

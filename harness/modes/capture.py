@@ -20,7 +20,7 @@ from harness.source import SourceLine
 
 # What moves data between host and device without a dispatched op when both are a CPU.
 _HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
-_HOST_WRITES = {"tensor": "torch.tensor()", "as_tensor": "torch.as_tensor()", "from_numpy": "torch.from_numpy()"}
+_HOST_WRITES = {name: f"torch.{name}()" for name in ("tensor", "as_tensor", "asarray", "from_numpy")}
 _DATA_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
@@ -49,6 +49,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _host_guard() -> Iterator[None]:
     """Refuse what moves data between host and device. A function mode would not reach into custom ops; these patches do."""
     reads = {name: _refuse(f"{shown} in a capture waits for the device") for name, shown in _HOST_READS.items()}
+    reads["new_tensor"] = _refuse(".new_tensor() in a capture copies from the host")
     writes = {name: _refuse(f"{shown} in a capture copies from the host") for name, shown in _HOST_WRITES.items()}
     with ExitStack() as stack:
         for owner, patches in ((Tensor, reads | {"to": _to}), (torch, writes)):
@@ -76,7 +77,7 @@ class OpGraph(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if any(tag in func.tags for tag in _DATA_TAGS):
+        if any(tag in func.tags for tag in _DATA_TAGS) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         if is_custom(func._schema.name):
             return self._inside(func, args, kwargs)
@@ -95,6 +96,12 @@ class OpGraph(TorchDispatchMode):
         key = getattr(torch._C.DispatchKey, device.upper())
         with self:
             return func._op_dk(key, *args, **kwargs)
+
+
+def _by_numbers(func: Any, args: Any) -> bool:
+    """Whether this is ``x[indices]`` without a mask: tagged as dynamic, but its shape depends on no data."""
+    masks = (torch.bool, torch.uint8)
+    return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
 
 
 def _is_view(func: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.bench import Bench
+from harness.bench import LAYER_ERRORS, Bench
 from harness.evidence import Call, Run
 from harness.modes.capture import CaptureRefused, OpGraph
 
@@ -27,30 +27,37 @@ def run(bench: Bench, dynamic: bool) -> Run:
     run.calls.append(call)
     try:
         replay, output = (_emulate if emulated else _capture)(run.layer, static)
-    except Exception as error:  # a refused capture is the finding
+    except LAYER_ERRORS as error:  # a refused capture is the finding
         call.error = error
         return bench.finish(run)
-    for seed in (_REPLAY, _WARM_UP):
-        _replay(bench, run, replay, static, output, seed)
     run.calls.remove(call)
+    for seed in (_REPLAY, _WARM_UP):
+        if _replay(bench, run, replay, static, output, seed).error:
+            break
     return bench.finish(run)
 
 
 def _replay(
     bench: Bench, run: Run, replay: Callable[[], None], static: tuple[Tensor, ...], output: Tensor, seed: int
-) -> None:
+) -> Call:
     """One replay on new inputs. The output buffer is spoilt first: a replay that writes nothing leaves it so."""
     fresh = bench.inputs(bench.case.tokens, seed)
     for buffer, tensor in zip(static, fresh, strict=True):
         buffer.copy_(tensor)
     output.fill_(torch.nan)
     label = "replay with the warm-up's inputs" if seed == _WARM_UP else "replay with other inputs"
-    replay()
-    # The static buffers change at the next replay: keep what this one left in them.
-    call = Call(label, bench.case.tokens, tuple(tensor.clone() for tensor in static), before=fresh)
+    call = Call(label, bench.case.tokens, static, before=fresh)
     run.calls.append(call)
+    try:
+        replay()
+    except LAYER_ERRORS as error:
+        call.error = error
+        return call
+    # The static buffers change at the next replay: keep what this one left in them.
+    call.inputs = tuple(tensor.clone() for tensor in static)
     call.output, call.snapshot = output, output.clone()
     call.expected = bench.expected(bench.case.tokens, seed)
+    return call
 
 
 def _emulate(layer: Callable[..., Any], static: tuple[Tensor, ...]) -> tuple[Callable[[], None], Tensor]:

@@ -9,7 +9,7 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from harness.bench import Bench
+from harness.bench import LAYER_ERRORS, Bench
 from harness.evidence import Call, Run
 
 _TOKENS = 0  # the dimension that is the tokens
@@ -44,7 +44,7 @@ def trace(bench: Bench, run: Run, mode: FakeTensorMode, label: str, tokens: int)
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(recorder)
             call.output = run.layer(*fakes)
-    except Exception as error:  # whatever a layer raises is the finding
+    except LAYER_ERRORS as error:  # whatever a layer raises is the finding
         call.error = error
         return call
     run.specialised = _specialised(fakes) if dynamic else None
@@ -60,9 +60,14 @@ def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
 
 
 def _specialised(fakes: tuple[Tensor, ...]) -> str | None:
-    """What became of the token symbol, if the trace fixed it to one number."""
+    """What the trace asks of the token count: the one number that it was fixed to, or the guards that narrow it."""
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
-        return str(size)
-    fixed = size.node.shape_env.replace(size.node.expr)
-    return str(fixed) if fixed.is_number else None
+        return f"the token count is {size}"
+    env = size.node.shape_env
+    fixed = env.replace(size.node.expr)
+    if fixed.is_number:
+        return f"the token count is {fixed}"
+    asked = [guard.expr for guard in env.guards if fixed.free_symbols & guard.expr.free_symbols]
+    narrowing = [str(expr).replace(str(fixed), "tokens") for expr in asked if not env._maybe_evaluate_static(expr)]
+    return " and ".join(dict.fromkeys(narrowing)) or None

@@ -13,8 +13,6 @@ def look(run: Run) -> list[Finding] | None:
         met = {op for graph in run.graphs for op in graph.ops}
     else:
         met = {record.op for call in run.calls for record in call.records}
-    if not met:
-        return None
     return [_finding(op, run.mode) for op in run.ops if op not in met]
 
 

@@ -7,7 +7,7 @@ from harness.finding import Finding
 def look(run: Run) -> list[Finding] | None:
     """A finding for a second graph, or for a token symbol that the trace fixed."""
     if run.specialised is not None:
-        return [_finding("specialised", f"the trace fixed the token count to {run.specialised}", _FIXED, run)]
+        return [_finding("specialised", f"the trace holds only where {run.specialised}", _FIXED, run)]
     if run.graphs is None:
         return [] if run.mode.endswith("-dynamic") else None
     if len(run.graphs) > 1 and not run.failed:
@@ -16,7 +16,7 @@ def look(run: Run) -> list[Finding] | None:
     return []
 
 
-_FIXED = "The layer reads the token count as a Python number, so each new batch size compiles again."
+_FIXED = "The layer decides on the token count in Python, so other batch sizes compile again, or run the wrong branch."
 _AGAIN = "A guard failed that should hold: a value of the first call was burnt into the graph."
 
 

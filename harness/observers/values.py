@@ -56,6 +56,8 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     if difference.explained:
         return _scaled(run, difference.factors)
+    if 2 * len(difference.tokens) < run.case.tokens and 2 * len(difference.columns) > difference.width:
+        return "wrong-tokens", stages.EXPERTS, f"Tokens {ranges(difference.tokens)} are wrong and the others right."
     if len(difference.columns) < difference.width:
         where = ranges(difference.columns)
         return (
@@ -82,7 +84,7 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
 
 
 def _near(left: float, right: float) -> bool:
-    return abs(left - right) <= 0.02 * max(abs(right), 0.05)
+    return abs(left - right) <= 0.01 * max(abs(right), 1)
 
 
 def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
@@ -97,6 +99,8 @@ def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
         return "reduced-twice", stages.REDUCE, f"The output is {case.tp} times what it should be: it was reduced twice."
     if _near(factor, 0):
         return "missing-part", stages.ADD, f"The {part} part is missing from the output."
+    if part == "shared":
+        return "scaled", stages.SHARED, f"The shared part is {factor:.3g} times what it should be."
     if case.scaling != 1 and _near(factor, case.scaling):
         return (
             "scaled",

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness import stages
-from harness.evidence import Call, Run, TensorMeta
+from harness.evidence import Call, Run, TensorMeta, bracket
 from harness.explain import origin
 from harness.finding import Finding
 
@@ -20,7 +20,7 @@ def _judge(run: Run, call: Call) -> Finding | None:
     meta, given = TensorMeta.of(call.output), TensorMeta.of(call.inputs[0])
     expected = (given.shape[0], run.case.hidden)
     if meta.shape != expected:
-        return _finding(run, call, "wrong-shape", f"the output is {meta}", f"shape {list(expected)}")
+        return _finding(run, call, "wrong-shape", f"the output is {meta}", f"shape {bracket(expected)}")
     if meta.dtype != given.dtype:
         return _finding(run, call, "wrong-dtype", f"the output is {meta.dtype}", given.dtype)
     if not meta.contiguous:
