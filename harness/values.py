@@ -46,7 +46,7 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     factors, rest = _fit(output.float(), parts)
     explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
     # A factor near one stays below the tolerance of each element, and still scales a whole part.
-    off = explained and any(abs(factor - 1) > _FACTOR_EXACT for factor in factors.values())
+    off = explained and any(abs(factors[name] - 1) > _FACTOR_EXACT for name, part in parts.items() if part.any())
     if not bad.any() and not off:
         return None
     return Difference(
