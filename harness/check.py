@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,8 @@ def check(chosen: argparse.Namespace) -> int:
     ticker = Ticker(Console(stderr=True), len(pool.tasks))
     with _records(chosen.json) as records, ticker.running():
         for verdict in pool:
+            if records is not None and not verdicts:
+                records.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
             _write(records, verdict, chosen.json)
             ticker.tick(verdict)
@@ -84,11 +86,14 @@ def _records(path: str | None) -> Iterator[IO[str] | None]:
         yield None
         return
     try:
-        file = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below
+        file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
-    with file:
+    try:
         yield file
+    finally:
+        with suppress(OSError):  # a full disk, which the write before has told
+            file.close()
 
 
 def _write(records: IO[str] | None, verdict: Verdict, path: str | None) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from harness.errors import BadInput, nearest
 
@@ -22,12 +23,19 @@ exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C"""
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split(",") if part)
+    return _some(tuple(part for part in text.split(",") if part), text)
+
+
+def _some(found: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    """An empty list would mean no choice, which is everything: hardly what somebody typed it for."""
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} chooses nothing; leave the option out to choose all")
+    return found
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(",") if part)
+        return _some(tuple(int(part) for part in text.split(",") if part), text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers like 2688,2880") from None
 
@@ -47,6 +55,13 @@ NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
 
 class Parser(argparse.ArgumentParser):
     """argparse with its errors in one line and the nearest valid option offered."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Each command refuses what it does not know itself: the parser above would offer its own options alone."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise BadInput instead of printing the usage over the error."""

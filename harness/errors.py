@@ -7,6 +7,9 @@ from collections.abc import Iterable
 class BadInput(Exception):
     """Input from outside that cannot be used. Its text is the one line the user sees; the exit code is 2."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split("\n")))  # a user's own error in it may have many lines
+
 
 class Skip(Exception):
     """A case that cannot run here. Its text is the reason that the report gives; a subject may raise it too."""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +27,7 @@ def listing(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(json.dumps(parts, indent=1))
         return 0
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     for title, rows in parts.items():
         console.print(_table(title, _dicts(rows)))
         console.print()

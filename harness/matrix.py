@@ -28,8 +28,8 @@ LIGHT = (
     (DEFAULT_RULE, "wide", 2, 33),
 )
 LIGHT_MODES = ("eager", "fake", "cudagraph")
-# This rule's expert width of 512 makes a layer eight times larger, so only the synthetic shapes meet it.
-WIDEST = ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS)
+# These rules' expert widths of 512 and 256 make a layer up to eight times larger: only the synthetic shapes meet them.
+WIDEST = (("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS), ("trtllm-mxfp4", "wide", 2, DEFAULT_TOKENS))
 
 Row = tuple[str, str, int, int]
 
@@ -83,7 +83,7 @@ class Selection:
                 (row, False)
                 for row in product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
             ]
-        light = [*LIGHT, WIDEST] if shape.name.startswith("synthetic-") else LIGHT
+        light = [*LIGHT, *WIDEST] if shape.name.startswith("synthetic-") else LIGHT
         return [(row, False) for row in FULL] + [(row, True) for row in light]
 
 

@@ -13,6 +13,7 @@ from harness.cli import add_selection
 from harness.errors import BadInput
 from harness.matrix import Selection
 from harness.project import find
+from harness.subject import load_subject
 
 if TYPE_CHECKING:
     from harness.case import Case
@@ -39,13 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """Argparse's own error text, which pytest would replace by 'invalid value'."""
+    """Keep an error as the option's value until ``pytest_configure``: an exit while parsing would be a traceback."""
 
     def convert(text: str) -> object:
         try:
             return kind(text)
         except argparse.ArgumentTypeError as error:
-            pytest.exit(f"harness: {error}", returncode=2)
+            return BadInput(str(error))
 
     return convert
 
@@ -55,16 +56,23 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     options = config.option
-    selection = Selection(
-        models=options.models, hidden=options.hidden, tokens=options.tokens, modes=options.modes, full=options.full
-    )
     try:
+        selection = _selection(options)
         selection.tasks()
-        if options.subject != "in-tree":
-            find(config.rootpath).subject(options.subject)
+        if options.subject != "in-tree":  # loaded here already: a worker of xdist could not say what is wrong with it
+            project = find(config.rootpath)
+            load_subject(project.subject(options.subject), project.path)
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
     config.stash[_SELECTION] = selection
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    chosen = {name: getattr(options, name) for name in ("models", "hidden", "tokens", "modes", "full")}
+    for name, value in chosen.items():
+        if isinstance(value, BadInput):
+            raise BadInput(f"--{name}: {value}")
+    return Selection(**chosen)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -86,7 +94,6 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
     from harness.device import choose_device
     from harness.judge import judge
-    from harness.subject import load_subject
 
     name = request.config.option.subject
     project = find(request.config.rootpath)
@@ -99,18 +106,15 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
 
 
 @pytest.fixture
-def hold(
-    judge_case: "Judge", record_property: Callable[[str, object], None], request: pytest.FixtureRequest
-) -> "Callable[[Case, ModeInfo], Verdict]":
+def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip with the reason."""
     from harness.report import verdict_text
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
         verdict = judge_case(case, mode)
         noted = {"hidden": case.hidden, "padded": case.padded, "mode": mode.name, "verdict": verdict.status}
-        for name, value in noted.items():
-            record_property(name, value)
-        record_property("emulated", verdict.emulated)
+        noted["emulated"] = verdict.emulated
+        request.node.user_properties += noted.items()  # record_property warns, and so fails, in JUnit's default family
         if verdict.status == "skipped":
             pytest.skip(verdict.reason)
         if not verdict.ok:

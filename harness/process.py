@@ -87,7 +87,8 @@ class WorkerProcess:
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+            line = self._process.stdout.readline()
+            answer: dict[str, Any] = json.loads(line) if line.endswith("\n") else {}  # half a line if it was killed
         except BrokenPipeError:
             return {}
         else:

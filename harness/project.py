@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness.errors import BadInput, nearest
 
@@ -28,7 +29,7 @@ class Project:
                 f"no subject 'in-tree' below {self.root}; run in the harness's checkout or give --subject package.module:Name"
             )
         near = nearest(name, self.subjects)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"named here: {', '.join(self.subjects) or 'none'}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"named here: {', '.join(self.subjects) or 'none'}."
         raise BadInput(f"unknown subject {name!r}; {hint} Or give package.module:Name")
 
     @property
@@ -50,7 +51,13 @@ def find(start: Path | None = None) -> Project:
 
 def _settings(file: Path) -> dict[str, dict[str, str]] | None:
     try:
-        found: dict[str, dict[str, str]] | None = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("harness")
-        return found
+        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from None
+    found: Any = tool.get("harness") if isinstance(tool, dict) else tool
+    if found is None:
+        return None
+    subjects = found.get("subjects", {}) if isinstance(found, dict) else None
+    if not isinstance(subjects, dict) or not all(isinstance(path, str) for path in subjects.values()):
+        raise BadInput(f'{file}: expected [tool.harness.subjects] to give name = "package.module:Name"')
+    return {"subjects": subjects}

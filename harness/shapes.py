@@ -138,6 +138,11 @@ def _load_json(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(data, dict) or not isinstance(data.get("models"), list):
         raise BadInput(f"{path} is not a valid models file: expected an object with a list 'models'")
+    for key, kind, what in (("synthetic", list, "a list"), ("alignment", dict, "an object")):
+        if not isinstance(data.get(key, kind()), kind):
+            raise BadInput(f"{path} is not a valid models file: expected {what} as {key!r}")
+    if not data["models"] and not data.get("synthetic"):
+        raise BadInput(f"{path} is not a valid models file: it holds no model")
     return data
 
 
@@ -148,6 +153,9 @@ def load(path: Path = BUILT_IN) -> Catalogue:
     kept = "" if path == BUILT_IN else str(path)
     entries = [*data["models"], *data.get("synthetic", [])]
     shapes = [replace(read_shape(entry, source), source=kept) for entry in entries]
+    names = [shape.name for shape in shapes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadInput(f"{source}: two models are called {twice!r}; expected each name once")
     rules = {} if path == BUILT_IN else dict(load().rules)
     given = {name: entry for name, entry in data.get("alignment", {}).items() if name != "about"}
     rules |= {name: read_rule(name, entry, source) for name, entry in given.items()}
