@@ -31,7 +31,7 @@ def check(chosen: argparse.Namespace) -> int:
     ticker = Ticker(Console(stderr=True), len(pool.tasks))
     with _records(chosen.json) as records, ticker.running():
         for verdict in pool:
-            if records is not None and not verdicts:
+            if records is not None and not verdicts and Path(chosen.json).is_file():
                 records.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
             _write(records, verdict, chosen.json)

@@ -7,6 +7,7 @@ into custom ops, so that what their implementations allocate or read is recorded
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -77,14 +78,13 @@ class OpGraph(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if any(tag in func.tags for tag in _DATA_TAGS) and not _by_numbers(func, args):
+        if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         if is_custom(func._schema.name):
             return self._inside(func, args, kwargs)
-        with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
-            parts = func.decompose(*args, **kwargs)
-        if parts is not NotImplemented:
-            return parts
+        if _is_composite(func):
+            with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
+                return func.decompose(*args, **kwargs)
         out = func(*args, **kwargs)
         if not _is_view(func):
             self._steps.append(_step(func, args, kwargs, out))
@@ -104,6 +104,18 @@ def _by_numbers(func: Any, args: Any) -> bool:
     return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
 
 
+@cache
+def _depends_on_data(func: Any) -> bool:
+    return any(tag in func.tags for tag in _DATA_TAGS)
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+    return composite
+
+
+@cache
 def _is_view(func: Any) -> bool:
     aliases = [returned.alias_info for returned in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
