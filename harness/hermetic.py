@@ -6,6 +6,7 @@ it into every cache key (``cache_key_tag``). Kernels built from the same source 
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import os
@@ -47,15 +48,15 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / f"inductor-torch-{torch.__version__}"
 
 
-_tried: set[Path] = set()
+@functools.cache
+def trust_instruction_set(cache: Path) -> None:
+    """Inductor tries the CPU's vector instructions out in child processes, a second each time; once a cache is enough.
 
-
-def _trust_instruction_set() -> dict[str, Any]:
-    """Inductor tries the CPU's vector instructions out in child processes, a second each time; once a cache is enough."""
-    folder = cache_folder()
-    if folder not in _tried and any(folder.glob("*/*.so")):
-        _tried.add(folder)
-    return {"cpp.vec_isa_ok": True} if folder in _tried else {}
+    A patch and no setting, since settings are part of torch's cache keys: the second run would find nothing.
+    """
+    isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa").VecISA
+    if hasattr(isa, "check_build") and any(cache.glob("*/*.so")):
+        isa.check_build = lambda *_: True
 
 
 @contextlib.contextmanager
@@ -65,7 +66,7 @@ def pinned() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
-        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR | _trust_instruction_set())))
+        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
         stack.enter_context(_filled_memory())
         stack.enter_context(_default_dtype())
         stack.enter_context(torch.no_grad())

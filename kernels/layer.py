@@ -85,7 +85,9 @@ class PaddedMoELayer(nn.Module):
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         """[T, padded] to [T, out_width]."""
         weights = self.op_weights()
-        out: Tensor = self.op(x, topk_ids, topk_weights, *weights, self.activation, self.out_width, self.swizzled_scales)
+        out: Tensor = self.op(
+            x, topk_ids, topk_weights, *weights, self.activation, self.out_width, self.swizzled_scales
+        )
         return out
 
     def op_weights(self) -> tuple[Tensor, ...]:

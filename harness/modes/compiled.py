@@ -10,7 +10,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.bench import Bench
 from harness.evidence import Graph, Record, Run
-from harness.hermetic import fingerprint, keyed_by
+from harness.hermetic import cache_folder, fingerprint, keyed_by, trust_instruction_set
 from harness.modes import fake
 
 # A second token count of other parity and magnitude than the first: a guard on either fails.
@@ -23,6 +23,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
     graphs: list[Graph] = []
     run.graphs = graphs
     tokens = max(bench.case.tokens, 2) if dynamic else bench.case.tokens
+    trust_instruction_set(cache_folder())
     _skip_guard_profiling()
     torch._dynamo.reset()
     compiled = torch.compile(run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=_inductor(graphs))
