@@ -21,6 +21,9 @@ from harness.report import grouped, summary, time_per_mode
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
 
+# A worker holds about 1 GB of torch and weights.
+_MOST_WORKERS = 8
+
 
 def check(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
@@ -70,9 +73,14 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
     if chosen.workers < 0:
         raise BadInput(f"--workers is {chosen.workers}; expected 1 or more, or 0 for one a core")
-    workers = chosen.workers or (1 if _has_cuda(chosen.device) else os.cpu_count() or 1)
+    workers = chosen.workers or (1 if _has_cuda(chosen.device) else min(_cores(), _MOST_WORKERS))
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_cuda(device: str) -> bool:

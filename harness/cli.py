@@ -43,7 +43,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (_names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (_numbers, "hidden sizes in place of each model's own, multiples of 16"),
-    "--tokens": (_numbers, "tokens in a batch, 0 or more (default: 1, 7 and 33)"),
+    "--tokens": (_numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
     "--modes": (_names, "eager, fake, compiled, cudagraph, or one token mode: compiled-static, compiled-dynamic"),
 }
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
@@ -91,7 +91,9 @@ def parser() -> Parser:
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
     )
     check.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
-    check.add_argument("-j", "--workers", type=int, default=0, help="worker processes (default: one a core; 1 on cuda)")
+    check.add_argument(
+        "-j", "--workers", type=int, default=0, help="worker processes (default: one a core, at most 8; 1 on cuda)"
+    )
     check.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")
     shown = commands.add_parser("list", help="show subjects, ops, models, modes, observers and known bugs")
     shown.add_argument("--json", action="store_true", help="as JSON; its models part is a valid models file")

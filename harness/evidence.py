@@ -12,6 +12,7 @@ from harness.source import SourceLine
 
 if TYPE_CHECKING:
     from harness.subject import Layer, Oracle
+    from harness.values import Difference
 
 Size = int | str
 
@@ -101,7 +102,10 @@ def is_custom(op: str) -> bool:
 
 @dataclass(slots=True)
 class Call:
-    """One call of the layer. ``snapshot`` is the output as it was right after the call."""
+    """One call of the layer. ``snapshot`` is the output as it was right after the call.
+
+    ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do.
+    """
 
     label: str
     tokens: int
@@ -112,6 +116,7 @@ class Call:
     error: BaseException | None = None
     records: list[Record] = field(default_factory=list)
     expected: "Oracle | None" = None
+    difference: "tuple[Difference | None] | None" = None
 
 
 @dataclass(slots=True)

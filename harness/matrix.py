@@ -1,5 +1,6 @@
 """The matrix: which cases are judged, from what the user chose. Imports no torch, so that collecting is cheap."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -11,25 +12,34 @@ from harness.shapes import BUILT_IN, Alignment, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
 DEFAULT_RULE = "trtllm-nvfp4"
-# (rule, kernel, tp, tokens). Every mode runs at FULL. A narrow kernel is another layer only where a width is padded.
-FULL = (
+# Rows are (rule, kernel, tp, tokens). Every mode runs at FULL, and at PADDED where the rule pads the width: a narrow
+# kernel of an aligned width is the wide one.
+FULL = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),)
+PADDED = (
     (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
-    (DEFAULT_RULE, "wide", 2, 1),
     (DEFAULT_RULE, "narrow", 1, 33),
     (DEFAULT_RULE, "narrow", 2, DEFAULT_TOKENS),
 )
-# Other rules and token counts, in the modes that they can change: compiling again costs most and would show nothing
-# new, unless the rule pads a width that FULL leaves as it is.
-LIGHT = (
+# Compiling costs most, and shows nothing new where nothing is padded: other ranks and rules run in the other modes,
+# and other token counts in those that fix the token count.
+RULES = (
+    (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
     ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
-    ("marlin-nvfp4", "wide", 1, 2),
-    ("none", "wide", 2, 5),
-    (DEFAULT_RULE, "wide", 1, 16),
+    ("none", "wide", 1, 16),
+)
+RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
+TOKENS = (
+    (DEFAULT_RULE, "wide", 2, 1),
+    (DEFAULT_RULE, "wide", 1, 2),
     (DEFAULT_RULE, "wide", 2, 33),
 )
-LIGHT_MODES = ("eager", "fake", "cudagraph")
-# These rules' expert widths of 512 and 256 make a layer up to eight times larger: only the synthetic shapes meet them.
-WIDEST = (("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS), ("trtllm-mxfp4", "wide", 2, DEFAULT_TOKENS))
+TOKENS_MODES = ("eager", "fake", "cudagraph")
+# These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
+FURTHER = {
+    "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
+    "synthetic-odd-intermediate": ("trtllm-mxfp4", "wide", 2, DEFAULT_TOKENS),
+    "synthetic-2880-shared": ("marlin-nvfp4", "wide", 1, DEFAULT_TOKENS),
+}
 
 Row = tuple[str, str, int, int]
 
@@ -57,10 +67,11 @@ class Selection:
         found: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
         for shape, hidden in product(shapes, self.hidden or (0,)):
             sized = replace(shape, hidden=hidden) if hidden else shape
-            for row, light in self._rows(shape):
+            for row, names, only_padded in self._rows(shape):
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
-                modes = chosen or [mode for mode in MODES.values() if not light or mode.name in LIGHT_MODES]
-                found |= {(case.id, mode.name): (case, mode) for mode in modes if self._differs(case)}
+                if case.padded != case.width or not only_padded:
+                    modes = chosen or [mode for mode in MODES.values() if mode.name in names]
+                    found |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(found.values())
 
     def cases(self) -> list[Case]:
@@ -71,20 +82,20 @@ class Selection:
         _, kernel, tp, tokens = row
         return replace(Case.of(shape, rule, kernel, tp, tokens, self.full), overridden=overridden)
 
-    def _differs(self, case: Case) -> bool:
-        """Whether the case is a layer of its own: a narrow kernel of an aligned width is the wide one."""
-        return bool(self.kernels) or case.kernel == "wide" or case.padded != case.width
+    @property
+    def _explicit(self) -> bool:
+        """Whether the user chose rows, in place of the plan."""
+        return bool(self.rules or self.kernels or self.tp or self.tokens)
 
-    def _rows(self, shape: Shape) -> list[tuple[Row, bool]]:
-        """Each row of the plan with whether it is a light one, or every combination of what was chosen."""
-        if self.rules or self.kernels or self.tp or self.tokens:
+    def _rows(self, shape: Shape) -> list[tuple[Row, Iterable[str], bool]]:
+        """Each row with the names of its modes, and whether it is judged only where its rule pads the width."""
+        if self._explicit:
             tokens = self.tokens or (DEFAULT_TOKENS,)
-            return [
-                (row, False)
-                for row in product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
-            ]
-        light = [*LIGHT, *WIDEST] if shape.name.startswith("synthetic-") else LIGHT
-        return [(row, False) for row in FULL] + [(row, True) for row in light]
+            chosen = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
+            return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
+        further = [FURTHER[shape.name]] if shape.name in FURTHER else []
+        groups = ((FULL, MODES), (PADDED, MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
+        return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
 
 def _check_numbers(selection: Selection) -> None:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -131,6 +132,7 @@ def _unwrapped(fake: Implementation) -> Implementation:
     return inner if callable(inner) else fake
 
 
+@cache
 def _source(function: Implementation) -> str:
     try:
         return inspect.getsource(function)

@@ -33,7 +33,10 @@ def difference_of(call: Call) -> Difference | None:
     """How a call's output differs from the oracle; None where it does not, or is not finite (the poison observer's)."""
     assert call.snapshot is not None
     assert call.expected is not None
-    return compare(call.snapshot, call.expected) if torch.isfinite(call.snapshot).all() else None
+    if call.difference is None:
+        finite = bool(torch.isfinite(call.snapshot).all())
+        call.difference = (compare(call.snapshot, call.expected) if finite else None,)
+    return call.difference[0]
 
 
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
