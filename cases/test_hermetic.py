@@ -216,7 +216,7 @@ def _settings() -> dict[str, Any]:
     return {
         "environment": dict(os.environ),
         "dynamo": {name: getattr(dynamo, name) for name in DYNAMO},
-        "inductor": {name: inductor._config[name].user_override for name in INDUCTOR if name in inductor._config},
+        "inductor": {name: inductor.get_config_copy()[name] for name in INDUCTOR if name in inductor._config},
         "grad": torch.is_grad_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warn only": torch.is_deterministic_algorithms_warn_only_enabled(),

@@ -62,7 +62,7 @@ class Pool:
                 worker = worker if verdict else None
             self._answers.put(None)
         except Exception as error:
-            self._answers.put(error)
+            self._answers.put(None if self._closed else error)
 
     def _next_group(self) -> deque[int]:
         try:
@@ -72,7 +72,8 @@ class Pool:
 
     def _start(self) -> WorkerProcess:
         worker = WorkerProcess(self.plan)
-        self._workers.append(worker)
+        self._workers.append(worker)  # before it is ready: whoever stops the pool must find it
+        worker.greet()
         return worker
 
     def _died(self, worker: WorkerProcess, task: int) -> Verdict:

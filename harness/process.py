@@ -36,10 +36,10 @@ class Plan:
 
 
 class WorkerProcess:
-    """A running worker. Raises BadInput if it does not become ready."""
+    """A worker, started. It takes tasks once ``greet`` has returned."""
 
     def __init__(self, plan: Plan) -> None:
-        self._seconds = plan.seconds
+        self._plan = plan
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         # A session of its own: Ctrl-C is the parent's business, which then kills its workers.
         self._process = subprocess.Popen(
@@ -51,11 +51,10 @@ class WorkerProcess:
             encoding="utf-8",
             start_new_session=True,
         )
-        try:
-            greeting = self._exchange(plan.settings())
-        except BaseException:
-            self.kill()
-            raise
+
+    def greet(self) -> None:
+        """Wait until it is ready, which takes as long as importing torch. Raises BadInput if it cannot be."""
+        greeting = self._exchange(self._plan.settings())
         if "bad_input" in greeting:
             raise BadInput(greeting["bad_input"])
         if not greeting:
@@ -82,7 +81,7 @@ class WorkerProcess:
         """Send a message and read the answer; empty if the worker died, or was killed because it took too long."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        timer = threading.Timer(self._seconds, self._process.kill)
+        timer = threading.Timer(self._plan.seconds, self._process.kill)
         timer.start()
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
