@@ -17,7 +17,7 @@ from harness.matrix import Selection
 from harness.pool import Pool
 from harness.process import Plan
 from harness.project import find
-from harness.report import grouped, summary, time_per_mode
+from harness.report import grouped, summary, time_per_mode, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
 
@@ -45,6 +45,7 @@ def check(chosen: argparse.Namespace) -> int:
     for text in grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
+    console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
     return exit_code(verdicts)
 

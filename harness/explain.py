@@ -7,7 +7,7 @@ from harness import stages
 from harness.evidence import Call, Record, Run, Size, TensorMeta
 from harness.finding import Finding, WidthOrigin
 from harness.modes.capture import CaptureRefused
-from harness.source import SourceLine, _library_roots
+from harness.source import SourceLine, library_roots
 
 _ASSERT_SIZE = re.compile(r"expected size (\d+)==(\d+)(?:, stride (\d+)==(\d+))? at dim=(\d+)")
 _ERROR_IN_OP = re.compile(r"Error in op: torch\.ops\.(\w+)\.(\w+)")
@@ -45,7 +45,7 @@ def user_line(error: BaseException) -> SourceLine | None:
     """The user's innermost line in an exception: from its own traceback, or from the text that Dynamo wrote."""
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     frames += [(file, int(number)) for file, number in _USER_LINE.findall(str(error))]
-    users = [place for place in frames if not place[0].startswith(_library_roots())]
+    users = [place for place in frames if not place[0].startswith(library_roots())]
     return SourceLine.at(*users[-1]) if users else None
 
 
@@ -59,7 +59,7 @@ def _capture(run: Run, call: Call, error: BaseException) -> Finding | None:
     return Finding(
         observer="capture",
         kind="capture-refused",
-        stage=stages.EXPERTS if run.ops and "experts" in str(error) else "capture",
+        stage="capture",
         what=first_line(error),
         cause="A CUDA graph records kernels only: nothing in it may wait for the device or depend on its data.",
         call=call.label,

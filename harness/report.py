@@ -83,6 +83,12 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
     return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
 
 
+def where(verdicts: Iterable[Verdict]) -> str:
+    """The torch and the devices that the verdicts were made with; a worker that died could not tell."""
+    told = {(v.environment["torch"], v.environment["device"]) for v in verdicts if v.environment}
+    return ", ".join(f"torch {version} on {device}" for version, device in sorted(told))
+
+
 def time_per_mode(verdicts: Iterable[Verdict]) -> str:
     """Worker seconds spent in each mode."""
     spent: dict[str, float] = defaultdict(float)

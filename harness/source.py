@@ -12,7 +12,7 @@ from typing import Self
 
 
 @cache
-def _library_roots() -> tuple[str, ...]:
+def library_roots() -> tuple[str, ...]:
     """Where code lies that is nobody's layer: torch, the harness, the standard library, and generated code."""
     spec = importlib.util.find_spec("torch")
     torch_root = str(Path(spec.origin).parent) if spec and spec.origin else "<no torch>"
@@ -35,7 +35,7 @@ class SourceLine:
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
-            if not name.startswith(_library_roots()):
+            if not name.startswith(library_roots()):
                 return cls.at(name, frame.f_lineno)
             frame = frame.f_back
         return None

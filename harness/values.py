@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# A right layer in bfloat16 stays below a third of this; one column of 2880 that is off by this much is a finding.
+# A right layer in bfloat16 stays below half of this; one column of 2880 that is off by this much is a finding.
 TOLERANCE = 0.04
 # What the parts leave unexplained of a merely scaled output, and how near one a right factor is.
 _FACTOR_TOLERANCE = 0.03
