@@ -431,7 +431,7 @@ def test_table_without_a_terminal_is_whole(
     bad: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(check_module, "Pool", Prepared)
+    monkeypatch.setattr(check_module, "Judging", Prepared)
     monkeypatch.setattr(Prepared, "bad", bad)
     main(["check"])
     lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
@@ -469,7 +469,7 @@ def test_exit_code(statuses: list[str], code: int) -> None:
 def test_a_file_that_fills_up_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    monkeypatch.setattr(check_module, "Pool", Prepared)
+    monkeypatch.setattr(check_module, "Judging", Prepared)
     assert main(["check", "--json", "/dev/full"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("harness: cannot write on to --json /dev/full")

@@ -14,7 +14,19 @@ from harness.project import Project, find
 ROOT = Path(__file__).parents[1]
 OURS = ("harness", "kernels", "cases", "fixtures")
 # What a worker runs. It must live inside somebody else's environment, which has torch and perhaps nothing else.
-RUNTIME = ("worker", "case", "subject", "finding", "judge", "registry", "source", "errors", "modes", "observers")
+RUNTIME = (
+    "worker",
+    "judging",
+    "case",
+    "subject",
+    "finding",
+    "judge",
+    "registry",
+    "source",
+    "errors",
+    "modes",
+    "observers",
+)
 
 
 def settings(folder: Path, text: str) -> Path:
@@ -177,10 +189,12 @@ def test_runtime_needs_torch_and_the_standard_library_alone(name: str) -> None:
 def test_runtime_reaches_what_a_worker_runs() -> None:
     names = set(runtime())
     assert {"harness.judge", "harness.modes.eager", "harness.observers.widths", "harness.matrix"} <= names
-    assert not names & {"harness.check", "harness.cli", "harness.terminal", "harness.plugin", "harness.pool"}
+    assert not names & {"harness.check", "harness.cli", "harness.terminal", "harness.plugin"}
 
 
-@pytest.mark.parametrize("module", ["harness.cli", "harness.matrix", "harness.plugin", "harness.check", "harness.pool"])
+@pytest.mark.parametrize(
+    "module", ["harness.cli", "harness.matrix", "harness.plugin", "harness.check", "harness.judging"]
+)
 def test_front_ends_import_no_torch(module: str) -> None:
     source = f"import sys, {module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,27 +12,24 @@ from rich.console import Console
 
 from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
+from harness.judging import Judging, Plan
 from harness.matrix import Selection
-from harness.pool import Pool
-from harness.process import Plan
+from harness.pool import workers_for
 from harness.project import find
 from harness.report import grouped, summary, time_per_mode, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
-
-# A worker holds about 1 GB of torch and weights.
-_MOST_WORKERS = 8
 
 
 def check(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     selection = _selection(chosen)
-    pool = Pool(_plan(chosen, selection))
+    judging = Judging(_plan(chosen, selection))
     verdicts: list[Verdict] = []
-    ticker = Ticker(Console(stderr=True), len(pool.tasks))
+    ticker = Ticker(Console(stderr=True), len(judging.tasks))
     with _records(chosen.json) as records, ticker.running():
-        for verdict in pool:
+        for verdict in judging:
             if records is not None and not verdicts and Path(chosen.json).is_file():
                 records.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
@@ -72,16 +68,9 @@ def _selection(chosen: argparse.Namespace) -> Selection:
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
-    if chosen.workers < 0:
-        raise BadInput(f"--workers is {chosen.workers}; expected 1 or more, or 0 for one a core")
-    workers = chosen.workers or (1 if _has_cuda(chosen.device) else min(_cores(), _MOST_WORKERS))
+    workers = workers_for(chosen.workers, _has_cuda(chosen.device))
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path)
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_cuda(device: str) -> bool:

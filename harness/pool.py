@@ -1,45 +1,53 @@
-"""The pool: workers that judge side by side. A worker that dies is replaced, and the case it died over is reported."""
+"""The pool: workers that do tasks side by side. A worker that dies is replaced, and the task it died over is reported."""
 
+import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from queue import Queue
+from typing import Any
 
-from harness.finding import ERROR, Verdict
-from harness.process import Plan, WorkerProcess
-from harness.repro import again
+from harness.errors import BadInput
+from harness.process import Job, WorkerProcess
+
+# A worker holds about 1 GB of torch and weights.
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A task with its answer; None, and how the worker ended in words, where it died or was stopped over it."""
+
+    task: Any
+    answer: dict[str, Any] | None
+    died: str = ""
 
 
 class Pool:
-    """Judges a plan. Tasks of one model stay together: they share weights and compiled kernels."""
+    """Does the tasks of a job. The tasks of a group go to one worker, in order: they share what it keeps in memory."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.tasks = plan.selection.tasks()
-        groups: dict[str, deque[int]] = {}
-        for index, (case, _) in enumerate(self.tasks):
-            groups.setdefault(case.model, deque()).append(index)
-        # The longest first, so that no worker is left with a long one at the end.
-        widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
-        self._groups = deque(groups[model] for model in widest)
-        self._answers: Queue[Verdict | BaseException | None] = Queue()
+    def __init__(self, job: Job, groups: Sequence[Sequence[Any]], workers: int) -> None:
+        self._job = job
+        self._groups = deque(deque(group) for group in groups)
+        self._running = max(1, min(workers, len(groups)))
+        self._replies: Queue[Reply | BaseException | None] = Queue()
         self._workers: list[WorkerProcess] = []
         self._closed = False
 
-    def __iter__(self) -> Iterator[Verdict]:
-        """The verdicts as they come. Raises BadInput if the subject cannot be used."""
-        running = max(1, min(self.plan.workers, len(self._groups)))
-        for _ in range(running):
+    def __iter__(self) -> Iterator[Reply]:
+        """The replies as they come. Raises BadInput if a worker cannot start."""
+        for _ in range(self._running):
             threading.Thread(target=self._run, daemon=True).start()
         try:
-            while running:
-                answer = self._answers.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                if answer is None:
-                    running -= 1
+            while self._running:
+                reply = self._replies.get()
+                if isinstance(reply, BaseException):
+                    raise reply
+                if reply is None:
+                    self._running -= 1
                 else:
-                    yield answer
+                    yield reply
         finally:
             self.close()
 
@@ -50,43 +58,36 @@ class Pool:
             worker.kill()
 
     def _run(self) -> None:
-        """One thread's life: take a group of tasks, have its worker judge them, take the next."""
-        group: deque[int] = deque()
+        """One thread's life: take a group of tasks, have its worker do them, take the next."""
+        group: deque[Any] = deque()
         worker: WorkerProcess | None = None
         try:
             while not self._closed and (group := group or self._next_group()):
                 worker = worker or self._start()
                 task = group.popleft()
-                verdict = worker.ask(task)
-                self._answers.put(verdict or self._died(worker, task))
-                worker = worker if verdict else None
-            self._answers.put(None)
+                answer = worker.ask(task)
+                self._replies.put(Reply(task, answer, "" if answer else worker.last_words()))
+                worker = worker if answer else None
+            self._replies.put(None)
         except Exception as error:
-            self._answers.put(None if self._closed else error)
+            self._replies.put(None if self._closed else error)
 
-    def _next_group(self) -> deque[int]:
+    def _next_group(self) -> deque[Any]:
         try:
             return self._groups.popleft()
         except IndexError:  # another worker took the last one
             return deque()
 
     def _start(self) -> WorkerProcess:
-        worker = WorkerProcess(self.plan)
+        worker = WorkerProcess(self._job)
         self._workers.append(worker)  # before it is ready: whoever stops the pool must find it
         worker.greet()
         return worker
 
-    def _died(self, worker: WorkerProcess, task: int) -> Verdict:
-        (case, mode), plan = self.tasks[task], self.plan
-        return Verdict(
-            subject=plan.spec,
-            case=case.id,
-            model=case.model,
-            hidden=case.hidden,
-            padded=case.padded,
-            mode=mode.name,
-            status=ERROR,
-            reason=f"the worker process died ({worker.last_words()}); a case gets {plan.seconds:.0f} s",
-            again=again(case, mode.name, plan.spec, plan.device),
-            changes=case.changes,
-        )
+
+def workers_for(asked: int, cuda: bool = False) -> int:
+    """How many workers to run: as asked, or one a core, at most 8; one where they share a GPU. Raises BadInput."""
+    if asked < 0:
+        raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for one a core")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return asked or (1 if cuda else min(cores, _MOST_WORKERS))

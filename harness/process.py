@@ -5,41 +5,33 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import BadInput
-from harness.finding import Verdict
-from harness.matrix import Selection
 
 # Generous: the first compile into an empty cache takes 20 s on two cores.
-CASE_SECONDS = 300.0
+TASK_SECONDS = 300.0
 _MAIN = "import sys; from harness.worker import main; sys.exit(main())"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line."""
+class Job:
+    """What a worker is for; settings, tasks and answers are what JSON holds. ``seconds`` limits one task.
 
-    selection: Selection
-    subject: str
-    spec: str
-    device: str
-    workers: int
-    path: tuple[str, ...] = ()
-    seconds: float = CASE_SECONDS
+    ``start`` names a function, ``module:name``, that makes a function from a task to its answer of the settings.
+    """
 
-    def settings(self) -> dict[str, Any]:
-        """What a worker is told at its start."""
-        told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
-        return told | {"selection": asdict(self.selection)}
+    start: str
+    settings: dict[str, Any]
+    seconds: float = TASK_SECONDS
 
 
 class WorkerProcess:
     """A worker, started. It takes tasks once ``greet`` has returned."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         # A session of its own: Ctrl-C is the parent's business, which then kills its workers.
         self._process = subprocess.Popen(
@@ -54,16 +46,15 @@ class WorkerProcess:
 
     def greet(self) -> None:
         """Wait until it is ready, which takes as long as importing torch. Raises BadInput if it cannot be."""
-        greeting = self._exchange(self._plan.settings())
+        greeting = self._exchange({"start": self._job.start, "settings": self._job.settings})
         if "bad_input" in greeting:
             raise BadInput(greeting["bad_input"])
         if not greeting:
             raise BadInput(f"a worker process ended before it was ready: {self.last_words()}")
 
-    def ask(self, task: int) -> Verdict | None:
-        """The verdict on a task; None if the worker died over it."""
-        answer = self._exchange(task)
-        return Verdict.from_json(answer) if answer else None
+    def ask(self, task: Any) -> dict[str, Any] | None:
+        """The answer to a task; None if the worker died over it."""
+        return self._exchange(task) or None
 
     def last_words(self) -> str:
         """How a dead worker ended: its exit code and the last line that it wrote to standard error."""
@@ -81,7 +72,7 @@ class WorkerProcess:
         """Send a message and read the answer; empty if the worker died, or was killed because it took too long."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        timer = threading.Timer(self._plan.seconds, self._process.kill)
+        timer = threading.Timer(self._job.seconds, self._process.kill)
         timer.start()
         try:
             self._process.stdin.write(json.dumps(message) + "\n")

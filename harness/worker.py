@@ -1,12 +1,15 @@
-"""The worker: a child process that judges cases. It reads one task a line and answers one verdict a line, all JSON.
+"""The worker: a child process that does tasks. It reads one task a line and writes one answer a line, all JSON.
 
-It needs torch, the harness and the subject, nothing else, so it also runs inside somebody else's environment.
+What the tasks are is its job's business (``harness.judging:start`` judges cases). It needs torch, the harness and what
+the job loads, nothing else, so it also runs inside somebody else's environment.
 """
 
 import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import IO, Any
 
 
@@ -20,41 +23,24 @@ def main() -> int:
 
 
 def _serve(tasks: IO[str], answers: IO[str]) -> None:
-    settings = json.loads(tasks.readline())
+    job = json.loads(tasks.readline())
     from harness.errors import BadInput
 
     try:
-        judge = _judge(settings)
+        answer = _started(job["start"], job["settings"])
     except BadInput as error:
         answers.write(json.dumps({"bad_input": str(error)}) + "\n")
         return
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in tasks:
-        answers.write(json.dumps(judge(json.loads(line))) + "\n")
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
 
 
-def _judge(settings: dict[str, Any]) -> Any:
-    """A function from the index of a task, a case in a mode, to the verdict's JSON form."""
-    import torch
-
-    from harness.device import choose_device
-    from harness.judge import judge
-    from harness.matrix import Selection
-    from harness.subject import load_subject
-
-    torch.set_num_threads(settings["threads"])
-    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
-    subject = load_subject(settings["subject"], settings["path"])
-    device = choose_device(settings["device"])
-
-    def answer(index: int) -> dict[str, Any]:
-        return judge(subject, *tasks[index], device, settings["spec"]).to_json()
-
-    return answer
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _started(start: str, settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """What ``module:function`` makes of the settings: a function from a task to its answer."""
+    module, _, name = start.partition(":")
+    function: Callable[[Any], dict[str, Any]] = getattr(import_module(module), name)(settings)
+    return function
 
 
 if __name__ == "__main__":

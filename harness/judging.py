@@ -1,0 +1,89 @@
+"""Judging in parallel: a plan of cases and modes, the workers' side of it, and the verdicts as they come."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.finding import ERROR, Verdict
+from harness.matrix import Selection
+from harness.pool import Pool
+from harness.process import TASK_SECONDS, Job
+from harness.repro import again
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line."""
+
+    selection: Selection
+    subject: str
+    spec: str
+    device: str
+    workers: int
+    path: tuple[str, ...] = ()
+    seconds: float = TASK_SECONDS
+
+    @property
+    def job(self) -> Job:
+        """What a worker is told at its start."""
+        told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
+        return Job("harness.judging:start", told | {"selection": asdict(self.selection)}, self.seconds)
+
+
+def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
+    """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
+    import torch
+
+    from harness.device import choose_device
+    from harness.judge import judge
+    from harness.subject import load_subject
+
+    torch.set_num_threads(settings["threads"])
+    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
+    subject = load_subject(settings["subject"], settings["path"])
+    device = choose_device(settings["device"])
+
+    def answer(index: int) -> dict[str, Any]:
+        return judge(subject, *tasks[index], device, settings["spec"]).to_json()
+
+    return answer
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Judging:
+    """Judges a plan. Tasks of one model stay together: they share weights and compiled kernels."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tasks = plan.selection.tasks()
+
+    def __iter__(self) -> Iterator[Verdict]:
+        """The verdicts as they come. Raises BadInput if the subject cannot be used."""
+        for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
+            yield Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
+
+    def _groups(self) -> list[list[int]]:
+        groups: dict[str, list[int]] = {}
+        for index, (case, _) in enumerate(self.tasks):
+            groups.setdefault(case.model, []).append(index)
+        # The longest first, so that no worker is left with a long one at the end.
+        widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
+        return [groups[model] for model in widest]
+
+    def _died(self, task: int, words: str) -> Verdict:
+        (case, mode), plan = self.tasks[task], self.plan
+        return Verdict(
+            subject=plan.spec,
+            case=case.id,
+            model=case.model,
+            hidden=case.hidden,
+            padded=case.padded,
+            mode=mode.name,
+            status=ERROR,
+            reason=f"the worker process died ({words}); a case gets {plan.seconds:.0f} s",
+            again=again(case, mode.name, plan.spec, plan.device),
+            changes=case.changes,
+        )
