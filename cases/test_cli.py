@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from harness import check as check_module
 from harness.cli import main
+from harness.commands import check as check_module
 from harness.finding import ERROR, FINDINGS, OK, Verdict
 from harness.modes import MODES
 from harness.shapes import BUILT_IN, load
@@ -372,7 +372,7 @@ def test_version_and_no_command() -> None:
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     source = (
         "import atexit, sys\n"
-        "atexit.register(lambda: print('heavy', [n for n in ('torch', 'numpy', 'rich', 'pytest') if n in sys.modules]))\n"
+        "atexit.register(lambda: print('heavy', [n for n in ('torch', 'numpy', 'pytest', 'sympy') if n in sys.modules]))\n"
         "from harness.cli import main\n"
         f"main({arguments!r})"
     )

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness import check
 from harness.case import Case, shrink_width
 from harness.cli import parser
+from harness.commands import check
 from harness.errors import BadInput
 from harness.matrix import Selection
 from harness.modes import MODES, ModeInfo, choose

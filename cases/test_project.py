@@ -189,11 +189,11 @@ def test_runtime_needs_torch_and_the_standard_library_alone(name: str) -> None:
 def test_runtime_reaches_what_a_worker_runs() -> None:
     names = set(runtime())
     assert {"harness.judge", "harness.modes.eager", "harness.observers.widths", "harness.matrix"} <= names
-    assert not names & {"harness.check", "harness.cli", "harness.terminal", "harness.plugin"}
+    assert not names & {"harness.commands.check", "harness.cli", "harness.terminal", "harness.plugin"}
 
 
 @pytest.mark.parametrize(
-    "module", ["harness.cli", "harness.matrix", "harness.plugin", "harness.check", "harness.judging"]
+    "module", ["harness.cli", "harness.matrix", "harness.plugin", "harness.commands.check", "harness.judging"]
 )
 def test_front_ends_import_no_torch(module: str) -> None:
     source = f"import sys, {module}; print('torch' in sys.modules)"

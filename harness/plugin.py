@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.cli import add_selection
 from harness.errors import BadInput
 from harness.matrix import Selection
+from harness.options import add_selection
 from harness.project import find
 from harness.subject import load_subject
 

@@ -21,7 +21,14 @@ Rows = list[dict[str, Any]]
 _SHORT = {"intermediate": "inter", "shared_intermediate": "shared", "top_k": "top-k"}
 
 
-def listing(chosen: argparse.Namespace) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``harness list``."""
+    parser.description = "Show what there is: subjects, ops, models, modes, observers and known bugs."
+    parser.add_argument("--json", action="store_true", help="as JSON; its models part is a valid models file")
+    parser.add_argument("--subject", default="", help="also show the ops that this subject's module registers")
+
+
+def run(chosen: argparse.Namespace) -> int:
     """Print everything that can be named on the command line. Raises BadInput."""
     parts = everything(chosen.subject)
     if chosen.json:

@@ -14,14 +14,42 @@ from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
+from harness.options import NARROWING, add_selection, add_workers
 from harness.pool import workers_for
 from harness.project import find
 from harness.report import grouped, summary, time_per_mode, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
 
+ABOUT = """\
+Judge padded MoE layers: every model shape, eager, traced, compiled and replayed from a CUDA graph.
 
-def check(chosen: argparse.Namespace) -> int:
+examples:
+  harness check                                    everything, on the in-tree layer
+  harness check --models nemotron-3-nano-30b-a3b   one model
+  harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
+  harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
+  harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
+
+exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``harness check``."""
+    parser.description = ABOUT
+    add_selection(parser.add_argument_group("what to judge").add_argument)
+    for option, (kind, about) in NARROWING.items():
+        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
+    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    add_workers(parser.add_argument)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")
+
+
+def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     selection = _selection(chosen)

@@ -1,0 +1,1 @@
+"""The commands of the console command ``harness``, one module each."""
