@@ -13,7 +13,6 @@ from harness.known_bugs import KNOWN_BUGS
 from harness.modes import MODES
 from harness.observers import OBSERVERS, RAISING
 from harness.project import DEFAULT_SUBJECT, find
-from harness.registry import registered
 from harness.shapes import load
 from harness.subject import load_subject
 
@@ -43,6 +42,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 def everything(subject: str = "") -> dict[str, Any]:
     """All lists by title. Ops are those that the given subject's module, or else the in-tree one's, registers."""
+    from harness.registry import registered  # imports torch
+
     project = find()
     catalogue = load()
     if subject or DEFAULT_SUBJECT in project.subjects:
