@@ -141,6 +141,7 @@ class Run:
     graphs: list[Graph] | None = None
     specialised: str | None = None
     replay_rewrites_output: bool = False
+    proof: Any = None
 
     @property
     def failed(self) -> bool:

@@ -61,6 +61,7 @@ class Verdict:
     changes: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
+    proof: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

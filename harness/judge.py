@@ -5,6 +5,7 @@ import time
 import traceback
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -17,8 +18,9 @@ from harness.explain import explain, first_line, user_line
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
 from harness.hermetic import DYNAMO, INDUCTOR, pinned
 from harness.known_bugs import name_bugs
-from harness.modes import Mode, ModeInfo
+from harness.modes import PROOF, Mode, ModeInfo
 from harness.observers import OBSERVERS
+from harness.proof.findings import with_proof
 from harness.repro import again
 from harness.subject import Subject
 
@@ -31,13 +33,14 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     start = time.perf_counter()
     _calm_collector()
     status, reason, trace, emulated = ERROR, "", "", False
+    proof: dict[str, Any] = {}
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()
     try:
         with pinned():
             run = _run(subject, case, mode, device)
+            emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             findings, checks = _observe(run)
-            emulated = run.emulated
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
@@ -58,6 +61,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         reason=reason,
         checks=checks,
         emulated=emulated,
+        proof=proof,
         seconds=round(time.perf_counter() - start, 4),
         again=again(case, mode.name, spec, device.type),
         changes=case.changes,
@@ -96,6 +100,9 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None:
         findings = _with_failure(run, explain(run, raised), findings)
+    if run.proof is not None:
+        findings = with_proof(run, findings)
+        checks.append(PROOF.name)
     return tuple(findings), tuple(checks)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.case import KERNELS, Case
 from harness.errors import BadInput, unknown
-from harness.modes import MODES, ModeInfo, choose
-from harness.shapes import BUILT_IN, Alignment, Shape, check_width, load
+from harness.modes import MODES, PROOF, ModeInfo, choose
+from harness.shapes import ANY, BUILT_IN, Alignment, Catalogue, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
 DEFAULT_RULE = "trtllm-nvfp4"
@@ -46,7 +46,7 @@ Row = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user chose. An empty tuple is no choice: the default plan."""
+    """What the user chose. An empty tuple is no choice: the default plan; with ``proofs`` it has the proofs too."""
 
     models: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
@@ -57,12 +57,17 @@ class Selection:
     modes: tuple[str, ...] = ()
     full: bool = False
     models_file: str = str(BUILT_IN)
+    proofs: bool = False
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """The cases chosen, each with each of its modes, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
-        chosen = choose(list(self.modes)) if self.modes else []
+        chosen = choose(list(self.modes)) if self.modes else [*MODES.values(), *([PROOF] if self.proofs else [])]
+        found = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
+        return found + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
+
+    def _runs(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
         found: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
         for shape, hidden in product(shapes, self.hidden or (0,)):
@@ -70,9 +75,18 @@ class Selection:
             for row, names, only_padded in self._rows(shape):
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
                 if case.padded != case.width or not only_padded:
-                    modes = chosen or [mode for mode in MODES.values() if mode.name in names]
+                    modes = [mode for mode in chosen if self.modes or mode.name in names]
                     found |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(found.values())
+
+    def _proofs(self, catalogue: Catalogue) -> list[Case]:
+        """Every combination of shared expert, latent width, rule, kernel and ranks; or those of the models chosen."""
+        shapes = [catalogue.shape(name) for name in self.models] or list(ANY.values())
+        rules = self.rules or (
+            (DEFAULT_RULE,) if self.models and not set(self.models) & set(ANY) else tuple(catalogue.rules)
+        )
+        rows = product(rules, self.kernels or KERNELS, self.tp or (1, 2), self.tokens or (DEFAULT_TOKENS,))
+        return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
 
     def cases(self) -> list[Case]:
         """The cases chosen, each once."""

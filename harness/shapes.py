@@ -48,6 +48,18 @@ class Shape:
     source: str = ""
 
 
+# One shape for each combination of parts, for proofs, which hold at every size: the sizes are a first one to trace.
+ANY = {
+    shape.name: shape
+    for shape in (
+        Shape("any-plain", 2688, 64, 4, 2, None, None, "silu", True),
+        Shape("any-shared", 2688, 64, 4, 2, 64, None, "silu", True),
+        Shape("any-latent", 2688, 64, 4, 2, None, 1344, "silu", True),
+        Shape("any-shared-latent", 2688, 64, 4, 2, 64, 1344, "silu", True),
+    )
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything a models file holds, by name."""
@@ -56,10 +68,10 @@ class Catalogue:
     rules: dict[str, Alignment]
 
     def shape(self, name: str) -> Shape:
-        """The shape called ``name``; raises BadInput with the nearest names."""
-        if name not in self.shapes:
+        """The shape called ``name``, one of ``ANY`` too; raises BadInput with the nearest names."""
+        if name not in self.shapes and name not in ANY:
             raise unknown("model", name, self.shapes)
-        return self.shapes[name]
+        return self.shapes.get(name) or ANY[name]
 
     def rule(self, name: str) -> Alignment:
         """The alignment rule called ``name``; raises BadInput with the nearest names."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.modes import MODES
+from harness.modes import EVERY_MODE
 from harness.report import mode_name
 
 _STYLES = {OK: "green", FINDINGS: "bold red", SKIPPED: "yellow", ERROR: "bold magenta"}
@@ -58,7 +58,7 @@ def table(verdicts: list[Verdict]) -> Table:
     # One blank between columns: the longest model and all six modes fit 80 columns.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("model", no_wrap=True, overflow="fold")
-    modes = [mode for mode in MODES.values() if mode.name in {verdict.mode for verdict in verdicts}]
+    modes = [mode for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
     for mode in modes:
         heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" (emulated)", "\nemulated")
         grid.add_column(heading, justify="right", overflow="fold")

@@ -8,9 +8,10 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from harness.case import Case
-from kernels.nvfp4 import Nvfp4, quantise
+from harness.case import Case, round_up
+from kernels.nvfp4 import BLOCK, Nvfp4, quantise
 
 # A sweep runs the cases of one model together; true sizes take gigabytes, so few are kept.
 KEPT = 3
@@ -97,9 +98,14 @@ def _activated(rms: float, columns: int) -> float:
 
 @lru_cache(maxsize=KEPT)
 def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
-    """w13 and w2 of ``masters`` in NVFP4, unpadded. Not to be written to."""
+    """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks and no further. Not to be written to."""
     found = masters(sizes)
-    return quantise(found.w13), quantise(found.w2)
+    return quantise(_whole_blocks(found.w13)), quantise(_whole_blocks(found.w2))
+
+
+def _whole_blocks(weight: Tensor) -> Tensor:
+    """[E, R, C] with zeros to a multiple of the block: its values and its blocks' scales stay as they are."""
+    return functional.pad(weight, (0, -weight.shape[-1] % BLOCK))
 
 
 def _nibbles(count: int, generator: torch.Generator) -> Tensor:
@@ -115,12 +121,15 @@ def _power(rms: float, columns: int, size: float = 1.0) -> float:
 
 def _on_grid(shape: tuple[int, int, int], generator: torch.Generator, size: float) -> Tensor:
     """Weights that NVFP4 holds exactly: E2M1 codes, each block with a largest one, times powers of two."""
-    codes = _nibbles(math.prod(shape), generator).view(-1, 16)
+    *rows, columns = shape
+    blocks = (*rows, round_up(columns, BLOCK))
+    codes = _nibbles(math.prod(blocks), generator).view(-1, BLOCK)
     codes[:, 0] |= 7
-    values = torch.tensor([*E2M1, *(-x for x in E2M1)]).index_select(0, codes.flatten()).view(-1, 16)
+    values = torch.tensor([*E2M1, *(-x for x in E2M1)]).index_select(0, codes.flatten()).view(-1, BLOCK)
     halvings = _nibbles(len(codes), generator) & 3
     factor = _power(GRID_RMS, shape[-1], size)
-    return values.mul_(torch.exp2(-halvings.float())[:, None] * factor).view(shape)
+    whole = values.mul_(torch.exp2(-halvings.float())[:, None] * factor).view(blocks)
+    return whole if blocks == shape else whole[..., :columns].contiguous()
 
 
 def _dense(rows: int, columns: int, generator: torch.Generator, size: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.modes import MODES
+from harness.modes import EVERY_MODE
 from harness.observers import OBSERVERS, RAISING
 from harness.project import DEFAULT_SUBJECT, find
 from harness.shapes import load
@@ -57,7 +57,7 @@ def everything(subject: str = "") -> dict[str, Any]:
         "ops": ops,
         "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
-        "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in MODES.values()],
+        "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
         "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
         + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
         "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in KNOWN_BUGS],

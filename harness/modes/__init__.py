@@ -33,6 +33,7 @@ class Mode(Protocol):
         ...
 
 
+# Runs one case at its own sizes.
 MODES = {
     info.name: info
     for info in (
@@ -45,16 +46,20 @@ MODES = {
     )
 }
 
+# Asks about every size at once, so that it has cases of its own.
+PROOF = ModeInfo("proof", "proof", "harness.modes.proof", "every hidden size (and latent width) at once, over symbols")
+EVERY_MODE = MODES | {PROOF.name: PROOF}
+
 
 def choose(names: list[str]) -> list[ModeInfo]:
     """The modes of these names; ``compiled`` chooses both of its token modes, ``compiled-static`` the one. Raises BadInput."""
     chosen: list[ModeInfo] = []
     for name in names:
         static = name.removesuffix("-static")
-        found = [info for info in MODES.values() if name in (info.name, info.family)]
+        found = [info for info in EVERY_MODE.values() if name in (info.name, info.family)]
         found = [MODES[static]] if name != static and static in MODES else found
         if not found:
-            raise unknown("mode", name, MODES)
+            raise unknown("mode", name, EVERY_MODE)
         if name in MODES and MODES[name].dynamic:
             found = [MODES[name]]
         chosen += [info for info in found if info not in chosen]

@@ -7,7 +7,7 @@ from harness.finding import Finding
 
 def look(run: Run) -> list[Finding] | None:
     """A finding for each named op that no call dispatched (eager, fake) or no graph holds (compiled)."""
-    if run.failed or not run.ops:
+    if run.failed or not run.ops or not (run.calls or run.graphs):
         return None
     if run.graphs is not None:
         met = {op for graph in run.graphs for op in graph.ops}

@@ -1,0 +1,60 @@
+"""Proof: what is known of a layer at every size at once. Plain data with a JSON form."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PROVEN, FAILS, NOT_PROVABLE = "proven", "fails", "not provable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionText:
+    """Sizes that take the same way: where, how many, how it ends (empty: well), under which guards, real runs made."""
+
+    where: str
+    count: int
+    ends: str
+    guards: tuple[str, ...]
+    runs: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The answer for one combination of shared expert, latent width, kernel, alignment rule and ranks.
+
+    ``sizes`` says which sizes were asked about and ``total`` how many they are; ``failing`` is the exact failing set in
+    words and ``count`` its size; ``models`` are the published models in it, ``own_fails`` says whether the case itself is.
+    ``beyond`` is what holds above the largest size, ``one`` what goes wrong at a size of one.
+    """
+
+    status: str
+    sizes: str
+    reason: str = ""
+    failing: str = ""
+    count: int = 0
+    total: int = 0
+    counterexample: tuple[int, ...] | None = None
+    models: tuple[str, ...] = ()
+    regions: tuple[RegionText, ...] = ()
+    obligations: tuple[str, ...] = ()
+    beyond: str = ""
+    one: str = ""
+    own_fails: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that ``json.dumps`` takes."""
+        return asdict(self)
+
+    @property
+    def text(self) -> str:
+        """The answer in one line."""
+        if self.status == NOT_PROVABLE:
+            return f"not provable: {self.reason}"
+        if self.status == PROVEN:
+            return f"0 failing of {self.total:,} ({self.sizes})"
+        among = f", among them {_some(self.models)}" if self.models else ""
+        return f"{self.failing}: {self.count:,} of {self.total:,}{among}"
+
+
+def _some(models: tuple[str, ...], most: int = 3) -> str:
+    more = f" and {len(models) - most} more models" if len(models) > most else ""
+    return ", ".join(models[:most]) + more
