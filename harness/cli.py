@@ -11,6 +11,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 # name: (module, what it does). A module has ``arguments(parser)`` and ``run(chosen)``, which returns the exit code.
 COMMANDS = {
     "check": ("harness.commands.check", "judge layers"),
+    "prove": ("harness.commands.prove", "prove a layer's shapes at every hidden size at once"),
     "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers and known bugs"),
 }
 

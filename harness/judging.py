@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.finding import ERROR, Verdict
 from harness.matrix import Selection
 from harness.pool import Pool
 from harness.process import TASK_SECONDS, Job
 from harness.repro import again
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.case import Case
+    from harness.modes import ModeInfo
+    from harness.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +39,26 @@ class Plan:
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
-    import torch
-
-    from harness.device import choose_device
     from harness.judge import judge
-    from harness.subject import load_subject
 
-    torch.set_num_threads(settings["threads"])
-    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
-    subject = load_subject(settings["subject"], settings["path"])
-    device = choose_device(settings["device"])
+    tasks, subject, device = chosen(settings)
 
     def answer(index: int) -> dict[str, Any]:
         return judge(subject, *tasks[index], device, settings["spec"]).to_json()
 
     return answer
+
+
+def chosen(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
+    """In a worker: the tasks, the subject and the device of a plan's settings. Raises BadInput."""
+    import torch
+
+    from harness.device import choose_device
+    from harness.subject import load_subject
+
+    torch.set_num_threads(settings["threads"])
+    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
+    return tasks, load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
 
 
 def _tuple(value: Any) -> Any:

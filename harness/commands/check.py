@@ -56,12 +56,12 @@ def run(chosen: argparse.Namespace) -> int:
     judging = Judging(_plan(chosen, selection))
     verdicts: list[Verdict] = []
     ticker = Ticker(Console(stderr=True), len(judging.tasks))
-    with _records(chosen.json) as records, ticker.running():
+    with records(chosen.json) as file, ticker.running():
         for verdict in judging:
-            if records is not None and not verdicts and Path(chosen.json).is_file():
-                records.truncate(0)  # only now: a run that never began must not cost the records of the last one
+            if file is not None and not verdicts and Path(chosen.json).is_file():
+                file.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
-            _write(records, verdict, chosen.json)
+            write(file, verdict, chosen.json)
             ticker.tick(verdict)
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
@@ -107,7 +107,8 @@ def _has_cuda(device: str) -> bool:
 
 
 @contextmanager
-def _records(path: str | None) -> Iterator[IO[str] | None]:
+def records(path: str | None) -> Iterator[IO[str] | None]:
+    """The file that ``--json`` names, open for appending; None without one. Raises BadInput."""
     if path is None:
         yield None
         return
@@ -122,10 +123,11 @@ def _records(path: str | None) -> Iterator[IO[str] | None]:
             file.close()
 
 
-def _write(records: IO[str] | None, verdict: Verdict, path: str | None) -> None:
-    if records is None:
+def write(file: IO[str] | None, verdict: Verdict, path: str | None) -> None:
+    """Add a record to the file, if there is one. Raises BadInput where the disk is full."""
+    if file is None:
         return
     try:
-        records.write(json.dumps(verdict.to_json()) + "\n")
+        file.write(json.dumps(verdict.to_json()) + "\n")
     except OSError as error:
         raise BadInput(f"cannot write on to --json {path}: {error.strerror}; the records before are complete") from None

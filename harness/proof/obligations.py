@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy
 import torch
+from sympy.logic.boolalg import Boolean
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
@@ -39,7 +40,7 @@ def obligations(sampled: Sampled, place: int) -> list[Way]:
         assumed = waiting.pop()
         found = _way(sampled, place, assumed)
         error = found.outcome.error
-        if isinstance(error, GuardOnDataDependentSymNode):
+        if isinstance(error, GuardOnDataDependentSymNode) and isinstance(error.cond, Boolean):
             waiting += [(*assumed, (error.cond, answer)) for answer in (False, True)]
         else:
             ways.append(found)

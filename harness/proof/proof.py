@@ -51,6 +51,8 @@ class Proof:
             return f"not provable: {self.reason}"
         if self.status == PROVEN:
             return f"0 failing of {self.total:,} ({self.sizes})"
+        if not self.count:
+            return self.failing
         among = f", among them {_some(self.models)}" if self.models else ""
         return f"{self.failing}: {self.count:,} of {self.total:,}{among}"
 

@@ -25,16 +25,22 @@ _NEAR = (300, 1100)
 def prove(subject: Subject, case: Case) -> Proof:
     """What is known of the layer of ``case`` at every hidden size, and at every latent width where it has one."""
     try:
-        sampled = sample(subject, case)
-        found = partition(sampled)
-        return _Prover(sampled, found).proof()
+        return prover(subject, case).proof()
     except Unknown as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error))
     except NotProvable as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error), counterexample=error.sizes)
 
 
-class _Prover:
+def prover(subject: Subject, case: Case) -> "Prover":
+    """The partition of all sizes, to be asked. Raises NotProvable and Unknown."""
+    sampled = sample(subject, case)
+    return Prover(sampled, partition(sampled))
+
+
+class Prover:
+    """Answers about a partition."""
+
     def __init__(self, sampled: Sampled, found: Partition) -> None:
         self.sampled, self.found = sampled, found
         self.names = AXES[: len(found.axes)]
@@ -74,13 +80,18 @@ class _Prover:
             obligations=tuple(self._obligations()),
             beyond=self._beyond(),
             one=one,
-            own_fails=any(self._inside(region, self._own) for region in self.failing),
+            own_fails=self.fails_at(self.own),
         )
 
     @property
-    def _own(self) -> list[int]:
+    def own(self) -> tuple[int, ...]:
+        """The case's own sizes."""
         case = self.sampled.builder.case
-        return [size for size in (case.hidden, case.latent) if size is not None]
+        return tuple(size for size in (case.hidden, case.latent) if size is not None)
+
+    def fails_at(self, sizes: Sequence[int]) -> bool:
+        """Whether these sizes are in a failing region."""
+        return any(self._inside(region, sizes) for region in self.failing)
 
     def _sizes(self) -> str:
         spans = [
@@ -170,7 +181,7 @@ class _Prover:
         case = self.sampled.builder.case
         for shape in load().shapes.values():
             sizes = [size for size in (shape.hidden, shape.latent) if size is not None]
-            if alike(shape, case) and any(self._inside(region, sizes) for region in self.failing):
+            if alike(shape, case) and self.fails_at(sizes):
                 yield f"{'/'.join(map(str, sizes))} {shape.name}"
 
     def _inside(self, region: Region, sizes: Sequence[int]) -> bool:

@@ -18,9 +18,10 @@ from harness.proof.pieces import Piece, category, pieces
 from harness.subject import Subject
 
 AXES = ("hidden", "latent")
-# Sizes with many remainders, and enough of them aligned by any rule. A layer at one costs a few milliseconds.
-_HIDDEN = (35, 129, 300, 512, 517, 640, 771, 1024, 1043, 1281, 1536)
-_LATENT = (300, 512, 1281, 129, 1536, 771, 517, 35, 1024, 640, 1043)
+# Sizes with many remainders; of each power of two from 16 to 512, some that are its multiples and not the next one's.
+# A layer at one of them costs a few milliseconds.
+_HIDDEN = (35, 129, 272, 300, 448, 512, 517, 640, 768, 800, 1024, 1043, 1281, 1536)
+_LATENT = (300, 512, 1281, 448, 1043, 768, 129, 800, 1024, 35, 640, 1536, 272, 517)
 # Far above them, to see whether they are what they were below.
 _LARGE, _LARGE_PAIR = (9100,), (2700, 2300)
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -1,0 +1,170 @@
+"""``harness prove``: every hidden size at once, with the exact set of those that fail."""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.commands.check import exit_code, records, write
+from harness.errors import BadInput
+from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.judging import Judging, Plan
+from harness.matrix import Selection
+from harness.modes import PROOF
+from harness.options import NARROWING, add_workers, names
+from harness.pool import Pool, workers_for
+from harness.process import Job
+from harness.project import find
+from harness.report import grouped, where
+from harness.terminal import Ticker
+
+ABOUT = """\
+Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
+latent width where it has one; beyond that bound too, where the remainders decide it. docs/proof.md says how.
+
+examples:
+  harness prove                                     every combination of parts, rules, kernels and ranks
+  harness prove --subject 'vllm#35949'              which sizes the bug of April 2026 hits
+  harness prove --models gpt-oss-20b -v             one model's layer: regions, guards, obligations
+  harness prove --models any-shared --exhaustive 3000   beside real runs at every size up to 3000
+
+exit code: 0 proven, 1 some sizes fail, 2 bad input or a harness error, 130 Ctrl-C. 'not provable' is neither: it says why."""
+_LABEL = 10
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``harness prove``."""
+    parser.description = ABOUT
+    parser.add_argument("--subject", default="in-tree", metavar="NAME", help="a name, or package.module:Name")
+    models = "layers to prove: models, or any-plain, any-shared, any-latent, any-shared-latent (default: these four)"
+    parser.add_argument("--models", type=names, default=(), metavar="LIST", help=models)
+    for option, (kind, about) in NARROWING.items():
+        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about.replace("a plan that meets ", ""))
+    parser.add_argument(
+        "--exhaustive", type=int, default=0, metavar="N", help="also run every size from 2 to N, and compare"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write one JSON record a combination, as it happens")
+    add_workers(parser.add_argument)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="-v regions, guards and obligations of each")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Prove what was chosen; 0 proven, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
+    start = time.monotonic()
+    if chosen.exhaustive < 0:
+        raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
+    judging = Judging(_plan(chosen))
+    verdicts: list[Verdict] = []
+    ticker = Ticker(Console(stderr=True), len(judging.tasks))
+    with records(chosen.json) as file, ticker.running():
+        for verdict in judging:
+            if file is not None and not verdicts and Path(chosen.json).is_file():
+                file.truncate(0)
+            verdicts.append(verdict)
+            write(file, verdict, chosen.json)
+            ticker.tick(verdict)
+    order = {case.id: place for place, (case, _) in enumerate(judging.tasks)}
+    verdicts.sort(key=lambda verdict: order[verdict.case])
+    _print(verdicts, chosen.verbose, time.monotonic() - start)
+    return max(exit_code(verdicts), _exhaustive(judging, chosen.exhaustive) if chosen.exhaustive else 0)
+
+
+def _plan(chosen: argparse.Namespace) -> Plan:
+    project = find()
+    selection = Selection(
+        models=chosen.models, rules=chosen.rules, kernels=chosen.kernels, tp=chosen.tp, modes=(PROOF.name,)
+    )
+    spec = project.subject(chosen.subject)
+    return Plan(selection, spec, chosen.subject, "cpu", workers_for(chosen.workers), project.path)
+
+
+def _print(verdicts: list[Verdict], verbose: int, seconds: float) -> None:
+    console = Console()
+    console.print(_table(verdicts))
+    texts = [_details(verdict) for verdict in verdicts if verbose and verdict.proof]
+    texts += [f"{label(verdict)}: {verdict.reason}" for verdict in verdicts if verdict.status == SKIPPED]
+    for text in texts + grouped(verdicts, verbose):
+        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
+    console.print(_summary(verdicts, seconds), highlight=False, soft_wrap=True)
+
+
+def label(verdict: Verdict) -> str:
+    """The combination: ``any-shared, trtllm-nvfp4, wide, tp 2``."""
+    parts = dict(part.partition("=")[::2] for part in verdict.case.split("-") if "=" in part)
+    rule = verdict.case.partition("-rule=")[2].partition("-kernel=")[0]
+    return f"{verdict.model}, {rule}, {parts['kernel']} kernel, tp {parts['tp']}"
+
+
+def _table(verdicts: Iterable[Verdict]) -> Table:
+    """Layer x alignment rule; each cell how many of its combinations of kernel and ranks are proven."""
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for verdict in verdicts:
+        cells[verdict.model, label(verdict).split(", ")[1]].append(verdict.status)
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("layer", no_wrap=True, overflow="fold")
+    rules = list(dict.fromkeys(rule for _, rule in cells))
+    for rule in rules:
+        grid.add_column(rule.replace("-", "\n"), justify="right", overflow="fold")
+    for model in dict.fromkeys(model for model, _ in cells):
+        grid.add_row(model, *(_cell(cells[model, rule]) for rule in rules))
+    return grid
+
+
+def _cell(statuses: list[str]) -> str:
+    words = {ERROR: "error", FINDINGS: "[bold red]fail[/]", SKIPPED: "[yellow]unknown[/]", OK: "[green]proven[/]"}
+    worst = next((status for status in words if status in statuses), OK)
+    count = statuses.count(worst)
+    return f"{count} {words[worst]}" if worst == OK else f"{count} of {len(statuses)} {words[worst]}"
+
+
+def _details(verdict: Verdict) -> str:
+    proof: dict[str, Any] = verdict.proof
+    failing = f"{proof['failing']}: " if proof["failing"] else ""
+    rows = [f"{label(verdict)}: {failing}{proof['count']:,} of {proof['total']:,} fail, {proof['sizes']}"]
+    for region in proof["regions"]:
+        runs = ", ".join(" x ".join(map(str, sizes)) for sizes in region["runs"])
+        rows.append(f"  {'region':<{_LABEL}}{region['where']} ({region['count']:,}): {region['ends'] or 'well'}")
+        rows.append(f"  {'':<{_LABEL}}under {' and '.join(region['guards']) or 'no guard'}; real runs at {runs}")
+    rows += [f"  {'must hold':<{_LABEL}}{text}" for text in proof["obligations"]]
+    if proof["counterexample"]:
+        rows.append(f"  {'first':<{_LABEL}}{' x '.join(map(str, proof['counterexample']))}")
+    rows += [f"  {'model':<{_LABEL}}{model}" for model in proof["models"]]
+    rows.append(f"  {'beyond':<{_LABEL}}{proof['beyond']}")
+    return "\n".join(rows + ([f"  {'size 1':<{_LABEL}}{proof['one']}"] if proof["one"] else []))
+
+
+def _summary(verdicts: list[Verdict], seconds: float) -> str:
+    counts = [(status, sum(verdict.status == status for verdict in verdicts)) for status in (FINDINGS, SKIPPED, ERROR)]
+    words = {FINDINGS: "fail", SKIPPED: "not provable", ERROR: "error"}
+    rest = "".join(f", {count} {words[status]}" for status, count in counts if count)
+    proven = sum(verdict.ok for verdict in verdicts)
+    sizes = sorted({verdict.proof["sizes"] for verdict in verdicts if verdict.proof.get("sizes")})
+    return f"{len(verdicts)} combinations: {proven} proven{rest}; {'; '.join(sizes)}; {seconds:.1f} s"
+
+
+def _exhaustive(judging: Judging, largest: int) -> int:
+    """Real runs at every size, each combination beside its proof; 1 where they differ."""
+    console, differing = Console(), 0
+    settings = judging.plan.job.settings | {"largest": largest}
+    tasks = [[index] for index in range(len(judging.tasks))]
+    console.print()
+    for reply in Pool(Job("harness.proof.exhaustive:start", settings, 3600.0), tasks, judging.plan.workers):
+        case = judging.tasks[reply.task][0]
+        name = f"{case.model}, {case.alignment.name}, {case.kernel} kernel, tp {case.tp}"
+        answer = reply.answer or {"reason": reply.died}
+        differing += "reason" in answer or bool(answer["disagree"])
+        console.print(f"{name}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
+    return int(differing > 0)
+
+
+def _compared(answer: dict[str, Any], largest: int) -> str:
+    if "reason" in answer:
+        return f"not compared: {answer['reason']}"
+    told = f"{answer['failed']:,} of {answer['ran']:,} real runs up to {largest} fail"
+    return f"{told}; the proof disagrees at {answer['disagree'][:8]}" if answer["disagree"] else f"{told}, as proven"
