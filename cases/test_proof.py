@@ -293,6 +293,34 @@ class Lying(Other):
         return (_lying.name,)
 
 
+def _real_strided(hidden_states: Tensor, *arguments: Any) -> Tensor:
+    out = routed_experts.reals["cpu"](hidden_states, *arguments)
+    return out.t().contiguous().t() if out.shape[-1] % 96 == 32 else out
+
+
+_odd = register_op("proven::odd_experts", SCHEMA, fake=routed_experts.fake)(_real_strided)
+
+
+class OddKernel(PaddedMoELayer):
+    op = staticmethod(_odd.overload)
+
+
+@dataclass
+class Odd(Other):
+    def ops(self, case: Case) -> tuple[str, ...]:
+        return (_odd.name,)
+
+
+def test_a_kernel_that_breaks_its_contract_at_some_sizes() -> None:
+    """The fake is right, and no real run is made at such a size: the kernel is traced too."""
+    found = prove(Odd(layer=OddKernel), case_of("shared", kernel="narrow"))
+    assert found.status == FAILS
+    assert found.count == sum(size % 96 == 32 for size in range(2, 65_537))
+    verdict = judge(Odd(layer=OddKernel), case_of("shared", kernel="narrow"), PROOF, CPU)
+    assert [finding.observer for finding in verdict.findings] == ["contract"]
+    assert "every hidden size that leaves 32 as remainder by 96" in verdict.findings[0].what
+
+
 def test_a_fake_that_lies_at_some_sizes_is_the_contracts_finding() -> None:
     verdict = judge(Lying(layer=Lied), case_of("plain", kernel="narrow"), PROOF, CPU)
     assert verdict.status == FINDINGS

@@ -2,9 +2,10 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from functools import lru_cache
-from typing import Self
+from functools import lru_cache, wraps
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from torch.nn import functional
 from harness.case import Case, round_up
 from kernels.nvfp4 import BLOCK, Nvfp4, quantise
 
-# A sweep runs the cases of one model together; true sizes take gigabytes, so few are kept.
-KEPT = 3
+Made = TypeVar("Made")
+# A sweep runs the cases of one model together; true sizes take gigabytes, so few are kept. A proof comes back to the
+# same small sizes again and again.
+KEPT, KEPT_SMALL, SMALL = 3, 64, 2**22
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 EXPONENT_BITS = 0x7F80
 # Root mean squares before normalising: of codes with one 6 in 16, times scales 1 to 1/8; of mantissas from 1 to 2.
@@ -44,6 +47,12 @@ class Sizes:
         return 2 if self.gated else 1
 
     @property
+    def small(self) -> bool:
+        """Whether the weights take little memory."""
+        experts = 3 * self.experts * self.intermediate * (self.latent or self.hidden)
+        return experts + self.hidden * ((self.shared or 0) * 3 + (self.latent or 0) * 2) < SMALL
+
+    @property
     def seed(self) -> int:
         """The same in every process, which hash() is not."""
         return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
@@ -63,7 +72,12 @@ class Masters:
     """fp32 [L, H] and [H, L], exact in bf16"""
 
 
-@lru_cache(maxsize=KEPT)
+def _kept(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
+    large, small = lru_cache(maxsize=KEPT)(make), lru_cache(maxsize=KEPT_SMALL)(make)
+    return wraps(make)(lambda sizes: small(sizes) if sizes.small else large(sizes))
+
+
+@_kept
 def masters(sizes: Sizes) -> Masters:
     """The weights of these sizes, always the same, scaled so that a projection keeps the size of what it is given."""
     generator = torch.Generator().manual_seed(sizes.seed)
@@ -96,7 +110,7 @@ def _activated(rms: float, columns: int) -> float:
     return (_power(rms, columns) * rms * math.sqrt(columns)) ** 2
 
 
-@lru_cache(maxsize=KEPT)
+@_kept
 def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
     """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks and no further. Not to be written to."""
     found = masters(sizes)

@@ -195,15 +195,16 @@ def _test(symbol: sympy.Symbol, multiple: int, yes: bool) -> Any:
 
 
 def _narrow(region: Region, axis: int, guard: Any, over: Axis) -> None:
-    symbol = region.trace.symbols[axis]
+    """Take the sizes out of a region at which a guard does not hold; asked only where those before it do."""
+    symbol, sizes, tails = region.trace.symbols[axis], region.sizes[axis], region.tails[axis]
     try:
-        region.sizes[axis] &= holds(guard, {symbol: Points.sizes(over.sizes)}).true
+        sizes[sizes] = holds(guard, {symbol: Points.sizes(over.sizes[sizes])}).true
     except Undecidable as error:
         raise NotProvable(f"a guard cannot be evaluated ({error}): {guard}") from None
     try:
-        region.tails[axis] &= holds(guard, {symbol: over.tail}).true
+        tails[tails] = holds(guard, {symbol: over.tail.where(tails)}).true
     except Undecidable as error:
-        region.tails[axis] &= False
+        tails &= False
         region.unknown.append(f"{guard}: {error}")
 
 

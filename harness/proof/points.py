@@ -41,6 +41,10 @@ class Points:
         slope = np.full_like(base, modulus)
         return cls(np.concatenate((np.zeros_like(between), slope)), np.concatenate((between, base)))
 
+    def where(self, mask: Truths) -> "Points":
+        """Some of them."""
+        return Points(self.slope[mask], self.base[mask])
+
     @property
     def plain(self) -> bool:
         """Whether every point is a plain size."""

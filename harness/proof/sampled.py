@@ -144,7 +144,7 @@ def sample(subject: Subject, case: Case) -> Sampled:
     again, shared = _again(builder, sizes[0])
     erratic = {path for path in held[0] if path not in again or category(held[0][path]) != category(again[path])}
     found = pieces(sizes, held, erratic, shared, case.alignment.hidden)
-    formulas = tuple(_formulas(piece, case.alignment.hidden) for piece in found)
+    formulas = tuple(_formulas(piece, found, case.alignment.hidden) for piece in found)
     sampled = Sampled(builder, steps, tuple(found), formulas)
     _verify(sampled)
     return sampled
@@ -195,10 +195,17 @@ def _again(builder: Builder, at: Sizes) -> tuple[dict[Path, Any], frozenset[int]
     return _leaves(second), frozenset(met[0] & met[1])
 
 
-def _formulas(piece: Piece, rounding: int) -> dict[Path, Formula | TensorFormula]:
+def _formulas(piece: Piece, every: list[Piece], rounding: int) -> dict[Path, Formula | TensorFormula]:
+    """Of one piece. A formula that fits all pieces comes first: aligned sizes alone fit too many."""
     found: dict[Path, Formula | TensorFormula] = {}
     for path, values in piece.leaves.items():
-        formula = _formula(path, values, piece.sizes, rounding)
+        kind = category(values[0])
+        alike = [one for one in every if path in one.leaves and category(one.leaves[path][0]) == kind]
+        sizes = [at for one in alike for at in one.sizes]
+        try:
+            formula = _formula(path, [leaf for one in alike for leaf in one.leaves[path]], sizes, rounding)
+        except NotProvable:
+            formula = _formula(path, values, piece.sizes, rounding)
         if formula is not None:
             found[path] = formula
     return found

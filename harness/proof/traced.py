@@ -8,7 +8,7 @@ import sympy
 import torch
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext, StrictMinMaxConstraint
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._sympy.numbers import int_oo
@@ -16,11 +16,12 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from harness.bench import LAYER_ERRORS
 from harness.collectives import is_collective
-from harness.evidence import bracket
 from harness.explain import first_line
+from harness.proof.contract import differs, shown
 from harness.proof.sampled import Sampled
 
 SMALLEST = 2
+FAKE_DIFFERS = "fake-differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,11 @@ class _StridedReduce(RuntimeError):
 
 
 class _Watch(TorchDispatchMode):
-    """Refuses a strided tensor at an all-reduce, and notes which ops ran."""
+    """Refuses a strided tensor at an all-reduce, and a fake that is not as the real op; notes which ops ran."""
 
-    def __init__(self) -> None:
+    def __init__(self, contracts: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.contracts = contracts
         self.seen: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -64,7 +66,14 @@ class _Watch(TorchDispatchMode):
         self.seen.add(name)
         if is_collective(name) and not dense(args[0]):
             raise _StridedReduce(f"{name} is given a tensor that is not contiguous: {shown(args[0])}")
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if name in self.contracts and isinstance(out, FakeTensor) and (text := differs(name, out, args, kwargs or {})):
+            raise _FakeDiffers(text)
+        return out
+
+
+class _FakeDiffers(RuntimeError):
+    """A fake implementation and the real one, traced over the same symbols, give different tensors."""
 
 
 def dense(tensor: Tensor) -> bool:
@@ -79,23 +88,20 @@ def dense(tensor: Tensor) -> bool:
     return True
 
 
-def shown(tensor: Tensor) -> str:
-    """Shape and stride, symbols as they are."""
-    return f"{bracket([str(s) for s in tensor.shape])} stride {bracket([str(s) for s in tensor.stride()])}"
-
-
-def run(layer: Any, inputs: Sequence[Tensor], ops: Sequence[str]) -> Outcome:
+def run(layer: Any, inputs: Sequence[Tensor], ops: Sequence[str], contracts: Sequence[str] = ()) -> Outcome:
     """Call the layer and judge what it gives: [tokens, hidden] of the input's dtype, contiguous, no error on the way.
 
-    ``ops`` must have been dispatched.
+    ``ops`` must have been dispatched; of ``contracts`` the real implementations are traced beside the fakes.
     """
     try:
-        with torch.no_grad(), _Watch() as watch:
+        with torch.no_grad(), _Watch(contracts) as watch:
             out = layer(*inputs)
             absent = [op for op in ops if op not in watch.seen]
             return Outcome("bypassed", f"{absent[0]} was never dispatched") if absent else _judged(out, inputs[0])
     except _StridedReduce as error:
         return Outcome("strided-reduce", str(error), error)
+    except _FakeDiffers as error:
+        return Outcome(FAKE_DIFFERS, str(error), error)
     except LAYER_ERRORS as error:  # whatever a layer raises is the finding
         return Outcome("raises", f"{type(error).__name__}: {first_line(error)}", error)
 
@@ -107,7 +113,7 @@ def _judged(out: Any, given: Tensor) -> Outcome:
     if out.dim() != given.dim() or any(mine != other for mine, other in zip(out.shape, given.shape, strict=True)):
         return Outcome("wrong-shape", f"the output is {shown(out)}; {wanted}")
     if out.dtype != given.dtype:
-        return Outcome("wrong-dtype", f"the output is {out.dtype}; expected {given.dtype}")
+        return Outcome("wrong-dtype", f"the output is {shown(out)}; {wanted}")
     return Outcome() if dense(out) else Outcome("strided-output", f"the output is {shown(out)}; expected contiguous")
 
 
@@ -120,7 +126,7 @@ def trace(sampled: Sampled, place: int, hint: tuple[int, ...]) -> Trace:
     symbols = tuple(size.node.expr for size in sizes)
     with mode, enable_python_dispatcher():
         layer, inputs = sampled.symbolic(place, sizes)
-        outcome = run(layer, inputs, sampled.builder.ops)
+        outcome = run(layer, inputs, sampled.builder.ops, sampled.builder.ops)
     guards = tuple(guard.expr for guard in env.guards)
     return Trace(hint, symbols, guards, tuple(str(guard.sloc) for guard in env.guards), outcome)
 
