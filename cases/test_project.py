@@ -22,6 +22,9 @@ RUNTIME = (
     "finding",
     "judge",
     "registry",
+    "corpus",
+    "selftest.trials",
+    "selftest.tools",
     "source",
     "errors",
     "modes",
@@ -103,6 +106,15 @@ def test_settings_of_the_nearest_file_with_a_harness_table(tmp_path: Path) -> No
     assert find(inner) == Project(tmp_path, {"mine": "my.layers:Mine"})
 
 
+def test_a_corpus_and_its_faults_by_id(tmp_path: Path) -> None:
+    project = find(settings(tmp_path, '[tool.harness]\ncorpus = "my.faults"\n'))
+    assert project == Project(tmp_path, {}, "my.faults")
+    assert project.subject("vllm#35949") == "my.faults:vllm#35949"
+    assert project.subject("other.faults:vllm#35949") == "other.faults:vllm#35949"
+    with pytest.raises(BadInput, match="unknown subject 'vllm#35949'"):
+        Project(tmp_path).subject("vllm#35949")
+
+
 def test_no_settings_at_all(tmp_path: Path) -> None:
     assert find(tmp_path) == Project(tmp_path)
     with pytest.raises(BadInput, match="no subject 'in-tree' below"):
@@ -135,8 +147,9 @@ def test_unknown_subject_offers_the_nearest(tmp_path: Path) -> None:
         "[tool]\nharness = 3\n",
         "[tool.harness]\nsubjects = 3\n",
         "[tool.harness.subjects]\nmine = 3\n",
+        "[tool.harness]\ncorpus = 3\n",
     ],
-    ids=["not-toml", "tool-a-number", "harness-a-number", "subjects-a-number", "subject-a-number"],
+    ids=["not-toml", "tool-a-number", "harness-a-number", "subjects-a-number", "subject-a-number", "corpus-a-number"],
 )
 def test_settings_of_the_wrong_form(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"pyproject\.toml") as caught:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fixtures.planted import PLANTED
+from fixtures.corpus import FAULTS
 from harness.case import Case
 from harness.finding import FINDINGS, OK, SKIPPED, Verdict
 from harness.judge import judge
@@ -32,6 +32,7 @@ from kernels.subject import InTree
 
 CPU = torch.device("cpu")
 RULES = load().rules
+PLANTED = {fault.id: fault.subject for fault in FAULTS}
 
 
 def case_of(name: str, rule: str = "trtllm-nvfp4", kernel: str = "wide", tp: int = 2) -> Case:

@@ -12,7 +12,8 @@ BAD_INPUT, INTERRUPTED = 2, 130
 COMMANDS = {
     "check": ("harness.commands.check", "judge layers"),
     "prove": ("harness.commands.prove", "prove a layer's shapes at every hidden size at once"),
-    "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers and known bugs"),
+    "selftest": ("harness.commands.selftest", "plant known faults and say who sees them"),
+    "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),
 }
 
 

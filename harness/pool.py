@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Queue
 from typing import Any
@@ -25,10 +25,20 @@ class Reply:
 
 
 class Pool:
-    """Does the tasks of a job. The tasks of a group go to one worker, in order: they share what it keeps in memory."""
+    """Does the tasks of a job. The tasks of a group go to one worker, in order: they share what it keeps in memory.
 
-    def __init__(self, job: Job, groups: Sequence[Sequence[Any]], workers: int) -> None:
-        self._job = job
+    ``same`` says what tasks have in common: once a worker died over one, those left of its group with the same answer
+    are not tried.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        groups: Sequence[Sequence[Any]],
+        workers: int,
+        same: Callable[[Any], object] = lambda task: object(),
+    ) -> None:
+        self._job, self._same = job, same
         self._groups = deque(deque(group) for group in groups)
         self._running = max(1, min(workers, len(groups)))
         self._replies: Queue[Reply | BaseException | None] = Queue()
@@ -66,11 +76,20 @@ class Pool:
                 worker = worker or self._start()
                 task = group.popleft()
                 answer = worker.ask(task)
-                self._replies.put(Reply(task, answer, "" if answer else worker.last_words()))
-                worker = worker if answer else None
+                reply = Reply(task, answer, "" if answer else worker.last_words())
+                self._replies.put(reply)
+                if not answer:
+                    worker = None
+                    self._leave_out(group, reply)
             self._replies.put(None)
         except Exception as error:
             self._replies.put(None if self._closed else error)
+
+    def _leave_out(self, group: deque[Any], dead: Reply) -> None:
+        """Answer the tasks left that would end as the one that a worker died over."""
+        for task in [task for task in group if self._same(task) == self._same(dead.task)]:
+            group.remove(task)
+            self._replies.put(Reply(task, None, f"not tried after {dead.died}"))
 
     def _next_group(self) -> deque[Any]:
         try:

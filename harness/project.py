@@ -1,4 +1,4 @@
-"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects and the folder they import from."""
+"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects and a corpus, and where they lie."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -13,15 +13,18 @@ DEFAULT_SUBJECT = "in-tree"
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Named subjects (name -> ``package.module:Name``) and the folder that their modules are imported from."""
+    """Named subjects (name -> ``package.module:Name``), the corpus' module, and the folder both are imported from."""
 
     root: Path
     subjects: dict[str, str] = field(default_factory=dict)
+    corpus: str = ""
 
     def subject(self, name: str) -> str:
-        """The import path of a subject given by name or by import path. Raises BadInput."""
+        """The import path of a subject given by name, by import path, or by its id in the corpus. Raises BadInput."""
         if name in self.subjects:
             return self.subjects[name]
+        if "#" in name and ":" not in name and self.corpus:
+            return f"{self.corpus}:{name}"
         if ":" in name:
             return name
         if name == DEFAULT_SUBJECT:
@@ -45,11 +48,11 @@ def find(start: Path | None = None) -> Project:
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if file.is_file() and (settings := _settings(file)) is not None:
-            return Project(folder, dict(settings.get("subjects", {})))
+            return Project(folder, dict(settings.get("subjects", {})), settings.get("corpus", ""))
     return Project(here)
 
 
-def _settings(file: Path) -> dict[str, dict[str, str]] | None:
+def _settings(file: Path) -> dict[str, Any] | None:
     try:
         tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -60,4 +63,7 @@ def _settings(file: Path) -> dict[str, dict[str, str]] | None:
     subjects = found.get("subjects", {}) if isinstance(found, dict) else None
     if not isinstance(subjects, dict) or not all(isinstance(path, str) for path in subjects.values()):
         raise BadInput(f'{file}: expected [tool.harness.subjects] to give name = "package.module:Name"')
-    return {"subjects": subjects}
+    corpus = found.get("corpus", "")
+    if not isinstance(corpus, str):
+        raise BadInput(f'{file}: expected [tool.harness] to give corpus = "package.module"')
+    return {"subjects": subjects, "corpus": corpus}

@@ -49,13 +49,20 @@ class Subject(Protocol):
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     """The subject named by ``package.module:Name``, an instance or a class without arguments. Raises BadInput.
 
+    ``package.module:where#what`` is an entry of a corpus (``harness.corpus``).
+
     ``path`` goes in front of the import path: the project's folder, and nothing that the caller did not name.
     """
     sys.path[:0] = [folder for folder in path if folder not in sys.path]
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
-    found = _attribute(_import(module_name, spec), name, spec)
+    module = _import(module_name, spec)
+    if "#" in name:
+        from harness.corpus import planted  # a corpus is made of subjects
+
+        return planted(module, name)
+    found = _attribute(module, name, spec)
     subject = _instance(found, spec) if isinstance(found, type) else found
     missing = [method for method in METHODS if not callable(getattr(subject, method, None))]
     if missing:

@@ -21,8 +21,8 @@ _PLAIN_SECONDS = 10.0
 class Ticker:
     """Says how far a run is: a live bar on a terminal, elsewhere a plain line every ten seconds."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.total, self.done, self.bad = console, total, 0, 0
+    def __init__(self, console: Console, total: int, what: str = "verdicts") -> None:
+        self.console, self.total, self.what, self.done, self.bad = console, total, what, 0, 0
         self._bar: Progress | None = None
         self._said = time.monotonic()
 
@@ -39,14 +39,18 @@ class Ticker:
 
     def tick(self, verdict: Verdict) -> None:
         """One more verdict."""
+        self.step(f"{verdict.model} {verdict.mode}", verdict.status in (FINDINGS, ERROR))
+
+    def step(self, name: str, bad: bool) -> None:
+        """One more of what is counted, by its name."""
         self.done += 1
-        self.bad += verdict.status in (FINDINGS, ERROR)
-        text = f"{verdict.model} {verdict.mode}" + (f"  [red]{self.bad} not ok" if self.bad else "")
+        self.bad += bad
+        text = name + (f"  [red]{self.bad} not ok" if self.bad else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=text)
         elif time.monotonic() - self._said > _PLAIN_SECONDS:
             self._said = time.monotonic()
-            self.console.print(f"{self.done}/{self.total} verdicts, {self.bad} not ok", highlight=False)
+            self.console.print(f"{self.done}/{self.total} {self.what}, {self.bad} not ok", highlight=False)
 
 
 def table(verdicts: list[Verdict]) -> Table:

@@ -1,4 +1,4 @@
-"""``harness list``: subjects, ops, models, modes, observers and known bugs."""
+"""``harness list``: subjects, ops, models, modes, observers, known bugs and the faults of the corpus."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness.modes import EVERY_MODE
 from harness.observers import OBSERVERS, RAISING
-from harness.project import DEFAULT_SUBJECT, find
+from harness.project import DEFAULT_SUBJECT, Project, find
 from harness.shapes import load
 from harness.subject import load_subject
 
@@ -21,7 +21,7 @@ _SHORT = {"intermediate": "inter", "shared_intermediate": "shared", "top_k": "to
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness list``."""
-    parser.description = "Show what there is: subjects, ops, models, modes, observers and known bugs."
+    parser.description = "Show what there is: subjects, ops, models, modes, observers, known bugs, faults."
     parser.add_argument("--json", action="store_true", help="as JSON; its models part is a valid models file")
     parser.add_argument("--subject", default="", help="also show the ops that this subject's module registers")
 
@@ -60,8 +60,19 @@ def everything(subject: str = "") -> dict[str, Any]:
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
         "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
         + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
+        "faults": _faults(project),
         "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in KNOWN_BUGS],
     }
+
+
+def _faults(project: Project) -> Rows:
+    """The faults of the project's corpus; what a right variant is about is told by ``harness selftest`` alone."""
+    if not project.corpus:
+        return []
+    from harness.corpus import load_corpus
+
+    faults = load_corpus(project.corpus, project.path).faults.values()
+    return [{"id": fault.id, "mechanism": fault.mechanism, "trigger": fault.trigger} for fault in faults]
 
 
 def _without(fields: dict[str, Any], key: str) -> dict[str, Any]:

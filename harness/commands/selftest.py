@@ -1,0 +1,128 @@
+"""``harness selftest``: plants every fault of a corpus, and prints which mode and which observer saw it."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from harness.errors import BadInput
+from harness.modes import choose
+from harness.options import add_workers, names
+from harness.pool import workers_for
+from harness.project import find
+from harness.terminal import Ticker
+
+if TYPE_CHECKING:
+    from harness.selftest.score import Scored
+    from harness.selftest.trials import Answer, Trials
+
+ABOUT = """\
+Test the harness: plant each fault of the corpus, run the check, and say who saw it, beside what torch's own tools
+(opcheck, eager compared with compiled, Inductor alone) see of it in the same run. Right variants must give no finding.
+
+examples:
+  harness selftest                               every fault, in each mode in which it must be seen
+  harness selftest --faults 'vllm#*'             the faults of these ids
+  harness selftest --faults 'vllm#35949' -v      one fault, with what was found
+  harness selftest --modes eager,compiled        these modes for every fault
+  harness selftest --corpus mymoe.faults         a corpus of your own (docs/corpus.md)
+
+exit code: 0 all killed and no false alarm, 1 a survivor or a false alarm, 2 bad input, 130 Ctrl-C"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``harness selftest``."""
+    parser.description = ABOUT
+    parser.add_argument("--faults", type=names, default=(), metavar="LIST", help="ids or patterns (default: all)")
+    parser.add_argument(
+        "--modes", type=names, default=(), metavar="LIST", help="default: those that must see each fault"
+    )
+    parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
+    parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
+    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/json.md)")
+    add_workers(parser.add_argument)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="every finding's text")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Plant what was chosen; 0 all killed and nothing else found, else 1. Raises BadInput, KeyboardInterrupt."""
+    start = time.monotonic()
+    trials = _trials(chosen)
+    if chosen.json:
+        _writable(chosen.json)
+    from harness.selftest.score import score
+    from harness.selftest.show import LEGEND, matrix, notes, problems, totals
+
+    scored = score(trials.entries, _ticked(trials, chosen.workers))
+    if chosen.json:
+        _write(chosen.json, scored)
+    console = Console()
+    console.print(matrix(scored))
+    console.print(f"\n{LEGEND}", markup=False, highlight=False)
+    found = problems(scored)
+    for text in (*(_texts(scored) if chosen.verbose else ()), *found):
+        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    for text in (*notes(scored), totals(scored), f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s"):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 1 if found else 0
+
+
+def _trials(chosen: argparse.Namespace) -> "Trials":
+    modes = tuple(mode.name for mode in choose(list(chosen.modes)))
+    project = find()
+    module = chosen.corpus or project.corpus
+    if not module:
+        raise BadInput(
+            'no corpus: give --corpus package.module, or name one in pyproject.toml: [tool.harness] corpus = "package.module"'
+        )
+    if chosen.seconds <= 0:
+        raise BadInput(f"--seconds is {chosen.seconds:g}; expected more than 0")
+    from harness.corpus import load_corpus  # imports the corpus, and so torch
+    from harness.selftest.trials import Trials
+
+    corpus = load_corpus(module, project.path)
+    entries = corpus.chosen(chosen.faults)
+    return Trials(corpus, entries, modes, project.path, seconds=chosen.seconds)
+
+
+def _ticked(trials: "Trials", workers: int) -> "Iterable[Answer]":
+    ticker = Ticker(Console(stderr=True), len(trials.all()), "trials")
+    with ticker.running():
+        for answer in trials.run(workers_for(workers)):
+            ticker.step(f"{answer.trial.entry} {answer.trial.mode}", bool(answer.died))
+            yield answer
+
+
+def _texts(scored: "list[Scored]") -> list[str]:
+    from harness.report import verdict_text
+
+    return [
+        f"{one.entry.id}\n{verdict_text(answer.verdict)}"
+        for one in scored
+        for answer in one.shown
+        if answer.verdict and answer.verdict.findings
+    ]
+
+
+def _writable(path: str) -> None:
+    """Raises BadInput now and not after a minute; what the file holds is left until there is something new."""
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
+
+
+def _write(path: str, scored: "list[Scored]") -> None:
+    from harness.selftest.record import record
+
+    lines: list[dict[str, Any]] = [record(one) for one in scored]
+    try:
+        Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write --json {path}: {error.strerror}") from None

@@ -1,0 +1,168 @@
+"""The corpus: faults that the harness must see, and right variants that it must leave alone.
+
+A project names its corpus in its pyproject.toml, ``[tool.harness] corpus = "package.module"``: a module whose ``FAULTS``
+and ``RIGHT`` hold the entries. ``harness selftest`` plants each of them and says what was seen.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from harness.case import Case
+from harness.errors import BadInput, unknown
+from harness.modes import EVERY_MODE, MODES
+from harness.observers import OBSERVERS, RAISING
+from harness.subject import METHODS, Subject
+
+# Findings that no observer makes: ``build`` is the judge's, for a layer that could not be made.
+OTHERS = ("build",)
+Account = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One small change to something right, and what must be seen of it.
+
+    ``id`` is ``where#what``: a public bug's, ``vllm#35949``, or ``generic#wrong-slice``. ``cases`` are those it is run
+    on: one or more at which it ``shows``, and where there is one a case without the trigger, at which the layer is right.
+    In each of ``modes`` one of the ``accounts``, (observer, stage), must be among the findings. Each observer in
+    ``must_see`` must report it in at least one of these modes, and none in ``must_not_see`` in any.
+    """
+
+    id: str
+    mechanism: str
+    trigger: str
+    subject: Subject
+    cases: tuple[Case, ...]
+    modes: tuple[str, ...]
+    accounts: frozenset[Account]
+    shows: Callable[[Case], bool] = field(default=lambda case: True)
+    must_see: frozenset[str] = frozenset()
+    must_not_see: frozenset[str] = frozenset()
+    fix: str = ""
+    """What fixed it in public, an id or an address; empty if nothing did or it is not public."""
+
+    def __post_init__(self) -> None:
+        _check_id(self.id)
+        _check_cases(self.id, self.cases)
+        if not self.shown:
+            raise BadInput(f"fault {self.id!r} shows at none of its cases; give one at which it does")
+        if not self.modes or not self.accounts:
+            raise BadInput(f"fault {self.id!r}: give at least one mode and one (observer, stage) that must tell of it")
+        _check_names(self.id, "mode", self.modes, EVERY_MODE)
+        told = [observer for observer, _ in self.accounts]
+        _check_names(self.id, "observer", (*told, *self.must_see, *self.must_not_see), observers())
+
+    @property
+    def shown(self) -> tuple[Case, ...]:
+        """The cases at which it can be seen."""
+        return tuple(case for case in self.cases if self.shows(case))
+
+    @property
+    def absent(self) -> tuple[Case, ...]:
+        """The cases without its trigger, at which the layer is right."""
+        return tuple(case for case in self.cases if not self.shows(case))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Right:
+    """A right way to write what the faults get wrong: no mode may find anything in it."""
+
+    id: str
+    about: str
+    subject: Subject
+    cases: tuple[Case, ...]
+    modes: tuple[str, ...] = tuple(MODES)
+
+    def __post_init__(self) -> None:
+        _check_id(self.id)
+        _check_cases(self.id, self.cases)
+        _check_names(self.id, "mode", self.modes, EVERY_MODE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The entries of one module, by id."""
+
+    module: str
+    faults: dict[str, Fault]
+    right: dict[str, Right]
+
+    @property
+    def entries(self) -> dict[str, Fault | Right]:
+        """Faults and right variants."""
+        return {**self.faults, **self.right}
+
+    def chosen(self, patterns: Sequence[str]) -> list[Fault | Right]:
+        """The entries of these ids or patterns (``vllm#*``), all of them if there is none. Raises BadInput."""
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in self.entries):
+                raise unknown("fault", pattern, self.entries)
+        wanted = patterns or ("*",)
+        return [entry for name, entry in self.entries.items() if any(fnmatchcase(name, word) for word in wanted)]
+
+
+def observers() -> tuple[str, ...]:
+    """Whatever a finding can name as the one that saw it."""
+    return (*(observer.name for observer in OBSERVERS), *RAISING, *OTHERS)
+
+
+def load_corpus(module: str, path: Sequence[str] = ()) -> Corpus:
+    """The corpus in a module; ``path`` goes in front of the import path. Raises BadInput."""
+    sys.path[:0] = [folder for folder in path if folder not in sys.path]
+    try:
+        found = importlib.import_module(module)
+    except BadInput:
+        raise
+    except Exception as error:  # a user's module may raise anything at import
+        raise BadInput(f"corpus {module!r} does not import: {type(error).__name__}: {error}") from error
+    faults = _entries(found, module, "FAULTS", Fault)
+    right = _entries(found, module, "RIGHT", Right)
+    if not faults and not right:
+        raise BadInput(f"corpus {module!r} is empty; give harness.corpus.Fault entries in FAULTS (docs/corpus.md)")
+    if twice := sorted(set(faults) & set(right)):
+        raise BadInput(f"corpus {module!r}: {twice[0]!r} is both a fault and a right variant; expected each id once")
+    return Corpus(module, faults, right)
+
+
+def _entries(found: Any, module: str, name: str, kind: type) -> dict[str, Any]:
+    held = getattr(found, name, ())
+    listed = list(held.values() if isinstance(held, dict) else held) if isinstance(held, Iterable) else [held]
+    if not all(isinstance(entry, kind) for entry in listed):
+        raise BadInput(f"corpus {module!r}: expected {name} to hold harness.corpus.{kind.__name__} entries")
+    ids = [entry.id for entry in listed]
+    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        raise BadInput(f"corpus {module!r}: two entries are called {twice!r}; expected each id once")
+    return dict(zip(ids, listed, strict=True))
+
+
+def _check_id(name: str) -> None:
+    where, mark, what = name.partition("#")
+    if not (where and mark and what) or any(sign in name for sign in " ,*?["):
+        raise BadInput(f"corpus: id {name!r}; expected one like 'vllm#35949' or 'generic#wrong-slice', without blanks")
+
+
+def _check_cases(name: str, cases: Sequence[Case]) -> None:
+    if not cases:
+        raise BadInput(f"corpus: {name!r} has no case to run on; give at least one (harness.case.Case)")
+
+
+def _check_names(name: str, kind: str, given: Iterable[str], valid: Iterable[str]) -> None:
+    for word in given:
+        if word not in (names := list(valid)):
+            raise BadInput(f"corpus: {name!r}: {unknown(kind, word, names)}")
+
+
+def planted(module: object, name: str) -> Subject:
+    """The subject of the entry ``name`` in an imported corpus module. Raises BadInput with the nearest ids."""
+    corpus = load_corpus(str(getattr(module, "__name__", module)))
+    if name not in corpus.entries:
+        raise unknown("fault", name, corpus.entries)
+    subject = corpus.entries[name].subject
+    missing = [method for method in METHODS if not callable(getattr(subject, method, None))]
+    if missing:
+        raise BadInput(f"the subject of {name!r} has no method {', '.join(missing)}; it needs {', '.join(METHODS)}")
+    return subject

@@ -1,0 +1,37 @@
+"""The JSON record of one fault or right variant (docs/json.md)."""
+
+from typing import Any
+
+from harness.corpus import Fault
+from harness.selftest.score import Scored
+from harness.selftest.trials import Answer
+
+
+def record(one: Scored) -> dict[str, Any]:
+    """Plain data that ``json.dumps`` takes."""
+    entry = one.entry
+    about: dict[str, Any] = {"id": entry.id, "kind": "fault" if isinstance(entry, Fault) else "right"}
+    if isinstance(entry, Fault):
+        about |= {"mechanism": entry.mechanism, "trigger": entry.trigger, "fix": entry.fix}
+        about |= {"must_modes": list(entry.modes), "must_see": sorted(entry.must_see)}
+        about |= {"must_not_see": sorted(entry.must_not_see), "killed": one.killed, "marks": one.marks}
+    else:
+        about |= {"mechanism": entry.about}
+    return about | {
+        "observers": one.observers,
+        "survived": one.survived,
+        "false_alarms": one.false_alarms,
+        "tools": one.tools,
+        "trials": [_trial(one, answer) for answer in one.answers if not answer.tools],
+    }
+
+
+def _trial(one: Scored, answer: Answer) -> dict[str, Any]:
+    case = one.entry.cases[answer.trial.place]
+    told: dict[str, Any] = {"case": case.id, "mode": answer.trial.mode, "shows": answer in one.shown}
+    verdict = answer.verdict
+    if verdict is None:
+        return told | {"status": "died", "reason": answer.died}
+    findings = [{"observer": f.observer, "kind": f.kind, "stage": f.stage, "what": f.what} for f in verdict.findings]
+    told |= {"status": verdict.status, "reason": verdict.reason, "seconds": verdict.seconds}
+    return told | {"findings": findings, "again": verdict.again}

@@ -1,0 +1,119 @@
+"""What a self-test prints: the kill matrix, the totals, survivors, false alarms, and what each observer is good for."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.corpus import Fault, Right, observers
+from harness.modes import EVERY_MODE
+from harness.selftest.score import (
+    FAILED,
+    LEFT_OUT,
+    MISSED,
+    SILENT,
+    TOLD,
+    WRONGLY,
+    Scored,
+    only_by_one,
+    silent_count,
+    tool_counts,
+)
+from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+
+_MARKS = {
+    TOLD: ("X", "green"),
+    WRONGLY: ("?", "bold red"),
+    MISSED: ("!", "bold red"),
+    SILENT: (".", "dim"),
+    FAILED: ("E", "bold magenta"),
+    LEFT_OUT: ("s", "yellow"),
+}
+_HEADINGS = {OPCHECK: "op-\ncheck", AGAINST_EAGER: "eager/\ncomp.", INDUCTOR: "Induc-\ntor"}
+LEGEND = (
+    "X seen, . not seen, blank not run; modes: ! must see it and does not, ? told as something else, E no verdict, "
+    "s skipped; Inductor: S passes, with silently wrong values"
+)
+
+
+def matrix(scored: Sequence[Scored]) -> Table:
+    """Faults by modes, the observers that saw each, and torch's own tools beside them."""
+    faults = [one for one in scored if isinstance(one.entry, Fault)]
+    modes = [mode for mode in EVERY_MODE if any(mode in one.marks for one in faults)]
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("fault", no_wrap=True, overflow="fold")
+    for mode in modes:
+        grid.add_column(mode.replace("-", "\n").replace("compiled", "comp.").replace("cudagraph", "cuda\ngraph"))
+    grid.add_column("seen by", overflow="fold")
+    for name in TOOL_NAMES:
+        grid.add_column(_HEADINGS[name])
+    for one in faults:
+        cells = [_mark(one.marks.get(mode)) for mode in modes]
+        grid.add_row(one.entry.id, *cells, ", ".join(one.observers), *(_tool(one, name) for name in TOOL_NAMES))
+    return grid
+
+
+def _mark(mark: str | None) -> Text:
+    return Text(*_MARKS[mark]) if mark else Text("")
+
+
+def _tool(one: Scored, name: str) -> str:
+    if not one.tools:
+        return ""
+    return "X" if one.tools[name]["seen"] else "S" if one.tools[name]["silent"] else "."
+
+
+def totals(scored: Sequence[Scored]) -> str:
+    """One line: faults killed, by us and by each of torch's tools, and the right variants left alone."""
+    faults = [one for one in scored if isinstance(one.entry, Fault)]
+    right = [one for one in scored if isinstance(one.entry, Right)]
+    counts = tool_counts(faults)
+    silent = silent_count(faults)
+    told = [
+        f"{name} {count}" + (f" ({silent} silently wrong)" if name == INDUCTOR else "")
+        for name, count in counts.items()
+    ]
+    ours = sum(one.killed for one in faults)
+    alone = sum(not one.false_alarms for one in right)
+    return (
+        f"killed: ours {ours} of {len(faults)}; {', '.join(told)}. right variants left alone: {alone} of {len(right)}"
+    )
+
+
+def problems(scored: Sequence[Scored]) -> list[str]:
+    """Survivors and false alarms, each with its reasons and the command that shows it again."""
+    texts = []
+    for one in scored:
+        for title, reasons in (("survivor", one.survived), ("false alarm", one.false_alarms)):
+            if reasons:
+                lines = [
+                    f"{title}: {one.entry.id}: {_about(one)}",
+                    *(f"  {reason}" for reason in reasons),
+                    *_again(one),
+                ]
+                texts.append("\n".join(lines))
+    return texts
+
+
+def _about(one: Scored) -> str:
+    return one.entry.mechanism if isinstance(one.entry, Fault) else one.entry.about
+
+
+def _again(one: Scored) -> list[str]:
+    return list(dict.fromkeys(f"  again {a.verdict.again}" for a in one.answers if a.verdict))[:1]
+
+
+def notes(scored: Sequence[Scored]) -> list[str]:
+    """What is worth knowing of the observers: faults that one alone sees, and observers that no fault needs."""
+    faults = [one for one in scored if isinstance(one.entry, Fault)]
+    alone = only_by_one(faults)
+    lines = [f"seen by {name} alone: {', '.join(ids)}" for name, ids in alone.items()]
+    spare = [name for name in observers() if name not in alone]
+    if spare:
+        lines.append(f"no fault here needs (each is also seen by another): {', '.join(spare)}")
+    return lines + [
+        f"torch's tools could not look at {one.entry.id}: {answer.died}"
+        for one in scored
+        for answer in one.answers
+        if answer.died and answer.verdict is None and not answer.tools and answer.trial.mode not in EVERY_MODE
+    ]

@@ -1,0 +1,173 @@
+"""What torch's own tools see of a layer, without an oracle: opcheck, eager against compiled, and Inductor alone.
+
+They run under the harness's pinned settings (asserts on, uninitialised memory filled with NaN, caches that see the
+fakes), which shows them at their best: none of that is torch's default.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from harness.bench import LAYER_ERRORS, Bench
+from harness.case import Case
+from harness.evidence import is_custom
+from harness.explain import first_line
+from harness.hermetic import cache_folder, fingerprint, keyed_by, pinned, trust_instruction_set
+from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.subject import Subject
+from harness.values import compare
+
+_CALLS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Whether a tool reports the layer, in which words, and whether it passes one that gives wrong values."""
+
+    seen: bool
+    says: str = ""
+    silent: bool = False
+
+
+@dataclass(slots=True)
+class _Outputs:
+    """The outputs of two calls with other inputs, or the error that one of them raised."""
+
+    given: list[Any]
+    error: BaseException | None = None
+
+
+def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
+    """Each tool's ``Seen`` in its JSON form, by the names in TOOL_NAMES."""
+    with pinned():
+        bench = Bench(subject, case, device, "eager")
+        recorded = _Recorded()
+        try:
+            with recorded:
+                eager = _outputs(bench, bench.start().layer)
+            compiled = _outputs(bench, _compiled(bench))
+        except Exception as error:  # the layer cannot be built: every tool's user would see that
+            seen = Seen(True, f"{type(error).__name__}: {first_line(error)}")
+            return {name: asdict(seen) for name in TOOL_NAMES}
+        found = {
+            OPCHECK: _opcheck(recorded),
+            AGAINST_EAGER: _against(eager, compiled),
+            INDUCTOR: _alone(bench, compiled),
+        }
+    return {name: asdict(seen) for name, seen in found.items()}
+
+
+def _outputs(bench: Bench, layer: Any) -> _Outputs:
+    outputs = _Outputs([])
+    for seed in range(_CALLS):
+        try:
+            out = layer(*bench.inputs(bench.case.tokens, seed))
+        except LAYER_ERRORS as error:
+            outputs.error = error
+            break
+        outputs.given.append(_same(out) if isinstance(out, Tensor) else out)
+    return outputs
+
+
+def _compiled(bench: Bench) -> Callable[..., Any]:
+    trust_instruction_set(cache_folder())
+    torch._dynamo.reset()
+    function: Callable[..., Any] = torch.compile(bench.start().layer, fullgraph=True, dynamic=False, backend=_inductor)
+    return function
+
+
+def _inductor(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    """Inductor with caches that see the fakes; else a fault would be judged by another one's artefact."""
+    from torch._inductor.compile_fx import compile_fx
+
+    with keyed_by(fingerprint(module.graph)):
+        return compile_fx(module, list(inputs))
+
+
+class _Recorded(TorchDispatchMode):
+    """The arguments of the first call of each custom op, as they were before it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: dict[Any, tuple[Any, Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if is_custom(func._schema.name) and func not in self.calls:
+            self.calls[func] = tree_map_only(Tensor, _same, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    """A copy with the same strides."""
+    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    if not tensor.numel():
+        return tensor.clone()
+    memory = tensor.as_strided((span,), (1,)).clone()
+    return memory.as_strided(tensor.shape, tensor.stride())
+
+
+def _opcheck(recorded: _Recorded) -> Seen:
+    """torch.library.opcheck, its default tests, on every custom op that the eager calls dispatched."""
+    for op, (args, kwargs) in recorded.calls.items():
+        try:
+            results = torch.library.opcheck(op, args, kwargs, raise_exception=False)
+        except LAYER_ERRORS as error:  # the op itself raised
+            return Seen(True, f"{op}: {type(error).__name__}: {first_line(error)}")
+        for test, result in results.items():
+            if result != "SUCCESS":
+                return Seen(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
+    return Seen(False)
+
+
+def _against(eager: _Outputs, compiled: _Outputs) -> Seen:
+    """A user's comparison of eager with compiled: an exception in either, or another shape, stride, dtype or value."""
+    for name, outputs in (("eager", eager), ("compiled", compiled)):
+        if outputs.error is not None:
+            return Seen(True, f"{name} raised {type(outputs.error).__name__}: {first_line(outputs.error)}")
+    for ours, theirs in zip(eager.given, compiled.given, strict=True):
+        if difference := _difference(ours, theirs):
+            return Seen(True, difference)
+    return Seen(False)
+
+
+def _difference(eager: Any, compiled: Any) -> str:
+    left, right = tree_leaves(eager), tree_leaves(compiled)
+    if len(left) != len(right):
+        return f"eager gives {len(left)} outputs, compiled {len(right)}"
+    for ours, theirs in zip(left, right, strict=True):
+        if isinstance(ours, Tensor) and isinstance(theirs, Tensor) and (told := _of_tensors(ours, theirs)):
+            return told
+    return ""
+
+
+def _of_tensors(eager: Tensor, compiled: Tensor) -> str:
+    for name in ("shape", "dtype"):
+        if getattr(eager, name) != getattr(compiled, name):
+            return f"eager gives {name} {getattr(eager, name)}, compiled {getattr(compiled, name)}"
+    if eager.stride() != compiled.stride():
+        return f"eager gives stride {eager.stride()}, compiled {compiled.stride()}"
+    finite = torch.isfinite(eager)
+    if not torch.equal(finite, torch.isfinite(compiled)):
+        return "eager and compiled are not finite in different places"
+    if eager.dim() != 2 or not eager.numel():
+        return ""
+    found = compare(compiled.nan_to_num(0.0, 0.0, 0.0), eager.nan_to_num(0.0, 0.0, 0.0).float())
+    return f"columns {found.ranges} differ" if found else ""
+
+
+def _alone(bench: Bench, compiled: _Outputs) -> Seen:
+    """Inductor with its asserts: it raises, or passes, silently where the values are not the oracle's."""
+    if compiled.error is not None:
+        return Seen(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
+    for seed, out in enumerate(compiled.given):
+        expected = bench.expected(bench.case.tokens, seed)
+        right = isinstance(out, Tensor) and out.shape == (bench.case.tokens, bench.case.hidden)
+        if not right or not torch.isfinite(out).all() or compare(out, expected):
+            return Seen(False, silent=True)
+    return Seen(False)
