@@ -1,5 +1,6 @@
 """One worker process, seen from the parent: started, asked, and killed when it takes too long."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -64,9 +65,13 @@ class WorkerProcess:
         return f"exit code {code}" + (f", {lines[-1]}" if lines else "")
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, and let go of its pipes."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError, ValueError):
+                assert pipe is not None
+                pipe.close()
 
     def _exchange(self, message: Any) -> dict[str, Any]:
         """Send a message and read the answer; empty if the worker died, or was killed because it took too long."""

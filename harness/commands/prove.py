@@ -3,13 +3,14 @@
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from harness.case import Case
 from harness.commands.check import exit_code, records, write
 from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
@@ -70,7 +71,9 @@ def run(chosen: argparse.Namespace) -> int:
             ticker.tick(verdict)
     order = {case.id: place for place, (case, _) in enumerate(judging.tasks)}
     verdicts.sort(key=lambda verdict: order[verdict.case])
-    _print(verdicts, chosen.verbose, time.monotonic() - start)
+    further = dict(_further(judging, 0)) if chosen.verbose else {}
+    obligations = {case.id: answer.get("must", [answer.get("reason", "")]) for case, answer in further.items()}
+    _print(verdicts, obligations, chosen.verbose, time.monotonic() - start)
     return max(exit_code(verdicts), _exhaustive(judging, chosen.exhaustive) if chosen.exhaustive else 0)
 
 
@@ -83,10 +86,10 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     return Plan(selection, spec, chosen.subject, "cpu", workers_for(chosen.workers), project.path)
 
 
-def _print(verdicts: list[Verdict], verbose: int, seconds: float) -> None:
+def _print(verdicts: list[Verdict], obligations: dict[str, list[str]], verbose: int, seconds: float) -> None:
     console = Console()
     console.print(_table(verdicts))
-    texts = [_details(verdict) for verdict in verdicts if verbose and verdict.proof]
+    texts = [_details(verdict, obligations.get(verdict.case, ())) for verdict in verdicts if verbose and verdict.proof]
     texts += [f"{label(verdict)}: {verdict.reason}" for verdict in verdicts if verdict.status == SKIPPED]
     for text in texts + grouped(verdicts, verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
@@ -123,7 +126,7 @@ def _cell(statuses: list[str]) -> str:
     return f"{count} {words[worst]}" if worst == OK else f"{count} of {len(statuses)} {words[worst]}"
 
 
-def _details(verdict: Verdict) -> str:
+def _details(verdict: Verdict, must: Sequence[str]) -> str:
     proof: dict[str, Any] = verdict.proof
     failing = f"{proof['failing']}: " if proof["failing"] else ""
     rows = [f"{label(verdict)}: {failing}{proof['count']:,} of {proof['total']:,} fail, {proof['sizes']}"]
@@ -131,7 +134,7 @@ def _details(verdict: Verdict) -> str:
         runs = ", ".join(" x ".join(map(str, sizes)) for sizes in region["runs"])
         rows.append(f"  {'region':<{_LABEL}}{region['where']} ({region['count']:,}): {region['ends'] or 'well'}")
         rows.append(f"  {'':<{_LABEL}}under {' and '.join(region['guards']) or 'no guard'}; real runs at {runs}")
-    rows += [f"  {'must hold':<{_LABEL}}{text}" for text in proof["obligations"]]
+    rows += [f"  {'must hold':<{_LABEL}}{text}" for text in must]
     if proof["counterexample"]:
         rows.append(f"  {'first':<{_LABEL}}{' x '.join(map(str, proof['counterexample']))}")
     rows += [f"  {'model':<{_LABEL}}{model}" for model in proof["models"]]
@@ -151,16 +154,20 @@ def _summary(verdicts: list[Verdict], seconds: float) -> str:
 def _exhaustive(judging: Judging, largest: int) -> int:
     """Real runs at every size, each combination beside its proof; 1 where they differ."""
     console, differing = Console(), 0
-    settings = judging.plan.job.settings | {"largest": largest}
-    tasks = [[index] for index in range(len(judging.tasks))]
     console.print()
-    for reply in Pool(Job("harness.proof.exhaustive:start", settings, 3600.0), tasks, judging.plan.workers):
-        case = judging.tasks[reply.task][0]
+    for case, answer in _further(judging, largest):
         name = f"{case.model}, {case.alignment.name}, {case.kernel} kernel, tp {case.tp}"
-        answer = reply.answer or {"reason": reply.died}
         differing += "reason" in answer or bool(answer["disagree"])
         console.print(f"{name}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
     return int(differing > 0)
+
+
+def _further(judging: Judging, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Each case with its obligations, or where ``largest`` is given with a comparison; a ``reason`` where there is none."""
+    settings = judging.plan.job.settings | {"largest": largest}
+    tasks = [[index] for index in range(len(judging.tasks))]
+    for reply in Pool(Job("harness.proof.further:start", settings, 3600.0), tasks, judging.plan.workers):
+        yield judging.tasks[reply.task][0], reply.answer or {"reason": reply.died}
 
 
 def _compared(answer: dict[str, Any], largest: int) -> str:

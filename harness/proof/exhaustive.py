@@ -1,8 +1,7 @@
 """Exhaustive: real runs at every size up to a bound, beside what the proof says of each."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.case import Case
 from harness.proof.prove import Prover, prover
@@ -22,7 +21,7 @@ class Comparison:
 def compare(subject: Subject, case: Case, largest: int) -> Comparison:
     """Run the layer at every size from 2 to ``largest``; with a latent width, along both axes through the case's own.
 
-    Raises NotProvable where there is no proof to compare with.
+    Raises NotProvable and Unknown where there is no proof to compare with.
     """
     proven = prover(subject, case)
     runs = [(sizes, concrete(proven.sampled, sizes).ok) for sizes in _sizes(proven, largest)]
@@ -36,22 +35,3 @@ def _sizes(proven: Prover, largest: int) -> Iterator[tuple[int, ...]]:
         first = -(-2 // step) * step
         for size in range(first, largest + 1, step):
             yield (*own[:axis], size, *own[axis + 1 :])
-
-
-def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
-    """In a worker: a function from the index of a task to the comparison, or to the reason why there is none."""
-    from harness.hermetic import pinned
-    from harness.judging import chosen
-    from harness.proof.pieces import Unknown
-    from harness.proof.sampled import NotProvable
-
-    tasks, subject, _ = chosen(settings)
-
-    def answer(index: int) -> dict[str, Any]:
-        try:
-            with pinned():
-                return asdict(compare(subject, tasks[index][0], settings["largest"]))
-        except (NotProvable, Unknown) as error:
-            return {"reason": str(error)}
-
-    return answer

@@ -16,8 +16,12 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
-from harness.proof.sampled import NotProvable, Sampled
+from harness.case import Case
+from harness.proof.pieces import Unknown
+from harness.proof.sampled import AXES, NotProvable, Sampled, sample
 from harness.proof.traced import SMALLEST, Outcome, run
+from harness.proof.words import named
+from harness.subject import Subject
 
 _MOST_WAYS = 16
 
@@ -30,6 +34,23 @@ class Way:
     assumed: tuple[Any, ...]
     obligations: tuple[Any, ...]
     outcome: Outcome
+
+
+def must_hold(subject: Subject, case: Case) -> tuple[str, ...]:
+    """What must hold of the sizes, in words; a trace that ends badly says that it never does."""
+    try:
+        sampled = sample(subject, case)
+        ways = [way for place in range(len(sampled.pieces)) for way in obligations(sampled, place)]
+    except (NotProvable, Unknown) as error:
+        return (f"unknown: {error}",)
+    texts: dict[str, None] = {}
+    for way in ways:
+        names = AXES[: len(way.symbols)]
+        where = " and ".join(named(part, way.symbols, names) for part in way.assumed)
+        must = [named(part, way.symbols, names) for part in way.obligations]
+        ends = [] if way.outcome.ok else [f"never: {named(way.outcome.text, way.symbols, names)}"]
+        texts |= dict.fromkeys(f"{part}, where {where}" if where else part for part in must + ends)
+    return tuple(texts)
 
 
 def obligations(sampled: Sampled, place: int) -> list[Way]:

@@ -35,7 +35,6 @@ class Proof:
     counterexample: tuple[int, ...] | None = None
     models: tuple[str, ...] = ()
     regions: tuple[RegionText, ...] = ()
-    obligations: tuple[str, ...] = ()
     beyond: str = ""
     one: str = ""
     own_fails: bool = False

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from harness.case import Case
-from harness.proof.obligations import obligations
 from harness.proof.partition import Partition, Region, pairs_of, partition
 from harness.proof.pieces import Unknown
 from harness.proof.points import Numbers, Truths
@@ -77,7 +76,6 @@ class Prover:
             counterexample=first,
             models=tuple(self._models()),
             regions=tuple(regions),
-            obligations=tuple(self._obligations()),
             beyond=self._beyond(),
             one=one,
             own_fails=self.fails_at(self.own),
@@ -212,21 +210,6 @@ class Prover:
         if not every.covered.all():
             return f"not proven beyond {self.found.largest:,}: some sizes there take another way"
         return "no size beyond fails" if not bad.covered.any() else "sizes beyond fail by the same rule"
-
-    def _obligations(self) -> Iterable[str]:
-        """What must hold, in the words of a trace without a value for the sizes."""
-        try:
-            ways = [way for place in range(len(self.sampled.pieces)) for way in obligations(self.sampled, place)]
-        except NotProvable as error:
-            return [str(error)]
-        texts: dict[str, None] = {}
-        for way in ways:
-            names = {"symbols": way.symbols, "names": self.names}
-            where = " and ".join(named(part, **names) for part in way.assumed)
-            must = [named(part, **names) for part in way.obligations]
-            ends = [] if way.outcome.ok else [f"never: {named(way.outcome.text, **names)}"]
-            texts |= dict.fromkeys(f"{part}, where {where}" if where else part for part in must + ends)
-        return texts
 
 
 def _nearest(sizes: Numbers, near: int) -> int:
