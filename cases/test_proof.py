@@ -33,6 +33,7 @@ from kernels.subject import InTree
 CPU = torch.device("cpu")
 RULES = load().rules
 PLANTED = {fault.id: fault.subject for fault in FAULTS}
+PLANTED = {fault.id: fault.subject for fault in FAULTS}
 
 
 def case_of(name: str, rule: str = "trtllm-nvfp4", kernel: str = "wide", tp: int = 2) -> Case:
