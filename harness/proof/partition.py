@@ -243,13 +243,8 @@ def _specialised(found: Partition) -> str:
                 for guard, line in zip(run.guards, run.lines, strict=True)
                 if isinstance(guard, sympy.Eq) and run.symbols[axis] in guard.free_symbols
             ]
-            return f"{fixing[0][0]}, at {_place(fixing[0][1])}" if fixing else _words(run)
+            return f"{fixing[0][0]}, {fixing[0][1]}" if fixing else _words(run)
     return ""
-
-
-def _place(where: str) -> str:
-    """``layer.py:83 in pad`` of torch's words for where a guard was made, which cut long paths at their front."""
-    return where.rpartition("/")[2].strip("()")
 
 
 def _words(run: Trace) -> str:

@@ -19,6 +19,7 @@ from harness.collectives import is_collective
 from harness.explain import first_line
 from harness.proof.contract import differs, shown
 from harness.proof.sampled import Sampled
+from harness.source import SourceLine
 
 SMALLEST = 2
 FAKE_DIFFERS = "fake-differs"
@@ -45,8 +46,22 @@ class Trace:
     hint: tuple[int, ...]
     symbols: tuple[sympy.Symbol, ...]
     guards: tuple[Any, ...]
-    lines: tuple[str, ...]
+    lines: tuple[SourceLine | None, ...]
     outcome: Outcome
+
+
+class _Env(ShapeEnv):
+    """Notes the user's line of each guard; torch's own note of it ends at nn.Module."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lines: list[SourceLine | None] = []
+
+    def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
+        """As ever, and note who asked."""
+        answer = super().evaluate_expr(*arguments, **named)
+        self.lines += [SourceLine.here()] * (len(self.guards) - len(self.lines))
+        return answer
 
 
 class _StridedReduce(RuntimeError):
@@ -119,7 +134,7 @@ def _judged(out: Any, given: Tensor) -> Outcome:
 
 def trace(sampled: Sampled, place: int, hint: tuple[int, ...]) -> Trace:
     """Run the layer of one piece over symbols, deciding each condition as it is at ``hint`` and noting it as a guard."""
-    env = ShapeEnv(duck_shape=False, assume_static_by_default=False)
+    env = _Env(duck_shape=False, assume_static_by_default=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
     mode.cache_enabled = False  # an answer out of the cache would leave no guard
     sizes = _symbols(mode, hint)
@@ -128,7 +143,7 @@ def trace(sampled: Sampled, place: int, hint: tuple[int, ...]) -> Trace:
         layer, inputs = sampled.symbolic(place, sizes)
         outcome = run(layer, inputs, sampled.builder.ops, sampled.builder.ops)
     guards = tuple(guard.expr for guard in env.guards)
-    return Trace(hint, symbols, guards, tuple(str(guard.sloc) for guard in env.guards), outcome)
+    return Trace(hint, symbols, guards, tuple(env.lines), outcome)
 
 
 def _symbols(mode: FakeTensorMode, hint: tuple[int, ...]) -> list[Any]:
