@@ -18,8 +18,9 @@ from harness.finding import FINDINGS, OK, SKIPPED, Verdict
 from harness.judge import judge
 from harness.matrix import Selection
 from harness.modes import PROOF
+from harness.proof.conditions import Undecidable, holds
 from harness.proof.fit import fit
-from harness.proof.points import Points, Undecidable, holds
+from harness.proof.points import Points
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN
 from harness.proof.prove import prove, prover
 from harness.proof.traced import concrete

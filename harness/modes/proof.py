@@ -5,8 +5,8 @@ from dataclasses import replace
 from harness.bench import Bench
 from harness.evidence import Run
 from harness.modes import eager
+from harness.proof.builder import Builder
 from harness.proof.prove import prove
-from harness.proof.sampled import Builder
 
 
 def run(bench: Bench, dynamic: bool) -> Run:

@@ -6,10 +6,10 @@ from typing import Any
 
 from harness.hermetic import pinned
 from harness.judging import chosen
+from harness.proof.builder import NotProvable
 from harness.proof.exhaustive import compare
 from harness.proof.obligations import must_hold
 from harness.proof.pieces import Unknown
-from harness.proof.sampled import NotProvable
 
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:

@@ -17,8 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
 from harness.case import Case
+from harness.proof.builder import AXES, NotProvable
 from harness.proof.pieces import Unknown
-from harness.proof.sampled import AXES, NotProvable, Sampled, sample
+from harness.proof.sampled import Sampled, sample
 from harness.proof.traced import SMALLEST, Outcome, run
 from harness.proof.words import named
 from harness.subject import Subject

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from harness.case import Case
-from harness.proof.partition import Partition, Region, pairs_of, partition
+from harness.proof.builder import AXES, NotProvable
+from harness.proof.grid import Partition, Region, pairs_of
+from harness.proof.partition import partition
 from harness.proof.pieces import Unknown
 from harness.proof.points import Numbers, Truths
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN, Proof, RegionText
-from harness.proof.sampled import AXES, NotProvable, Sampled, sample
+from harness.proof.sampled import Sampled, sample
 from harness.proof.traced import FAKE_DIFFERS, Outcome, concrete
 from harness.proof.words import describe, named
 from harness.shapes import Shape, load
