@@ -17,8 +17,8 @@ from harness.modes import EVERY_MODE, MODES
 from harness.observers import OBSERVERS, RAISING
 from harness.subject import METHODS, Subject
 
-# Findings that no observer makes: ``build`` is the judge's, for a layer that could not be made.
-OTHERS = ("build",)
+# Findings that no observer makes: `build` is the judge's, for a layer that could not be made, `proof` the prover's.
+OTHERS = ("build", "proof")
 Account = tuple[str, str]
 
 

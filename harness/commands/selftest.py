@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,14 +56,15 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.json:
         _writable(chosen.json)
     from harness.selftest.score import score
-    from harness.selftest.show import LEGEND, matrix, notes, problems, totals
+    from harness.selftest.show import LEGEND, SHORT, WIDE, matrix, notes, problems, totals
 
     scored = score(trials.entries, _ticked(trials, chosen.workers))
     if chosen.json:
         _write(chosen.json, scored)
-    console = Console()
-    console.print(matrix(scored))
-    console.print(f"\n{LEGEND}", markup=False, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(matrix(scored, console.width))
+    legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
+    console.print(f"\n{legend}", markup=False, highlight=False)
     found = problems(scored)
     for text in (*(_texts(scored) if chosen.verbose else ()), *found):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)

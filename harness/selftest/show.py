@@ -29,24 +29,40 @@ _MARKS = {
     FAILED: ("E", "bold magenta"),
     LEFT_OUT: ("s", "yellow"),
 }
-_HEADINGS = {OPCHECK: "op-\ncheck", AGAINST_EAGER: "eager/\ncomp.", INDUCTOR: "Induc-\ntor"}
+# Headings for a wide table and for a narrow one.
+_TOOLS = {OPCHECK: ("opcheck", "O"), AGAINST_EAGER: ("eager/comp.", "V"), INDUCTOR: ("Inductor", "I")}
+_MODES = {
+    "eager": ("eager", "e"),
+    "fake": ("fake", "f"),
+    "fake-dynamic": ("fake\ndynamic", "F"),
+    "compiled": ("comp.", "c"),
+    "compiled-dynamic": ("comp.\ndynamic", "C"),
+    "cudagraph": ("cuda\ngraph", "g"),
+    "proof": ("proof", "p"),
+}
+WIDE = 110
 LEGEND = (
     "X seen, . not seen, blank not run; modes: ! must see it and does not, ? told as something else, E no verdict, "
     "s skipped; Inductor: S passes, with silently wrong values"
 )
+SHORT = (
+    "columns: e eager, f fake, F its dynamic form, c compiled, C its dynamic form, g cudagraph, p proof; torch's own: "
+    "O opcheck, V eager compared with compiled, I Inductor alone"
+)
 
 
-def matrix(scored: Sequence[Scored]) -> Table:
-    """Faults by modes, the observers that saw each, and torch's own tools beside them."""
+def matrix(scored: Sequence[Scored], width: int) -> Table:
+    """Faults by modes, the observers that saw each, and torch's own tools beside them; short headings below WIDE."""
+    short = width < WIDE
     faults = [one for one in scored if isinstance(one.entry, Fault)]
     modes = [mode for mode in EVERY_MODE if any(mode in one.marks for one in faults)]
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("fault", no_wrap=True, overflow="fold")
     for mode in modes:
-        grid.add_column(mode.replace("-", "\n").replace("compiled", "comp.").replace("cudagraph", "cuda\ngraph"))
+        grid.add_column(_MODES.get(mode, (mode, mode))[short], no_wrap=True)
     grid.add_column("seen by", overflow="fold")
     for name in TOOL_NAMES:
-        grid.add_column(_HEADINGS[name])
+        grid.add_column(_TOOLS[name][short], no_wrap=True)
     for one in faults:
         cells = [_mark(one.marks.get(mode)) for mode in modes]
         grid.add_row(one.entry.id, *cells, ", ".join(one.observers), *(_tool(one, name) for name in TOOL_NAMES))

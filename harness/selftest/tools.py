@@ -147,7 +147,7 @@ def _difference(eager: Any, compiled: Any) -> str:
 
 
 def _of_tensors(eager: Tensor, compiled: Tensor) -> str:
-    for name in ("shape", "dtype"):
+    for name in ("shape", "dtype", "device"):
         if getattr(eager, name) != getattr(compiled, name):
             return f"eager gives {name} {getattr(eager, name)}, compiled {getattr(compiled, name)}"
     if eager.stride() != compiled.stride():
@@ -168,6 +168,6 @@ def _alone(bench: Bench, compiled: _Outputs) -> Seen:
     for seed, out in enumerate(compiled.given):
         expected = bench.expected(bench.case.tokens, seed)
         right = isinstance(out, Tensor) and out.shape == (bench.case.tokens, bench.case.hidden)
-        if not right or not torch.isfinite(out).all() or compare(out, expected):
+        if not right or out.device != bench.device or not torch.isfinite(out).all() or compare(out, expected):
             return Seen(False, silent=True)
     return Seen(False)
