@@ -13,6 +13,7 @@ COMMANDS = {
     "check": ("harness.commands.check", "judge layers"),
     "prove": ("harness.commands.prove", "prove a layer's shapes at every hidden size at once"),
     "selftest": ("harness.commands.selftest", "plant known faults and say who sees them"),
+    "audit": ("harness.commands.audit", "audit any registered torch op: what holds and what does not"),
     "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),
 }
 

@@ -47,7 +47,9 @@ class WorkerProcess:
 
     def greet(self) -> None:
         """Wait until it is ready, which takes as long as importing torch. Raises BadInput if it cannot be."""
-        greeting = self._exchange({"start": self._job.start, "settings": self._job.settings})
+        # A short limit for a task is none for importing torch on a busy machine.
+        seconds = max(self._job.seconds, TASK_SECONDS)
+        greeting = self._exchange({"start": self._job.start, "settings": self._job.settings}, seconds)
         if "bad_input" in greeting:
             raise BadInput(greeting["bad_input"])
         if not greeting:
@@ -55,7 +57,7 @@ class WorkerProcess:
 
     def ask(self, task: Any) -> dict[str, Any] | None:
         """The answer to a task; None if the worker died over it."""
-        return self._exchange(task) or None
+        return self._exchange(task, self._job.seconds) or None
 
     def last_words(self) -> str:
         """How a dead worker ended: its exit code and the last line that it wrote to standard error."""
@@ -73,11 +75,11 @@ class WorkerProcess:
                 assert pipe is not None
                 pipe.close()
 
-    def _exchange(self, message: Any) -> dict[str, Any]:
+    def _exchange(self, message: Any, seconds: float) -> dict[str, Any]:
         """Send a message and read the answer; empty if the worker died, or was killed because it took too long."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        timer = threading.Timer(self._job.seconds, self._process.kill)
+        timer = threading.Timer(seconds, self._process.kill)
         timer.start()
         try:
             self._process.stdin.write(json.dumps(message) + "\n")

@@ -122,11 +122,12 @@ def sources(name: str) -> str:
     holder = torch._library.simple_registry.singleton.find(name)
     kernel = holder.fake_impl.kernel
     namespace, _, short = name.partition("::")
-    schema = str(getattr(getattr(torch.ops, namespace), short).default._schema)
-    return schema + (_source(_unwrapped(kernel.func)) if kernel else "")
+    packet = getattr(getattr(torch.ops, namespace), short)
+    schema = "\n".join(str(getattr(packet, overload)._schema) for overload in packet.overloads())
+    return schema + (_source(unwrapped(kernel.func)) if kernel else "")
 
 
-def _unwrapped(fake: Implementation) -> Implementation:
+def unwrapped(fake: Implementation) -> Implementation:
     """The user's function in the wrapper that ``torch.library.register_fake`` keeps."""
     inner = inspect.getclosurevars(fake).nonlocals.get("func") if inspect.isfunction(fake) else None
     return inner if callable(inner) else fake

@@ -93,7 +93,9 @@ class OpGraph(TorchDispatchMode):
     def _inside(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a custom op's kernel with this mode on, so that its inner ops are recorded in its place."""
         device = next((leaf.device.type for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), "cpu")
-        key = getattr(torch._C.DispatchKey, device.upper())
+        # A custom op without a kernel of this device's own has one for all: its table's entry for the device is empty.
+        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
+        key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
         with self:
             return func._op_dk(key, *args, **kwargs)
 

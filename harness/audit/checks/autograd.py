@@ -1,0 +1,97 @@
+"""Gradients: whether a formula is registered where torch looks for one, and what a backward does."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.audit.checks.contract import words
+from harness.audit.context import ERRORS, Audited
+from harness.audit.ops import has_kernel, is_composite
+from harness.audit.row import Seen, breaks, holds, not_applicable
+from harness.audit.samples import Sample
+from harness.audit.tensors import tensors
+from harness.audit.variants import Variant
+
+_KEYS = ("Autograd", "AutogradCPU", "AutogradCUDA")
+
+
+def with_gradients(audited: Audited, variant: Variant) -> Sample | None:
+    """The variant's arguments, floats that are not written requiring gradients; None where there are none."""
+    sample = audited.fresh(variant)
+    written = audited.written(sample)
+    chosen = [
+        leaf.requires_grad_()
+        for place, leaf in enumerate(sample.leaves)
+        if isinstance(leaf, Tensor) and place not in written and leaf.dtype in _DIFFERENTIABLE
+    ]
+    return sample if chosen else None
+
+
+_DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def autograd(audited: Audited) -> Seen:
+    """A registered formula is run once; without one, outputs must not seem differentiable."""
+    variant = audited.accepted[0]
+    sample = with_gradients(audited, variant)
+    if sample is None:
+        return not_applicable("no argument that could have a gradient")
+    registered = is_composite(audited.op) or any(has_kernel(audited.op, key) for key in _KEYS)
+    try:
+        with torch.enable_grad():
+            out = audited.call(sample)
+            wanted = [leaf for leaf in tensors(out) if leaf.requires_grad]
+            if wanted and registered:
+                torch.autograd.backward(
+                    [leaf.float().sum() if leaf.is_floating_point() else leaf.sum() for leaf in wanted]
+                )
+    except ERRORS as error:
+        if not registered:
+            return not_applicable("no autograd formula", f"with gradients on, the op raises {words(error)}")
+        return breaks(f"a formula is registered, and a backward raises {words(error)}", variant.label)
+    if not registered:
+        return _without(audited, variant)
+    return _with(audited, sample, variant, bool(wanted))
+
+
+def asked_for(variant: Variant) -> bool:
+    """Whether the sample's own tensors require gradients: its author means the op to be differentiable."""
+    return any(leaf.requires_grad for leaf in tensors(variant.sample.leaves))
+
+
+def _without(audited: Audited, variant: Variant) -> Seen:
+    """No formula: torch's fallback raises in a backward, unless the kernel itself tracks gradients."""
+    kept = torch._C._get_autograd_fallback_mode()
+    sample: Any = with_gradients(audited, variant)
+    try:
+        torch._C._set_autograd_fallback_mode("nothing")
+        with torch.enable_grad():
+            out = audited.call(sample)
+    finally:
+        torch._C._set_autograd_fallback_mode(kept)
+    given = {id(leaf) for leaf in sample.leaves}
+    if any(leaf.requires_grad and id(leaf) not in given for leaf in tensors(out)):
+        tracks = "its kernel tracks gradients, and no formula is registered: eager code gets some, compiled code none"
+        return breaks(tracks, variant.label) if asked_for(variant) else not_applicable(_INFERENCE, tracks)
+    if asked_for(variant):
+        return breaks("the sample requires gradients, and no formula is registered: there are none", variant.label)
+    return not_applicable(_INFERENCE)
+
+
+_INFERENCE = "no autograd formula: for inference"
+
+
+def _with(audited: Audited, sample: Sample, variant: Variant, differentiable: bool) -> Seen:
+    if not differentiable:
+        return holds("a formula is registered; no output is differentiable")
+    names = audited.names(sample)
+    without = []
+    for place, leaf in enumerate(sample.leaves):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            if leaf.grad is None:
+                without.append(names[place])
+            elif leaf.grad.shape != leaf.shape:
+                return breaks(f"the gradient of {names[place]!r} is {list(leaf.grad.shape)}", variant.label)
+    notes = [f"no gradient for {', '.join(without)}"] if without else []
+    return holds("a formula is registered and a backward runs", *notes)

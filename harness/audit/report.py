@@ -1,0 +1,52 @@
+"""The audit's table and its findings in words. Plain rich, no torch."""
+
+from collections import Counter
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, Row
+
+_STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow"}
+_SHOWN_NOTES = 2
+
+
+def table(op: str, rows: list[Row], verbose: int = 0) -> Table:
+    """One op's properties: what holds and what does not, with the variant that shows it."""
+    grid = Table(title=op, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column("property", no_wrap=True)
+    grid.add_column("", no_wrap=True)
+    grid.add_column("what", overflow="fold")
+    for row in rows:
+        what = Text(row.what + (f" [{row.variant}]" if row.variant else ""))
+        what.append(f" ({row.seconds:.1f} s)" if verbose else "", style="dim")
+        shown = row.notes if verbose else row.notes[:_SHOWN_NOTES]
+        for note in shown:
+            what.append(f"\nnote: {note}", style="dim")
+        if len(row.notes) > len(shown):
+            what.append(f"\n{len(row.notes) - len(shown)} more notes with -v", style="dim")
+        grid.add_row(row.row, Text(row.status, style=_STYLES[row.status]), what)
+    return grid
+
+
+def again(rows: list[Row]) -> list[str]:
+    """For each row that breaks, the command that shows it again."""
+    broken = [row for row in rows if row.status == BREAKS]
+    return [f"again   {row.row}: {row.again}" for row in broken]
+
+
+def summary(rows: list[Row], seconds: float) -> str:
+    """The last line: how many rows of how many ops hold, break, mean nothing here, or could not be run."""
+    counts = Counter(row.status for row in rows)
+    ops = len({row.op for row in rows})
+    told = ", ".join(
+        f"{counts[status]} {status}" for status in (BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN) if counts[status]
+    )
+    return f"{ops} op{'s' if ops != 1 else ''}, {len(rows)} rows: {told}; {seconds:.1f} s"
+
+
+def exit_code(rows: list[Row]) -> int:
+    """2 if nothing could be run of an op, else 1 if a row breaks, else 0."""
+    if any(row.unusable for row in rows) or not rows:
+        return 2
+    return 1 if any(row.status == BREAKS for row in rows) else 0

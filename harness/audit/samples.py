@@ -1,0 +1,111 @@
+"""Samples: arguments that an op takes, from the user's function, the registry, or in simple cases from the schema."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from harness.errors import BadInput, nearest
+from harness.registry import registered
+
+HOW = (
+    "write a function that yields argument tuples and name it with --samples mymodule:samples, "
+    "for instance: import torch; def samples(device): yield (torch.randn(5, 8, device=device), 3)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Arguments of one call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def leaves(self) -> list[Any]:
+        """Every value in the arguments, lists taken apart."""
+        return tree_flatten((self.args, self.kwargs))[0]
+
+    def with_leaves(self, leaves: list[Any]) -> "Sample":
+        """The same arguments with other values."""
+        args, kwargs = tree_unflatten(leaves, tree_flatten((self.args, self.kwargs))[1])
+        return Sample(args, kwargs)
+
+    def arguments(self, op: torch._ops.OpOverload) -> Iterator[tuple[Any, Any]]:
+        """(schema argument, value) for every argument that is given."""
+        schema = op._schema.arguments
+        yield from zip([argument for argument in schema if not argument.kwarg_only], self.args, strict=False)
+        by_name = {argument.name: argument for argument in schema}
+        yield from ((by_name[name], value) for name, value in self.kwargs.items() if name in by_name)
+
+
+def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sample]:
+    """The samples of an op: from ``spec`` (module:function), else the registry, else derived. Raises BadInput."""
+    if spec:
+        return _called(spec, _function(spec), device)
+    own = registered().get(op._schema.name)
+    if own and own.samples:
+        return _called(f"the samples of {own.name}", own.samples, device)
+    return _derived(op, device)
+
+
+def _function(spec: str) -> Any:
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise BadInput(f"--samples {spec!r} is not of the form module:function; {HOW}")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # a user's module may raise anything at import
+        raise BadInput(f"--samples {spec!r} does not import: {type(error).__name__}: {error}") from error
+    function = getattr(found, name, None)
+    if not callable(function):
+        near = nearest(name, [public for public in vars(found) if not public.startswith("_")])
+        raise BadInput(
+            f"--samples {spec!r}: the module has no function {name!r}"
+            + (f"; did you mean {' or '.join(near)}?" if near else f"; {HOW}")
+        )
+    return function
+
+
+def _called(what: str, function: Any, device: torch.device) -> list[Sample]:
+    try:
+        found = list(function(device) if _takes_device(function) else function())
+    except Exception as error:  # a user's function may raise anything
+        raise BadInput(f"--samples {what} raised {type(error).__name__}: {error}") from error
+    if not found:
+        raise BadInput(f"--samples {what} yields nothing; {HOW}")
+    return [_sample(what, one) for one in found]
+
+
+def _takes_device(function: Any) -> bool:
+    try:
+        return bool(signature(function).parameters)
+    except (TypeError, ValueError):
+        return False
+
+
+def _sample(what: str, one: Any) -> Sample:
+    if isinstance(one, (tuple, list)):
+        pair = len(one) == 2 and isinstance(one[0], (tuple, list)) and isinstance(one[1], dict)
+        return Sample(tuple(one[0]), dict(one[1])) if pair else Sample(tuple(one), {})
+    raise BadInput(f"--samples {what} yields a {type(one).__name__}; expected a tuple of arguments, or (args, kwargs)")
+
+
+def _derived(op: torch._ops.OpOverload, device: torch.device) -> list[Sample]:
+    """Tensors of random numbers where the schema asks for nothing but tensors without a default; else none."""
+    needed = [argument for argument in op._schema.arguments if not argument.has_default_value()]
+    if not needed or any(str(argument.type) not in ("Tensor", "List[Tensor]") for argument in needed):
+        return []
+    generator = torch.Generator().manual_seed(0)
+
+    def one() -> torch.Tensor:
+        return torch.randn(5, 7, generator=generator).to(device)
+
+    values = [[one(), one()] if str(argument.type) == "List[Tensor]" else one() for argument in needed]
+    pairs = list(zip(needed, values, strict=True))
+    positional = tuple(value for argument, value in pairs if not argument.kwarg_only)
+    return [Sample(positional, {argument.name: value for argument, value in pairs if argument.kwarg_only})]

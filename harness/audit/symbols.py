@@ -1,0 +1,50 @@
+"""Symbolic sizes made numbers: a fake's answer with its symbols replaced by the sizes of a real answer."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from harness.evidence import Size, TensorMeta
+
+
+class Settled:
+    """Replaces symbols. One that depends on data takes the size that the real output has where it is first met."""
+
+    def __init__(self, known: dict[Any, int] | None = None) -> None:
+        self.known: dict[Any, int] = dict(known or {})
+        self.impossible = ""
+
+    def meta(self, fake: Tensor, real: Tensor) -> TensorMeta:
+        """The fake's meta with numbers in place of symbols."""
+        found = TensorMeta.of(fake)
+        shape = tuple(self._learn(ours, theirs) for ours, theirs in zip(fake.shape, _padded(real, fake), strict=True))
+        stride = tuple(self.number(step) for step in fake.stride())
+        return replace(found, shape=shape, stride=stride, offset=self.number(fake.storage_offset()))
+
+    def _learn(self, size: Any, real: int | None) -> Size:
+        if not isinstance(size, int):
+            expr = size.node.shape_env.replace(size.node.expr)
+            if expr.is_Symbol and expr not in self.known and real is not None and not size.node.has_hint():
+                self.known[expr] = real
+                self._bounded(size.node.shape_env.bound_sympy(expr), real)
+        return self.number(size)
+
+    def _bounded(self, bounds: Any, real: int) -> None:
+        """A range that the fake gives for a size, and compiled code relies on, has to hold."""
+        if not bounds.lower <= real <= bounds.upper:
+            least = f"at least {bounds.lower}" if real < bounds.lower else f"at most {bounds.upper}"
+            self.impossible = f"the fake says that a size depending on data is {least}, and the real one is {real}"
+
+    def number(self, value: Any) -> Size:
+        """An int where everything in it is known; else its expression."""
+        if isinstance(value, int):
+            return value
+        expr = value.node.shape_env.replace(value.node.expr).subs(self.known)
+        return int(expr) if expr.is_number else str(expr)
+
+
+def _padded(real: Tensor, fake: Tensor) -> Iterable[int | None]:
+    sizes: list[int | None] = list(real.shape)
+    return (sizes + [None] * fake.dim())[: fake.dim()]
