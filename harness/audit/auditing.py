@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.audit.journal import Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
 from harness.pool import Pool, Reply
 from harness.process import Job
@@ -102,7 +103,8 @@ class Auditing:
     def _note(self, survey: _Survey, reply: Reply) -> None:
         answer = reply.answer
         if answer is None:
-            survey.died.append((reply.task["kind"], self._end(reply)))
+            label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
+            survey.died.append((label or reply.task["kind"], self._end(reply)))
             return
         survey.accepted += len(answer["accepted"])
         survey.refused += answer["refused"]

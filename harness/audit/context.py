@@ -54,10 +54,10 @@ class Audited:
 
     @classmethod
     def of(
-        cls, op: torch._ops.OpOverload, samples: list[Sample], device: torch.device, folder: str, only: str
+        cls, op: torch._ops.OpOverload, samples: list[Sample], device: torch.device, journal: Path, only: str = ""
     ) -> "Audited":
-        """An op with its journal in ``folder``; ``only`` keeps to the variants whose label has this text."""
-        return cls(op, samples, device, Journal(Path(folder, op.name().replace("::", ".") + ".jsonl")), only)
+        """An op with its journal's file; ``only`` keeps to the variants whose label has this text."""
+        return cls(op, samples, device, Journal(journal), only)
 
     def names(self, sample: Sample) -> dict[int, str]:
         """The argument that each leaf belongs to, ``x`` or ``xs[1]``."""

@@ -4,6 +4,11 @@ import json
 from pathlib import Path
 
 
+def journal_file(folder: str, op: str) -> Path:
+    """Where the journal of an op lies, by the name that the user gave it."""
+    return Path(folder, op.replace(":", ".") + ".jsonl")
+
+
 class Journal:
     """Tries of one op by number: begun, and how each ended. A try that began and never ended took the process down."""
 
@@ -35,6 +40,11 @@ class Journal:
         self._note(entry)
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+    @property
+    def last_crash(self) -> str:
+        """The label of the last try that took its process down; empty where none did."""
+        return next((label for key, label in reversed(self.begun.items()) if self.crashed(key)), "")
 
     def crashed(self, key: str) -> bool:
         """Whether this try took its process down."""

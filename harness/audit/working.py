@@ -11,6 +11,7 @@ import torch
 
 from harness.audit.auditing import timed
 from harness.audit.context import Audited
+from harness.audit.journal import journal_file
 from harness.audit.ops import NoOp, devices, find, load_modules, registered_by
 from harness.audit.row import PROPERTIES, Seen, not_run
 from harness.audit.samples import HOW, given
@@ -49,7 +50,7 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
     except NoOp as error:
         return str(error)
     samples = given(op, settings["samples"][name], device)
-    return Audited.of(op, samples, device, settings["folder"], settings["variant"])
+    return Audited.of(op, samples, device, journal_file(settings["folder"], name), settings["variant"])
 
 
 def _survey(audited: Audited | str, kind: str) -> dict[str, Any]:
@@ -98,9 +99,9 @@ def look_at(audited: Audited, name: str) -> Seen:
 
 
 def _reason(audited: Audited) -> str:
-    crashed = [label for key, label in audited.journal.begun.items() if audited.journal.crashed(key)]
+    crashed = audited.journal.last_crash
     if crashed and not audited.given:
-        return f"the real implementation takes the process down ({crashed[0]})"
+        return f"the real implementation takes the process down ({crashed})"
     if audited.given:
         return f"no accepted variant is called {audited.only!r}"
     return _unusable(audited) or "the op refuses every sample"

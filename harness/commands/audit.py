@@ -112,11 +112,11 @@ def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, .
     if not modules:
         raise BadInput("no op is named; give NAMESPACE::NAME, or --import MODULE for every op that a module registers")
     job = Job("harness.audit.working:discover", {"modules": modules, "path": path})
-    for reply in Pool(job, [[0]], 1):
-        if reply.answer is None:
-            raise BadInput(f"importing {', '.join(modules)} ended the process ({reply.died})")
-        if reply.answer["ops"]:
-            return tuple(reply.answer["ops"])
+    (reply,) = list(Pool(job, [[0]], 1))
+    if reply.answer is None:
+        raise BadInput(f"importing {', '.join(modules)} ended the process ({reply.died})")
+    if reply.answer["ops"]:
+        return tuple(reply.answer["ops"])
     raise BadInput(f"importing {', '.join(modules)} registers no op in torch's dispatcher; name the ops themselves")
 
 

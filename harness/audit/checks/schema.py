@@ -22,7 +22,7 @@ def schema(audited: Audited) -> Seen:
             return breaks(f"the {what} does not take the schema's arguments: {found}")
     read = [what for what, function in functions.items() if function]
     what = f"{len(op._schema.arguments)} arguments, {len(op._schema.returns)} outputs"
-    return holds(what + (f"; the {' and the '.join(read)} take them" if read else ""), *_notes(audited))
+    return holds(what + (f"; taken by the {' and the '.join(read)}" if read else ""), *_notes(audited))
 
 
 def _unfit(told: Any, function: Callable[..., Any]) -> str:
