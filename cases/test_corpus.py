@@ -35,7 +35,6 @@ OPEN = {
     ("generic#fake-device", "compiled"): "observers raise on an output that is on no device",
     ("generic#fake-device", "compiled-dynamic"): "observers raise on an output that is on no device",
     ("generic#fake-is-input", "eager"): "a fake that gives its input back passes the contract",
-    ("generic#width-baked-in", "proof"): "the prover raises on a negated condition",
     ("right#workspace", "eager"): "a workspace that the layer writes is told as changed weights",
     ("right#custom-op", "cudagraph"): "the emulated capture crashes on an op of torch.library.custom_op",
 } | {

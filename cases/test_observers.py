@@ -9,9 +9,60 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fixtures.faults.ops import (
+    fake_float32,
+    fake_meta,
+    fake_offset,
+    fake_padded,
+    fake_reads_data,
+    leaves_columns,
+    raises_at_zero,
+    reads_on_host,
+    returns_hidden_states,
+    writes_hidden_states,
+    writes_scale,
+)
+from fixtures.faults.runner import (
+    Bypass,
+    EmptyPad,
+    Float32,
+    LastColumnZero,
+    LeakedColumn,
+    LeakedQuietly,
+    NeverReduced,
+    NoShared,
+    NotScaled,
+    NoUnpad,
+    ReducedInParts,
+    ReducedTwice,
+    ScaledOddly,
+    ScaledTwice,
+    SharedReadsLatent,
+    SharedScaled,
+    Shifted,
+    StridedReduce,
+    Transposed,
+    WrongToken,
+)
+from fixtures.faults.state import (
+    Branches,
+    BreaksGraph,
+    CountsLayers,
+    FailsAtZero,
+    KeepsFirstInput,
+    ManyTokens,
+    OddAndEven,
+    OutputInBuffer,
+    OutputIsInput,
+    OutputReused,
+    ReadsItem,
+    TokensAsNumber,
+    WritesRouting,
+    WritesWeights,
+    WrongAtOne,
+)
 from harness import stages
 from harness.case import Case
-from harness.collectives import all_reduce
 from harness.finding import ERROR, FINDINGS, OK, Verdict
 from harness.judge import judge
 from harness.modes import MODES
@@ -48,27 +99,7 @@ class Planted(InTree):
         return built
 
 
-# Layers, each with one fault.
-
-
-class NoUnpad(PaddedMoELayer):
-    def unpad(self, x: Tensor) -> Tensor:
-        return x
-
-
-class Strided(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return x
-
-
-class Transposed(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x).t().contiguous().t()
-
-
-class Float32(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x).float()
+# Layers, each with one fault; most are the corpus'.
 
 
 class Pair(PaddedMoELayer):
@@ -81,23 +112,10 @@ class OneRowMore(PaddedMoELayer):
         return functional.pad(super().dense(x), (0, 0, 0, 1))
 
 
-class Bypass(PaddedMoELayer):
-    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        weights = (self.w13, self.w13_scale, self.w13_global_scale, self.w2, self.w2_scale, self.w2_global_scale)
-        return REAL(x, topk_ids, topk_weights, *weights, self.activation, self.out_width, self.swizzled_scales)
-
-
 class WritesInput(PaddedMoELayer):
     def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         out = super().forward(hidden_states, topk_ids, topk_weights)
         hidden_states.zero_()
-        return out
-
-
-class WritesRouting(PaddedMoELayer):
-    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        out = super().forward(hidden_states, topk_ids, topk_weights)
-        topk_ids.sub_(1)
         return out
 
 
@@ -107,92 +125,6 @@ class WritesInputAtOneToken(PaddedMoELayer):
         if hidden_states.shape[0] == 1:
             hidden_states.zero_()
         return out
-
-
-class WritesWeights(PaddedMoELayer):
-    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        out = super().forward(hidden_states, topk_ids, topk_weights)
-        self.w2_global_scale.mul_(1.001)
-        return out
-
-
-class OutputInBuffer(PaddedMoELayer):
-    """Gives out a part of a tensor that it holds."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        if "kept" not in self.__dict__:
-            self.__dict__["kept"] = x.new_zeros(64, x.shape[-1])
-        kept: Tensor = self.kept
-        return kept[: x.shape[0]].copy_(super().dense(x))
-
-
-class OutputReused(PaddedMoELayer):
-    """The same, hidden in a list."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        held = self.__dict__.setdefault("held", [x.new_zeros(64, x.shape[-1])])
-        return held[0][: x.shape[0]].copy_(super().dense(x))
-
-
-class OutputIsInput(PaddedMoELayer):
-    """Writes the sum where hidden_states was, bits changed or not."""
-
-    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        return hidden_states.copy_(super().forward(hidden_states, topk_ids, topk_weights))
-
-
-class LeakedColumn(PaddedMoELayer):
-    def unpad(self, x: Tensor) -> Tensor:
-        return torch.cat((x[..., : self.width - 1], x[..., self.width : self.width + 1]), -1)
-
-
-class LeakedQuietly(PaddedMoELayer):
-    """The tail holds zeros as long as the kernel is kind: adding it changes no value."""
-
-    def unpad(self, x: Tensor) -> Tensor:
-        return x[..., : self.width] + x[..., -1:]
-
-
-class EmptyPad(PaddedMoELayer):
-    def pad(self, x: Tensor) -> Tensor:
-        padded = x.new_empty(x.shape[0], self.padded)
-        padded[..., : self.width] = x
-        return padded
-
-
-class Shifted(PaddedMoELayer):
-    def unpad(self, x: Tensor) -> Tensor:
-        return x[..., 1 : self.width + 1]
-
-
-class LastColumnZero(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return functional.pad(super().dense(x)[..., :-1], (0, 1))
-
-
-class ScaledTwice(PaddedMoELayer):
-    def scale(self, x: Tensor) -> Tensor:
-        return super().scale(super().scale(x))
-
-
-class NotScaled(PaddedMoELayer):
-    def scale(self, x: Tensor) -> Tensor:
-        return x
-
-
-class ScaledOddly(PaddedMoELayer):
-    def scale(self, x: Tensor) -> Tensor:
-        return x * 1.49 * self.scaling
-
-
-class SharedScaled(PaddedMoELayer):
-    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
-        return routed if shared is None else self.scaling * shared + routed
-
-
-class NoShared(PaddedMoELayer):
-    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
-        return routed
 
 
 class GateUpSwapped(PaddedMoELayer):
@@ -211,13 +143,7 @@ class RandomColumns(PaddedMoELayer):
         return torch.cat((super().dense(x)[..., :-64], noise.to(x.dtype)), -1)
 
 
-class WrongToken(PaddedMoELayer):
-    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        out = super().run_experts(x, topk_ids, topk_weights)
-        return torch.cat((out[:-1], -out[-1:])) if out.shape[0] > 1 else out
-
-
-class SharedReadsLatent(PaddedMoELayer):
+class SharedReadsLatentPadded(PaddedMoELayer):
     """The shared expert is given the latent tensor, padded with zeros to fit."""
 
     def shared_output(self, hidden_states: Tensor) -> Tensor | None:
@@ -225,100 +151,9 @@ class SharedReadsLatent(PaddedMoELayer):
         return super().shared_output(functional.pad(latent, (0, hidden_states.shape[-1] - self.width)))
 
 
-class SharedReadsLatentUnpadded(PaddedMoELayer):
-    def shared_output(self, hidden_states: Tensor) -> Tensor | None:
-        return super().shared_output(self.to_latent(hidden_states))
-
-
-class KeepsFirstInput(PaddedMoELayer):
-    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
-        kept = self.__dict__.setdefault("kept", {})
-        first = kept.setdefault(hidden_states.shape, hidden_states.clone())
-        return super().forward(first, topk_ids, topk_weights)
-
-
-class FailsAtZero(PaddedMoELayer):
-    def pad(self, x: Tensor) -> Tensor:
-        return super().pad(x) + 0 * x.amax()
-
-
-class WrongAtOne(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        out = super().dense(x)
-        return out * 2 if out.shape[0] == 1 else out
-
-
-class ReducedTwice(PaddedMoELayer):
-    def reduce(self, x: Tensor) -> Tensor:
-        return super().reduce(super().reduce(x))
-
-
-class NeverReduced(PaddedMoELayer):
-    def reduce(self, x: Tensor) -> Tensor:
-        return x
-
-
-class ReducedInParts(PaddedMoELayer):
-    """Right values by two collectives, where one would do."""
-
-    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
-        assert shared is not None
-        return all_reduce(routed, self.tp) + all_reduce(shared, self.tp)
-
-    def reduce(self, x: Tensor) -> Tensor:
-        return x
-
-
-class TokensAsNumber(PaddedMoELayer):
-    """``int`` of a symbolic size fixes it."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) + 0 * len(range(x.shape[0]))
-
-
-class Counts(PaddedMoELayer):
-    count = 0
-
-    def dense(self, x: Tensor) -> Tensor:
-        self.count += 1
-        return super().dense(x) + 0 * self.count
-
-
-class BreaksGraph(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        torch._dynamo.graph_break()
-        return super().dense(x)
-
-
-class Branches(PaddedMoELayer):
-    """Reads a value on the host."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) if x.numel() == 0 or x.isfinite().all() else x
-
-
-class OddAndEven(PaddedMoELayer):
-    """Guards on the parity of the token count."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) + (0 if x.shape[0] % 2 else 0.0)
-
-
-class ManyTokens(PaddedMoELayer):
-    """Guards on a token count that no call reaches."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) + (0 if x.shape[0] > 64 else 0.0)
-
-
 class Exits(PaddedMoELayer):
     def dense(self, x: Tensor) -> Tensor:
         raise SystemExit(3)
-
-
-class ReadsItem(PaddedMoELayer):
-    def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) + 0 * float(x.float().sum().item())
 
 
 Key = tuple[str, str, str]
@@ -351,16 +186,16 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (NoUnpad, WITH_SHARED, "fake-dynamic", ("widths", "width-mismatch", stages.ADD), "alone", {"vllm#35949"}),
     (NoUnpad, WITH_SHARED, "compiled", ("widths", "width-mismatch", stages.ADD), "alone", {"vllm#35949"}),
     (NoUnpad, WITH_LATENT, "eager", ("widths", "width-mismatch", stages.UP), "alone", set()),
-    (Strided, WIDE, "eager", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
-    (Strided, WIDE, "fake", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
-    (Strided, WIDE, "fake-dynamic", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
-    (Strided, WIDE, "cudagraph", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (StridedReduce, WIDE, "eager", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (StridedReduce, WIDE, "fake", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (StridedReduce, WIDE, "fake-dynamic", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
+    (StridedReduce, WIDE, "cudagraph", ("widths", "strided-output", stages.UNPAD), "alone", {"vllm#40794"}),
     (Transposed, WITH_LATENT, "eager", ("widths", "strided-output", stages.UNPAD), "alone", set()),
     (Float32, WIDE, "eager", ("widths", "wrong-dtype", stages.OUTPUT), "alone", set()),
     (Pair, WIDE, "eager", ("widths", "not-a-tensor", stages.OUTPUT), "alone", set()),
     (OneRowMore, WIDE, "eager", ("widths", "wrong-shape", stages.OUTPUT), "alone", set()),
     (
-        SharedReadsLatentUnpadded,
+        SharedReadsLatent,
         WITH_LATENT,
         "eager",
         ("widths", "width-mismatch", stages.SHARED),
@@ -376,7 +211,7 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (WritesRouting, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
     (WritesInputAtOneToken, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
     (WritesWeights, WIDE, "eager", ("alias", "mutated-state", "layer"), "alone", set()),
-    (OutputInBuffer, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "first", set()),
+    (OutputInBuffer, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
     (OutputIsInput, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
     (OutputReused, WIDE, "eager", ("second call", "output-overwritten", stages.OUTPUT), "alone", set()),
     (KeepsFirstInput, WIDE, "eager", ("second call", "stale", stages.EXPERTS), "alone", set()),
@@ -395,15 +230,15 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (NotScaled, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
     (ScaledOddly, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
     (NoShared, WITH_SHARED, "eager", ("values", "missing-part", stages.ADD), "first", set()),
-    (SharedReadsLatent, WITH_LATENT, "eager", ("values", "wrong-part", stages.SHARED), "first", {"vllm#34087"}),
+    (SharedReadsLatentPadded, WITH_LATENT, "eager", ("values", "wrong-part", stages.SHARED), "first", {"vllm#34087"}),
     (GateUpSwapped, WIDE, "eager", ("values", "wrong-values", stages.EXPERTS), "first", set()),
     (GateUpSwapped, WITH_SHARED, "eager", ("values", "wrong-part", stages.EXPERTS), "first", set()),
     (RandomColumns, WIDE, "eager", ("values", "wrong-columns", stages.UNPAD), "first", set()),
     (FailsAtZero, WIDE, "eager", ("widths", "raised", "amax"), "alone", set()),
     (WrongAtOne, WIDE, "eager", ("tokens", "few-tokens", "layer"), "alone", set()),
-    (Strided, TWO, "eager", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
-    (Strided, TWO, "cudagraph", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
-    (Strided, TWO, "compiled", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (StridedReduce, TWO, "eager", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (StridedReduce, TWO, "cudagraph", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
+    (StridedReduce, TWO, "compiled", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
     (ReducedTwice, TWO, "eager", ("values", "reduced-twice", stages.REDUCE), "first", set()),
     (ReducedTwice, TWO, "fake", ("collectives", "collective-count", stages.REDUCE), "alone", set()),
     (NeverReduced, TWO, "eager", ("values", "not-reduced", stages.REDUCE), "first", set()),
@@ -411,7 +246,7 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (ReducedInParts, SHARED_TWO, "eager", ("collectives", "collective-count", stages.REDUCE), "alone", set()),
     (TokensAsNumber, WIDE, "fake-dynamic", ("recompiles", "specialised", "layer"), "some", set()),
     (TokensAsNumber, WIDE, "compiled-dynamic", ("recompiles", "specialised", "layer"), "alone", set()),
-    (Counts, WIDE, "compiled", ("recompiles", "recompiled", "layer"), "alone", set()),
+    (CountsLayers, WIDE, "compiled", ("recompiles", "recompiled", "layer"), "alone", set()),
     (BreaksGraph, WIDE, "compiled", ("graph breaks", "graph-break", "layer"), "alone", set()),
     (ReadsItem, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
     (Branches, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
@@ -466,40 +301,19 @@ def _rows_columns(args: tuple[Any, ...]) -> tuple[Any, int]:
     return args[0].shape[0], args[10]
 
 
-def fake_wide(*args: Any) -> Tensor:
-    return args[0].new_empty(args[0].shape)
-
-
 def fake_transposed(*args: Any) -> Tensor:
     rows, columns = _rows_columns(args)
     return args[0].new_empty(columns, rows).t()
-
-
-def fake_float32(*args: Any) -> Tensor:
-    return args[0].new_empty(_rows_columns(args), dtype=torch.float32)
-
-
-def fake_offset(*args: Any) -> Tensor:
-    rows, columns = _rows_columns(args)
-    return args[0].new_empty(rows + 1, columns)[1:]
-
-
-def fake_meta(*args: Any) -> Tensor:
-    return args[0].new_empty(_rows_columns(args), device="meta")
 
 
 def fake_raises(*args: Any) -> Tensor:
     raise NotImplementedError("no fake for this layout")
 
 
-def fake_reads_data(*args: Any) -> Tensor:
-    return args[0].new_empty(int(args[1].max()), args[10])
-
-
 @pytest.mark.parametrize(
     ("fake", "kind", "says"),
     [
-        (fake_wide, "fake-differs", "real gives shape [7, 80], its fake [7, 128]"),
+        (fake_padded, "fake-differs", "real gives shape [7, 80], its fake [7, 128]"),
         (fake_transposed, "fake-differs", "real gives stride [80, 1], its fake [1, 7]"),
         (fake_float32, "fake-differs", "real gives dtype bfloat16, its fake float32"),
         (fake_offset, "fake-differs", "real gives storage offset 0, its fake 80"),
@@ -515,12 +329,12 @@ def test_a_fake_that_differs_from_its_kernel_breaks_the_contract(
         verdict = judged(PaddedMoELayer, NARROW)
     assert keys(verdict) == [("contract", kind, stages.EXPERTS)]
     assert says in verdict.findings[0].what
-    assert bugs(verdict) == ({"vllm#41645"} if fake is fake_wide else set())
+    assert bugs(verdict) == ({"vllm#41645"} if fake is fake_padded else set())
     assert judged(PaddedMoELayer, NARROW).ok
 
 
 def test_a_fake_of_the_padded_width_is_found_where_compiled_code_meets_the_kernel() -> None:
-    with routed_experts.planted(fake=fake_wide):
+    with routed_experts.planted(fake=fake_padded):
         verdict = judged(PaddedMoELayer, NARROW, "compiled")
     assert keys(verdict)
     assert verdict.findings[0].observer in ("contract", "widths", "collectives")
@@ -570,38 +384,6 @@ def test_each_output_of_an_op_is_compared() -> None:
     assert "output 1: real gives dtype bfloat16, its fake float32" in verdict.findings[0].what
 
 
-def writes_hidden_states(*args: Any) -> Tensor:
-    out: Tensor = REAL(*args)
-    args[0].zero_()
-    return out
-
-
-def writes_scale(*args: Any) -> Tensor:
-    out: Tensor = REAL(*args)
-    args[4].add_(1)
-    return out
-
-
-def returns_hidden_states(*args: Any) -> Tensor:
-    return args[0].copy_(REAL(*args))
-
-
-def leaves_tail(*args: Any) -> Tensor:
-    """A kernel that does not write its last columns."""
-    out: Tensor = REAL(*args)
-    return torch.cat((out[..., :-16], torch.empty_like(out[..., -16:])), -1)
-
-
-def raises_at_zero(*args: Any) -> Tensor:
-    if not args[0].shape[0]:
-        raise RuntimeError("invalid configuration argument: grid of 0 blocks")
-    return REAL(*args)
-
-
-def reads_on_host(*args: Any) -> Tensor:
-    return REAL(*args) * float(args[2].max().item() >= 0)
-
-
 @pytest.mark.parametrize(
     ("real", "case", "mode", "expected", "public"),
     [
@@ -610,8 +392,8 @@ def reads_on_host(*args: Any) -> Tensor:
         (writes_hidden_states, WITH_SHARED, "eager", ("alias", "mutated-input", stages.EXPERTS), {"vllm#28942"}),
         (writes_scale, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (returns_hidden_states, WIDE, "eager", ("alias", "undeclared-alias", stages.EXPERTS), set()),
-        (leaves_tail, NARROW, "eager", ("poison", "uninitialised", stages.EXPERTS), set()),
-        (leaves_tail, NARROW, "cudagraph", ("poison", "uninitialised", stages.EXPERTS), set()),
+        (leaves_columns, NARROW, "eager", ("poison", "uninitialised", stages.EXPERTS), set()),
+        (leaves_columns, NARROW, "cudagraph", ("poison", "uninitialised", stages.EXPERTS), set()),
         (raises_at_zero, WIDE, "eager", ("contract", "op-raised", stages.EXPERTS), set()),
         (reads_on_host, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), set()),
     ],

@@ -69,7 +69,12 @@ def run(chosen: argparse.Namespace) -> int:
     for text in (*(_texts(scored) if chosen.verbose else ()), *found):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print()
-    for text in (*notes(scored), totals(scored), f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s"):
+    most = len(scored) if chosen.verbose else 4
+    for text in (
+        *notes(scored, most),
+        totals(scored),
+        f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s",
+    ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 1 if found else 0
 

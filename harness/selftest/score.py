@@ -28,6 +28,11 @@ class Scored:
         return next((answer.tools for answer in self.answers if answer.tools), {})
 
     @property
+    def tools_died(self) -> list[str]:
+        """How the worker ended that ran torch's tools, if it did."""
+        return [answer.died for answer in self.answers if answer.trial.mode == TOOLS and answer.died]
+
+    @property
     def shown(self) -> list[Answer]:
         """The answers of the modes at the cases that show the fault; a right variant has none."""
         if isinstance(self.entry, Right):

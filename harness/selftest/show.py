@@ -119,17 +119,23 @@ def _again(one: Scored) -> list[str]:
     return list(dict.fromkeys(f"  again {a.verdict.again}" for a in one.answers if a.verdict))[:1]
 
 
-def notes(scored: Sequence[Scored]) -> list[str]:
-    """What is worth knowing of the observers: faults that one alone sees, and observers that no fault needs."""
+def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:
+    """What is worth knowing of the observers: the faults that one alone sees, ``most`` by name, and who is spare."""
     faults = [one for one in scored if isinstance(one.entry, Fault)]
     alone = only_by_one(faults)
-    lines = [f"seen by {name} alone: {', '.join(ids)}" for name, ids in alone.items()]
-    spare = [name for name in observers() if name not in alone]
-    if spare:
-        lines.append(f"no fault here needs (each is also seen by another): {', '.join(spare)}")
+    lines = [f"seen by {name} alone: {len(ids)} ({_some(ids, most)})" for name, ids in alone.items()]
+    told = {name for one in faults for name in one.observers}
+    for title, names in (
+        ("no fault here needs, each also seen by another", [n for n in observers() if n in told and n not in alone]),
+        ("saw nothing here", [name for name in observers() if name not in told]),
+    ):
+        if names:
+            lines.append(f"{title}: {', '.join(names)}")
     return lines + [
-        f"torch's tools could not look at {one.entry.id}: {answer.died}"
-        for one in scored
-        for answer in one.answers
-        if answer.died and answer.verdict is None and not answer.tools and answer.trial.mode not in EVERY_MODE
+        f"torch's tools could not look at {one.entry.id}: {died}" for one in faults for died in one.tools_died
     ]
+
+
+def _some(ids: Sequence[str], most: int) -> str:
+    rest = len(ids) - most
+    return ", ".join(ids[:most]) + (f", and {rest} more" if rest > 0 else "")

@@ -54,14 +54,15 @@ class Trials:
     seconds: float = 120.0
 
     def of(self, entry: Fault | Right) -> list[Trial]:
-        """The trials of one entry: its modes at each of its cases, and torch's tools at the first that shows."""
+        """The trials of one entry: its modes at each of its cases; torch's tools at the first that shows a fault."""
         shown = entry.shown if isinstance(entry, Fault) else entry.cases
         trials = [
             Trial(entry.id, place, mode)
             for place, case in enumerate(entry.cases)
             for mode in self._modes(entry, case in shown)
         ]
-        return [*trials, Trial(entry.id, entry.cases.index(shown[0]), TOOLS)]
+        looked = [Trial(entry.id, entry.cases.index(shown[0]), TOOLS)] if isinstance(entry, Fault) else []
+        return trials + looked
 
     def _modes(self, entry: Fault | Right, shows: bool) -> Sequence[str]:
         own = entry.modes if shows else ABSENT_MODES
