@@ -36,18 +36,16 @@ OPEN = {
     ("generic#fake-device", "compiled-dynamic"): "observers raise on an output that is on no device",
     ("generic#fake-is-input", "eager"): "a fake that gives its input back passes the contract",
     ("right#workspace", "eager"): "a workspace that the layer writes is told as changed weights",
-    ("right#custom-op", "cudagraph"): "the emulated capture crashes on an op of torch.library.custom_op",
 } | {
     (name, mode): TOLD_AS_A_CUT
     for name in ("generic#other-activation", "generic#swizzled-unasked")
     for mode in BY_ID[name].modes
 }
-CRASHES = {("right#custom-op", "cudagraph")}
 
 
 def param(entry: Fault | Right, case: Case, mode: str) -> object:
     key = (entry.id, mode)
-    marks = [pytest.mark.xfail(reason=OPEN[key], run=key not in CRASHES)] if key in OPEN else []
+    marks = [pytest.mark.xfail(reason=OPEN[key])] if key in OPEN else []
     name = f"{entry.id}-model={case.model}-kernel={case.kernel}-tp={case.tp}-mode={mode}"
     return pytest.param(entry, case, mode, id=name, marks=marks)
 

@@ -1,12 +1,24 @@
 """``harness selftest`` says what survives and what is a false alarm, on corpora made for it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from fixtures.planting import SMALL
+from harness import stages
+from harness.corpus import Fault
+from harness.finding import FINDINGS, Finding, Verdict
+from harness.selftest.score import Scored
+from harness.selftest.show import matrix
+from harness.selftest.trials import Answer, Trial
+from kernels.subject import InTree
 
 ROOT = Path(__file__).parents[1]
 CORPUS = '''\
@@ -121,6 +133,58 @@ def test_false_alarms(name: str, why: str, everything: tuple[object, dict[str, d
     done, records = everything
     assert why in " ".join(records[name]["false_alarms"])  # type: ignore[arg-type]
     assert f"false alarm: {name}: " in done.stdout  # type: ignore[attr-defined]
+
+
+def test_the_rest_of_an_entry_is_left_out_where_a_worker_died(
+    everything: tuple[object, dict[str, dict[str, object]]],
+) -> None:
+    done, records = everything
+    (first, *_) = records["mine#dies"]["trials"]  # type: ignore[misc]
+    assert (first["status"], first["mode"]) == ("died", "eager")  # type: ignore[index]
+    assert "torch's tools could not look at mine#dies: the worker process died (not tried after" in done.stdout  # type: ignore[attr-defined]
+
+
+def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
+    done, _ = everything
+    assert "killed: ours 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
+    assert "right variants left alone: 1 of 2" in done.stdout  # type: ignore[attr-defined]
+    assert "seen by values alone: " in done.stdout  # type: ignore[attr-defined]
+    assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("width", "headings"), [(80, "fault e f seen by O V I"), (140, "fault eager fake")])
+def test_the_matrix_fits_the_terminal(width: int, headings: str) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(matrix([seen("a#b", "eager"), seen("generic#a-long-name-of-a-fault", "fake")], width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(" ".join(line.split()).startswith(headings) for line in lines)
+    assert any(line.startswith("a#b ") and " X " in line for line in lines)
+
+
+def seen(name: str, mode: str) -> Scored:
+    """A fault that one mode saw."""
+    fault = Fault(
+        id=name,
+        mechanism="m",
+        trigger="t",
+        subject=InTree(),
+        cases=(SMALL,),
+        modes=(mode,),
+        accounts=frozenset({("values", stages.UNPAD)}),
+    )
+    found = Finding(observer="values", kind="k", stage=stages.UNPAD, what="w", cause="c")
+    verdict = Verdict(
+        subject=name, case="c", model="m", hidden=80, padded=128, mode=mode, status=FINDINGS, findings=(found,)
+    )
+    return Scored(fault, [Answer(Trial(name, 0, mode), verdict)])
+
+
+def test_only_chosen_modes_are_asked_for() -> None:
+    one = seen("a#b", "eager")
+    assert (one.killed, one.survived, one.observers) == (True, [], ["values"])
+    other = replace(one.entry, modes=("eager", "fake"), must_see=frozenset({"widths"}))
+    assert Scored(other, one.answers).survived == []  # fake was not run, so widths had no chance
 
 
 def test_right_variants_are_left_alone(folder: Path) -> None:

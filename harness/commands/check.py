@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -61,7 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
             if file is not None and not verdicts and Path(chosen.json).is_file():
                 file.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
-            write(file, verdict, chosen.json)
+            write(file, verdict.to_json(), chosen.json)
             ticker.tick(verdict)
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
@@ -123,11 +123,11 @@ def records(path: str | None) -> Iterator[IO[str] | None]:
             file.close()
 
 
-def write(file: IO[str] | None, verdict: Verdict, path: str | None) -> None:
+def write(file: IO[str] | None, record: dict[str, Any], path: str | None) -> None:
     """Add a record to the file, if there is one. Raises BadInput where the disk is full."""
     if file is None:
         return
     try:
-        file.write(json.dumps(verdict.to_json()) + "\n")
+        file.write(json.dumps(record) + "\n")
     except OSError as error:
         raise BadInput(f"cannot write on to --json {path}: {error.strerror}; the records before are complete") from None

@@ -67,7 +67,7 @@ def run(chosen: argparse.Namespace) -> int:
             if file is not None and not verdicts and Path(chosen.json).is_file():
                 file.truncate(0)
             verdicts.append(verdict)
-            write(file, verdict, chosen.json)
+            write(file, verdict.to_json(), chosen.json)
             ticker.tick(verdict)
     order = {case.id: place for place, (case, _) in enumerate(judging.tasks)}
     verdicts.sort(key=lambda verdict: order[verdict.case])

@@ -1,15 +1,16 @@
 """``harness selftest``: plants every fault of a corpus, and prints which mode and which observer saw it."""
 
 import argparse
-import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from harness.commands.check import records, write
 from harness.errors import BadInput
 from harness.modes import choose
 from harness.options import add_workers, names
@@ -53,14 +54,9 @@ def run(chosen: argparse.Namespace) -> int:
     """Plant what was chosen; 0 all killed and nothing else found, else 1. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     trials = _trials(chosen)
-    if chosen.json:
-        _writable(chosen.json)
-    from harness.selftest.score import score
+    scored = _scored(trials, chosen)
     from harness.selftest.show import LEGEND, SHORT, WIDE, matrix, notes, problems, totals
 
-    scored = score(trials.entries, _ticked(trials, chosen.workers))
-    if chosen.json:
-        _write(chosen.json, scored)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(matrix(scored, console.width))
     legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
@@ -77,6 +73,27 @@ def run(chosen: argparse.Namespace) -> int:
     ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 1 if found else 0
+
+
+def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
+    """Run everything; an entry's record is written once its last trial has answered."""
+    from harness.selftest.record import record
+    from harness.selftest.score import Scored
+
+    scored = {entry.id: Scored(entry) for entry in trials.entries}
+    left = Counter(trial.entry for trial in trials.all())
+    with records(chosen.json) as file:
+        begun = False
+        for answer in _ticked(trials, chosen.workers):
+            if file is not None and not begun and Path(chosen.json).is_file():
+                file.truncate(0)  # only now: a run that never began must not cost the records of the last one
+            begun = True
+            one = scored[answer.trial.entry]
+            one.answers.append(answer)
+            left[one.entry.id] -= 1
+            if not left[one.entry.id]:
+                write(file, record(one), chosen.json)
+    return list(scored.values())
 
 
 def _trials(chosen: argparse.Namespace) -> "Trials":
@@ -114,22 +131,3 @@ def _texts(scored: "list[Scored]") -> list[str]:
         for answer in one.shown
         if answer.verdict and answer.verdict.findings
     ]
-
-
-def _writable(path: str) -> None:
-    """Raises BadInput now and not after a minute; what the file holds is left until there is something new."""
-    try:
-        with open(path, "a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
-
-
-def _write(path: str, scored: "list[Scored]") -> None:
-    from harness.selftest.record import record
-
-    lines: list[dict[str, Any]] = [record(one) for one in scored]
-    try:
-        Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write --json {path}: {error.strerror}") from None

@@ -1,6 +1,6 @@
 """What the trials amount to: which faults were killed, by whom, which survive, and which findings are false alarms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,14 +142,6 @@ def _alarm(answer: Answer) -> str:
         return f"{where}: {verdict.reason}"
     told = "; ".join(f"{f.observer}: {f.kind} at {f.stage}: {f.what}" for f in verdict.findings)
     return f"{where}: {told}" if verdict.status != OK and told else ""
-
-
-def score(entries: Iterable[Fault | Right], answers: Iterable[Answer]) -> list[Scored]:
-    """The entries with their answers, in the corpus' order."""
-    scored = {entry.id: Scored(entry) for entry in entries}
-    for answer in answers:
-        scored[answer.trial.entry].answers.append(answer)
-    return list(scored.values())
 
 
 def only_by_one(scored: Sequence[Scored]) -> dict[str, list[str]]:
