@@ -122,6 +122,8 @@ def _again(one: Scored) -> list[str]:
 def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:
     """What is worth knowing of the observers: the faults that one alone sees, ``most`` by name, and who is spare."""
     faults = [one for one in scored if isinstance(one.entry, Fault)]
+    if not faults:
+        return []
     alone = only_by_one(faults)
     lines = [f"seen by {name} alone: {len(ids)} ({_some(ids, most)})" for name, ids in alone.items()]
     told = {name for one in faults for name in one.observers}
