@@ -187,6 +187,16 @@ def test_only_chosen_modes_are_asked_for() -> None:
     assert Scored(other, one.answers).survived == []  # fake was not run, so widths had no chance
 
 
+def test_a_mode_that_need_not_see_it_makes_no_survivor_and_no_alarm() -> None:
+    one = seen("a#b", "eager")
+    other = replace(
+        one.entry, modes=("fake",), accounts=frozenset({("alias", "layer")}), must_not_see=frozenset({"values"})
+    )
+    told = Scored(other, one.answers)
+    assert told.marks == {"eager": "told as another"}
+    assert (told.survived, told.false_alarms, told.killed) == ([], [], False)
+
+
 def test_right_variants_are_left_alone(folder: Path) -> None:
     done = harness(folder, "selftest", "--faults", "right#fine,mine#seen")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.corpus import Fault, Right
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.finding import ERROR, FINDINGS, OK, SKIPPED
 from harness.selftest.trials import INDUCTOR, TOOL_NAMES, TOOLS, Answer
 
 TOLD, WRONGLY, MISSED, SILENT, FAILED, LEFT_OUT = "told", "told as another", "missed", "not seen", "failed", "skipped"
@@ -99,6 +99,8 @@ class Scored:
         mark, verdict, mode = self._mark(answer), answer.verdict, answer.trial.mode
         if mark == FAILED:
             return f"{mode}: {verdict.reason if verdict else answer.died}"
+        if mode not in self.entry.modes:  # chosen on the command line: what it says there is shown, and no promise
+            return ""
         if mark == MISSED:
             return f"{mode}: not seen"
         if mark == WRONGLY and verdict is not None:
@@ -109,23 +111,23 @@ class Scored:
     @property
     def false_alarms(self) -> list[str]:
         """Findings where nothing is wrong, and those of an observer that must not see the fault."""
-        alarms = [text for answer in self.quiet if (text := _alarm(answer))]
-        never = self.entry.must_not_see if isinstance(self.entry, Fault) else frozenset()
-        for answer in self.shown:
-            findings = answer.verdict.findings if answer.verdict else ()
-            alarms += [
-                f"{answer.trial.mode}: {f.observer} must not see it: {f.what}" for f in findings if f.observer in never
-            ]
-        return alarms
+        told = [text for answer in self.quiet if (text := _alarm(answer))]
+        return told + [text for answer in self.shown for text in self._unwanted(answer)]
+
+    def _unwanted(self, answer: Answer) -> list[str]:
+        mode, findings = answer.trial.mode, answer.verdict.findings if answer.verdict else ()
+        never = self.entry.must_not_see if isinstance(self.entry, Fault) and mode in self.entry.modes else frozenset()
+        return [
+            f"{mode}: {found.observer} must not see it: {found.what}" for found in findings if found.observer in never
+        ]
 
     @property
-    def worth(self) -> dict[str, Verdict]:
-        """The verdict of each mode at the first case that shows it, for the record."""
-        found: dict[str, Verdict] = {}
-        for answer in self.shown or self.quiet:
-            if answer.verdict is not None:
-                found.setdefault(answer.trial.mode, answer.verdict)
-        return found
+    def blamed(self) -> Answer | None:
+        """The first answer that makes this a survivor or a false alarm, if one alone does."""
+        for answer in self.shown:
+            if self._reason(answer) or self._unwanted(answer):
+                return answer
+        return next((answer for answer in self.quiet if _alarm(answer)), None)
 
 
 def _accounts(entry: Fault | Right) -> str:

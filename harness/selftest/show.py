@@ -91,9 +91,9 @@ def totals(scored: Sequence[Scored]) -> str:
     ]
     ours = sum(one.killed for one in faults)
     alone = sum(not one.false_alarms for one in right)
-    return (
-        f"killed: ours {ours} of {len(faults)}; {', '.join(told)}. right variants left alone: {alone} of {len(right)}"
-    )
+    parts = [f"killed: ours {ours} of {len(faults)}; {', '.join(told)}"] if faults else []
+    parts += [f"right variants left alone: {alone} of {len(right)}"] if right else []
+    return "; ".join(parts)
 
 
 def problems(scored: Sequence[Scored]) -> list[str]:
@@ -116,7 +116,8 @@ def _about(one: Scored) -> str:
 
 
 def _again(one: Scored) -> list[str]:
-    return list(dict.fromkeys(f"  again {a.verdict.again}" for a in one.answers if a.verdict))[:1]
+    blamed = one.blamed or next((answer for answer in one.shown), None)
+    return [f"  again {blamed.verdict.again}"] if blamed and blamed.verdict else []
 
 
 def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:
