@@ -156,6 +156,57 @@ class Exits(PaddedMoELayer):
         raise SystemExit(3)
 
 
+class Drifts(PaddedMoELayer):
+    """A little more at each call, below any tolerance."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        count = self.__dict__.setdefault("count", [0])
+        count[0] += 1
+        return super().dense(x) * (1 + count[0] / 2**9)
+
+
+class LooksAtInference(PaddedMoELayer):
+    def scale(self, x: Tensor) -> Tensor:
+        return super().scale(x) * (1.01 if torch.is_inference_mode_enabled() else 1)
+
+
+class TakesRandomNumbers(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x) + 0 * torch.rand(1).to(x.dtype)
+
+
+class LeavesDeterminism(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        torch.use_deterministic_algorithms(False)
+        return super().dense(x)
+
+
+class Unused(PaddedMoELayer):
+    """Runs the op, and computes its result without it."""
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        super().run_experts(x, topk_ids, topk_weights)
+        weights = self.op_weights()
+        return REAL(x, topk_ids, topk_weights, *weights, self.activation, self.out_width, self.swizzled_scales)
+
+
+class MakesTensor(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x) * torch.FloatTensor([1.0]).to(x.dtype)
+
+
+class BitTooLarge(PaddedMoELayer):
+    """By less than one percent, which no column shows."""
+
+    def scale(self, x: Tensor) -> Tensor:
+        return (super().scale(x.float()) * 1.009).to(x.dtype)
+
+
+class OnMeta(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x).to("meta")
+
+
 Key = tuple[str, str, str]
 
 
@@ -210,7 +261,16 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (WritesInput, WIDE, "compiled", ("alias", "mutated-input", "layer"), "alone", set()),
     (WritesRouting, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
     (WritesInputAtOneToken, WIDE, "eager", ("alias", "mutated-input", "layer"), "alone", set()),
-    (WritesWeights, WIDE, "eager", ("alias", "mutated-state", "layer"), "alone", set()),
+    (WritesWeights, WIDE, "eager", ("alias", "mutated-state", "layer"), "first", set()),
+    (Drifts, WIDE, "eager", ("repeated call", "not-repeatable", "layer"), "alone", set()),
+    (LooksAtInference, WITH_SHARED, "eager", ("repeated call", "not-repeatable", "layer"), "alone", set()),
+    (TakesRandomNumbers, WIDE, "eager", ("global state", "global-state", "layer"), "alone", set()),
+    (LeavesDeterminism, WIDE, "eager", ("global state", "global-state", "layer"), "alone", set()),
+    (Unused, WIDE, "eager", ("dispatch", "unused", stages.EXPERTS), "alone", set()),
+    (Unused, WITH_SHARED, "cudagraph", ("dispatch", "unused", stages.EXPERTS), "alone", set()),
+    (MakesTensor, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
+    (BitTooLarge, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
+    (OnMeta, WIDE, "compiled", ("widths", "wrong-device", stages.OUTPUT), "first", set()),
     (OutputInBuffer, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
     (OutputIsInput, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
     (OutputReused, WIDE, "eager", ("second call", "output-overwritten", stages.OUTPUT), "alone", set()),
@@ -280,6 +340,41 @@ def test_the_right_layer_is_left_alone(name: str, kernel: str, tp: int, mode: st
     verdict = judged(PaddedMoELayer, case_of(name, kernel, tp), mode)
     assert (verdict.status, verdict.findings) == (OK, ())
     assert verdict.checks
+
+
+class Workspace(PaddedMoELayer):
+    """Right: writes all of a buffer of its own before it reads it, and gives none of it out."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.register_buffer("space", torch.zeros(64, self.width, dtype=torch.bfloat16), persistent=False)
+
+    def scale(self, x: Tensor) -> Tensor:
+        space: Any = self.space
+        return super().scale(space[: x.shape[0]].copy_(x).clone())
+
+
+class WritesIntoView(PaddedMoELayer):
+    """Right: the experts' output goes through an assignment into a view of memory made before."""
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        out = super().run_experts(x, topk_ids, topk_weights)
+        space = torch.zeros_like(out)
+        space[:, :16] = out[:, :16]
+        space[:, 16:] = out[:, 16:]
+        return space
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layer", [WritesIntoView])
+def test_a_right_layer_written_otherwise_is_left_alone(layer: type[PaddedMoELayer], mode: str) -> None:
+    verdict = judged(layer, WIDE, mode)
+    assert (verdict.status, verdict.findings) == (OK, ())
+
+
+def test_a_workspace_is_no_state() -> None:
+    verdict = judged(Workspace, WITH_SHARED)
+    assert (verdict.status, verdict.findings) == (OK, ())
 
 
 def test_every_observer_has_a_fault_that_it_alone_or_first_reports() -> None:

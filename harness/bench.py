@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.case import Case
 from harness.errors import Skip
-from harness.evidence import Call, Run, state_of
+from harness.evidence import Call, Run, same_bits, state_of
+from harness.globals import GlobalState
 from harness.recorder import Recorder
 from harness.shapes import Alignment
 from harness.subject import Subject
@@ -63,7 +64,8 @@ class Bench:
 
     def finish(self, run: Run) -> Run:
         """Note the layer's state; the last thing a mode does."""
-        run.state_after = state_of(run.layer)
+        run.state_after = now = state_of(run.layer)
+        run.changed_state = tuple(n for n, old in run.state_before.items() if n in now and not same_bits(old, now[n]))
         return run
 
     def inputs(self, tokens: int, seed: int) -> tuple[Tensor, ...]:
@@ -109,11 +111,14 @@ class Bench:
                 call.output = function(*inputs)
             else:
                 call.records = recorder.records
-                with recorder:
+                with recorder, GlobalState() as state:
                     call.output = function(*inputs)
+                call.left = state.left
+                call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None
         except LAYER_ERRORS as error:  # whatever a layer raises is the finding
             call.error = error
             return call
-        call.snapshot = call.output.clone() if isinstance(call.output, Tensor) else None
+        if isinstance(call.output, Tensor) and call.output.device.type == self.device.type:
+            call.snapshot = call.output.clone()
         call.expected = self.expected(tokens, seed) if tokens else None
         return call

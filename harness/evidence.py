@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.subject import Layer, Oracle
     from harness.values import Difference
 
+REPEATED = "repeated call"
 Size = int | str
 
 
@@ -86,6 +87,8 @@ class Record:
     error: BaseException | None = None
     fake: tuple[TensorMeta | None, ...] | None = None
     fake_error: BaseException | None = None
+    fake_again: tuple[TensorMeta | None, ...] | None = None
+    fake_aliases: tuple[str, ...] = ()
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
 
@@ -104,7 +107,9 @@ def is_custom(op: str) -> bool:
 class Call:
     """One call of the layer. ``snapshot`` is the output as it was right after the call.
 
-    ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do.
+    ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do. ``routed`` says
+    whether the output came through the routed experts' op, where that was recorded; ``left`` names what of torch's
+    global state the call left changed.
     """
 
     label: str
@@ -117,6 +122,8 @@ class Call:
     records: list[Record] = field(default_factory=list)
     expected: "Oracle | None" = None
     difference: "tuple[Difference | None] | None" = None
+    routed: bool | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -128,7 +135,11 @@ class Graph:
 
 @dataclass(slots=True)
 class Run:
-    """Everything one mode did with one case."""
+    """Everything one mode did with one case.
+
+    ``changed_state`` names the tensors that the layer held before its first call and holds with other bits after its last;
+    ``reads_changed_state`` is False where it was seen that what calls change in the layer's state reaches no output.
+    """
 
     case: Case
     mode: str
@@ -141,12 +152,25 @@ class Run:
     graphs: list[Graph] | None = None
     specialised: str | None = None
     replay_rewrites_output: bool = False
+    changed_state: tuple[str, ...] = ()
+    reads_changed_state: bool = True
     proof: Any = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the first inputs came again and gave the same bits."""
+        return _repeats(self.calls)
 
     @property
     def failed(self) -> bool:
         """Whether a call raised."""
         return any(call.error for call in self.calls)
+
+
+def _repeats(calls: list[Call]) -> bool:
+    again = next((call for call in calls if call.label == REPEATED), None)
+    first, second = calls[0].snapshot if calls else None, again.snapshot if again else None
+    return isinstance(first, Tensor) and isinstance(second, Tensor) and same_bits(first, second)
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:

@@ -24,44 +24,50 @@ def op_name(func: Any) -> str:
 class Recorder(TorchDispatchMode):
     """Records every op of a call.
 
-    ``audit`` compares each custom op with its fake and looks for undeclared writes and aliases; ``poison`` fills what
-    the routed experts wrote beyond the true width with NaN.
+    ``contract`` compares each custom op with its fake; ``audit`` does too, and looks for undeclared writes and aliases;
+    ``poison`` fills what the routed experts wrote beyond the true width with NaN.
     """
 
-    def __init__(self, case: Case, experts: str, *, audit: bool = False, poison: bool = False) -> None:
+    def __init__(
+        self, case: Case, experts: str, *, audit: bool = False, contract: bool = False, poison: bool = False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.case, self.experts, self.audit, self.poison = case, experts, audit, poison
+        self.case, self.experts, self.poison = case, experts, poison
+        self.audit, self.contract = audit, audit or contract
         self.records: list[Record] = []
         self._maker: dict[int, int] = {}
+        self._routed_memory: set[int] = set()
         self._kept: list[Tensor] = []  # ids stay valid only while the tensors live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         record = self._open(op_name(func), tensors)
-        watch = self.audit and record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        watch = self.audit and real
         try:
             with _watched(record, func, args, kwargs) if watch else _plain():
                 out = func(*args, **kwargs)
         except Exception as error:
             record.error = error
             raise
+        if self.contract and real:
+            _ask_fake(record, func, args, kwargs)
         if watch:
-            _compare_with_fake(record, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
-        self._close(record, out)
+        self._close(record, out, _written(func, args, kwargs))
         return out
 
     def _open(self, op: str, tensors: list[Tensor]) -> Record:
         sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
-        routed = tuple(source is not None and self.records[source].routed for source in sources)
+        routed = tuple(self.is_routed(tensor) for tensor in tensors)
         inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
         stage = stage_of(op, inputs, routed, self.case, self.experts)
         record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
         self.records.append(record)
         return record
 
-    def _close(self, record: Record, out: Any) -> None:
+    def _close(self, record: Record, out: Any, written: list[Tensor]) -> None:
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         record.outputs = metas(out)
         if self.poison and record.stage == EXPERTS:
@@ -69,11 +75,32 @@ class Recorder(TorchDispatchMode):
         for tensor in outputs:
             self._maker[id(tensor)] = len(self.records) - 1
             self._kept.append(tensor)
+        if record.routed:
+            self._routed_memory |= {tensor.untyped_storage()._cdata for tensor in (*outputs, *written)}
+
+    def is_routed(self, tensor: Tensor) -> bool:
+        """Whether a tensor came through the routed experts, or lies in memory that such a one was written to."""
+        source = self._maker.get(id(tensor))
+        made = source is not None and self.records[source].routed
+        return made or tensor.untyped_storage()._cdata in self._routed_memory
 
 
 def metas(out: Any) -> tuple[TensorMeta | None, ...]:
     """The meta of each output; None where an output is no tensor."""
     return tuple(TensorMeta.of(leaf) if isinstance(leaf, Tensor) else None for leaf in tree_leaves(out))
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that an op says it writes to."""
+    if not func._schema.is_mutable:
+        return []
+    return [
+        leaf
+        for argument, value in _arguments(func, args, kwargs)
+        if argument.alias_info and argument.alias_info.is_write
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    ]
 
 
 @contextmanager
@@ -123,11 +150,15 @@ def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str
     )
 
 
-def _compare_with_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
+def _ask_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
+    """What the fake implementation gives, twice, for the arguments as they are now."""
     mode = FakeTensorMode()
+    mode.cache_enabled = False  # the second answer must be its own
     try:
         with mode:
             faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
-            record.fake = metas(func(*faked[0], **faked[1]))
+            out = func(*faked[0], **faked[1])
+            record.fake, record.fake_again = metas(out), metas(func(*faked[0], **faked[1]))
+        record.fake_aliases = undeclared_aliases(func, faked[0], faked[1], out)
     except Exception as error:  # a fake may raise anything; that is what we look for
         record.fake_error = error

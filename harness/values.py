@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 TOLERANCE = 0.04
 # What the parts leave unexplained of a merely scaled output, and how near one a right factor is.
 _FACTOR_TOLERANCE = 0.03
-_FACTOR_EXACT = 0.01
+# The right layer stays below 0.0023 at two tokens of any model; of few elements a factor is known less well.
+_FACTOR_EXACT, _FACTOR_NOISE = 0.004, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,11 @@ class Difference:
     width: int
     factors: dict[str, float]
     explained: bool
+
+    @property
+    def runs(self) -> int:
+        """How many ranges of neighbours the bad columns are."""
+        return sum(after - before > 1 for before, after in pairwise(self.columns)) + bool(self.columns)
 
     @property
     def ranges(self) -> str:
@@ -46,7 +53,8 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     factors, rest = _fit(output.float(), parts)
     explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
     # A factor near one stays below the tolerance of each element, and still scales a whole part.
-    off = explained and any(abs(factors[name] - 1) > _FACTOR_EXACT for name, part in parts.items() if part.any())
+    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
+    off = explained and any(abs(factors[name] - 1) > near for name, part in parts.items() if part.any())
     if not bad.any() and not off:
         return None
     return Difference(

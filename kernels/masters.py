@@ -87,7 +87,11 @@ def masters(sizes: Sizes) -> Masters:
 def _routed(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     width, inner = sizes.latent or sizes.hidden, sizes.intermediate
     w13 = _on_grid((sizes.experts, sizes.halves * inner, width), generator, 1.0)
-    return w13, _on_grid((sizes.experts, width, inner), generator, _activated(GRID_RMS, width))
+    w2 = _on_grid((sizes.experts, width, inner), generator, _activated(GRID_RMS, width))
+    # Experts differ in size, or a kernel that scales all of them as the first one would pass; what they give does not,
+    # as an activation is about quadratic.
+    each = torch.exp2((torch.arange(sizes.experts) + 1) % 3 - 1.0)[:, None, None]
+    return w13.mul_(each), w2.div_(each.square())
 
 
 def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:

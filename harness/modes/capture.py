@@ -22,6 +22,8 @@ from harness.source import SourceLine
 # What moves data between host and device without a dispatched op when both are a CPU.
 _HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
 _HOST_WRITES = {name: f"torch.{name}()" for name in ("tensor", "as_tensor", "asarray", "from_numpy")}
+# What torch.Tensor([...]), torch.FloatTensor([...]) and the like dispatch once their memory is filled.
+_FROM_HOST = ("aten::lift_fresh", "aten::lift")
 _DATA_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
@@ -78,6 +80,8 @@ class OpGraph(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func._schema.name in _FROM_HOST and args[0].dim():  # ``x[0] = 1`` makes a scalar, which a kernel is passed
+            raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         if is_custom(func._schema.name):

@@ -43,6 +43,8 @@ OBSERVERS = (
     _info("values", "every column agrees with the oracle"),
     _info("second call", "other inputs give other outputs, replays too; the first output stays as it was"),
     _info("tokens", "one token and zero tokens work"),
+    _info("repeated call", "the same inputs give the same bits again, under inference mode too"),
+    _info("global state", "a call leaves torch's global state as it was"),
     _info("collectives", "what enters an all-reduce is contiguous, and it is reduced exactly once"),
     _info("recompiles", "another call compiles nothing again; a dynamic token count stays dynamic"),
 )

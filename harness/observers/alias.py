@@ -50,12 +50,8 @@ def _changed_input(call: Call, places: list[int]) -> Finding:
 
 
 def _changed_state(run: Run, told: set[str]) -> list[Finding]:
-    changed = [
-        name
-        for name, before in run.state_before.items()
-        if name in run.state_after and not same_bits(before, run.state_after[name])
-    ]
-    if not changed or told:
+    changed = run.changed_state
+    if not changed or told or not run.reads_changed_state:
         return []
     what = f"calling the layer changed its {', '.join(changed[:4])}"
     return [_finding("mutated-state", "layer", what, "The next call computes with other weights.", run.calls[0].label)]

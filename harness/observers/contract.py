@@ -28,6 +28,9 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
             run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}"
         )
     real, fake = record.outputs, record.fake or ()
+    if record.fake != record.fake_again:
+        what = "its fake implementation gives something else when it is asked again"
+        return _finding(run, label, record, "fake-impure", what)
     if len(real) != len(fake):
         return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(fake)}")
     for place, (ours, theirs) in enumerate(zip(real, fake, strict=True)):
@@ -35,6 +38,9 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
         if difference:
             where = f"output {place}: " if len(real) > 1 else ""
             return _finding(run, label, record, "fake-differs", f"{where}{difference}", ours, theirs)
+    if record.fake_aliases and not record.undeclared_aliases:
+        what = f"its fake implementation returns memory of {', '.join(record.fake_aliases)}, which real does not"
+        return _finding(run, label, record, "fake-differs", what)
     return None
 
 

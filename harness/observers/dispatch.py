@@ -13,7 +13,19 @@ def look(run: Run) -> list[Finding] | None:
         met = {op for graph in run.graphs for op in graph.ops}
     else:
         met = {record.op for call in run.calls for record in call.records}
-    return [_finding(op, run.mode) for op in run.ops if op not in met]
+    absent = [_finding(op, run.mode) for op in run.ops if op not in met]
+    return absent or ([_unused(run)] if run.calls[0].routed is False else [])
+
+
+def _unused(run: Run) -> Finding:
+    return Finding(
+        observer="dispatch",
+        kind="unused",
+        stage=stages.EXPERTS,
+        what=f"the output does not depend on what {run.ops[0]} gave",
+        cause="The op runs, and the layer computes its result another way: what was tested is not what is used.",
+        call=run.calls[0].label,
+    )
 
 
 def _finding(op: str, mode: str) -> Finding:

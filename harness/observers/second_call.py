@@ -1,15 +1,17 @@
 """Second call: other inputs, other outputs, and the first output is left alone."""
 
+from itertools import pairwise
+
 from harness import stages
-from harness.evidence import Run, same_bits
+from harness.evidence import REPEATED, Run, same_bits
 from harness.finding import Finding
 from harness.observers.values import comparable, diagnose, difference_of
 from harness.values import TOLERANCE, Difference
 
 
 def look(run: Run) -> list[Finding] | None:
-    """Findings of later calls that differ from the oracle although the first did not, and of a first output that changed."""
-    calls = [call for call in comparable(run) if call.tokens > 1]
+    """Findings of later calls that differ from the oracle although the first did not, and of an output that changed later."""
+    calls = [call for call in comparable(run) if call.tokens > 1 and call.label != REPEATED]
     if len(calls) < 2:
         return None
     findings = [] if run.replay_rewrites_output else _first_changed(run)
@@ -40,16 +42,18 @@ def _stale(run: Run, label: str, difference: Difference) -> Finding:
 
 
 def _first_changed(run: Run) -> list[Finding]:
-    first, later = run.calls[0], run.calls[1:]
-    if first.output is None or first.snapshot is None or not later or same_bits(first.output, first.snapshot):
-        return []
-    return [
-        Finding(
-            observer="second call",
-            kind="output-overwritten",
-            stage=stages.OUTPUT,
-            what="the first output changed when the layer was called again",
-            cause="The layer gives out memory that it writes again at the next call.",
-            call=later[0].label,
-        )
-    ]
+    for call, later in pairwise(run.calls):
+        if call.output is None or call.snapshot is None or same_bits(call.output, call.snapshot):
+            continue
+        what = f"the output of the {call.label} changed when the layer was called again"
+        return [
+            Finding(
+                observer="second call",
+                kind="output-overwritten",
+                stage=stages.OUTPUT,
+                what=what,
+                cause="The layer gives out memory that it writes again at the next call.",
+                call=later.label,
+            )
+        ]
+    return []

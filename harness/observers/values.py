@@ -8,6 +8,9 @@ from harness.evidence import Call, Run
 from harness.finding import Finding
 from harness.values import TOLERANCE, Difference, compare, ranges
 
+# A cut or a tail gone wrong leaves whole ranges of columns right; where all are wrong, some are near by chance.
+_CUT_RUNS, _CUT_SHARE = 3, 0.05
+
 
 def look(run: Run) -> list[Finding] | None:
     """A finding where the first call's output differs; later calls are the second-call observer's."""
@@ -61,7 +64,8 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
         return _scaled(run, difference.factors)
     if 2 * len(difference.tokens) < run.case.tokens and 2 * len(difference.columns) > difference.width:
         return "wrong-tokens", stages.EXPERTS, f"Tokens {ranges(difference.tokens)} are wrong and the others right."
-    if len(difference.columns) < difference.width:
+    right_columns = difference.width - len(difference.columns)
+    if right_columns >= _CUT_SHARE * difference.width and difference.runs <= _CUT_RUNS:
         where = ranges(difference.columns)
         return (
             "wrong-columns",

@@ -23,6 +23,8 @@ def _judge(run: Run, call: Call) -> Finding | None:
         return _finding(run, call, "wrong-shape", f"the output is {meta}", f"shape {bracket(expected)}")
     if meta.dtype != given.dtype:
         return _finding(run, call, "wrong-dtype", f"the output is {meta.dtype}", given.dtype)
+    if meta.device != given.device:
+        return _finding(run, call, "wrong-device", f"the output is on {meta.device}", given.device)
     if not meta.contiguous:
         return _finding(run, call, "strided-output", f"the output is {meta}", "a contiguous tensor")
     return None

@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy
 import torch
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -83,7 +84,7 @@ def _way(sampled: Sampled, place: int, assumed: Sequence[tuple[Any, bool]]) -> W
     for condition, answer in assumed:
         named = {str(symbol): symbol for symbol in symbols}
         mine = condition.subs({symbol: named[str(symbol)] for symbol in condition.free_symbols})
-        told.append(mine if answer else sympy.Not(mine))
+        told.append(mine if answer else mine.negated if isinstance(mine, Relational) else sympy.Not(mine))
         torch._check(env.create_symboolnode(told[-1]))
     with mode, enable_python_dispatcher():
         layer, inputs = sampled.symbolic(place, sizes)
