@@ -70,7 +70,7 @@ class Catalogue:
     def shape(self, name: str) -> Shape:
         """The shape called ``name``, one of ``ANY`` too; raises BadInput with the nearest names."""
         if name not in self.shapes and name not in ANY:
-            raise unknown("model", name, [*self.shapes, *ANY])
+            raise unknown("model", name, ANY if name.startswith("any") else self.shapes)
         return self.shapes.get(name) or ANY[name]
 
     def rule(self, name: str) -> Alignment:
