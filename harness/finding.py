@@ -22,7 +22,8 @@ class Finding:
     """One thing an observer saw.
 
     ``kind`` is the machine-readable class of it, ``what`` the fact in one line, ``cause`` the likely reason in one
-    sentence, ``call`` which call of the layer showed it, ``bugs`` the public bugs that it looks like.
+    sentence, ``call`` which call of the layer showed it, ``bugs`` the public bugs that it looks like, ``guilty`` the layer
+    of the compiler that it comes from, where that was asked.
     """
 
     observer: str
@@ -35,6 +36,7 @@ class Finding:
     widths: tuple[WidthOrigin, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
     bugs: tuple[str, ...] = ()
+    guilty: str = ""
 
     def like(self, bugs: tuple[str, ...]) -> Self:
         """The same finding with the public bugs that it looks like."""

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line."""
+    """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line.
+
+    With ``bisect`` findings of compiled modes name the guilty layer of the compiler.
+    """
 
     selection: Selection
     subject: str
@@ -29,22 +32,26 @@ class Plan:
     workers: int
     path: tuple[str, ...] = ()
     seconds: float = TASK_SECONDS
+    bisect: bool = False
 
     @property
     def job(self) -> Job:
         """What a worker is told at its start."""
         told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
+        told["bisect"] = self.bisect
         return Job("harness.judging:start", told | {"selection": asdict(self.selection)}, self.seconds)
 
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
+    from harness.bisect import name_guilty
     from harness.judge import judge
 
     tasks, subject, device = chosen(settings)
 
     def answer(index: int) -> dict[str, Any]:
-        return judge(subject, *tasks[index], device, settings["spec"]).to_json()
+        verdict = judge(subject, *tasks[index], device, settings["spec"])
+        return (name_guilty(verdict, subject, *tasks[index], device) if settings["bisect"] else verdict).to_json()
 
     return answer
 

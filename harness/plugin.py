@@ -92,6 +92,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def judge_case(request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
+    from harness.bisect import name_guilty
     from harness.device import choose_device
     from harness.judge import judge
 
@@ -102,7 +103,7 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
     device = choose_device("auto")
-    return lambda case, mode: judge(subject, case, mode, device, name)
+    return lambda case, mode: name_guilty(judge(subject, case, mode, device, name), subject, case, mode, device)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if finding.line:
         rows.append(_row("line", f"{finding.line}: {finding.line.text}"))
     rows.append(_row("cause", finding.cause))
+    rows += [_row("guilty", finding.guilty)] if finding.guilty else []
     rows += [_row("like", bug) for bug in finding.bugs]
     rows.append(_row("again", verdict.again))
     return "\n".join(rows)

@@ -98,7 +98,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
     workers = workers_for(chosen.workers, _has_cuda(chosen.device))
     spec = project.subject(chosen.subject)
-    return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path)
+    return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)
 
 
 def _has_cuda(device: str) -> bool:
