@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from harness.source import SourceLine
 
-OK, FINDINGS, SKIPPED, ERROR = "ok", "findings", "skipped", "error"
+OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Finding:
 
     ``kind`` is the machine-readable class of it, ``what`` the fact in one line, ``cause`` the likely reason in one
     sentence, ``call`` which call of the layer showed it, ``bugs`` the public bugs that it looks like, ``guilty`` the layer
-    of the compiler that it comes from, where that was asked.
+    of the compiler that it comes from, where that was asked, ``waiver`` the public issue that it is waived for.
     """
 
     observer: str
@@ -37,6 +37,7 @@ class Finding:
     detail: dict[str, Any] = field(default_factory=dict)
     bugs: tuple[str, ...] = ()
     guilty: str = ""
+    waiver: str = ""
 
     def like(self, bugs: tuple[str, ...]) -> Self:
         """The same finding with the public bugs that it looks like."""

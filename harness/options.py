@@ -46,6 +46,11 @@ def add_selection(add: Callable[..., object]) -> None:
     add("--full", action="store_true", default=False, help="published sizes, nothing shrunk")
 
 
+def add_waivers(add: Callable[..., object]) -> None:
+    """The file of known findings that do not fail a run."""
+    add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")
+
+
 def add_workers(add: Callable[..., object]) -> None:
     """How many processes work side by side."""
     add("-j", "--workers", type=int, default=0, help="worker processes (default: one a core, at most 8; 1 on cuda)")

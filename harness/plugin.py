@@ -11,9 +11,10 @@ import pytest
 
 from harness.errors import BadInput
 from harness.matrix import Selection
-from harness.options import add_selection
+from harness.options import add_selection, add_waivers
 from harness.project import find
 from harness.subject import load_subject
+from harness.waivers import Waivers
 
 if TYPE_CHECKING:
     from harness.case import Case
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     Judge = Callable[[Case, ModeInfo], Verdict]
 
 _SELECTION = pytest.StashKey[Selection]()
+_WAIVERS = pytest.StashKey[Waivers]()
+_WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
 
 
@@ -37,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, **settings)
 
     add_selection(add)
+    add_waivers(add)
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
@@ -59,12 +63,15 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         selection = _selection(options)
         selection.tasks()
+        given = options.waivers
+        waivers = Waivers.read(given if given is not None else find(config.rootpath).waivers)
         if options.subject != "in-tree":  # loaded here already: a worker of xdist could not say what is wrong with it
             project = find(config.rootpath)
             load_subject(project.subject(options.subject), project.path)
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
     config.stash[_SELECTION] = selection
+    config.stash[_WAIVERS] = waivers
 
 
 def _selection(options: argparse.Namespace) -> Selection:
@@ -89,6 +96,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist tells which waivers matched there."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker told; one that crashed tells nothing."""
+    told = getattr(node, "workeroutput", {})
+    node.config.stash[_WAIVERS].add(told.get(_WORKERS_SENT, [0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
+    for line in config.stash.get(_WAIVERS, Waivers()).idle():
+        terminalreporter.write_line(f"harness: {line}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def judge_case(request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
@@ -108,16 +134,19 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
 
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
-    """Judge a case, note it in the JUnit properties, and fail with the one message, or skip with the reason."""
-    from harness.report import verdict_text
+    """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
+    from harness.report import issues_of, verdict_text
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
-        verdict = judge_case(case, mode)
+        verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))
         noted = {"hidden": case.hidden, "padded": case.padded, "mode": mode.name, "verdict": verdict.status}
         noted["emulated"] = verdict.emulated
+        noted |= {"waiver": issues} if (issues := issues_of([verdict])) else {}
         request.node.user_properties += noted.items()  # record_property warns, and so fails, in JUnit's default family
         if verdict.status == "skipped":
             pytest.skip(verdict.reason)
+        if verdict.status == "waived":
+            pytest.xfail(verdict.reason)
         if not verdict.ok:
             pytest.fail(verdict_text(verdict, request.config.option.verbose), pytrace=False)
         return verdict

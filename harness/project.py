@@ -1,4 +1,4 @@
-"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects and a corpus, and where they lie."""
+"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects, a corpus and waivers."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -13,11 +13,12 @@ DEFAULT_SUBJECT = "in-tree"
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Named subjects (name -> ``package.module:Name``), the corpus' module, and the folder both are imported from."""
+    """Named subjects (name -> ``package.module:Name``), the corpus' module, where both are imported from, and the waivers' file."""
 
     root: Path
     subjects: dict[str, str] = field(default_factory=dict)
     corpus: str = ""
+    waivers: Path | None = None
 
     def subject(self, name: str) -> str:
         """The import path of a subject given by name, by import path, or by its id in the corpus. Raises BadInput."""
@@ -48,7 +49,7 @@ def find(start: Path | None = None) -> Project:
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if file.is_file() and (settings := _settings(file)) is not None:
-            return Project(folder, dict(settings.get("subjects", {})), settings.get("corpus", ""))
+            return Project(folder, dict(settings.get("subjects", {})), settings.get("corpus", ""), settings["waivers"])
     return Project(here)
 
 
@@ -66,4 +67,7 @@ def _settings(file: Path) -> dict[str, Any] | None:
     corpus = found.get("corpus", "")
     if not isinstance(corpus, str):
         raise BadInput(f'{file}: expected [tool.harness] to give corpus = "package.module"')
-    return {"subjects": subjects, "corpus": corpus}
+    waivers = found.get("waivers")
+    if not (waivers is None or (isinstance(waivers, str) and waivers)):
+        raise BadInput(f'{file}: expected [tool.harness] to give waivers = "waivers.toml"')
+    return {"subjects": subjects, "corpus": corpus, "waivers": file.parent / waivers if waivers else None}

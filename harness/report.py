@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from harness.finding import ERROR, FINDINGS, SKIPPED, Finding, Verdict
+from harness.finding import ERROR, FINDINGS, SKIPPED, WAIVED, Finding, Verdict
 
 _LABEL = 10
 
@@ -31,6 +31,9 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     rows.append(_row("cause", finding.cause))
     rows += [_row("guilty", finding.guilty)] if finding.guilty else []
     rows += [_row("like", bug) for bug in finding.bugs]
+    if issues := issues_of([verdict]):
+        count = sum(bool(other.waiver) for other in verdict.findings)
+        rows.append(_row("waived", f"{count} more of this case ({issues})"))
     rows.append(_row("again", verdict.again))
     return "\n".join(rows)
 
@@ -44,7 +47,7 @@ def _origin(origin: object) -> str:
 def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
     """Everything that one verdict has to say; the traceback of a harness error from ``verbose`` 2 on."""
     if verdict.status == FINDINGS:
-        return "\n\n".join(finding_text(verdict, finding) for finding in verdict.findings)
+        return "\n\n".join(finding_text(verdict, finding) for finding in verdict.findings if not finding.waiver)
     text = f"{verdict.status}: {verdict.model}, {mode_name(verdict)}\n" + _row("case", verdict.case)
     if verdict.reason:
         text += "\n" + _row("reason", verdict.reason)
@@ -62,6 +65,8 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
         if verdict.status == ERROR:
             texts.append(verdict_text(verdict, verbose))
         for finding in verdict.findings:
+            if finding.waiver:
+                continue
             key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
             seen[key].append((verdict, finding))
     return texts + [_with_count(found) for found in seen.values()]
@@ -76,10 +81,29 @@ def _with_count(found: list[tuple[Verdict, Finding]]) -> str:
     return text
 
 
+def issues_of(verdicts: Iterable[Verdict]) -> str:
+    """The public issues that findings of the verdicts are waived for, each once."""
+    issues = (finding.waiver for verdict in verdicts for finding in verdict.findings if finding.waiver)
+    return ", ".join(dict.fromkeys(issues))
+
+
+def waived(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each issue and reason: how many verdicts are waived for it, and in which modes."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.status == WAIVED:
+            found[verdict.reason].append(verdict.mode)
+    return [f"waived {len(modes)} ({', '.join(dict.fromkeys(modes))}) for {told}" for told, modes in found.items()]
+
+
 def summary(verdicts: list[Verdict], seconds: float) -> str:
     """One line: how many, of which status, how fast."""
-    counts = {status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, SKIPPED, ERROR)}
-    parts = ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "ok")
+    counts = {status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, WAIVED, SKIPPED, ERROR)}
+    issues = issues_of(verdict for verdict in verdicts if verdict.status == WAIVED)
+    told = {WAIVED: f"{WAIVED} ({issues})"}
+    parts = ", ".join(
+        f"{count} {told.get(status, status)}" for status, count in counts.items() if count or status == "ok"
+    )
     rate = len(verdicts) / seconds if seconds else 0.0
     return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
 

@@ -14,12 +14,13 @@ from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
-from harness.options import NARROWING, add_selection, add_workers
+from harness.options import NARROWING, add_selection, add_waivers, add_workers
 from harness.pool import workers_for
 from harness.project import find
-from harness.report import grouped, summary, time_per_mode, where
+from harness.report import grouped, summary, time_per_mode, waived, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
+from harness.waivers import Waivers
 
 ABOUT = """\
 Judge padded MoE layers: every model shape, eager, traced, compiled and replayed from a CUDA graph.
@@ -30,6 +31,7 @@ examples:
   harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
   harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
   harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
+  harness check --waivers waivers.toml             known findings, each with a public issue, fail nothing
 
 exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C"""
 
@@ -45,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
     )
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")
 
@@ -53,11 +56,12 @@ def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     selection = _selection(chosen)
+    waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
     judging = Judging(_plan(chosen, selection))
     verdicts: list[Verdict] = []
     ticker = Ticker(Console(stderr=True), len(judging.tasks))
     with records(chosen.json) as file, ticker.running():
-        for verdict in judging:
+        for verdict in map(waivers.apply, judging):
             if file is not None and not verdicts and Path(chosen.json).is_file():
                 file.truncate(0)  # only now: a run that never began must not cost the records of the last one
             verdicts.append(verdict)
@@ -66,11 +70,15 @@ def run(chosen: argparse.Namespace) -> int:
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts))
+    for line in waived(verdicts):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for text in grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
     console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
+    for line in waivers.idle():
+        Console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
     return exit_code(verdicts)
 
 
