@@ -48,6 +48,9 @@ def main() -> None:
         beside("harness check, cold", check, "at most 120 s", runs=1, cache=cache)
         beside("harness check, warm", check, "at most 30 s", runs=3, cache=cache)
         beside("pytest -k padding, warm", padding, "at most 60 s", runs=1, cache=cache)
+        beside("harness prove", [sys.executable, "-m", "harness", "prove"], "at most 20 s", runs=3, cache=cache)
+        selftest = [sys.executable, "-m", "harness", "selftest"]
+        beside("harness selftest, second run", selftest, "at most 60 s", runs=2, cache=cache)
 
 
 if __name__ == "__main__":
