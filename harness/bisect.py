@@ -24,7 +24,7 @@ _LAYERS = {
 }
 # They read the graphs that our own backend notes; the bisector puts torch's backends in its place.
 _OF_GRAPHS = {"dispatch", "collectives", "recompiles"}
-_told: dict[tuple[str, str, str, str], str] = {}
+_told: dict[tuple[str, ...], str] = {}
 
 
 def name_guilty(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Verdict:
@@ -36,14 +36,18 @@ def name_guilty(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, 
     if mode.family != "compiled" or not verdict.findings:
         return verdict
     for finding in verdict.findings:
-        key = verdict.subject, finding.observer, finding.kind, finding.stage
+        key = _key(verdict, finding)
         if key not in _told:
             _told[key] = _guilty(finding, subject, case, mode, device)
-    named = (_told[verdict.subject, f.observer, f.kind, f.stage] for f in verdict.findings)
+    named = (_told[_key(verdict, finding)] for finding in verdict.findings)
     return replace(
         verdict,
         findings=tuple(replace(finding, guilty=layer) for finding, layer in zip(verdict.findings, named, strict=True)),
     )
+
+
+def _key(verdict: Verdict, finding: Finding) -> tuple[str, ...]:
+    return verdict.subject, verdict.mode, finding.observer, finding.kind, finding.stage
 
 
 def _guilty(finding: Finding, subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> str:
