@@ -1,7 +1,10 @@
 """Bisect: a finding of a compiled mode names the layer of the compiler that it comes from."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,11 @@ from fixtures.corpus import FAULTS
 from harness import bisect
 from harness.bisect import EAGER, FAKE, name_guilty
 from harness.case import Case
-from harness.finding import Verdict
+from harness.finding import ERROR, FINDINGS, Verdict
+from harness.hermetic import INDUCTOR
 from harness.judge import judge
+from harness.judging import Judging, Plan
+from harness.matrix import Selection
 from harness.modes import MODES
 from harness.report import verdict_text
 from harness.shapes import ANY, load
@@ -38,10 +44,19 @@ def named(subject: Subject, case: Case, mode: str = "compiled") -> Verdict:
 
 @pytest.mark.parametrize(
     ("fault", "layer"),
-    [("vllm#35949", EAGER), ("vllm#41645", FAKE), ("generic#graph-break", "dynamo")],
+    [
+        ("vllm#35949", EAGER),
+        ("vllm#20152", EAGER),
+        ("vllm#41645", FAKE),
+        ("pytorch#177115", FAKE),
+        ("generic#fake-dtype", FAKE),
+        ("generic#graph-break", "dynamo"),
+        ("generic#global-argument", "dynamo"),
+    ],
 )
-def test_the_guilty_layer_is_named(fault: str, layer: str) -> None:
-    verdict = named(BY_ID[fault].subject, BY_ID[fault].shown[0])
+@pytest.mark.parametrize("mode", ["compiled", "compiled-dynamic"])
+def test_the_guilty_layer_is_named(fault: str, layer: str, mode: str) -> None:
+    verdict = named(BY_ID[fault].subject, BY_ID[fault].shown[0], mode)
     assert verdict.findings
     assert {finding.guilty for finding in verdict.findings} == {layer}
     assert f"guilty    {layer}" in verdict_text(verdict)
@@ -67,6 +82,117 @@ def test_a_pass_of_inductors_is_found() -> None:
         verdict = named(InTree(), CASE)
     assert [finding.observer for finding in verdict.findings][:1] == ["values"]
     assert all(finding.guilty.startswith("Inductor") for finding in verdict.findings)
+
+
+def test_a_wrong_decomposition_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.decomposition import select_decomp_table
+
+    monkeypatch.setitem(INDUCTOR, "fx_graph_cache", False)  # it does not see a changed decomposition
+    monkeypatch.setitem(select_decomp_table(), torch.ops.aten.silu.default, lambda x: x * 2)
+    verdict = named(InTree(), CASE)
+    assert [finding.observer for finding in verdict.findings][:1] == ["values"]
+    assert all(finding.guilty.startswith("aot_eager (decompositions") for finding in verdict.findings)
+
+
+def test_what_only_functionalisation_refuses_is_no_fault_of_dynamos() -> None:
+    fault = BY_ID["vllm#26497"]
+    guilty = {finding.kind: finding.guilty for finding in named(fault.subject, fault.shown[0]).findings}
+    assert guilty.pop("raised") == "aot_eager"
+    assert set(guilty.values()) == {EAGER}  # its undeclared alias and mutation
+
+
+def test_faults_of_two_layers_are_told_apart() -> None:
+    fault = BY_ID["vllm#20152"]
+    with wrong_pass("post_grad_custom_post_pass"):
+        found = named(fault.subject, fault.shown[0]).findings
+    assert {finding.guilty for finding in found if finding.observer == "alias"} == {EAGER}
+    others = {finding.guilty.partition(",")[0] for finding in found if finding.observer != "alias"}
+    assert others == {"Inductor"}
+
+
+def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    from torch._inductor.compiler_bisector import CompilerBisector
+
+    fault = BY_ID["generic#graph-break"]
+    named(fault.subject, fault.shown[0])
+    assert CompilerBisector.bisection_enabled is False
+    assert CompilerBisector.in_process_cache is None
+    assert CompilerBisector.get_backend() is None
+    CompilerBisector.in_process_cache = "another bisection's"
+    gc.collect()
+    assert CompilerBisector.in_process_cache == "another bisection's"
+    CompilerBisector.in_process_cache = None
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("calls", "told"), [(1, "not decided: it took more than"), (6, "Inductor, not looked into further: it took")]
+)
+def test_a_bisection_that_takes_too_long_says_how_far_it_got(
+    calls: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, left = bisect._good, iter(range(calls))
+
+    def timed(verdict: Verdict, plain: set[tuple[str, str]], until: float) -> bool:
+        return good(verdict, plain, until if next(left, None) is not None else 0.0)
+
+    monkeypatch.setattr(bisect, "_good", timed)
+    with wrong_pass("post_grad_custom_post_pass"):
+        assert named(InTree(), CASE).findings[0].guilty.startswith(told)
+
+
+def test_a_bisection_in_which_nothing_can_be_judged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = BY_ID["generic#graph-break"]
+    verdict = judge(fault.subject, fault.shown[0], MODES["compiled"], CPU, "planted")
+    failed = replace(verdict, status=ERROR, findings=(), reason="ValueError: out of luck")
+    monkeypatch.setattr(bisect, "judge", lambda *_: failed)
+    (finding,) = name_guilty(verdict, fault.subject, fault.shown[0], MODES["compiled"], CPU).findings
+    assert finding.guilty == "not decided: RuntimeError: error, ValueError: out of luck"
+
+
+DIES = """
+import inspect
+import os
+
+import torch
+
+from kernels.subject import InTree
+
+
+class DiesWhenBisected(InTree):
+    def build(self, case, device):
+        if any(frame.function == "name_guilty" for frame in inspect.stack(0)):
+            os._exit(7)
+        layer = super().build(case, device)
+        layer.scale = lambda x: torch._dynamo.graph_break() or x
+        return layer
+
+
+class Dies(InTree):
+    def build(self, case, device):
+        os._exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "told"),
+    [
+        ("DiesWhenBisected", FINDINGS, "not decided: the worker process died over it (exit code 7)"),
+        ("Dies", ERROR, "the worker process died (exit code 7)"),
+    ],
+)
+def test_a_bisection_that_kills_its_worker_costs_no_verdict(name: str, status: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "dying.py").write_text(DIES)
+    chosen = Selection(
+        models=("nemotron-3-nano-30b-a3b",), modes=("compiled-static",), kernels=("wide",), tp=(1,), tokens=(7,)
+    )
+    path = (str(tmp_path), str(Path(__file__).parents[1]))
+    (verdict,) = Judging(Plan(chosen, f"dying:{name}", "dying", "cpu", 1, path, bisect=True))
+    assert verdict.status == status
+    if verdict.findings:
+        assert {finding.guilty for finding in verdict.findings} == {told}
+    else:
+        assert verdict.reason.startswith(told)
 
 
 def test_right_verdicts_and_other_modes_are_left_as_they_are() -> None:

@@ -1,7 +1,7 @@
 """Judging in parallel: a plan of cases and modes, the workers' side of it, and the verdicts as they come."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.finding import ERROR, Verdict
@@ -81,8 +81,24 @@ class Judging:
 
     def __iter__(self) -> Iterator[Verdict]:
         """The verdicts as they come. Raises BadInput if the subject cannot be used."""
+        died: dict[int, str] = {}
         for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
-            yield Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
+            if reply.answer:
+                yield Verdict.from_json(reply.answer)
+            elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
+                died[reply.task] = reply.died  # over the case, or over its bisection
+            else:
+                yield self._died(reply.task, reply.died)
+        yield from self._unbisected(died)
+
+    def _unbisected(self, died: dict[int, str]) -> Iterator[Verdict]:
+        """The verdicts of tasks over which a worker died: with findings only if it was the bisection that killed it."""
+        for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers):
+            verdict = Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
+            words = died[reply.task]
+            told = f"not decided: the worker process died over it ({words})"
+            named = tuple(replace(finding, guilty=told) for finding in verdict.findings)
+            yield replace(verdict, findings=named) if named else self._died(reply.task, words)
 
     def _groups(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
