@@ -76,7 +76,7 @@ def test_a_stale_cache_changes_no_verdict(order: str, case: Case, fresh_cache: P
 
 def test_the_trap_is_real(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a key that does not see the fakes, one of them is judged by the artefact of the other."""
-    monkeypatch.setattr("harness.modes.compiled.fingerprint", lambda graph: "constant")
+    monkeypatch.setattr("harness.hermetic.fingerprint", lambda graph: "constant")
     found = [[_status(SMALL, fake) == expected for fake, expected in order] for order in ORDERS.values()]
     assert not all(all(true) for true in found)
 

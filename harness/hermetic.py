@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from harness.evidence import TensorMeta, is_custom
+from harness.globals import GlobalState
 from harness.quiet import quiet
 from harness.registry import sources
 
@@ -67,9 +68,11 @@ def pinned() -> Iterator[None]:
         stack.enter_context(_environment(environment))
         stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
         stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
-        stack.enter_context(_filled_memory())
-        stack.enter_context(_default_dtype())
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(GlobalState())
+        # Makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(False)
         stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -98,27 +101,6 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-@contextlib.contextmanager
-def _default_dtype() -> Iterator[None]:
-    kept = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(kept)
-
-
-@contextlib.contextmanager
-def _filled_memory() -> Iterator[None]:
-    """Torch's deterministic mode makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too."""
-    kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])
-
-
 def fingerprint(graph: torch.fx.Graph) -> str:
     """A hash of every custom op in a graph: its schema and sources, and what its fake answered for which inputs."""
     told = []
@@ -142,3 +124,11 @@ def keyed_by(tag: str) -> Iterator[None]:
     config: Any = importlib.import_module("torch.compiler.config")
     with config.patch(cache_key_tag=tag):
         yield
+
+
+def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = "") -> Any:
+    """Inductor, with caches that see what the fakes answered in this graph, and ``also``: a backend of torch.compile."""
+    from torch._inductor.compile_fx import compile_fx
+
+    with keyed_by(fingerprint(module.graph) + also):
+        return compile_fx(module, list(inputs))

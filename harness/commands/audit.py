@@ -1,22 +1,19 @@
 """``harness audit``: one table for each op of what holds and what does not."""
 
 import argparse
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from harness.audit.auditing import SECONDS, Auditing, Plan, rows
-from harness.audit.row import PROPERTIES, SURVEY, Row
+from harness.audit.row import BREAKS, PROPERTIES, SURVEY, Row
 from harness.errors import BadInput
 from harness.options import add_workers, names
 from harness.pool import Pool, workers_for
 from harness.process import Job
 from harness.project import find
+from harness.records import Records
 
 ABOUT = """\
 Audit any op of torch's dispatcher, yours or not: schema, mutation, alias, real against fake, dynamic shapes,
@@ -62,18 +59,18 @@ def run(chosen: argparse.Namespace) -> int:
     from rich.console import Console
 
     from harness.audit.report import again, exit_code, summary, table
+    from harness.terminal import Ticker
 
     start = time.monotonic()
     found: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, _records(chosen.json) as records:
+    with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, Records(chosen.json) as records:
         auditing = Auditing(_plan(chosen, folder))
-        for row in auditing:
-            found.append(row)
-            if records is not None:
-                records.write(json.dumps(row.to_json()) + "\n")
-            _tell(row, len(found), auditing.total)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
+        ticker = Ticker(Console(stderr=True), auditing.total, "rows")
+        with ticker.running():
+            for row in auditing:
+                found.append(row)
+                records.write(row.to_json())
+                ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for op in auditing.plan.ops:
         mine = [row for row in found if row.op == op]
@@ -118,21 +115,3 @@ def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, .
     if reply.answer["ops"]:
         return tuple(reply.answer["ops"])
     raise BadInput(f"importing {', '.join(modules)} registers no op in torch's dispatcher; name the ops themselves")
-
-
-def _tell(row: Row, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{done}/{total} {row.op} {row.row}: {row.status}", end="", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _records(path: str | None) -> Iterator[IO[str] | None]:
-    if path is None:
-        yield None
-        return
-    try:
-        file = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
-    with file:
-        yield file

@@ -1,22 +1,19 @@
 """``harness check``: the matrix with live progress, a record a verdict, a table and the findings."""
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
 from rich.console import Console
 
-from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
 from harness.options import NARROWING, add_selection, add_waivers, add_workers
 from harness.pool import workers_for
 from harness.project import find
+from harness.records import Records
 from harness.report import grouped, summary, time_per_mode, waived, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Ticker, table
@@ -57,16 +54,7 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     selection = _selection(chosen)
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
-    judging = Judging(_plan(chosen, selection))
-    verdicts: list[Verdict] = []
-    ticker = Ticker(Console(stderr=True), len(judging.tasks))
-    with records(chosen.json) as file, ticker.running():
-        for verdict in map(waivers.apply, judging):
-            if file is not None and not verdicts and Path(chosen.json).is_file():
-                file.truncate(0)  # only now: a run that never began must not cost the records of the last one
-            verdicts.append(verdict)
-            write(file, verdict.to_json(), chosen.json)
-            ticker.tick(verdict)
+    verdicts = collected(Judging(_plan(chosen, selection)), chosen.json, waivers.apply)
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts))
@@ -80,6 +68,18 @@ def run(chosen: argparse.Namespace) -> int:
     for line in waivers.idle():
         Console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
     return exit_code(verdicts)
+
+
+def collected(judging: Judging, json: str | None, change: Callable[[Verdict], Verdict] = lambda v: v) -> list[Verdict]:
+    """The verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
+    verdicts: list[Verdict] = []
+    ticker = Ticker(Console(stderr=True), len(judging.tasks))
+    with Records(json) as records, ticker.running():
+        for verdict in map(change, judging):
+            verdicts.append(verdict)
+            records.write(verdict.to_json())
+            ticker.tick(verdict)
+    return verdicts
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
@@ -112,30 +112,3 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
 def _has_cuda(device: str) -> bool:
     """Whether cases run on a GPU: they then take turns. A look at the driver's device file, since torch costs a second."""
     return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
-
-
-@contextmanager
-def records(path: str | None) -> Iterator[IO[str] | None]:
-    """The file that ``--json`` names, open for appending; None without one. Raises BadInput."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise BadInput(f"cannot write --json {path}: {error.strerror}; give a path in a folder that exists") from None
-    try:
-        yield file
-    finally:
-        with suppress(OSError):  # a full disk, which the write before has told
-            file.close()
-
-
-def write(file: IO[str] | None, record: dict[str, Any], path: str | None) -> None:
-    """Add a record to the file, if there is one. Raises BadInput where the disk is full."""
-    if file is None:
-        return
-    try:
-        file.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise BadInput(f"cannot write on to --json {path}: {error.strerror}; the records before are complete") from None

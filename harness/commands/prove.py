@@ -3,15 +3,14 @@
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from harness.case import Case
-from harness.commands.check import exit_code, records, write
+from harness.commands.check import collected, exit_code
 from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.judging import Judging, Plan
@@ -22,7 +21,6 @@ from harness.pool import Pool, workers_for
 from harness.process import Job
 from harness.project import find
 from harness.report import grouped, where
-from harness.terminal import Ticker
 
 ABOUT = """\
 Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
@@ -60,20 +58,18 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.exhaustive < 0:
         raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
     judging = Judging(_plan(chosen))
-    verdicts: list[Verdict] = []
-    ticker = Ticker(Console(stderr=True), len(judging.tasks))
-    with records(chosen.json) as file, ticker.running():
-        for verdict in judging:
-            if file is not None and not verdicts and Path(chosen.json).is_file():
-                file.truncate(0)
-            verdicts.append(verdict)
-            write(file, verdict.to_json(), chosen.json)
-            ticker.tick(verdict)
-    order = {case.id: place for place, (case, _) in enumerate(judging.tasks)}
-    verdicts.sort(key=lambda verdict: order[verdict.case])
-    further = dict(_further(judging, 0)) if chosen.verbose else {}
-    obligations = {case.id: answer.get("must", [answer.get("reason", "")]) for case, answer in further.items()}
-    _print(verdicts, obligations, chosen.verbose, time.monotonic() - start)
+    found = {verdict.case: verdict for verdict in collected(judging, chosen.json)}
+    proofs = [(case, found[case.id]) for case, _ in judging.tasks]
+    must = dict(_further(judging, 0)) if chosen.verbose else {}
+    console = Console()
+    console.print(_table(proofs))
+    texts = [_details(case, verdict.proof, must[case]) for case, verdict in proofs if chosen.verbose and verdict.proof]
+    texts += [f"{label(case)}: {verdict.reason}" for case, verdict in proofs if verdict.status == SKIPPED]
+    verdicts = [verdict for _, verdict in proofs]
+    for text in texts + grouped(verdicts, chosen.verbose):
+        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
+    console.print(_summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
     return max(exit_code(verdicts), _exhaustive(judging, chosen.exhaustive) if chosen.exhaustive else 0)
 
 
@@ -86,29 +82,16 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     return Plan(selection, spec, chosen.subject, "cpu", workers_for(chosen.workers), project.path)
 
 
-def _print(verdicts: list[Verdict], obligations: dict[str, list[str]], verbose: int, seconds: float) -> None:
-    console = Console()
-    console.print(_table(verdicts))
-    texts = [_details(verdict, obligations.get(verdict.case, ())) for verdict in verdicts if verbose and verdict.proof]
-    texts += [f"{label(verdict)}: {verdict.reason}" for verdict in verdicts if verdict.status == SKIPPED]
-    for text in texts + grouped(verdicts, verbose):
-        console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
-    console.print(_summary(verdicts, seconds), highlight=False, soft_wrap=True)
+def label(case: Case) -> str:
+    """The combination: ``any-shared, trtllm-nvfp4, wide kernel, tp 2``."""
+    return f"{case.model}, {case.alignment.name}, {case.kernel} kernel, tp {case.tp}"
 
 
-def label(verdict: Verdict) -> str:
-    """The combination: ``any-shared, trtllm-nvfp4, wide, tp 2``."""
-    parts = dict(part.partition("=")[::2] for part in verdict.case.split("-") if "=" in part)
-    rule = verdict.case.partition("-rule=")[2].partition("-kernel=")[0]
-    return f"{verdict.model}, {rule}, {parts['kernel']} kernel, tp {parts['tp']}"
-
-
-def _table(verdicts: Iterable[Verdict]) -> Table:
+def _table(proofs: Iterable[tuple[Case, Verdict]]) -> Table:
     """Layer x alignment rule; each cell how many of its combinations of kernel and ranks are proven."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for verdict in verdicts:
-        cells[verdict.model, label(verdict).split(", ")[1]].append(verdict.status)
+    for case, verdict in proofs:
+        cells[case.model, case.alignment.name].append(verdict.status)
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("layer", no_wrap=True, overflow="fold")
     rules = list(dict.fromkeys(rule for _, rule in cells))
@@ -126,15 +109,14 @@ def _cell(statuses: list[str]) -> str:
     return f"{count} {words[worst]}" if worst == OK else f"{count} of {len(statuses)} {words[worst]}"
 
 
-def _details(verdict: Verdict, must: Sequence[str]) -> str:
-    proof: dict[str, Any] = verdict.proof
+def _details(case: Case, proof: dict[str, Any], answer: dict[str, Any]) -> str:
     failing = f"{proof['failing']}: " if proof["failing"] else ""
-    rows = [f"{label(verdict)}: {failing}{proof['count']:,} of {proof['total']:,} fail, {proof['sizes']}"]
+    rows = [f"{label(case)}: {failing}{proof['count']:,} of {proof['total']:,} fail, {proof['sizes']}"]
     for region in proof["regions"]:
         runs = ", ".join(" x ".join(map(str, sizes)) for sizes in region["runs"])
         rows.append(f"  {'region':<{_LABEL}}{region['where']} ({region['count']:,}): {region['ends'] or 'well'}")
         rows.append(f"  {'':<{_LABEL}}under {' and '.join(region['guards']) or 'no guard'}; real runs at {runs}")
-    rows += [f"  {'must hold':<{_LABEL}}{text}" for text in must]
+    rows += [f"  {'must hold':<{_LABEL}}{text}" for text in answer.get("must", [answer.get("reason")])]
     if proof["counterexample"]:
         rows.append(f"  {'first':<{_LABEL}}{' x '.join(map(str, proof['counterexample']))}")
     rows += [f"  {'model':<{_LABEL}}{model}" for model in proof["models"]]
@@ -156,9 +138,8 @@ def _exhaustive(judging: Judging, largest: int) -> int:
     console, differing = Console(), 0
     console.print()
     for case, answer in _further(judging, largest):
-        name = f"{case.model}, {case.alignment.name}, {case.kernel} kernel, tp {case.tp}"
         differing += "reason" in answer or bool(answer["disagree"])
-        console.print(f"{name}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{label(case)}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
     return int(differing > 0)
 
 

@@ -5,17 +5,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.commands.check import records, write
 from harness.errors import BadInput
 from harness.modes import choose
 from harness.options import add_workers, names
 from harness.pool import workers_for
 from harness.project import find
+from harness.records import Records
 from harness.terminal import Ticker
 
 if TYPE_CHECKING:
@@ -82,17 +81,13 @@ def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
 
     scored = {entry.id: Scored(entry) for entry in trials.entries}
     left = Counter(trial.entry for trial in trials.all())
-    with records(chosen.json) as file:
-        begun = False
+    with Records(chosen.json) as records:
         for answer in _ticked(trials, chosen.workers):
-            if file is not None and not begun and Path(chosen.json).is_file():
-                file.truncate(0)  # only now: a run that never began must not cost the records of the last one
-            begun = True
             one = scored[answer.trial.entry]
             one.answers.append(answer)
             left[one.entry.id] -= 1
             if not left[one.entry.id]:
-                write(file, record(one), chosen.json)
+                records.write(record(one))
     return list(scored.values())
 
 

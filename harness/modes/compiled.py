@@ -10,7 +10,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.bench import Bench
 from harness.evidence import Graph, Record, Run
-from harness.hermetic import cache_folder, fingerprint, keyed_by, trust_instruction_set
+from harness.hermetic import cache_folder, inductor, trust_instruction_set
 from harness.modes import fake
 
 # A second token count of other parity and magnitude than the first: a guard on either fails.
@@ -45,12 +45,10 @@ def _stages(bench: Bench, dynamic: bool, tokens: int) -> list[Record]:
 
 def _inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
     """Inductor as a backend that first notes which ops are in the graph; each call of it is one compilation."""
-    from torch._inductor.compile_fx import compile_fx
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         graphs.append(Graph(tuple(_names(module))))
-        with keyed_by(fingerprint(module.graph)):
-            return compile_fx(module, list(inputs))
+        return inductor(module, inputs)
 
     return backend
 

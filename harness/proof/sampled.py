@@ -75,9 +75,11 @@ def sample(subject: Subject, case: Case) -> Sampled:
         tuple(-(-size // step) * step for size, step in zip(at, steps, strict=True)) for at in zip(*lists, strict=True)
     ]
     sizes = list(dict.fromkeys(sizes))
-    held = [_leaves(builder.build(at)) for at in sizes]
-    again, shared = _again(builder, sizes[0])
-    erratic = {path for path in held[0] if path not in again or category(held[0][path]) != category(again[path])}
+    twice = [builder.build(sizes[0]) for _ in range(2)]  # what differs between them, or is one in both, is no size's
+    (first, met), (again, met_again) = map(_held, twice)
+    shared = frozenset(met & met_again)
+    held = [first, *(_held(builder.build(at))[0] for at in sizes[1:])]
+    erratic = {path for path in first if path not in again or _form(first[path]) != _form(again[path])}
     found = pieces(sizes, held, erratic, shared, case.alignment.hidden)
     formulas = tuple(formulas_of(piece, found, case.alignment.hidden) for piece in found)
     sampled = Sampled(builder, steps, tuple(found), formulas)
@@ -89,7 +91,7 @@ def _verify(sampled: Sampled) -> None:
     """Raise NotProvable where a layer much larger than the samples is not as their formulas say."""
     large = _LARGE if sampled.builder.axes == 1 else _LARGE_PAIR
     at = tuple(size // step * step for size, step in zip(large, sampled.steps, strict=True))
-    leaves = _leaves(sampled.builder.build(at))
+    leaves, _ = _held(sampled.builder.build(at))
     for path, formula in sampled.formulas[sampled.piece(at)].items():
         leaf = leaves.get(path)
         told = formula.form(at) if isinstance(formula, TensorFormula) else formula.of(at)
@@ -98,19 +100,19 @@ def _verify(sampled: Sampled) -> None:
             raise NotProvable(f"{name_of(path)} is {real} at {at}; layers up to {max(_HIDDEN)} say {told}")
 
 
-def _leaves(root: Any, shared: frozenset[int] = frozenset()) -> dict[Path, Any]:
+def _held(root: Any) -> tuple[dict[Path, Any], set[int]]:
+    """The leaves below an object, and the ids of the objects that hold them."""
     found: dict[Path, Any] = {}
 
     def note(path: Path, leaf: Any) -> Any:
         found[path] = leaf
         return leaf
 
-    walk(root, note, shared)
-    return found
+    return found, walk(root, note)[1]
 
 
-def _again(builder: Builder, at: Sizes) -> tuple[dict[Path, Any], frozenset[int]]:
-    """The leaves of one more layer of the same size, and the ids of objects that two layers share."""
-    first, second = builder.build(at), builder.build(at)
-    met = [walk(root, lambda _, leaf: leaf)[1] for root in (first, second)]
-    return _leaves(second), frozenset(met[0] & met[1])
+def _form(leaf: Any) -> Any:
+    """All of a leaf that a size may decide."""
+    if isinstance(leaf, Tensor):
+        return category(leaf), leaf.shape, leaf.stride(), leaf.storage_offset()
+    return category(leaf), leaf

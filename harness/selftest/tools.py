@@ -4,7 +4,7 @@ They run under the harness's pinned settings (asserts on, uninitialised memory f
 fakes), which shows them at their best: none of that is torch's default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.bench import LAYER_ERRORS, Bench
 from harness.case import Case
 from harness.evidence import is_custom
 from harness.explain import first_line
-from harness.hermetic import cache_folder, fingerprint, keyed_by, pinned, trust_instruction_set
+from harness.hermetic import cache_folder, inductor, pinned, trust_instruction_set
 from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
 from harness.subject import Subject
 from harness.values import compare
@@ -77,16 +77,8 @@ def _outputs(bench: Bench, layer: Any) -> _Outputs:
 def _compiled(bench: Bench) -> Callable[..., Any]:
     trust_instruction_set(cache_folder())
     torch._dynamo.reset()
-    function: Callable[..., Any] = torch.compile(bench.start().layer, fullgraph=True, dynamic=False, backend=_inductor)
+    function: Callable[..., Any] = torch.compile(bench.start().layer, fullgraph=True, dynamic=False, backend=inductor)
     return function
-
-
-def _inductor(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
-    """Inductor with caches that see the fakes; else a fault would be judged by another one's artefact."""
-    from torch._inductor.compile_fx import compile_fx
-
-    with keyed_by(fingerprint(module.graph)):
-        return compile_fx(module, list(inputs))
 
 
 class _Recorded(TorchDispatchMode):

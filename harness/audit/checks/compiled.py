@@ -1,19 +1,18 @@
 """The op compiled alone, by aot_eager and by Inductor: eager's values, strides and writes."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness import hermetic
 from harness.audit.checks.contract import words
 from harness.audit.context import ERRORS, Audited, any_tensor
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import difference, tensors
 from harness.audit.variants import Variant
 from harness.evidence import TensorMeta
-from harness.hermetic import cache_folder, fingerprint, keyed_by, trust_instruction_set
 from harness.observers.contract import differs
 
 _VIEWS = "output has alias annotations", "outputs do not have alias annotations", "alias annotation"
@@ -26,21 +25,13 @@ def aot_eager(audited: Audited) -> Seen:
 
 def inductor(audited: Audited) -> Seen:
     """Through Inductor, with its size asserts."""
-    trust_instruction_set(cache_folder())
+    hermetic.trust_instruction_set(hermetic.cache_folder())
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:  # a partial would print every sample
-        return _inductor(audited, module, inputs)
+        # The op's name too: an audited op of torch's own leaves no trace in a fingerprint of custom ops.
+        return hermetic.inductor(module, inputs, also=f" {audited.op}")
 
     return _judge(audited, backend)
-
-
-def _inductor(audited: Audited, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
-    from torch._inductor.compile_fx import compile_fx
-
-    # The op's name too: an audited op of torch's own leaves no trace in a fingerprint of custom ops.
-    tag = hashlib.sha256(f"{audited.op} {fingerprint(module.graph)}".encode()).hexdigest()[:16]
-    with keyed_by(tag):
-        return compile_fx(module, list(inputs))
 
 
 def _judge(audited: Audited, backend: str | Callable[..., Any]) -> Seen:
