@@ -254,6 +254,15 @@ def test_settings_are_put_back_after_an_error_and_a_layer_that_changes_them() ->
     assert _settings() == before
 
 
+def test_an_undeclared_alias_is_an_error_whoever_read_torchs_settings_first() -> None:
+    """Torch takes the default from CI as it is when its settings are first imported."""
+    config: Any = torch._functorch.config
+    with config.patch(error_on_custom_op_aliasing=False):
+        with pinned():
+            assert config.error_on_custom_op_aliasing
+        assert not config.error_on_custom_op_aliasing
+
+
 def test_deterministic_mode_of_the_user_is_kept() -> None:
     torch.use_deterministic_algorithms(True, warn_only=False)
     try:

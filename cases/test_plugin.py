@@ -239,6 +239,7 @@ def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -
         assert text.count(f"\n{label}") >= 1, label
     assert "2816 = 2688 rounded up to 256, trtllm-nvfp4" in text
     assert re.search(r"  again .* --subject '?theirs:NoUnpad'?$", text, re.MULTILINE)
+    assert re.search(r"^torch \S+ on \S+", text, re.MULTILINE)
     for noise in ("Traceback", "site-packages", "raise ", "def test_layer", "judge.py"):
         assert noise not in text, noise
     noted = properties(outside.path / "out.xml")

@@ -1,5 +1,6 @@
 """Proofs: right layers are proven, failing sets are exact, and what cannot be decided is said to be so."""
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +35,6 @@ from kernels.subject import InTree
 
 CPU = torch.device("cpu")
 RULES = load().rules
-PLANTED = {fault.id: fault.subject for fault in FAULTS}
 PLANTED = {fault.id: fault.subject for fault in FAULTS}
 
 
@@ -398,6 +398,46 @@ def test_closures_defaults_and_cases_are_looked_into() -> None:
     found = prove(ClosedWrongly(), case_of("shared"))
     assert found.status == FAILS
     assert found.count == sum(size % 128 == 0 and size % 256 != 0 for size in range(2, 65_537))
+
+
+class WrongAtOne(PaddedMoELayer):
+    def reduce(self, x: Tensor) -> Tensor:
+        return super().reduce(x).float() if self.width == 1 else super().reduce(x)
+
+
+def test_a_size_of_one_is_run_apart() -> None:
+    """Torch traces no size of one with the others."""
+    found = prove(Other(layer=WrongAtOne), case_of("plain"))
+    assert (found.status, found.count, found.counterexample) == (FAILS, 0, (1,))
+    assert found.failing == "a size of 1 alone"
+
+
+class StridedFarAbove(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return x if self.width > 100_000 else super().dense(x)
+
+
+def test_what_lies_beyond_is_not_said_to_be_proven() -> None:
+    assert prove(Other(), case_of("plain")).beyond == "no size beyond fails"
+    found = prove(Other(layer=StridedFarAbove), case_of("plain"))
+    assert found.status == PROVEN
+    assert found.beyond.startswith("not proven beyond 65,536: some sizes there take another way")
+
+
+_numbers = itertools.count()
+
+
+class Numbered(PaddedMoELayer):
+    """Each layer gets a number of its own, as engines give them: no size decides it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.number = next(_numbers)
+        self.prefix = f"model.layers.{self.number}"
+
+
+def test_a_layers_own_number_does_not_hinder_a_proof() -> None:
+    assert prove(Other(layer=Numbered), case_of("shared")).status == PROVEN
 
 
 class Multiples(InTree):

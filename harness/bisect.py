@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ _OF_GRAPHS = {"dispatch", "collectives", "recompiles"}
 # For all findings of one verdict: a case gets five times that, and a bisection must never cost a verdict.
 _SECONDS = 60.0
 _told: dict[tuple[str, ...], str] = {}
+_Found = set[tuple[str, str]]
 
 
 class _TooLongError(Exception):
@@ -46,10 +48,11 @@ def name_guilty(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, 
     if mode.family != "compiled" or not verdict.findings:
         return verdict
     until = time.monotonic() + _SECONDS
+    plain = cache(lambda: _findings(judge(subject, case, MODES["eager"], device)))
     for finding in verdict.findings:
         key = _key(verdict, finding)
         if key not in _told:
-            _told[key] = _guilty(finding, subject, case, mode, device, until)
+            _told[key] = _guilty(finding, plain, lambda: _good(judge(subject, case, mode, device), plain(), until))
     named = (_told[_key(verdict, finding)] for finding in verdict.findings)
     return replace(
         verdict,
@@ -61,31 +64,30 @@ def _key(verdict: Verdict, finding: Finding) -> tuple[str, ...]:
     return verdict.subject, verdict.mode, finding.observer, finding.kind, finding.stage
 
 
-def _guilty(finding: Finding, subject: Subject, case: Case, mode: ModeInfo, device: torch.device, until: float) -> str:
+def _guilty(finding: Finding, plain: Callable[[], _Found], good: Callable[[], bool]) -> str:
     try:
-        plain = _findings(judge(subject, case, MODES["eager"], device))
-        lies = any(observer == "contract" for observer, _ in plain)
+        lies = any(observer == "contract" for observer, _ in plain())
         if finding.observer == "contract" and lies:
             return FAKE
-        if finding.observer == "build" or (finding.observer, finding.kind) in plain:
+        if finding.observer == "build" or (finding.observer, finding.kind) in plain():
             return EAGER
         if finding.observer in _OF_GRAPHS:
             return "dynamo"  # they are about the graph that it made
         if lies and finding.observer != "graph breaks":
             return FAKE  # the bisector's own check of fakes compares no strides
-        return _bisected(lambda: _good(judge(subject, case, mode, device), plain, until))
+        return _bisected(good)
     except Exception as error:
         return f"not decided: {type(error).__name__}: {first_line(error)}"
 
 
-def _findings(verdict: Verdict) -> set[tuple[str, str]]:
+def _findings(verdict: Verdict) -> _Found:
     """The observer and kind of each finding. Raises RuntimeError where nothing was judged."""
     if verdict.status not in (OK, FINDINGS):
         raise RuntimeError(f"{verdict.status}, {verdict.reason}")
     return {(finding.observer, finding.kind) for finding in verdict.findings}
 
 
-def _good(verdict: Verdict, plain: set[tuple[str, str]], until: float) -> bool:
+def _good(verdict: Verdict, plain: _Found, until: float) -> bool:
     """Whether nothing is found that eager does not show. Another backend may show a fault by another kind of finding."""
     if time.monotonic() > until:
         raise _TooLongError

@@ -39,7 +39,10 @@ INDUCTOR = {
     "compile_threads": 1,
     "triton.cudagraphs": False,
 }
-# CI set or not changes torch: an undeclared alias is a warning without it and an error with it.
+# By default an undeclared alias is a warning, and an error where CI was set when torch read its settings: that depends on
+# who imported what first.
+FUNCTORCH = {"check_custom_op_aliasing": True, "error_on_custom_op_aliasing": True}
+CONFIGS: dict[str, dict[str, Any]] = {"_dynamo": DYNAMO, "_functorch": FUNCTORCH, "_inductor": INDUCTOR}
 ENVIRONMENT = {"CI": "1"}
 
 
@@ -66,8 +69,9 @@ def pinned() -> Iterator[None]:
     environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
-        stack.enter_context(torch._dynamo.config.patch(_known(torch._dynamo.config, DYNAMO)))
-        stack.enter_context(_inductor_config().patch(_known(_inductor_config(), INDUCTOR)))
+        for name, settings in CONFIGS.items():
+            config: Any = importlib.import_module(f"torch.{name}.config")
+            stack.enter_context(config.patch(_known(config, settings)))
         stack.enter_context(GlobalState())
         # Makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -77,12 +81,6 @@ def pinned() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
-
-
-def _inductor_config() -> Any:
-    import torch._inductor.config as config
-
-    return config
 
 
 def _known(config: Any, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from harness.errors import Skip
 from harness.evidence import Run
 from harness.explain import explain, first_line, user_line
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
-from harness.hermetic import DYNAMO, INDUCTOR, pinned
+from harness.hermetic import CONFIGS, pinned
 from harness.known_bugs import name_bugs
 from harness.modes import PROOF, Mode, ModeInfo
 from harness.observers import OBSERVERS
@@ -127,6 +127,5 @@ def _calm_collector() -> None:
 def environment(device: str) -> dict[str, str]:
     """What a verdict depends on besides the code: versions, device and the pinned settings."""
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    settings = {f"dynamo.{key}": str(value) for key, value in DYNAMO.items()}
-    settings |= {f"inductor.{key}": str(value) for key, value in INDUCTOR.items()}
+    settings = {f"{part[1:]}.{key}": str(value) for part, pins in CONFIGS.items() for key, value in pins.items()}
     return {"torch": torch.__version__, "device": name, **settings}

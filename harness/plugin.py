@@ -135,7 +135,7 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
-    from harness.report import issues_of, verdict_text
+    from harness.report import issues_of, verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
         verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))
@@ -148,7 +148,8 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case
         if verdict.status == "waived":
             pytest.xfail(verdict.reason)
         if not verdict.ok:
-            pytest.fail(verdict_text(verdict, request.config.option.verbose), pytrace=False)
+            told = f"{verdict_text(verdict, request.config.option.verbose)}\n{where([verdict])}"
+            pytest.fail(told.rstrip(), pytrace=False)
         return verdict
 
     return check
