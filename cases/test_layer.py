@@ -210,7 +210,7 @@ def test_inputs_are_what_the_layer_takes() -> None:
     assert all(len(set(row)) == case.top_k for row in ids.tolist())
     assert bool((weights > 0).all())
     assert weights.dtype == torch.float32
-    torch.testing.assert_close(weights.sum(-1), torch.ones(7))
+    assert bool((weights.sum(-1) - 1).abs().max() > 0.1)  # so that a kernel that normalises them again shows
     assert torch.equal(hidden, SUBJECT.inputs(case, 7, 3, CPU)[0])
     assert not torch.equal(hidden, SUBJECT.inputs(case, 7, 4, CPU)[0])
 

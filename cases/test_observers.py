@@ -269,7 +269,7 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (Unused, WIDE, "eager", ("dispatch", "unused", stages.EXPERTS), "alone", set()),
     (Unused, WITH_SHARED, "cudagraph", ("dispatch", "unused", stages.EXPERTS), "alone", set()),
     (MakesTensor, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
-    (BitTooLarge, WITH_SHARED, "eager", ("values", "scaled", stages.SCALING), "first", set()),
+    (BitTooLarge, case_of("shared", tokens=33), "eager", ("values", "scaled", stages.SCALING), "first", set()),
     (OnMeta, WIDE, "compiled", ("widths", "wrong-device", stages.OUTPUT), "first", set()),
     (OutputInBuffer, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),
     (OutputIsInput, WIDE, "eager", ("alias", "shared-output", stages.OUTPUT), "some", set()),

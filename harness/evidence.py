@@ -89,6 +89,7 @@ class Record:
     fake_error: BaseException | None = None
     fake_again: tuple[TensorMeta | None, ...] | None = None
     fake_aliases: tuple[str, ...] = ()
+    misfit: str = ""
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
 
@@ -109,7 +110,7 @@ class Call:
 
     ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do. ``routed`` says
     whether the output came through the routed experts' op, where that was recorded; ``left`` names what of torch's
-    global state the call left changed.
+    global state the call left changed; ``with_grad`` says that grad mode was on.
     """
 
     label: str
@@ -124,6 +125,7 @@ class Call:
     difference: "tuple[Difference | None] | None" = None
     routed: bool | None = None
     left: tuple[str, ...] = ()
+    with_grad: bool = False
 
 
 @dataclass(slots=True)

@@ -1,20 +1,28 @@
-"""Torch's global state: what a layer must leave as it found it."""
+"""Torch's global state, and Python's random numbers: what a layer must leave as it found it."""
 
+import random
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 
+
+def _device_context() -> Any:
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+
+
 # name: (how to read it, how to put it back)
 _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (_device_context, lambda kept: torch.set_default_device(kept and kept.device)),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic mode": (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1]),
     ),
     "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "oneDNN switch": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
     "CPU autocast": (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
 }
 
@@ -27,7 +35,7 @@ class GlobalState:
 
     def __enter__(self) -> Self:
         self._before = {name: read() for name, (read, _) in _STATE.items()}
-        self._random = torch.get_rng_state()
+        self._random, self._python_random = torch.get_rng_state(), random.getstate()
         self.left: tuple[str, ...] = ()
         return self
 
@@ -38,4 +46,7 @@ class GlobalState:
         if not torch.equal(torch.get_rng_state(), self._random):
             changed.append("random generator")
             torch.set_rng_state(self._random)
+        if random.getstate() != self._python_random:
+            changed.append("Python's random generator")
+            random.setstate(self._python_random)
         self.left = tuple(changed)

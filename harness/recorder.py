@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.case import Case
 from harness.evidence import Record, TensorMeta, same_bits
+from harness.signatures import misfit
 from harness.source import SourceLine
 from harness.stages import EXPERTS, stage_of
 
@@ -53,7 +54,6 @@ class Recorder(TorchDispatchMode):
             raise
         if self.contract and real:
             _ask_fake(record, func, args, kwargs)
-        if watch:
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
         self._close(record, out, _written(func, args, kwargs))
         return out
@@ -154,8 +154,9 @@ def _ask_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
     """What the fake implementation gives, twice, for the arguments as they are now."""
     mode = FakeTensorMode()
     mode.cache_enabled = False  # the second answer must be its own
+    record.misfit = misfit(func)
     try:
-        with mode:
+        with mode, torch.no_grad():
             faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
             out = func(*faked[0], **faked[1])
             record.fake, record.fake_again = metas(out), metas(func(*faked[0], **faked[1]))

@@ -47,7 +47,8 @@ class InTree:
         generator = torch.Generator().manual_seed(seed)
         hidden = torch.randn(tokens, case.hidden, generator=generator).to(getattr(torch, case.dtype))
         ids = torch.rand(tokens, case.experts, generator=generator).topk(case.top_k).indices.int()
-        weights = torch.randn(tokens, case.top_k, generator=generator).softmax(-1)
+        # Their sum is not one, as with sigmoid routers: a kernel that normalises what it is given shows.
+        weights = torch.randn(tokens, case.top_k, generator=generator).sigmoid()
         return hidden.to(device), ids.to(device), weights.to(device)
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -1,10 +1,16 @@
 """Eager: plain calls. The first is audited, the second has a poisoned tail; one token, none, and the first again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from harness.bench import Bench
 from harness.evidence import REPEATED, Run, same_bits
+
+ONE = "one token"
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
@@ -14,17 +20,44 @@ def run(bench: Bench, dynamic: bool) -> Run:
     plan = (
         ("first call", bench.case.tokens, 0, bench.recorder(audit=True)),
         ("second call", bench.case.tokens, 1, bench.recorder(poison=True)),
-        ("one token", 1, 2, bench.recorder(contract=True)),
+        (ONE, 1, 2, bench.recorder(contract=True)),
         ("zero tokens", 0, 3, bench.recorder(contract=True)),
     )
     for label, tokens, seed, recorder in plan:
+        if label == ONE and _with_grad(bench, run):
+            continue
         if bench.call(run, run.layer, label, tokens, seed, recorder).error:
             return bench.finish(run)
-    with torch.inference_mode():
+    with torch.inference_mode(), _evaluating(run.layer):
         bench.call(run, run.layer, REPEATED, bench.case.tokens, 0, bench.recorder())
     bench.finish(run)
     run.reads_changed_state = _reads_changed_state(bench, run)
     return run
+
+
+def _with_grad(bench: Bench, run: Run) -> bool:
+    """The call of one token with grad mode on. A layer for inference alone may raise there: then it is made without."""
+    assert run.layer is not None
+    with torch.enable_grad():
+        call = bench.call(run, run.layer, ONE, 1, 2, bench.recorder(contract=True))
+    call.with_grad = True
+    if call.error:
+        run.calls.remove(call)
+    return not call.error
+
+
+@contextmanager
+def _evaluating(layer: Any) -> Iterator[None]:
+    """A module as engines run it, told that it is no longer trained."""
+    parts = list(layer.modules()) if isinstance(layer, torch.nn.Module) else []
+    training = [part.training for part in parts]
+    for part in parts:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, was in zip(parts, training, strict=True):
+            part.training = was
 
 
 def _reads_changed_state(bench: Bench, run: Run) -> bool:
@@ -35,11 +68,11 @@ def _reads_changed_state(bench: Bench, run: Run) -> bool:
     changed = run.changed_state
     if not changed or run.failed or run.layer is None:
         return True
-    with torch.no_grad():
+    apart = Run(case=run.case, mode=run.mode, ops=run.ops, layer=run.layer)
+    with torch.inference_mode():  # as the call before, whose tensors the layer may have kept
         for name in changed:
             _spoil(run.state_after[name], run.state_before[name])
-    apart = Run(case=run.case, mode=run.mode, ops=run.ops, layer=run.layer)
-    call = bench.call(apart, run.layer, "spoilt call", bench.case.tokens, 0, bench.recorder())
+        call = bench.call(apart, run.layer, "spoilt call", bench.case.tokens, 0, bench.recorder())
     first = run.calls[0].snapshot
     return call.snapshot is None or first is None or not same_bits(call.snapshot, first)
 

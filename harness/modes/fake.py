@@ -11,6 +11,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from harness.bench import LAYER_ERRORS, Bench
 from harness.evidence import Call, Run
+from harness.held import held_tensors
 
 _TOKENS = 0  # the dimension that is the tokens
 # Batch sizes that a guard on the token count must let through: at and around powers of two.
@@ -49,7 +50,7 @@ def trace(bench: Bench, run: Run, mode: FakeTensorMode, label: str, tokens: int)
     except LAYER_ERRORS as error:  # whatever a layer raises is the finding
         call.error = error
         return call
-    run.specialised = _specialised(fakes) if dynamic else None
+    run.specialised = _specialised(fakes, run.layer) if dynamic else None
     return call
 
 
@@ -61,8 +62,11 @@ def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
     return mode.from_tensor(tensor, symbolic_context=context)
 
 
-def _specialised(fakes: tuple[Tensor, ...]) -> str | None:
-    """What the trace asks of the token count: the one number that it was fixed to, or the guards that narrow it."""
+def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
+    """What the trace asks of the token count: the one number that it was fixed to, or the guards that narrow it.
+
+    A guard that asks for no more tokens than memory of the layer has rows tells what it was built for, and is left out.
+    """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
         return f"the token count is {size}"
@@ -71,5 +75,17 @@ def _specialised(fakes: tuple[Tensor, ...]) -> str | None:
     if fixed.is_number:
         return f"the token count is {fixed}"
     asked = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
-    narrowing = [expr for expr in asked if any(expr.subs(fixed, count) == False for count in _COUNTS)]  # noqa: E712
+    narrowing = [expr for expr in asked if not all(_holds(expr, fixed, count) for count in _COUNTS)]
+    if narrowing:
+        rows = {tensor.shape[0] for tensor in held_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)}
+        narrowing = [expr for expr in narrowing if not any(_fits(expr, fixed, most) for most in rows)]
     return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
+
+
+def _holds(guard: Any, symbol: Any, count: int) -> bool:
+    return bool(guard.subs(symbol, count) != False)  # noqa: E712
+
+
+def _fits(guard: Any, symbol: Any, most: int) -> bool:
+    """Whether a guard holds up to this many tokens and no further."""
+    return all(_holds(guard, symbol, count) == (count <= most) for count in (*_COUNTS, most, most + 1) if count > 1)

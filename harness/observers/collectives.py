@@ -8,7 +8,7 @@ from harness.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:
-    """Findings of a strided input, and of a count other than one (none without tensor parallelism)."""
+    """Findings of a strided input, of a count other than one (none without tensor parallelism), of the wrong tensor."""
     if run.graphs is not None:
         return (
             None
@@ -17,7 +17,8 @@ def look(run: Run) -> list[Finding] | None:
         )
     calls = [call for call in run.calls if call.records and call.error is None]
     for call in calls:
-        findings = _strided(run, call) or _count(run, sum(is_collective(r.op) for r in call.records), call.label)
+        count = sum(is_collective(record.op) for record in call.records)
+        findings = _strided(run, call) or _count(run, count, call.label) or _beside(call)
         if findings:
             return findings
     return [] if calls else None
@@ -26,6 +27,25 @@ def look(run: Run) -> list[Finding] | None:
 def _strided(run: Run, call: Call) -> list[Finding]:
     reduced = [record for record in call.records if is_collective(record.op) and record.inputs]
     return [not_contiguous(run, call, record) for record in reduced if not record.inputs[0].contiguous][:1]
+
+
+def _beside(call: Call) -> list[Finding]:
+    """A finding where the routed experts ran, and what was reduced did not come through them."""
+    reduced = [record for record in call.records if is_collective(record.op) and record.inputs]
+    ran = any(record.stage == stages.EXPERTS for record in call.records)
+    if not ran or not reduced or any(record.routed for record in reduced):
+        return []
+    return [
+        Finding(
+            observer="collectives",
+            kind="reduced-beside",
+            stage=stages.REDUCE,
+            what="the all-reduce was given a tensor that did not come through the routed experts",
+            cause="The experts' result stays a partial sum on each rank, and what was whole is summed.",
+            call=call.label,
+            line=reduced[0].line,
+        )
+    ]
 
 
 def _count(run: Run, count: int, label: str) -> list[Finding]:

@@ -28,6 +28,8 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
             run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}"
         )
     real, fake = record.outputs, record.fake or ()
+    if record.misfit:
+        return _finding(run, label, record, "signature", record.misfit)
     if record.fake != record.fake_again:
         what = "its fake implementation gives something else when it is asked again"
         return _finding(run, label, record, "fake-impure", what)

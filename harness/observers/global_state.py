@@ -17,7 +17,7 @@ def _finding(label: str, left: tuple[str, ...]) -> Finding:
         observer="global state",
         kind="global-state",
         stage="layer",
-        what=f"the call changed torch's {', '.join(left)}",
+        what=f"the call changed global state: {', '.join(left)}",
         cause="Whatever runs after this layer runs otherwise, and a compiled or replayed layer does not do it again.",
         call=label,
     )

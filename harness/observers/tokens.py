@@ -22,6 +22,7 @@ def _finding(call: Call) -> Finding:
         kind="few-tokens",
         stage="layer",
         what=f"{call.label}: the output differs from the oracle",
-        cause="The layer is right for more tokens and wrong for this few.",
+        cause="The layer is right for more tokens and wrong for this few"
+        + (", or it looks at grad mode, which was on in this call." if call.with_grad else "."),
         call=call.label,
     )
