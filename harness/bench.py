@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Call, Run, same_bits, state_of
 from harness.globals import GlobalState
-from harness.recorder import Recorder
+from harness.recorder import Recorder, asking
 from harness.shapes import Alignment
 from harness.subject import Subject
 
@@ -40,6 +41,7 @@ class Bench:
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
+    _fakes: FakeTensorMode = field(init=False, default_factory=asking)
 
     def __post_init__(self) -> None:
         self.ops = tuple(self.subject.ops(self.case))
@@ -79,7 +81,7 @@ class Bench:
 
     def recorder(self, **options: bool) -> Recorder:
         """A recorder that knows this case's stages."""
-        return Recorder(self.case, self.experts, **options)
+        return Recorder(self.case, self.experts, fakes=self._fakes, **options)
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
         """The oracle's answer for ``inputs(tokens, seed)``; the inputs are made anew, so no layer can have touched them."""

@@ -26,13 +26,21 @@ class Recorder(TorchDispatchMode):
     """Records every op of a call.
 
     ``contract`` compares each custom op with its fake; ``audit`` does too, and looks for undeclared writes and aliases;
-    ``poison`` fills what the routed experts wrote beyond the true width with NaN.
+    ``poison`` fills what the routed experts wrote beyond the true width with NaN. ``fakes`` is ``asking()``, if shared.
     """
 
     def __init__(
-        self, case: Case, experts: str, *, audit: bool = False, contract: bool = False, poison: bool = False
+        self,
+        case: Case,
+        experts: str,
+        *,
+        audit: bool = False,
+        contract: bool = False,
+        poison: bool = False,
+        fakes: FakeTensorMode | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._fakes = fakes or asking()
         self.case, self.experts, self.poison = case, experts, poison
         self.audit, self.contract = audit, audit or contract
         self.records: list[Record] = []
@@ -53,7 +61,7 @@ class Recorder(TorchDispatchMode):
             record.error = error
             raise
         if self.contract and real:
-            _ask_fake(record, func, args, kwargs)
+            _ask_fake(record, self._fakes, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
         self._close(record, out, _written(func, args, kwargs))
         return out
@@ -150,10 +158,15 @@ def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str
     )
 
 
-def _ask_fake(record: Record, func: Any, args: Any, kwargs: Any) -> None:
-    """What the fake implementation gives, twice, for the arguments as they are now."""
+def asking() -> FakeTensorMode:
+    """A mode to ask fake implementations in; it keeps the fakes of tensors that live, such as weights."""
     mode = FakeTensorMode()
-    mode.cache_enabled = False  # the second answer must be its own
+    mode.cache_enabled = False  # a second answer must be its own
+    return mode
+
+
+def _ask_fake(record: Record, mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> None:
+    """What the fake implementation gives, twice, for the arguments as they are now."""
     record.misfit = misfit(func)
     try:
         with mode, torch.no_grad():

@@ -1,4 +1,4 @@
-"""Eager: plain calls. The first is audited, the second has a poisoned tail; one token, none, and the first again."""
+"""Eager: plain calls. The first is audited, the second has a poisoned tail; one token, none, more, and the first again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,12 @@ from harness.bench import Bench
 from harness.evidence import REPEATED, Run, same_bits
 
 ONE = "one token"
+# To a batch that is larger than any before it, and of other parity.
+_MORE_TOKENS = 9
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
-    """Five calls of one layer; stops at the first that raises."""
+    """Six calls of one layer; stops at the first that raises."""
     run = bench.start(watch_state=True)
     assert run.layer is not None
     plan = (
@@ -22,6 +24,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
         ("second call", bench.case.tokens, 1, bench.recorder(poison=True)),
         (ONE, 1, 2, bench.recorder(contract=True)),
         ("zero tokens", 0, 3, bench.recorder(contract=True)),
+        ("more tokens", bench.case.tokens + _MORE_TOKENS, 4, bench.recorder()),
     )
     for label, tokens, seed, recorder in plan:
         if label == ONE and _with_grad(bench, run):

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from harness import stages
-from harness.evidence import REPEATED, Run, same_bits
+from harness.evidence import REPEATED, Call, Run, same_bits
 from harness.finding import Finding
 from harness.observers.values import comparable, diagnose, difference_of
 from harness.values import TOLERANCE, Difference
@@ -17,14 +17,19 @@ def look(run: Run) -> list[Finding] | None:
     findings = [] if run.replay_rewrites_output else _first_changed(run)
     if calls[0] is run.calls[0] and difference_of(calls[0]):
         return findings
-    wrong = next(((call.label, found) for call in calls[1:] if (found := difference_of(call))), None)
+    wrong = next(((call, found) for call in calls[1:] if (found := difference_of(call))), None)
     return findings + ([_stale(run, *wrong)] if wrong else [])
 
 
-def _stale(run: Run, label: str, difference: Difference) -> Finding:
-    replay = "replay" in label
+def _stale(run: Run, call: Call, difference: Difference) -> Finding:
+    replay = "replay" in call.label
     _, stage, _ = diagnose(run, difference)
     cause = "The first call was right and this one is not: the layer kept something of an earlier call."
+    if call.tokens != run.calls[0].tokens:
+        first = run.calls[0].tokens
+        cause = (
+            f"The layer kept something of an earlier call, or is right for {first} tokens and wrong for {call.tokens}."
+        )
     if replay:
         cause = (
             "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed then."
@@ -36,7 +41,7 @@ def _stale(run: Run, label: str, difference: Difference) -> Finding:
         what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
         f"(tolerance {TOLERANCE})",
         cause=cause,
-        call=label,
+        call=call.label,
         detail={"columns": len(difference.columns), "worst": difference.worst},
     )
 
