@@ -162,7 +162,7 @@ class Drifts(PaddedMoELayer):
     def dense(self, x: Tensor) -> Tensor:
         count = self.__dict__.setdefault("count", [0])
         count[0] += 1
-        return super().dense(x) * (1 + count[0] / 2**9)
+        return super().dense(x) * (1 + count[0] / 2**11)
 
 
 class LooksAtInference(PaddedMoELayer):

@@ -8,16 +8,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cases.test_observers import REAL, SHARED_TWO, TWO, WIDE, WITH_SHARED, Key, judged, keys
+from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted
 from harness import stages
 from harness.case import Case
 from harness.collectives import all_reduce
-from harness.finding import OK
+from harness.finding import ERROR, OK, Verdict
 from harness.held import held_tensors
+from harness.judge import judge
+from harness.modes import MODES
 from harness.registry import register_op
 from harness.signatures import misfit
 from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
+
+CPU = torch.device("cpu")
+Key = tuple[str, str, str]
+
+
+def judged(layer: type[PaddedMoELayer], case: Case, mode: str = "eager") -> Verdict:
+    return judge(Planted(layer=layer), case, MODES[mode], CPU)
+
+
+def keys(verdict: Verdict) -> list[Key]:
+    assert verdict.status != ERROR, verdict.traceback
+    return [(finding.observer, finding.kind, finding.stage) for finding in verdict.findings]
 
 
 class GradModeMatters(PaddedMoELayer):
@@ -80,14 +94,14 @@ class ReplacesWeights(PaddedMoELayer):
 
 
 FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key], ...] = (
-    (GradModeMatters, WIDE, "eager", ("tokens", "few-tokens", "layer")),
-    (TrainingMatters, WIDE, "eager", ("repeated call", "not-repeatable", "layer")),
-    (KeepsFirstCount, WIDE, "eager", ("second call", "stale", stages.EXPERTS)),
-    (ReducesInput, TWO, "eager", ("collectives", "reduced-beside", stages.REDUCE)),
-    (ReducesInput, TWO, "fake", ("collectives", "reduced-beside", stages.REDUCE)),
+    (GradModeMatters, SMALL, "eager", ("tokens", "few-tokens", "layer")),
+    (TrainingMatters, SMALL, "eager", ("repeated call", "not-repeatable", "layer")),
+    (KeepsFirstCount, SMALL, "eager", ("second call", "stale", stages.EXPERTS)),
+    (ReducesInput, SMALL_TWO, "eager", ("collectives", "reduced-beside", stages.REDUCE)),
+    (ReducesInput, SMALL_TWO, "fake", ("collectives", "reduced-beside", stages.REDUCE)),
     (ReducesSharedAlone, SHARED_TWO, "cudagraph", ("collectives", "reduced-beside", stages.REDUCE)),
-    (SeedsPython, WIDE, "eager", ("global state", "global-state", "layer")),
-    (SetsDevice, WIDE, "eager", ("global state", "global-state", "layer")),
+    (SeedsPython, SMALL, "eager", ("global state", "global-state", "layer")),
+    (SetsDevice, SMALL, "eager", ("global state", "global-state", "layer")),
 )
 
 
@@ -99,13 +113,13 @@ def test_a_fault_is_found_by_the_one_observer_that_can_see_it(fault: tuple[Any, 
 
 
 def test_weights_replaced_at_each_call_are_a_finding_and_no_error() -> None:
-    assert ("alias", "mutated-state", "layer") in keys(judged(ReplacesWeights, WIDE))
+    assert ("alias", "mutated-state", "layer") in keys(judged(ReplacesWeights, SMALL))
 
 
 def test_what_a_layer_sets_is_put_back() -> None:
     before = random.getstate()
-    judged(SeedsPython, WIDE)
-    judged(SetsDevice, WIDE)
+    judged(SeedsPython, SMALL)
+    judged(SetsDevice, SMALL)
     assert random.getstate() == before
     assert getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None) is None
 
@@ -140,7 +154,7 @@ class BuiltForSo(PaddedMoELayer):
 @pytest.mark.parametrize("mode", ["eager", "fake", "fake-dynamic", "cudagraph"])
 @pytest.mark.parametrize("layer", [InferenceOnly, BuiltForSo])
 def test_a_right_layer_in_another_style_is_left_alone(layer: type[PaddedMoELayer], mode: str) -> None:
-    verdict = judged(layer, WITH_SHARED, mode)
+    verdict = judged(layer, SHARED, mode)
     assert (verdict.status, verdict.findings) == (OK, ())
 
 
@@ -166,10 +180,10 @@ def fake_without_last(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h:
 
 def test_a_fake_that_lacks_an_argument_is_found_though_nobody_gives_it() -> None:
     with routed_experts.planted(fake=fake_without_last):
-        verdict = judged(PaddedMoELayer, WIDE)
+        verdict = judged(PaddedMoELayer, SMALL)
     assert keys(verdict) == [("contract", "signature", stages.EXPERTS)]
     assert "does not take the schema's arguments: too many positional arguments" in verdict.findings[0].what
-    assert judged(PaddedMoELayer, WIDE).ok
+    assert judged(PaddedMoELayer, SMALL).ok
 
 
 def _kernel(default: Any) -> Callable[..., Tensor]:
@@ -213,4 +227,4 @@ def test_router_weights_that_a_kernel_normalises_again_are_found() -> None:
         return REAL(*args[:2], args[2] / args[2].sum(-1, keepdim=True), *args[3:])
 
     with routed_experts.planted(real=real):
-        assert keys(judged(PaddedMoELayer, WITH_SHARED))[0][:2] == ("values", "wrong-part")
+        assert keys(judged(PaddedMoELayer, SHARED))[0][:2] == ("values", "wrong-part")
