@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Call, Run, same_bits, state_of
 from harness.globals import GlobalState
-from harness.recorder import Recorder, asking
+from harness.recorder import Asking, Recorder, asking
 from harness.shapes import Alignment
 from harness.subject import Subject
 
@@ -41,7 +40,7 @@ class Bench:
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
-    _fakes: FakeTensorMode = field(init=False, default_factory=asking)
+    _fakes: Asking = field(init=False, default_factory=asking)
 
     def __post_init__(self) -> None:
         self.ops = tuple(self.subject.ops(self.case))

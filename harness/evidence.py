@@ -89,9 +89,11 @@ class Record:
     fake_error: BaseException | None = None
     fake_again: tuple[TensorMeta | None, ...] | None = None
     fake_aliases: tuple[str, ...] = ()
+    fake_writes: tuple[str, ...] = ()
     misfit: str = ""
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
+    outputs_overlap: bool = False
 
     @property
     def custom(self) -> bool:

@@ -1,6 +1,7 @@
 """Torch's global state, and Python's random numbers: what a layer must leave as it found it."""
 
 import random
+import sys
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -27,6 +28,20 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 }
 
 
+def _numpy_random() -> tuple[Any, ...] | None:
+    """The state of numpy's generator; None where nobody has imported numpy yet."""
+    if "numpy" not in sys.modules:
+        return None
+    name, keys, *rest = sys.modules["numpy"].random.get_state()
+    return name, keys.tobytes(), *rest
+
+
+def _put_numpy_back(state: tuple[Any, ...]) -> None:
+    name, keys, *rest = state
+    numpy = sys.modules["numpy"]
+    numpy.random.set_state((name, numpy.frombuffer(keys, dtype=numpy.uint32), *rest))
+
+
 class GlobalState:
     """A context at whose end ``left`` names what was changed inside, which is then put back.
 
@@ -36,6 +51,7 @@ class GlobalState:
     def __enter__(self) -> Self:
         self._before = {name: read() for name, (read, _) in _STATE.items()}
         self._random, self._python_random = torch.get_rng_state(), random.getstate()
+        self._numpy_random = _numpy_random()
         self.left: tuple[str, ...] = ()
         return self
 
@@ -49,4 +65,7 @@ class GlobalState:
         if random.getstate() != self._python_random:
             changed.append("Python's random generator")
             random.setstate(self._python_random)
+        if self._numpy_random is not None and _numpy_random() != self._numpy_random:
+            changed.append("numpy's random generator")
+            _put_numpy_back(self._numpy_random)
         self.left = tuple(changed)

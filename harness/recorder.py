@@ -37,7 +37,7 @@ class Recorder(TorchDispatchMode):
         audit: bool = False,
         contract: bool = False,
         poison: bool = False,
-        fakes: FakeTensorMode | None = None,
+        fakes: "Asking | None" = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or asking()
@@ -63,6 +63,7 @@ class Recorder(TorchDispatchMode):
         if self.contract and real:
             _ask_fake(record, self._fakes, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
+            record.outputs_overlap = _overlap(func, out)
         self._close(record, out, _written(func, args, kwargs))
         return out
 
@@ -131,16 +132,21 @@ def _arguments(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Iterator[tupl
         yield by_name[name], value
 
 
-@contextmanager
-def _watched(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
-    """Note each tensor argument that the op changes without saying so in its schema."""
-    silent = [
-        (argument.name, leaf, leaf.clone())
+def _silent(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Tensor]]:
+    """(argument's name, tensor) for each tensor that the schema does not say is written to."""
+    return [
+        (argument.name, leaf)
         for argument, value in _arguments(func, args, kwargs)
         if not (argument.alias_info and argument.alias_info.is_write)
         for leaf in tree_leaves(value)
         if isinstance(leaf, Tensor)
     ]
+
+
+@contextmanager
+def _watched(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
+    """Note each tensor argument that the op changes without saying so in its schema."""
+    silent = [(name, leaf, leaf.clone()) for name, leaf in _silent(func, args, kwargs)]
     yield
     record.undeclared_writes = tuple(name for name, now, before in silent if not same_bits(now, before))
 
@@ -158,20 +164,42 @@ def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str
     )
 
 
-def asking() -> FakeTensorMode:
+def _overlap(func: Any, out: Any) -> bool:
+    """Whether two outputs lie in one storage: no schema can declare it, and torch forbids it."""
+    if any(returned.alias_info for returned in func._schema.returns):
+        return False
+    storages = [leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()]
+    return len(set(storages)) < len(storages)
+
+
+class Asking(FakeTensorMode):
+    """Notes which tensors were written to inside it: below autograd no version counter tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.written |= {id(tensor) for tensor in _written(func, args, kwargs or {})}
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def asking() -> Asking:
     """A mode to ask fake implementations in; it keeps the fakes of tensors that live, such as weights."""
-    mode = FakeTensorMode()
+    mode = Asking()
     mode.cache_enabled = False  # a second answer must be its own
     return mode
 
 
-def _ask_fake(record: Record, mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> None:
+def _ask_fake(record: Record, mode: Asking, func: Any, args: Any, kwargs: Any) -> None:
     """What the fake implementation gives, twice, for the arguments as they are now."""
     record.misfit = misfit(func)
     try:
         with mode, torch.no_grad():
             faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
+            mode.written.clear()
             out = func(*faked[0], **faked[1])
+            record.fake_writes = tuple(name for name, leaf in _silent(func, *faked) if id(leaf) in mode.written)
             record.fake, record.fake_again = metas(out), metas(func(*faked[0], **faked[1]))
         record.fake_aliases = undeclared_aliases(func, faked[0], faked[1], out)
     except Exception as error:  # a fake may raise anything; that is what we look for

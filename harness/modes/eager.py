@@ -1,5 +1,6 @@
 """Eager: plain calls. The first is audited, the second has a poisoned tail; one token, none, more, and the first again."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 
 from harness.bench import Bench
-from harness.evidence import REPEATED, Run, same_bits
+from harness.evidence import REPEATED, Call, Run, same_bits
 
 ONE = "one token"
 # Batches larger than any before: few, so that cases share the oracle's answer, with the compiled modes as well.
 _LARGER, _STEP = (16, 42), 9
+# Calls in which memory that a layer gives out in turn comes round again.
+_FURTHER = 8
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
@@ -32,7 +35,9 @@ def run(bench: Bench, dynamic: bool) -> Run:
         if bench.call(run, run.layer, label, tokens, seed, recorder).error:
             return bench.finish(run)
     with torch.inference_mode(), _evaluating(run.layer):
-        bench.call(run, run.layer, REPEATED, bench.case.tokens, 0, bench.recorder())
+        again = bench.call(run, run.layer, REPEATED, bench.case.tokens, 0, bench.recorder())
+        if not again.error:
+            _take_turns(bench, run, again)
     bench.finish(run)
     run.reads_changed_state = _reads_changed_state(bench, run)
     return run
@@ -40,6 +45,24 @@ def run(bench: Bench, dynamic: bool) -> Run:
 
 def _more(tokens: int) -> int:
     return next((larger for larger in _LARGER if larger > tokens), tokens + _STEP)
+
+
+def _take_turns(bench: Bench, run: Run, call: Call) -> None:
+    """More calls, where somebody else holds the memory of an output: it may be written again, in turn with other memory."""
+    layer = run.layer
+    if layer is None or not isinstance(call.output, Tensor) or not call.output.numel():
+        return
+    if _users(call) <= _users(Call("", 1, (), output=torch.empty(1))):
+        return
+    for further in range(_FURTHER):
+        if bench.call(run, layer, "further call", bench.case.tokens, 1 + further % 2).error:
+            return
+
+
+def _users(call: Call) -> int:
+    """How many hold a call's output or its memory, this call and this function among them."""
+    assert call.output is not None
+    return sys.getrefcount(call.output) + torch._C._storage_Use_Count(call.output.untyped_storage()._cdata)
 
 
 def _with_grad(bench: Bench, run: Run) -> bool:

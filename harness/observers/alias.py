@@ -32,6 +32,9 @@ def _of_op(call: Call, record: Record) -> list[Finding]:
     for name in record.undeclared_aliases:
         what = f"{record.op} returns memory of its argument {name!r}, which its schema does not declare"
         findings.append(_finding("undeclared-alias", record.stage, what, _REUSED, call.label, record))
+    if record.outputs_overlap:
+        what = f"{record.op} returns outputs that lie in the same memory"
+        findings.append(_finding("undeclared-alias", record.stage, what, _REUSED, call.label, record))
     return findings
 
 

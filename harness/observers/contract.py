@@ -30,6 +30,9 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
     real, fake = record.outputs, record.fake or ()
     if record.misfit:
         return _finding(run, label, record, "signature", record.misfit)
+    if record.fake_writes:
+        what = f"its fake implementation writes to {', '.join(record.fake_writes)}"
+        return _finding(run, label, record, "fake-impure", what)
     if record.fake != record.fake_again:
         what = "its fake implementation gives something else when it is asked again"
         return _finding(run, label, record, "fake-impure", what)
