@@ -77,6 +77,31 @@ def test_more_calls_are_made_only_where_an_output_is_held() -> None:
     assert labels(KeepsLast).count("further call") == 8
 
 
+class AddsWhatWasLeft(PaddedMoELayer):
+    """Sums into a buffer that grows, and clears it only where the batch is no larger than the one before."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        held = self.__dict__.setdefault("held", {"rows": x.new_zeros(0, x.shape[-1]), "before": x.shape[0]})
+        if held["rows"].shape[0] < x.shape[0]:
+            held["rows"] = x.new_zeros(x.shape)
+        rows = held["rows"][: x.shape[0]]
+        if held["before"] >= x.shape[0]:
+            rows.zero_()
+        held["before"] = x.shape[0]
+        return rows.add_(super().dense(x)).clone()
+
+
+class ClearsWhatWasLeft(AddsWhatWasLeft):
+    def dense(self, x: Tensor) -> Tensor:
+        self.__dict__.get("held", {})["before"] = x.shape[0]
+        return super().dense(x)
+
+
+def test_a_batch_that_shrinks_and_grows_within_a_buffer_finds_what_was_left() -> None:
+    assert keys(judged(AddsWhatWasLeft)) == [("repeated call", "not-repeatable", "layer")]
+    assert judged(ClearsWhatWasLeft).ok
+
+
 # Ops.
 
 TWO = "(Tensor x) -> (Tensor, Tensor)"

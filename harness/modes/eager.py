@@ -1,4 +1,4 @@
-"""Eager: plain calls. The first is audited, the second has a poisoned tail; one token, none, more, and the first again."""
+"""Eager: plain calls. The first is audited, the second has a poisoned tail; more tokens, one, none, and the first again."""
 
 import sys
 from collections.abc import Iterator
@@ -25,9 +25,10 @@ def run(bench: Bench, dynamic: bool) -> Run:
     plan = (
         ("first call", bench.case.tokens, 0, bench.recorder(audit=True)),
         ("second call", bench.case.tokens, 1, bench.recorder(poison=True)),
+        # Before the small ones, so that the last call grows again within memory that was made for more.
+        ("more tokens", _more(bench.case.tokens), 1, None),
         (ONE, 1, 2, bench.recorder(contract=True)),
         ("zero tokens", 0, 3, bench.recorder(contract=True)),
-        ("more tokens", _more(bench.case.tokens), 1, None),
     )
     for label, tokens, seed, recorder in plan:
         if label == ONE and _with_grad(bench, run):
