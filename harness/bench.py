@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from harness.asking import Asking, asking
 from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Call, Run, same_bits, state_of
 from harness.globals import GlobalState
-from harness.recorder import Asking, Recorder, asking
+from harness.recorder import Recorder
 from harness.shapes import Alignment
 from harness.subject import Subject
 

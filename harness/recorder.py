@@ -1,25 +1,21 @@
 """The recorder: a dispatch mode that writes down each op with its stage, line, widths and where its inputs came from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
+from harness.arguments import metas, op_name, overlap, silent, undeclared_aliases, written
+from harness.asking import Asking, ask_fake, asking
 from harness.case import Case
 from harness.evidence import Record, TensorMeta, same_bits
-from harness.signatures import misfit
 from harness.source import SourceLine
 from harness.stages import EXPERTS, stage_of
-
-
-def op_name(func: Any) -> str:
-    """``namespace::name`` of an OpOverload."""
-    return str(func._schema.name)
 
 
 class Recorder(TorchDispatchMode):
@@ -37,7 +33,7 @@ class Recorder(TorchDispatchMode):
         audit: bool = False,
         contract: bool = False,
         poison: bool = False,
-        fakes: "Asking | None" = None,
+        fakes: Asking | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or asking()
@@ -61,10 +57,10 @@ class Recorder(TorchDispatchMode):
             record.error = error
             raise
         if self.contract and real:
-            _ask_fake(record, self._fakes, func, args, kwargs)
+            ask_fake(record, self._fakes, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
-            record.outputs_overlap = _overlap(func, out)
-        self._close(record, out, _written(func, args, kwargs))
+            record.outputs_overlap = overlap(func, out)
+        self._close(record, out, written(func, args, kwargs))
         return out
 
     def _open(self, op: str, tensors: list[Tensor]) -> Record:
@@ -94,24 +90,6 @@ class Recorder(TorchDispatchMode):
         return made or tensor.untyped_storage()._cdata in self._routed_memory
 
 
-def metas(out: Any) -> tuple[TensorMeta | None, ...]:
-    """The meta of each output; None where an output is no tensor."""
-    return tuple(TensorMeta.of(leaf) if isinstance(leaf, Tensor) else None for leaf in tree_leaves(out))
-
-
-def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that an op says it writes to."""
-    if not func._schema.is_mutable:
-        return []
-    return [
-        leaf
-        for argument, value in _arguments(func, args, kwargs)
-        if argument.alias_info and argument.alias_info.is_write
-        for leaf in tree_leaves(value)
-        if isinstance(leaf, Tensor)
-    ]
-
-
 @contextmanager
 def _plain() -> Iterator[None]:
     yield
@@ -123,84 +101,9 @@ def _poison_tail(outputs: list[Tensor], width: int) -> None:
             tensor[..., width:] = torch.nan
 
 
-def _arguments(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """(schema argument, value) for every argument given."""
-    schema = func._schema.arguments
-    yield from zip(schema, args, strict=False)
-    by_name = {argument.name: argument for argument in schema}
-    for name, value in kwargs.items():
-        yield by_name[name], value
-
-
-def _silent(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Tensor]]:
-    """(argument's name, tensor) for each tensor that the schema does not say is written to."""
-    return [
-        (argument.name, leaf)
-        for argument, value in _arguments(func, args, kwargs)
-        if not (argument.alias_info and argument.alias_info.is_write)
-        for leaf in tree_leaves(value)
-        if isinstance(leaf, Tensor)
-    ]
-
-
 @contextmanager
 def _watched(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
     """Note each tensor argument that the op changes without saying so in its schema."""
-    silent = [(name, leaf, leaf.clone()) for name, leaf in _silent(func, args, kwargs)]
+    kept = [(name, leaf, leaf.clone()) for name, leaf in silent(func, args, kwargs)]
     yield
-    record.undeclared_writes = tuple(name for name, now, before in silent if not same_bits(now, before))
-
-
-def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str, ...]:
-    """Names of arguments whose storage an output shares although the schema declares no alias."""
-    if any(returned.alias_info for returned in func._schema.returns):
-        return ()
-    storages = {leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()}
-    return tuple(
-        argument.name
-        for argument, value in _arguments(func, args, kwargs)
-        for leaf in tree_leaves(value)
-        if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata in storages
-    )
-
-
-def _overlap(func: Any, out: Any) -> bool:
-    """Whether two outputs lie in one storage: no schema can declare it, and torch forbids it."""
-    if any(returned.alias_info for returned in func._schema.returns):
-        return False
-    storages = [leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()]
-    return len(set(storages)) < len(storages)
-
-
-class Asking(FakeTensorMode):
-    """Notes which tensors were written to inside it: below autograd no version counter tells."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.written |= {id(tensor) for tensor in _written(func, args, kwargs or {})}
-        return super().__torch_dispatch__(func, types, args, kwargs)
-
-
-def asking() -> Asking:
-    """A mode to ask fake implementations in; it keeps the fakes of tensors that live, such as weights."""
-    mode = Asking()
-    mode.cache_enabled = False  # a second answer must be its own
-    return mode
-
-
-def _ask_fake(record: Record, mode: Asking, func: Any, args: Any, kwargs: Any) -> None:
-    """What the fake implementation gives, twice, for the arguments as they are now."""
-    record.misfit = misfit(func)
-    try:
-        with mode, torch.no_grad():
-            faked = tree_map_only(Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
-            mode.written.clear()
-            out = func(*faked[0], **faked[1])
-            record.fake_writes = tuple(name for name, leaf in _silent(func, *faked) if id(leaf) in mode.written)
-            record.fake, record.fake_again = metas(out), metas(func(*faked[0], **faked[1]))
-        record.fake_aliases = undeclared_aliases(func, faked[0], faked[1], out)
-    except Exception as error:  # a fake may raise anything; that is what we look for
-        record.fake_error = error
+    record.undeclared_writes = tuple(name for name, now, before in kept if not same_bits(now, before))

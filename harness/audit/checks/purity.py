@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from harness.arguments import metas
 from harness.audit.context import ERRORS, Audited, Faked, outputs
 from harness.audit.ops import fake_function, is_composite
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import filled, memory
 from harness.audit.variants import GIVEN, Variant
 from harness.evidence import TensorMeta, same_bits
-from harness.recorder import metas
 
 
 def _variants(audited: Audited) -> list[Variant]:

@@ -1,0 +1,73 @@
+"""The tensors of one call of an op, and what its schema says of them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from harness.evidence import TensorMeta
+
+
+def op_name(func: Any) -> str:
+    """``namespace::name`` of an OpOverload."""
+    return str(func._schema.name)
+
+
+def metas(out: Any) -> tuple[TensorMeta | None, ...]:
+    """The meta of each output; None where an output is no tensor."""
+    return tuple(TensorMeta.of(leaf) if isinstance(leaf, Tensor) else None for leaf in tree_leaves(out))
+
+
+def arguments(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """(schema argument, value) for every argument given."""
+    schema = func._schema.arguments
+    yield from zip(schema, args, strict=False)
+    by_name = {argument.name: argument for argument in schema}
+    for name, value in kwargs.items():
+        yield by_name[name], value
+
+
+def silent(func: Any, args: Any, kwargs: Any) -> list[tuple[str, Tensor]]:
+    """(argument's name, tensor) for each tensor that the schema does not say is written to."""
+    return [
+        (argument.name, leaf)
+        for argument, value in arguments(func, args, kwargs)
+        if not (argument.alias_info and argument.alias_info.is_write)
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    ]
+
+
+def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that an op says it writes to."""
+    if not func._schema.is_mutable:
+        return []
+    return [
+        leaf
+        for argument, value in arguments(func, args, kwargs)
+        if argument.alias_info and argument.alias_info.is_write
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    ]
+
+
+def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str, ...]:
+    """Names of arguments whose storage an output shares although the schema declares no alias."""
+    if any(returned.alias_info for returned in func._schema.returns):
+        return ()
+    storages = {leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()}
+    return tuple(
+        argument.name
+        for argument, value in arguments(func, args, kwargs)
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata in storages
+    )
+
+
+def overlap(func: Any, out: Any) -> bool:
+    """Whether two outputs lie in one storage: no schema can declare it, and torch forbids it."""
+    if any(returned.alias_info for returned in func._schema.returns):
+        return False
+    storages = [leaf.untyped_storage()._cdata for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.numel()]
+    return len(set(storages)) < len(storages)
