@@ -10,12 +10,13 @@ import torch
 from harness.registry import registered, unwrapped
 
 _PLAIN = (bool, int, float, str, type(None))
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def misfit(func: Any) -> str:
     """How an implementation of an overload departs from its schema, in words; empty where none does or none is in Python."""
-    told = (_misfit(kind, function, func) for kind, function in _implementations(str(func._schema.name)))
-    return next((words for words in told if words), "")
+    told = ((kind, unfit(function, func)) for kind, function in _implementations(str(func._schema.name)))
+    return next((f"its {kind} implementation {words}" for kind, words in told if words), "")
 
 
 def _implementations(name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -33,31 +34,38 @@ def _implementations(name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 @cache
-def _misfit(kind: str, function: Callable[..., Any], func: Any) -> str:
+def unfit(function: Callable[..., Any], func: Any) -> str:
+    """How a Python function departs from the schema of an overload whose calls it gets; empty where it does not."""
     try:
-        signature = inspect.signature(function)
+        takes = inspect.signature(function)
     except (TypeError, ValueError):  # built in C
         return ""
     arguments = func._schema.arguments
+    by_place = [argument for argument in arguments if not argument.kwarg_only]
     try:
-        bound = signature.bind(
-            *(argument for argument in arguments if not argument.kwarg_only),
-            **{argument.name: argument for argument in arguments if argument.kwarg_only},
-        )
+        bound = takes.bind(*by_place, **{argument.name: argument for argument in arguments if argument.kwarg_only})
     except TypeError as error:
-        return f"its {kind} implementation does not take the schema's arguments: {error}"
-    told = (_default(kind, signature.parameters[name], argument) for name, argument in bound.arguments.items())
-    return next((words for words in told if words), "")
+        return f"does not take the schema's arguments: {error}; it is {function.__name__}{takes}"
+    told = (_default(takes.parameters[name], argument) for name, argument in bound.arguments.items())
+    return _misnamed([argument.name for argument in by_place], takes) or next((words for words in told if words), "")
 
 
-def _default(kind: str, parameter: inspect.Parameter, argument: Any) -> str:
+def _misnamed(told: list[str], takes: inspect.Signature) -> str:
+    """Names in another order: the dispatcher passes by position, so each would get another's value."""
+    names = [name for name, parameter in takes.parameters.items() if parameter.kind in _BY_PLACE][: len(told)]
+    if names == told[: len(names)] or sorted(names) != sorted(told[: len(names)]):
+        return ""
+    return f"takes {', '.join(names)} in this order; its schema names {', '.join(told)}"
+
+
+def _default(parameter: inspect.Parameter, argument: Any) -> str:
     """How a parameter's default departs from the schema's, which torch leaves to it."""
     several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     if several or not argument.has_default_value():
         return ""
     ours, schemas = parameter.default, argument.default_value
     if ours is parameter.empty:
-        return f"its {kind} implementation has no default for {argument.name!r}; its schema has {schemas!r}"
+        return f"has no default for {argument.name!r}; its schema has {schemas!r}"
     if all(isinstance(value, _PLAIN) for value in (ours, schemas)) and ours != schemas:
-        return f"its {kind} implementation has {ours!r} as the default of {argument.name!r}; its schema has {schemas!r}"
+        return f"has {ours!r} as the default of {argument.name!r}; its schema has {schemas!r}"
     return ""
