@@ -128,8 +128,10 @@ class Audited:
         return [(variant, words) for variant, words in every if variant.label not in taken]
 
     def one_of_each(self) -> list[Variant]:
-        """The first accepted variant of each kind."""
-        return list({variant.kind: variant for variant in reversed(self.accepted)}.values())[::-1]
+        """Every sample as given, and the first accepted variant of each other kind."""
+        found = [variant for variant in self.accepted if variant.kind != GIVEN]
+        given = [variant for variant in self.given if self.only in variant.label]
+        return given + list({variant.kind: variant for variant in reversed(found)}.values())[::-1]
 
     def call(self, sample: Sample) -> Any:
         """Call the op on these very arguments, random numbers drawn from the same seed each time."""

@@ -118,6 +118,7 @@ def fake_function(op: torch._ops.OpOverload) -> Callable[..., Any] | None:
 def source_of(function: Callable[..., Any] | None) -> str:
     """Where a Python function stands, ``file:line``; empty where that is not known."""
     try:
-        return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}" if function else ""
+        inner = inspect.unwrap(function) if function else None
+        return f"{inspect.getsourcefile(inner)}:{inspect.getsourcelines(inner)[1]}" if inner else ""
     except (OSError, TypeError):
         return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.audit.auditing import SECONDS, Auditing, Plan, rows
 from harness.audit.row import BREAKS, PROPERTIES, SURVEY, Row
+from harness.commands import flashinfer
 from harness.errors import BadInput
 from harness.options import add_workers, names
 from harness.pool import Pool, workers_for
@@ -25,6 +26,8 @@ examples:
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    some rows only
   harness audit --import mylib.ops                 every op that a module registers
   harness audit mylib::gemm --json rows.jsonl      one JSON record a row, as it happens
+  harness audit flashinfer                         what the installed FlashInfer declares and does not register
+  harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some of its ops, of two releases, which are fetched
 
 A samples function yields argument tuples, or (args, kwargs) pairs; it may take a torch.device:
   def gemm(device):
@@ -45,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--samples", action="append", default=[], metavar="MODULE:FUNCTION", help="samples for all ops, or one for each"
     )
+    add("--versions", type=names, default=(), metavar="LIST", help="of flashinfer: releases, folders, or installed")
     add("--rows", type=names, default=(), metavar="LIST", help="properties to look at (default: all)")
     add("--variant", default="", metavar="TEXT", help="only variants of the samples whose name has this text")
     add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="where the samples are (default: cpu)")
@@ -56,6 +60,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Audit the ops; 0 all holds, 1 something breaks, 2 an op cannot be run at all. Raises BadInput, KeyboardInterrupt."""
+    if chosen.ops[:1] == ["flashinfer"]:
+        return flashinfer.run(chosen)
+    if chosen.versions:
+        raise BadInput("--versions is for `harness audit flashinfer`; give flashinfer in the place of an op")
     from rich.console import Console
 
     from harness.audit.report import again, exit_code, summary, table

@@ -1,0 +1,91 @@
+"""``harness audit flashinfer``: what FlashInfer declares to torch and does not register, of one release or several."""
+
+import argparse
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from harness.errors import BadInput, unknown
+from harness.pool import workers_for
+from harness.records import Records
+
+if TYPE_CHECKING:
+    from harness.audit.row import Row
+    from harness.flashinfer.report import Audited
+    from harness.terminal import Ticker
+
+NAME = "flashinfer"
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Audit each version in turn; 0 all holds, 1 something breaks, 2 one cannot be judged. Raises BadInput."""
+    from rich.console import Console
+
+    from harness.flashinfer.report import changes, exit_code, summary, table, unrun
+
+    _check(chosen)
+    start = time.monotonic()
+    with Records(chosen.json) as records:
+        found = [_one(named, chosen, records) for named in dict.fromkeys(chosen.versions or ("installed",))]
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    judged = [one for one in found if not one.failed]
+    if judged:
+        console.print("The real side of every row is FlashInfer's own Python around a stub kernel.\n", highlight=False)
+        console.print(table(judged, chosen.verbose))
+    told = (
+        [line for one in judged for line in unrun(one)]
+        + changes(found)
+        + [summary(one) for one in found if not one.failed]
+    )
+    for line in ["", *told, f"{time.monotonic() - start:.1f} s"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for one in found:
+        if one.failed:
+            print(f"harness: {summary(one)}", file=sys.stderr)
+    return exit_code(found, named=len(chosen.ops) > 1)
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    from harness.flashinfer.auditing import ROWS
+
+    for option, value in (("--import", chosen.modules), ("--samples", chosen.samples), ("--variant", chosen.variant)):
+        if value:
+            raise BadInput(f"{option} means nothing for flashinfer, whose ops and samples are known here")
+    if chosen.device == "cuda":
+        raise BadInput("--device cuda means nothing for flashinfer: its kernels are stubs here, on the CPU")
+    for row in chosen.rows:
+        if row not in ROWS:
+            raise unknown("row", row, ROWS)
+
+
+def _one(named: str, chosen: argparse.Namespace, records: Records) -> "Audited":
+    """One version; what makes it impossible to judge is kept, and the others go on."""
+    from rich.console import Console
+
+    from harness.flashinfer.auditing import Lane
+    from harness.flashinfer.report import Audited
+    from harness.flashinfer.sites import site
+    from harness.terminal import Ticker
+
+    version = named
+    try:
+        with tempfile.TemporaryDirectory(prefix="harness-flashinfer-") as folder:
+            if named != "installed":
+                print(f"FlashInfer {named}: looking for it", file=sys.stderr)
+            found = site(named)
+            version = found.version
+            workers = workers_for(chosen.workers)
+            lane = Lane(found, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
+            ticker = Ticker(Console(stderr=True), lane.declare(), "rows")
+            with ticker.running():
+                rows = [_told(row, version, records, ticker) for row in lane]
+    except BadInput as error:
+        return Audited(version, (), str(error))
+    return Audited(version, rows)
+
+
+def _told(row: "Row", version: str, records: Records, ticker: "Ticker") -> "Row":
+    records.write({"version": version, **row.to_json()})
+    ticker.step(f"{version} {row.op} {row.row}", row.status == "breaks")
+    return row

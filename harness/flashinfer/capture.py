@@ -1,0 +1,174 @@
+"""Capturing what an importable FlashInfer declares: its decorators are replaced by recorders before anything uses them."""
+
+import contextlib
+import importlib
+import importlib.machinery
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from harness.errors import BadInput
+from harness.explain import first_line
+from harness.flashinfer import standin
+from harness.flashinfer.declared import DECORATORS, Declared, declarations
+
+Function = Callable[..., Any]
+# Asked of the machine by FlashInfer's host code: a stand-in for one Blackwell GPU.
+_MACHINE: dict[str, Function] = {
+    "get_compute_capability": lambda *_: (10, 0),
+    "device_support_pdl": lambda *_: False,
+    "setup_cubin_loader": lambda *_: None,
+}
+# What a factory's parameters are given where they have no default.
+_ARCHITECTURE = {"backend": "100", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100"}
+
+
+@dataclass
+class Captured:
+    """One op as FlashInfer declares it: the functions that it gave to its two decorators."""
+
+    declared: Declared
+    real: Function | None = None
+    fake: Function | None = None
+    mutates: Any = ()
+    reason: str = ""
+    name: str = ""
+
+
+@dataclass
+class _Recorder:
+    """What the two decorators were given, by file and line."""
+
+    real: dict[tuple[str, int], tuple[str, Function, Any]] = field(default_factory=dict)
+    fake: dict[str, Function] = field(default_factory=dict)
+
+    def register_custom_op(self, name: str, fn: Function | None = None, /, **told: Any) -> Any:
+        """FlashInfer's decorator, which notes the function and hands it back."""
+
+        def record(function: Function) -> Function:
+            inner = inspect.unwrap(function)
+            place = inner.__code__.co_filename, inner.__code__.co_firstlineno
+            self.real[place] = name.partition("::")[2], function, told.get("mutates_args")
+            return function
+
+        return record if fn is None else record(fn)
+
+    def register_fake_op(self, name: str, fn: Function | None = None) -> Any:
+        """The other one."""
+
+        def record(function: Function) -> Function:
+            self.fake[name.partition("::")[2]] = function
+            return function
+
+        return record if fn is None else record(fn)
+
+
+def package() -> Path:
+    """The folder of the FlashInfer that would be imported. Raises BadInput."""
+    spec = importlib.machinery.PathFinder.find_spec("flashinfer", sys.path)
+    if spec is None or not spec.submodule_search_locations:
+        raise BadInput("FlashInfer is not installed here; give --versions 0.7.2.post1, which fetches it, or a folder")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def capture() -> list[Captured]:
+    """Every op of MoE, FP4 and FP8 quantisation that the importable FlashInfer declares. Raises BadInput."""
+    folder = package()
+    wanted = [declared for declared in declarations(folder) if declared.judged]
+    if not wanted:
+        raise BadInput(
+            f"{folder} declares no op of MoE or quantisation with @{DECORATORS[0]}; expected such decorators"
+        )
+    recorder = _record(folder)
+    with _cuda():
+        failed = _built([declared for declared in wanted if declared.real], recorder)
+    return [_one(declared, recorder, folder, failed) for declared in wanted if declared.real]
+
+
+def _record(folder: Path) -> _Recorder:
+    """Put the recorders in the place of the decorators. FlashInfer's own ``__init__``, which imports all of it, is left out."""
+    standin.install()
+    root = ModuleType("flashinfer")
+    root.__path__ = [str(folder)]
+    root.__file__ = str(folder / "__init__.py")
+    sys.modules["flashinfer"] = root
+    recorder = _Recorder()
+    try:
+        with _cuda():
+            utils = importlib.import_module("flashinfer.utils")
+    except Exception as error:
+        raise BadInput(f"flashinfer.utils does not import: {type(error).__name__}: {first_line(error)}") from error
+    for name in DECORATORS:
+        if not callable(getattr(utils, name, None)):
+            raise BadInput(f"flashinfer.utils has no {name}; expected the decorators {' and '.join(DECORATORS)} there")
+        setattr(utils, name, getattr(recorder, name))
+    return recorder
+
+
+def _built(wanted: Sequence[Declared], recorder: _Recorder) -> dict[Declared, str]:
+    """Import each module and call each function that declares ops; for a declaration that fails, why."""
+    failed: dict[Declared, str] = {}
+    for declared in wanted:
+        try:
+            module = importlib.import_module(declared.module)
+            _no_machine()
+            if declared.function and (str(Path(str(module.__file__))), declared.first) not in recorder.real:
+                _call(getattr(module, declared.function))
+        except Exception as error:  # FlashInfer's module may raise anything where there is no GPU
+            failed[declared] = f"{declared.function or declared.module}: {type(error).__name__}: {first_line(error)}"
+    return failed
+
+
+def _call(factory: Function) -> None:
+    inner = inspect.unwrap(factory)
+    needed = [
+        parameter.name for parameter in inspect.signature(inner).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]  # fmt: skip
+    unknown = [name for name in needed if name not in _ARCHITECTURE]
+    if unknown:
+        raise TypeError(f"it asks for {', '.join(unknown)}; expected no other than {', '.join(_ARCHITECTURE)}")
+    inner(**{name: _ARCHITECTURE[name] for name in needed})
+
+
+def _no_machine() -> None:
+    """In every module of FlashInfer that is loaded: nothing is compiled, and questions about the GPU have an answer."""
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("flashinfer.") or name == "flashinfer.autotuner":
+            continue
+        for attribute, value in list(vars(module).items()):
+            if attribute in _MACHINE:
+                setattr(module, attribute, _MACHINE[attribute])
+            elif attribute.startswith("gen_") and callable(value):
+                setattr(module, attribute, lambda *_, **__: standin.Spec())
+    tuner = sys.modules.get("flashinfer.autotuner")
+    if tuner is not None and hasattr(tuner, "AutoTuner"):
+        tuner.AutoTuner.choose_one = lambda self, op, runners, *_, **__: (runners[0], -1)
+
+
+@contextmanager
+def _cuda() -> Iterator[None]:
+    """A torch without CUDA that names a current device."""
+    kept = torch.cuda.current_device
+    torch.cuda.current_device = lambda: 0
+    try:
+        yield
+    finally:
+        torch.cuda.current_device = kept
+
+
+def _one(declared: Declared, recorder: _Recorder, folder: Path, failed: dict[Declared, str]) -> Captured:
+    found = Captured(declared, reason=failed.get(declared, ""), name=declared.op)
+    with contextlib.suppress(KeyError):
+        found.name, found.real, found.mutates = recorder.real[str(folder.parent / declared.file), declared.first]
+        found.fake = recorder.fake.get(found.name)
+    if found.real is None and not found.reason:
+        found.reason = f"{declared.function or declared.module} ran, and did not declare it"
+    return found

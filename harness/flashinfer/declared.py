@@ -1,0 +1,83 @@
+"""What FlashInfer declares, read from its source: which op, in which file, in which function. Imports nothing of it."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+DECORATORS = ("register_custom_op", "register_fake_op")
+# The part of FlashInfer that is judged: files, and names of ops wherever they stand.
+_FILES = ("fused_moe/", "quantization/", "gated_act_mxfp8", "moe_alltoall", "trtllm_alltoall", "cake_moe_grouped_gemm")
+_NAMES = ("moe", "quantize", "_quant", "fp4_dequant", "fp8_dequant")
+_OTHER = ("packbits", "segment_packbits", "quantized_all_reduce")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One decorator in the source. ``function`` is the outermost one around it, empty at the module's own level.
+
+    ``line`` is the ``def``, ``first`` the first decorator, where Python says that the function begins.
+    """
+
+    op: str
+    real: bool
+    file: str
+    line: int
+    first: int
+    function: str
+
+    @property
+    def module(self) -> str:
+        """The module to import."""
+        parts = Path(self.file).with_suffix("").parts
+        return ".".join(part for part in parts if part != "__init__")
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is an op of MoE or of FP4 or FP8 quantisation."""
+        known = any(part in self.file for part in _FILES) or any(part in self.op for part in _NAMES)
+        return known and self.op not in _OTHER
+
+
+def declarations(package: Path) -> list[Declared]:
+    """Every declaration below the package's folder, in the order of files and lines."""
+    found: list[Declared] = []
+    for file in sorted(package.rglob("*.py")):
+        text = file.read_text("utf-8", errors="replace")
+        if any(f"@{name}(" in text for name in DECORATORS):
+            found += _declared(ast.parse(text), str(file.relative_to(package.parent)))
+    return found
+
+
+def _declared(tree: ast.Module, file: str) -> list[Declared]:
+    found: list[Declared] = []
+
+    def walk(node: ast.AST, function: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min((decorator.lineno for decorator in child.decorator_list), default=child.lineno)
+                for decorator in child.decorator_list:
+                    name = _decorator(decorator)
+                    if name and isinstance(decorator, ast.Call):
+                        op = _op(decorator.args[0]) if decorator.args else "?"
+                        found.append(Declared(op, name == DECORATORS[0], file, child.lineno, first, function))
+                walk(child, function or child.name)
+            else:
+                walk(child, function)
+
+    walk(tree, "")
+    return found
+
+
+def _decorator(node: ast.expr) -> str:
+    called = node.func if isinstance(node, ast.Call) else None
+    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    return name if name in DECORATORS else ""
+
+
+def _op(node: ast.expr) -> str:
+    """The op's short name; parts that are known only when it runs are left out."""
+    if isinstance(node, ast.BinOp):
+        return f"{_op(node.left)}{_op(node.right)}"
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_op(part) for part in node.values if isinstance(part, ast.Constant))
+    return str(node.value).removeprefix("flashinfer::") if isinstance(node, ast.Constant) else ""

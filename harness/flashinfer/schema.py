@@ -1,0 +1,163 @@
+"""A captured op as torch would register it: its schema, as declared or mended, and what is wrong with the declaration."""
+
+import enum
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What torch infers. ``refused`` is what it says of the declaration as it stands; ``mended`` what was changed for it."""
+
+    text: str
+    refused: str
+    mended: tuple[str, ...]
+
+
+def infer(real: Function, mutates: Any) -> Schema:
+    """The schema of a declaration; where torch refuses it, of the nearest one that torch takes, if there is one."""
+    refused = _tried(real, mutates)
+    if not isinstance(refused, str):
+        return Schema(refused[0], "", ())
+    mended: list[str] = []
+    plain = _plain(real, mended)
+    names = list(inspect.signature(real).parameters)
+    told = [mutates] if isinstance(mutates, str) else list(mutates or ())
+    known = [name for name in told if name in names]
+    if known != told or isinstance(mutates, str):
+        mended.append(f"mutates_args {mutates!r} as {tuple(known)!r}")
+    tensors = [name for name in known if "Tensor" in str(inspect.signature(plain).parameters[name].annotation)]
+    if tensors != known:
+        mended.append(f"mutates_args without {', '.join(name for name in known if name not in tensors)}: no tensors")
+    found = _tried(plain, tensors)
+    return Schema("", refused, ()) if isinstance(found, str) else Schema(found[0], refused, tuple(mended))
+
+
+def _tried(function: Function, mutates: Any) -> tuple[str] | str:
+    """(schema,), or torch's words."""
+    try:
+        text = torch.library.infer_schema(function, mutates_args=mutates)
+        torch._C.parse_schema(f"op{text}")  # it infers an enum's default, and then cannot read what it wrote
+        return (text,)
+    except Exception as error:  # ValueError mostly; an annotation that cannot be evaluated raises anything
+        return _words(error)
+
+
+def _words(error: Exception) -> str:
+    """Torch's words, without the whole signature after them."""
+    text = " ".join(str(error).split()).removeprefix("infer_schema(func): ")
+    for end in (" Got func with signature", " The valid types are", ": op("):
+        text = text.partition(end)[0]
+    enum_default = "; it has no default of an enum" if "unexpected type, file a bug report" in text else ""
+    return text + enum_default
+
+
+def _plain(real: Function, mended: list[str]) -> Function:
+    """The function with annotations that torch has a type for: int for an enum, and what the name or default suggests."""
+    signature = inspect.signature(real)
+    hints = hints_of(real)
+    parameters = [
+        _parameter(parameter, hints.get(parameter.name), mended) for parameter in signature.parameters.values()
+    ]
+    returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
+    if returns is inspect.Signature.empty:
+        mended.append("no return annotation: a list of tensors")
+        returns = list[torch.Tensor]
+    returns = _one_of("return", returns, mended)
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return real(*args, **kwargs)
+
+    plain.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
+    plain.__name__ = getattr(real, "__name__", "real")
+    return plain
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any, mended: list[str]) -> inspect.Parameter:
+    kind, hint = enumeration(hint), _one_of(parameter.name, hint, mended)
+    default = parameter.default
+    if isinstance(default, enum.Enum):
+        default = default.value
+    if kind:
+        mended.append(f"{parameter.name}: {kind.__name__} as int")
+        hint = int | None if default is None else int
+    return parameter.replace(annotation=parameter.empty if hint is None else hint, default=default)
+
+
+def _one_of(name: str, hint: Any, mended: list[str]) -> Any:
+    """The tensors of an annotation that names tensors and something else; torch has no type for both."""
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType) or len(kinds) < 2:
+        return hint
+    lists = [kind for kind in kinds if typing.get_origin(kind) is list]
+    chosen = lists[0] if name == "return" and lists else torch.Tensor if torch.Tensor in kinds else hint
+    if chosen is not hint:
+        mended.append(f"{name}: {str(hint).replace('typing.', '')} as {getattr(chosen, '__name__', chosen)}")
+    return chosen
+
+
+def enumeration(hint: Any) -> type[enum.Enum] | None:
+    """The enum that an annotation names, alone or as an optional."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and issubclass(kind, enum.Enum)]
+    return kinds[0] if kinds else None
+
+
+def hints_of(function: Function) -> dict[str, Any]:
+    """The annotations, text among them evaluated where that can be done."""
+    try:
+        return typing.get_type_hints(inspect.unwrap(function))
+    except Exception:  # a name that only a type checker knows
+        return dict(getattr(inspect.unwrap(function), "__annotations__", {}))
+
+
+def with_enums(function: Function) -> Function:
+    """The function taking plain numbers where it is annotated with an enum: the dispatcher has no enums."""
+    hints = hints_of(function)
+    names = list(inspect.signature(function).parameters)
+    kinds = {name: enumeration(hints.get(name)) for name in names}
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = [_enum(kinds.get(name), value) for name, value in zip(names, args, strict=False)] + [
+            *args[len(names) :]
+        ]
+        return function(*given, **{name: _enum(kinds.get(name), value) for name, value in kwargs.items()})
+
+    return call
+
+
+def _enum(kind: type[enum.Enum] | None, value: Any) -> Any:
+    return kind(value) if kind and isinstance(value, int) else value
+
+
+def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:
+    """How the fake's parameter list differs: what breaks a call, and what does not."""
+    ours, theirs = (inspect.signature(function).parameters for function in (real, fake))
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.values()):
+        return [], ["the fake takes anything (*args)"]
+    lacks = [name for name in ours if name not in theirs]
+    extra = [name for name, parameter in theirs.items() if name not in ours]
+    order = [name for name in theirs if name in ours] != [name for name in ours if name in theirs]
+    told = [f"the fake lacks {', '.join(lacks)}"] if lacks else []
+    told += [f"the fake asks for {', '.join(extra)}, which the real op has not"] if extra else []
+    told += ["the fake has its parameters in another order"] if order else []
+    notes: list[str] = []
+    for name in ours:
+        if name in theirs and ours[name].default != theirs[name].default:
+            one, other = ours[name].default, theirs[name].default
+            words = f"{name} defaults to {_default(one)} in the real op and to {_default(other)} in the fake"
+            (notes if one is inspect.Parameter.empty else told).append(words)
+    return told, notes
+
+
+def _default(value: Any) -> str:
+    return "nothing" if value is inspect.Parameter.empty else repr(value)
