@@ -34,13 +34,18 @@ class Plan:
     folder: str
     workers: int = 1
     seconds: float = SECONDS
+    kinds: tuple[str, ...] = KINDS
 
     @property
     def job(self) -> Job:
         """What a worker is told at its start."""
         told = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
         specs = {op: self.spec(op) for op in self.ops}
-        return Job("harness.audit.working:start", told | {"samples": specs, "variant": self.variant}, self.seconds)
+        return Job(
+            "harness.audit.working:start",
+            told | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
+            self.seconds,
+        )
 
     def spec(self, op: str) -> str:
         """The samples function of an op, ``module:function``; empty where none was named."""
@@ -85,7 +90,7 @@ class Auditing:
     def __iter__(self) -> Iterator[Row]:
         """The rows as they come. Raises BadInput where modules or samples cannot be used."""
         groups = [
-            [{"op": op, "kind": kind} for kind in KINDS] + [{"op": op, "row": row} for row in self.plan.rows]
+            [{"op": op, "kind": kind} for kind in self.plan.kinds] + [{"op": op, "row": row} for row in self.plan.rows]
             for op in self.plan.ops
         ]
         for reply in Pool(self.plan.job, groups, self.plan.workers):
@@ -98,7 +103,7 @@ class Auditing:
         if "kind" not in reply.task:
             return self._property(op, reply.task["row"], reply)
         self._note(self._surveys[op], reply)
-        return self._runs(op) if reply.task["kind"] == KINDS[-1] else None
+        return self._runs(op) if reply.task["kind"] == self.plan.kinds[-1] else None
 
     def _note(self, survey: _Survey, reply: Reply) -> None:
         answer = reply.answer

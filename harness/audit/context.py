@@ -48,16 +48,23 @@ class Audited:
     device: torch.device
     journal: Journal
     only: str = ""
+    kinds: tuple[str, ...] = tuple(MAKERS)
     _tried: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
     _ran: dict[str, Ran] = field(default_factory=dict)
     _faked: dict[str, Faked] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, op: torch._ops.OpOverload, samples: list[Sample], device: torch.device, journal: Path, only: str = ""
+        cls,
+        op: torch._ops.OpOverload,
+        samples: list[Sample],
+        device: torch.device,
+        journal: Path,
+        only: str = "",
+        kinds: tuple[str, ...] = tuple(MAKERS),
     ) -> "Audited":
         """An op with its journal's file; ``only`` keeps to the variants whose label has this text."""
-        return cls(op, samples, device, Journal(journal), only)
+        return cls(op, samples, device, Journal(journal), only, kinds)
 
     def names(self, sample: Sample) -> dict[int, str]:
         """The argument that each leaf belongs to, ``x`` or ``xs[1]``."""
@@ -117,14 +124,14 @@ class Audited:
     @property
     def accepted(self) -> list[Variant]:
         """Every variant that the real implementation accepts; just the chosen one where one was chosen."""
-        found = [variant for kind in MAKERS for variant, refused in self.tried(kind) if refused is None]
+        found = [variant for kind in self.kinds for variant, refused in self.tried(kind) if refused is None]
         return [variant for variant in found if self.only in variant.label]
 
     @property
     def refused(self) -> list[tuple[Variant, str]]:
         """Every variant that it refuses in each form that was tried, with its words."""
         taken = {variant.label for variant in self.accepted}
-        every = [(variant, words) for kind in MAKERS for variant, words in self.tried(kind) if words is not None]
+        every = [(variant, words) for kind in self.kinds for variant, words in self.tried(kind) if words is not None]
         return [(variant, words) for variant, words in every if variant.label not in taken]
 
     def one_of_each(self) -> list[Variant]:

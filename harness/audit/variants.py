@@ -155,7 +155,8 @@ def _resized(sample: Sample, change: Resize) -> Sample | None:
 
 def _indices(x: Tensor, change: Resize) -> Tensor:
     """Per column, bool: whether its numbers may index what is about to shrink, and some would then be out of range."""
-    if not plain(x) or not x.numel() or not x.dim() or x.dtype == torch.bool or x.is_complex():
+    small = x.is_floating_point() and x.element_size() == 1  # float8 holds no indices, and torch has no % for it
+    if small or not plain(x) or not x.numel() or not x.dim() or x.dtype == torch.bool or x.is_complex():
         return torch.zeros(0, dtype=torch.bool)
     columns = x.double().reshape(-1, x.shape[-1])
     if not x.is_floating_point():

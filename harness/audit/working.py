@@ -50,7 +50,8 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
     except NoOp as error:
         return str(error)
     samples = given(op, settings["samples"][name], device)
-    return Audited.of(op, samples, device, journal_file(settings["folder"], name), settings["variant"])
+    journal = journal_file(settings["folder"], name)
+    return Audited.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
 
 
 def _survey(audited: Audited | str, kind: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.audit.auditing import Auditing, Plan
+from harness.audit.auditing import KINDS, Auditing, Plan
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.errors import BadInput, nearest
 from harness.flashinfer.sites import Site
@@ -94,7 +94,7 @@ class Lane:
             modules=("harness.flashinfer.registered",),
             samples=tuple(f"harness.flashinfer.sampled:{op.partition('::')[2]}" for op in self._audited),
             device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
-            workers=self.workers, seconds=self.seconds, site=self.site.named,
+            workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
         )  # fmt: skip
         labels = {told["op"]: told["samples"] for told in self.told}
         fakes = {told["op"]: told["fake"] for told in self.told}
