@@ -12,6 +12,7 @@ from harness.records import Records
 
 if TYPE_CHECKING:
     from harness.audit.row import Row
+    from harness.flashinfer.auditing import Lane
     from harness.flashinfer.report import Audited
     from harness.terminal import Ticker
 
@@ -22,7 +23,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Audit each version in turn; 0 all holds, 1 something breaks, 2 one cannot be judged. Raises BadInput."""
     from rich.console import Console
 
-    from harness.flashinfer.report import changes, exit_code, summary, table, unrun
+    from harness.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
 
     _check(chosen)
     start = time.monotonic()
@@ -33,6 +34,8 @@ def run(chosen: argparse.Namespace) -> int:
     if judged:
         console.print("The real side of every row is FlashInfer's own Python around a stub kernel.\n", highlight=False)
         console.print(table(judged, chosen.verbose))
+        for line in scripts(judged[-1]) if chosen.verbose else ():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     told = (
         [line for one in judged for line in unrun(one)]
         + changes(found)
@@ -79,13 +82,15 @@ def _one(named: str, chosen: argparse.Namespace, records: Records) -> "Audited":
             lane = Lane(found, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
             ticker = Ticker(Console(stderr=True), lane.declare(), "rows")
             with ticker.running():
-                rows = [_told(row, version, records, ticker) for row in lane]
+                rows = [_told(row, lane, records, ticker) for row in lane]
+                scripts = {(row.op, row.row, row.variant): lane.script(row) for row in rows}
     except BadInput as error:
         return Audited(version, (), str(error))
-    return Audited(version, rows)
+    return Audited(version, rows, scripts={key: text for key, text in scripts.items() if text})
 
 
-def _told(row: "Row", version: str, records: Records, ticker: "Ticker") -> "Row":
-    records.write({"version": version, **row.to_json()})
+def _told(row: "Row", lane: "Lane", records: Records, ticker: "Ticker") -> "Row":
+    version = lane.site.version
+    records.write({"version": version, **row.to_json(), "script": lane.script(row)})
     ticker.step(f"{version} {row.op} {row.row}", row.status == "breaks")
     return row

@@ -97,12 +97,35 @@ class Lane:
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
         )  # fmt: skip
         labels = {told["op"]: told["samples"] for told in self.told}
-        fakes = {told["op"]: told["fake"] for told in self.told}
+        known = {told["op"]: told for told in self.told}
         for row in Auditing(plan):
             op = row.op.partition("::")[2]
-            if row.row == FAKE and not fakes[op]:
+            if row.row == FAKE and not known[op]["fake"]:
                 continue  # told by the declaration
             yield replace(row, op=op, variant=_label(row.variant, labels[op]), notes=(*row.notes, STUB), unusable=False)
+            yield from self._others(row, known[op])
+
+    def _others(self, row: Row, told: dict[str, Any]) -> Iterator[Row]:
+        """The other samples on which a row breaks: a release may mend one of them."""
+        if row.status == BREAKS:
+            same = [one for one in told["breaches"] if one["row"] == row.row]
+            for one in same[1:]:
+                command = again(self.site.named, told["op"], row.row)
+                yield replace(
+                    row,
+                    op=told["op"],
+                    what=one["what"],
+                    variant=one["sample"],
+                    notes=(STUB,),
+                    again=command,
+                    seconds=0.0,
+                )
+
+    def script(self, row: Row) -> str:
+        """A script of five lines that shows a row which breaks; empty where there is none."""
+        told = next(told for told in self.told if told["op"] == row.op)
+        found: str = told["scripts"].get(f"{row.row} {row.variant}", "") if row.status == BREAKS else ""
+        return found
 
     def _declared(self) -> Iterator[Row]:
         for told in self.told:

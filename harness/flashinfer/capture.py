@@ -120,14 +120,16 @@ def _built(wanted: Sequence[Declared], recorder: _Recorder) -> dict[Declared, st
             module = importlib.import_module(declared.module)
             _no_machine()
             if declared.function and (str(Path(str(module.__file__))), declared.first) not in recorder.real:
-                _call(getattr(module, declared.function))
+                given = given_to(declared.module, declared.function)
+                inspect.unwrap(getattr(module, declared.function))(**given)
         except Exception as error:  # FlashInfer's module may raise anything where there is no GPU
             failed[declared] = f"{declared.function or declared.module}: {type(error).__name__}: {first_line(error)}"
     return failed
 
 
-def _call(factory: Function) -> None:
-    inner = inspect.unwrap(factory)
+def given_to(module: str, factory: str) -> dict[str, Any]:
+    """The arguments of a function that declares ops. Raises TypeError where it asks for what is not known here."""
+    inner = inspect.unwrap(getattr(sys.modules[module], factory))
     needed = [
         parameter.name for parameter in inspect.signature(inner).parameters.values()
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
@@ -135,7 +137,7 @@ def _call(factory: Function) -> None:
     unknown = [name for name in needed if name not in _ARCHITECTURE]
     if unknown:
         raise TypeError(f"it asks for {', '.join(unknown)}; expected no other than {', '.join(_ARCHITECTURE)}")
-    inner(**{name: _ARCHITECTURE[name] for name in needed})
+    return {name: _ARCHITECTURE[name] for name in needed}
 
 
 def _no_machine() -> None:
@@ -169,6 +171,8 @@ def _one(declared: Declared, recorder: _Recorder, folder: Path, failed: dict[Dec
     with contextlib.suppress(KeyError):
         found.name, found.real, found.mutates = recorder.real[str(folder.parent / declared.file), declared.first]
         found.fake = recorder.fake.get(found.name)
+        if declared.op and found.name.startswith(declared.op):
+            found.name = declared.op  # without the architecture that it was built for
     if found.real is None and not found.reason:
         found.reason = f"{declared.function or declared.module} ran, and did not declare it"
     return found

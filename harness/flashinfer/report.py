@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.text import Text
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.flashinfer.auditing import ROWS
 
+COMPILED = ("aot_eager", "inductor")
 _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow", "": "dim"}
 
 
@@ -21,6 +22,7 @@ class Audited:
     version: str
     rows: Sequence[Row]
     failed: str = ""
+    scripts: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def row(self, op: str, name: str) -> Row | None:
         """One row, if there is one."""
@@ -34,7 +36,16 @@ class Audited:
     @property
     def broken(self) -> list[tuple[str, str]]:
         """(op, row) of each that breaks."""
-        return [(row.op, row.row) for row in self.rows if row.status == BREAKS]
+        return list(dict.fromkeys((row.op, row.row) for row in self.rows if row.status == BREAKS))
+
+    def others(self, row: Row) -> list[str]:
+        """The other samples on which a row breaks."""
+        return [one.variant for one in self.rows if (one.op, one.row) == (row.op, row.row) and one is not row]
+
+    def told(self) -> dict[tuple[str, str, str], str]:
+        """What breaks, by op, row and sample. A compiled row is left out: it breaks because another one does."""
+        broken = [row for row in self.rows if row.status == BREAKS and row.row not in COMPILED]
+        return {(row.op, row.row, row.variant): row.what for row in broken}
 
 
 def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
@@ -63,7 +74,7 @@ def _ops(audited: Sequence[Audited]) -> list[str]:
 def _what(audited: Sequence[Audited], rows: Sequence[Row | None], verbose: int) -> Text:
     """What was seen: once where the versions say the same, else each by name."""
     told = {
-        one.version: _words(row)
+        one.version: _words(row, one.others(row))
         for one, row in zip(audited, rows, strict=True)
         if row and (verbose or row.status == BREAKS)
     }
@@ -72,8 +83,9 @@ def _what(audited: Sequence[Audited], rows: Sequence[Row | None], verbose: int) 
     return Text("\n".join(f"{version}: {words}" for version, words in told.items()))
 
 
-def _words(row: Row) -> str:
-    return row.what + (f" [{row.variant}]" if row.variant else "")
+def _words(row: Row, others: Sequence[str]) -> str:
+    more = f"; also {', '.join(f'[{name}]' for name in others)}" if others else ""
+    return row.what + (f" [{row.variant}]" if row.variant else "") + more
 
 
 def unrun(audited: Audited) -> list[str]:
@@ -83,6 +95,15 @@ def unrun(audited: Audited) -> list[str]:
         if row.row == SURVEY and row.status != HOLDS:
             reasons.setdefault(row.what, []).append(row.op)
     return [f"not run  {audited.version}: {', '.join(ops)}: {why}" for why, ops in reasons.items()]
+
+
+def scripts(audited: Audited) -> list[str]:
+    """For each row that breaks, the script that shows it with FlashInfer alone, on a CPU."""
+    first = {key[:2]: (key[2], text) for key, text in reversed(audited.scripts.items())}
+    return [
+        f"\n# {audited.version}: {_named((op, row, sample))}\n{text}"
+        for (op, row), (sample, text) in reversed(first.items())
+    ]
 
 
 def summary(audited: Audited) -> str:
@@ -99,23 +120,24 @@ def summary(audited: Audited) -> str:
 
 
 def changes(audited: Sequence[Audited]) -> list[str]:
-    """What was mended, what is new and what still breaks from each version to the next."""
-    judged = [one for one in audited if not one.failed]
+    """What was mended, what is new and what still breaks from each version to the next, sample by sample."""
     lines: list[str] = []
-    for old, new in pairwise(judged):
-        both = set(old.ops) & set(new.ops)
-        was, now = old.broken, new.broken
-        mended = [f"{op} {row}" for op, row in was if op in both and (op, row) not in now and new.row(op, row)]
-        fresh = [f"{op} {row}" for op, row in now if op in both and (op, row) not in was]
-        added = [f"{op} {row}" for op, row in now if op not in both]
-        still = len(set(was) & set(now))
-        lines += [f"{old.version} to {new.version}: {still} rows still break"]
-        lines += [
-            f"  {name}: {', '.join(some)}"
-            for name, some in (("mended", mended), ("new", fresh), ("new op", added))
-            if some
-        ]
+    for old, new in pairwise([one for one in audited if not one.failed]):
+        was, now = old.told(), new.told()
+        looked = {(row.op, row.row) for row in new.rows if row.status in (HOLDS, BREAKS)}
+        before = set(old.ops)
+        mended = [key for key in was if key not in now and key[:2] in looked]
+        fresh = [key for key in now if key not in was]
+        counts = f"{len(set(was) & set(now))} breaches remain, {len(mended)} are mended, {len(fresh)} are new"
+        lines += [f"{old.version} to {new.version}: {counts}"]
+        lines += [f"  mended  {_named(key)}: {was[key]}" for key in mended]
+        lines += [f"  new     {_named(key)}{'' if key[0] in before else ' (a new op)'}: {now[key]}" for key in fresh]
     return lines
+
+
+def _named(key: tuple[str, str, str]) -> str:
+    op, row, sample = key
+    return f"{op}, {row}" + (f" [{sample}]" if sample else "")
 
 
 def exit_code(audited: Sequence[Audited], named: bool) -> int:

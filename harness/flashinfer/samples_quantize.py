@@ -26,45 +26,45 @@ def x(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 def fp4_quantize_sm100() -> Samples:
     """[M, K] to packed [M, K/2] and scales."""
     scale = torch.ones(1)
-    yield "[128, 64], scales linear", {"input": x(128, 64), "global_scale": scale, "is_sf_swizzled_layout": False}
-    yield "[7, 2688], scales swizzled", {"input": x(7, 2688), "global_scale": scale}
-    yield "[7, 80], scales swizzled 8x4", {"input": x(7, 80), "global_scale": scale, "is_sf_8x4_layout": True}
-    yield "[2, 7, 80]", {"input": x(2, 7, 80), "global_scale": scale}
+    yield "128 x 64, scales linear", {"input": x(128, 64), "global_scale": scale, "is_sf_swizzled_layout": False}
+    yield "7 x 2688, scales swizzled", {"input": x(7, 2688), "global_scale": scale}
+    yield "7 x 80, scales swizzled 8x4", {"input": x(7, 80), "global_scale": scale, "is_sf_8x4_layout": True}
+    yield "2 x 7 x 80", {"input": x(2, 7, 80), "global_scale": scale}
 
 
 def mxfp4_dequantize_host() -> Samples:
     """Packed [M, K/2] and scales to fp32."""
-    yield "[7, 40] packed", {"weight": x(7, 48, dtype=torch.uint8), "scale": x(7, 3, dtype=torch.uint8)}
+    yield "7 x 40 packed", {"weight": x(7, 48, dtype=torch.uint8), "scale": x(7, 3, dtype=torch.uint8)}
 
 
 def block_scale_interleave_sm100() -> Samples:
     """Linear scales to swizzled ones."""
-    yield "[128, 4] uint8", {"unswizzled_sf": x(128, 4, dtype=torch.uint8)}
-    yield "[7, 5] uint8", {"unswizzled_sf": x(7, 5, dtype=torch.uint8)}
-    yield "[7, 5] bfloat16", {"unswizzled_sf": x(7, 5)}
-    yield "[3, 7, 5] uint8", {"unswizzled_sf": x(3, 7, 5, dtype=torch.uint8)}
+    yield "128 x 4 uint8", {"unswizzled_sf": x(128, 4, dtype=torch.uint8)}
+    yield "7 x 5 uint8", {"unswizzled_sf": x(7, 5, dtype=torch.uint8)}
+    yield "7 x 5 bfloat16", {"unswizzled_sf": x(7, 5)}
+    yield "3 x 7 x 5 uint8", {"unswizzled_sf": x(3, 7, 5, dtype=torch.uint8)}
 
 
 def block_scale_interleave_sm100_out() -> Samples:
     """The same into a buffer of the caller's."""
-    yield "[7, 5]", {"unswizzled_sf": x(7, 5, dtype=torch.uint8), "out": torch.zeros(1024, dtype=torch.uint8)}
+    yield "7 x 5", {"unswizzled_sf": x(7, 5, dtype=torch.uint8), "out": torch.zeros(1024, dtype=torch.uint8)}
 
 
 def fp4_batched_quantize_sm100() -> Samples:
     """[B, M, K]."""
-    yield "[3, 7, 80]", {"input": x(3, 7, 80), "global_scale": torch.ones(1)}
+    yield "3 x 7 x 80", {"input": x(3, 7, 80), "global_scale": torch.ones(1)}
 
 
 def nvfp4_quant_and_per_token_scale_sm100() -> Samples:
     """[M, K], a scale a token."""
     for layout, name in ((LINEAR, "linear"), (SWIZZLED, "swizzled"), (SMALL, "swizzled 8x4")):
-        yield f"[7, 80], scales {name}", {"input": x(7, 80), "scale_inv": 1.0, "sf_layout": layout}
+        yield f"7 x 80, scales {name}", {"input": x(7, 80), "scale_inv": 1.0, "sf_layout": layout}
 
 
 def nvfp4_quant_and_per_token_scale_out_sm100() -> Samples:
     """The same into buffers of the caller's."""
     buffers = {"output": x(7, 40, dtype=torch.uint8), "output_scale": x(7, 5, dtype=torch.uint8)}
-    yield "[7, 80]", {"input": x(7, 80), "scale_inv": 1.0, **buffers, "output_per_token_scale": torch.zeros(7)}
+    yield "7 x 80", {"input": x(7, 80), "scale_inv": 1.0, **buffers, "output_per_token_scale": torch.zeros(7)}
 
 
 def silu_and_mul_scaled_nvfp4_experts_quantize_sm100() -> Samples:
@@ -78,7 +78,7 @@ def silu_and_mul_scaled_nvfp4_experts_quantize_sm100() -> Samples:
 def scaled_fp4_grouped_quant_sm100() -> Samples:
     """[B, M, K], a mask a group."""
     mask = torch.full((3,), 5, dtype=torch.int32)
-    yield "[3, 7, 80]", {"input_tensor": x(3, 7, 80), "input_global_scale": torch.ones(3), "mask": mask}
+    yield "3 x 7 x 80", {"input_tensor": x(3, 7, 80), "input_global_scale": torch.ones(3), "mask": mask}
 
 
 def e2m1_and_ufp8sf_scale_to_float_sm100() -> Samples:
@@ -93,20 +93,20 @@ def e2m1_and_ufp8sf_scale_to_float_sm100() -> Samples:
 def nvfp4_kv_dequant() -> Samples:
     """Packed rows of a cache."""
     packed = {"fp4_data": x(7, 40, dtype=torch.uint8), "block_scales": x(7, 5, dtype=torch.uint8)}
-    yield "[7, 40] packed", {**packed, "global_scale": torch.ones(1), "output": x(7, 80)}
+    yield "7 x 40 packed", {**packed, "global_scale": torch.ones(1), "output": x(7, 80)}
 
 
 def nvfp4_kv_quant() -> Samples:
     """Rows of a cache to packed ones."""
     out = {"fp4_output": x(7, 40, dtype=torch.uint8), "block_scales": x(7, 5, dtype=torch.uint8)}
-    yield "[7, 80]", {"input": x(7, 80), "global_scale": torch.ones(1), **out}
+    yield "7 x 80", {"input": x(7, 80), "global_scale": torch.ones(1), **out}
 
 
 def mxfp8_quantize_sm100() -> Samples:
     """[M, K] to e4m3 and scales of 32."""
-    yield "[128, 128], scales linear", {"input": x(128, 128), "sf_swizzle_layout": LINEAR}
-    yield "[7, 96], scales swizzled", {"input": x(7, 96), "sf_swizzle_layout": SWIZZLED}
-    yield "[7, 96], PDL off", {"input": x(7, 96), "sf_swizzle_layout": LINEAR, "enable_pdl": False}
+    yield "128 x 128, scales linear", {"input": x(128, 128), "sf_swizzle_layout": LINEAR}
+    yield "7 x 96, scales swizzled", {"input": x(7, 96), "sf_swizzle_layout": SWIZZLED}
+    yield "7 x 96, PDL off", {"input": x(7, 96), "sf_swizzle_layout": LINEAR, "enable_pdl": False}
 
 
 def mxfp8_dequantize_host_sm100() -> Samples:
@@ -119,7 +119,7 @@ def mxfp8_dequantize_host_sm100() -> Samples:
 
 def mxfp8_grouped_quantize() -> Samples:
     """[B, M, K], a mask a group."""
-    yield "[3, 7, 96]", {"a": x(3, 7, 96), "mask": torch.full((3,), 5, dtype=torch.int32)}
+    yield "3 x 7 x 96", {"a": x(3, 7, 96), "mask": torch.full((3,), 5, dtype=torch.int32)}
 
 
 def silu_and_mul_mxfp8_quantize() -> Samples:
@@ -139,7 +139,7 @@ def silu_and_mul_mxfp8_quantize_backward() -> Samples:
 
 def rmsnorm_quant() -> Samples:
     """[M, H] into a buffer of e4m3."""
-    yield "[7, 2688]", {"out": x(7, 2688, dtype=E4M3), "input": x(7, 2688), "weight": x(2688), "scale": torch.ones(1)}
+    yield "7 x 2688", {"out": x(7, 2688, dtype=E4M3), "input": x(7, 2688), "weight": x(2688), "scale": torch.ones(1)}
 
 
 def fused_add_rmsnorm_quant() -> Samples:
@@ -151,13 +151,13 @@ def fused_add_rmsnorm_quant() -> Samples:
 def layernorm_quant() -> Samples:
     """[M, H] into a buffer of e4m3."""
     weights = {"gemma": x(2688, dtype=torch.float32), "beta": x(2688, dtype=torch.float32)}
-    yield "[7, 2688]", {"out": x(7, 2688, dtype=E4M3), "input": x(7, 2688), **weights, "scale": torch.ones(1)}
+    yield "7 x 2688", {"out": x(7, 2688, dtype=E4M3), "input": x(7, 2688), **weights, "scale": torch.ones(1)}
 
 
 def fused_add_rmsnorm_fp8_block_quant() -> Samples:
     """[M, H] into buffers of e4m3 and of a scale for each 128 columns."""
     out = {"out": x(7, 2688, dtype=E4M3), "block_scale": torch.zeros(21, 8), "normed_out": x(7, 2688)}
-    yield "[7, 2688]", {**out, "input": x(7, 2688), "residual": x(7, 2688), "weight": x(2688)}
+    yield "7 x 2688", {**out, "input": x(7, 2688), "residual": x(7, 2688), "weight": x(2688)}
 
 
 SAMPLES: dict[str, Callable[[], Samples]] = {

@@ -26,16 +26,18 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
 
 
 def _told(found: Any, registered: Any) -> dict[str, Any]:
-    from harness.flashinfer import elsewhere, sampled
+    from harness.flashinfer import breaches, elsewhere, sampled, scripts
     from harness.flashinfer.schema import differences
 
     told: dict[str, Any] = {"op": found.name, "where": f"{found.declared.file}:{found.declared.line}"}
     told |= {"reason": found.reason, "fake": found.fake is not None, "samples": [], "unsampled": ""}
-    told |= {"differs": [], "notes": [], "refused": "", "mended": [], "auditable": False, "elsewhere": []}
+    told |= {"differs": [], "notes": [], "refused": "", "mended": [], "auditable": False}
+    told |= {"elsewhere": [], "breaches": [], "scripts": {}}
     if found.real is None:
         return told
     schema = registered.SCHEMAS[found.name]
     told |= {"refused": schema.refused, "mended": list(schema.mended), "auditable": bool(schema.text)}
+    told["scripts"] = {f"{row} ": scripts.script(found, {}, row) for row in ("declared schema", "parameters")}
     if found.fake is not None:
         told["differs"], told["notes"] = differences(found.real, found.fake)
         told["fake_where"] = _where(found.fake)
@@ -45,6 +47,10 @@ def _told(found: Any, registered: Any) -> dict[str, Any]:
         told["unsampled"] = str(error)
     if told["samples"] and found.fake is not None:
         told["elsewhere"] = elsewhere.compare(found)
+    if told["samples"] and told["auditable"]:
+        told["breaches"] = breaches.breaches(found, f"{registered.SPACE}::{found.name}")
+        for label, some in sampled.fitting(found.name, found.real):
+            told["scripts"] |= {f"{row} {label}": scripts.script(found, some, row) for row in breaches.ROWS}
     return told
 
 

@@ -1,0 +1,74 @@
+"""A script of five lines that shows a breach without the harness: FlashInfer's functions, mocks for its kernels, one sample."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.flashinfer.capture import Captured, given_to
+
+_DECORATED = "m.register_custom_op = m.register_fake_op = lambda *_, **__: lambda x: f.setdefault(x.__name__, x)"
+_TUNER = "AutoTuner=mock.MagicMock(**{'get.return_value.choose_one.return_value': (None, -1)})"
+# Of a module whose functions are declared as they stand: what loads kernels, and what asks which there are.
+_LOADS = "n.startswith(('gen_', 'get_')) or n.endswith('_cute') or n == '_use_cuda_norm'"
+
+
+def script(found: Captured, arguments: dict[str, Any], row: str) -> str:
+    """Prints what the real function gives and what its fake gives, or raises; for a declaration, what torch says of it."""
+    assert found.real is not None
+    own = inspect.unwrap(found.real).__name__
+    fake = inspect.unwrap(found.fake).__name__ if found.fake else ""
+    lines = ["import importlib, inspect, torch, unittest.mock as mock"]
+    lines += [f'm, f = importlib.import_module("{found.declared.module}"), {{}}; ']
+    if found.declared.function:
+        lines[1] += _DECORATED
+    else:
+        lines[1] += f"f |= {{n: getattr(m, n) for n in dir(m) if n in ({own!r}, {fake!r})}}"
+    lines += [_mocked(found)]
+    lines += [_arguments(found, arguments)] if arguments else []
+    return "\n".join([*lines, _shown(found, own, fake, row)])
+
+
+def _shown(found: Captured, own: str, fake: str, row: str) -> str:
+    """The last line."""
+    schema = f"torch.library.infer_schema(f[{own!r}], mutates_args={found.mutates!r})"
+    if row == "declared schema":
+        return f"torch._C.parse_schema('op' + {schema})"
+    if row == "parameters":
+        return f"for name in ({own!r}, {fake!r}): print(name, inspect.signature(f[name]))"
+    if row in ("mutation", "alias"):
+        told = f"'is the output given:', f[{own!r}](**a)[0] is a['output'], 'declared as written:', {found.mutates!r}"
+        return f"print({told})"
+    show = "[(tuple(t.shape), t.dtype, t.device.type) for t in torch.utils._pytree.tree_leaves(f[name](**a))]"
+    return f"for name in ({own!r}, {fake!r}): print(name, {show})"
+
+
+def _arguments(found: Captured, arguments: dict[str, Any]) -> str:
+    assert found.real is not None
+    parameters = inspect.signature(found.real).parameters
+    needed = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    given = {name: value for name, value in arguments.items() if value is not None or name in needed}
+    return f"a = dict({', '.join(f'{name}={_source(value)}' for name, value in given.items())})"
+
+
+def _mocked(found: Captured) -> str:
+    """The JIT, the tuner and the questions to a GPU are mocked; then the function that declares the op is called."""
+    module, function = found.declared.module, found.declared.function
+    which = "n.startswith('gen_')" if function else _LOADS
+    mocks = f"**{{n: mock.MagicMock() for n in dir(m) if {which}}}, device_support_pdl=lambda *_: False"
+    line = f"mock.patch.multiple(m, create=True, {mocks}{', ' + _TUNER if 'core' in module else ''}).start()"
+    if not function:
+        return line
+    given = ", ".join(repr(value) for value in given_to(module, function).values())
+    launched = "torch.from_dlpack = lambda _: torch.ones(1); " if "core" in module else ""
+    return f"{line}; {launched}m.{function}.__wrapped__({given})"
+
+
+def _source(value: Any) -> str:
+    if isinstance(value, Tensor):
+        plain = f"torch.ones({', '.join(map(str, value.shape))})"
+        return plain if value.dtype is torch.float32 else f"{plain}.to({value.dtype})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_source(item) for item in value)}]"
+    return repr(value)
