@@ -14,6 +14,7 @@ COMMANDS = {
     "prove": ("harness.commands.prove", "prove a layer's shapes at every hidden size at once"),
     "selftest": ("harness.commands.selftest", "plant known faults and say who sees them"),
     "audit": ("harness.commands.audit", "audit any registered torch op: what holds and what does not"),
+    "new-subject": ("harness.commands.new_subject", "write a template for a layer of your own"),
     "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),
 }
 

@@ -44,12 +44,21 @@ def _judge(audited: Audited, backend: str | Callable[..., Any]) -> Seen:
                 found = _compare(audited, variant, backend, inside)
             except ERRORS as error:
                 if any(text in str(error) for text in _VIEWS):
-                    return not_run("torch functionalises no custom op whose output is declared a view of its input")
+                    if any(told.alias_info for told in audited.op._schema.returns):
+                        return not_run("torch functionalises no custom op whose output is declared a view of its input")
+                    return breaks(f"torch compiles no op that {writes_and_lists(audited.op._schema)}", variant.label)
                 return breaks(f"compiling it raises {_cause(error)}", variant.label)
             if found:
                 where = " on a copy made in the graph" if inside else ""
                 return breaks(f"compiled{where}: {found}", variant.label)
     return holds(f"{len(variants)} variants")
+
+
+def writes_and_lists(schema: Any) -> str:
+    """What of a schema torch's functionalisation cannot express although no output is declared a view."""
+    written = [told.name for told in schema.arguments if told.alias_info and told.alias_info.is_write]
+    kinds = ", ".join(str(told.type) for told in schema.returns)
+    return f"writes its argument {', '.join(map(repr, written))} and returns {kinds}; a tuple of tensors would do"
 
 
 def _cause(error: BaseException) -> str:
