@@ -1,5 +1,6 @@
 """The audit of one FlashInfer, from outside: its declarations by one worker, then each op's rows by the audit's own."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -169,7 +170,16 @@ def _schema(told: dict[str, Any]) -> Seen:
     if not told["refused"]:
         return HOLDS, "torch infers a schema", "", ()
     notes = (f"audited with {'; '.join(told['mended'])}",) if told["mended"] else ()
-    return BREAKS, f"torch.library.custom_op refuses the declaration: {told['refused']}", "", notes
+    return BREAKS, f"torch refuses it: {_short(told['refused'])}", "", notes
+
+
+def _short(text: str) -> str:
+    """Torch's first sentence or two."""
+    return (
+        re.split(r" mutates_args should| It is not a type| If you are using", text)[0]
+        .removesuffix(".")
+        .replace("typing.", "")
+    )
 
 
 def _parameters(told: dict[str, Any]) -> Seen:

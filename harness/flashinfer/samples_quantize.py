@@ -70,7 +70,7 @@ def nvfp4_quant_and_per_token_scale_out_sm100() -> Samples:
 def silu_and_mul_scaled_nvfp4_experts_quantize_sm100() -> Samples:
     """[B, M, 2K], a mask an expert."""
     yield (
-        "[3, 7, 160]",
+        "3 x 7 x 160",
         {"input": x(3, 7, 160), "mask": torch.full((3,), 5, dtype=torch.int32), "global_scale": torch.ones(3)},
     )
 
@@ -85,7 +85,7 @@ def e2m1_and_ufp8sf_scale_to_float_sm100() -> Samples:
     """Packed [M, K/2] and scales to fp32."""
     scales = torch.ones(1024, dtype=torch.uint8)
     yield (
-        "[7, 40] packed",
+        "7 x 40 packed",
         {"e2m1_tensor": x(7, 40, dtype=torch.uint8), "ufp8_scale_tensor": scales, "global_scale_tensor": torch.ones(1)},
     )
 
@@ -112,7 +112,7 @@ def mxfp8_quantize_sm100() -> Samples:
 def mxfp8_dequantize_host_sm100() -> Samples:
     """e4m3 and scales to fp32."""
     yield (
-        "[7, 96]",
+        "7 x 96",
         {"input": x(7, 96, dtype=torch.uint8), "scale_tensor": x(21, dtype=torch.uint8), "sf_swizzle_layout": LINEAR},
     )
 
@@ -126,7 +126,7 @@ def silu_and_mul_mxfp8_quantize() -> Samples:
     """[M, 2K], quantised along rows, columns or both."""
     for rows, columns in ((True, False), (False, True), (True, True)):
         yield (
-            f"[7, 192], rowwise={rows}, colwise={columns}",
+            f"7 x 192, rowwise={rows}, colwise={columns}",
             {"gated_input": x(7, 192), "rowwise": rows, "colwise": columns},
         )
 

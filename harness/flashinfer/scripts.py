@@ -1,5 +1,6 @@
 """A script of five lines that shows a breach without the harness: FlashInfer's functions, mocks for its kernels, one sample."""
 
+import enum
 import inspect
 from typing import Any
 
@@ -7,9 +8,12 @@ import torch
 from torch import Tensor
 
 from harness.flashinfer.capture import Captured, given_to
+from harness.flashinfer.schema import enumeration, hints_of
 
 _DECORATED = "m.register_custom_op = m.register_fake_op = lambda *_, **__: lambda x: f.setdefault(x.__name__, x)"
 _TUNER = "AutoTuner=mock.MagicMock(**{'get.return_value.choose_one.return_value': (None, -1)})"
+# What a launcher returns, and the size in a fake that depends on the routing.
+_LAUNCHED = "torch.from_dlpack = lambda _: torch.ones(1); torch.library.get_ctx = lambda: mock.Mock(new_dynamic_size=lambda: 30)"
 # Of a module whose functions are declared as they stand: what loads kernels, and what asks which there are.
 _LOADS = "n.startswith(('gen_', 'get_')) or n.endswith('_cute') or n == '_use_cuda_norm'"
 
@@ -38,9 +42,10 @@ def _shown(found: Captured, own: str, fake: str, row: str) -> str:
     if row == "parameters":
         return f"for name in ({own!r}, {fake!r}): print(name, inspect.signature(f[name]))"
     if row in ("mutation", "alias"):
-        told = f"'is the output given:', f[{own!r}](**a)[0] is a['output'], 'declared as written:', {found.mutates!r}"
-        return f"print({told})"
-    show = "[(tuple(t.shape), t.dtype, t.device.type) for t in torch.utils._pytree.tree_leaves(f[name](**a))]"
+        given = f"[n for n, v in a.items() for t in torch.utils._pytree.tree_leaves(f[{own!r}](**a)) if v is t]"
+        return f"print('arguments returned as outputs:', {given}, 'declared as written:', {found.mutates!r})"
+    leaves = "for t in torch.utils._pytree.tree_leaves(f[name](**a)) if isinstance(t, torch.Tensor)"
+    show = f"[(tuple(t.shape), t.dtype, t.device.type) {leaves}]"
     return f"for name in ({own!r}, {fake!r}): print(name, {show})"
 
 
@@ -49,7 +54,9 @@ def _arguments(found: Captured, arguments: dict[str, Any]) -> str:
     parameters = inspect.signature(found.real).parameters
     needed = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     given = {name: value for name, value in arguments.items() if value is not None or name in needed}
-    return f"a = dict({', '.join(f'{name}={_source(value)}' for name, value in given.items())})"
+    kinds = {name: enumeration(hint) for name, hint in hints_of(found.real).items()}
+    told = [f"{name}={_source(value, kinds.get(name))}" for name, value in given.items()]
+    return f"a = dict({', '.join(told)})"
 
 
 def _mocked(found: Captured) -> str:
@@ -61,11 +68,13 @@ def _mocked(found: Captured) -> str:
     if not function:
         return line
     given = ", ".join(repr(value) for value in given_to(module, function).values())
-    launched = "torch.from_dlpack = lambda _: torch.ones(1); " if "core" in module else ""
-    return f"{line}; {launched}m.{function}.__wrapped__({given})"
+    launched = f"; {_LAUNCHED}" if "core" in module else ""
+    return f"{line}{launched}; m.{function}.__wrapped__({given})"
 
 
-def _source(value: Any) -> str:
+def _source(value: Any, kind: type[enum.Enum] | None = None) -> str:
+    if kind and isinstance(value, int):
+        return f"m.{kind.__name__}({value!r})"
     if isinstance(value, Tensor):
         plain = f"torch.ones({', '.join(map(str, value.shape))})"
         return plain if value.dtype is torch.float32 else f"{plain}.to({value.dtype})"

@@ -124,7 +124,9 @@ def _reason(text: str) -> str:
     if "NewConnectionError" in text or "Name or service not known" in text or "ConnectTimeout" in text:
         return "pip reaches no package index; is there a network?"
     versions = re.search(r"from versions: ([^)]+)\)", text)
-    if versions and versions[1] != "none":
+    if versions and versions[1] == "none":
+        return "pip finds no release of it at all; is there a network, and a package index that has it?"
+    if versions:
         return f"there is no such release; the newest are {', '.join(versions[1].split(', ')[-6:])}"
     lines = [line for line in text.splitlines() if line.startswith("ERROR")]
     return lines[-1].removeprefix("ERROR: ") if lines else (text.strip().splitlines() or ["pip said nothing"])[-1]
