@@ -1,1 +1,1 @@
-"""FlashInfer's custom ops: it declares them with fakes and registers none; here they are captured, and audited."""
+"""FlashInfer's custom ops: it declares them with fakes and registers few; here they are captured, and audited."""

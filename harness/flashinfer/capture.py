@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch._library.custom_ops import CustomOpDef
 
 from harness.errors import BadInput
 from harness.explain import first_line
@@ -124,7 +125,20 @@ def _built(wanted: Sequence[Declared], recorder: _Recorder) -> dict[Declared, st
                 inspect.unwrap(getattr(module, declared.function))(**given)
         except Exception as error:  # FlashInfer's module may raise anything where there is no GPU
             failed[declared] = f"{declared.function or declared.module}: {type(error).__name__}: {first_line(error)}"
+    _registered(recorder)
     return failed
+
+
+def _registered(recorder: _Recorder) -> None:
+    """The ops that FlashInfer registers with torch itself; they are looked at as the others are."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("flashinfer.")]:
+        for op in [value for value in vars(module).values() if isinstance(value, CustomOpDef)]:
+            if op._namespace == "flashinfer":
+                written = tuple(told.name for told in op._opoverload._schema.arguments if told.is_write)
+                code = inspect.unwrap(op._init_fn).__code__
+                recorder.real[code.co_filename, code.co_firstlineno] = op._name, op._init_fn, written
+                if op._abstract_fn is not None:
+                    recorder.fake[op._name] = op._abstract_fn
 
 
 def given_to(module: str, factory: str) -> dict[str, Any]:

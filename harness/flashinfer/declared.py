@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DECORATORS = ("register_custom_op", "register_fake_op")
+# The one that registers: FlashInfer uses it for few ops, and other packages in its tree for theirs.
+REGISTERING, _OWN = "custom_op", "flashinfer::"
 # The part of FlashInfer that is judged: files, and names of ops wherever they stand.
 _FILES = ("fused_moe/", "quantization/", "gated_act_mxfp8", "moe_alltoall", "trtllm_alltoall", "cake_moe_grouped_gemm")
 _NAMES = ("moe", "quantize", "_quant", "fp4_dequant", "fp8_dequant")
@@ -43,7 +45,7 @@ def declarations(package: Path) -> list[Declared]:
     found: list[Declared] = []
     for file in sorted(package.rglob("*.py")):
         text = file.read_text("utf-8", errors="replace")
-        if any(f"@{name}(" in text for name in DECORATORS):
+        if any(f"@{name}(" in text for name in DECORATORS) or f'{REGISTERING}("{_OWN}' in text:
             found += _declared(ast.parse(text), str(file.relative_to(package.parent)))
     return found
 
@@ -59,7 +61,7 @@ def _declared(tree: ast.Module, file: str) -> list[Declared]:
                     name = _decorator(decorator)
                     if name and isinstance(decorator, ast.Call):
                         op = _op(decorator.args[0]) if decorator.args else "?"
-                        found.append(Declared(op, name == DECORATORS[0], file, child.lineno, first, function))
+                        found.append(Declared(op, name != DECORATORS[1], file, child.lineno, first, function))
                 walk(child, function or child.name)
             else:
                 walk(child, function)
@@ -71,7 +73,9 @@ def _declared(tree: ast.Module, file: str) -> list[Declared]:
 def _decorator(node: ast.expr) -> str:
     called = node.func if isinstance(node, ast.Call) else None
     name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
-    return name if name in DECORATORS else ""
+    own = isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+    registers = name == REGISTERING and own and str(node.args[0].value).startswith(_OWN)  # type: ignore[attr-defined]
+    return name if name in DECORATORS or registers else ""
 
 
 def _op(node: ast.expr) -> str:

@@ -32,6 +32,17 @@ def fp4_quantize_sm100() -> Samples:
     yield "2 x 7 x 80", {"input": x(2, 7, 80), "global_scale": scale}
 
 
+def fp4_quantize() -> Samples:
+    """The op that FlashInfer registers itself: any layout of [.., M, K], column-major too."""
+    scale = torch.ones(1)
+    yield "7 x 2688, scales swizzled", {"input": x(7, 2688), "global_scale": scale}
+    yield "7 x 80, scales swizzled 8x4", {"input": x(7, 80), "global_scale": scale, "is_sf_8x4_layout": True}
+    yield "7 x 80, scales linear", {"input": x(7, 80), "global_scale": scale, "is_sf_swizzled_layout": False}
+    yield "2 x 7 x 80", {"input": x(2, 7, 80), "global_scale": scale}
+    yield "80 x 7, column-major", {"input": x(7, 80).t(), "global_scale": scale}
+    yield "2 x 80 x 7, column-major", {"input": x(2, 7, 80).transpose(1, 2), "global_scale": scale}
+
+
 def mxfp4_dequantize_host() -> Samples:
     """Packed [M, K/2] and scales to fp32."""
     yield "7 x 40 packed", {"weight": x(7, 48, dtype=torch.uint8), "scale": x(7, 3, dtype=torch.uint8)}
@@ -163,7 +174,7 @@ def fused_add_rmsnorm_fp8_block_quant() -> Samples:
 SAMPLES: dict[str, Callable[[], Samples]] = {
     function.__name__: function
     for function in (
-        fp4_quantize_sm100, mxfp4_dequantize_host, block_scale_interleave_sm100, block_scale_interleave_sm100_out,
+        fp4_quantize, fp4_quantize_sm100, mxfp4_dequantize_host, block_scale_interleave_sm100, block_scale_interleave_sm100_out,
         fp4_batched_quantize_sm100, nvfp4_quant_and_per_token_scale_sm100, nvfp4_quant_and_per_token_scale_out_sm100,
         silu_and_mul_scaled_nvfp4_experts_quantize_sm100, scaled_fp4_grouped_quant_sm100,
         e2m1_and_ufp8sf_scale_to_float_sm100, nvfp4_kv_dequant, nvfp4_kv_quant, mxfp8_quantize_sm100,

@@ -15,7 +15,8 @@ _TUNER = "AutoTuner=mock.MagicMock(**{'get.return_value.choose_one.return_value'
 # What a launcher returns, and the size in a fake that depends on the routing.
 _LAUNCHED = "torch.from_dlpack = lambda _: torch.ones(1); torch.library.get_ctx = lambda: mock.Mock(new_dynamic_size=lambda: 30)"
 # Of a module whose functions are declared as they stand: what loads kernels, and what asks which there are.
-_LOADS = "n.startswith(('gen_', 'get_')) or n.endswith('_cute') or n == '_use_cuda_norm'"
+_LOADS = "n.startswith('gen_') or n.endswith('_cute') or n == '_use_cuda_norm'"
+_MACHINE = "device_support_pdl=lambda *_: False, get_compute_capability=lambda *_: (10, 0)"
 
 
 def script(found: Captured, arguments: dict[str, Any], row: str) -> str:
@@ -45,7 +46,7 @@ def _shown(found: Captured, own: str, fake: str, row: str) -> str:
         given = f"[n for n, v in a.items() for t in torch.utils._pytree.tree_leaves(f[{own!r}](**a)) if v is t]"
         return f"print('arguments returned as outputs:', {given}, 'declared as written:', {found.mutates!r})"
     leaves = "for t in torch.utils._pytree.tree_leaves(f[name](**a)) if isinstance(t, torch.Tensor)"
-    show = f"[(tuple(t.shape), t.dtype, t.device.type) {leaves}]"
+    show = f"[(tuple(t.shape), t.stride(), t.dtype, t.device.type) {leaves}]"
     return f"for name in ({own!r}, {fake!r}): print(name, {show})"
 
 
@@ -63,7 +64,7 @@ def _mocked(found: Captured) -> str:
     """The JIT, the tuner and the questions to a GPU are mocked; then the function that declares the op is called."""
     module, function = found.declared.module, found.declared.function
     which = "n.startswith('gen_')" if function else _LOADS
-    mocks = f"**{{n: mock.MagicMock() for n in dir(m) if {which}}}, device_support_pdl=lambda *_: False"
+    mocks = f"**{{n: mock.MagicMock() for n in dir(m) if {which}}}, {_MACHINE}"
     line = f"mock.patch.multiple(m, create=True, {mocks}{', ' + _TUNER if 'core' in module else ''}).start()"
     if not function:
         return line
@@ -75,6 +76,8 @@ def _mocked(found: Captured) -> str:
 def _source(value: Any, kind: type[enum.Enum] | None = None) -> str:
     if kind and isinstance(value, int):
         return f"m.{kind.__name__}({value!r})"
+    if isinstance(value, Tensor) and value.dim() > 1 and not value.is_contiguous() and value.mT.is_contiguous():
+        return f"{_source(value.mT)}.mT"
     if isinstance(value, Tensor):
         plain = f"torch.ones({', '.join(map(str, value.shape))})"
         return plain if value.dtype is torch.float32 else f"{plain}.to({value.dtype})"
