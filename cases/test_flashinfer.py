@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +263,25 @@ def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys
     assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(told.split())
     assert "mended  trtllm_fp4_block_scale_moe, shape [packed activations]" in told
     assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in told
+
+
+def _scripts() -> list[str]:
+    page = Path(__file__).resolve().parent.parent / "docs" / "flashinfer.md"
+    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
+    assert len(_scripts()) >= 8
+    for script in _scripts():
+        assert len(script.strip().splitlines()) <= 5
+        assert "harness" not in script
+        compile(script, "docs/flashinfer.md", "exec")
+
+
+def test_the_scripts_of_the_page_show_that_release() -> None:
+    if find_spec("flashinfer") is None or version("flashinfer-python") != RELEASE:
+        pytest.skip(f"flashinfer-python {RELEASE} is not installed")
+    for script in _scripts():
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        *shown, last = [line.partition(" ")[2] for line in done.stdout.splitlines()] or [""]
+        assert done.returncode or shown != [last], script
