@@ -26,6 +26,7 @@ _MACHINE: dict[str, Function] = {
     "get_compute_capability": lambda *_: (10, 0),
     "device_support_pdl": lambda *_: False,
     "setup_cubin_loader": lambda *_: None,
+    "_use_cuda_norm": lambda *_: True,  # and not the DSL's kernels, where that is installed
 }
 # What a factory's parameters are given where they have no default.
 _ARCHITECTURE = {"backend": "100", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100"}
