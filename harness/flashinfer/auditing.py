@@ -156,7 +156,9 @@ def _rows(told: dict[str, Any]) -> Iterator[tuple[str, Seen]]:
     yield DECLARED, _schema(told)
     if told["fake"]:
         yield PARAMETERS, _parameters(told)
-    else:
+    elif told["trivial"]:
+        yield FAKE, (NOT_APPLICABLE, "none is declared and none is needed: it returns nothing", "", ())
+    elif told["auditable"]:
         yield FAKE, (BREAKS, "no fake is declared: torch.compile could not trace the op", "", ())
     if told["elsewhere"]:
         yield ELSEWHERE, _elsewhere(told)

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from harness.flashinfer import samples_moe, samples_quantize
 
 Named = tuple[str, dict[str, Any]]
@@ -39,7 +41,32 @@ def _all(name: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         return list(samples_moe.SAMPLES[name]())
     if name in samples_quantize.SAMPLES:
         return [(label, {}, about) for label, about in samples_quantize.SAMPLES[name]()]
-    raise Unsampled("there are no samples of it here")
+    return [("any arguments: it returns nothing", {}, _any(name))]
+
+
+def _any(name: str) -> dict[str, Any]:
+    """Arguments of an op that returns nothing: what it says that it writes can be looked at with tensors of any size."""
+    from harness.flashinfer.registered import SCHEMAS
+
+    text = SCHEMAS[name].text if name in SCHEMAS else ""
+    if not text.endswith("-> ()"):
+        raise Unsampled("there are no samples of it here")
+    told = torch._C.parse_schema(f"op{text}")
+    needed = [argument for argument in told.arguments if not argument.has_default_value()]
+    unknown = [argument.name for argument in needed if str(argument.type) not in _ANY]
+    if unknown:
+        raise Unsampled(f"there are no samples of it here, nor of {', '.join(unknown)}")
+    return {argument.name: _ANY[str(argument.type)]() for argument in needed}
+
+
+_ANY: dict[str, Callable[[], Any]] = {
+    "Tensor": lambda: samples_quantize.x(7, 80),
+    "List[Tensor]": lambda: [samples_quantize.x(7, 80)],
+    "Optional[Tensor]": lambda: None,
+    "int": lambda: 1,
+    "float": lambda: 1.0,
+    "bool": lambda: False,
+}
 
 
 def __getattr__(name: str) -> Callable[[], list[tuple[tuple[()], dict[str, Any]]]]:

@@ -32,11 +32,13 @@ def _told(found: Any, registered: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"op": found.name, "where": f"{found.declared.file}:{found.declared.line}"}
     told |= {"reason": found.reason, "fake": found.fake is not None, "samples": [], "unsampled": ""}
     told |= {"differs": [], "notes": [], "refused": "", "mended": [], "auditable": False}
-    told |= {"elsewhere": [], "breaches": [], "scripts": {}}
+    told |= {"trivial": False, "elsewhere": [], "breaches": [], "scripts": {}}
     if found.real is None:
         return told
     schema = registered.SCHEMAS[found.name]
     told |= {"refused": schema.refused, "mended": list(schema.mended), "auditable": bool(schema.text)}
+    # Torch makes the fake of an op that writes an argument and returns nothing.
+    told["trivial"] = schema.text.endswith("-> ()") and "!" in schema.text
     told["scripts"] = {f"{row} ": scripts.script(found, {}, row) for row in ("declared schema", "parameters")}
     if found.fake is not None:
         told["differs"], told["notes"] = differences(found.real, found.fake)
