@@ -6,6 +6,8 @@ from typing import Any, Self
 from harness.source import SourceLine
 
 OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
+# Findings that no user of what is judged can meet: told apart from the verdict.
+LATENT = "latent"
 
 
 @dataclass(frozen=True, slots=True)

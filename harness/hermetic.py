@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from harness import cache
 from harness.evidence import TensorMeta, is_custom
 from harness.globals import GlobalState
 from harness.quiet import quiet
@@ -48,8 +49,7 @@ ENVIRONMENT = {"CI": "1"}
 
 def cache_folder() -> Path:
     """Where compiled artefacts are kept: $HARNESS_CACHE, else the user's cache folder; one folder a torch version."""
-    base = os.environ.get("HARNESS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")
-    return Path(base).expanduser() / f"inductor-torch-{torch.__version__}"
+    return cache.base() / f"inductor-torch-{torch.__version__}"
 
 
 @functools.cache

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Plan:
     """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line.
 
-    With ``bisect`` findings of compiled modes name the guilty layer of the compiler.
+    With ``bisect`` findings of compiled modes name the guilty layer of the compiler. ``start`` and ``command`` are those
+    of a job whose workers run in an engine's own environment.
     """
 
     selection: Selection
@@ -33,13 +34,15 @@ class Plan:
     path: tuple[str, ...] = ()
     seconds: float = TASK_SECONDS
     bisect: bool = False
+    start: str = "harness.judging:start"
+    command: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
         """What a worker is told at its start."""
         told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
-        told["bisect"] = self.bisect
-        return Job("harness.judging:start", told | {"selection": asdict(self.selection)}, self.seconds)
+        told |= {"bisect": self.bisect, "command": self.command, "selection": asdict(self.selection)}
+        return Job(self.start, told, self.seconds, self.command)
 
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
@@ -64,8 +67,12 @@ def chosen(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subj
     from harness.subject import load_subject
 
     torch.set_num_threads(settings["threads"])
-    tasks = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
-    return tasks, load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+    return selected(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+
+
+def selected(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
+    """In a worker: the tasks of a plan's settings."""
+    return Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
 
 
 def _tuple(value: Any) -> Any:

@@ -20,12 +20,14 @@ _MAIN = "import sys; from harness.worker import main; sys.exit(main())"
 class Job:
     """What a worker is for; settings, tasks and answers are what JSON holds. ``seconds`` limits one task.
 
-    ``start`` names a function, ``module:name``, that makes a function from a task to its answer of the settings.
+    ``start`` names a function, ``module:name``, that makes a function from a task to its answer of the settings;
+    ``command`` starts a worker in another environment, where it is not this Python that runs it.
     """
 
     start: str
     settings: dict[str, Any]
     seconds: float = TASK_SECONDS
+    command: tuple[str, ...] = ()
 
 
 class WorkerProcess:
@@ -36,7 +38,7 @@ class WorkerProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         # A session of its own: Ctrl-C is the parent's business, which then kills its workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN],
+            job.command or (sys.executable, "-c", _MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -42,6 +42,7 @@ class Recorder(TorchDispatchMode):
         self.records: list[Record] = []
         self._maker: dict[int, int] = {}
         self._routed_memory: set[int] = set()
+        self._beside: set[int] = set()
         self._kept: list[Tensor] = []  # ids stay valid only while the tensors live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -75,16 +76,23 @@ class Recorder(TorchDispatchMode):
     def _close(self, record: Record, out: Any, written: list[Tensor]) -> None:
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         record.outputs = metas(out)
-        if self.poison and record.stage == EXPERTS:
-            _poison_tail(outputs, self.case.width)
+        routed = outputs
+        if record.stage == EXPERTS:
+            # An op that runs the shared expert too gives the routed output last.
+            routed = outputs[-1:]
+            self._beside |= {id(tensor) for tensor in outputs[:-1]}
+            if self.poison:
+                _poison_tail(routed, self.case.width)
         for tensor in outputs:
             self._maker[id(tensor)] = len(self.records) - 1
             self._kept.append(tensor)
         if record.routed:
-            self._routed_memory |= {tensor.untyped_storage()._cdata for tensor in (*outputs, *written)}
+            self._routed_memory |= {tensor.untyped_storage()._cdata for tensor in (*routed, *written)}
 
     def is_routed(self, tensor: Tensor) -> bool:
         """Whether a tensor came through the routed experts, or lies in memory that such a one was written to."""
+        if id(tensor) in self._beside:
+            return False
         source = self._maker.get(id(tensor))
         made = source is not None and self.records[source].routed
         return made or tensor.untyped_storage()._cdata in self._routed_memory

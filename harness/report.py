@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from harness.finding import ERROR, FINDINGS, SKIPPED, WAIVED, Finding, Verdict
+from harness.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
 
 _LABEL = 10
 
@@ -64,7 +64,7 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
     for verdict in verdicts:
         if verdict.status == ERROR:
             texts.append(verdict_text(verdict, verbose))
-        for finding in verdict.findings:
+        for finding in () if verdict.status == LATENT and not verbose else verdict.findings:
             if finding.waiver:
                 continue
             key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
@@ -98,7 +98,9 @@ def waived(verdicts: Iterable[Verdict]) -> list[str]:
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:
     """One line: how many, of which status, how fast."""
-    counts = {status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, WAIVED, SKIPPED, ERROR)}
+    counts = {
+        status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, WAIVED, LATENT, SKIPPED, ERROR)
+    }
     issues = issues_of(verdict for verdict in verdicts if verdict.status == WAIVED)
     told = {WAIVED: f"{WAIVED} ({issues})"}
     parts = ", ".join(

@@ -42,7 +42,10 @@ class Subject(Protocol):
         ...
 
     def ops(self, case: Case) -> Sequence[str]:
-        """Names (``namespace::name``) of the custom ops that each forward must dispatch; the first is the routed experts."""
+        """Names (``namespace::name``) of the custom ops that each forward must dispatch; the first is the routed experts.
+
+        Of several outputs of that op the last is the routed one.
+        """
         ...
 
 
@@ -89,5 +92,7 @@ def _attribute(module: object, name: str, spec: str) -> object:
 def _instance(kind: type, spec: str) -> object:
     try:
         return kind()
+    except BadInput:
+        raise
     except Exception as error:  # a user's constructor may raise anything
         raise BadInput(f"subject {spec!r} cannot be made without arguments: {type(error).__name__}: {error}") from error

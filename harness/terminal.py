@@ -10,11 +10,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, WAIVED, Verdict
+from harness.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, WAIVED, Verdict
 from harness.modes import EVERY_MODE
 from harness.report import mode_name
 
-_STYLES = {OK: "green", FINDINGS: "bold red", WAIVED: "yellow", SKIPPED: "yellow", ERROR: "bold magenta"}
+_STYLES = {
+    OK: "green",
+    FINDINGS: "bold red",
+    WAIVED: "yellow",
+    LATENT: "yellow",
+    SKIPPED: "yellow",
+    ERROR: "bold magenta",
+}
 _PLAIN_SECONDS = 10.0
 
 
@@ -74,7 +81,7 @@ def table(verdicts: list[Verdict]) -> Table:
 def _cell(statuses: list[str]) -> Text:
     if not statuses:
         return Text("-")
-    worst = next(status for status in (ERROR, FINDINGS, WAIVED, SKIPPED, OK) if status in statuses)
+    worst = next(status for status in (ERROR, FINDINGS, WAIVED, LATENT, SKIPPED, OK) if status in statuses)
     count = statuses.count(worst)
     text = f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {worst}"
     return Text(text, style=_STYLES[worst])

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harness.collectives import is_collective
 from harness.evidence import is_custom
 from harness.source import SourceLine
 
@@ -84,7 +85,8 @@ class OpGraph(TorchDispatchMode):
             raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
-        if is_custom(func._schema.name):
+        # A collective is one kernel of the graph, whatever process group carries it.
+        if is_custom(func._schema.name) and not is_collective(func._schema.name):
             return self._inside(func, args, kwargs)
         if _is_composite(func):
             with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing

@@ -1,0 +1,35 @@
+"""The first lines of a process that runs vLLM: ``python -P boot.py [TREE]``. A script; standard library only.
+
+It imports the harness by its place, so that nothing else of its checkout can be imported: the room ``kernels`` would
+stand where transformers looks for Hugging Face's package of that name.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def clean(path: list[str]) -> list[str]:
+    """An import path without folders that hold the harness's own ``kernels``."""
+    return [entry for entry in path if not Path(entry, "kernels", "nvfp4.py").is_file()]
+
+
+def main() -> int:
+    """Import the harness, put the tree in front, and serve as a worker."""
+    sys.path[:] = [*sys.argv[1:], *clean(sys.path)]
+    spec = importlib.util.spec_from_file_location(
+        "harness", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["harness"] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    from harness.worker import main as serve
+
+    return serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

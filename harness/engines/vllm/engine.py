@@ -1,0 +1,136 @@
+"""The process's vLLM: its configuration, its process groups and the constructor of its MoE layer."""
+
+import inspect
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed import ProcessGroup
+
+from harness.engines.vllm.ranks import Ranks
+from harness.errors import BadInput
+
+# The constructors of vLLM's MoE layer, newest first; those that take no shared expert of their own come with one that does.
+FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
+PATIENCE = timedelta(seconds=120)
+NEEDED = (
+    "num_experts",
+    "top_k",
+    "hidden_size",
+    "intermediate_size",
+    "quant_config",
+    "prefix",
+    "tp_size",
+    "shared_experts",
+)
+# Given where the constructor takes them.
+GIVEN = (
+    "params_dtype",
+    "reduce_results",
+    "renormalize",
+    "dp_size",
+    "pcp_size",
+    "routed_input_transform",
+    "routed_output_transform",
+    "routed_scaling_factor",
+    "apply_routed_scale_to_output",
+)
+
+
+class Engine:
+    """vLLM as imported here, set up once a process: it keeps its groups and its forward context in globals."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        import vllm
+        from vllm.config import DeviceConfig, VllmConfig, set_current_vllm_config
+        from vllm.forward_context import set_forward_context
+
+        self.ranks, self.version = ranks, str(vllm.__version__)
+        self.root = Path(str(vllm.__file__)).parent
+        _on_no_cpu_platform(self.version)
+        self.config = VllmConfig(device_config=DeviceConfig(device="cpu"))
+        # Never left: layers are built and run until the process ends.
+        self.contexts = ExitStack()
+        self.contexts.enter_context(set_current_vllm_config(self.config))
+        _start_groups(ranks)
+        self.contexts.enter_context(set_forward_context(None, self.config))
+        self.factory, self.takes = _factory()
+
+    def layer(self, **given: Any) -> nn.Module:
+        """VLLM's MoE layer, of those arguments that this release's constructor takes."""
+        made: nn.Module = self.factory(**{name: value for name, value in given.items() if name in self.takes})
+        return made
+
+    def forget(self, prefix: str) -> None:
+        """Let go of a layer, which the forward context holds by name."""
+        compilation = self.config.compilation_config
+        compilation.static_forward_context.pop(prefix, None)
+        if prefix in compilation.static_all_moe_layers:
+            compilation.static_all_moe_layers.remove(prefix)
+
+
+def _on_no_cpu_platform(version: str) -> None:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        raise BadInput(
+            f"vLLM {version} runs on its CPU platform, which calls plain functions and never the custom op: "
+            "nothing that other platforms run would be judged; give a source tree with --vllm PATH"
+        )
+
+
+def _start_groups(ranks: Ranks) -> None:
+    from vllm.distributed import parallel_state
+
+    meeting = f"file://{ranks.meeting or Path(tempfile.mkdtemp(prefix='harness-rank-'), 'meeting')}"
+    # Here and not in vLLM, which waits half an hour for a rank that died.
+    torch.distributed.init_process_group("gloo", meeting, PATIENCE, ranks.size, ranks.rank)
+    parallel_state.init_distributed_environment(ranks.size, ranks.rank, meeting, 0, "gloo")
+    parallel_state.initialize_model_parallel(ranks.size)
+    group = parallel_state.get_tp_group()
+    if ranks.size > 1:
+        # As on a GPU: through vLLM's custom op, out of place, by a communicator that flattens what it is given.
+        group.use_custom_op_call = True
+        group.device_communicator = Gloo(group.device_group)
+
+
+class Gloo:
+    """A device communicator over gloo. Like those of a GPU it gives a new tensor and takes dense memory alone."""
+
+    def __init__(self, group: ProcessGroup) -> None:
+        self.group = group
+
+    def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum over ranks. Raises RuntimeError on a tensor that is not contiguous, as ``view(-1)`` does."""
+        out = x.view(-1).clone()
+        torch.distributed.all_reduce(out, group=self.group)
+        return out.view(x.shape)
+
+
+def _factory() -> tuple[Callable[..., Any], frozenset[str]]:
+    from vllm.model_executor.layers import fused_moe
+
+    found = next((getattr(fused_moe, name) for name in FACTORIES if hasattr(fused_moe, name)), None)
+    if found is None:
+        raise BadInput(f"vllm.model_executor.layers.fused_moe has none of {', '.join(FACTORIES)}")
+    return found, _checked(found)
+
+
+def _checked(factory: Callable[..., Any]) -> frozenset[str]:
+    """The names that a constructor takes. Raises BadInput where it lacks one that a case needs, or asks for another."""
+    signature = inspect.signature(factory.__init__ if inspect.isclass(factory) else factory)
+    named = {
+        n: p for n, p in signature.parameters.items() if n != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    missing = [name for name in NEEDED if name not in named]
+    unknown = [name for name, given in named.items() if given.default is given.empty and name not in (*NEEDED, *GIVEN)]
+    if missing or unknown:
+        told = [f"it does not take {', '.join(missing)}"] if missing else []
+        told += [f"it asks for {', '.join(unknown)}, unknown to the harness"] if unknown else []
+        raise BadInput(f"{getattr(factory, '__name__', factory)} of this vLLM has changed: {'; '.join(told)}")
+    return frozenset(named)

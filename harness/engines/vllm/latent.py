@@ -1,0 +1,28 @@
+"""Latent weaknesses: what a narrow kernel would break in a release of which no kernel writes the true width."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.engines.vllm.standin import writes_narrow
+from harness.finding import FINDINGS, LATENT
+
+if TYPE_CHECKING:
+    from harness.case import Case
+    from harness.modes import ModeInfo
+
+REASON = "no kernel of this vLLM writes the true width, so none of its users meets this"
+
+
+def apart(
+    answer: Callable[[int], dict[str, Any]], tasks: "Sequence[tuple[Case, ModeInfo]]"
+) -> Callable[[int], dict[str, Any]]:
+    """The same answers, findings of narrow-kernel cases marked as latent where no kernel of the release is narrow."""
+    if writes_narrow():
+        return answer
+
+    def marked(index: int) -> dict[str, Any]:
+        verdict = answer(index)
+        latent = tasks[index][0].kernel == "narrow" and verdict["status"] == FINDINGS
+        return verdict | {"status": LATENT, "reason": REASON} if latent else verdict
+
+    return marked

@@ -1,0 +1,84 @@
+"""Tensor-parallel ranks: each a process that judges the same case at the same time, over a real gloo group.
+
+Ranks hold identical shards and get identical inputs, so the sum over them is the partial result times their number, as
+with the in-process all-reduce of the in-tree layer; a missing reduce, a second one and a strided input show.
+"""
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.finding import ERROR
+from harness.judging import selected
+from harness.judging import start as start_one
+from harness.process import Job, WorkerProcess
+
+START = "harness.engines.vllm.ranks:start"
+Answer = Callable[[int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """A process's place among the ranks, and the file through which they meet."""
+
+    rank: int = 0
+    size: int = 1
+    meeting: str = ""
+
+
+_here = Ranks()
+
+
+def here() -> Ranks:
+    """The ranks of this process."""
+    return _here
+
+
+def start(settings: dict[str, Any]) -> Answer:
+    """In a worker: as ``harness.judging.start``, with more processes where a case has more ranks. Raises BadInput."""
+    global _here
+    if "ranks" in settings:
+        _here = Ranks(**settings["ranks"])
+        return _apart(settings, start_one(settings))
+    tasks = selected(settings)
+    size = max(case.tp for case, _ in tasks)
+    _here = Ranks(0, size, str(Path(tempfile.mkdtemp(prefix="harness-ranks-"), "meeting")))
+    others = [_other(settings, rank) for rank in range(1, size)]
+    with ThreadPoolExecutor(max(len(others), 1)) as threads:  # they meet while this one starts, so all start at once
+        ready = [threads.submit(other.greet) for other in others]
+        answer = _apart(settings, start_one(settings))
+        for greeting in ready:
+            greeting.result()
+    together = _together(answer, others)
+    return lambda index: (together if tasks[index][0].tp > 1 else answer)(index)
+
+
+def _other(settings: dict[str, Any], rank: int) -> WorkerProcess:
+    ranks = Ranks(rank, _here.size, _here.meeting)
+    return WorkerProcess(Job(START, settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"])))
+
+
+def _together(answer: Answer, others: list[WorkerProcess]) -> Answer:
+    """The answer of rank 0 with every other rank at the same task; an error where they end differently."""
+    threads = ThreadPoolExecutor(max(len(others), 1))
+
+    def answered(index: int) -> dict[str, Any]:
+        asked = [threads.submit(other.ask, index) for other in others]
+        verdict = answer(index)
+        for rank, future in enumerate(asked, 1):
+            theirs = (future.result() or {"status": "died"})["status"]
+            if theirs != verdict["status"]:
+                return verdict | {"status": ERROR, "reason": f"rank 0: {verdict['status']}, rank {rank}: {theirs}"}
+        return verdict
+
+    return answered
+
+
+def _apart(settings: dict[str, Any], answer: Answer) -> Answer:
+    """Answers that tell a latent weakness from a bug that users meet."""
+    from harness.engines.vllm.latent import apart
+
+    return apart(answer, selected(settings))

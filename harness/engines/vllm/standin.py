@@ -1,0 +1,143 @@
+"""The stand-in for the kernel, through vLLM's own plug points: a quantisation config and a fused MoE method.
+
+It pads as vLLM's NVFP4 path does (``process_weights_after_loading`` sets ``moe.hidden_dim``) and writes the padded width,
+or the true one where the case asks for a narrow kernel. Imported only where vLLM is.
+"""
+
+import inspect
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEMethodBase
+from vllm.model_executor.layers.fused_moe.runner import moe_runner
+from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
+
+from harness.case import Case
+from harness.engines.vllm.weights import masters
+
+_MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
+
+
+class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
+    """The fused kernel in torch: routing, both products, and the sum over a token's experts."""
+
+    def __init__(self, moe: Any, case: Case) -> None:
+        super().__init__(moe)
+        self.case = case
+        if case.kernel == "narrow" and says_by_kernel_class():
+            self.moe_kernel = _trtllm_kernel()
+
+    @property
+    def is_monolithic(self) -> bool:
+        """One kernel from router logits to output."""
+        return True
+
+    @property
+    def has_unpadded_output(self) -> bool:
+        """How releases from 0.24 on are told that the kernel writes the true width."""
+        return self.case.kernel == "narrow"
+
+    def create_weights(self, layer: nn.Module, num_experts: int, *sizes: Any, **more: Any) -> None:
+        """The masters, unpadded, as a checkpoint holds them."""
+        found = masters(self.case)
+        for name, tensor in (("w13_weight", found.w13), ("w2_weight", found.w2)):
+            layer.register_parameter(name, nn.Parameter(tensor.clone(), requires_grad=False))
+
+    def process_weights_after_loading(self, layer: Any) -> None:
+        """Pad the weights, and tell the runner the width that the kernel takes."""
+        more = self.case.padded - self.case.width
+        w13, w2 = functional.pad(layer.w13_weight, (0, more)), functional.pad(layer.w2_weight, (0, 0, 0, more))
+        layer.w13_weight, layer.w2_weight = (nn.Parameter(w, requires_grad=False) for w in (w13, w2))
+        self.moe.hidden_dim = self.case.padded
+
+    def get_fused_moe_quant_config(self, layer: nn.Module) -> Any:
+        """None: the stand-in has no scales of vLLM's kind."""
+        return None
+
+    def apply(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Not a modular kernel."""
+        raise NotImplementedError
+
+    def apply_monolithic(self, layer: Any, x: Tensor, router_logits: Tensor, input_ids: Tensor | None = None) -> Tensor:
+        """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
+        w13, w2 = layer.w13_weight, layer.w2_weight
+        if self.case.kernel == "narrow":
+            w2 = w2[:, : self.case.width]
+        weights, ids = torch.topk(torch.softmax(router_logits.float(), -1), self.case.top_k)
+        weights = weights / weights.sum(-1, keepdim=True)
+        out = x.new_zeros((x.shape[0], w2.shape[1]), dtype=torch.float32)
+        for expert in range(w13.shape[0]):
+            share = (weights * (ids == expert)).sum(-1, keepdim=True)
+            inner = gated((x @ w13[expert].T).float()).to(x.dtype)
+            out += share * (inner @ w2[expert].T).float()
+        # As monolithic kernels do: 1 where the runner scales the output.
+        scaled: Tensor = out * layer.routed_scaling_factor
+        return scaled.to(x.dtype)
+
+
+class StandInConfig(QuantizationConfig):  # type: ignore[misc]
+    """Names the stand-in as the method of every MoE layer."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.case = case
+
+    def get_quant_method(self, layer: nn.Module, prefix: str) -> StandIn:
+        """The stand-in for this layer."""
+        return StandIn(layer.moe_config, self.case)
+
+    def get_name(self) -> str:
+        """A name for logs."""
+        return "harness"
+
+    def get_supported_act_dtypes(self) -> list[torch.dtype]:
+        """What the harness judges."""
+        return [torch.bfloat16]
+
+    @classmethod
+    def get_min_capability(cls) -> int:
+        """No GPU is asked for."""
+        return 0
+
+    @staticmethod
+    def get_config_filenames() -> list[str]:
+        """There is no checkpoint."""
+        return []
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """There is no checkpoint."""
+        raise NotImplementedError
+
+
+def gated(rows: Tensor) -> Tensor:
+    """Silu of the first half of the columns times the second half."""
+    gate, up = rows.chunk(2, -1)
+    return functional.silu(gate) * up
+
+
+def writes_narrow() -> bool:
+    """Whether a kernel of this vLLM's own writes the true width: its TRT-LLM MXFP4 experts name it."""
+    try:
+        return "hidden_dim_unpadded" in inspect.getsource(import_module(_MXFP4))
+    except ModuleNotFoundError:
+        return False
+
+
+def says_by_kernel_class() -> bool:
+    """Whether the runner asks for the kernel's class to know whether it writes the true width (0.20.2 to 0.23)."""
+    return "TrtLlmMxfp4ExpertsBase" in inspect.getsource(moe_runner)
+
+
+def _trtllm_kernel() -> Any:
+    """What such a runner looks at: a kernel whose experts are of that class, and which reduces nothing itself."""
+    base = import_module(_MXFP4).TrtLlmMxfp4ExpertsBase
+    experts: Any = object.__new__(type("StandInExperts", (base,), {}))
+    told = {"is_monolithic": True, "owns_shared_experts": False, "can_overlap_shared_experts": False}
+    kernel = SimpleNamespace(impl=SimpleNamespace(fused_experts=experts), output_is_reduced=lambda: False, **told)
+    kernel.prepare_finalize = SimpleNamespace(topk_indices_dtype=lambda: None)
+    return kernel

@@ -1,0 +1,63 @@
+"""The subject ``vllm``: the MoE layer of the vLLM that is importable here."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from harness.case import Case
+from harness.engines.vllm.ranks import here
+from harness.engines.vllm.weights import oracle
+from harness.errors import BadInput, Skip
+
+if TYPE_CHECKING:
+    from harness.engines.vllm.engine import Engine
+
+QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
+
+
+class VllmLayer:
+    """vLLM's layer, its inputs and its oracle, by ``harness.subject.Subject``. Raises BadInput without a usable vLLM."""
+
+    def __init__(self) -> None:
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        _ = self.engine  # a vLLM that cannot be driven is told before any case
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The process's vLLM."""
+        try:
+            import harness.engines.vllm.standin  # noqa: F401 - its base classes are plug points too
+            from harness.engines.vllm.engine import Engine
+
+            return Engine(here())
+        except (ImportError, AttributeError) as error:
+            raise BadInput(f"the vLLM here cannot be driven: {type(error).__name__}: {error}") from error
+
+    def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
+        """The engine's own layer. Raises Skip where this vLLM or this process cannot run the case."""
+        from harness.engines.vllm.layer import Layer
+
+        if case.tp not in (1, self.engine.ranks.size):
+            raise Skip(f"tensor-parallel size {case.tp} needs as many processes; {self.engine.ranks.size} here")
+        if case.latent and "routed_input_transform" not in self.engine.takes:
+            raise Skip(f"vLLM {self.engine.version} has no latent transforms")
+        return Layer(self.engine, case)
+
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """hidden_states [tokens, hidden] bf16 and router logits [tokens, experts] fp32."""
+        generator = torch.Generator().manual_seed(seed)
+        hidden = torch.randn(tokens, case.hidden, generator=generator).bfloat16()
+        return hidden.to(device), torch.randn(tokens, case.experts, generator=generator).to(device)
+
+    def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """``routed`` and, where there is a shared expert, ``shared``, fp32."""
+        return oracle(case, inputs[0], inputs[1])
+
+    def ops(self, case: Case) -> Sequence[str]:
+        """The op around the routed experts, which runs the shared expert too where there is one."""
+        return ("vllm::moe_forward_shared" if case.shared else "vllm::moe_forward",)
