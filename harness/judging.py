@@ -41,7 +41,12 @@ class Plan:
     def job(self) -> Job:
         """What a worker is told at its start."""
         told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
-        told |= {"bisect": self.bisect, "command": self.command, "selection": asdict(self.selection)}
+        told |= {
+            "bisect": self.bisect,
+            "start": self.start,
+            "command": self.command,
+            "selection": asdict(self.selection),
+        }
         return Job(self.start, told, self.seconds, self.command)
 
 

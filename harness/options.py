@@ -46,6 +46,11 @@ def add_selection(add: Callable[..., object]) -> None:
     add("--full", action="store_true", default=False, help="published sizes, nothing shrunk")
 
 
+def add_vllm(add: Callable[..., object]) -> None:
+    """The source tree that the subject ``vllm`` is taken from."""
+    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/vllm.md)")
+
+
 def add_waivers(add: Callable[..., object]) -> None:
     """The file of known findings that do not fail a run."""
     add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")

@@ -2,11 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -58,6 +60,30 @@ class Ticker:
         elif time.monotonic() - self._said > _PLAIN_SECONDS:
             self._said = time.monotonic()
             self.console.print(f"{self.done}/{self.total} {self.what}, {self.bad} not ok", highlight=False)
+
+
+class Telling:
+    """What a long preparation is at: a status line on a terminal, elsewhere its steps alone. A context that gives ``tell``."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._status: Status | None = None
+
+    def __enter__(self) -> Callable[[str], None]:
+        return self._tell
+
+    def __exit__(self, *error: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _tell(self, text: str) -> None:
+        detail = text.startswith("pip: ")  # what pip says lives on the status line alone
+        if not detail:
+            self.console.print(f"harness: {text}", markup=False, highlight=False, soft_wrap=True)
+        if self.console.is_terminal:
+            self._status = self._status or self.console.status("")
+            self._status.update(escape(text[:100]))
+            self._status.start()
 
 
 def table(verdicts: list[Verdict]) -> Table:

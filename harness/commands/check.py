@@ -7,16 +7,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.engines.vllm.targets import target
+from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
-from harness.options import NARROWING, add_selection, add_waivers, add_workers
+from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add_workers
 from harness.pool import workers_for
 from harness.project import find
 from harness.records import Records
 from harness.report import grouped, summary, time_per_mode, waived, where
 from harness.shapes import BUILT_IN
-from harness.terminal import Ticker, table
+from harness.terminal import Telling, Ticker, table
 from harness.waivers import Waivers
 
 ABOUT = """\
@@ -27,6 +29,7 @@ examples:
   harness check --models nemotron-3-nano-30b-a3b   one model
   harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
   harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
+  harness check --subject vllm                     the vLLM that is importable (docs/vllm.md)
   harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
   harness check --waivers waivers.toml             known findings, each with a public issue, fail nothing
 
@@ -44,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
     )
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")
@@ -73,13 +77,21 @@ def run(chosen: argparse.Namespace) -> int:
 def collected(judging: Judging, json: str | None, change: Callable[[Verdict], Verdict] = lambda v: v) -> list[Verdict]:
     """The verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
     verdicts: list[Verdict] = []
+    with Records(json) as records:
+        collected_into(verdicts, judging, records, change)
+    return verdicts
+
+
+def collected_into(
+    verdicts: list[Verdict], judging: Judging, records: Records, change: Callable[[Verdict], Verdict] = lambda v: v
+) -> None:
+    """Add the verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
     ticker = Ticker(Console(stderr=True), len(judging.tasks))
-    with Records(json) as records, ticker.running():
+    with ticker.running():
         for verdict in map(change, judging):
             verdicts.append(verdict)
             records.write(verdict.to_json())
             ticker.tick(verdict)
-    return verdicts
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
@@ -104,6 +116,14 @@ def _selection(chosen: argparse.Namespace) -> Selection:
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
+    engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
+    if engine is not None:
+        with Telling() as tell:
+            return engine.plan(selection, workers_for(chosen.workers or 1), tell)
+    if chosen.vllm:
+        raise BadInput(
+            f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"
+        )
     workers = workers_for(chosen.workers, _has_cuda(chosen.device))
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)

@@ -39,6 +39,7 @@ class Layer(nn.Module):
         self.tp, self.engine = case.tp, engine
         # Up to 0.19 the layer returns both parts, and the model scales, projects, adds and reduces.
         self.by_model = "routed_output_transform" not in engine.takes and bool(found.shared or found.latent)
+        # Who scales, the model or the runner; the one that does not is told 1.
         self.scaling = case.scaling if "apply_routed_scale_to_output" not in engine.takes else 1.0
         self.up = up if self.by_model else None
         self.experts: Any = engine.layer(
@@ -57,7 +58,7 @@ class Layer(nn.Module):
             shared_experts=found.shared and SharedExpert(*found.shared),
             routed_input_transform=down,
             routed_output_transform=up,
-            routed_scaling_factor=case.scaling,
+            routed_scaling_factor=case.scaling / self.scaling,
             apply_routed_scale_to_output=True,
         )
         weakref.finalize(self, engine.forget, prefix)

@@ -16,7 +16,6 @@ from harness.judging import selected
 from harness.judging import start as start_one
 from harness.process import Job, WorkerProcess
 
-START = "harness.engines.vllm.ranks:start"
 Answer = Callable[[int], dict[str, Any]]
 
 
@@ -58,7 +57,9 @@ def start(settings: dict[str, Any]) -> Answer:
 
 def _other(settings: dict[str, Any], rank: int) -> WorkerProcess:
     ranks = Ranks(rank, _here.size, _here.meeting)
-    return WorkerProcess(Job(START, settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"])))
+    return WorkerProcess(
+        Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
+    )
 
 
 def _together(answer: Answer, others: list[WorkerProcess]) -> Answer:

@@ -1,0 +1,89 @@
+"""Groups of cases that break together, and the table release x group x mode."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.case import Case
+from harness.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, Verdict
+from harness.matrix import Selection
+from harness.modes import EVERY_MODE
+
+_STYLES = {OK: "green", FINDINGS: "bold red", LATENT: "yellow", SKIPPED: "yellow", ERROR: "bold magenta"}
+REST = "all else"
+
+
+class Grouped:
+    """The groups of a selection's cases, by id: ``2880/3072 shared, narrow``."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._groups = {case.id: group(case) for case, _ in selection.tasks()}
+
+    def of(self, verdict: Verdict) -> str:
+        """The group that a verdict's case belongs to."""
+        return self._groups.get(verdict.case, verdict.model)
+
+
+def group(case: Case) -> str:
+    """What matters of a case: the width and what it is padded to, the layer's parts, the width that the kernel writes."""
+    width = f"{case.width}/{case.padded}" if case.padded != case.width else f"{case.width}"
+    parts = [part for part, there in (("latent", case.latent), ("shared", case.shared)) if there]
+    return " ".join([width, *parts, case.kernel])
+
+
+def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: Grouped, verbose: int) -> Table:
+    """A row for each release and group with something to tell, and one for all its other groups."""
+    modes = [mode.name for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("vLLM", "width/padded"):
+        grid.add_column(heading, no_wrap=True, overflow="fold")
+    for mode in modes:
+        told = " (emulated)" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
+        grid.add_column(f"{mode}{told}".replace("-", "\n").replace(" ", "\n"), justify="right", overflow="fold")
+    for spec in dict.fromkeys([verdict.subject for verdict in verdicts]):
+        rows = _rows([verdict for verdict in verdicts if verdict.subject == spec], cases, verbose)
+        for place, (name, found) in enumerate(rows.items()):
+            grid.add_row(
+                _short(spec) if not place else "", name, *(_cell(v for v in found if v.mode == m) for m in modes)
+            )
+    for spec in refused:
+        grid.add_row(_short(spec), Text("not judged", style=_STYLES[ERROR]))
+    return grid
+
+
+def _short(spec: str) -> str:
+    return spec.removeprefix("vllm==").removeprefix("vllm@")
+
+
+def _rows(verdicts: list[Verdict], cases: Grouped, verbose: int) -> dict[str, list[Verdict]]:
+    rows: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        rows[cases.of(verdict)].append(verdict)
+    quiet = [name for name, found in rows.items() if not verbose and all(v.status in (OK, SKIPPED) for v in found)]
+    rest = [verdict for name in quiet for verdict in rows.pop(name)]
+    return dict(sorted(rows.items())) | ({REST if rows else "all": rest} if rest else {})
+
+
+def _cell(verdicts: Iterable[Verdict]) -> Text:
+    found = list(verdicts)
+    if not found:
+        return Text("-")
+    statuses = [verdict.status for verdict in found]
+    worst = next(status for status in (ERROR, FINDINGS, LATENT, SKIPPED, OK) if status in statuses)
+    text = (
+        f"{statuses.count(worst)} ok"
+        if worst == OK
+        else f"{statuses.count(worst)} of {len(found)} {_told(worst, found)}"
+    )
+    return Text(text, style=_STYLES[worst])
+
+
+def _told(status: str, verdicts: list[Verdict]) -> str:
+    """The public bug's number where every finding looks like one, else the status."""
+    findings = [finding for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings]
+    ids = {finding.bugs[0].partition(" ")[0].removeprefix("vllm") if finding.bugs else "" for finding in findings}
+    return (
+        ids.pop() if status == FINDINGS and len(ids) == 1 and "" not in ids else {FINDINGS: "red"}.get(status, status)
+    )

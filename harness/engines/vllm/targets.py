@@ -1,0 +1,54 @@
+"""Which vLLM: the importable one (``vllm``), a release (``vllm==0.20.2``) or a source tree (``vllm@PATH``)."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.engines.vllm.environment import Tell, python
+from harness.engines.vllm.releases import checkout, tree
+from harness.judging import Plan
+from harness.matrix import Selection
+
+NAME = "vllm"
+SUBJECT = "harness.engines.vllm.subject:VllmLayer"
+START = "harness.engines.vllm.ranks:start"
+_BOOT = Path(__file__).parent / "boot.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One vLLM to judge, by the name that ``--subject`` takes."""
+
+    spec: str
+
+    @property
+    def release(self) -> str:
+        """The release's number, empty for a tree and for the importable vLLM."""
+        return self.spec.partition("==")[2]
+
+    @property
+    def path(self) -> str:
+        """The source tree's path, or empty."""
+        return self.spec.partition("@")[2]
+
+    def command(self, tell: Tell) -> tuple[str, ...]:
+        """What starts a worker; fetches and builds what is not there. Raises BadInput."""
+        if self.release:
+            found = tree(self.release, tell)
+        elif self.path:
+            found = checkout(self.path)
+        else:
+            return (sys.executable, "-P", str(_BOOT))
+        return (str(python(tell)), "-P", str(_BOOT), str(found))
+
+    def plan(self, selection: Selection, workers: int, tell: Tell) -> Plan:
+        """The plan that judges it. A worker with two ranks is two processes. Raises BadInput."""
+        command = self.command(tell)
+        return Plan(selection, SUBJECT, self.spec, "cpu", workers, bisect=True, start=START, command=command)
+
+
+def target(spec: str, path: str | None = None) -> Target | None:
+    """The vLLM that a subject's name and ``--vllm PATH`` mean; None for another subject."""
+    if spec == NAME and path:
+        return Target(f"{NAME}@{path}")
+    return Target(spec) if spec == NAME or spec.startswith((f"{NAME}==", f"{NAME}@")) else None
