@@ -39,9 +39,11 @@ def here() -> Ranks:
 def start(settings: dict[str, Any]) -> Answer:
     """In a worker: as ``harness.judging.start``, with more processes where a case has more ranks. Raises BadInput."""
     global _here
+    # A bisection is ended by the clock and keeps files: ranks would come apart.
+    alone = settings | {"bisect": False}
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
-        return _apart(settings, start_one(settings))
+        return _apart(settings, start_one(alone))
     tasks = selected(settings)
     size = max(case.tp for case, _ in tasks)
     _here = Ranks(0, size, str(Path(tempfile.mkdtemp(prefix="harness-ranks-"), "meeting")))
@@ -51,7 +53,7 @@ def start(settings: dict[str, Any]) -> Answer:
         answer = _apart(settings, start_one(settings))
         for greeting in ready:
             greeting.result()
-    together = _together(answer, others)
+    together = _together(_apart(settings, start_one(alone)), others)
     return lambda index: (together if tasks[index][0].tp > 1 else answer)(index)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
 
 
+@cache
+def _engine() -> "Engine":
+    """The process's vLLM: it keeps its state in globals."""
+    try:
+        import harness.engines.vllm.standin  # noqa: F401 - its base classes are plug points too
+        from harness.engines.vllm.engine import Engine
+
+        return Engine(here())
+    except (ImportError, AttributeError) as error:
+        raise BadInput(f"the vLLM here cannot be driven: {type(error).__name__}: {error}") from error
+
+
 class VllmLayer:
     """vLLM's layer, its inputs and its oracle, by ``harness.subject.Subject``. Raises BadInput without a usable vLLM."""
 
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        _ = self.engine  # a vLLM that cannot be driven is told before any case
-
-    @cached_property
-    def engine(self) -> "Engine":
-        """The process's vLLM."""
-        try:
-            import harness.engines.vllm.standin  # noqa: F401 - its base classes are plug points too
-            from harness.engines.vllm.engine import Engine
-
-            return Engine(here())
-        except (ImportError, AttributeError) as error:
-            raise BadInput(f"the vLLM here cannot be driven: {type(error).__name__}: {error}") from error
+        self.engine = _engine()  # a vLLM that cannot be driven is told before any case
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
         """The engine's own layer. Raises Skip where this vLLM or this process cannot run the case."""
