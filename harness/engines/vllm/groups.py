@@ -40,8 +40,8 @@ def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: G
     for heading in ("vLLM", "width/padded"):
         grid.add_column(heading, no_wrap=True, overflow="fold")
     for mode in modes:
-        told = " (emulated)" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
-        grid.add_column(f"{mode}{told}".replace("-", "\n").replace(" ", "\n"), justify="right", overflow="fold")
+        told = "\nemulated" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
+        grid.add_column(mode.replace("-", "\n") + told, justify="right", overflow="fold")
     for spec in dict.fromkeys([verdict.subject for verdict in verdicts]):
         rows = _rows([verdict for verdict in verdicts if verdict.subject == spec], cases, verbose)
         for place, (name, found) in enumerate(rows.items()):

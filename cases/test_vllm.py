@@ -1,0 +1,212 @@
+"""The subject vllm: what is fetched and refused, the process it runs in, and faults planted in a release's runner.
+
+What needs a release runs where `harness vllm` has already fetched it, and is skipped elsewhere: no test uses the network.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.engines.vllm import boot, environment, releases, targets
+from harness.engines.vllm.engine import _checked
+from harness.errors import BadInput
+from harness.finding import FINDINGS, LATENT, OK, Verdict
+from harness.judging import Judging
+from harness.matrix import Selection
+
+ROOT = Path(__file__).parents[1]
+RUNNER = releases.LAYER / "runner" / "moe_runner.py"
+GPT, NEMOTRON = "gpt-oss-20b", "nemotron-3-nano-30b-a3b"
+
+
+def cached(version: str) -> pytest.MarkDecorator:
+    there = environment.folder().is_dir() and (environment.room() / f"vllm-{version}").is_dir()
+    return pytest.mark.skipif(not there, reason=f"vLLM {version} is not cached; `harness vllm {version}` fetches it")
+
+
+def judged(target: targets.Target, **chosen: tuple[object, ...]) -> list[Verdict]:
+    selection = Selection(tokens=(7,), **chosen)  # type: ignore[arg-type]
+    return list(Judging(target.plan(selection, 1, lambda text: None)))
+
+
+# what: (the line's text, what it becomes, the case, the finding's kind, its stage, the bug that it is like)
+FAULTS = {
+    "or-to-and": (
+        "shared_output is not None or self.routed_output_transform is not None",
+        "shared_output is not None and self.routed_output_transform is not None",
+        (NEMOTRON, 1),
+        ("width-mismatch", "shared add", "vllm#41184"),
+    ),
+    "slice-removed": (
+        "return states[..., :trunc_size]",
+        "return states",
+        (GPT, 1),
+        ("wrong-shape", "unpad", ""),
+    ),
+    "slice-unconditional": (
+        "        ) and hidden_dim_was_padded:",
+        "        ) or hidden_dim_was_padded:",
+        (GPT, 2),
+        ("not-contiguous", "all-reduce", "vllm#40794"),
+    ),
+    "scale-twice": (
+        "fused_output *= self.routed_scaling_factor",
+        "fused_output *= self.routed_scaling_factor**2",
+        (NEMOTRON, 1),
+        ("scaled", "routed scaling", "vllm#45037"),
+    ),
+}
+
+
+@cached("0.20.2")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_changed_condition_of_the_runner_is_red_at_its_stage(fault: str, tmp_path: Path) -> None:
+    old, new, (model, tp), (kind, stage, bug) = FAULTS[fault]
+    tree = tmp_path / "tree"
+    shutil.copytree(environment.room() / "vllm-0.20.2", tree, copy_function=os.link)
+    text = (tree / RUNNER).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / RUNNER).unlink()  # it is a link to the cached one
+    (tree / RUNNER).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=(model,), tp=(tp,), kernels=("wide",), modes=("eager", "cudagraph")
+    )
+    assert {verdict.status for verdict in verdicts} == {FINDINGS}
+    finding = verdicts[0].findings[0]
+    assert (finding.kind, finding.stage) == (kind, stage)
+    assert not bug or any(bug in like for like in finding.bugs)
+
+
+@cached("0.20.1")
+def test_the_fake_of_0_20_1_lies_at_2880_of_3072() -> None:
+    verdicts = judged(
+        targets.Target("vllm==0.20.1"), models=(GPT,), tp=(1,), kernels=("narrow",), modes=("eager", "fake", "compiled")
+    )
+    by_mode = {verdict.mode: verdict for verdict in verdicts}
+    for mode in ("eager", "compiled", "compiled-dynamic"):
+        assert any("vllm#41645" in bug for finding in by_mode[mode].findings for bug in finding.bugs)
+    assert by_mode["fake"].status == OK
+
+
+@cached("0.20.2")
+def test_0_20_2_is_right_on_one_rank_and_on_two() -> None:
+    verdicts = judged(targets.Target("vllm==0.20.2"), models=(GPT, NEMOTRON), modes=("eager", "fake", "cudagraph"))
+    assert {verdict.status for verdict in verdicts} == {OK}
+    assert any("tp=2" in verdict.case for verdict in verdicts)
+
+
+@cached("0.20.0")
+def test_what_no_kernel_of_a_release_does_is_latent() -> None:
+    verdicts = judged(
+        targets.Target("vllm==0.20.0"), models=(GPT,), tp=(1,), kernels=("wide", "narrow"), modes=("eager",)
+    )
+    assert [(("narrow" in verdict.case), verdict.status) for verdict in verdicts] == [(False, OK), (True, LATENT)]
+
+
+def test_the_process_that_runs_vllm_cannot_import_our_kernels() -> None:
+    assert boot.clean([str(ROOT), "", "/elsewhere"]) == (["/elsewhere"] if Path.cwd() == ROOT else ["", "/elsewhere"])
+    script = (
+        f"import runpy, sys; boot = runpy.run_path({str(boot.__file__)!r}); sys.path[:] = boot['clean'](sys.path); "
+        "import importlib.util; sys.exit(importlib.util.find_spec('kernels') is not None)"
+    )
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, env=surroundings, check=False).returncode == 0
+
+
+def test_the_vllm_that_is_not_importable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--subject", "vllm", "--models", GPT, "--modes", "eager"]) == 2
+    assert "the vLLM here cannot be driven: ModuleNotFoundError: No module named 'vllm'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["abc", "../0.20.1", "", "0.20.1;rm"])
+def test_a_release_is_a_number(word: str) -> None:
+    with pytest.raises(BadInput, match="expected a number like"):
+        releases.tree(word, lambda text: None)
+
+
+def test_a_folder_without_vllm_is_refused_and_the_exit_code_is_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vllm", "--vllm", str(tmp_path)]) == 2
+    out = capsys.readouterr()
+    assert f"{tmp_path} is no source tree of vLLM" in out.err
+    assert "not judged" in out.out
+
+
+def test_no_release_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vllm"]) == 2
+    assert "give releases" in capsys.readouterr().err
+
+
+def test_a_source_tree_belongs_to_the_subject_vllm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--vllm", "somewhere", "--models", GPT]) == 2
+    assert "is the source tree of --subject vllm" in capsys.readouterr().err
+
+
+def test_without_network_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setattr(releases, "python", lambda tell: Path(sys.executable))
+    with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be fetched"):
+        releases.tree("0.20.1", lambda text: None)
+    assert not list((tmp_path / "vllm").iterdir())
+
+
+def test_a_tree_that_is_not_whole_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    place = environment.room() / "vllm-0.20.1"
+    (place / releases.LAYER).mkdir(parents=True)
+    (place / "vllm" / "__init__.py").touch()
+    (place / releases.COUNT).write_text("2\n")
+    fetched = []
+    monkeypatch.setattr(releases, "_fetch", lambda version, place, tell: fetched.append(version))
+    told: list[str] = []
+    releases.tree("0.20.1", told.append)
+    assert fetched == ["0.20.1"]
+    assert "not whole" in told[0]
+    assert not place.exists()
+
+
+def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with environment.under_another_name(tmp_path / "tree") as fresh:
+            (fresh / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_release_is_offered_the_nearest() -> None:
+    words = ["ERROR: Could not find a version that satisfies vllm==0.20.9 (from versions: 0.19.1, 0.20.1, 0.20.2)"]
+    assert releases._why("0.20.9", words).startswith("vLLM 0.20.9 is not on the package index; did you mean 0.20.")
+
+
+def test_a_constructor_that_changed_is_told_by_its_parameters() -> None:
+    newer: dict[str, Callable[..., None]] = {}
+    exec(
+        "def factory(num_experts, top_k, hidden_size, intermediate_size, quant_config, prefix, tp_size, flux): 0", newer
+    )
+    with pytest.raises(BadInput, match=r"factory .* does not take shared_experts; it asks for flux, unknown"):
+        _checked(newer["factory"])
+
+
+@pytest.mark.parametrize("spec", ["vllm", "vllm==0.20.1", "vllm@/src"])
+def test_a_target_is_named_as_the_subject_is(spec: str) -> None:
+    found = targets.target(spec)
+    assert found == targets.Target(spec)
+
+
+def test_other_subjects_are_no_target() -> None:
+    assert targets.target("in-tree") is None
+    assert targets.target("vllm#41645") is None
+    assert targets.target("vllm", "/src") == targets.Target("vllm@/src")
