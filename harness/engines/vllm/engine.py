@@ -1,7 +1,6 @@
 """The process's vLLM: its configuration, its process groups and the constructor of its MoE layer."""
 
 import inspect
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch._C._distributed_c10d import FileStore, HashStore
 from torch.distributed import ProcessGroup
 
 from harness.engines.vllm.ranks import Ranks
@@ -87,10 +87,10 @@ def _on_no_cpu_platform(version: str) -> None:
 def _start_groups(ranks: Ranks) -> None:
     from vllm.distributed import parallel_state
 
-    meeting = f"file://{ranks.meeting or Path(tempfile.mkdtemp(prefix='harness-rank-'), 'meeting')}"
     # Here and not in vLLM, which waits half an hour for a rank that died.
-    torch.distributed.init_process_group("gloo", meeting, PATIENCE, ranks.size, ranks.rank)
-    parallel_state.init_distributed_environment(ranks.size, ranks.rank, meeting, 0, "gloo")
+    store = HashStore() if ranks.size == 1 else FileStore(ranks.meeting, ranks.size)
+    distributed.init_process_group("gloo", store=store, timeout=PATIENCE, world_size=ranks.size, rank=ranks.rank)
+    parallel_state.init_distributed_environment(ranks.size, ranks.rank, "env://", 0, "gloo")
     parallel_state.initialize_model_parallel(ranks.size)
     group = parallel_state.get_tp_group()
     if ranks.size > 1:
@@ -108,7 +108,7 @@ class Gloo:
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
         """The sum over ranks. Raises RuntimeError on a tensor that is not contiguous, as ``view(-1)`` does."""
         out = x.view(-1).clone()
-        torch.distributed.all_reduce(out, group=self.group)
+        distributed.all_reduce(out, group=self.group)
         return out.view(x.shape)
 
 

@@ -45,16 +45,23 @@ def start(settings: dict[str, Any]) -> Answer:
         _here = Ranks(**settings["ranks"])
         return _apart(settings, start_one(alone))
     tasks = selected(settings)
-    size = max(case.tp for case, _ in tasks)
-    _here = Ranks(0, size, str(Path(tempfile.mkdtemp(prefix="harness-ranks-"), "meeting")))
-    others = [_other(settings, rank) for rank in range(1, size)]
-    with ThreadPoolExecutor(max(len(others), 1)) as threads:  # they meet while this one starts, so all start at once
-        ready = [threads.submit(other.greet) for other in others]
-        answer = _apart(settings, start_one(settings))
-        for greeting in ready:
-            greeting.result()
+    size = max((case.tp for case, _ in tasks), default=1)
+    with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
+        _here = Ranks(0, size, str(Path(folder, "meeting")))
+        others = [_other(settings, rank) for rank in range(1, size)]
+        answer = _apart(settings, _started(settings, others))
     together = _together(_apart(settings, start_one(alone)), others)
     return lambda index: (together if tasks[index][0].tp > 1 else answer)(index)
+
+
+def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
+    """The answer of rank 0. The others start at the same time, since all of them have to meet."""
+    with ThreadPoolExecutor(max(len(others), 1)) as threads:
+        ready = [threads.submit(other.greet) for other in others]
+        answer = start_one(settings)
+        for greeting in ready:
+            greeting.result()
+    return answer
 
 
 def _other(settings: dict[str, Any], rank: int) -> WorkerProcess:
