@@ -107,9 +107,11 @@ class Gloo:
 
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
         """The sum over ranks. Raises RuntimeError on a tensor that is not contiguous, as ``view(-1)`` does."""
-        out = x.view(-1).clone()
-        distributed.all_reduce(out, group=self.group)
-        return out.view(x.shape)
+        summed = x.view(-1).clone()
+        distributed.all_reduce(summed, group=self.group)
+        # Memory that gloo never held: its thread may hold the sum a moment longer on one rank than on another, and who
+        # holds an output decides which calls follow.
+        return summed.view(x.shape).clone()
 
 
 def _factory() -> tuple[Callable[..., Any], frozenset[str]]:
