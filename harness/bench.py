@@ -15,7 +15,7 @@ from harness.evidence import Call, Run, same_bits, state_of
 from harness.globals import GlobalState
 from harness.recorder import Recorder
 from harness.shapes import Alignment
-from harness.subject import Subject
+from harness.subject import Subject, plain_names, routed_output
 
 if TYPE_CHECKING:
     from harness.subject import Oracle
@@ -41,10 +41,12 @@ class Bench:
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
+    _routed: int | None = field(init=False)
     _fakes: Asking = field(init=False, default_factory=asking)
 
     def __post_init__(self) -> None:
-        self.ops = tuple(self.subject.ops(self.case))
+        named = self.subject.ops(self.case)
+        self.ops, self._routed = plain_names(named), routed_output(named)
 
     @property
     def experts(self) -> str:
@@ -81,7 +83,7 @@ class Bench:
 
     def recorder(self, **options: bool) -> Recorder:
         """A recorder that knows this case's stages."""
-        return Recorder(self.case, self.experts, fakes=self._fakes, **options)
+        return Recorder(self.case, self.experts, fakes=self._fakes, routed=self._routed, **options)
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
         """The oracle's answer for ``inputs(tokens, seed)``; the inputs are made anew, so no layer can have touched them."""

@@ -22,7 +22,8 @@ class Recorder(TorchDispatchMode):
     """Records every op of a call.
 
     ``contract`` compares each custom op with its fake; ``audit`` does too, and looks for undeclared writes and aliases;
-    ``poison`` fills what the routed experts wrote beyond the true width with NaN. ``fakes`` is ``asking()``, if shared.
+    ``poison`` fills what the routed experts wrote beyond the true width with NaN. ``fakes`` is ``asking()``, if shared;
+    ``routed`` the place of the routed experts among the outputs of their op, if not all are.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class Recorder(TorchDispatchMode):
         contract: bool = False,
         poison: bool = False,
         fakes: Asking | None = None,
+        routed: int | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or asking()
-        self.case, self.experts, self.poison = case, experts, poison
+        self.case, self.experts, self.routed, self.poison = case, experts, routed, poison
         self.audit, self.contract = audit, audit or contract
         self.records: list[Record] = []
         self._maker: dict[int, int] = {}
@@ -78,9 +80,9 @@ class Recorder(TorchDispatchMode):
         record.outputs = metas(out)
         routed = outputs
         if record.stage == EXPERTS:
-            # An op that runs the shared expert too gives the routed output last.
-            routed = outputs[-1:]
-            self._beside |= {id(tensor) for tensor in outputs[:-1]}
+            if self.routed is not None:
+                routed = outputs[self.routed : self.routed + 1]
+                self._beside |= {id(tensor) for tensor in outputs if all(tensor is not one for one in routed)}
             if self.poison:
                 _poison_tail(routed, self.case.width)
         for tensor in outputs:

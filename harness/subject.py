@@ -44,9 +44,20 @@ class Subject(Protocol):
     def ops(self, case: Case) -> Sequence[str]:
         """Names (``namespace::name``) of the custom ops that each forward must dispatch; the first is the routed experts.
 
-        Of several outputs of that op the last is the routed one.
+        Where that op gives more than the routed experts' output, ``name[1]`` says which it is, counted from 0.
         """
         ...
+
+
+def routed_output(ops: Sequence[str]) -> int | None:
+    """Which output of the first op is the routed experts', where ``ops`` says so. Raises ValueError on ``name[x]``."""
+    place = ops[0].partition("[")[2].rstrip("]") if ops else ""
+    return int(place) if place else None
+
+
+def plain_names(ops: Sequence[str]) -> tuple[str, ...]:
+    """The names alone."""
+    return tuple(name.partition("[")[0] for name in ops)
 
 
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:

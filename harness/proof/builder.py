@@ -8,7 +8,7 @@ import torch
 
 from harness.case import Case
 from harness.proof.fit import Sizes
-from harness.subject import Subject
+from harness.subject import Subject, plain_names
 
 AXES = ("hidden", "latent")
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,7 +33,7 @@ class Builder:
     @property
     def ops(self) -> Sequence[str]:
         """The ops that a forward must dispatch."""
-        return self.subject.ops(self.case)
+        return plain_names(self.subject.ops(self.case))
 
     @property
     def axes(self) -> int:

@@ -61,4 +61,4 @@ class VllmLayer:
 
     def ops(self, case: Case) -> Sequence[str]:
         """The op around the routed experts, which runs the shared expert too where there is one."""
-        return ("vllm::moe_forward_shared" if case.shared else "vllm::moe_forward",)
+        return ("vllm::moe_forward_shared[1]" if case.shared else "vllm::moe_forward",)
