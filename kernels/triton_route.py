@@ -1,0 +1,79 @@
+"""Routing for the Triton kernel, on the device and without a wait for it: experts' blocks, and the sum over experts."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _ids(ids_ptr, start, PAIRS, E: tl.constexpr, CHUNK: tl.constexpr):
+    """Ids of a chunk of pairs; those that name no expert, and those beyond the end, become E."""
+    at = start + tl.arange(0, CHUNK)
+    ids = tl.load(ids_ptr + at, mask=at < PAIRS, other=E)
+    return tl.where((ids >= 0) & (ids < E), ids, E)
+
+
+@triton.jit
+def align(
+    ids_ptr, pairs_ptr, blocks_ptr, count_ptr, PAIRS, E: tl.constexpr, BM: tl.constexpr, EP: tl.constexpr, CHUNK: tl.constexpr
+):
+    """One program an expert: its pairs in order, and its blocks of BM. EP is a power of two above E.
+
+    Each program counts every expert's pairs for itself, which costs less than a second launch.
+    """
+    expert = tl.program_id(0)
+    counts = tl.zeros((EP,), tl.int32)
+    for start in range(0, PAIRS, CHUNK):
+        counts += tl.histogram(_ids(ids_ptr, start, PAIRS, E, CHUNK), EP)
+    lane = tl.arange(0, EP)
+    counts = tl.where(lane < E, counts, 0)
+    blocks = (counts + BM - 1) // BM
+    first = tl.sum(tl.where(lane < expert, counts, 0))
+    block = tl.sum(tl.where(lane < expert, blocks, 0))
+    mine = tl.sum(tl.where(lane == expert, counts, 0))
+    if expert == 0:
+        tl.store(count_ptr, tl.sum(blocks))
+    for i in range(0, (mine + BM - 1) // BM):
+        entry = blocks_ptr + 3 * (block + i)
+        tl.store(entry, expert)
+        tl.store(entry + 1, first + i * BM)
+        tl.store(entry + 2, first + mine)
+    for start in range(0, PAIRS, CHUNK):
+        chosen = _ids(ids_ptr, start, PAIRS, E, CHUNK) == expert
+        ones = chosen.to(tl.int32)
+        place = first + tl.cumsum(ones, 0) - ones
+        tl.store(pairs_ptr + place, start + tl.arange(0, CHUNK), mask=chosen)
+        first += tl.sum(ones)
+
+
+@triton.jit
+def combine(
+    rows_ptr,
+    ids_ptr,
+    weights_ptr,
+    shared_ptr,
+    out_ptr,
+    rows_stride,
+    shared_stride,
+    WIDTH,
+    OUT,
+    E: tl.constexpr,
+    TOP_K: tl.constexpr,
+    SHARED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """out[t] = shared[t] + the sum of a token's rows by its weights; columns from WIDTH to OUT become zero.
+
+    The row of a pair whose id names no expert was never written, so it is not read.
+    """
+    token = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    acc = tl.zeros((BLOCK,), tl.float32)
+    if SHARED:
+        acc += tl.load(shared_ptr + token * shared_stride + column, mask=column < OUT, other=0.0).to(tl.float32)
+    for k in tl.static_range(TOP_K):
+        pair = token * TOP_K + k
+        expert = tl.load(ids_ptr + pair)
+        real = (expert >= 0) & (expert < E)
+        row = tl.load(rows_ptr + pair * rows_stride + column, mask=(column < WIDTH) & real, other=0.0)
+        acc += row.to(tl.float32) * tl.load(weights_ptr + pair)
+    tl.store(out_ptr + token * OUT + column, acc.to(out_ptr.dtype.element_ty), mask=column < OUT)
