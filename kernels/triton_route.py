@@ -14,7 +14,15 @@ def _ids(ids_ptr, start, PAIRS, E: tl.constexpr, CHUNK: tl.constexpr):
 
 @triton.jit
 def align(
-    ids_ptr, pairs_ptr, blocks_ptr, count_ptr, PAIRS, E: tl.constexpr, BM: tl.constexpr, EP: tl.constexpr, CHUNK: tl.constexpr
+    ids_ptr,
+    pairs_ptr,
+    blocks_ptr,
+    count_ptr,
+    PAIRS,
+    E: tl.constexpr,
+    BM: tl.constexpr,
+    EP: tl.constexpr,
+    CHUNK: tl.constexpr,
 ):
     """One program an expert: its pairs in order, and its blocks of BM. EP is a power of two above E.
 
@@ -22,8 +30,11 @@ def align(
     """
     expert = tl.program_id(0)
     counts = tl.zeros((EP,), tl.int32)
-    for start in range(0, PAIRS, CHUNK):
+    # while, not range: the interpreter makes no range of numbers that it holds in arrays.
+    start = PAIRS * 0
+    while start < PAIRS:
         counts += tl.histogram(_ids(ids_ptr, start, PAIRS, E, CHUNK), EP)
+        start += CHUNK
     lane = tl.arange(0, EP)
     counts = tl.where(lane < E, counts, 0)
     blocks = (counts + BM - 1) // BM
@@ -32,17 +43,22 @@ def align(
     mine = tl.sum(tl.where(lane == expert, counts, 0))
     if expert == 0:
         tl.store(count_ptr, tl.sum(blocks))
-    for i in range(0, (mine + BM - 1) // BM):
-        entry = blocks_ptr + 3 * (block + i)
-        tl.store(entry, expert)
-        tl.store(entry + 1, first + i * BM)
-        tl.store(entry + 2, first + mine)
-    for start in range(0, PAIRS, CHUNK):
+    end = first + mine
+    row = first
+    while row < end:
+        tl.store(blocks_ptr + 3 * block, expert)
+        tl.store(blocks_ptr + 3 * block + 1, row)
+        tl.store(blocks_ptr + 3 * block + 2, end)
+        block += 1
+        row += BM
+    start = PAIRS * 0
+    while start < PAIRS:
         chosen = _ids(ids_ptr, start, PAIRS, E, CHUNK) == expert
         ones = chosen.to(tl.int32)
         place = first + tl.cumsum(ones, 0) - ones
         tl.store(pairs_ptr + place, start + tl.arange(0, CHUNK), mask=chosen)
         first += tl.sum(ones)
+        start += CHUNK
 
 
 @triton.jit
