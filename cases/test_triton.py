@@ -69,4 +69,5 @@ def interpreted() -> dict[str, float]:
 @pytest.mark.xdist_group("triton")
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_kernel_agrees_with_the_oracle(check: str) -> None:
-    assert interpreted()[check] < 2e-2
+    # Triton's interpreter cuts where a GPU rounds to bf16: twice as coarse. A wrong block of 16 columns is above 0.1.
+    assert interpreted()[check] < 5e-2

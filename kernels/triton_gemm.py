@@ -43,9 +43,19 @@ def _scale(words, J: tl.constexpr, BN: tl.constexpr):
 
 @triton.jit
 def _times(bits, scale):
-    """What the assembly's product gives, for the interpreter: the code's bits and the scale's as bf16."""
-    code = bits.to(tl.int16).to(tl.bfloat16, bitcast=True)
-    return (code.to(tl.float32) * scale.to(tl.bfloat16, bitcast=True).to(tl.float32)).to(tl.bfloat16)
+    """What the assembly's product gives, in fp32, for the interpreter: it flushes bf16 subnormals when it converts them."""
+    code = (bits << 16).to(tl.float32, bitcast=True)
+    return code * (scale.to(tl.int32) << 16).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _dot(w, x, acc, ASM: tl.constexpr):
+    """The matrix product; in fp32 in the interpreter, which multiplies bf16 by their bits."""
+    if ASM:
+        acc = tl.dot(w, x, acc)
+    else:
+        acc = tl.dot(w.to(tl.float32), x.to(tl.float32), acc, input_precision="ieee")
+    return acc
 
 
 @triton.jit
@@ -163,16 +173,16 @@ def grouped_product(
         x2 = _columns(x, step * 128 + 64, K, BM)
         x3 = _columns(x, step * 128 + 96, K, BM)
         w0, w1, w2, w3 = _dequantise(tl.load(w), tl.load(s), BN, ASM)
-        acc = tl.dot(w0, x0, acc)
-        acc = tl.dot(w1, x1, acc)
-        acc = tl.dot(w2, x2, acc)
-        acc = tl.dot(w3, x3, acc)
+        acc = _dot(w0, x0, acc, ASM)
+        acc = _dot(w1, x1, acc, ASM)
+        acc = _dot(w2, x2, acc, ASM)
+        acc = _dot(w3, x3, acc, ASM)
         if GATED:
             u0, u1, u2, u3 = _dequantise(tl.load(w + OUT * 32), tl.load(s + OUT * 2), BN, ASM)
-            up = tl.dot(u0, x0, up)
-            up = tl.dot(u1, x1, up)
-            up = tl.dot(u2, x2, up)
-            up = tl.dot(u3, x3, up)
+            up = _dot(u0, x0, up, ASM)
+            up = _dot(u1, x1, up, ASM)
+            up = _dot(u2, x2, up, ASM)
+            up = _dot(u3, x3, up, ASM)
         w += N * 32
         s += N * 2
     decode = tl.load(decode_ptr + expert)

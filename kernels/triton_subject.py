@@ -10,10 +10,11 @@ from torch import Tensor
 from harness.case import Case
 from harness.errors import Skip
 from kernels.layer import PaddedMoELayer
+from kernels.nvfp4 import Nvfp4
 from kernels.subject import InTree
 from kernels.triton_experts import OP, triton_experts
 from kernels.triton_pack import pack_matrices
-from kernels.weights import Experts, Nvfp4
+from kernels.weights import Experts
 
 
 class TritonLayer(PaddedMoELayer):
