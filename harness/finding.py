@@ -9,6 +9,9 @@ OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "e
 # Findings that no user of what is judged can meet: told apart from the verdict.
 LATENT = "latent"
 
+# The kind of finding after which nothing more can be run in a process.
+DEVICE_LOST = "device-lost"
+
 
 @dataclass(frozen=True, slots=True)
 class WidthOrigin:

@@ -12,10 +12,11 @@ import torch
 from harness import stages
 from harness.bench import EAGER_AUDIT, Bench, BuildFailed
 from harness.case import Case
+from harness.device import loss
 from harness.errors import Skip
 from harness.evidence import Run
 from harness.explain import explain, first_line, user_line
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
 from harness.hermetic import CONFIGS, pinned
 from harness.known_bugs import name_bugs
 from harness.modes import PROOF, Mode, ModeInfo
@@ -49,6 +50,8 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         status, reason = SKIPPED, str(error)
     except Exception as error:  # the harness or the subject's own inputs and oracle failed: no verdict on the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
+    if lost := loss(device):  # whatever else was found, or went wrong in the harness, comes of it
+        status, reason, findings, checks = FINDINGS, "", (_lost(lost),), ("device",)
     return Verdict(
         subject=spec,
         case=case.id,
@@ -67,6 +70,16 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         changes=case.changes,
         environment=environment(device.type),
         traceback=trace,
+    )
+
+
+def _lost(error: str) -> Finding:
+    return Finding(
+        observer="device",
+        kind=DEVICE_LOST,
+        stage="layer",
+        what=error,
+        cause="A kernel reached for memory that is not its own, or asserted; CUDA tells late, so the stage is not known.",
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.finding import ERROR, Verdict
+from harness.finding import DEVICE_LOST, ERROR, Verdict
 from harness.matrix import Selection
-from harness.pool import Pool
+from harness.pool import LAST, Pool
 from harness.process import TASK_SECONDS, Job
 from harness.repro import again
 
@@ -59,6 +59,8 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
 
     def answer(index: int) -> dict[str, Any]:
         verdict = judge(subject, *tasks[index], device, settings["spec"])
+        if any(finding.kind == DEVICE_LOST for finding in verdict.findings):
+            return verdict.to_json() | {LAST: True}
         return (name_guilty(verdict, subject, *tasks[index], device) if settings["bisect"] else verdict).to_json()
 
     return answer

@@ -12,6 +12,7 @@ import pytest
 from harness.errors import BadInput
 from harness.matrix import Selection
 from harness.options import add_selection, add_waivers
+from harness.pool import has_cuda
 from harness.project import find
 from harness.subject import load_subject
 from harness.waivers import Waivers
@@ -87,10 +88,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
         return
     selection = metafunc.config.stash[_SELECTION]
+    gpu = [pytest.mark.gpu] if has_cuda() else []
     metafunc.parametrize(
         ("padding_case", "mode"),
         [
-            pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=pytest.mark.xdist_group(case.model))
+            pytest.param(
+                case, mode, id=f"{case.id}-mode={mode.name}", marks=[pytest.mark.xdist_group(case.model), *gpu]
+            )
             for case, mode in selection.tasks()
         ],
     )

@@ -5,12 +5,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from harness.errors import BadInput
 from harness.process import Job, WorkerProcess
 
+# In an answer: the worker can do no more tasks, and is replaced.
+LAST = "last"
 # A worker holds about 1 GB of torch and weights.
 _MOST_WORKERS = 8
 
@@ -76,8 +79,12 @@ class Pool:
                 worker = worker or self._start()
                 task = group.popleft()
                 answer = worker.ask(task)
+                last = bool(answer and answer.pop(LAST, False))
                 reply = Reply(task, answer, "" if answer else worker.last_words())
                 self._replies.put(reply)
+                if last:
+                    worker.kill()
+                    worker = None
                 if not answer:
                     worker = None
                     self._leave_out(group, reply)
@@ -110,3 +117,8 @@ def workers_for(asked: int, cuda: bool = False) -> int:
         raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for one a core")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return asked or (1 if cuda else min(cores, _MOST_WORKERS))
+
+
+def has_cuda() -> bool:
+    """Whether cases run on a GPU by default. A look at the driver's device file, since torch costs a second."""
+    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""

@@ -1,4 +1,4 @@
-"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects, a corpus and waivers."""
+"""The project's own settings: ``[tool.harness]`` in the nearest pyproject.toml names subjects, a corpus, waivers and a bench."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -13,12 +13,13 @@ DEFAULT_SUBJECT = "in-tree"
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Named subjects (name -> ``package.module:Name``), the corpus' module, where both are imported from, and the waivers' file."""
+    """Named subjects (name -> ``package.module:Name``), the corpus' module, where both are imported from, waivers and bench."""
 
     root: Path
     subjects: dict[str, str] = field(default_factory=dict)
     corpus: str = ""
     waivers: Path | None = None
+    bench: str = ""
 
     def subject(self, name: str) -> str:
         """The import path of a subject given by name, by import path, or by its id in the corpus. Raises BadInput."""
@@ -49,7 +50,7 @@ def find(start: Path | None = None) -> Project:
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if file.is_file() and (settings := _settings(file)) is not None:
-            return Project(folder, dict(settings.get("subjects", {})), settings.get("corpus", ""), settings["waivers"])
+            return Project(folder, **settings)
     return Project(here)
 
 
@@ -64,10 +65,12 @@ def _settings(file: Path) -> dict[str, Any] | None:
     subjects = found.get("subjects", {}) if isinstance(found, dict) else None
     if not isinstance(subjects, dict) or not all(isinstance(path, str) for path in subjects.values()):
         raise BadInput(f'{file}: expected [tool.harness.subjects] to give name = "package.module:Name"')
-    corpus = found.get("corpus", "")
-    if not isinstance(corpus, str):
-        raise BadInput(f'{file}: expected [tool.harness] to give corpus = "package.module"')
+    named = {"corpus": "package.module", "bench": "package.module:function"}
+    given = {key: found.get(key, "") for key in named}
+    for key, form in named.items():
+        if not isinstance(given[key], str):
+            raise BadInput(f'{file}: expected [tool.harness] to give {key} = "{form}"')
     waivers = found.get("waivers")
     if not (waivers is None or (isinstance(waivers, str) and waivers)):
         raise BadInput(f'{file}: expected [tool.harness] to give waivers = "waivers.toml"')
-    return {"subjects": subjects, "corpus": corpus, "waivers": file.parent / waivers if waivers else None}
+    return {"subjects": dict(subjects), "waivers": file.parent / waivers if waivers else None, **given}

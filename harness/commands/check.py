@@ -13,7 +13,7 @@ from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
 from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add_workers
-from harness.pool import workers_for
+from harness.pool import has_cuda, workers_for
 from harness.project import find
 from harness.records import Records
 from harness.report import grouped, summary, time_per_mode, waived, where
@@ -124,11 +124,6 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         raise BadInput(
             f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"
         )
-    workers = workers_for(chosen.workers, _has_cuda(chosen.device))
+    workers = workers_for(chosen.workers, chosen.device == "cuda" or (chosen.device == "auto" and has_cuda()))
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)
-
-
-def _has_cuda(device: str) -> bool:
-    """Whether cases run on a GPU: they then take turns. A look at the driver's device file, since torch costs a second."""
-    return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())

@@ -1,0 +1,148 @@
+"""What ``harness bench`` times: the Triton kernel at the shapes of real models, beside bf16 and three ways to unpad."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.benchmark import Cell
+from kernels.experts import activate
+from kernels.nvfp4 import BLOCK, Nvfp4, dequantise
+from kernels.oracle import activated
+from kernels.triton_pack import Packed, pack_matrices
+
+_PADDED = 256
+# Each call gets inputs of its own: at few tokens the active weights of one would fit in the cache.
+_SETS = ((8, 12), (64, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """An MoE layer's routed experts."""
+
+    hidden: int
+    intermediate: int
+    experts: int
+    top_k: int
+    activation: str
+    gated: bool
+
+
+SHAPES = {
+    "nemotron-3-nano-30b-a3b": Sizes(2688, 1856, 128, 6, "relu2", False),
+    "qwen3-30b-a3b": Sizes(2048, 768, 128, 8, "silu", True),
+    "deepseek-v3, 32 of 256 experts": Sizes(7168, 2048, 32, 8, "silu", True),
+    "gpt-oss-20b": Sizes(2880, 2880, 32, 4, "clamped-swiglu", True),
+}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A shape's weights: NVFP4, packed for the kernel, and bf16 as torch._grouped_mm wants them."""
+
+    sizes: Sizes
+    w13: Nvfp4
+    w2: Nvfp4
+    packed: tuple[Packed, Packed]
+    plain: tuple[Tensor, Tensor]
+
+
+def cells(device: torch.device, shapes: Sequence[str], tokens: Sequence[int]) -> Iterator[Cell]:
+    """A cell for each shape and token count."""
+    for name in shapes:
+        layer = _layer(SHAPES[name], device)
+        for count in tokens:
+            yield _cell(name, layer, count)
+
+
+def _layer(sizes: Sizes, device: torch.device) -> _Layer:
+    rows = sizes.intermediate * (2 if sizes.gated else 1)
+    w13 = _random(sizes.experts, rows, sizes.hidden, device)
+    w2 = _random(sizes.experts, sizes.hidden, sizes.intermediate, device)
+    return _Layer(sizes, w13, w2, (pack_matrices(w13), pack_matrices(w2)), (_bf16(w13), _bf16(w2)))
+
+
+def _random(experts: int, rows: int, columns: int, device: torch.device) -> Nvfp4:
+    codes = torch.randint(0, 256, (experts, rows, columns // 2), dtype=torch.uint8, device=device)
+    scales = (torch.rand(experts, rows, columns // BLOCK, device=device) * 200 + 20).to(torch.float8_e4m3fn)
+    # Such that rows of random codes give products of a size of about one.
+    return Nvfp4(codes, scales.view(torch.uint8), (torch.rand(experts, device=device) + 0.5) * 360 * columns**0.5)
+
+
+def _expert(weight: Nvfp4, expert: int) -> Tensor:
+    return dequantise(Nvfp4(*(part[expert : expert + 1] for part in weight)))[0]
+
+
+def _bf16(weight: Nvfp4) -> Tensor:
+    return torch.stack([_expert(weight, expert).bfloat16() for expert in range(len(weight.codes))])
+
+
+def _cell(name: str, layer: _Layer, tokens: int) -> Cell:
+    sets = next((sets for most, sets in _SETS if tokens <= most), 3)
+    inputs = [_inputs(layer.sizes, tokens, seed, layer.w2.codes.device) for seed in range(sets)]
+    width = -(-layer.sizes.hidden // _PADDED) * _PADDED
+    shared = torch.randn(tokens, width, device=layer.w2.codes.device).bfloat16()
+    cut = layer.sizes.hidden
+    ways: dict[str, Callable[[tuple[Tensor, ...]], Tensor]] = {
+        "narrow": lambda one: _routed(layer, one, cut),
+        "padded": lambda one: _routed(layer, one, width),
+        "slice, contiguous": lambda one: _routed(layer, one, width)[:, :cut].contiguous(),
+        "padded add, slice": lambda one: (_routed(layer, one, width) + shared)[:, :cut].contiguous(),
+    }
+    calls = {way: [_bound(function, one) for one in inputs] for way, function in ways.items()}
+    calls["bf16 grouped_mm"] = [_bound(_grouped(layer, one), one) for one in inputs]
+    active = sum(len(one[1].unique()) for one in inputs) / len(inputs)
+    elements = layer.sizes.intermediate * layer.sizes.hidden * (3 if layer.sizes.gated else 2)
+    operations = 2.0 * tokens * layer.sizes.top_k * elements
+    return Cell(name, tokens, calls, lambda: _error(layer, inputs[0]), active * elements * 9 / 16, operations)
+
+
+def _bound(function: Callable[[tuple[Tensor, ...]], Tensor], one: tuple[Tensor, ...]) -> Callable[[], Tensor]:
+    return lambda: function(one)
+
+
+def _inputs(sizes: Sizes, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
+    generator = torch.Generator(device=device).manual_seed(1000 * tokens + seed)
+    hidden = torch.randn(tokens, sizes.hidden, generator=generator, device=device).bfloat16()
+    ids = torch.rand(tokens, sizes.experts, generator=generator, device=device).topk(sizes.top_k).indices.int()
+    return hidden, ids, torch.rand(tokens, sizes.top_k, generator=generator, device=device)
+
+
+def _routed(layer: _Layer, one: tuple[Tensor, ...], width: int) -> Tensor:
+    from kernels.triton_launch import routed  # imports triton
+
+    sizes, (first, second) = layer.sizes, layer.packed
+    hidden, ids, weights = one
+    inner, activation = sizes.intermediate, sizes.activation
+    return routed(hidden, ids, weights, first, second, intermediate=inner, activation=activation, out_width=width)
+
+
+def _grouped(layer: _Layer, one: tuple[Tensor, ...]) -> Callable[[tuple[Tensor, ...]], Tensor]:
+    """The two products alone, on tokens that are sorted by expert already: routing and sum are given for nothing."""
+    order = one[1].flatten().long().argsort(stable=True)
+    rows = one[0][order // layer.sizes.top_k].contiguous()
+    ends = torch.bincount(one[1].flatten(), minlength=layer.sizes.experts).cumsum(0).int()
+    first, second = (weight.transpose(1, 2) for weight in layer.plain)
+
+    def products(_: tuple[Tensor, ...]) -> Tensor:
+        inner = activate(torch._grouped_mm(rows, first, ends), layer.sizes.activation, layer.sizes.gated)
+        return torch._grouped_mm(inner, second, ends)
+
+    return products
+
+
+def _error(layer: _Layer, one: tuple[Tensor, ...]) -> tuple[float, float]:
+    """Relative errors against fp32 on dequantised weights, of the whole output and of its worst column."""
+    hidden, ids, weights = one
+    wanted = torch.zeros(hidden.shape, device=hidden.device)
+    for expert in ids.unique().tolist():
+        share = (weights * (ids == expert)).sum(-1)
+        rows = share.nonzero().flatten()
+        inner = hidden[rows].float() @ _expert(layer.w13, expert).T
+        inner = activated(inner, layer.sizes.activation, layer.sizes.gated)
+        wanted[rows] += share[rows, None] * (inner @ _expert(layer.w2, expert).T)
+    off = _routed(layer, one, layer.sizes.hidden).float() - wanted
+    # Few tokens make a column's own norm a matter of luck: against the mean column's.
+    mean = wanted.norm() / wanted.shape[1] ** 0.5
+    return float(off.norm() / wanted.norm()), float(off.norm(dim=0).max() / mean)
