@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cache import under_another_name
 from harness.cli import main
 from harness.engines.vllm import boot, environment, releases, targets
 from harness.engines.vllm.engine import _checked
@@ -176,7 +177,7 @@ def test_a_tree_that_is_not_whole_is_fetched_again(tmp_path: Path, monkeypatch: 
 
 def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with environment.under_another_name(tmp_path / "tree") as fresh:
+        with under_another_name(tmp_path / "tree") as fresh:
             (fresh / "half").touch()
             raise KeyboardInterrupt
 

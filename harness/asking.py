@@ -13,10 +13,11 @@ from harness.signatures import misfit
 
 
 class Asking(FakeTensorMode):
-    """Notes which tensors were written to inside it: below autograd no version counter tells."""
+    """A mode to ask fakes in, which notes what is written to inside it: below autograd no version counter tells."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.cache_enabled = False  # a second answer must be its own
         self.written: set[int] = set()
 
     def fake(self, tensor: Tensor) -> Tensor:
@@ -36,13 +37,6 @@ def _meta(tensor: Tensor) -> Tensor:
     elements = tensor.untyped_storage().nbytes() // tensor.element_size()
     memory = torch.empty(elements, dtype=tensor.dtype, device="meta")
     return memory.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
-
-
-def asking() -> Asking:
-    """A mode to ask fake implementations in."""
-    mode = Asking()
-    mode.cache_enabled = False  # a second answer must be its own
-    return mode
 
 
 def ask_fake(record: Record, mode: Asking, func: Any, args: Any, kwargs: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from harness.asking import Asking, asking
+from harness.asking import Asking
 from harness.case import Case
 from harness.errors import Skip
 from harness.evidence import Call, Run, same_bits, state_of
@@ -42,7 +42,7 @@ class Bench:
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
     _routed: int | None = field(init=False)
-    _fakes: Asking = field(init=False, default_factory=asking)
+    _fakes: Asking = field(init=False, default_factory=Asking)
 
     def __post_init__(self) -> None:
         named = self.subject.ops(self.case)

@@ -4,8 +4,6 @@ A project names its corpus in its pyproject.toml, ``[tool.harness] corpus = "pac
 and ``RIGHT`` hold the entries. ``harness selftest`` plants each of them and says what was seen.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +11,7 @@ from typing import Any
 
 from harness.case import Case
 from harness.errors import BadInput, unknown
+from harness.loading import imported
 from harness.modes import EVERY_MODE, MODES
 from harness.observers import OBSERVERS, RAISING
 from harness.subject import METHODS, Subject
@@ -112,13 +111,7 @@ def observers() -> tuple[str, ...]:
 
 def load_corpus(module: str, path: Sequence[str] = ()) -> Corpus:
     """The corpus in a module; ``path`` goes in front of the import path. Raises BadInput."""
-    sys.path[:0] = [folder for folder in path if folder not in sys.path]
-    try:
-        found = importlib.import_module(module)
-    except BadInput:
-        raise
-    except Exception as error:  # a user's module may raise anything at import
-        raise BadInput(f"corpus {module!r} does not import: {type(error).__name__}: {error}") from error
+    found = imported(f"corpus {module!r}", module, path)
     faults = _entries(found, module, "FAULTS", Fault)
     right = _entries(found, module, "RIGHT", Right)
     if not faults and not right:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from harness.proof.leaves import parts
+
 _DEEPEST = 6
 
 
@@ -18,22 +20,13 @@ def held_tensors(thing: object, deepest: int = _DEEPEST, met: set[int] | None = 
     if isinstance(thing, Tensor):
         yield thing
         return
+    deeper = deepest - (not isinstance(thing, tuple | CellType))  # a closure is a tuple of cells
     for part in _parts(thing):
-        yield from held_tensors(part, deepest - 1, met)
+        yield from held_tensors(part, deeper, met)
 
 
-def _parts(thing: Any) -> list[object]:
-    if isinstance(thing, dict):
-        return list(thing.values())
-    if isinstance(thing, list | tuple | set):
-        return list(thing)
-    slots = [getattr(thing, name, None) for name in getattr(type(thing), "__slots__", ())]
-    cells = [_content(cell) for cell in getattr(thing, "__closure__", None) or ()]
-    return [*getattr(thing, "__dict__", {}).values(), *slots, *cells, getattr(thing, "__self__", None)]
-
-
-def _content(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not bound yet
-        return None
+def _parts(thing: Any) -> Iterator[object]:
+    """What an object holds; of a tuple and a set, which the leaves have no other part for, the items."""
+    if isinstance(thing, tuple | set):
+        yield from thing
+    yield from (part for _, part, _ in parts(thing))

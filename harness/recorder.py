@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.arguments import metas, op_name, overlap, silent, undeclared_aliases, written
-from harness.asking import Asking, ask_fake, asking
+from harness.asking import Asking, ask_fake
 from harness.case import Case
 from harness.evidence import Record, TensorMeta, same_bits
 from harness.source import SourceLine
@@ -22,7 +22,7 @@ class Recorder(TorchDispatchMode):
     """Records every op of a call.
 
     ``contract`` compares each custom op with its fake; ``audit`` does too, and looks for undeclared writes and aliases;
-    ``poison`` fills what the routed experts wrote beyond the true width with NaN. ``fakes`` is ``asking()``, if shared;
+    ``poison`` fills what the routed experts wrote beyond the true width with NaN. ``fakes`` is the mode to ask in, if shared;
     ``routed`` the place of the routed experts among the outputs of their op, if not all are.
     """
 
@@ -38,7 +38,7 @@ class Recorder(TorchDispatchMode):
         routed: int | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._fakes = fakes or asking()
+        self._fakes = fakes or Asking()
         self.case, self.experts, self.routed, self.poison = case, experts, routed, poison
         self.audit, self.contract = audit, audit or contract
         self.records: list[Record] = []

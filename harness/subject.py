@@ -1,12 +1,11 @@
 """Subject: what is tested. Four methods, and how one is found by name."""
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from harness.case import Case
 from harness.errors import BadInput, nearest
+from harness.loading import imported
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -67,11 +66,10 @@ def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
 
     ``path`` goes in front of the import path: the project's folder, and nothing that the caller did not name.
     """
-    sys.path[:0] = [folder for folder in path if folder not in sys.path]
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
-    module = _import(module_name, spec)
+    module = imported(f"subject {spec!r}", module_name, path)
     if "#" in name:
         from harness.corpus import planted  # a corpus is made of subjects
 
@@ -82,13 +80,6 @@ def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     if missing:
         raise BadInput(f"subject {spec!r} has no method {', '.join(missing)}; a subject needs {', '.join(METHODS)}")
     return cast(Subject, subject)
-
-
-def _import(module_name: str, spec: str) -> object:
-    try:
-        return importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything at import
-        raise BadInput(f"subject {spec!r} does not import: {type(error).__name__}: {error}") from error
 
 
 def _attribute(module: object, name: str, spec: str) -> object:

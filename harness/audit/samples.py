@@ -1,6 +1,5 @@
 """Samples: arguments that an op takes, from the user's function, the registry, or in simple cases from the schema."""
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import signature
@@ -10,6 +9,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from harness.errors import BadInput, nearest
+from harness.loading import imported
 from harness.registry import registered
 
 HOW = (
@@ -57,10 +57,7 @@ def _function(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise BadInput(f"--samples {spec!r} is not of the form module:function; {HOW}")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything at import
-        raise BadInput(f"--samples {spec!r} does not import: {type(error).__name__}: {error}") from error
+    found = imported(f"--samples {spec!r}", module)
     function = getattr(found, name, None)
     if not callable(function):
         near = nearest(name, [public for public in vars(found) if not public.startswith("_")])

@@ -10,12 +10,12 @@ from typing import Any
 from harness.audit.auditing import KINDS, Auditing, Plan
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.errors import BadInput, nearest
+from harness.flashinfer.declared import SPACE
 from harness.flashinfer.sites import Site
 from harness.pool import Pool
 from harness.process import Job
 
 STUB = "the real side is FlashInfer's own Python, which checks, allocates and returns, around a stub kernel"
-SPACE = "flashinfer_captured"
 DECLARED, PARAMETERS, FAKE, ELSEWHERE = "declared schema", "parameters", "fake", "off the CPU"
 # What means something around a stub kernel. Layouts and values do not: the checks of them are in the kernels.
 AUDITED = (
@@ -197,7 +197,7 @@ def _elsewhere(told: dict[str, Any]) -> Seen:
     ran = [one for one in told["elsewhere"] if not one["unrun"]]
     if not ran:
         return NOT_RUN, f"the real body does not run on fake tensors: {told['elsewhere'][0]['unrun']}", "", ()
-    return (HOLDS, f"{len(ran)} samples", "", ()) if ran else (NOT_APPLICABLE, "", "", ())
+    return HOLDS, f"{len(ran)} samples", "", ()
 
 
 def _label(variant: str, labels: Sequence[str]) -> str:

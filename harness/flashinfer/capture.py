@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import importlib.machinery
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ from harness.errors import BadInput
 from harness.explain import first_line
 from harness.flashinfer import standin
 from harness.flashinfer.declared import DECORATORS, Declared, declarations
+from harness.flashinfer.schema import required
+from harness.flashinfer.sites import package
 
 Function = Callable[..., Any]
 # Asked of the machine by FlashInfer's host code: a stand-in for one Blackwell GPU.
@@ -70,14 +71,6 @@ class _Recorder:
             return function
 
         return record if fn is None else record(fn)
-
-
-def package() -> Path:
-    """The folder of the FlashInfer that would be imported. Raises BadInput."""
-    spec = importlib.machinery.PathFinder.find_spec("flashinfer", sys.path)
-    if spec is None or not spec.submodule_search_locations:
-        raise BadInput("FlashInfer is not installed here; give --versions 0.7.2.post1, which fetches it, or a folder")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def capture() -> list[Captured]:
@@ -145,10 +138,7 @@ def _registered(recorder: _Recorder) -> None:
 def given_to(module: str, factory: str) -> dict[str, Any]:
     """The arguments of a function that declares ops. Raises TypeError where it asks for what is not known here."""
     inner = inspect.unwrap(getattr(sys.modules[module], factory))
-    needed = [
-        parameter.name for parameter in inspect.signature(inner).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-    ]  # fmt: skip
+    needed = required(inner)
     unknown = [name for name in needed if name not in _ARCHITECTURE]
     if unknown:
         raise TypeError(f"it asks for {', '.join(unknown)}; expected no other than {', '.join(_ARCHITECTURE)}")

@@ -4,6 +4,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
+# Where captured ops are registered.
+SPACE = "flashinfer_captured"
 DECORATORS = ("register_custom_op", "register_fake_op")
 # The one that registers: FlashInfer uses it for few ops, and other packages in its tree for theirs.
 REGISTERING, _OWN = "custom_op", "flashinfer::"

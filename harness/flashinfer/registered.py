@@ -12,9 +12,9 @@ import torch
 
 from harness.flashinfer import standin
 from harness.flashinfer.capture import Captured, capture
+from harness.flashinfer.declared import SPACE
 from harness.flashinfer.schema import Schema, infer, with_enums
 
-SPACE = "flashinfer_captured"
 # What a kernel writes although no declaration may say so: buffers that FlashInfer itself calls outputs.
 _OUTPUTS = ("output", "out")
 _library = torch.library.Library(SPACE, "FRAGMENT")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from harness.flashinfer import samples_moe, samples_quantize
+from harness.flashinfer.schema import required
 
 Named = tuple[str, dict[str, Any]]
 
@@ -23,11 +24,7 @@ def fitting(name: str, real: Callable[..., Any]) -> list[Named]:
         if all(special in parameters for special, value in about.items() if value is not None):
             every = shared | about
             found.append((label, {key: every[key] for key in parameters if key in every}))
-    needed = [
-        parameter.name for parameter in parameters.values()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-    ]  # fmt: skip
-    lacking = [need for need in needed if not all(need in arguments for _, arguments in found)]
+    lacking = [need for need in required(real) if not all(need in arguments for _, arguments in found)]
     if lacking:
         raise Unsampled(f"it asks for {', '.join(lacking)}, which the samples here do not have")
     if not found:

@@ -139,6 +139,12 @@ def _enum(kind: type[enum.Enum] | None, value: Any) -> Any:
     return kind(value) if kind and isinstance(value, int) else value
 
 
+def required(function: Function) -> list[str]:
+    """The parameters that a call must give."""
+    told = inspect.signature(function).parameters.values()
+    return [one.name for one in told if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+
+
 def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:
     """How the fake's parameter list differs: what breaks a call, and what does not."""
     ours, theirs = (inspect.signature(function).parameters for function in (real, fake))

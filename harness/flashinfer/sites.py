@@ -3,14 +3,13 @@
 import importlib.machinery
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cache import base, under_another_name
 from harness.errors import BadInput
 
 PACKAGE = "flashinfer-python"
@@ -47,11 +46,15 @@ def site(named: str) -> Site:
 
 
 def _installed() -> Site:
+    return Site(INSTALLED, _version(package()) or INSTALLED, None)
+
+
+def package() -> Path:
+    """The folder of the FlashInfer that would be imported. Raises BadInput."""
     spec = importlib.machinery.PathFinder.find_spec("flashinfer")
     if spec is None or not spec.submodule_search_locations:
         raise BadInput("FlashInfer is not installed here; give --versions 0.7.2.post1, which fetches it, or a folder")
-    package = Path(next(iter(spec.submodule_search_locations)))
-    return Site(INSTALLED, _version(package) or INSTALLED, None)
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _folder(named: str, folder: Path) -> Site:
@@ -60,10 +63,10 @@ def _folder(named: str, folder: Path) -> Site:
     return Site(named, _version(folder / "flashinfer") or named, folder.resolve())
 
 
-def _version(package: Path) -> str:
+def _version(folder: Path) -> str:
     """What the package calls itself, without running it."""
     for name in ("_build_meta.py", "version.py"):
-        file = package / name
+        file = folder / name
         found = (
             re.search(r"^__version__\s*=\s*[\"']([^\"']+)", file.read_text("utf-8"), re.M) if file.is_file() else None
         )
@@ -74,33 +77,29 @@ def _version(package: Path) -> str:
 
 def cache() -> Path:
     """Where releases are kept."""
-    base = os.environ.get("HARNESS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")
-    return Path(base).expanduser() / "flashinfer"
+    return base() / "flashinfer"
 
 
 def _fetched(version: str) -> Path:
-    """The folder of a release, fetched where it is not there yet. It appears under its name only when it is complete."""
+    """The folder of a release, fetched where it is not there yet."""
     wanted = cache() / version
-    if wanted.is_dir():
-        return wanted
-    cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=cache()) as scratch:
-        wheel, unpacked = _download(version, Path(scratch)), Path(scratch, "unpacked")
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                members = [
-                    name for name in archive.namelist() if name.startswith("flashinfer") and name.endswith(".py")
-                ]
-                archive.extractall(unpacked, members)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise BadInput(f"{PACKAGE} {version} cannot be unpacked into {cache()}: {error}") from None
-        if not (unpacked / "flashinfer").is_dir():
-            raise BadInput(f"{wheel.name} holds no folder flashinfer/: expected FlashInfer's Python in it")
-        try:
-            os.rename(unpacked, wanted)
-        except OSError:  # another process was faster
-            shutil.rmtree(unpacked, ignore_errors=True)
+    if not wanted.is_dir():
+        with under_another_name(wanted) as fresh:
+            _unpack(_download(version, fresh), fresh, version)
     return wanted
+
+
+def _unpack(wheel: Path, place: Path, version: str) -> None:
+    """The wheel's Python alone; the wheel goes. Raises BadInput."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [name for name in archive.namelist() if name.startswith("flashinfer") and name.endswith(".py")]
+            archive.extractall(place, members)
+        wheel.unlink()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{PACKAGE} {version} cannot be unpacked into {cache()}: {error}") from None
+    if not (place / "flashinfer").is_dir():
+        raise BadInput(f"{wheel.name} holds no folder flashinfer/: expected FlashInfer's Python in it")
 
 
 def _download(version: str, folder: Path) -> Path:

@@ -27,6 +27,7 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
 
 def _told(found: Any, registered: Any) -> dict[str, Any]:
     from harness.flashinfer import breaches, elsewhere, sampled, scripts
+    from harness.flashinfer.declared import SPACE
     from harness.flashinfer.schema import differences
 
     told: dict[str, Any] = {"op": found.name, "where": f"{found.declared.file}:{found.declared.line}"}
@@ -50,7 +51,7 @@ def _told(found: Any, registered: Any) -> dict[str, Any]:
     if told["samples"] and found.fake is not None:
         told["elsewhere"] = elsewhere.compare(found)
     if told["samples"] and told["auditable"]:
-        told["breaches"] = breaches.breaches(found, f"{registered.SPACE}::{found.name}")
+        told["breaches"] = breaches.breaches(found, f"{SPACE}::{found.name}")
         for label, some in sampled.fitting(found.name, found.real):
             told["scripts"] |= {f"{row} {label}": scripts.script(found, some, row) for row in breaches.ROWS}
     return told

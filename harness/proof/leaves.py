@@ -38,19 +38,19 @@ class _Walker:
         self.met[id(value)] = value
         self._leaf((*path, "__class__"), type(value).__qualname__)  # two classes are two structures
         if isinstance(value, tuple):
-            parts = [self.visit((*path, str(place)), part) for place, part in enumerate(value)]
-            if all(new is old for new, old in zip(parts, value, strict=True)):
+            items = [self.visit((*path, str(place)), part) for place, part in enumerate(value)]
+            if all(new is old for new, old in zip(items, value, strict=True)):
                 return value
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        for name, part, put in _parts(value):
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        for name, part, put in parts(value):
             new = self.visit((*path, name), part)
             if new is not part:
                 put(new)
         return value
 
 
-def _parts(value: Any) -> list[tuple[str, Any, Callable[[Any], None]]]:
-    """(name, part, how to put another in its place) of what an object holds."""
+def parts(value: Any) -> list[tuple[str, Any, Callable[[Any], None]]]:
+    """(name, part, how to put another in its place) of what an object holds; a tuple's items are not told."""
     if isinstance(value, dict):
         return [(str(key), part, functools.partial(value.__setitem__, key)) for key, part in list(value.items())]
     if isinstance(value, list):
@@ -89,4 +89,4 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 def _dictionary(value: Any) -> list[tuple[str, Any, Callable[[Any], None]]]:
     held = getattr(value, "__dict__", None)
-    return _parts(held) if isinstance(held, dict) else []
+    return parts(held) if isinstance(held, dict) else []

@@ -2,13 +2,10 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import venv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,29 +37,9 @@ def python(tell: Tell) -> Path:
     """The environment's Python; builds it first where it is not there. Raises BadInput where it cannot be built."""
     place = folder()
     if not place.is_dir():
-        with under_another_name(place) as fresh:
+        with cache.under_another_name(place) as fresh:
             _build(fresh, tell)
     return place / "bin" / "python"
-
-
-@contextmanager
-def under_another_name(place: Path) -> Iterator[Path]:
-    """A fresh folder beside ``place`` that takes its name at the end, so that nothing half-made is ever found there."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    except OSError as error:
-        raise BadInput(
-            f"cannot write to {place.parent}: {error.strerror}; $HARNESS_CACHE names another folder"
-        ) from None
-    try:
-        yield fresh
-        if not place.is_dir():  # another run may have been faster
-            fresh.rename(place)
-    except OSError as error:
-        raise BadInput(f"cannot keep {place.name} below {place.parent}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _build(place: Path, tell: Tell) -> None:

@@ -5,7 +5,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.engines.vllm.environment import Tell, complaint, pip, python, room, under_another_name
+from harness.cache import under_another_name
+from harness.engines.vllm.environment import Tell, complaint, pip, python, room
 from harness.errors import BadInput, nearest
 
 LAYER = Path("vllm", "model_executor", "layers", "fused_moe")
