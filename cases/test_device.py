@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.judged import judged
+from fixtures.planting import SMALL
 from harness import judge as judge_module
 from harness.case import Case
 from harness.device import loss
@@ -14,6 +16,7 @@ from harness.matrix import Selection
 from harness.modes import MODES
 from harness.pool import LAST, Pool
 from harness.process import Job
+from kernels.layer import PaddedMoELayer
 from kernels.subject import InTree
 
 CPU = torch.device("cpu")
@@ -29,7 +32,21 @@ def test_a_lost_device_is_the_one_finding(monkeypatch: pytest.MonkeyPatch) -> No
     verdict = judge(InTree(), _case(), MODES["eager"], CPU)
     assert (verdict.status, verdict.reason) == (FINDINGS, "")
     (finding,) = verdict.findings
-    assert (finding.kind, finding.what) == (DEVICE_LOST, ILLEGAL)
+    assert (finding.kind, finding.what, finding.line) == (DEVICE_LOST, ILLEGAL, None)
+    assert "CUDA_LAUNCH_BLOCKING=1" in finding.cause
+
+
+class Raises(PaddedMoELayer):
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(ILLEGAL)
+
+
+def test_a_lost_device_names_the_line_that_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "loss", lambda _: ILLEGAL)
+    (finding,) = judged(Raises, SMALL).findings
+    assert finding.kind == DEVICE_LOST
+    assert finding.line is not None
+    assert finding.line.text == "raise RuntimeError(ILLEGAL)"
 
 
 def test_a_device_that_works_is_not_lost() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.case import Case
 from harness.finding import FINDINGS, OK
+from harness.globals import GlobalState
 from harness.hermetic import DYNAMO, INDUCTOR, cache_folder, fingerprint, keyed_by, pinned
 from harness.judge import judge
 from harness.matrix import Selection
@@ -270,6 +271,18 @@ def test_deterministic_mode_of_the_user_is_kept() -> None:
             assert torch.is_deterministic_algorithms_warn_only_enabled()
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("warn_only", [True, False])
+def test_deterministic_mode_comes_back_as_strict_as_it_was(warn_only: bool) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
+    try:
+        with GlobalState() as state:
+            torch.use_deterministic_algorithms(False)
+        assert state.left == ("deterministic mode",)
+        assert torch.is_deterministic_algorithms_warn_only_enabled() is warn_only
     finally:
         torch.use_deterministic_algorithms(False)
 

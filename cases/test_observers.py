@@ -1,7 +1,7 @@
 """Each observer reports the faults that are its business, and says nothing of the right layer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,9 +61,10 @@ from fixtures.faults.state import (
     WritesWeights,
     WrongAtOne,
 )
+from fixtures.judged import Key, judged, keys
 from harness import stages
 from harness.case import Case
-from harness.finding import ERROR, FINDINGS, OK, Verdict
+from harness.finding import FINDINGS, OK, Verdict
 from harness.judge import judge
 from harness.modes import MODES
 from harness.observers import OBSERVERS, RAISING
@@ -85,18 +86,6 @@ SHAPES = {"plain": PLAIN, "shared": SHARED, "latent": LATENT, "aligned": replace
 
 def case_of(name: str, kernel: str = "wide", tp: int = 1, tokens: int = 7) -> Case:
     return Case.of(SHAPES[name], RULE, kernel, tp, tokens)
-
-
-@dataclass
-class Planted(InTree):
-    """The in-tree subject with another class of layer."""
-
-    layer: type[PaddedMoELayer] = PaddedMoELayer
-
-    def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
-        built = super().build(case, device)
-        built.__class__ = self.layer
-        return built
 
 
 # Layers, each with one fault; most are the corpus'.
@@ -205,18 +194,6 @@ class BitTooLarge(PaddedMoELayer):
 class OnMeta(PaddedMoELayer):
     def dense(self, x: Tensor) -> Tensor:
         return super().dense(x).to("meta")
-
-
-Key = tuple[str, str, str]
-
-
-def judged(layer: type[PaddedMoELayer], case: Case, mode: str = "eager") -> Verdict:
-    return judge(Planted(layer=layer), case, MODES[mode], CPU)
-
-
-def keys(verdict: Verdict) -> list[Key]:
-    assert verdict.status != ERROR, verdict.traceback
-    return [(finding.observer, finding.kind, finding.stage) for finding in verdict.findings]
 
 
 def bugs(verdict: Verdict) -> set[str]:

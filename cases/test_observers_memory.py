@@ -9,31 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.judged import judged, keys
 from fixtures.planting import REAL, SMALL, Planted, case
 from harness import stages
 from harness.bench import Bench
-from harness.case import Case
-from harness.finding import ERROR, Verdict
-from harness.judge import judge
-from harness.modes import MODES, eager
+from harness.modes import eager
 from harness.registry import register_op
 from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
 
 CPU = torch.device("cpu")
 MANY = case("small", tokens=33)
-Key = tuple[str, str, str]
-
-
-def judged(layer: type[PaddedMoELayer], case: Case = SMALL, mode: str = "eager") -> Verdict:
-    return judge(Planted(layer=layer), case, MODES[mode], CPU)
-
-
-def keys(verdict: Verdict) -> list[Key]:
-    assert verdict.status != ERROR, verdict.traceback
-    return [(finding.observer, finding.kind, finding.stage) for finding in verdict.findings]
-
-
 # Outputs.
 
 

@@ -8,30 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted
+from fixtures.judged import Key, judged, keys
+from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO
 from harness import stages
 from harness.case import Case
 from harness.collectives import all_reduce
-from harness.finding import ERROR, OK, Verdict
+from harness.finding import OK
 from harness.held import held_tensors
-from harness.judge import judge
-from harness.modes import MODES
 from harness.registry import register_op
 from harness.signatures import misfit
 from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
 
 CPU = torch.device("cpu")
-Key = tuple[str, str, str]
-
-
-def judged(layer: type[PaddedMoELayer], case: Case, mode: str = "eager") -> Verdict:
-    return judge(Planted(layer=layer), case, MODES[mode], CPU)
-
-
-def keys(verdict: Verdict) -> list[Key]:
-    assert verdict.status != ERROR, verdict.traceback
-    return [(finding.observer, finding.kind, finding.stage) for finding in verdict.findings]
 
 
 class GradModeMatters(PaddedMoELayer):

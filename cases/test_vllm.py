@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.cache import under_another_name
 from harness.cli import main
 from harness.engines.vllm import boot, environment, releases, targets
-from harness.engines.vllm.engine import _checked
+from harness.engines.vllm.engine import Gloo, _checked
 from harness.errors import BadInput
 from harness.finding import FINDINGS, LATENT, OK, Verdict
 from harness.judging import Judging
@@ -210,3 +211,12 @@ def test_other_subjects_are_no_target() -> None:
     assert targets.target("in-tree") is None
     assert targets.target("vllm#41645") is None
     assert targets.target("vllm", "/src") == targets.Target("vllm@/src")
+
+
+def test_a_reduced_tensor_is_memory_that_the_process_group_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread may hold what it was given a moment longer on one rank: the ranks would then make different calls."""
+    held: list[torch.Tensor] = []
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor, group: held.append(tensor.mul_(2)))
+    out = Gloo(None).all_reduce(torch.ones(3, 4))  # type: ignore[arg-type]
+    assert torch.equal(out, torch.full((3, 4), 2.0))
+    assert out.untyped_storage().data_ptr() != held[0].untyped_storage().data_ptr()

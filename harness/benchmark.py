@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import torch
@@ -46,18 +46,47 @@ class Result:
         """Whether the errors are within bounds; NaN never is."""
         return self.whole_error <= WHOLE and self.column_error <= COLUMN
 
+    def words(self) -> list[str]:
+        """A line for each name that has no time, and for a wrong result."""
+        told = [f"{name} was not timed: {why}" for name, why in self.missing.items()]
+        if not self.right:
+            errors = f"relative error {self.whole_error:.4f} (bound {WHOLE}), worst column {self.column_error:.4f} ({COLUMN})"
+            told.append(f"wrong, and so not timed: {errors}")
+        return [f"{self.shape}, {self.tokens} tokens: {line}" for line in told]
+
     def to_json(self) -> dict[str, Any]:
         """The record of the result."""
         return asdict(self) | {"status": "ok" if self.right else "wrong"}
 
 
-def timed(cell: Cell, bandwidth: float, rate: float) -> Result:
+@dataclass(frozen=True)
+class Ceilings:
+    """What nothing runs above: ``bandwidth`` in bytes, ``rate`` in floating-point operations per microsecond."""
+
+    bandwidth: float
+    rate: float
+
+    @classmethod
+    def measured(cls, device: "torch.device") -> Self:
+        """Those of a device."""
+        from harness.timing import copy_bandwidth, matmul_rate
+
+        return cls(copy_bandwidth(device), matmul_rate(device))
+
+    def floor(self, cell: Cell) -> float:
+        """The microseconds that a cell takes at least."""
+        return max(cell.read / self.bandwidth, cell.operations / self.rate)
+
+    def __str__(self) -> str:
+        return f"copy {self.bandwidth / 1e6:.2f} TB/s, bf16 product {self.rate / 1e6:.0f} TFLOP/s"
+
+
+def timed(cell: Cell, ceilings: Ceilings) -> Result:
     """The cell's times; of what is wrong none. A name that cannot be run is told by its error."""
     from harness.timing import microseconds
 
     whole, column = cell.error()
-    floor = max(cell.read / bandwidth, cell.operations / rate)
-    result = Result(cell.shape, cell.tokens, {}, floor, whole, column)
+    result = Result(cell.shape, cell.tokens, {}, ceilings.floor(cell), whole, column)
     for name, calls in cell.calls.items() if result.right else ():
         try:
             result.times[name] = microseconds(calls)

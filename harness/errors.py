@@ -24,9 +24,9 @@ def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
     return [lowered[low] for low in close] + inside[: max(0, count - len(close))]
 
 
-def unknown(kind: str, word: str, valid: Iterable[str]) -> BadInput:
-    """An error for a name that does not exist, with the nearest that do."""
+def unknown(kind: str, word: str, valid: Iterable[str], listed: bool = True) -> BadInput:
+    """An error for a name that does not exist, with the nearest that do; ``listed`` where `harness list` shows them."""
     names = sorted(valid)
     near = nearest(word, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(names[:12])}"
-    return BadInput(f"unknown {kind} {word!r}; {hint} (`harness list` shows all)")
+    return BadInput(f"unknown {kind} {word!r}; {hint}" + (" (`harness list` shows all)" if listed else ""))

@@ -51,7 +51,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     except Exception as error:  # the harness or the subject's own inputs and oracle failed: no verdict on the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
     if lost := loss(device):  # whatever else was found, or went wrong in the harness, comes of it
-        status, reason, findings, checks = FINDINGS, "", (_lost(lost),), ("device",)
+        status, reason, findings, checks = FINDINGS, "", (_lost(lost, findings),), ("device",)
     return Verdict(
         subject=spec,
         case=case.id,
@@ -73,13 +73,15 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     )
 
 
-def _lost(error: str) -> Finding:
+def _lost(error: str, findings: tuple[Finding, ...]) -> Finding:
+    late = "CUDA tells late: the line is certain, and the stage may be told, with CUDA_LAUNCH_BLOCKING=1 in the environment."
     return Finding(
         observer="device",
         kind=DEVICE_LOST,
         stage="layer",
         what=error,
-        cause="A kernel reached for memory that is not its own, or asserted; CUDA tells late, so the stage is not known.",
+        cause=f"A kernel reached for memory that is not its own, or asserted. {late}",
+        line=next((finding.line for finding in findings if finding.line), None),
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from harness.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, WAIVED, Verdic
 from harness.modes import EVERY_MODE
 from harness.report import mode_name
 
-_STYLES = {
+STYLES = {
     OK: "green",
     FINDINGS: "bold red",
     WAIVED: "yellow",
@@ -100,14 +100,14 @@ def table(verdicts: list[Verdict]) -> Table:
         heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" (emulated)", "\nemulated")
         grid.add_column(heading, justify="right", overflow="fold")
     for model in sorted({verdict.model for verdict in verdicts}):
-        grid.add_row(model, *(_cell(cells[model, mode.name]) for mode in modes))
+        grid.add_row(model, *(cell(cells[model, mode.name]) for mode in modes))
     return grid
 
 
-def _cell(statuses: list[str]) -> Text:
+def cell(statuses: list[str], words: Mapping[str, str] | None = None) -> Text:
+    """How many are of the worst status there is, ``3 of 8 findings``; ``words`` says some statuses otherwise."""
     if not statuses:
         return Text("-")
     worst = next(status for status in (ERROR, FINDINGS, WAIVED, LATENT, SKIPPED, OK) if status in statuses)
-    count = statuses.count(worst)
-    text = f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {worst}"
-    return Text(text, style=_STYLES[worst])
+    told, count = (words or {}).get(worst, worst), statuses.count(worst)
+    return Text(f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {told}", style=STYLES[worst])

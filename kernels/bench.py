@@ -1,39 +1,31 @@
 """What ``harness bench`` times: the Triton kernel at the shapes of real models, beside bf16 and three ways to unpad."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from harness.benchmark import Cell
+from harness.errors import BadInput
+from harness.shapes import Shape, load
 from kernels.experts import activate
 from kernels.nvfp4 import BLOCK, Nvfp4, dequantise
 from kernels.oracle import activated
 from kernels.triton_pack import Packed, pack_matrices
+from kernels.triton_subject import missing
 
 _PADDED = 256
 # Each call gets inputs of its own: at few tokens the active weights of one would fit in the cache.
 _SETS = ((8, 12), (64, 6))
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """An MoE layer's routed experts."""
-
-    hidden: int
-    intermediate: int
-    experts: int
-    top_k: int
-    activation: str
-    gated: bool
-
-
+_SHAPE = load().shape
 SHAPES = {
-    "nemotron-3-nano-30b-a3b": Sizes(2688, 1856, 128, 6, "relu2", False),
-    "qwen3-30b-a3b": Sizes(2048, 768, 128, 8, "silu", True),
-    "deepseek-v3, 32 of 256 experts": Sizes(7168, 2048, 32, 8, "silu", True),
-    "gpt-oss-20b": Sizes(2880, 2880, 32, 4, "clamped-swiglu", True),
+    "nemotron-3-nano-30b-a3b": _SHAPE("nemotron-3-nano-30b-a3b"),
+    "qwen3-30b-a3b": _SHAPE("qwen3-30b-a3b"),
+    "deepseek-v3, 32 of 256 experts": replace(_SHAPE("deepseek-v3"), experts=32),
+    "gpt-oss-20b": _SHAPE("gpt-oss-20b"),
 }
 
 
@@ -41,7 +33,7 @@ SHAPES = {
 class _Layer:
     """A shape's weights: NVFP4, packed for the kernel, and bf16 as torch._grouped_mm wants them."""
 
-    sizes: Sizes
+    sizes: Shape
     w13: Nvfp4
     w2: Nvfp4
     packed: tuple[Packed, Packed]
@@ -49,14 +41,16 @@ class _Layer:
 
 
 def cells(device: torch.device, shapes: Sequence[str], tokens: Sequence[int]) -> Iterator[Cell]:
-    """A cell for each shape and token count."""
+    """A cell for each shape and token count. Raises BadInput where the kernel cannot run."""
+    if why := missing(device):
+        raise BadInput(f"the Triton kernel cannot be timed: {why}")
     for name in shapes:
         layer = _layer(SHAPES[name], device)
         for count in tokens:
             yield _cell(name, layer, count)
 
 
-def _layer(sizes: Sizes, device: torch.device) -> _Layer:
+def _layer(sizes: Shape, device: torch.device) -> _Layer:
     rows = sizes.intermediate * (2 if sizes.gated else 1)
     w13 = _random(sizes.experts, rows, sizes.hidden, device)
     w2 = _random(sizes.experts, sizes.hidden, sizes.intermediate, device)
@@ -102,7 +96,7 @@ def _bound(function: Callable[[tuple[Tensor, ...]], Tensor], one: tuple[Tensor, 
     return lambda: function(one)
 
 
-def _inputs(sizes: Sizes, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
+def _inputs(sizes: Shape, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
     generator = torch.Generator(device=device).manual_seed(1000 * tokens + seed)
     hidden = torch.randn(tokens, sizes.hidden, generator=generator, device=device).bfloat16()
     ids = torch.rand(tokens, sizes.experts, generator=generator, device=device).topk(sizes.top_k).indices.int()

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from harness.shapes import BUILT_IN
 from harness.terminal import Telling, Ticker, table
 from harness.waivers import Waivers
 
+Change = Callable[[Verdict], Verdict]
 ABOUT = """\
 Judge padded MoE layers: every model shape, eager, traced, compiled and replayed from a CUDA graph.
 
@@ -56,9 +57,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = _selection(chosen)
+    selection = selected(chosen)
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
-    verdicts = collected(Judging(_plan(chosen, selection)), chosen.json, waivers.apply)
+    with Records(chosen.json) as records:
+        verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts))
@@ -74,24 +76,14 @@ def run(chosen: argparse.Namespace) -> int:
     return exit_code(verdicts)
 
 
-def collected(judging: Judging, json: str | None, change: Callable[[Verdict], Verdict] = lambda v: v) -> list[Verdict]:
+def followed(judging: Judging, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
-    verdicts: list[Verdict] = []
-    with Records(json) as records:
-        collected_into(verdicts, judging, records, change)
-    return verdicts
-
-
-def collected_into(
-    verdicts: list[Verdict], judging: Judging, records: Records, change: Callable[[Verdict], Verdict] = lambda v: v
-) -> None:
-    """Add the verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
     ticker = Ticker(Console(stderr=True), len(judging.tasks))
     with ticker.running():
         for verdict in map(change, judging):
-            verdicts.append(verdict)
             records.write(verdict.to_json())
             ticker.tick(verdict)
+            yield verdict
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
@@ -100,9 +92,10 @@ def exit_code(verdicts: list[Verdict]) -> int:
     return 2 if ERROR in statuses or not verdicts else 1 if FINDINGS in statuses else 0
 
 
-def _selection(chosen: argparse.Namespace) -> Selection:
+def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Selection:
+    """The cases and modes that the options choose; ``models`` where they name none."""
     return Selection(
-        models=chosen.models,
+        models=chosen.models or models,
         hidden=chosen.hidden,
         tokens=chosen.tokens,
         rules=chosen.rules,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.case import Case
-from harness.commands.check import collected, exit_code
+from harness.commands.check import exit_code, followed
 from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.judging import Judging, Plan
@@ -20,6 +20,7 @@ from harness.options import NARROWING, add_workers, names
 from harness.pool import Pool, workers_for
 from harness.process import Job
 from harness.project import find
+from harness.records import Records
 from harness.report import grouped, where
 
 ABOUT = """\
@@ -58,7 +59,8 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.exhaustive < 0:
         raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
     judging = Judging(_plan(chosen))
-    found = {verdict.case: verdict for verdict in collected(judging, chosen.json)}
+    with Records(chosen.json) as records:
+        found = {verdict.case: verdict for verdict in followed(judging, records)}
     proofs = [(case, found[case.id]) for case, _ in judging.tasks]
     must = dict(_further(judging, 0)) if chosen.verbose else {}
     console = Console()

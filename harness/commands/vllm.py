@@ -3,11 +3,10 @@
 import argparse
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 
-from harness.commands.check import collected_into, exit_code
+from harness.commands.check import exit_code, followed, selected
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.errors import BadInput
@@ -17,8 +16,7 @@ from harness.matrix import Selection
 from harness.options import NARROWING, SELECTION, add_workers
 from harness.pool import workers_for
 from harness.records import Records
-from harness.report import grouped, summary
-from harness.shapes import BUILT_IN
+from harness.report import grouped, summary, where
 from harness.terminal import Telling
 
 # A layer for each combination of padded or not, with a shared expert or without, latent or not.
@@ -47,6 +45,7 @@ examples:
 `latent` is what a kernel that writes the true width would break in a release that has no such kernel.
 
 exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/vllm.md)"""
+_ABOUT = {"--models": f"model shapes (default: {len(MODELS)}, one for each combination of parts)"}
 
 
 @dataclass(slots=True)
@@ -65,21 +64,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--vllm", action="append", default=[], metavar="PATH", help="a checkout or unpacked source archive"
     )
     for option, (kind, about) in (SELECTION | NARROWING).items():
-        about = (
-            f"model shapes (default: {len(MODELS)}, one for each combination of parts)"
-            if option == "--models"
-            else about
-        )
-        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
+        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
     parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    parser.set_defaults(full=False)
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every group and finding; -vv tracebacks")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Judge each release; 0 all ok, 1 findings, 2 where one could not be judged. Raises BadInput, KeyboardInterrupt."""
-    start, selection = time.monotonic(), _selection(chosen)
+    start = time.monotonic()
+    selection = selected(chosen, () if chosen.models_file else MODELS)
     targets = [Target(f"vllm=={release}") for release in chosen.releases] + [
         Target(f"vllm@{path}") for path in chosen.vllm
     ]
@@ -99,7 +95,8 @@ def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, re
     try:
         with Telling() as tell:
             plan = one.plan(selection, workers_for(workers or 1), tell)
-        collected_into(outcome.verdicts, Judging(plan), records)
+        for verdict in followed(Judging(plan), records):
+            outcome.verdicts.append(verdict)  # one by one: a worker that cannot start leaves what was judged
     except BadInput as error:
         outcome.refused[one.spec] = str(error)
         records.write({"subject": one.spec, "status": "error", "reason": str(error)})
@@ -111,19 +108,7 @@ def _show(outcome: Outcome, cases: Grouped, verbose: int, seconds: float) -> Non
     for text in grouped(outcome.verdicts, verbose):
         console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(releases_table(outcome.verdicts, outcome.refused, cases, verbose))
-    console.print(f"\n{summary(outcome.verdicts, seconds)}", highlight=False, soft_wrap=True)
+    console.print(f"\n{where(outcome.verdicts)}", highlight=False, soft_wrap=True)
+    console.print(summary(outcome.verdicts, seconds), highlight=False, soft_wrap=True)
     for spec, reason in outcome.refused.items():
         console.print(f"not judged: {spec}: {reason}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _selection(chosen: argparse.Namespace) -> Selection:
-    return Selection(
-        models=chosen.models or (() if chosen.models_file else MODELS),
-        hidden=chosen.hidden,
-        tokens=chosen.tokens,
-        rules=chosen.rules,
-        kernels=chosen.kernels,
-        tp=chosen.tp,
-        modes=chosen.modes,
-        models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
-    )

@@ -7,11 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.case import Case
-from harness.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, Verdict
+from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix import Selection
 from harness.modes import EVERY_MODE
+from harness.terminal import STYLES, cell
 
-_STYLES = {OK: "green", FINDINGS: "bold red", LATENT: "yellow", SKIPPED: "yellow", ERROR: "bold magenta"}
 REST = "all else"
 
 
@@ -49,7 +49,7 @@ def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: G
                 _short(spec) if not place else "", name, *(_cell(v for v in found if v.mode == m) for m in modes)
             )
     for spec in refused:
-        grid.add_row(_short(spec), Text("not judged", style=_STYLES[ERROR]))
+        grid.add_row(_short(spec), Text("not judged", style=STYLES[ERROR]))
     return grid
 
 
@@ -68,22 +68,11 @@ def _rows(verdicts: list[Verdict], cases: Grouped, verbose: int) -> dict[str, li
 
 def _cell(verdicts: Iterable[Verdict]) -> Text:
     found = list(verdicts)
-    if not found:
-        return Text("-")
-    statuses = [verdict.status for verdict in found]
-    worst = next(status for status in (ERROR, FINDINGS, LATENT, SKIPPED, OK) if status in statuses)
-    text = (
-        f"{statuses.count(worst)} ok"
-        if worst == OK
-        else f"{statuses.count(worst)} of {len(found)} {_told(worst, found)}"
-    )
-    return Text(text, style=_STYLES[worst])
+    return cell([verdict.status for verdict in found], {FINDINGS: _told(found)})
 
 
-def _told(status: str, verdicts: list[Verdict]) -> str:
-    """The public bug's number where every finding looks like one, else the status."""
+def _told(verdicts: list[Verdict]) -> str:
+    """The public bug's number where every finding looks like one."""
     findings = [finding for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings]
     ids = {finding.bugs[0].partition(" ")[0].removeprefix("vllm") if finding.bugs else "" for finding in findings}
-    return (
-        ids.pop() if status == FINDINGS and len(ids) == 1 and "" not in ids else {FINDINGS: "red"}.get(status, status)
-    )
+    return ids.pop() if len(ids) == 1 and "" not in ids else "red"
