@@ -564,6 +564,6 @@ def test_killed_run_keeps_its_records_and_leaves_no_worker(tmp_path: Path) -> No
 def test_selection_of_a_namespace_is_what_was_asked() -> None:
     names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes")
     chosen = Namespace(**dict.fromkeys(names, ()), full=True, models_file=None)
-    selection = check_module._selection(chosen)
+    selection = check_module.selected(chosen)
     assert selection.full
     assert selection.models_file == str(BUILT_IN)

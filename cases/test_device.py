@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from fixtures.judged import judged
-from fixtures.planting import SMALL
+from fixtures.planting import SMALL, Planted
+from harness import bench as bench_module
 from harness import judge as judge_module
 from harness.case import Case
 from harness.device import loss
 from harness.finding import DEVICE_LOST, FINDINGS, OK
 from harness.judge import judge
+from harness.judging import Judging, Plan
 from harness.matrix import Selection
 from harness.modes import MODES
 from harness.pool import LAST, Pool
@@ -41,12 +43,20 @@ class Raises(PaddedMoELayer):
         raise RuntimeError(ILLEGAL)
 
 
-def test_a_lost_device_names_the_line_that_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["eager", "cudagraph"])
+@pytest.mark.parametrize("known", ["judge", "bench"])
+def test_a_lost_device_names_the_line_that_raised_where_cuda_waits(
+    known: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
     monkeypatch.setattr(judge_module, "loss", lambda _: ILLEGAL)
-    (finding,) = judged(Raises, SMALL).findings
+    if known == "bench":  # as soon as a call raises
+        monkeypatch.setattr(bench_module, "loss", lambda _: ILLEGAL)
+    (finding,) = judged(Raises, SMALL, mode).findings
     assert finding.kind == DEVICE_LOST
     assert finding.line is not None
     assert finding.line.text == "raise RuntimeError(ILLEGAL)"
+    assert "CUDA_LAUNCH_BLOCKING" not in finding.cause
 
 
 def test_a_device_that_works_is_not_lost() -> None:
@@ -70,28 +80,41 @@ def test_a_worker_at_its_end_is_replaced_and_no_task_is_lost() -> None:
     assert first == second != third == fourth
 
 
-class ReachesBeyond(InTree):
-    """The layer with a planted illegal access, which CUDA tells of at the next wait."""
+class AssertsOnDevice(PaddedMoELayer):
+    """Reads a row that is not there: torch's kernel asserts."""
 
-    def build(self, case: Case, device: torch.device) -> Any:
-        layer = super().build(case, device)
-        scale = layer.scale
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.full((1,), 1 << 40, device=x.device)
+        return super().scale(x) + 0 * x[rows]
 
-        def scaled(x: torch.Tensor) -> torch.Tensor:
-            rows = torch.full((1,), 1 << 40, device=x.device)
-            return scale(x) + 0 * x[rows]
 
-        layer.scale = scaled
-        return layer
+class ReachesBeyond(PaddedMoELayer):
+    """An illegal access, of which CUDA tells at the next wait."""
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor:
+        from fixtures.beyond import write_beyond  # imports triton
+
+        write_beyond[(1,)](x)
+        return super().scale(x)
+
+
+ASSERTS, REACHES = Planted(layer=AssertsOnDevice), Planted(layer=ReachesBeyond)
+LOST = {"ASSERTS": "device-side assert triggered", "REACHES": "an illegal memory access was encountered"}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_an_illegal_access_costs_its_cases_alone() -> None:
-    from harness.judging import Judging, Plan
-
-    selection = Selection(models=("nemotron-3-nano-30b-a3b",), modes=("eager",))
-    for subject, kinds in {"cases.test_device:ReachesBeyond": {DEVICE_LOST}, "kernels.subject:InTree": set()}.items():
-        verdicts = list(Judging(Plan(selection, subject, subject, "cuda", 1, (".",))))
-        assert len(verdicts) == len(selection.tasks())
-        assert {finding.kind for verdict in verdicts for finding in verdict.findings} == kinds
+@pytest.mark.parametrize("subject", LOST)
+def test_a_fault_of_the_device_costs_its_cases_alone(subject: str) -> None:
+    """Each case gets a worker of its own after it, and what comes then is judged as ever."""
+    selection = Selection(models=("nemotron-3-nano-30b-a3b",), modes=("eager",), rules=("trtllm-nvfp4",))
+    for name in (f"cases.test_device:{subject}", "kernels.subject:InTree"):
+        verdicts = list(Judging(Plan(selection, name, name, "cuda", 1, (".",))))
+        assert len(verdicts) == len(selection.tasks()) > 1
+        found = [finding for verdict in verdicts for finding in verdict.findings]
+        if name == "kernels.subject:InTree":
+            assert found == []
+        else:
+            assert {finding.kind for finding in found} == {DEVICE_LOST}
+            assert all(LOST[subject] in finding.what for finding in found)
+            assert len(found) == len(verdicts)

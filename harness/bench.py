@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.asking import Asking
 from harness.case import Case
-from harness.errors import Skip
+from harness.device import loss
+from harness.errors import DeviceLost, Skip
 from harness.evidence import Call, Run, same_bits, state_of
 from harness.globals import GlobalState
 from harness.recorder import Recorder
@@ -106,7 +107,10 @@ class Bench:
         seed: int,
         recorder: Recorder | None = None,
     ) -> Call:
-        """Call the layer once on fresh inputs, and add what happened to the run. An exception is evidence, not an error."""
+        """Call the layer once on fresh inputs, and add what happened to the run. An exception is evidence, not an error.
+
+        Raises DeviceLost where nothing more can be asked of the device.
+        """
         inputs = self.inputs(tokens, seed)
         call = Call(label, tokens, inputs, before=tuple(tensor.clone() for tensor in inputs))
         run.calls.append(call)
@@ -121,6 +125,8 @@ class Bench:
                 call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None
         except LAYER_ERRORS as error:  # whatever a layer raises is the finding
             call.error = error
+            if lost := loss(self.device):  # whatever is asked of the device from here on raises too
+                raise DeviceLost(lost) from error
             return call
         if isinstance(call.output, Tensor) and call.output.device.type == self.device.type:
             call.snapshot = call.output.clone()

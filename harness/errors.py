@@ -15,6 +15,10 @@ class Skip(Exception):
     """A case that cannot run here. Its text is the reason that the report gives; a subject may raise it too."""
 
 
+class DeviceLost(Exception):
+    """Nothing more can be run on the device in this process. ``__cause__`` is what a call raised, where one did."""
+
+
 def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The names in ``valid`` most like ``word``, best first."""
     names = sorted(valid)

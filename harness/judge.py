@@ -1,6 +1,7 @@
 """Judge: one case in one mode, from the subject to the verdict."""
 
 import gc
+import os
 import time
 import traceback
 from functools import cache
@@ -13,7 +14,7 @@ from harness import stages
 from harness.bench import EAGER_AUDIT, Bench, BuildFailed
 from harness.case import Case
 from harness.device import loss
-from harness.errors import Skip
+from harness.errors import DeviceLost, Skip
 from harness.evidence import Run
 from harness.explain import explain, first_line, user_line
 from harness.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
@@ -23,6 +24,7 @@ from harness.modes import PROOF, Mode, ModeInfo
 from harness.observers import OBSERVERS
 from harness.proof.findings import with_proof
 from harness.repro import again
+from harness.source import SourceLine
 from harness.subject import Subject
 
 
@@ -37,6 +39,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     proof: dict[str, Any] = {}
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()
+    line: SourceLine | None = None
     try:
         with pinned():
             run = _run(subject, case, mode, device)
@@ -48,10 +51,13 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         status, findings, checks = FINDINGS, (_not_built(error),), ("build",)
     except Skip as error:
         status, reason = SKIPPED, str(error)
+    except DeviceLost as error:
+        line = user_line(error.__cause__) if error.__cause__ else None
     except Exception as error:  # the harness or the subject's own inputs and oracle failed: no verdict on the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
     if lost := loss(device):  # whatever else was found, or went wrong in the harness, comes of it
-        status, reason, findings, checks = FINDINGS, "", (_lost(lost, findings),), ("device",)
+        line = line or next((finding.line for finding in findings if finding.line), None)
+        status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
     return Verdict(
         subject=spec,
         case=case.id,
@@ -73,15 +79,16 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     )
 
 
-def _lost(error: str, findings: tuple[Finding, ...]) -> Finding:
-    late = "CUDA tells late: the line is certain, and the stage may be told, with CUDA_LAUNCH_BLOCKING=1 in the environment."
+def _lost(error: str, line: SourceLine | None) -> Finding:
+    told = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"  # else CUDA tells of it late, at some other line
+    hint = "" if told else " Run it again with CUDA_LAUNCH_BLOCKING=1 in the environment to see the line."
     return Finding(
         observer="device",
         kind=DEVICE_LOST,
         stage="layer",
         what=error,
-        cause=f"A kernel reached for memory that is not its own, or asserted. {late}",
-        line=next((finding.line for finding in findings if finding.line), None),
+        cause=f"A kernel reached for memory that is not its own, or asserted.{hint}",
+        line=line if told else None,
     )
 
 

@@ -13,12 +13,18 @@ from typing import Self
 
 @cache
 def library_roots() -> tuple[str, ...]:
-    """Where code lies that is nobody's layer: torch, the harness, the standard library, and generated code."""
+    """Where code lies that is nobody's layer: torch and Triton, the harness, the standard library, and generated code."""
     spec = importlib.util.find_spec("torch")
     torch_root = str(Path(spec.origin).parent) if spec and spec.origin else "<no torch>"
     standard = Path(os.__file__).parent
     named = [str(standard / name) for name in ("contextlib", "threading", "functools")]
-    return (torch_root, str(Path(__file__).parent) + os.sep, *named, "<")
+    return (
+        torch_root,
+        str(Path(torch_root).with_name("triton")) + os.sep,
+        str(Path(__file__).parent) + os.sep,
+        *named,
+        "<",
+    )
 
 
 @dataclass(frozen=True, slots=True)
