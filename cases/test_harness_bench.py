@@ -1,13 +1,17 @@
 """``harness bench``: what is wrong is not timed, what cannot be timed is said, and bad input is one line."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from harness.benchmark import Ceilings, Cell, timed
 from harness.cli import main
+from kernels import tune
 from kernels.bench import SHAPES, cells
+from kernels.triton_config import Sizes, Tiles, parse
 
 CEILINGS = Ceilings(bandwidth=1000.0, rate=10.0)
 
@@ -55,7 +59,7 @@ def test_the_floor_is_the_larger_of_both() -> None:
 
 def test_shapes_are_those_of_the_models_file() -> None:
     assert {shape.hidden for shape in SHAPES.values()} == {2688, 2048, 7168, 2880}
-    assert SHAPES["deepseek-v3, 32 of 256 experts"].experts == 32
+    assert SHAPES["deepseek-v3 (32 of 256 experts)"].experts == 32
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -82,3 +86,27 @@ def test_a_kernel_that_cannot_run_is_said_before_anything_is_made(monkeypatch: p
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(BadInput, match=r"the Triton kernel cannot be timed: .*[Tt]riton"):
         next(cells(torch.device("cpu"), ("gpt-oss-20b",), (1,)))
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 256, 4096])
+@pytest.mark.parametrize("gated", [False, True])
+def test_tuning_tries_tiles_that_fit_and_splits_columns_of_few_tokens_alone(tokens: int, gated: bool) -> None:
+    sizes = Sizes(2880, 2880, 32, 4, gated)
+    for bm in tune.blocks(sizes, tokens):
+        tried = list(tune.candidates(bm, gated, tokens))
+        assert len(tried) == len(set(tried)) > 3
+        assert max(tiles.memory(bm, 2 if gated else 1) for tiles in tried) <= tune.SHARED
+        assert (max(tiles.split for tiles in tried) > 1) == (tokens <= 8)
+
+
+def test_the_table_keeps_what_was_tuned_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "tuned.json"
+    table.write_text('{"64x48-e4-k2": {"8": [16, 64, 4, 3, 1, 64, 4, 3, 1]}}')
+    monkeypatch.setattr(tune, "TABLE", table)
+    config = parse([16, 128, 8, 2, 3, 64, 4, 3, 1])
+    for tokens in (16, 1):
+        tune.write(Sizes(64, 48, 4, 2, False), tokens, config)
+    rows = json.loads(table.read_text())["64x48-e4-k2"]
+    assert list(rows) == ["1", "8", "16"]
+    assert parse(rows["1"]) == parse(rows["16"]) == config
+    assert parse(rows["8"]).first == Tiles(64, 4, 3)

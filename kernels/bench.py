@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,24 +17,26 @@ from kernels.triton_pack import Packed, pack_matrices
 from kernels.triton_subject import missing
 
 _PADDED = 256
+Inputs = tuple[Tensor, Tensor, Tensor]
+"""hidden_states [T, H], topk_ids and topk_weights [T, K]"""
 # Each call gets inputs of its own: at few tokens the active weights of one would fit in the cache.
-_SETS = ((8, 12), (64, 6))
+_SETS = ((8, 12), (64, 6), (2**31, 3))
 
 
 _SHAPE = load().shape
 SHAPES = {
     "nemotron-3-nano-30b-a3b": _SHAPE("nemotron-3-nano-30b-a3b"),
     "qwen3-30b-a3b": _SHAPE("qwen3-30b-a3b"),
-    "deepseek-v3, 32 of 256 experts": replace(_SHAPE("deepseek-v3"), experts=32),
+    "deepseek-v3 (32 of 256 experts)": replace(_SHAPE("deepseek-v3"), experts=32),
     "gpt-oss-20b": _SHAPE("gpt-oss-20b"),
 }
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """A shape's weights: NVFP4, packed for the kernel, and bf16 as torch._grouped_mm wants them."""
 
-    sizes: Shape
+    shape: Shape
     w13: Nvfp4
     w2: Nvfp4
     packed: tuple[Packed, Packed]
@@ -45,16 +48,17 @@ def cells(device: torch.device, shapes: Sequence[str], tokens: Sequence[int]) ->
     if why := missing(device):
         raise BadInput(f"the Triton kernel cannot be timed: {why}")
     for name in shapes:
-        layer = _layer(SHAPES[name], device)
+        layer = made(SHAPES[name], device)
         for count in tokens:
             yield _cell(name, layer, count)
 
 
-def _layer(sizes: Shape, device: torch.device) -> _Layer:
-    rows = sizes.intermediate * (2 if sizes.gated else 1)
-    w13 = _random(sizes.experts, rows, sizes.hidden, device)
-    w2 = _random(sizes.experts, sizes.hidden, sizes.intermediate, device)
-    return _Layer(sizes, w13, w2, (pack_matrices(w13), pack_matrices(w2)), (_bf16(w13), _bf16(w2)))
+def made(shape: Shape, device: torch.device) -> Layer:
+    """A layer of random weights."""
+    rows = shape.intermediate * (2 if shape.gated else 1)
+    w13 = _random(shape.experts, rows, shape.hidden, device)
+    w2 = _random(shape.experts, shape.hidden, shape.intermediate, device)
+    return Layer(shape, w13, w2, (pack_matrices(w13), pack_matrices(w2)), (_bf16(w13), _bf16(w2)))
 
 
 def _random(experts: int, rows: int, columns: int, device: torch.device) -> Nvfp4:
@@ -72,61 +76,60 @@ def _bf16(weight: Nvfp4) -> Tensor:
     return torch.stack([_expert(weight, expert).bfloat16() for expert in range(len(weight.codes))])
 
 
-def _cell(name: str, layer: _Layer, tokens: int) -> Cell:
-    sets = next((sets for most, sets in _SETS if tokens <= most), 3)
-    inputs = [_inputs(layer.sizes, tokens, seed, layer.w2.codes.device) for seed in range(sets)]
-    width = -(-layer.sizes.hidden // _PADDED) * _PADDED
+def _cell(name: str, layer: Layer, tokens: int) -> Cell:
+    inputs = rotated(layer.shape, tokens, layer.w2.codes.device)
+    width = -(-layer.shape.hidden // _PADDED) * _PADDED
     shared = torch.randn(tokens, width, device=layer.w2.codes.device).bfloat16()
-    cut = layer.sizes.hidden
-    ways: dict[str, Callable[[tuple[Tensor, ...]], Tensor]] = {
-        "narrow": lambda one: _routed(layer, one, cut),
-        "padded": lambda one: _routed(layer, one, width),
-        "slice, contiguous": lambda one: _routed(layer, one, width)[:, :cut].contiguous(),
-        "padded add, slice": lambda one: (_routed(layer, one, width) + shared)[:, :cut].contiguous(),
+    cut = layer.shape.hidden
+    ways: dict[str, Callable[[Inputs], Tensor]] = {
+        "narrow": lambda one: routed(layer, one, cut),
+        "padded": lambda one: routed(layer, one, width),
+        "slice, contiguous": lambda one: routed(layer, one, width)[:, :cut].contiguous(),
+        "padded add, slice": lambda one: (routed(layer, one, width) + shared)[:, :cut].contiguous(),
     }
-    calls = {way: [_bound(function, one) for one in inputs] for way, function in ways.items()}
-    calls["bf16 grouped_mm"] = [_bound(_grouped(layer, one), one) for one in inputs]
+    calls = {way: [partial(function, one) for one in inputs] for way, function in ways.items()}
+    calls["bf16 grouped_mm"] = [partial(_grouped(layer, one), one) for one in inputs]
     active = sum(len(one[1].unique()) for one in inputs) / len(inputs)
-    elements = layer.sizes.intermediate * layer.sizes.hidden * (3 if layer.sizes.gated else 2)
-    operations = 2.0 * tokens * layer.sizes.top_k * elements
+    elements = layer.shape.intermediate * layer.shape.hidden * (3 if layer.shape.gated else 2)
+    operations = 2.0 * tokens * layer.shape.top_k * elements
     return Cell(name, tokens, calls, lambda: _error(layer, inputs[0]), active * elements * 9 / 16, operations)
 
 
-def _bound(function: Callable[[tuple[Tensor, ...]], Tensor], one: tuple[Tensor, ...]) -> Callable[[], Tensor]:
-    return lambda: function(one)
+def rotated(shape: Shape, tokens: int, device: torch.device) -> list[Inputs]:
+    """Several inputs, so many that the weights they ask for do not stay in the cache."""
+    return [_inputs(shape, tokens, seed, device) for seed in range(next(s for most, s in _SETS if tokens <= most))]
 
 
-def _inputs(sizes: Shape, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
+def _inputs(sizes: Shape, tokens: int, seed: int, device: torch.device) -> Inputs:
     generator = torch.Generator(device=device).manual_seed(1000 * tokens + seed)
     hidden = torch.randn(tokens, sizes.hidden, generator=generator, device=device).bfloat16()
     ids = torch.rand(tokens, sizes.experts, generator=generator, device=device).topk(sizes.top_k).indices.int()
     return hidden, ids, torch.rand(tokens, sizes.top_k, generator=generator, device=device)
 
 
-def _routed(layer: _Layer, one: tuple[Tensor, ...], width: int) -> Tensor:
-    from kernels.triton_launch import routed  # imports triton
+def routed(layer: Layer, one: Inputs, width: int) -> Tensor:
+    """The kernel on one set of inputs, writing ``width`` columns."""
+    from kernels.triton_launch import routed as launched  # imports triton
 
-    sizes, (first, second) = layer.sizes, layer.packed
-    hidden, ids, weights = one
-    inner, activation = sizes.intermediate, sizes.activation
-    return routed(hidden, ids, weights, first, second, intermediate=inner, activation=activation, out_width=width)
+    inner, activation = layer.shape.intermediate, layer.shape.activation
+    return launched(*one, *layer.packed, intermediate=inner, activation=activation, out_width=width)
 
 
-def _grouped(layer: _Layer, one: tuple[Tensor, ...]) -> Callable[[tuple[Tensor, ...]], Tensor]:
+def _grouped(layer: Layer, one: Inputs) -> Callable[[Inputs], Tensor]:
     """The two products alone, on tokens that are sorted by expert already: routing and sum are given for nothing."""
     order = one[1].flatten().long().argsort(stable=True)
-    rows = one[0][order // layer.sizes.top_k].contiguous()
-    ends = torch.bincount(one[1].flatten(), minlength=layer.sizes.experts).cumsum(0).int()
+    rows = one[0][order // layer.shape.top_k].contiguous()
+    ends = torch.bincount(one[1].flatten(), minlength=layer.shape.experts).cumsum(0).int()
     first, second = (weight.transpose(1, 2) for weight in layer.plain)
 
-    def products(_: tuple[Tensor, ...]) -> Tensor:
-        inner = activate(torch._grouped_mm(rows, first, ends), layer.sizes.activation, layer.sizes.gated)
+    def products(_: Inputs) -> Tensor:
+        inner = activate(torch._grouped_mm(rows, first, ends), layer.shape.activation, layer.shape.gated)
         return torch._grouped_mm(inner, second, ends)
 
     return products
 
 
-def _error(layer: _Layer, one: tuple[Tensor, ...]) -> tuple[float, float]:
+def _error(layer: Layer, one: Inputs) -> tuple[float, float]:
     """Relative errors against fp32 on dequantised weights, of the whole output and of its worst column."""
     hidden, ids, weights = one
     wanted = torch.zeros(hidden.shape, device=hidden.device)
@@ -134,9 +137,9 @@ def _error(layer: _Layer, one: tuple[Tensor, ...]) -> tuple[float, float]:
         share = (weights * (ids == expert)).sum(-1)
         rows = share.nonzero().flatten()
         inner = hidden[rows].float() @ _expert(layer.w13, expert).T
-        inner = activated(inner, layer.sizes.activation, layer.sizes.gated)
+        inner = activated(inner, layer.shape.activation, layer.shape.gated)
         wanted[rows] += share[rows, None] * (inner @ _expert(layer.w2, expert).T)
-    off = _routed(layer, one, layer.sizes.hidden).float() - wanted
+    off = routed(layer, one, layer.shape.hidden).float() - wanted
     # Few tokens make a column's own norm a matter of luck: against the mean column's.
     mean = wanted.norm() / wanted.shape[1] ** 0.5
     return float(off.norm() / wanted.norm()), float(off.norm(dim=0).max() / mean)

@@ -1,20 +1,33 @@
 """Which tiles the Triton kernel uses: a table that was measured, and a rule for shapes that it does not hold."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Self
+
+from kernels.triton_pack import SCALE_WORDS, STEP, WORDS
 
 TABLE = Path(__file__).with_name("triton_tuned.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """One grouped product's tiles: ``bn`` rows of the weight by a block's tokens."""
+    """One grouped product's tiles: ``bn`` rows of the weight by a block's tokens, and ``split`` parts of its columns."""
 
     bn: int
     warps: int
     stages: int
+    split: int = 1
+
+    def memory(self, bm: int, halves: int) -> int:
+        """Bytes of shared memory that a program takes at most: x, words and scales of each stage; ``halves`` 2 if gated."""
+        return self.stages * (bm * 2 * STEP + self.bn * (2 * WORDS + 4 * SCALE_WORDS) * halves)
+
+    def within(self, limit: float, bm: int, halves: int) -> Self:
+        """These tiles with so few stages, two at least, that a program takes no more than ``limit`` bytes."""
+        fits = next((s for s in range(self.stages, 2, -1) if replace(self, stages=s).memory(bm, halves) <= limit), 2)
+        return replace(self, stages=min(fits, self.stages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,11 @@ class Config:
     bm: int
     first: Tiles
     second: Tiles
+
+    def within(self, limit: float, gated: bool) -> Self:
+        """The config for a device whose programs may take ``limit`` bytes of shared memory."""
+        first = self.first.within(limit, self.bm, 2 if gated else 1)
+        return replace(self, first=first, second=self.second.within(limit, self.bm, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +81,13 @@ def rule(sizes: Sizes, tokens: int) -> Config:
 
 
 def parse(values: list[int]) -> Config:
-    """The seven numbers of a row of the table."""
-    return Config(values[0], Tiles(*values[1:4]), Tiles(*values[4:7]))
+    """The numbers of a row of the table: bm, then bn, warps, stages and split of each product."""
+    return Config(values[0], Tiles(*values[1:5]), Tiles(*values[5:9]))
+
+
+def row(config: Config) -> list[int]:
+    """The numbers that ``parse`` takes."""
+    return [config.bm, *astuple(config.first), *astuple(config.second)]
 
 
 @cache

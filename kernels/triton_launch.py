@@ -1,10 +1,15 @@
 """The launches of the Triton kernel: align, two grouped products, combine. Imports triton; import it where it is used."""
 
+from dataclasses import dataclass
+from functools import cache
+from math import inf
+
 import torch
 import triton
 from torch import Tensor
 
-from kernels.triton_config import Config, Sizes, choose
+from kernels.triton_activate import activate_parts
+from kernels.triton_config import Config, Sizes, Tiles, choose
 from kernels.triton_gemm import grouped_product
 from kernels.triton_pack import Packed
 from kernels.triton_route import align, combine
@@ -12,6 +17,26 @@ from kernels.triton_route import align, combine
 # What the interpreter has no inline assembly for.
 ASSEMBLY = not triton.knobs.runtime.interpret
 CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Pairs of token and expert in blocks of one expert each, at most ``most`` of them; unsorted, a block is a pair."""
+
+    ids: Tensor
+    most: int
+    table: Tensor
+    """int32: how many blocks; (expert, first row, end) of each; the pairs in order"""
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the table is filled."""
+        return self.table.shape[0] > 0
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs in order, the blocks, and their count."""
+        return self.table[1 + 3 * self.most :], self.table[1 : 1 + 3 * self.most], self.table[:1]
 
 
 def routed(
@@ -37,48 +62,90 @@ def routed(
         return out
     experts, hidden = second.words.shape[0], second.words.shape[2]
     gated = first.words.shape[2] == 2 * intermediate
-    sizes = Sizes(hidden, intermediate, experts, top_k, gated)
-    tiles = config or choose(sizes, tokens)
+    chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
+    chosen = chosen.within(_shared_memory(x.device), gated)
     x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
-    pairs = tokens * top_k
-    blocks = most_blocks(pairs, experts, tiles.bm)
-    table = torch.empty(1 + 3 * blocks + pairs, dtype=torch.int32, device=x.device)
-    count, where, order = table[:1], table[1 : 1 + 3 * blocks], table[1 + 3 * blocks :]
-    chunk = min(CHUNK, max(32, triton.next_power_of_2(pairs)))
-    align[(experts,)](
-        ids, order, where, count, pairs, experts, tiles.bm, triton.next_power_of_2(experts + 1), chunk, num_warps=4
-    )
-    inner, rows = x.new_empty(pairs, intermediate), x.new_empty(pairs, hidden)
-    for source, weight, target, is_first in ((x, first, inner, True), (inner, second, rows, False)):
-        chosen = tiles.first if is_first else tiles.second
-        width = target.shape[1]
-        grouped_product[(blocks * triton.cdiv(width, chosen.bn),)](
-            source,
-            weight.words,
-            weight.scales,
-            weight.decode,
-            order,
-            where,
-            count,
-            target,
-            source.stride(0),
-            target.stride(0),
-            weight.words.shape[2],
-            width,
-            K=source.shape[1],
-            TOP_K=top_k,
-            FIRST=is_first,
-            GATED=gated and is_first,
-            ACTIVATION=activation,
-            BM=tiles.bm,
-            BN=chosen.bn,
-            STAGES=chosen.stages,
-            ASM=ASSEMBLY,
-            num_warps=chosen.warps,
-            num_stages=chosen.stages,
-        )
+    routing = sort_pairs(ids, experts, chosen.bm)
+    inner = first_product(x, first, routing, chosen, intermediate, activation)
+    split = chosen.second.split
+    rows = x.new_empty(tokens * top_k * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
+    _product(inner, second, rows, hidden, routing, chosen.bm, chosen.second)
     sum_experts(rows, ids, weights, shared, out, experts)
     return out
+
+
+def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
+    """The blocks of ids [T, K]. One token's experts differ, so that nothing is to be sorted."""
+    pairs = ids.numel()
+    if ids.shape[0] == 1:
+        return Routing(ids, pairs, ids.new_empty(0, dtype=torch.int32))
+    most = most_blocks(pairs, experts, bm)
+    routing = Routing(ids, most, ids.new_empty(1 + 3 * most + pairs, dtype=torch.int32))
+    lanes, chunk = triton.next_power_of_2(experts + 1), min(CHUNK, max(32, triton.next_power_of_2(pairs)))
+    align[(experts,)](ids, *routing.parts, pairs, experts, bm, lanes, chunk, num_warps=4)
+    return routing
+
+
+def most_blocks(pairs: int, experts: int, bm: int) -> int:
+    """The most blocks that any routing of so many pairs takes: every expert's last block may hold one pair."""
+    return min(pairs, min(pairs, experts) + pairs // bm)
+
+
+def first_product(
+    x: Tensor, weight: Packed, routing: Routing, config: Config, intermediate: int, activation: str
+) -> Tensor:
+    """Activated rows [pairs, I], in the order of the routing."""
+    tiles, width = config.first, weight.words.shape[2]
+    inner = x.new_empty(routing.ids.numel(), intermediate)
+    whole = tiles.split == 1
+    target = inner if whole else x.new_empty(len(inner) * tiles.split, width, dtype=torch.float32)
+    _product(x, weight, target, intermediate, routing, config.bm, tiles, activation)
+    if not whole:
+        grid = len(inner), triton.cdiv(intermediate, 256)
+        gated = width == 2 * intermediate
+        activate_parts[grid](target, inner, intermediate, gated, activation, tiles.split, 256, num_warps=2)
+    return inner
+
+
+def _product(
+    source: Tensor,
+    weight: Packed,
+    target: Tensor,
+    width: int,
+    routing: Routing,
+    bm: int,
+    tiles: Tiles,
+    activation: str = "",
+) -> None:
+    """One grouped product of ``width`` columns; the first one where an activation is named."""
+    rows = weight.words.shape[2]
+    grouped_product[(routing.most * triton.cdiv(width, tiles.bn) * tiles.split,)](
+        source,
+        weight.words,
+        weight.scales,
+        weight.decode,
+        routing.ids,
+        *routing.parts,
+        target,
+        source.stride(0),
+        target.stride(0),
+        rows,
+        width,
+        K=source.shape[1],
+        E=weight.words.shape[0],
+        TOP_K=routing.ids.shape[1],
+        FIRST=bool(activation),
+        GATED=rows == 2 * width,
+        ACTIVATION=activation,
+        BM=bm,
+        BN=tiles.bn,
+        SPLIT=tiles.split,
+        STAGES=tiles.stages,
+        SORTED=routing.is_sorted,
+        ASM=ASSEMBLY,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
+    )
 
 
 def sum_experts(rows: Tensor, ids: Tensor, weights: Tensor, shared: Tensor | None, out: Tensor, experts: int) -> None:
@@ -98,12 +165,17 @@ def sum_experts(rows: Tensor, ids: Tensor, weights: Tensor, shared: Tensor | Non
         out.shape[1],
         E=experts,
         TOP_K=top_k,
+        SPLIT=len(rows) // ids.numel(),
         SHARED=shared is not None,
         BLOCK=block,
         num_warps=4,
     )
 
 
-def most_blocks(pairs: int, experts: int, bm: int) -> int:
-    """The most blocks that any routing of so many pairs takes: every expert's last block may hold one pair."""
-    return min(pairs, min(pairs, experts) + pairs // bm)
+@cache
+def _shared_memory(device: torch.device) -> float:
+    """The bytes that a program may take."""
+    if device.type != "cuda":
+        return inf
+    properties = triton.runtime.driver.active.utils.get_device_properties(device.index)
+    return float(properties["max_shared_mem"])

@@ -74,6 +74,7 @@ def combine(
     OUT,
     E: tl.constexpr,
     TOP_K: tl.constexpr,
+    SPLIT: tl.constexpr,
     SHARED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -90,6 +91,9 @@ def combine(
         pair = token * TOP_K + k
         expert = tl.load(ids_ptr + pair)
         real = (expert >= 0) & (expert < E)
-        row = tl.load(rows_ptr + pair * rows_stride + column, mask=(column < WIDTH) & real, other=0.0)
-        acc += row.to(tl.float32) * tl.load(weights_ptr + pair)
+        row = tl.zeros((BLOCK,), tl.float32)
+        for part in tl.static_range(SPLIT):
+            at = rows_ptr + (pair * SPLIT + part) * rows_stride + column
+            row += tl.load(at, mask=(column < WIDTH) & real, other=0.0).to(tl.float32)
+        acc += row * tl.load(weights_ptr + pair)
     tl.store(out_ptr + token * OUT + column, acc.to(out_ptr.dtype.element_ty), mask=column < OUT)
