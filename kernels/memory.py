@@ -13,8 +13,11 @@ from kernels.triton_pack import STEP
 GIB = 2**30
 # The layer's weights, the copy of its state that eager mode compares it with, and the audit's of the op's arguments.
 COPIES = 3
-# Bytes for each element of an expert while it is drawn, quantised, padded and packed, or dequantised by the op.
-BUILDING = 40
+# Bytes for each element of an expert: 16 while it is drawn, quantised, padded and packed, 20 while the op dequantises it,
+# which a CUDA graph has memory of its own for.
+ONE = 40
+# Bytes for each element of every expert: the emulation of a CUDA graph keeps what each dispatched op made.
+EMULATED = 8
 # What libraries take for themselves: workspaces, loaded kernels, blocks that an allocator rounds up.
 RESERVE = GIB
 
@@ -33,19 +36,20 @@ class Needs:
         return self.masters + self.experts + self.working
 
 
-def needs(case: Case) -> Needs:
-    """The most that any mode needs for this case at once."""
+def needs(case: Case, emulated: bool = False) -> Needs:
+    """The most that any mode needs for this case at once; ``emulated`` where there is no CUDA device to capture on."""
     halves, inner = 2 if case.gated else 1, case.padded_intermediate
     # Triton's layout rounds columns up further than a rule does.
     w13 = halves * inner * round_up(case.padded, STEP)
     w2 = case.padded * round_up(inner, STEP)
     dense = case.hidden * ((halves + 1) * (case.shared or 0) + 2 * (case.latent or 0))
+    kept = EMULATED * case.experts * (w13 + w2) if emulated else 0
     # 4 bits and a scale of 8 bits for 16 of them; comparing a tensor with its copy takes a byte for each 8.
     experts = case.experts * (w13 + w2) * 9 // 16
     return Needs(
         masters=4 * (w13 + w2) + (COPIES + 1) * 2 * dense,
         experts=COPIES * experts + experts // 8,
-        working=BUILDING * (w13 + w2) + _activations(case, halves * inner) + RESERVE,
+        working=ONE * (w13 + w2) + kept + _activations(case, halves * inner) + RESERVE,
     )
 
 
@@ -69,13 +73,12 @@ def memory(device: torch.device) -> int:
 
 def check_memory(case: Case, device: torch.device) -> None:
     """Raises Skip with the sum where a case of true size does not fit."""
-    if reason := shortage(case, memory(device)):
+    if reason := shortage(needs(case, device.type != "cuda"), memory(device)):
         raise Skip(reason)
 
 
-def shortage(case: Case, there: int) -> str:
-    """Why a case does not fit in so many bytes, or nothing."""
-    need = needs(case)
+def shortage(need: Needs, there: int) -> str:
+    """Why this does not fit in so many bytes, or nothing."""
     if need.total <= there:
         return ""
     parts = ", ".join(f"{name} {getattr(need, name) / GIB:.1f}" for name in ("masters", "experts", "working"))
