@@ -151,6 +151,7 @@ def records(file: Path) -> list[dict[str, Any]]:
         (["--tp=-2"], "--tp is -2"),
         (["--device", "gpu"], "invalid choice: 'gpu'"),
         (["-j", "-1"], "--workers is -1"),
+        (["--full", "-j", "4"], "--full with 4 workers: cases of true size fill the memory, so they run on one"),
         (["-j", "two"], "'two'"),
         (["--models"], "expected one argument"),
         ([*ONE, "--models", ""], "argument --models: ''"),

@@ -127,6 +127,22 @@ def test_choice_narrows(choice: dict[str, Any], holds: Any) -> None:
     assert len({case.model for case in cases}) == len(choice.get("models", load().shapes))
 
 
+def test_true_sizes_are_few_rows_in_every_mode_and_a_model_s_come_together() -> None:
+    tasks = Selection(full=True).tasks()
+    assert {(case.model, mode.name) for case, mode in tasks} == {
+        (model, mode) for model in load().shapes for mode in MODES
+    }
+    for model in load().shapes:
+        mine = [(case, mode.name) for case, mode in tasks if case.model == model]
+        rows = {(case.kernel, case.tp, case.tokens) for case, _ in mine}
+        padded = {("narrow", 1, 33)} if any(case.padded != case.width for case, _ in mine) else set()
+        assert rows == {("wide", 2, 7)} | padded
+        assert len(mine) == len(rows) * len(MODES)
+    models = [case.model for case, _ in tasks]
+    assert [name for name, before in zip(models, ["", *models], strict=False) if name != before] == list(load().shapes)
+    assert {case.kernel for case, _ in tasks} == {"wide", "narrow"}
+
+
 def test_hidden_override_is_marked_and_padded_anew() -> None:
     cases = Selection(models=("deepseek-v3",), hidden=(2720, 7168)).cases()
     assert {(case.hidden, case.overridden) for case in cases} == {(2720, True), (7168, False)}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.pool import has_cuda
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,8 @@ class Skips(InTree):
 # Somebody else's test module. It lies outside the checkout, and finds the kernels by PYTHONPATH.
 TESTS = """
 import pytest
+
+from harness.pool import has_cuda
 
 
 def test_layer(padding_case, mode, hold):
@@ -177,6 +181,18 @@ def test_k_selects_nothing_that_is_not_there() -> None:
     assert collected("-k", "padding and 2689") == []
 
 
+@pytest.mark.parametrize("full", [[], ["--full"]], ids=["shrunk", "full"])
+def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sees_cuda.py").write_text("import harness.plugin\nharness.plugin.has_cuda = lambda: True\n")
+    chosen = ("--models", f"{NANO},any-plain", *full)
+    every = collected(*chosen)
+    done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-m", "gpu", "-p", "sees_cuda", *chosen, path=tmp_path)
+    gpu = re.findall(r"::test_padding\[(.*)\]$", done.stdout, re.MULTILINE)
+    assert gpu == [name for name in every if not name.endswith("mode=proof")]
+    assert 0 < len(gpu) < len(every)
+    assert collected("-m", "gpu", *chosen) == (gpu if has_cuda() else [])
+
+
 def test_collecting_imports_no_compiler(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(SPY)
     done = in_checkout("--collect-only", "-q", "-p", "spy", "-k", "padding", path=tmp_path)
@@ -204,6 +220,7 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
         (["--models", ""], "''"),
         (["--subject", "in-tre"], "unknown subject 'in-tre'; did you mean in-tree?"),
         (["--modes", "egaer", "-n", "2"], "unknown mode 'egaer'; did you mean eager"),
+        (["--full", "-n", "2"], "--full with 2 workers: cases of true size fill the memory, so they run on one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -46,13 +46,12 @@ def check(
     weights, chosen = torch.rand(tokens, experts).softmax(-1).topk(k)
     if ids == "one":
         chosen = torch.full_like(chosen, experts - 1)
-    wanted = routed_output(x.float(), chosen, weights, dequantise(first), dequantise(second), act, gated)
+    plain = tuple(zip(dequantise(first), dequantise(second), strict=True))
+    wanted = routed_output(x.float(), chosen, weights, plain.__getitem__, act, gated)
     given, shared = chosen.int(), None
     if ids == "none":
         given[:, 0] = torch.tensor([-1, experts, -1, 99, experts, -5])[:tokens]
-        wanted = routed_output(
-            x.float(), chosen, weights * torch.tensor([0, 1]), dequantise(first), dequantise(second), act, gated
-        )
+        wanted = routed_output(x.float(), chosen, weights * torch.tensor([0, 1]), plain.__getitem__, act, gated)
     if ids == "shared":
         shared = torch.randn(tokens, out).bfloat16()
         wanted = wanted + shared.float()

@@ -34,6 +34,9 @@ TOKENS = (
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake", "cudagraph")
+# Weights of true size are made anew for each verdict, gigabytes of them: every mode, on both kernels and both kinds of
+# ranks, and no row that only says again what shrunk sizes say.
+TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
 # These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
 FURTHER = {
     "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
@@ -107,6 +110,8 @@ class Selection:
             tokens = self.tokens or (DEFAULT_TOKENS,)
             chosen = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
             return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
+        if self.full:
+            return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
         further = [FURTHER[shape.name]] if shape.name in FURTHER else []
         groups = ((FULL, MODES), (PADDED, MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from harness.errors import BadInput
+
 
 def names(text: str) -> tuple[str, ...]:
     """A comma-separated list."""
@@ -31,6 +33,10 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
     "--modes": (names, "eager, fake, compiled, cudagraph, or one token mode: compiled-static, compiled-dynamic"),
 }
+FULL = (
+    "published sizes, nothing shrunk, on one worker: every mode at two rows a model (wide, 2 ranks, 7 tokens; where the "
+    "width is padded also narrow, 1 rank, 33 tokens); what does not fit in memory is skipped"
+)
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
     "--rules": (names, "alignment rules (default: a plan that meets each of them)"),
     "--kernels": (names, "wide: the kernel writes the padded width; narrow: the true one"),
@@ -43,7 +49,7 @@ def add_selection(add: Callable[..., object]) -> None:
     add("--subject", default="in-tree", metavar="NAME", help="what to judge: a name, or package.module:Name")
     for option, (kind, about) in SELECTION.items():
         add(option, type=kind, default=(), metavar="LIST", help=about)
-    add("--full", action="store_true", default=False, help="published sizes, nothing shrunk")
+    add("--full", action="store_true", default=False, help=FULL)
 
 
 def add_vllm(add: Callable[..., object]) -> None:
@@ -54,6 +60,14 @@ def add_vllm(add: Callable[..., object]) -> None:
 def add_waivers(add: Callable[..., object]) -> None:
     """The file of known findings that do not fail a run."""
     add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")
+
+
+def refuse_workers(workers: int) -> None:
+    """Cases of true size have the device's memory to themselves. Raises BadInput."""
+    if workers > 1:
+        raise BadInput(
+            f"--full with {workers} workers: cases of true size fill the memory, so they run on one; ask for no more"
+        )
 
 
 def add_workers(add: Callable[..., object]) -> None:

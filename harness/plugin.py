@@ -11,7 +11,8 @@ import pytest
 
 from harness.errors import BadInput
 from harness.matrix import Selection
-from harness.options import add_selection, add_waivers
+from harness.modes import PROOF
+from harness.options import add_selection, add_waivers, refuse_workers
 from harness.pool import has_cuda
 from harness.project import find
 from harness.subject import load_subject
@@ -63,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     options = config.option
     try:
         selection = _selection(options)
+        if selection.full:
+            refuse_workers(getattr(options, "numprocesses", None) or 1)  # xdist's
         selection.tasks()
         given = options.waivers
         waivers = Waivers.read(given if given is not None else find(config.rootpath).waivers)
@@ -88,16 +91,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
         return
     selection = metafunc.config.stash[_SELECTION]
-    gpu = [pytest.mark.gpu] if has_cuda() else []
     metafunc.parametrize(
         ("padding_case", "mode"),
         [
-            pytest.param(
-                case, mode, id=f"{case.id}-mode={mode.name}", marks=[pytest.mark.xdist_group(case.model), *gpu]
-            )
+            pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=_marks(case, mode))
             for case, mode in selection.tasks()
         ],
     )
+
+
+def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
+    gpu = [pytest.mark.gpu] if mode is not PROOF and has_cuda() else []  # a proof runs on the CPU
+    return [pytest.mark.xdist_group(case.model), *gpu]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

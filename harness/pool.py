@@ -111,14 +111,14 @@ class Pool:
         return worker
 
 
-def workers_for(asked: int, cuda: bool = False) -> int:
-    """How many workers to run: as asked, or one a core, at most 8; one where they share a GPU. Raises BadInput."""
+def workers_for(asked: int, one: bool = False) -> int:
+    """How many workers to run: as asked; else ``one``, as where they share a GPU, or one a core, at most 8. Raises BadInput."""
     if asked < 0:
         raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for one a core")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or (1 if cuda else min(cores, _MOST_WORKERS))
+    return asked or (1 if one else min(cores, _MOST_WORKERS))
 
 
 def has_cuda() -> bool:
-    """Whether cases run on a GPU by default. A look at the driver's device file, since torch costs a second."""
-    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    """Whether cases run on a GPU by default. A look for the driver's device files, since torch costs a second."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) and os.environ.get("CUDA_VISIBLE_DEVICES") != ""

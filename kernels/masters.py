@@ -1,4 +1,8 @@
-"""Master weights: made on the NVFP4 grid, so that quantising loses nothing and the oracle needs no dequantiser."""
+"""Master weights: made on the NVFP4 grid, so that quantising loses nothing and the oracle needs no dequantiser.
+
+Shrunk ones are made on the CPU and kept. Those of true size would take tens of gigabytes in fp32: each expert is made
+anew, on the case's device, whenever somebody asks for it, and none is kept.
+"""
 
 import hashlib
 import math
@@ -11,18 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.case import Case, round_up
+from harness.case import Case
+from kernels.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, two_to_the
 from kernels.nvfp4 import BLOCK, Nvfp4, quantise
 
 Made = TypeVar("Made")
-# A sweep runs the cases of one model together; true sizes take gigabytes, so few are kept. A proof comes back to the
-# same small sizes again and again.
+# A sweep runs the cases of one model together, so few are kept. A proof comes back to the same small sizes again and
+# again.
 KEPT, KEPT_SMALL, SMALL = 3, 64, 2**22
-E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-EXPONENT_BITS = 0x7F80
-# Root mean squares before normalising: of codes with one 6 in 16, times scales 1 to 1/8; of mantissas from 1 to 2.
-GRID_RMS = math.sqrt((15 * sum(x * x for x in E2M1) / 8 + 36) / 16 * (1 + 1 / 4 + 1 / 16 + 1 / 64) / 4)
-DENSE_RMS = math.sqrt(7 / 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Masters:
-    """A layer's unpadded weights, on the CPU. Not to be written to."""
+    """A layer's unpadded weights. Not to be written to."""
 
     w13: Tensor
     """fp32 [E, 2I or I, H]"""
@@ -70,6 +70,51 @@ class Masters:
     """bf16 [2S or S, H] and [H, S]"""
     latent: tuple[Tensor, Tensor] | None
     """fp32 [L, H] and [H, L], exact in bf16"""
+
+    def expert(self, index: int) -> tuple[Tensor, Tensor]:
+        """One expert's w13 and w2."""
+        return self.w13[index], self.w2[index]
+
+    def on(self, device: torch.device) -> "Masters":
+        """The same on a device."""
+        w13, w2 = self.w13.to(device), self.w2.to(device)
+        return Masters(w13, w2, _moved(self.shared, device), _moved(self.latent, device))
+
+
+@dataclass(frozen=True, slots=True)
+class TrueMasters:
+    """The weights of true sizes, made when they are asked for: always the same on one kind of device."""
+
+    sizes: Sizes
+    device: torch.device
+
+    def expert(self, index: int) -> tuple[Tensor, Tensor]:
+        """One expert's w13 [2I or I, H] and w2 [H, I], fp32."""
+        w13, w2 = _routed(self.sizes, self._generator(1 + index), range(index, index + 1))
+        return w13[0], w2[0]
+
+    @property
+    def shared(self) -> tuple[Tensor, Tensor] | None:
+        """bf16 [2S or S, H] and [H, S]."""
+        return _shared(self.sizes, self._generator(0))
+
+    @property
+    def latent(self) -> tuple[Tensor, Tensor] | None:
+        """bf16 [L, H] and [H, L]."""
+        return _latent(self.sizes, self._generator(-1))
+
+    def _generator(self, part: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self.sizes.seed + part)
+
+
+def masters_of(case: Case, device: torch.device) -> Masters | TrueMasters:
+    """A case's weights on a device."""
+    sizes = Sizes.of(case)
+    return TrueMasters(sizes, device) if case.full else masters(sizes).on(device)
+
+
+def _moved(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    return pair and (pair[0].to(device), pair[1].to(device))
 
 
 def _kept(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
@@ -81,78 +126,49 @@ def _kept(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
 def masters(sizes: Sizes) -> Masters:
     """The weights of these sizes, always the same, scaled so that a projection keeps the size of what it is given."""
     generator = torch.Generator().manual_seed(sizes.seed)
-    return Masters(*_routed(sizes, generator), _shared(sizes, generator), _latent(sizes, generator))
+    routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
+    latent = _latent(sizes, generator)
+    # Kept in fp32, which the oracle computes in: converting 100 MB at each of its calls costs more than its products.
+    return Masters(*routed, shared, latent and (latent[0].float(), latent[1].float()))
 
 
-def _routed(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[Tensor, Tensor]:
     width, inner = sizes.latent or sizes.hidden, sizes.intermediate
-    w13 = _on_grid((sizes.experts, sizes.halves * inner, width), generator, 1.0)
-    w2 = _on_grid((sizes.experts, width, inner), generator, _activated(GRID_RMS, width))
+    w13 = on_grid((len(experts), sizes.halves * inner, width), generator, 1.0)
+    w2 = on_grid((len(experts), width, inner), generator, _activated(GRID_RMS, width))
     # Experts differ in size, or a kernel that scales all of them as the first one would pass; what they give does not,
     # as an activation is about quadratic.
-    each = torch.exp2((torch.arange(sizes.experts) + 1) % 3 - 1.0)[:, None, None]
+    number = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
+    each = two_to_the((number + 1) % 3 - 1)[:, None, None]
     return w13.mul_(each), w2.div_(each.square())
 
 
 def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
     if sizes.shared is None:
         return None
-    up = _dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
-    return up, _dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
+    up = dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
+    return up, dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
 
 
 def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
     if sizes.latent is None:
         return None
-    down = _dense(sizes.latent, sizes.hidden, generator, 1.0)
-    # Kept in fp32, which the oracle computes in: converting 100 MB at each of its calls costs more than its products.
-    return down.float(), _dense(sizes.hidden, sizes.latent, generator, 1.0).float()
+    down = dense(sizes.latent, sizes.hidden, generator, 1.0)
+    return down, dense(sizes.hidden, sizes.latent, generator, 1.0)
 
 
 def _activated(rms: float, columns: int) -> float:
     """About the rms that an activation leaves: quadratic in its input, which powers of two bring only near one."""
-    return (_power(rms, columns) * rms * math.sqrt(columns)) ** 2
+    return (power(rms, columns) * rms * math.sqrt(columns)) ** 2
 
 
 @_kept
 def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
     """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks and no further. Not to be written to."""
     found = masters(sizes)
-    return quantise(_whole_blocks(found.w13)), quantise(_whole_blocks(found.w2))
+    return quantise(whole_blocks(found.w13)), quantise(whole_blocks(found.w2))
 
 
-def _whole_blocks(weight: Tensor) -> Tensor:
+def whole_blocks(weight: Tensor) -> Tensor:
     """[E, R, C] with zeros to a multiple of the block: its values and its blocks' scales stay as they are."""
     return functional.pad(weight, (0, -weight.shape[-1] % BLOCK))
-
-
-def _nibbles(count: int, generator: torch.Generator) -> Tensor:
-    """Random int32 in 0 to 15. Whole words are drawn and cut up, which is eight times cheaper than drawing each."""
-    words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    return (words.view(torch.uint8)[:count] & 15).int()
-
-
-def _power(rms: float, columns: int, size: float = 1.0) -> float:
-    """The power of two by which weights of this rms turn inputs of rms ``size`` into outputs of rms nearest to one."""
-    return 2.0 ** round(math.log2(1 / (rms * math.sqrt(columns) * size)))
-
-
-def _on_grid(shape: tuple[int, int, int], generator: torch.Generator, size: float) -> Tensor:
-    """Weights that NVFP4 holds exactly: E2M1 codes, each block with a largest one, times powers of two."""
-    *rows, columns = shape
-    blocks = (*rows, round_up(columns, BLOCK))
-    codes = _nibbles(math.prod(blocks), generator).view(-1, BLOCK)
-    codes[:, 0] |= 7
-    values = torch.tensor([*E2M1, *(-x for x in E2M1)]).index_select(0, codes.flatten()).view(-1, BLOCK)
-    halvings = _nibbles(len(codes), generator) & 3
-    factor = _power(GRID_RMS, shape[-1], size)
-    whole = values.mul_(torch.exp2(-halvings.float())[:, None] * factor).view(blocks)
-    return whole if blocks == shape else whole[..., :columns].contiguous()
-
-
-def _dense(rows: int, columns: int, generator: torch.Generator, size: float) -> Tensor:
-    """bf16 [rows, columns]: a random sign and mantissa under one exponent, made of random bits without conversion."""
-    words = torch.empty(-(-rows * columns // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    exponent = 127 + int(math.log2(_power(DENSE_RMS, columns, size)))
-    bits = words.view(torch.int16)[: rows * columns].bitwise_and_(~EXPONENT_BITS).bitwise_or_(exponent << 7)
-    return bits.view(torch.bfloat16).view(rows, columns)

@@ -27,6 +27,10 @@ class Nvfp4(NamedTuple):
     global_scale: Tensor
     """fp32 [...], one per matrix"""
 
+    def to(self, device: torch.device) -> "Nvfp4":
+        """The same on a device."""
+        return Nvfp4(*(part.to(device) for part in self))
+
 
 def quantise(weight: Tensor) -> Nvfp4:
     """``weight`` [..., N, K], finite, rounded to NVFP4, ties to even. Raises ValueError if K is no multiple of 16."""

@@ -1,7 +1,7 @@
 """What the layer should give, by plain fp32 arithmetic on the weights that were quantised.
 
-Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded, and the routing is a
-gather of each token's expert outputs where the op masks experts.
+Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded, and the routing sends an
+expert the tokens that chose it where the op masks experts.
 """
 
 import math
@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+Expert = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -51,20 +53,24 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([x @ rows.float().T for rows in torch.split(weight, 512)], -1)
 
 
-def routed_output(
-    x: Tensor, ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor, activation: str, gated: bool
-) -> Tensor:
-    """Tokens x [T, H] through their experts: ids and weights [T, K], w13 [E, 2I or I, H], w2 [E, H, I], to [T, H]."""
-    inner = activated(torch.einsum("th,enh->etn", x, w13), activation, gated)
-    every = torch.einsum("eti,ehi->teh", inner, w2)
-    chosen = every.gather(1, ids.long()[..., None].expand(-1, -1, x.shape[1]))
-    return torch.einsum("tk,tkh->th", weights.float(), chosen)
+def routed_output(x: Tensor, ids: Tensor, weights: Tensor, expert: Expert, activation: str, gated: bool) -> Tensor:
+    """Tokens x [T, H] through their experts, ids and weights [T, K], to [T, H].
+
+    ``expert`` gives an expert's w13 [2I or I, H] and w2 [H, I], and is asked once for each that a token chose: at true
+    sizes there is never more than one of them in fp32.
+    """
+    out = torch.zeros_like(x)
+    for chosen in ids.unique().tolist():
+        token, place = (ids == chosen).nonzero(as_tuple=True)
+        w13, w2 = expert(chosen)
+        rows = activated(x[token] @ w13.float().T, activation, gated) @ w2.float().T
+        out.index_add_(0, token, weights[token, place, None].float() * rows)
+    return out
 
 
 def layer_output(
     inputs: tuple[Tensor, ...],
-    w13: Tensor,
-    w2: Tensor,
+    expert: Expert,
     *,
     activation: str,
     gated: bool,
@@ -76,11 +82,12 @@ def layer_output(
     """The parts of the layer's output, fp32 [T, H]: ``routed`` (scaled, out of the latent space) and ``shared``.
 
     ``inputs`` is hidden_states [T, H], topk_ids [T, K] and topk_weights [T, K]; weights are the unpadded masters, of
-    any float dtype. Ranks are identical, so a sum over ``tp`` of them is ``tp`` times each part.
+    any float dtype, the experts' as in ``routed_output``. Ranks are identical, so a sum over ``tp`` of them is ``tp``
+    times each part.
     """
     hidden, ids, weights = inputs[0].float(), inputs[1], inputs[2]
     x = product(hidden, latent[0]) if latent else hidden
-    routed = scaling * routed_output(x, ids, weights, w13.float(), w2.float(), activation, gated)
+    routed = scaling * routed_output(x, ids, weights, expert, activation, gated)
     parts = {"routed": product(routed, latent[1]) if latent else routed}
     if shared:
         parts["shared"] = product(activated(product(hidden, shared[0]), activation, gated), shared[1])

@@ -1,6 +1,6 @@
 """The in-tree subject: the padded NVFP4 MoE layer of this checkout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,9 +8,11 @@ from torch import Tensor
 from harness.case import Case
 from kernels.experts import OP
 from kernels.layer import PaddedMoELayer
-from kernels.masters import Sizes, masters, quantised
+from kernels.masters import Sizes, masters_of, quantised
+from kernels.memory import check_memory
+from kernels.nvfp4 import Nvfp4, quantise
 from kernels.oracle import layer_output
-from kernels.weights import Experts, pad_experts
+from kernels.weights import Experts, filled, pad_experts
 
 
 class InTree:
@@ -20,9 +22,10 @@ class InTree:
     layer: type[PaddedMoELayer] = PaddedMoELayer
 
     def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
-        """A layer that shares no memory with another one."""
-        sizes = Sizes.of(case)
-        found = masters(sizes)
+        """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
+        if case.full:
+            check_memory(case, device)
+        found = masters_of(case, device)
         return self.layer(
             self.experts(case, device),
             width=case.width,
@@ -32,15 +35,27 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(found.shared, device),
-            latent=_copies(found.latent, device),
+            shared=_copies(found.shared),
+            latent=_copies(found.latent),
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
         """The case's routed experts, padded by its alignment rule."""
+        if case.full:
+            return filled(case.experts, self._each(case, device))
         first, second = quantised(Sizes.of(case))
-        padded = pad_experts(first, second, hidden=case.padded, intermediate=case.padded_intermediate)
-        return Experts(**{name: tensor.to(device) for name, tensor in padded.tensors().items()})
+        return self.prepared(case, first.to(device), second.to(device))
+
+    def _each(self, case: Case, device: torch.device) -> Iterator[Experts]:
+        """Each expert on its own: no temporary is a multiple of all of them."""
+        found = masters_of(case, device)
+        for index in range(case.experts):
+            w13, w2 = found.expert(index)
+            yield self.prepared(case, quantise(w13[None]), quantise(w2[None]))
+
+    def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
+        """Quantised experts, one or all of them, as the layer's op wants them, in memory of their own."""
+        return pad_experts(w13, w2, hidden=case.padded, intermediate=case.padded_intermediate)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """hidden_states [tokens, hidden], topk_ids [tokens, top_k] int32, distinct in each row, topk_weights fp32."""
@@ -53,17 +68,16 @@ class InTree:
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
-        found, device = masters(Sizes.of(case)), inputs[0].device
+        found = masters_of(case, inputs[0].device)
         return layer_output(
             inputs,
-            found.w13.to(device),
-            found.w2.to(device),
+            found.expert,
             activation=case.activation,
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_on(found.shared, device),
-            latent=_on(found.latent, device),
+            shared=found.shared,
+            latent=found.latent,
         )
 
     def ops(self, case: Case) -> Sequence[str]:
@@ -71,13 +85,5 @@ class InTree:
         return (OP,)
 
 
-def _on(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    return pair and (pair[0].to(device), pair[1].to(device))
-
-
-def _copies(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    return pair and (_copy(pair[0], device), _copy(pair[1], device))
-
-
-def _copy(weight: Tensor, device: torch.device) -> Tensor:
-    return weight.to(device, torch.bfloat16, copy=True)
+def _copies(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    return pair and (pair[0].to(torch.bfloat16, copy=True), pair[1].to(torch.bfloat16, copy=True))

@@ -45,9 +45,9 @@ class Triton(InTree):
         layer.intermediate = case.padded_intermediate
         return layer
 
-    def experts(self, case: Case, device: torch.device) -> Experts:
-        """The case's routed experts, padded by its alignment rule and then packed."""
-        plain = super().experts(case, device)
+    def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
+        """Quantised experts, one or all of them, padded and then in the kernel's layout."""
+        plain = super().prepared(case, w13, w2)
         first = pack_matrices(Nvfp4(plain.w13, plain.w13_scale, plain.w13_global_scale))
         second = pack_matrices(Nvfp4(plain.w2, plain.w2_scale, plain.w2_global_scale))
         return Experts(first.words, first.scales, first.decode, second.words, second.scales, second.decode)

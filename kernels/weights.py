@@ -1,6 +1,8 @@
 """Weight preparation: quantised experts padded to the widths that a kernel wants."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +35,16 @@ class Experts:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, in the order that the op takes them."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def filled(experts: int, each: Iterator[Experts]) -> Experts:
+    """All experts as one, from ``each`` of them on its own; none of it is held twice."""
+    first = next(each)
+    whole = {name: tensor.new_empty(experts, *tensor.shape[1:]) for name, tensor in first.tensors().items()}
+    for index, one in enumerate(chain((first,), each)):
+        for name, tensor in one.tensors().items():
+            whole[name][index].copy_(tensor[0])
+    return Experts(**whole)
 
 
 def pad_experts(w13: Nvfp4, w2: Nvfp4, *, hidden: int, intermediate: int, scale_layout: str = "linear") -> Experts:

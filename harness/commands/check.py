@@ -12,7 +12,7 @@ from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
-from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add_workers
+from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add_workers, refuse_workers
 from harness.pool import has_cuda, workers_for
 from harness.project import find
 from harness.records import Records
@@ -109,6 +109,8 @@ def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Select
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
+    if chosen.full:
+        refuse_workers(chosen.workers)
     engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
     if engine is not None:
         with Telling() as tell:
@@ -117,6 +119,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         raise BadInput(
             f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"
         )
-    workers = workers_for(chosen.workers, chosen.device == "cuda" or (chosen.device == "auto" and has_cuda()))
+    cuda = chosen.device == "cuda" or (chosen.device == "auto" and has_cuda())
+    workers = workers_for(chosen.workers, cuda or chosen.full)
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)

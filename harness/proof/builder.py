@@ -45,7 +45,8 @@ class Builder:
         case, hidden, latent = self.case, sizes[0], sizes[1] if len(sizes) > 1 else None
         shape = replace(case.shape, hidden=hidden, latent=latent)
         shared = None if case.shared is None else 32
-        return replace(case, shape=shape, hidden=hidden, intermediate=16, shared=shared, experts=2, top_k=1)
+        small = replace(case, intermediate=16, shared=shared, experts=2, top_k=1, full=False)
+        return replace(small, shape=shape, hidden=hidden)
 
     def build(self, sizes: Sequence[int]) -> list[Any]:
         """[layer, [inputs]] at these sizes. Raises what the subject raises."""
