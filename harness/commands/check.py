@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace) -> int:
         verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
-    console.print(table(verdicts))
+    console.print(table(verdicts, console.width))
     for line in waived(verdicts):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for text in grouped(verdicts, chosen.verbose):
