@@ -18,6 +18,7 @@ from harness.selftest.trials import ABSENT_MODES, Answer, Trial
 
 DEVICE = choose_device("auto")
 BY_ID = {fault.id: fault for fault in FAULTS}
+ON_CUDA = {info.name for info in EVERY_MODE.values() if info.needs_cuda}
 NAMED = {bug.id for bug in KNOWN_BUGS}
 
 
@@ -40,9 +41,11 @@ def param(entry: Fault | Right, case: Case, mode: str) -> object:
     return pytest.param(entry, case, mode, id=name, marks=marks)
 
 
-SHOWN = [param(fault, fault.shown[0], mode) for fault in FAULTS for mode in fault.modes]
+SHOWN = [param(fault, fault.shown[0], mode) for fault in FAULTS for mode in fault.modes if mode not in ON_CUDA]
 ABSENT = [param(fault, case, mode) for fault in FAULTS for case in fault.absent for mode in ABSENT_MODES]
-LEFT_ALONE = [param(right, case, mode) for right in RIGHT for case in right.cases for mode in right.modes]
+LEFT_ALONE = [
+    param(right, case, mode) for right in RIGHT for case in right.cases for mode in right.modes if mode not in ON_CUDA
+]
 
 
 @pytest.mark.parametrize(("fault", "case", "mode"), SHOWN)

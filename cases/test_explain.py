@@ -17,7 +17,7 @@ from harness.cli import parser
 from harness.finding import Verdict
 from harness.judge import judge
 from harness.matrix import Selection
-from harness.modes import MODES
+from harness.modes import MODES, by_default
 from harness.report import finding_text
 from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
@@ -204,7 +204,7 @@ not-contiguous at all-reduce: gpt-oss-20b, compiled
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode.name for mode in by_default(cuda=False)])
 @pytest.mark.parametrize(("model", "tp"), [("nemotron-3-nano-30b-a3b", 1), ("synthetic-latent-padded", 2)])
 def test_the_again_command_selects_that_case_and_mode(model: str, tp: int, mode: str) -> None:
     case = case_of(model, tp=tp)

@@ -16,8 +16,8 @@ from harness.case import Case, shrink_width
 from harness.cli import parser
 from harness.commands import check
 from harness.errors import BadInput
-from harness.matrix import Selection
-from harness.modes import MODES, ModeInfo, choose
+from harness.matrix import PADDED_MODES, Selection
+from harness.modes import MODES, ModeInfo, by_default, choose
 from harness.repro import again
 from harness.shapes import load
 
@@ -39,13 +39,25 @@ def test_a_thousand_verdicts_by_default() -> None:
     assert len(default()) >= 1000
 
 
-def test_every_model_meets_every_mode() -> None:
-    met = {(case.model, mode.name) for case, mode in default()}
-    assert met == {(model, mode) for model in load().shapes for mode in MODES}
+@pytest.mark.parametrize("cuda", [False, True])
+def test_every_model_meets_every_mode(cuda: bool) -> None:
+    met = {(case.model, mode.name) for case, mode in Selection(cuda=cuda).tasks()}
+    assert met == {(model, mode.name) for model in load().shapes for mode in by_default(cuda)}
 
 
-def test_the_six_modes() -> None:
-    assert list(MODES) == ["eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic", "cudagraph"]
+def test_the_eight_modes() -> None:
+    compiled = ["compiled", "compiled-dynamic"]
+    graphs = ["cudagraph", "cudagraph-dynamic", "cudagraph-compiled"]
+    assert list(MODES) == ["eager", "fake", "fake-dynamic", *compiled, *graphs]
+
+
+def test_what_needs_cuda_is_chosen_there_alone_or_by_its_name() -> None:
+    assert [mode.name for mode in MODES.values() if mode.needs_cuda] == ["cudagraph-compiled"]
+    for names in ((), ("cudagraph",)):
+        for cuda in (False, True):
+            tasks = Selection(modes=names, cuda=cuda).tasks()
+            assert any(mode.needs_cuda for _, mode in tasks) == cuda
+    assert {mode.name for _, mode in Selection(modes=("cudagraph-compiled",)).tasks()} == {"cudagraph-compiled"}
 
 
 def test_every_alignment_rule_is_met() -> None:
@@ -53,7 +65,7 @@ def test_every_alignment_rule_is_met() -> None:
 
 
 def test_every_token_count_and_tensor_parallel_size_is_met_in_every_mode() -> None:
-    for name in MODES:
+    for name in PADDED_MODES:
         cases = [case for case, mode in default() if mode.name == name]
         fixed = name in ("eager", "fake", "cudagraph")  # the modes that run at one token count and no other
         assert ({1, 7, 33} if fixed else {7, 33}) <= {case.tokens for case in cases}, name
@@ -164,7 +176,10 @@ def test_hidden_override_leaves_the_latent_width() -> None:
         (["compiled-dynamic"], ["compiled-dynamic"]),
         (["fake"], ["fake", "fake-dynamic"]),
         (["fake-static"], ["fake"]),
-        (["cudagraph", "eager", "cudagraph"], ["cudagraph", "eager"]),
+        (["cudagraph-static", "eager", "cudagraph-static"], ["cudagraph", "eager"]),
+        (["cudagraph"], ["cudagraph", "cudagraph-dynamic"]),
+        (["cudagraph-dynamic"], ["cudagraph-dynamic"]),
+        (["cudagraph-compiled"], ["cudagraph-compiled"]),
         (["compiled-dynamic", "compiled"], ["compiled-dynamic", "compiled"]),
     ],
     ids=str,

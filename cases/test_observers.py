@@ -66,7 +66,7 @@ from harness import stages
 from harness.case import Case
 from harness.finding import FINDINGS, OK, Verdict
 from harness.judge import judge
-from harness.modes import MODES
+from harness.modes import MODES, by_default
 from harness.observers import OBSERVERS, RAISING
 from harness.registry import register_op
 from harness.shapes import Alignment, Shape
@@ -342,7 +342,7 @@ class WritesIntoView(PaddedMoELayer):
         return space
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode.name for mode in by_default(cuda=False)])
 @pytest.mark.parametrize("layer", [WritesIntoView])
 def test_a_right_layer_written_otherwise_is_left_alone(layer: type[PaddedMoELayer], mode: str) -> None:
     verdict = judged(layer, WIDE, mode)

@@ -164,7 +164,7 @@ def test_options_choose(arguments: list[str], key: str, expected: set[str]) -> N
     ("expression", "parts"),
     [
         ("padding and 2688 and compiled", ("2688", "mode=compiled")),
-        ("padding and deepseek-v3 and not dynamic and cudagraph", ("model=deepseek-v3", "mode=cudagraph")),
+        ("padding and deepseek-v3 and 7168 and dynamic and cudagraph", ("model=deepseek-v3", "mode=cudagraph-dynamic")),
         ("padding and narrow and 3072", ("kernel=narrow", "3072")),
     ],
     ids=["width-and-mode", "model-and-mode", "kernel-and-width"],

@@ -112,7 +112,8 @@ class Call:
 
     ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do. ``routed`` says
     whether the output came through the routed experts' op, where that was recorded; ``left`` names what of torch's
-    global state the call left changed; ``with_grad`` says that grad mode was on.
+    global state the call left changed; ``with_grad`` says that grad mode was on. ``replayed`` is the replay of a graph,
+    which writes the same output buffer each time; ``filled`` counts the rows of padding that filled its batch up.
     """
 
     label: str
@@ -128,6 +129,8 @@ class Call:
     routed: bool | None = None
     left: tuple[str, ...] = ()
     with_grad: bool = False
+    replayed: bool = False
+    filled: int = 0
 
 
 @dataclass(slots=True)
@@ -143,6 +146,7 @@ class Run:
 
     ``changed_state`` names the tensors that the layer held before its first call and holds with other bits after its last;
     ``reads_changed_state`` is False where it was seen that what calls change in the layer's state reaches no output.
+    ``settings`` are those of torch that this mode pins otherwise.
     """
 
     case: Case
@@ -155,10 +159,10 @@ class Run:
     state_after: dict[str, Tensor] = field(default_factory=dict)
     graphs: list[Graph] | None = None
     specialised: str | None = None
-    replay_rewrites_output: bool = False
     changed_state: tuple[str, ...] = ()
     reads_changed_state: bool = True
     proof: Any = None
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def repeats(self) -> bool:

@@ -6,12 +6,14 @@ import traceback
 from harness import stages
 from harness.evidence import Call, Record, Run, Size, TensorMeta
 from harness.finding import Finding, WidthOrigin
-from harness.modes.capture import CaptureRefused
+from harness.modes.capture import CaptureRefused, NotCaptured
+from harness.modes.outside import FreedMemory
 from harness.source import SourceLine, library_roots
 
 _ASSERT_SIZE = re.compile(r"expected size (\d+)==(\d+)(?:, stride (\d+)==(\d+))? at dim=(\d+)")
 _ERROR_IN_OP = re.compile(r"Error in op: torch\.ops\.(\w+)\.(\w+)")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
+_SKIPPED_GRAPH = re.compile(r"skipping cudagraph[^\n]*")
 _CAPTURE_WORDS = ("capturing", "captured", "cudaErrorStreamCapture")
 
 
@@ -19,7 +21,17 @@ def explain(run: Run, call: Call) -> Finding:
     """The finding that a call's exception amounts to."""
     error = call.error
     assert error is not None
-    for reader in (_capture, _size_assert, _graph_break, _recompile, _collective, _widths, _custom_op):
+    for reader in (
+        _freed,
+        _not_captured,
+        _capture,
+        _size_assert,
+        _graph_break,
+        _recompile,
+        _collective,
+        _widths,
+        _custom_op,
+    ):
         finding = reader(run, call, error)
         if finding:
             return finding
@@ -51,6 +63,34 @@ def user_line(error: BaseException) -> SourceLine | None:
 
 def _failed(call: Call) -> Record | None:
     return next((record for record in reversed(call.records) if record.error), None)
+
+
+def _freed(run: Run, call: Call, error: BaseException) -> Finding | None:
+    if not isinstance(error, FreedMemory):
+        return None
+    return Finding(
+        observer="addresses",
+        kind="freed-memory",
+        stage="replay",
+        what=str(error),
+        cause="A CUDA graph keeps addresses: the layer let memory go that a captured graph reads at each replay.",
+        call=call.label,
+        line=error.line,
+    )
+
+
+def _not_captured(run: Run, call: Call, error: BaseException) -> Finding | None:
+    skipped = _SKIPPED_GRAPH.search(str(error))
+    if not isinstance(error, NotCaptured) and not skipped:
+        return None
+    return Finding(
+        observer="capture",
+        kind="not-captured",
+        stage="capture",
+        what=skipped[0] if skipped else str(error),
+        cause="torch.compile was asked for CUDA graphs, makes none of this layer, and outside the harness only logs it.",
+        call=call.label,
+    )
 
 
 def _capture(run: Run, call: Call, error: BaseException) -> Finding | None:

@@ -83,6 +83,15 @@ def pinned() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def inductor_with(settings: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Further settings of Inductor, for one run; gives them as a record has them."""
+    config: Any = importlib.import_module("torch._inductor.config")
+    known = _known(config, settings)
+    with config.patch(known):
+        yield {f"inductor.{name}": str(value) for name, value in known.items()}
+
+
 def _known(config: Any, wanted: dict[str, Any]) -> dict[str, Any]:
     """The settings that this torch has; a setting that it lacks cannot change a verdict."""
     return {name: value for name, value in wanted.items() if name in config._config}

@@ -37,6 +37,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     _calm_collector()
     status, reason, trace, emulated = ERROR, "", "", False
     proof: dict[str, Any] = {}
+    settings: dict[str, str] = {}
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()
     line: SourceLine | None = None
@@ -44,6 +45,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
+            settings = run.settings
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
@@ -74,7 +76,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         seconds=round(time.perf_counter() - start, 4),
         again=again(case, mode.name, spec, device.type),
         changes=case.changes,
-        environment=environment(device.type),
+        environment=environment(device.type) | settings,
         traceback=trace,
     )
 

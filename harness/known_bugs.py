@@ -95,6 +95,24 @@ KNOWN_BUGS = (
         "the shared expert of a latent MoE is fed the latent tensor",
         _shared_reads_latent,
     ),
+    KnownBug(
+        "vllm#50386",
+        "",
+        "a zero buffer that grows with the batch is replaced, and the graph keeps the address of the old one",
+        lambda finding, case: finding.kind == "freed-memory",
+    ),
+    KnownBug(
+        "vllm#40044",
+        "",
+        "buffers are allocated anew at each call, and the graph keeps the addresses of those it was captured with",
+        lambda finding, case: finding.kind == "freed-memory",
+    ),
+    KnownBug(
+        "vllm#39288",
+        "",
+        "the tokens that fill a batch up to its captured size hold NaN, which the router's top-k meets",
+        lambda finding, case: finding.kind == "padding-tokens-leak",
+    ),
 )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from harness.case import KERNELS, Case
 from harness.errors import BadInput, unknown
-from harness.modes import MODES, PROOF, ModeInfo, choose
+from harness.modes import MODES, PROOF, ModeInfo, by_default, choose
 from harness.shapes import ANY, BUILT_IN, Alignment, Catalogue, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
 DEFAULT_RULE = "trtllm-nvfp4"
 # Rows are (rule, kernel, tp, tokens). Every mode runs at FULL, and at PADDED where the rule pads the width: a narrow
-# kernel of an aligned width is the wide one.
+# kernel of an aligned width is the wide one. Graphs by bucket, and torch.compile's own, look at the same layer again for
+# what other modes do not see, which one row a model shows.
 FULL = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),)
 PADDED = (
     (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
@@ -27,6 +28,7 @@ RULES = (
     ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
     ("none", "wide", 1, 16),
 )
+PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic", "cudagraph")
 RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
 TOKENS = (
     (DEFAULT_RULE, "wide", 2, 1),
@@ -49,7 +51,10 @@ Row = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user chose. An empty tuple is no choice: the default plan; with ``proofs`` it has the proofs too."""
+    """What the user chose. An empty tuple is no choice: the default plan; with ``proofs`` it has the proofs too.
+
+    ``cuda`` says that the cases run on a CUDA device, and so in the modes that need one.
+    """
 
     models: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
@@ -61,12 +66,14 @@ class Selection:
     full: bool = False
     models_file: str = str(BUILT_IN)
     proofs: bool = False
+    cuda: bool = False
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """The cases chosen, each with each of its modes, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
-        chosen = choose(list(self.modes)) if self.modes else [*MODES.values(), *([PROOF] if self.proofs else [])]
+        default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
+        chosen = choose(list(self.modes), self.cuda) if self.modes else default
         found = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
         return found + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
 
@@ -113,7 +120,7 @@ class Selection:
         if self.full:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
         further = [FURTHER[shape.name]] if shape.name in FURTHER else []
-        groups = ((FULL, MODES), (PADDED, MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
+        groups = ((FULL, MODES), (PADDED, PADDED_MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
 

@@ -83,7 +83,7 @@ def _selection(options: argparse.Namespace) -> Selection:
     for name, value in chosen.items():
         if isinstance(value, BadInput):
             raise BadInput(f"--{name}: {value}")
-    return Selection(**chosen, proofs=not chosen["hidden"])  # a proof asks about every hidden size
+    return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())  # a proof asks about every hidden size
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -33,4 +33,4 @@ def _prove(case: Case, subject: str) -> str:
 
 
 def _exact(mode: str) -> str:
-    return f"{mode}-static" if mode in ("compiled", "fake") else mode
+    return f"{mode}-static" if mode in ("compiled", "fake", "cudagraph") else mode

@@ -25,6 +25,9 @@ STYLES = {
     ERROR: "bold magenta",
 }
 _PLAIN_SECONDS = 10.0
+# More modes than these have short names where the console is narrower than this.
+_AT_FULL_LENGTH, _WIDE = 6, 110
+_SHORT = {"cudagraph": "cuda\ngraph", "compiled": "comp.", "dynamic": "dyn.", "emulated": "emul."}
 
 
 class Ticker:
@@ -86,22 +89,29 @@ class Telling:
             self._status.start()
 
 
-def table(verdicts: list[Verdict]) -> Table:
-    """Model x mode, each cell how many of its cases are ok."""
+def table(verdicts: list[Verdict], width: int) -> Table:
+    """Model x mode, each cell how many of its cases are ok, for a console of this width."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
     for verdict in verdicts:
         cells[verdict.model, verdict.mode].append(verdict.status)
-    # One blank between columns: the longest model and all six modes fit 80 columns.
+    # One blank between columns: the longest model and the seven modes of a CPU, by short names, fit 80 columns.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("model", no_wrap=True, overflow="fold")
     modes = [mode for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
+    short = width < _WIDE and len(modes) > _AT_FULL_LENGTH
     for mode in modes:
-        heading = shown.get(mode.name, mode.name).replace("-", "\n").replace(" (emulated)", "\nemulated")
-        grid.add_column(heading, justify="right", overflow="fold")
+        grid.add_column(_heading(shown.get(mode.name, mode.name), short), justify="right", overflow="fold")
     for model in sorted({verdict.model for verdict in verdicts}):
         grid.add_row(model, *(cell(cells[model, mode.name]) for mode in modes))
     return grid
+
+
+def _heading(name: str, short: bool) -> str:
+    name = name.replace("-", "\n").replace(" (emulated)", "\nemulated")
+    for word, less in _SHORT.items() if short else ():
+        name = name.replace(word, less)
+    return name
 
 
 def cell(statuses: list[str], words: Mapping[str, str] | None = None) -> Text:

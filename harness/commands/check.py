@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -57,13 +58,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = selected(chosen)
+    selection = replace(selected(chosen), cuda=_on_cuda(chosen))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
     with Records(chosen.json) as records:
         verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
-    console.print(table(verdicts))
+    console.print(table(verdicts, console.width))
     for line in waived(verdicts):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for text in grouped(verdicts, chosen.verbose):
@@ -107,6 +108,10 @@ def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Select
     )
 
 
+def _on_cuda(chosen: argparse.Namespace) -> bool:
+    return chosen.device == "cuda" or (chosen.device == "auto" and has_cuda())
+
+
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     project = find()
     if chosen.full:
@@ -119,7 +124,6 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         raise BadInput(
             f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"
         )
-    cuda = chosen.device == "cuda" or (chosen.device == "auto" and has_cuda())
-    workers = workers_for(chosen.workers, cuda or chosen.full)
+    workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(chosen.subject)
     return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModeInfo:
-    """A mode's name, the family it is chosen by, the module that runs it, and one line about it."""
+    """A mode's name, the family it is chosen by, the module that runs it, and one line about it.
+
+    ``needs_cuda`` says that without a CUDA device it can only be skipped: by default it is chosen on one alone.
+    """
 
     name: str
     family: str
     module: str
     about: str
+    needs_cuda: bool = False
 
     @property
     def dynamic(self) -> bool:
@@ -43,6 +47,12 @@ MODES = {
         ModeInfo("compiled", "compiled", "harness.modes.compiled", "torch.compile, Inductor, fullgraph; tokens static"),
         ModeInfo("compiled-dynamic", "compiled", "harness.modes.compiled", "the same with the token count dynamic"),
         ModeInfo("cudagraph", "cudagraph", "harness.modes.cudagraph", "capture, then replays with changed inputs"),
+        ModeInfo(
+            "cudagraph-dynamic", "cudagraph", "harness.modes.buckets", "graphs by token bucket, filled up with NaN"
+        ),
+        ModeInfo(
+            "cudagraph-compiled", "cudagraph", "harness.modes.own_graphs", "torch.compile's own CUDA graphs", True
+        ),
     )
 }
 
@@ -51,8 +61,11 @@ PROOF = ModeInfo("proof", "proof", "harness.modes.proof", "every hidden size (an
 EVERY_MODE = MODES | {PROOF.name: PROOF}
 
 
-def choose(names: list[str]) -> list[ModeInfo]:
-    """The modes of these names; ``compiled`` chooses both of its token modes, ``compiled-static`` the one. Raises BadInput."""
+def choose(names: list[str], cuda: bool = False) -> list[ModeInfo]:
+    """The modes of these names; ``compiled`` chooses both of its token modes, ``compiled-static`` the one. Raises BadInput.
+
+    A mode that needs CUDA is chosen with its family where there is ``cuda``, and by its own name anywhere.
+    """
     chosen: list[ModeInfo] = []
     for name in names:
         static = name.removesuffix("-static")
@@ -62,5 +75,11 @@ def choose(names: list[str]) -> list[ModeInfo]:
             raise unknown("mode", name, EVERY_MODE)
         if name in MODES and MODES[name].dynamic:
             found = [MODES[name]]
+        found = [info for info in found if cuda or not info.needs_cuda or info.name == name]
         chosen += [info for info in found if info not in chosen]
     return chosen
+
+
+def by_default(cuda: bool) -> list[ModeInfo]:
+    """The modes that run where none is named."""
+    return [info for info in MODES.values() if cuda or not info.needs_cuda]

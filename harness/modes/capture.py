@@ -2,7 +2,8 @@
 
 Like a capture it records kernels and not Python: what the host did once is not done again, buffers keep their
 addresses, and what a capture refuses (a host sync, a data-dependent shape, a copy to the host) is refused. It looks
-into custom ops, so that what their implementations allocate or read is recorded too. It is no test of CUDA kernels.
+into custom ops, so that what their implementations allocate or read is recorded too. Memory that it reads from outside
+is not kept alive by it. It is no test of CUDA kernels.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +15,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness.collectives import is_collective
-from harness.evidence import is_custom
+from harness.modes.outside import Borrowed, Outside, is_view, looks_inside, run_inside, tensors_in
 from harness.source import SourceLine
 
 # What moves data between host and device without a dispatched op when both are a CPU.
@@ -34,6 +34,10 @@ class CaptureRefused(RuntimeError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.line = SourceLine.here()
+
+
+class NotCaptured(RuntimeError):
+    """A compiled layer ran, and no CUDA graph of it was replayed."""
 
 
 def _refuse(what: str) -> Callable[..., Any]:
@@ -63,11 +67,12 @@ def _host_guard() -> Iterator[None]:
 
 
 class OpGraph(TorchDispatchMode):
-    """The dispatched ops of one call, with the very tensors they read and wrote."""
+    """The dispatched ops of one call, with the very tensors they read and wrote; those from outside are borrowed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._steps: list[Callable[[], None]] = []
+        self._outside = Outside("cpu")
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Run ``function`` once and record. Raises CaptureRefused."""
@@ -75,35 +80,35 @@ class OpGraph(TorchDispatchMode):
             return function(*inputs)
 
     def replay(self) -> None:
-        """Run the recorded ops again on the same buffers."""
+        """Run the recorded ops again on the same buffers. Raises FreedMemory."""
+        self._outside.check()
         for step in self._steps:
             step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func._schema.name in _FROM_HOST and args[0].dim():  # ``x[0] = 1`` makes a scalar, which a kernel is passed
-            raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
+        if func._schema.name in _FROM_HOST:  # ``x[0] = 1`` makes a scalar, which a kernel is passed
+            if args[0].dim():
+                raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
+            self._outside.made(args)
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
-        # A collective is one kernel of the graph, whatever process group carries it.
-        if is_custom(func._schema.name) and not is_collective(func._schema.name):
-            return self._inside(func, args, kwargs)
-        if _is_composite(func):
+        if not looks_inside(func) and _is_composite(func):
             with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
                 return func.decompose(*args, **kwargs)
-        out = func(*args, **kwargs)
-        if not _is_view(func):
-            self._steps.append(_step(func, args, kwargs, out))
-        return out
+        if is_view(func):
+            return func(*args, **kwargs)
+        return self._run(func, args, kwargs)
 
-    def _inside(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a custom op's kernel with this mode on, so that its inner ops are recorded in its place."""
-        device = next((leaf.device.type for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), "cpu")
-        # A custom op without a kernel of this device's own has one for all: its table's entry for the device is empty.
-        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
-        key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
-        with self:
-            return func._op_dk(key, *args, **kwargs)
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._outside.reads(func._schema.name, tensors_in((args, kwargs)))
+        if looks_inside(func):
+            out = run_inside(self, func, args, kwargs)
+        else:
+            out = func(*args, **kwargs)
+            self._steps.append(_step(func, args, kwargs, out, self._outside))
+        self._outside.made(tensors_in(out))
+        return out
 
 
 def _by_numbers(func: Any, args: Any) -> bool:
@@ -123,20 +128,19 @@ def _is_composite(func: Any) -> bool:
     return composite
 
 
-@cache
-def _is_view(func: Any) -> bool:
-    aliases = [returned.alias_info for returned in func._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
-
-
-def _step(func: Any, args: Any, kwargs: Any, out: Any) -> Callable[[], None]:
+def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
     """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
-    kept = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+    leaves, tree = tree_flatten((args, kwargs))
+    borrowed = {i: Borrowed.of(x) for i, x in enumerate(leaves) if isinstance(x, Tensor) and outside.holds(x)}
+    leaves = [None if i in borrowed else leaf for i, leaf in enumerate(leaves)]
+    # What the op gave of memory from outside it wrote there itself.
+    kept = [None if outside.holds(tensor) else tensor for tensor in tensors_in(out)]
 
     def step() -> None:
-        fresh = [leaf for leaf in tree_leaves(func(*args, **kwargs)) if isinstance(leaf, Tensor)]
-        for old, new in zip(kept, fresh, strict=True):
-            if new is not old:
+        now = [borrowed[i].tensor() if i in borrowed else leaf for i, leaf in enumerate(leaves)]
+        again_args, again_kwargs = tree_unflatten(now, tree)
+        for old, new in zip(kept, tensors_in(func(*again_args, **again_kwargs)), strict=True):
+            if old is not None and new is not old:
                 old.copy_(new)
 
     return step

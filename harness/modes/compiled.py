@@ -24,26 +24,28 @@ def run(bench: Bench, dynamic: bool) -> Run:
     run.graphs = graphs
     tokens = max(bench.case.tokens, 2) if dynamic else bench.case.tokens
     trust_instruction_set(cache_folder())
-    _skip_guard_profiling()
+    skip_guard_profiling()
     torch._dynamo.reset()
-    compiled = torch.compile(run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=_inductor(graphs))
+    compiled = torch.compile(
+        run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=inductor_noting(graphs)
+    )
     call = bench.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
     if not call.error:
         label, more = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
         call = bench.call(run, _marked(compiled, dynamic), label, more, 1)
     if call.error:
-        call.records = _stages(bench, dynamic, tokens)
+        call.records = stages(bench, dynamic, tokens)
         bench.audit(run)
     return bench.finish(run)
 
 
-def _stages(bench: Bench, dynamic: bool, tokens: int) -> list[Record]:
+def stages(bench: Bench, dynamic: bool, tokens: int) -> list[Record]:
     """A compiled call dispatches no op that can be recorded; where one failed, a FakeTensor trace tells the stages."""
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     return fake.trace(bench, bench.start(), mode, "trace", tokens).records
 
 
-def _inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
+def inductor_noting(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
     """Inductor as a backend that first notes which ops are in the graph; each call of it is one compilation."""
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
@@ -69,7 +71,7 @@ def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
     return call
 
 
-def _skip_guard_profiling() -> None:
+def skip_guard_profiling() -> None:
     """Dynamo times each new set of guards after flushing the CPU's caches, for a log line: 20 ms of a 90 ms compile."""
     guards: Any = torch._dynamo.guards
     if hasattr(guards, "profile_guard_manager"):

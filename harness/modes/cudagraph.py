@@ -1,6 +1,7 @@
 """CUDA graphs: capture once, change the inputs in place, replay. Without CUDA the same over recorded ops, an emulation."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,76 +10,106 @@ from torch import Tensor
 from harness.bench import LAYER_ERRORS, Bench
 from harness.evidence import Call, Run
 from harness.modes.capture import CaptureRefused, OpGraph
+from harness.modes.outside import Noting, Outside
 
-_WARM_UP, _REPLAY, _CAPTURE = range(3)  # seeds of the inputs
+WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A graph: the static buffers that it reads, the one that it writes, and its replay, which raises FreedMemory."""
+
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    replay: Callable[[], None]
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that it was captured for."""
+        return self.inputs[0].shape[0]
+
+    def fill(self, batch: tuple[Tensor, ...]) -> None:
+        """Put a batch into the buffers. The rows beyond it are padding: no hidden states, the rest as it was left there."""
+        for buffer, tensor in zip(self.inputs, batch, strict=True):
+            buffer[: tensor.shape[0]].copy_(tensor)
+        self.inputs[0][batch[0].shape[0] :].fill_(torch.nan)
+
+    def of_batch(self, tokens: int) -> Tensor:
+        """The batch's rows of the output; all of it where its rows are not the graph's."""
+        return self.output[:tokens] if self.output.shape[:1] == (self.size,) else self.output
 
 
 def run(bench: Bench, dynamic: bool) -> Run:
     """A warm-up, a capture, a replay with other inputs, and one with those of the warm-up."""
-    emulated = bench.device.type != "cuda"
-    run = bench.start(emulated=emulated, replay_rewrites_output=True)
+    run = bench.start(emulated=bench.device.type != "cuda")
     assert run.layer is not None
     # Engines run a layer before they capture it, on other inputs; what it caches then must not reach the capture.
-    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, _WARM_UP, bench.recorder())
+    warm = bench.call(run, run.layer, "warm-up", bench.case.tokens, WARM_UP, bench.recorder())
     if warm.error:
         return bench.finish(run)
-    static = bench.inputs(bench.case.tokens, _CAPTURE)
-    call = Call("capture", bench.case.tokens, static)
-    run.calls.append(call)
-    try:
-        replay, output = (_emulate if emulated else _capture)(run.layer, static)
-    except LAYER_ERRORS as error:  # a refused capture is the finding
-        call.error = error
+    graph = capture(run, bench.inputs(bench.case.tokens, CAPTURE))
+    if graph is None:
         return bench.finish(run)
-    run.calls.remove(call)
-    for seed in (_REPLAY, _WARM_UP):
-        if _replay(bench, run, replay, static, output, seed).error:
+    for seed, label in ((REPLAY, "replay with other inputs"), (WARM_UP, "replay with the warm-up's inputs")):
+        if replay(bench, run, graph, bench.case.tokens, seed, label).error:
             break
     return bench.finish(run)
 
 
-def _replay(
-    bench: Bench, run: Run, replay: Callable[[], None], static: tuple[Tensor, ...], output: Tensor, seed: int
-) -> Call:
+def capture(run: Run, static: tuple[Tensor, ...], pool: Any = None) -> Captured | None:
+    """A graph of the run's layer on these buffers, in a memory pool if it is given one; None where the capture failed.
+
+    A refused capture is the finding, and stays in the run as a call that raised.
+    """
+    try:
+        output, again = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool)
+        if not isinstance(output, Tensor):
+            raise CaptureRefused(f"the layer gave a {type(output).__name__}; expected one tensor [tokens, hidden]")
+    except LAYER_ERRORS as error:
+        run.calls.append(Call("capture", static[0].shape[0], static, error=error))
+        return None
+    return Captured(static, output, again)
+
+
+def replay(bench: Bench, run: Run, graph: Captured, tokens: int, seed: int, label: str) -> Call:
     """One replay on new inputs. The output buffer is spoilt first: a replay that writes nothing leaves it so."""
-    fresh = bench.inputs(bench.case.tokens, seed)
-    for buffer, tensor in zip(static, fresh, strict=True):
-        buffer.copy_(tensor)
-    output.fill_(torch.nan)
-    label = "replay with the warm-up's inputs" if seed == _WARM_UP else "replay with other inputs"
-    call = Call(label, bench.case.tokens, static, before=fresh)
+    fresh = bench.inputs(tokens, seed)
+    graph.fill(fresh)
+    graph.output.fill_(torch.nan)
+    call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, filled=graph.size - tokens)
     run.calls.append(call)
     try:
-        replay()
+        graph.replay()
     except LAYER_ERRORS as error:
         call.error = error
         return call
     # The static buffers change at the next replay: keep what this one left in them.
-    call.inputs = tuple(tensor.clone() for tensor in static)
-    call.output, call.snapshot = output, output.clone()
-    call.expected = bench.expected(bench.case.tokens, seed)
+    call.inputs = tuple(tensor[:tokens].clone() for tensor in graph.inputs)
+    call.output = graph.of_batch(tokens)
+    call.snapshot = call.output.clone()
+    call.expected = bench.expected(tokens, seed) if tokens else None
     return call
 
 
-def _emulate(layer: Callable[..., Any], static: tuple[Tensor, ...]) -> tuple[Callable[[], None], Tensor]:
+def _emulate(layer: Any, static: tuple[Tensor, ...]) -> tuple[Any, Callable[[], None]]:
     graph = OpGraph()
-    output = graph.capture(layer, static)
-    return graph.replay, _one_tensor(output)
+    return graph.capture(layer, static), graph.replay
 
 
-def _capture(layer: Callable[..., Any], static: tuple[Tensor, ...]) -> tuple[Callable[[], None], Tensor]:
+def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> tuple[Any, Callable[[], None]]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         layer(*static)
     torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    graph, outside = torch.cuda.CUDAGraph(), Outside("cuda")
+    with torch.cuda.graph(graph, pool=pool), Noting(outside):
         output = layer(*static)
-    return graph.replay, _one_tensor(output)
+        if not torch.cuda.is_current_stream_capturing():
+            raise CaptureRefused("the layer ended the capture, or went on in a stream that is not captured")
 
+    def again() -> None:
+        outside.check()
+        graph.replay()
 
-def _one_tensor(output: Any) -> Tensor:
-    if not isinstance(output, Tensor):
-        raise CaptureRefused(f"the layer gave a {type(output).__name__}; expected one tensor [tokens, hidden]")
-    return output
+    return output, again

@@ -26,7 +26,7 @@ def run(bench: Bench, dynamic: bool) -> Run:
         ("first call", bench.case.tokens, 0, bench.recorder(audit=True)),
         ("second call", bench.case.tokens, 1, bench.recorder(poison=True)),
         # Before the small ones, so that the last call grows again within memory that was made for more.
-        ("more tokens", _more(bench.case.tokens), 1, None),
+        ("more tokens", more(bench.case.tokens), 1, None),
         (ONE, 1, 2, bench.recorder(contract=True)),
         ("zero tokens", 0, 3, bench.recorder(contract=True)),
     )
@@ -44,7 +44,8 @@ def run(bench: Bench, dynamic: bool) -> Run:
     return run
 
 
-def _more(tokens: int) -> int:
+def more(tokens: int) -> int:
+    """A batch larger than this one."""
     return next((larger for larger in _LARGER if larger > tokens), tokens + _STEP)
 
 

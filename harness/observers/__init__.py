@@ -51,5 +51,6 @@ OBSERVERS = (
 # Observers that speak through an exception alone; explain.py writes their findings.
 RAISING = {
     "graph breaks": "Dynamo traces the layer into one graph",
-    "capture": "nothing in a capture waits for the device or depends on its data",
+    "capture": "nothing in a capture waits for the device or depends on its data; torch.compile's own is not skipped",
+    "addresses": "what a graph reads from outside lies at each replay where it lay at the capture",
 }

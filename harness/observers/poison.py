@@ -28,15 +28,20 @@ def _finding(run: Run, call: Call) -> Finding:
     columns = _spoilt(call).any(0).nonzero().flatten().tolist()
     width = call.snapshot.shape[-1] if call.snapshot is not None else 0
     first_was_clean = call is not run.calls[0] and run.mode == "eager"
-    never = run.replay_rewrites_output and len(columns) == width
+    never = call.replayed and len(columns) == width
     cause = "Memory that nothing wrote was read: a torch.empty that is not filled, or a kernel that skips its tail."
     if first_was_clean:
         cause = f"What the kernel leaves in the padded tail (columns {run.case.width} and on) reached the output."
     if never:
         cause = "The replay left the output buffer unwritten, or read memory that nothing wrote."
+    if call.filled:
+        cause = (
+            f"The rows that fill the batch up to its captured size ({call.filled} of {call.tokens + call.filled}) hold "
+            "NaN, and reach the other tokens: by a sum, a maximum or a count over all rows."
+        )
     return Finding(
         observer="poison",
-        kind="padding-leaks" if first_was_clean else "uninitialised",
+        kind="padding-tokens-leak" if call.filled else "padding-leaks" if first_was_clean else "uninitialised",
         stage=stages.UNPAD if first_was_clean else stages.EXPERTS,
         what=f"columns {ranges(columns)} ({len(columns)} of {width}) are NaN",
         cause=cause,

@@ -9,7 +9,7 @@ def look(run: Run) -> list[Finding] | None:
     if run.specialised is not None:
         return [_finding("specialised", f"the trace holds only where {run.specialised}", _FIXED, run)]
     if run.graphs is None:
-        return [] if run.mode.endswith("-dynamic") else None
+        return [] if run.mode == "fake-dynamic" else None
     if len(run.graphs) > 1 and not run.failed:
         what = f"{len(run.graphs)} graphs were compiled for {len(run.calls)} calls; expected 1"
         return [_finding("recompiled", what, _AGAIN, run)]

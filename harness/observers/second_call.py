@@ -14,7 +14,7 @@ def look(run: Run) -> list[Finding] | None:
     calls = [call for call in comparable(run) if call.tokens > 1 and call.label != REPEATED]
     if len(calls) < 2:
         return None
-    findings = [] if run.replay_rewrites_output else _first_changed(run)
+    findings = _first_changed(run)
     if calls[0] is run.calls[0] and difference_of(calls[0]):
         return findings
     wrong = next(((call, found) for call in calls[1:] if (found := difference_of(call))), None)
@@ -22,7 +22,6 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
-    replay = "replay" in call.label
     _, stage, _ = diagnose(run, difference)
     cause = "The first call was right and this one is not: the layer kept something of an earlier call."
     if call.tokens != run.calls[0].tokens:
@@ -30,13 +29,15 @@ def _stale(run: Run, call: Call, difference: Difference) -> Finding:
         cause = (
             f"The layer kept something of an earlier call, or is right for {first} tokens and wrong for {call.tokens}."
         )
-    if replay:
+    if call.replayed:
+        padding = ", or with the rows of padding" if call.filled else ""
         cause = (
-            "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed then."
+            "The replay computes with something of the capture: a value, a buffer or a branch that the host fixed "
+            f"then{padding}."
         )
     return Finding(
         observer="second call",
-        kind="stale-replay" if replay else "stale",
+        kind="stale-replay" if call.replayed else "stale",
         stage=stage,
         what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
         f"(tolerance {TOLERANCE})",
@@ -48,7 +49,7 @@ def _stale(run: Run, call: Call, difference: Difference) -> Finding:
 
 def _first_changed(run: Run) -> list[Finding]:
     for call, later in pairwise(run.calls):
-        if call.output is None or call.snapshot is None or same_bits(call.output, call.snapshot):
+        if call.replayed or call.output is None or call.snapshot is None or same_bits(call.output, call.snapshot):
             continue
         what = f"the output of the {call.label} changed when the layer was called again"
         return [

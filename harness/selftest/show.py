@@ -38,6 +38,8 @@ _MODES = {
     "compiled": ("comp.", "c"),
     "compiled-dynamic": ("comp.\ndynamic", "C"),
     "cudagraph": ("cuda\ngraph", "g"),
+    "cudagraph-dynamic": ("c.graph\ndynamic", "G"),
+    "cudagraph-compiled": ("c.graph\ncomp.", "k"),
     "proof": ("proof", "p"),
 }
 WIDE = 110
@@ -46,8 +48,8 @@ LEGEND = (
     "s skipped; Inductor: S passes, with silently wrong values"
 )
 SHORT = (
-    "columns: e eager, f fake, F its dynamic form, c compiled, C its dynamic form, g cudagraph, p proof; torch's own: "
-    "O opcheck, V eager compared with compiled, I Inductor alone"
+    "columns: e eager, f fake, F its dynamic form, c compiled, C its dynamic form, g cudagraph, G its dynamic form, "
+    "k its compiled form, p proof; torch's own: O opcheck, V eager compared with compiled, I Inductor alone"
 )
 
 

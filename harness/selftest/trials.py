@@ -65,8 +65,11 @@ class Trials:
         return trials + looked
 
     def _modes(self, entry: Fault | Right, shows: bool) -> Sequence[str]:
-        own = entry.modes if shows else ABSENT_MODES
+        own = self._possible(entry.modes) if shows else ABSENT_MODES
         return [mode for mode in EVERY_MODE if mode in (self.modes if shows and self.modes else own)]
+
+    def _possible(self, modes: Sequence[str]) -> list[str]:
+        return [mode for mode in modes if self.device == "cuda" or not EVERY_MODE[mode].needs_cuda]
 
     def all(self) -> list[Trial]:
         """Every trial."""

@@ -1,0 +1,76 @@
+"""CUDA graphs by token bucket, as engines keep them: a graph for each size, the largest first, all in one memory pool.
+
+A batch takes the next larger graph, and the rows that are left are padding. Between replays a batch larger than any
+graph runs eager, as a prefill does, and what the layer makes anew then must not be what the graphs read.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.bench import LAYER_ERRORS, Bench
+from harness.evidence import Call, Run
+from harness.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
+from harness.modes.eager import more
+
+# Engines capture the multiples of eight.
+_STEP = 8
+
+
+def run(bench: Bench, dynamic: bool) -> Run:
+    """Two graphs, each replayed on a batch that does not fill it; a larger batch; and the smaller graph once more."""
+    run = bench.start(emulated=bench.device.type != "cuda")
+    assert run.layer is not None
+    few, many = bench.case.tokens, more(bench.case.tokens)
+    if not bench.call(run, run.layer, "warm-up", few, WARM_UP, bench.recorder()).error:
+        graphs = _captured(bench, run, (_bucket(many), _bucket(few)))
+        if len(graphs) == 2:
+            large, small = graphs
+            for call in _calls(bench, run, small, large, few, many):
+                if call.error:
+                    break
+    return bench.finish(run)
+
+
+def _bucket(tokens: int) -> int:
+    """The smallest captured size that a batch does not fill."""
+    return (tokens // _STEP + 1) * _STEP
+
+
+def _captured(bench: Bench, run: Run, sizes: tuple[int, ...]) -> list[Captured]:
+    """A graph for each size, fewer where one was refused. All read the first rows of the same buffers."""
+    static = bench.inputs(sizes[0], CAPTURE)
+    pool = None if run.emulated else torch.cuda.graph_pool_handle()
+    graphs: list[Captured] = []
+    for size in sizes:
+        rows = tuple(tensor[:size] for tensor in static)
+        graph = capture(run, rows, pool) if _warmed(run, rows) else None
+        if graph is None:
+            break
+        graphs.append(graph)
+    return graphs
+
+
+def _warmed(run: Run, rows: tuple[Tensor, ...]) -> bool:
+    """Run the layer at a size before it is captured there, as engines do."""
+    layer: Any = run.layer
+    try:
+        layer(*rows)
+    except LAYER_ERRORS as error:
+        run.calls.append(Call("warm-up at the captured size", rows[0].shape[0], rows, error=error))
+        return False
+    return True
+
+
+def _calls(bench: Bench, run: Run, small: Captured, large: Captured, few: int, many: int) -> Iterator[Call]:
+    yield replay(bench, run, small, few, REPLAY, _label(small))
+    yield replay(bench, run, large, many, REPLAY, _label(large))
+    assert run.layer is not None
+    yield bench.call(run, run.layer, "larger batch", 2 * large.size, REPLAY)
+    yield replay(bench, run, small, few, WARM_UP, f"{_label(small)} after a larger batch")
+
+
+def _label(graph: Captured) -> str:
+    return f"replay of the graph for {graph.size} tokens"
