@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness.modes.outside import Borrowed, Outside, is_view, looks_inside, run_inside, tensors_in
+from harness.modes.outside import Borrowed, Outside, is_composite, is_view, looks_inside, run_inside, tensors_in
 from harness.source import SourceLine
 
 # What moves data between host and device without a dispatched op when both are a CPU.
@@ -93,7 +93,7 @@ class OpGraph(TorchDispatchMode):
             self._outside.made(args)
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
-        if not looks_inside(func) and _is_composite(func):
+        if is_composite(func):
             with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
                 return func.decompose(*args, **kwargs)
         if is_view(func):
@@ -120,12 +120,6 @@ def _by_numbers(func: Any, args: Any) -> bool:
 @cache
 def _depends_on_data(func: Any) -> bool:
     return any(tag in func.tags for tag in _DATA_TAGS)
-
-
-@cache
-def _is_composite(func: Any) -> bool:
-    composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
-    return composite
 
 
 def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:

@@ -108,6 +108,9 @@ class Noting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if is_composite(func):
+            with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
+                return func.decompose(*args, **kwargs)
         if is_view(func):
             return func(*args, **kwargs)
         self.outside.reads(func._schema.name, tensors_in((args, kwargs)))
@@ -126,6 +129,13 @@ def is_view(func: Any) -> bool:
     """Whether an op gives its inputs' memory and nothing else: it is no kernel, and reads none of it."""
     aliases = [returned.alias_info for returned in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+@cache
+def is_composite(func: Any) -> bool:
+    """Whether an op is made of others, and is not one to be looked into."""
+    composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+    return composite and not looks_inside(func)
 
 
 def looks_inside(func: Any) -> bool:
