@@ -34,11 +34,13 @@ WORKERS = 12
 
 def candidates(bm: int, gated: bool, tokens: int) -> Iterator[Tiles]:
     """Tiles of one product that a multiprocessor can hold. Only few tokens leave it idle enough to split columns."""
-    splits = (1, 2, 3, 4, 6) if tokens == 1 else (1, 2) if tokens <= 8 else (1,)
-    for bn, warps, stages, split in product((64, 128, 256) if bm > 16 else (64, 128), (4, 8), (2, 3, 4), splits):
+    splits = (1, 2, 3, 4, 5, 6, 8) if tokens == 1 else (1, 2) if tokens <= 8 else (1,)
+    stages = (3, 4, 5, 6) if tokens == 1 else (2, 3, 4)
+    widths = (64, 128, 256) if bm > 16 else (64, 128)
+    for bn, warps, depth, split in product(widths, (4, 8), stages, splits):
         halves = 2 if gated else 1
         held = bm * bn * halves / (32 * warps)
-        tiles = Tiles(bn, warps, stages, split)
+        tiles = Tiles(bn, warps, depth, split)
         if held <= ACCUMULATORS and bn >= 16 * warps and tiles.memory(bm, halves) <= SHARED:
             yield tiles
 
@@ -46,7 +48,7 @@ def candidates(bm: int, gated: bool, tokens: int) -> Iterator[Tiles]:
 def blocks(sizes: Sizes, tokens: int) -> Sequence[int]:
     """Block lengths around an expert's share of the tokens."""
     share = tokens * sizes.top_k / sizes.experts
-    return [bm for bm in (16, 32, 64, 128) if bm == 16 >= share or share / 2 <= bm <= 4 * share]
+    return [bm for bm in (8, 16, 32, 64, 128) if 4 * share >= bm >= share / 2 or (share <= bm <= 16)]
 
 
 def launched(shape: Shape, packed: tuple[Packed, Packed], one: bench.Inputs, config: Config) -> Tensor:
