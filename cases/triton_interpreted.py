@@ -65,7 +65,7 @@ def check(
         activation=act,
         out_width=out,
         shared=shared,
-        config=parse([32, 32, 4, 1, split, 32, 4, 1, split]),
+        config=parse([8 if tokens < 4 else 32, 32, 4, 1, split, 32, 4, 1, split]),
     )
     assert got.shape == (tokens, out)
     assert not got[:, hidden:].any()

@@ -72,9 +72,9 @@ def choose(sizes: Sizes, tokens: int) -> Config:
 def rule(sizes: Sizes, tokens: int) -> Config:
     """Blocks about as long as an expert's share of the tokens; wide tiles once blocks are long."""
     share = tokens * sizes.top_k / sizes.experts
-    bm = next((size for size in (16, 32, 64) if share <= size), 128)
+    bm = 8 if share <= 4 else next((size for size in (16, 32, 64) if share <= size), 128)
     if bm < 64:
-        tiles = Tiles(64, 4, 4)
+        tiles = Tiles(64, 4, 3)
         return Config(bm, tiles, tiles)
     wide = Tiles(128, 8, 3)
     return Config(bm, Tiles(64, 4, 3) if sizes.gated else wide, wide)
