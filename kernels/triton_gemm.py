@@ -165,7 +165,7 @@ def grouped_product(
     decode = tl.load(decode_ptr + expert)
     half: tl.constexpr = BM // 2
     # An expert's last block is seldom full: half a block's tokens take half its arithmetic.
-    if half >= 16 and end - first <= half:
+    if half >= 8 and end - first <= half:
         _block(
             x_ptr, w, s, decode, pairs_ptr, out_ptr, x_stride, out_stride, N, OUT, n, first, end, part,
             K, TOP_K, FIRST, GATED, ACTIVATION, half, BN, SPLIT, STAGES, SORTED, ASM,
