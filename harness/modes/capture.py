@@ -15,7 +15,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from harness.modes.outside import Borrowed, Outside, is_view, looks_inside, run_inside, tensors_in
 from harness.source import SourceLine
@@ -101,7 +100,7 @@ class OpGraph(TorchDispatchMode):
         return self._run(func, args, kwargs)
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        self._outside.reads(func._schema.name, tensors_in((args, kwargs)))
+        self._outside.reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
         if looks_inside(func):
             out = run_inside(self, func, args, kwargs)
         else:
@@ -130,17 +129,28 @@ def _is_composite(func: Any) -> bool:
 
 def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
     """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
-    leaves, tree = tree_flatten((args, kwargs))
-    borrowed = {i: Borrowed.of(x) for i, x in enumerate(leaves) if isinstance(x, Tensor) and outside.holds(x)}
-    leaves = [None if i in borrowed else leaf for i, leaf in enumerate(leaves)]
+    args, kwargs = _borrowing(args, outside), {name: _borrowing(value, outside) for name, value in kwargs.items()}
     # What the op gave of memory from outside it wrote there itself.
     kept = [None if outside.holds(tensor) else tensor for tensor in tensors_in(out)]
 
     def step() -> None:
-        now = [borrowed[i].tensor() if i in borrowed else leaf for i, leaf in enumerate(leaves)]
-        again_args, again_kwargs = tree_unflatten(now, tree)
-        for old, new in zip(kept, tensors_in(func(*again_args, **again_kwargs)), strict=True):
+        fresh = func(*_there(args), **{name: _there(value) for name, value in kwargs.items()})
+        for old, new in zip(kept, tensors_in(fresh), strict=True):
             if old is not None and new is not old:
                 old.copy_(new)
 
     return step
+
+
+def _borrowing(value: Any, outside: Outside) -> Any:
+    """An argument without hold of memory from outside."""
+    if isinstance(value, Tensor):
+        return Borrowed.of(value) if outside.holds(value) else value
+    return type(value)(_borrowing(part, outside) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _there(value: Any) -> Any:
+    """An argument with what it borrows."""
+    if isinstance(value, Borrowed):
+        return value.tensor()
+    return type(value)(map(_there, value)) if isinstance(value, list | tuple) else value

@@ -1,6 +1,6 @@
 """Memory that a graph reads and did not make: a graph keeps its address alone, and does not keep it alive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from harness.collectives import is_collective
 from harness.evidence import TensorMeta, is_custom
@@ -110,15 +109,19 @@ class Noting(TorchDispatchMode):
         kwargs = kwargs or {}
         if is_view(func):
             return func(*args, **kwargs)
-        self.outside.reads(func._schema.name, tensors_in((args, kwargs)))
+        self.outside.reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
         out = run_inside(self, func, args, kwargs) if looks_inside(func) else func(*args, **kwargs)
         self.outside.made(tensors_in(out))
         return out
 
 
-def tensors_in(tree: Any) -> list[Tensor]:
-    """The tensors in arguments or results."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors in an op's arguments or results, which nest lists and no more: torch's own walk takes ten times as long."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from tensors_in(part)
 
 
 @cache
@@ -135,7 +138,7 @@ def looks_inside(func: Any) -> bool:
 
 def run_inside(mode: TorchDispatchMode, func: Any, args: Any, kwargs: Any) -> Any:
     """Run a custom op's kernel with ``mode`` on, so that it sees the inner ops."""
-    device = next((tensor.device.type for tensor in tensors_in((args, kwargs))), "cpu")
+    device = next((tensor.device.type for tensor in tensors_in((args, [*kwargs.values()]))), "cpu")
     # A custom op without a kernel of this device's own has one for all: its table's entry for the device is empty.
     own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
     key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
