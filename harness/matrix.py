@@ -32,10 +32,11 @@ PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic",
 RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
 TOKENS = (
     (DEFAULT_RULE, "wide", 2, 1),
-    (DEFAULT_RULE, "wide", 1, 2),
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake", "cudagraph")
+TWO_TOKENS = ((DEFAULT_RULE, "wide", 1, 2),)
+TWO_TOKENS_MODES = ("eager", "fake")
 # These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
 FURTHER = {
     "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
@@ -115,7 +116,13 @@ class Selection:
             chosen = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
             return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
         further = [FURTHER[shape.name]] if shape.name in FURTHER else []
-        groups = ((FULL, MODES), (PADDED, PADDED_MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
+        groups = (
+            (FULL, MODES),
+            (PADDED, PADDED_MODES),
+            ((*RULES, *further), RULES_MODES),
+            (TOKENS, TOKENS_MODES),
+            (TWO_TOKENS, TWO_TOKENS_MODES),
+        )
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
 

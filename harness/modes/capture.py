@@ -14,9 +14,8 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.modes.outside import Borrowed, Outside, is_view, looks_inside, run_inside, tensors_in
+from harness.modes.outside import Borrowed, Noting, Outside, tensors_in
 from harness.source import SourceLine
 
 # What moves data between host and device without a dispatched op when both are a CPU.
@@ -65,13 +64,12 @@ def _host_guard() -> Iterator[None]:
         yield
 
 
-class OpGraph(TorchDispatchMode):
+class OpGraph(Noting):
     """The dispatched ops of one call, with the very tensors they read and wrote; those from outside are borrowed."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(Outside("cpu"))
         self._steps: list[Callable[[], None]] = []
-        self._outside = Outside("cpu")
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Run ``function`` once and record. Raises CaptureRefused."""
@@ -80,33 +78,23 @@ class OpGraph(TorchDispatchMode):
 
     def replay(self) -> None:
         """Run the recorded ops again on the same buffers. Raises FreedMemory."""
-        self._outside.check()
+        self.outside.check()
         for step in self._steps:
             step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         if func._schema.name in _FROM_HOST:  # ``x[0] = 1`` makes a scalar, which a kernel is passed
             if args[0].dim():
                 raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
-            self._outside.made(args)
+            self.outside.made(args)
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
-        if not looks_inside(func) and _is_composite(func):
-            with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
-                return func.decompose(*args, **kwargs)
-        if is_view(func):
-            return func(*args, **kwargs)
-        return self._run(func, args, kwargs)
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        self._outside.reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
-        if looks_inside(func):
-            out = run_inside(self, func, args, kwargs)
-        else:
-            out = func(*args, **kwargs)
-            self._steps.append(_step(func, args, kwargs, out, self._outside))
-        self._outside.made(tensors_in(out))
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an op that is a kernel, and record it."""
+        out = func(*args, **kwargs)
+        self._steps.append(_step(func, args, kwargs, out, self.outside))
         return out
 
 
@@ -119,12 +107,6 @@ def _by_numbers(func: Any, args: Any) -> bool:
 @cache
 def _depends_on_data(func: Any) -> bool:
     return any(tag in func.tags for tag in _DATA_TAGS)
-
-
-@cache
-def _is_composite(func: Any) -> bool:
-    composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
-    return composite
 
 
 def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
