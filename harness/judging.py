@@ -54,8 +54,10 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
     from harness.bisect import name_guilty
     from harness.judge import judge
+    from harness.quiet import quiet_for_good
 
     tasks, subject, device = chosen(settings)
+    quiet_for_good()
 
     def answer(index: int) -> dict[str, Any]:
         verdict = judge(subject, *tasks[index], device, settings["spec"])

@@ -32,13 +32,14 @@ PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic",
 RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
 TOKENS = (
     (DEFAULT_RULE, "wide", 2, 1),
-    (DEFAULT_RULE, "wide", 1, 2),
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake", "cudagraph")
 # Weights of true size are made anew for each verdict, gigabytes of them: every mode, on both kernels and both kinds of
 # ranks, and no row that only says again what shrunk sizes say.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
+TWO_TOKENS = ((DEFAULT_RULE, "wide", 1, 2),)
+TWO_TOKENS_MODES = ("eager", "fake")
 # These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
 FURTHER = {
     "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
@@ -120,7 +121,13 @@ class Selection:
         if self.full:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
         further = [FURTHER[shape.name]] if shape.name in FURTHER else []
-        groups = ((FULL, MODES), (PADDED, PADDED_MODES), ((*RULES, *further), RULES_MODES), (TOKENS, TOKENS_MODES))
+        groups = (
+            (FULL, MODES),
+            (PADDED, PADDED_MODES),
+            ((*RULES, *further), RULES_MODES),
+            (TOKENS, TOKENS_MODES),
+            (TWO_TOKENS, TWO_TOKENS_MODES),
+        )
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
 

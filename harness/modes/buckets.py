@@ -5,12 +5,10 @@ graph runs eager, as a prefill does, and what the layer makes anew then must not
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from harness.bench import LAYER_ERRORS, Bench
+from harness.bench import Bench
 from harness.evidence import Call, Run
 from harness.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
 from harness.modes.eager import more
@@ -24,9 +22,11 @@ def run(bench: Bench, dynamic: bool) -> Run:
     run = bench.start(emulated=bench.device.type != "cuda")
     assert run.layer is not None
     few, many = bench.case.tokens, more(bench.case.tokens)
-    if not bench.call(run, run.layer, "warm-up", few, WARM_UP, bench.recorder()).error:
-        graphs = _captured(bench, run, (_bucket(many), _bucket(few)))
-        if len(graphs) == 2:
+    sizes = _bucket(many), _bucket(few)
+    # At the largest size, as engines do: what grows with the batch is as large as any graph needs before the first is made.
+    if not bench.call(run, run.layer, "warm-up", sizes[0], WARM_UP, bench.recorder()).error:
+        graphs = _captured(bench, run, sizes)
+        if len(graphs) == len(sizes):
             large, small = graphs
             for call in _calls(bench, run, small, large, few, many):
                 if call.error:
@@ -45,30 +45,18 @@ def _captured(bench: Bench, run: Run, sizes: tuple[int, ...]) -> list[Captured]:
     pool = None if run.emulated else torch.cuda.graph_pool_handle()
     graphs: list[Captured] = []
     for size in sizes:
-        rows = tuple(tensor[:size] for tensor in static)
-        graph = capture(run, rows, pool) if _warmed(run, rows) else None
+        graph = capture(run, tuple(tensor[:size] for tensor in static), pool)
         if graph is None:
             break
         graphs.append(graph)
     return graphs
 
 
-def _warmed(run: Run, rows: tuple[Tensor, ...]) -> bool:
-    """Run the layer at a size before it is captured there, as engines do."""
-    layer: Any = run.layer
-    try:
-        layer(*rows)
-    except LAYER_ERRORS as error:
-        run.calls.append(Call("warm-up at the captured size", rows[0].shape[0], rows, error=error))
-        return False
-    return True
-
-
 def _calls(bench: Bench, run: Run, small: Captured, large: Captured, few: int, many: int) -> Iterator[Call]:
+    assert run.layer is not None
     yield replay(bench, run, small, few, REPLAY, _label(small))
     yield replay(bench, run, large, many, REPLAY, _label(large))
-    assert run.layer is not None
-    yield bench.call(run, run.layer, "larger batch", 2 * large.size, REPLAY)
+    yield bench.call(run, run.layer, "larger batch", 2 * large.size, REPLAY, with_oracle=False)
     yield replay(bench, run, small, few, WARM_UP, f"{_label(small)} after a larger batch")
 
 

@@ -14,10 +14,8 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness.modes.outside import Borrowed, Outside, is_composite, is_view, looks_inside, run_inside, tensors_in
+from harness.modes.outside import Borrowed, Noting, Outside, tensors_in
 from harness.source import SourceLine
 
 # What moves data between host and device without a dispatched op when both are a CPU.
@@ -66,13 +64,12 @@ def _host_guard() -> Iterator[None]:
         yield
 
 
-class OpGraph(TorchDispatchMode):
+class OpGraph(Noting):
     """The dispatched ops of one call, with the very tensors they read and wrote; those from outside are borrowed."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(Outside("cpu"))
         self._steps: list[Callable[[], None]] = []
-        self._outside = Outside("cpu")
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Run ``function`` once and record. Raises CaptureRefused."""
@@ -81,33 +78,23 @@ class OpGraph(TorchDispatchMode):
 
     def replay(self) -> None:
         """Run the recorded ops again on the same buffers. Raises FreedMemory."""
-        self._outside.check()
+        self.outside.check()
         for step in self._steps:
             step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         if func._schema.name in _FROM_HOST:  # ``x[0] = 1`` makes a scalar, which a kernel is passed
             if args[0].dim():
                 raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
-            self._outside.made(args)
+            self.outside.made(args)
         if _depends_on_data(func) and not _by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
-        if is_composite(func):
-            with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
-                return func.decompose(*args, **kwargs)
-        if is_view(func):
-            return func(*args, **kwargs)
-        return self._run(func, args, kwargs)
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        self._outside.reads(func._schema.name, tensors_in((args, kwargs)))
-        if looks_inside(func):
-            out = run_inside(self, func, args, kwargs)
-        else:
-            out = func(*args, **kwargs)
-            self._steps.append(_step(func, args, kwargs, out, self._outside))
-        self._outside.made(tensors_in(out))
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an op that is a kernel, and record it."""
+        out = func(*args, **kwargs)
+        self._steps.append(_step(func, args, kwargs, out, self.outside))
         return out
 
 
@@ -124,17 +111,28 @@ def _depends_on_data(func: Any) -> bool:
 
 def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
     """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
-    leaves, tree = tree_flatten((args, kwargs))
-    borrowed = {i: Borrowed.of(x) for i, x in enumerate(leaves) if isinstance(x, Tensor) and outside.holds(x)}
-    leaves = [None if i in borrowed else leaf for i, leaf in enumerate(leaves)]
+    args, kwargs = _borrowing(args, outside), {name: _borrowing(value, outside) for name, value in kwargs.items()}
     # What the op gave of memory from outside it wrote there itself.
     kept = [None if outside.holds(tensor) else tensor for tensor in tensors_in(out)]
 
     def step() -> None:
-        now = [borrowed[i].tensor() if i in borrowed else leaf for i, leaf in enumerate(leaves)]
-        again_args, again_kwargs = tree_unflatten(now, tree)
-        for old, new in zip(kept, tensors_in(func(*again_args, **again_kwargs)), strict=True):
+        fresh = func(*_there(args), **{name: _there(value) for name, value in kwargs.items()})
+        for old, new in zip(kept, tensors_in(fresh), strict=True):
             if old is not None and new is not old:
                 old.copy_(new)
 
     return step
+
+
+def _borrowing(value: Any, outside: Outside) -> Any:
+    """An argument without hold of memory from outside."""
+    if isinstance(value, Tensor):
+        return Borrowed.of(value) if outside.holds(value) else value
+    return type(value)(_borrowing(part, outside) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _there(value: Any) -> Any:
+    """An argument with what it borrows."""
+    if isinstance(value, Borrowed):
+        return value.tensor()
+    return type(value)(map(_there, value)) if isinstance(value, list | tuple) else value

@@ -1,6 +1,6 @@
 """Memory that a graph reads and did not make: a graph keeps its address alone, and does not keep it alive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from harness.collectives import is_collective
 from harness.evidence import TensorMeta, is_custom
@@ -57,6 +56,8 @@ class Outside:
 
     def reads(self, op: str, tensors: Iterable[Tensor]) -> None:
         """Note what an op is about to read. An empty tensor has no address; one on another device is passed by value."""
+        if op.startswith("aten::new_") or (op.startswith("aten::") and op.endswith("_like")):
+            return  # takes the form alone
         for tensor in tensors:
             key = tensor.untyped_storage()._cdata
             known = key in self._made or key in self._reads
@@ -75,7 +76,7 @@ class Outside:
         """Raises FreedMemory where something is gone. Touches none of it."""
         for read in self._reads.values():
             if fate := read.fate():
-                raise FreedMemory(f"{read.op} reads {read.meta}, which was {fate} after the capture", read.line)
+                raise FreedMemory(f"{read.op} uses {read.meta}, which was {fate} after the capture", read.line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,54 +101,60 @@ class Borrowed:
 
 
 class Noting(TorchDispatchMode):
-    """Notes what a real capture reads from outside, within custom ops too."""
+    """Notes what a capture reads from outside, within custom ops too."""
 
     def __init__(self, outside: Outside) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outside = outside
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if is_composite(func):
+        kwargs, inside = kwargs or {}, _looks_inside(func)
+        if not inside and _is_composite(func):
             with self:  # inside a custom op composites arrive whole, and ``aten::to`` may be a copy or nothing
                 return func.decompose(*args, **kwargs)
-        if is_view(func):
+        if _is_view(func):
             return func(*args, **kwargs)
-        self.outside.reads(func._schema.name, tensors_in((args, kwargs)))
-        out = run_inside(self, func, args, kwargs) if looks_inside(func) else func(*args, **kwargs)
+        self.outside.reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
+        out = self._run_inside(func, args, kwargs) if inside else self.run(func, args, kwargs)
         self.outside.made(tensors_in(out))
         return out
 
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an op that is a kernel."""
+        return func(*args, **kwargs)
 
-def tensors_in(tree: Any) -> list[Tensor]:
-    """The tensors in arguments or results."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    def _run_inside(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a custom op's kernel with this mode on, so that its inner ops are seen in its place."""
+        device = next((tensor.device.type for tensor in tensors_in((args, [*kwargs.values()]))), "cpu")
+        # A custom op without a kernel of this device's own has one for all: its table's entry for the device is empty.
+        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
+        key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
+        with self:
+            return func._op_dk(key, *args, **kwargs)
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors in an op's arguments or results, which nest lists and no more: torch's own walk takes ten times as long."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from tensors_in(part)
 
 
 @cache
-def is_view(func: Any) -> bool:
+def _is_view(func: Any) -> bool:
     """Whether an op gives its inputs' memory and nothing else: it is no kernel, and reads none of it."""
     aliases = [returned.alias_info for returned in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
 @cache
-def is_composite(func: Any) -> bool:
-    """Whether an op is made of others, and is not one to be looked into."""
+def _is_composite(func: Any) -> bool:
     composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
-    return composite and not looks_inside(func)
+    return composite
 
 
-def looks_inside(func: Any) -> bool:
+def _looks_inside(func: Any) -> bool:
     """Whether an op is looked into. A collective is one kernel of the graph, whatever process group carries it."""
     return is_custom(func._schema.name) and not is_collective(func._schema.name)
-
-
-def run_inside(mode: TorchDispatchMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """Run a custom op's kernel with ``mode`` on, so that it sees the inner ops."""
-    device = next((tensor.device.type for tensor in tensors_in((args, kwargs))), "cpu")
-    # A custom op without a kernel of this device's own has one for all: its table's entry for the device is empty.
-    own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
-    key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
-    with mode:
-        return func._op_dk(key, *args, **kwargs)
