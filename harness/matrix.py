@@ -34,8 +34,8 @@ TOKENS = (
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake", "cudagraph")
-# Weights of true size are made anew for each verdict, gigabytes of them: every mode, on both kernels and both kinds of
-# ranks, and no row that only says again what shrunk sizes say.
+# Weights of true size take gigabytes, and seconds to make: every mode, both kernels and both kinds of ranks, and no row
+# that only says again what shrunk sizes say.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
 # These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
 FURTHER = {
