@@ -280,5 +280,5 @@ def test_memory_that_an_op_makes_for_itself_is_the_graph_s_own() -> None:
         converting(x)
     outside.check()
     del x
-    with pytest.raises(FreedMemory, match="cases_capture::converting reads .* which was freed after the capture"):
+    with pytest.raises(FreedMemory, match=r"cases_capture::converting reads .* which was freed after the capture"):
         outside.check()

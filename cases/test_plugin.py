@@ -299,6 +299,11 @@ def test_markers_are_registered(outside: pytest.Pytester) -> None:
     shown.stdout.fnmatch_lines(["@pytest.mark.gpu: needs a CUDA device", "@pytest.mark.slow: *"])
 
 
+def test_without_xdist_its_marker_is_known(outside: pytest.Pytester) -> None:
+    chosen = ("--strict-markers", "-p", "no:xdist", "--collect-only", "-q", *FOUR)
+    assert outside.runpytest_subprocess(*chosen, timeout=60).ret == 0
+
+
 def test_other_tests_are_left_alone(outside: pytest.Pytester) -> None:
     outside.makepyfile(
         test_theirs="import pytest\n@pytest.mark.parametrize('mode', [1, 2])\ndef test_own(mode): pass\n"

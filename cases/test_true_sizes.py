@@ -1,5 +1,6 @@
 """Cases of true size: weights made an expert at a time, the memory that they need, and the skip where it is not there."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,16 +10,17 @@ from torch import Tensor
 
 from fixtures.allocations import Allocations
 from harness.case import Case
-from harness.finding import OK, SKIPPED
+from harness.finding import FINDINGS, OK, SKIPPED
 from harness.judge import judge
 from harness.modes import MODES
 from harness.proof.builder import Builder
 from harness.shapes import Alignment, Shape, load
 from kernels import memory as memory_module
+from kernels import subject as subject_module
 from kernels.experts import routed_experts
 from kernels.layer import PaddedMoELayer
 from kernels.masters import Sizes, TrueMasters, masters_of
-from kernels.memory import GIB, ONE, RESERVE, memory, needs, shortage
+from kernels.memory import COPIES, GIB, ONE, RESERVE, memory, needs, shortage
 from kernels.nvfp4 import Nvfp4, dequantise, quantise
 from kernels.oracle import layer_output
 from kernels.subject import InTree
@@ -116,6 +118,29 @@ def test_weights_are_the_same_each_time_and_of_no_two_experts_alike() -> None:
     assert torch.equal(found.shared[0], again.shared[0])
 
 
+class Peeks(InTree):
+    """Notes what is kept while it makes an expert."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
+        self.kept.append(len(subject_module._made))
+        return super().prepared(case, w13, w2)
+
+
+def test_the_experts_made_last_are_kept_and_go_before_others_are_made() -> None:
+    subject, case = Peeks(), true_case()
+    first, second = subject.experts(case, CPU).tensors(), subject.experts(replace(case, kernel="narrow"), CPU).tensors()
+    assert len(subject.kept) == case.experts
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not {tensor.data_ptr() for tensor in first.values()} & {tensor.data_ptr() for tensor in second.values()}
+    first["w2"].zero_()
+    assert subject.experts(case, CPU).w2.any()
+    subject.experts(true_case("relu2"), CPU)
+    assert subject.kept == [0] * (2 * case.experts)
+
+
 def test_a_proof_is_of_no_true_size() -> None:
     assert not Builder(InTree(), true_case()).at((160,)).full
 
@@ -182,7 +207,7 @@ def calls(layer: PaddedMoELayer, inputs: tuple[Tensor, ...]) -> Callable[[], Ten
 def test_the_estimate_of_a_build_holds_and_is_not_three_times_what_it_takes(subject: InTree) -> None:
     case = large_case()
     peak = allocated(lambda: subject.experts(case, CPU)).peak
-    expected = needs(case).experts / 3 + ONE * 1.5 * one_expert(case)
+    expected = needs(case).experts / 2 + ONE * 1.5 * one_expert(case)
     assert expected / 3 < peak <= expected
 
 
@@ -191,7 +216,7 @@ def test_the_estimate_of_the_op_holds_beside_that_of_a_build() -> None:
     inputs = subject.inputs(case, 9, 0, CPU)
     layer = subject.build(case, CPU)
     op, build = allocated(calls(layer, inputs)).peak, allocated(lambda: subject.experts(case, CPU)).peak
-    assert op + build - needs(case).experts / 3 <= ONE * 1.5 * one_expert(case)
+    assert op + build - needs(case).experts / COPIES <= ONE * 1.5 * one_expert(case)
 
 
 @pytest.mark.parametrize("mode", ["eager", "fake", "compiled", "cudagraph"])
@@ -201,18 +226,18 @@ def test_the_estimate_of_a_verdict_holds(mode: str) -> None:
     seen = allocated(lambda: judge(InTree(), case, MODES[mode], CPU))
     assert seen.peak <= need.total - RESERVE
     if mode == "eager":
-        assert seen.peak > 0.9 * need.experts
+        assert 0.9 < seen.peak / need.experts <= 1.05
     if mode == "cudagraph":
         assert needs(case).total - RESERVE < seen.peak
 
 
 @pytest.mark.parametrize("name", sorted(load().shapes))
 @pytest.mark.parametrize("rule", ["trtllm-nvfp4", "none"])
-def test_every_model_s_needs_are_three_copies_and_something(name: str, rule: str) -> None:
+def test_every_model_s_needs_are_four_copies_and_something(name: str, rule: str) -> None:
     case = Case.of(load().shape(name), load().rule(rule), "wide", 2, 7, full=True)
     need = needs(case)
     elements = case.experts * case.intermediate * case.width * (3 if case.gated else 2)
-    assert 1 <= need.experts / (3 * elements * 9 / 16) < 1.4  # widths of 160 become 256
+    assert 1 <= need.experts / (COPIES * elements * 9 / 16) < 1.4  # widths of 160 become 256
     assert need.total == need.masters + need.experts + need.working
     assert need.working >= RESERVE
     assert shortage(need, need.total) == ""
@@ -225,8 +250,9 @@ def test_every_model_s_needs_are_three_copies_and_something(name: str, rule: str
 def test_what_fits_in_a_small_device_is_told_from_what_does_not() -> None:
     rule = load().rule("trtllm-nvfp4")
     cases = [Case.of(shape, rule, "wide", 2, 7, full=True) for shape in load().shapes.values()]
-    left = {case.model for case in cases if shortage(needs(case), 24 * GIB)}
-    assert left == {"kimi-k2", "kimi-k3", "deepseek-v4-pro", "llama-4-maverick"}
+    left = {case.model for case in cases if shortage(needs(case), 26 * GIB)}
+    large = {"kimi-k2", "kimi-k3", "deepseek-v3", "deepseek-v4-pro", "llama-4-maverick", "nemotron-3-ultra-550b-a55b"}
+    assert left == large
 
 
 def test_more_tokens_need_more() -> None:
@@ -246,6 +272,35 @@ def test_what_does_not_fit_is_skipped_before_anything_is_allocated(
     assert verdict.status == SKIPPED
     assert verdict.reason == shortage(needs(case, emulated=True), GIB) != ""
     assert seen.peak == 0
+
+
+class Raises(PaddedMoELayer):
+    def scale(self, x: Tensor) -> Tensor:
+        raise RuntimeError("of no width")
+
+
+class Watched(InTree):
+    """Remembers its layers without keeping them."""
+
+    layer = Raises
+
+    def __init__(self) -> None:
+        self.layers: list[weakref.ref[PaddedMoELayer]] = []
+
+    def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
+        built = super().build(case, device)
+        self.layers.append(weakref.ref(built))
+        return built
+
+
+def test_a_layer_that_raised_is_let_go_before_another_is_built() -> None:
+    subject = Watched()
+    assert judge(subject, true_case(), MODES["eager"], CPU).status == FINDINGS
+    (first,) = subject.layers
+    assert first() is not None
+    layer = subject.build(true_case(), CPU)
+    assert first() is None
+    assert layer is subject.layers[1]()
 
 
 def test_a_shrunk_case_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,8 @@ TOKENS = (
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake", "cudagraph")
-# Weights of true size are made anew for each verdict, gigabytes of them: every mode, on both kernels and both kinds of
-# ranks, and no row that only says again what shrunk sizes say.
+# Weights of true size take gigabytes, and seconds to make: every mode, both kernels and both kinds of ranks, and no row
+# that only says again what shrunk sizes say.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
 TWO_TOKENS = ((DEFAULT_RULE, "wide", 1, 2),)
 TWO_TOKENS_MODES = ("eager", "fake")

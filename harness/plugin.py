@@ -29,6 +29,7 @@ _SELECTION = pytest.StashKey[Selection]()
 _WAIVERS = pytest.StashKey[Waivers]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
+XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +60,8 @@ def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers and check the options before anything is collected; bad input ends with exit code 2."""
-    for marker in MARKERS:
+    markers = MARKERS if config.pluginmanager.hasplugin("xdist") else (*MARKERS, XDIST_GROUP)
+    for marker in markers:
         config.addinivalue_line("markers", marker)
     options = config.option
     try:

@@ -96,6 +96,20 @@ def waived(verdicts: Iterable[Verdict]) -> list[str]:
     return [f"waived {len(modes)} ({', '.join(dict.fromkeys(modes))}) for {told}" for told, modes in found.items()]
 
 
+def skipped(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each reason that verdicts were skipped for: how many, and of which models."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.status == SKIPPED:
+            found[verdict.reason].append(verdict.model)
+    return [f"skipped {len(models)} ({_few(list(dict.fromkeys(models)))}): {why}" for why, models in found.items()]
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join(names[:most] + more)
+
+
 def summary(verdicts: list[Verdict], seconds: float) -> str:
     """One line: how many, of which status, how fast."""
     counts = {

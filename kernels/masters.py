@@ -1,6 +1,6 @@
 """Master weights: made on the NVFP4 grid, so that quantising loses nothing and the oracle needs no dequantiser.
 
-Shrunk ones are made on the CPU and kept. Those of true size would take tens of gigabytes in fp32: each expert is made
+Shrunk ones are made on the CPU and kept. Those of true size would take a hundred gigabytes in fp32: each expert is made
 anew, on the case's device, whenever somebody asks for it, and none is kept.
 """
 

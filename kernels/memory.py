@@ -1,5 +1,7 @@
 """What a case of true size needs of its device's memory, told before anything is allocated."""
 
+import gc
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,8 +13,9 @@ from harness.errors import Skip
 from kernels.triton_pack import STEP
 
 GIB = 2**30
-# The layer's weights, the copy of its state that eager mode compares it with, and the audit's of the op's arguments.
-COPIES = 3
+# The experts that layers are copied from, the layer's own, the copy of its state that eager mode compares it with, and
+# the audit's of the op's arguments.
+COPIES = 4
 # Bytes for each element of an expert: 16 while it is drawn, quantised, padded and packed, 20 while the op dequantises it,
 # which a CUDA graph has memory of its own for.
 ONE = 40
@@ -47,7 +50,7 @@ def needs(case: Case, emulated: bool = False) -> Needs:
     # 4 bits and a scale of 8 bits for 16 of them; comparing a tensor with its copy takes a byte for each 8.
     experts = case.experts * (w13 + w2) * 9 // 16
     return Needs(
-        masters=4 * (w13 + w2) + (COPIES + 1) * 2 * dense,
+        masters=4 * (w13 + w2) + COPIES * 2 * dense,
         experts=COPIES * experts + experts // 8,
         working=ONE * (w13 + w2) + kept + _activations(case, halves * inner) + RESERVE,
     )
@@ -65,14 +68,14 @@ def memory(device: torch.device) -> int:
     """The bytes that this process can have on a device: what was free when it first asked, and what it held already."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("no MemAvailable in /proc/meminfo")
+    told = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    available = [int(line.split()[1]) * 1024 for line in told if line.startswith("MemAvailable:")]
+    return available[0] if available else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def check_memory(case: Case, device: torch.device) -> None:
     """Raises Skip with the sum where a case of true size does not fit."""
+    gc.collect()  # a layer that raised lives on in the cycle of its traceback
     if reason := shortage(needs(case, device.type != "cuda"), memory(device)):
         raise Skip(reason)
 

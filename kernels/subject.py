@@ -1,6 +1,6 @@
 """The in-tree subject: the padded NVFP4 MoE layer of this checkout."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,16 @@ from kernels.memory import check_memory
 from kernels.nvfp4 import Nvfp4, quantise
 from kernels.oracle import layer_output
 from kernels.weights import Experts, filled, pad_experts
+
+_made: dict[object, Experts] = {}
+
+
+def _kept(key: object, make: Callable[[], Experts]) -> Experts:
+    """The experts made last are kept, as the cases of one model come together; they go before others are made."""
+    if key not in _made:
+        _made.clear()
+        _made[key] = make()
+    return _made[key]
 
 
 class InTree:
@@ -42,7 +52,8 @@ class InTree:
     def experts(self, case: Case, device: torch.device) -> Experts:
         """The case's routed experts, padded by its alignment rule."""
         if case.full:
-            return filled(case.experts, self._each(case, device))
+            key = (self, Sizes.of(case), case.padded, case.padded_intermediate, device)
+            return _kept(key, lambda: filled(case.experts, self._each(case, device))).copy()
         first, second = quantised(Sizes.of(case))
         return self.prepared(case, first.to(device), second.to(device))
 

@@ -36,6 +36,10 @@ class Experts:
         """The tensors by name, in the order that the op takes them."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
+    def copy(self) -> "Experts":
+        """The same in memory of its own."""
+        return Experts(**{name: tensor.clone() for name, tensor in self.tensors().items()})
+
 
 def filled(experts: int, each: Iterator[Experts]) -> Experts:
     """All experts as one, from ``each`` of them on its own; none of it is held twice."""
