@@ -140,7 +140,7 @@ def test_choice_narrows(choice: dict[str, Any], holds: Any) -> None:
 
 
 def test_true_sizes_are_few_rows_in_every_mode_and_a_model_s_come_together() -> None:
-    tasks = Selection(full=True).tasks()
+    tasks = Selection(full=True, cuda=True).tasks()
     assert {(case.model, mode.name) for case, mode in tasks} == {
         (model, mode) for model in load().shapes for mode in MODES
     }
