@@ -1,5 +1,6 @@
 """The subject vllm: what is fetched and refused, and the process it runs in. No test uses the network."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 
 from harness.cache import under_another_name
 from harness.cli import main
-from harness.engines.vllm import boot, environment, releases, targets
+from harness.engines.vllm import boot, environment, releases, subject, targets
 from harness.engines.vllm.engine import Gloo, _checked
 from harness.errors import BadInput
 
@@ -65,7 +66,7 @@ def test_without_network_nothing_is_left_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setattr(releases, "python", lambda tell: Path(sys.executable))
-    with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be fetched"):
+    with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be fetched: .*refused"):
         releases.tree("0.20.1", lambda text: None)
     assert not list((tmp_path / "vllm").iterdir())
 
@@ -99,6 +100,19 @@ def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
 def test_an_unknown_release_is_offered_the_nearest() -> None:
     words = ["ERROR: Could not find a version that satisfies vllm==0.20.9 (from versions: 0.19.1, 0.20.1, 0.20.2)"]
     assert releases._why("0.20.9", words).startswith("vLLM 0.20.9 is not on the package index; did you mean 0.20.")
+
+
+def test_why_an_index_did_not_answer_is_told_with_pip_s_error() -> None:
+    broken = "WARNING: Retrying (Retry(total=0)) after connection broken by 'ReadTimeoutError(15)': /simple/torch/"
+    missing = ["ERROR: Could not find a version that satisfies torch (from versions: none)", "ERROR: No torch"]
+    assert environment.complaint(missing) == "No torch"
+    assert environment.complaint([broken, *missing]) == "No torch; 'ReadTimeoutError(15)': /simple/torch/"
+
+
+def test_the_collector_runs_again_after_an_import_that_failed() -> None:
+    with pytest.raises(BadInput, match="cannot be driven"):
+        subject._engine()
+    assert gc.isenabled()
 
 
 def test_a_constructor_that_changed_is_told_by_its_parameters() -> None:
