@@ -10,6 +10,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What of the tests is asked for, since it takes minutes and the package index."""
+    parser.addoption(
+        "--releases", action="store_true", help="judge releases of vLLM whole; fetch what is not cached (docs/vllm.md)"
+    )
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Under ``-k padding``, import no module that has no test of that name: most import torch, which costs a second."""
     words = config.option.keyword.split()

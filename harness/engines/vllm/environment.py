@@ -45,7 +45,9 @@ def python(tell: Tell) -> Path:
 def _build(place: Path, tell: Tell) -> None:
     tell(f"making the environment for vLLM releases, once: {wanted()[0]} and {len(wanted()) - 1} packages, some 2 GB")
     venv.create(place, with_pip=True, symlinks=True)
-    code, words = pip(place / "bin" / "python", ["install", "--progress-bar", "off", *wanted()], tell)
+    # Python compiles what is imported; to compile all that is installed is half the work.
+    options = ["install", "--no-compile", "--progress-bar", "off"]
+    code, words = pip(place / "bin" / "python", [*options, *wanted()], tell)
     if code:
         raise BadInput(f"the environment for vLLM releases cannot be built: {complaint(words)}")
 
@@ -67,6 +69,7 @@ def pip(interpreter: Path, arguments: list[str], tell: Tell, path: str = "") -> 
 
 
 def complaint(words: list[str]) -> str:
-    """What pip said was wrong: its last error, or its last line."""
+    """What pip said was wrong: its last error, or its last line, and why an index did not answer if one did not."""
     errors = [line.removeprefix("ERROR: ") for line in words if line.startswith("ERROR: ")]
-    return (errors or words or ["pip said nothing"])[-1]
+    silent = [line.partition("connection broken by ")[2] for line in words if "connection broken by " in line]
+    return "; ".join([(errors or words or ["pip said nothing"])[-1], *silent[-1:]])

@@ -89,7 +89,7 @@ def _transforms(pair: Pair | None) -> tuple[nn.Module | None, nn.Module | None]:
     """The projections to and from the latent width, dense and without bias."""
     if pair is None:
         return None, None
-    down, up = (nn.Linear(w.shape[1], w.shape[0], bias=False, dtype=w.dtype) for w in pair)
+    down, up = (nn.Linear(w.shape[1], w.shape[0], bias=False, device="meta") for w in pair)  # filled below
     for linear, weight in zip((down, up), pair, strict=True):
         linear.weight = nn.Parameter(weight.clone(), requires_grad=False)
     up.reduce_commutative = True  # type: ignore[assignment]  # as vLLM's models say of a projection without bias

@@ -106,10 +106,7 @@ def _whole(place: Path) -> bool:
 def _why(version: str, words: list[str]) -> str:
     """Why pip did not fetch a release, in one line."""
     known = next((found[1] for line in words if (found := re.search(r"\(from versions: (.*)\)", line))), None)
-    if known is None:
+    if known is None or known == "none":
         return f"vLLM {version} cannot be fetched: {complaint(words)}"
-    if known == "none":
-        first = next((line for line in words if "onnection" in line or "resolve" in line), complaint(words))
-        return f"vLLM {version} cannot be fetched: the package index gives no releases of vllm; {first}"
     near = nearest(version, known.split(", "))
     return f"vLLM {version} is not on the package index" + (f"; did you mean {' or '.join(near)}?" if near else "")

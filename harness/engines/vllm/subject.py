@@ -1,5 +1,6 @@
 """The subject ``vllm``: the MoE layer of the vLLM that is importable here."""
 
+import gc
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +23,7 @@ QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGIN
 @cache
 def _engine() -> "Engine":
     """The process's vLLM: it keeps its state in globals."""
+    gc.disable()  # an import makes a million objects, and the collector walks them again and again
     try:
         import harness.engines.vllm.standin  # noqa: F401 - its base classes are plug points too
         from harness.engines.vllm.engine import Engine
@@ -29,6 +31,8 @@ def _engine() -> "Engine":
         return Engine(here())
     except (ImportError, AttributeError) as error:
         raise BadInput(f"the vLLM here cannot be driven: {type(error).__name__}: {error}") from error
+    finally:
+        gc.enable()
 
 
 class VllmLayer:
