@@ -78,9 +78,14 @@ def _register(captured: Captured, schema: Schema) -> None:
     # An op of numbers alone has no device to be dispatched by; custom_op registers it so too.
     key = "CPU" if "Tensor" in schema.text else "CompositeExplicitAutograd"
     _library.impl(captured.name, _real(captured, schema), key)
-    if captured.fake is not None:
-        name = f"{SPACE}::{captured.name}"
-        torch.library.register_fake(name, _fake(captured.fake, schema), lib=_library)
+    fake = captured.fake or (_no_fake if key != "CPU" else None)
+    if fake is not None:
+        torch.library.register_fake(f"{SPACE}::{captured.name}", _fake(fake, schema), lib=_library)
+
+
+def _no_fake(*_: Any, **__: Any) -> None:
+    """In the place of a fake, as custom_op has it: without, torch would trace an op of numbers by its body."""
+    raise RuntimeError("no fake is declared")
 
 
 def kernels_own(name: str, arguments: dict[str, Any]) -> bool:
