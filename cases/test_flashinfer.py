@@ -74,7 +74,7 @@ def test_two_versions_say_what_was_mended_and_a_third_that_is_not_there_costs_on
     code, rows, told = seen
     assert code == 2  # the folder between them does not exist
     assert "expected a folder that holds the package's folder flashinfer/" in told
-    assert "1.0 to 2.0: 13 breaches remain, 2 are mended, 0 are new" in told
+    assert "1.0 to 2.0: 24 breaches remain, 2 are mended, 0 are new" in told
     assert "mended  fp4_quantize_sm100, dtype" in told
     assert broken(rows, "2.0") == {op: rows for op, rows in FAULTS.items() if op != "fp4_quantize_sm100"}
 
@@ -141,7 +141,7 @@ def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     [
         ("utils.py", "register_custom_op = None\n", "flashinfer.utils has no register_custom_op"),
         ("utils.py", "raise OSError('no driver')\n", "flashinfer.utils does not import: OSError: no driver"),
-        ("quantization/fp4.py", "", "declares no op of MoE or quantisation"),
+        ("*/**/*.py", "", "declares no op of MoE or quantisation"),
         ("quantization/fp4.py", "@register_custom_op(\n", "cannot be captured: SyntaxError"),
     ],
 )
@@ -149,7 +149,8 @@ def test_internals_that_changed_are_said_in_one_line(
     file: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = write(tmp_path)
-    (tree / "flashinfer" / file).write_text(text)
+    for changed in (tree / "flashinfer").glob(file):
+        changed.write_text(text)
     assert main(["audit", "flashinfer", "--versions", str(tree)]) == 2
     told = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
     assert len(told) == 1
@@ -244,7 +245,7 @@ def test_the_breaches_of_a_release_are_seen(tmp_path: Path) -> None:
     assert code == 1
     seen = broken(found, RELEASE)
     assert seen["fp4_quantize_sm100"] == {"fake", "shape", "dtype"}
-    assert seen["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype", "off the CPU"}
+    assert seen["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype"}
     assert seen["block_scale_interleave_sm100"] == {"shape", "dtype"}
     assert seen["silu_and_mul_scaled_nvfp4_experts_quantize_sm100"] == {"shape"}
     assert seen["e2m1_and_ufp8sf_scale_to_float_sm100"] == {"off the CPU"}
@@ -252,8 +253,22 @@ def test_the_breaches_of_a_release_are_seen(tmp_path: Path) -> None:
     assert seen["trtllm_fp4_block_scale_moe"] == {"parameters", "fake", "shape"}
     assert seen["trtllm_fp8_per_channel_scale_moe"] == {"count"}
     assert seen["rmsnorm_quant"] == {"parameters", "fake"}
-    assert seen["prims_ts_fp4_block_scale_moe"] == {"parameters"}
+    assert seen["prims_ts_fp4_block_scale_moe"] == {"parameters", "fake", "count"}
+    for op in ("prims_ts_bf16_moe", "prims_ts_fp8_per_tensor_scale_moe", "prims_ts_fp8_block_scale_moe"):
+        assert seen[op] == {"count"}
     assert not {"fp4_batched_quantize_sm100", "nvfp4_kv_quant", "fused_add_rmsnorm_fp8_block_quant"} & set(seen)
+    assert not {op for op in seen if "grouped" in op}  # theirs are right, and are run
+
+
+def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(tmp_path: Path) -> None:
+    _, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", "runs,fake,mutation")
+    runs = {row["op"]: row for row in found if row["row"] == "runs"}
+    idle = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
+    assert (len(runs), len(idle)) == (65, 8)
+    assert all("what it returns is made by its kernel" in what for what in idle.values())
+    seen = broken(found, RELEASE)
+    assert all("fake" in seen[op] for op in idle)
+    assert seen["trtllm_moe_allreduce_fusion"] == {"mutation"}
 
 
 def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def _elsewhere(told: dict[str, Any]) -> Seen:
         return BREAKS, f"on tensors that are not the CPU's, {found[0]['differs']}", found[0]["sample"], ()
     ran = [one for one in told["elsewhere"] if not one["unrun"]]
     if not ran:
-        return NOT_RUN, f"the real body does not run on fake tensors: {told['elsewhere'][0]['unrun']}", "", ()
+        return NOT_RUN, f"the real body does not run on tensors without data: {told['elsewhere'][0]['unrun']}", "", ()
     return HOLDS, f"{len(ran)} samples", "", ()
 
 

@@ -3,20 +3,19 @@
 import contextlib
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch._library.custom_ops import CustomOpDef
 
 from harness.errors import BadInput
 from harness.explain import first_line
-from harness.flashinfer import standin
+from harness.flashinfer import machine, standin
 from harness.flashinfer.declared import DECORATORS, Declared, declarations
 from harness.flashinfer.schema import required
 from harness.flashinfer.sites import package
@@ -24,11 +23,15 @@ from harness.flashinfer.sites import package
 Function = Callable[..., Any]
 # Asked of the machine by FlashInfer's host code: a stand-in for one Blackwell GPU.
 _MACHINE: dict[str, Function] = {
-    "get_compute_capability": lambda *_: (10, 0),
+    "get_compute_capability": lambda *_: machine.CAPABILITY,
     "device_support_pdl": lambda *_: False,
     "setup_cubin_loader": lambda *_: None,
     "_use_cuda_norm": lambda *_: True,  # and not the DSL's kernels, where that is installed
 }
+# What FlashInfer calls the functions that give a module to compile.
+_GENERATES = re.compile(r"gen_\w+|_gen_(\w+_)?module")
+# Runners whose kernels are written in Python of CuTe's.
+_RUNNERS = "flashinfer.prims_ts.moe.runner"
 # What a factory's parameters are given where they have no default.
 _ARCHITECTURE = {"backend": "100", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100"}
 
@@ -82,21 +85,21 @@ def capture() -> list[Captured]:
             f"{folder} declares no op of MoE or quantisation with @{DECORATORS[0]}; expected such decorators"
         )
     recorder = _record(folder)
-    with _cuda():
+    with machine.asked():
         failed = _built([declared for declared in wanted if declared.real], recorder)
     return [_one(declared, recorder, folder, failed) for declared in wanted if declared.real]
 
 
 def _record(folder: Path) -> _Recorder:
     """Put the recorders in the place of the decorators. FlashInfer's own ``__init__``, which imports all of it, is left out."""
-    standin.install()
+    standin.install(no_machine)
     root = ModuleType("flashinfer")
     root.__path__ = [str(folder)]
     root.__file__ = str(folder / "__init__.py")
     sys.modules["flashinfer"] = root
     recorder = _Recorder()
     try:
-        with _cuda():
+        with machine.asked():
             utils = importlib.import_module("flashinfer.utils")
     except Exception as error:
         raise BadInput(f"flashinfer.utils does not import: {type(error).__name__}: {first_line(error)}") from error
@@ -113,7 +116,6 @@ def _built(wanted: Sequence[Declared], recorder: _Recorder) -> dict[Declared, st
     for declared in wanted:
         try:
             module = importlib.import_module(declared.module)
-            _no_machine()
             if declared.function and (str(Path(str(module.__file__))), declared.first) not in recorder.real:
                 given = given_to(declared.module, declared.function)
                 inspect.unwrap(getattr(module, declared.function))(**given)
@@ -145,30 +147,20 @@ def given_to(module: str, factory: str) -> dict[str, Any]:
     return {name: _ARCHITECTURE[name] for name in needed}
 
 
-def _no_machine() -> None:
-    """In every module of FlashInfer that is loaded: nothing is compiled, and questions about the GPU have an answer."""
-    for name, module in list(sys.modules.items()):
-        if not name.startswith("flashinfer.") or name == "flashinfer.autotuner":
-            continue
-        for attribute, value in list(vars(module).items()):
-            if attribute in _MACHINE:
-                setattr(module, attribute, _MACHINE[attribute])
-            elif attribute.startswith("gen_") and callable(value):
-                setattr(module, attribute, lambda *_, **__: standin.Spec())
-    tuner = sys.modules.get("flashinfer.autotuner")
-    if tuner is not None and hasattr(tuner, "AutoTuner"):
-        tuner.AutoTuner.choose_one = lambda self, op, runners, *_, **__: (runners[0], -1)
-
-
-@contextmanager
-def _cuda() -> Iterator[None]:
-    """A torch without CUDA that names a current device."""
-    kept = torch.cuda.current_device
-    torch.cuda.current_device = lambda: 0
-    try:
-        yield
-    finally:
-        torch.cuda.current_device = kept
+def no_machine(module: ModuleType) -> None:
+    """In a module of FlashInfer: nothing is compiled, and questions about the GPU have an answer."""
+    if module.__name__ == "flashinfer.autotuner":
+        module.AutoTuner.choose_one = lambda self, op, runners, *_, **__: (runners[0], -1)
+        return
+    for name, value in list(vars(module).items()):
+        if name in _MACHINE:
+            setattr(module, name, _MACHINE[name])
+        elif _GENERATES.fullmatch(name) and callable(value):
+            setattr(module, name, lambda *_, **__: standin.Spec())
+        elif name.startswith("is_prims_ts_") and name.endswith("_supported"):
+            setattr(module, name, lambda *_, **__: (True, ""))
+        elif module.__name__ == _RUNNERS and "forward" in getattr(value, "__dict__", ()):
+            value.forward = standin.forward
 
 
 def _one(declared: Declared, recorder: _Recorder, folder: Path, failed: dict[Declared, str]) -> Captured:

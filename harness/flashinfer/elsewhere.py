@@ -1,16 +1,15 @@
-"""Real and fake on FakeTensors that are not on the CPU: what FlashInfer allocates on its way to a GPU, without one."""
+"""Real and fake on tensors that are not on the CPU, and have no data: what FlashInfer allocates on its way to a GPU."""
 
 import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.evidence import TensorMeta
 from harness.explain import first_line
+from harness.flashinfer import machine
 from harness.flashinfer.capture import Captured
 from harness.flashinfer.sampled import fitting
 from harness.flashinfer.schema import with_enums
@@ -46,16 +45,14 @@ def _on(device: str, found: Captured, label: str, arguments: dict[str, Any]) -> 
 def _asked(device: str, found: Captured, function: Any, arguments: dict[str, Any]) -> list[Tensor]:
     from harness.flashinfer.registered import running_kernels
 
-    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    with mode:
-        given = tree_map_only(
-            Tensor, lambda x: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=device), arguments
-        )
-        names = inspect.signature(function).parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in names.values()):
-            given = {name: value for name, value in given.items() if name in names}
-        with running_kernels(found, given):
-            return [leaf for leaf in tree_leaves(with_enums(function)(**given)) if isinstance(leaf, Tensor)]
+    given = tree_map_only(
+        Tensor, lambda x: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=device).copy_(x), arguments
+    )
+    names = inspect.signature(function).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in names.values()):
+        given = {name: value for name, value in given.items() if name in names}
+    with running_kernels(found, given), machine.on_gpu(device):
+        return [leaf for leaf in tree_leaves(with_enums(function)(**given)) if isinstance(leaf, Tensor)]
 
 
 def _differ(real: list[Tensor], fake: list[Tensor]) -> str:

@@ -5,24 +5,35 @@ The real side of each op is FlashInfer's own Python, which checks, allocates and
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness.flashinfer import standin
+from harness.flashinfer import machine, standin
 from harness.flashinfer.capture import Captured, capture
 from harness.flashinfer.declared import SPACE
 from harness.flashinfer.schema import Schema, infer, with_enums
 
 # What a kernel writes although no declaration may say so: buffers that FlashInfer itself calls outputs.
-_OUTPUTS = ("output", "out")
+_OUTPUT = re.compile(r"output|(\w+_)?out")
 _library = torch.library.Library(SPACE, "FRAGMENT")
+
+
+def _named(name: str) -> Captured:
+    return next(found for found in CAPTURED if found.name == name)
+
+
+def written(name: str) -> Callable[[str], bool]:
+    """Whether an argument of an op, by its name, is one that a kernel writes."""
+    return _written(_named(name))
 
 
 def _written(captured: Captured) -> Callable[[str], bool]:
     told = () if isinstance(captured.mutates, str) else tuple(captured.mutates or ())
-    return lambda name: name in told or name in _OUTPUTS
+    return lambda name: name in told or bool(_OUTPUT.fullmatch(name))
 
 
 def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:
@@ -30,8 +41,8 @@ def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:
     return standin.running(arguments, _written(captured))
 
 
-def _real(captured: Captured) -> Callable[..., Any]:
-    """The op's own body; its kernels know which memory is the caller's while it runs."""
+def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
+    """The op's own body, as on a GPU; its kernels know which memory is the caller's while it runs."""
     assert captured.real is not None
     body = with_enums(captured.real)
     signature = inspect.signature(captured.real)
@@ -39,22 +50,55 @@ def _real(captured: Captured) -> Callable[..., Any]:
     @functools.wraps(body)
     def real(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
-        with running_kernels(captured, dict(bound.arguments)):
-            return _listed(body(*args, **kwargs))
+        with running_kernels(captured, dict(bound.arguments)), machine.on_gpu():
+            return _fitting(body(*args, **kwargs), schema)
 
     return real
 
 
-def _listed(out: Any) -> Any:
-    """A tuple where FlashInfer returns one; the dispatcher takes no other sequence than a list or a tuple."""
-    return list(out) if isinstance(out, list) else out
+def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
+    """The op's own fake, which is told of the same machine."""
+    body = with_enums(function)
+
+    @functools.wraps(body)
+    def fake(*args: Any, **kwargs: Any) -> Any:
+        with machine.on_gpu():
+            return _fitting(body(*args, **kwargs), schema)
+
+    return fake
+
+
+def _fitting(out: Any, schema: Schema) -> Any:
+    """One tensor in a list of its own where FlashInfer returns either and the schema has to say a list."""
+    return [out] if isinstance(out, torch.Tensor) and schema.text.endswith("-> Tensor[]") else out
 
 
 def _register(captured: Captured, schema: Schema) -> None:
     _library.define(captured.name + schema.text)
-    _library.impl(captured.name, _real(captured), "CPU")
-    if captured.fake is not None:
-        torch.library.register_fake(f"{SPACE}::{captured.name}", with_enums(captured.fake), lib=_library)
+    # An op of numbers alone has no device to be dispatched by; custom_op registers it so too.
+    key = "CPU" if "Tensor" in schema.text else "CompositeExplicitAutograd"
+    _library.impl(captured.name, _real(captured, schema), key)
+    fake = captured.fake or (_no_fake if key != "CPU" else None)
+    if fake is not None:
+        torch.library.register_fake(f"{SPACE}::{captured.name}", _fake(fake, schema), lib=_library)
+
+
+def _no_fake(*_: Any, **__: Any) -> None:
+    """In the place of a fake, as custom_op has it: without, torch would trace an op of numbers by its body."""
+    raise RuntimeError("no fake is declared")
+
+
+def kernels_own(name: str, arguments: dict[str, Any]) -> bool:
+    """Whether an op without a fake hands back what its kernel gave, which is nothing here. False where it refuses."""
+    found = _named(name)
+    assert found.real is not None
+    given = tree_map_only(torch.Tensor, torch.clone, arguments)  # it may write them
+    try:
+        with running_kernels(found, given), machine.on_gpu():
+            out = with_enums(found.real)(**given)
+    except Exception:  # the audit proper says what it raises
+        return False
+    return found.fake is None and any(isinstance(leaf, standin.Kernels) for leaf in tree_leaves(out))
 
 
 CAPTURED = capture()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from harness.flashinfer import samples_moe, samples_quantize
+from harness.flashinfer import samples_backends, samples_moe, samples_quantize
 from harness.flashinfer.schema import required
 
 Named = tuple[str, dict[str, Any]]
@@ -34,32 +34,42 @@ def fitting(name: str, real: Callable[..., Any]) -> list[Named]:
 
 def _all(name: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """(label, what all samples share, what this one is about)."""
-    if name in samples_moe.SAMPLES:
-        return list(samples_moe.SAMPLES[name]())
+    for samples in (samples_moe.SAMPLES, samples_backends.SAMPLES):
+        if name in samples:
+            return list(samples[name]())
     if name in samples_quantize.SAMPLES:
         return [(label, {}, about) for label, about in samples_quantize.SAMPLES[name]()]
-    return [("any arguments: it returns nothing", {}, _any(name))]
+    return [("any arguments", {}, _any(name))]
 
 
 def _any(name: str) -> dict[str, Any]:
-    """Arguments of an op that returns nothing: what it says that it writes can be looked at with tensors of any size."""
-    from harness.flashinfer.registered import SCHEMAS
+    """Any arguments of an op whose body looks at none: it hands them to its kernel. Raises Unsampled."""
+    from harness.flashinfer import registered
 
-    text = SCHEMAS[name].text if name in SCHEMAS else ""
-    if not text.endswith("-> ()"):
-        raise Unsampled("there are no samples of it here")
-    told = torch._C.parse_schema(f"op{text}")
+    if not registered.SCHEMAS[name].text:
+        raise Unsampled("torch has no schema for it, nor for anything near it")
+    told = torch._C.parse_schema(f"op{registered.SCHEMAS[name].text}")
     needed = [argument for argument in told.arguments if not argument.has_default_value()]
-    unknown = [argument.name for argument in needed if str(argument.type) not in _ANY]
+    kinds = {argument.name: _kind(argument, registered.written(name)) for argument in needed}
+    unknown = [argument for argument, kind in kinds.items() if kind not in _ANY]
     if unknown:
         raise Unsampled(f"there are no samples of it here, nor of {', '.join(unknown)}")
-    return {argument.name: _ANY[str(argument.type)]() for argument in needed}
+    given = {argument: _ANY[kind]() for argument, kind in kinds.items()}
+    if registered.kernels_own(name, given):
+        raise Unsampled("what it returns is made by its kernel, not by FlashInfer's Python, and no fake is declared")
+    return given
+
+
+def _kind(argument: Any, written: Callable[[str], bool]) -> str:
+    """Its type; nothing at all for what is optional, but for a tensor that is written."""
+    kind = str(argument.type)
+    return "Tensor" if kind == "Optional[Tensor]" and written(argument.name) else kind.partition("[")[0]
 
 
 _ANY: dict[str, Callable[[], Any]] = {
     "Tensor": lambda: samples_quantize.x(7, 80),
-    "List[Tensor]": lambda: [samples_quantize.x(7, 80)],
-    "Optional[Tensor]": lambda: None,
+    "List": lambda: [samples_quantize.x(7, 80)],
+    "Optional": lambda: None,
     "int": lambda: 1,
     "float": lambda: 1.0,
     "bool": lambda: False,

@@ -48,27 +48,34 @@ def _from_logits(dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
     return {"routing_input_mode": FROM_LOGITS, "routing_logits": x(TOKENS, EXPERTS, dtype=dtype)}
 
 
-def _routed() -> dict[str, Any]:
+def routed() -> dict[str, Any]:
     """Routing that was decided before."""
     ids = torch.arange(TOKENS * TOP_K, dtype=torch.int32).view(TOKENS, TOP_K) % EXPERTS
     return {"routing_input_mode": UNPACKED, "routing_logits": None, "topk_ids": ids}
 
 
-def _output(width: int) -> dict[str, Tensor]:
+def output(width: int) -> dict[str, Tensor]:
+    """A buffer of the caller's."""
     return {"output": torch.zeros(TOKENS, width, dtype=torch.bfloat16)}
+
+
+def bf16(hidden: int = PADDED) -> dict[str, Any]:
+    """bf16 weights and activations of a width."""
+    told = _common() | {"hidden_states": x(TOKENS, hidden)}
+    return told | {"gemm1_weights": x(EXPERTS, 2 * INTER, hidden), "gemm2_weights": x(EXPERTS, hidden, INTER)}
 
 
 def trtllm_bf16_moe() -> Samples:
     """bf16 weights and activations; the width is hidden_states', an output of it may be given."""
-    told = _common() | {"hidden_states": x(TOKENS, PADDED)}
-    told |= {"gemm1_weights": x(EXPERTS, 2 * INTER, PADDED), "gemm2_weights": x(EXPERTS, PADDED, INTER)}
+    told = bf16()
     yield "from logits", told, {}
-    yield "routed before", told, _routed() | {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output given", told, _output(PADDED)
+    yield "routed before", told, routed() | {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output given", told, output(PADDED)
     yield "not finalised", told, {"do_finalize": False}
 
 
-def _fp8(hidden: int = PADDED) -> dict[str, Any]:
+def fp8(hidden: int = PADDED) -> dict[str, Any]:
+    """e4m3 weights and activations of a width."""
     told = _common() | {"hidden_states": x(TOKENS, hidden, dtype=E4M3)}
     return told | {
         "gemm1_weights": x(EXPERTS, 2 * INTER, hidden, dtype=E4M3),
@@ -78,23 +85,23 @@ def _fp8(hidden: int = PADDED) -> dict[str, Any]:
 
 def trtllm_fp8_per_tensor_scale_moe() -> Samples:
     """e4m3, a scale an expert."""
-    yield "from logits", _fp8(), {}
-    yield "output given", _fp8(), _output(PADDED)
-    yield "not finalised", _fp8(), {"do_finalize": False}
-    yield "not finalised, fp32 logits", _fp8(), {"do_finalize": False, **_from_logits(torch.float32)}
+    yield "from logits", fp8(), {}
+    yield "output given", fp8(), output(PADDED)
+    yield "not finalised", fp8(), {"do_finalize": False}
+    yield "not finalised, fp32 logits", fp8(), {"do_finalize": False, **_from_logits(torch.float32)}
 
 
 def trtllm_fp8_per_tensor_scale_routed_moe() -> Samples:
     """The same, routed before."""
-    told = _fp8() | _routed()
+    told = fp8() | routed()
     yield "weights given", told, {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output given", told, {"expert_weights": x(TOKENS, TOP_K), **_output(PADDED)}
+    yield "output given", told, {"expert_weights": x(TOKENS, TOP_K), **output(PADDED)}
     yield "not finalised", told, {"expert_weights": x(TOKENS, TOP_K), "do_finalize": False}
 
 
 def trtllm_fp8_per_channel_scale_moe() -> Samples:
     """e4m3, a scale a row of the weights."""
-    told = _fp8() | {"hidden_states_scale": torch.ones(TOKENS, 1)}
+    told = fp8() | {"hidden_states_scale": torch.ones(TOKENS, 1)}
     told |= {
         "gemm1_per_channel_weight_scale": torch.ones(EXPERTS, 2 * INTER),
         "gemm2_per_channel_weight_scale": torch.ones(EXPERTS, PADDED),
@@ -105,47 +112,47 @@ def trtllm_fp8_per_channel_scale_moe() -> Samples:
 
 def trtllm_fp8_block_scale_moe() -> Samples:
     """e4m3 with DeepSeek's blocks of 128 x 128, or MXFP8."""
-    told = _fp8() | {"hidden_states_scale": torch.ones(PADDED // 128, TOKENS)}
+    told = fp8() | {"hidden_states_scale": torch.ones(PADDED // 128, TOKENS)}
     told |= {"gemm1_weights_scale": torch.ones(EXPERTS, 2 * INTER // 128, PADDED // 128)}
     told |= {"gemm2_weights_scale": torch.ones(EXPERTS, PADDED // 128, INTER // 128)}
     yield "from logits", told, {}
-    yield "routed before", told, _routed() | {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output of the padded width given", told, _output(PADDED)
-    yield "narrower output given", told, _output(HIDDEN)
+    yield "routed before", told, routed() | {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output of the padded width given", told, output(PADDED)
+    yield "narrower output given", told, output(HIDDEN)
     yield "valid_hidden_size", told, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
     yield "not finalised", told, {"do_finalize": False}
 
 
-def _fp4(packed: bool) -> dict[str, Any]:
+def fp4(packed: bool, width: int = PADDED) -> dict[str, Any]:
     """NVFP4 weights; activations NVFP4, two values a byte, or bf16."""
-    hidden = x(TOKENS, PADDED // 2, dtype=torch.uint8) if packed else x(TOKENS, PADDED)
+    hidden = x(TOKENS, width // 2, dtype=torch.uint8) if packed else x(TOKENS, width)
     told = _common() | {
         "hidden_states": hidden,
-        "hidden_states_scale": x(TOKENS, PADDED // 16, dtype=E4M3) if packed else None,
+        "hidden_states_scale": x(TOKENS, width // 16, dtype=E4M3) if packed else None,
     }
-    first = {"gemm1_weights": x(EXPERTS, 2 * INTER, PADDED // 2, dtype=torch.uint8)}
-    second = {"gemm2_weights": x(EXPERTS, PADDED, INTER // 2, dtype=torch.uint8)}
+    first = {"gemm1_weights": x(EXPERTS, 2 * INTER, width // 2, dtype=torch.uint8)}
+    second = {"gemm2_weights": x(EXPERTS, width, INTER // 2, dtype=torch.uint8)}
     block = 16 if packed else 32
     scale = E4M3 if packed else torch.uint8
-    scales = {"gemm1_weights_scale": x(EXPERTS, 2 * INTER, PADDED // block, dtype=scale)}
-    return told | first | second | scales | {"gemm2_weights_scale": x(EXPERTS, PADDED, INTER // block, dtype=scale)}
+    scales = {"gemm1_weights_scale": x(EXPERTS, 2 * INTER, width // block, dtype=scale)}
+    return told | first | second | scales | {"gemm2_weights_scale": x(EXPERTS, width, INTER // block, dtype=scale)}
 
 
 def trtllm_fp4_block_scale_moe() -> Samples:
     """NVFP4 and MXFP4 weights."""
     given = {"topk_weights": x(TOKENS, TOP_K)}
-    yield "packed activations", _fp4(True), {}
-    yield "bf16 activations", _fp4(False), {}
-    yield "packed, routed before", _fp4(True), _routed() | given
-    yield "packed, output of the padded width given", _fp4(True), _output(PADDED)
-    yield "packed, narrower output given", _fp4(True), _output(HIDDEN)
-    yield "bf16, narrower output given", _fp4(False), _output(HIDDEN)
-    yield "packed, valid_hidden_size", _fp4(True), {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
-    yield "packed, layout of the scales named", _fp4(True), {"hidden_states_scale_layout": 2}
-    yield "packed, not finalised", _fp4(True), {"do_finalize": False}
+    yield "packed activations", fp4(True), {}
+    yield "bf16 activations", fp4(False), {}
+    yield "packed, routed before", fp4(True), routed() | given
+    yield "packed, output of the padded width given", fp4(True), output(PADDED)
+    yield "packed, narrower output given", fp4(True), output(HIDDEN)
+    yield "bf16, narrower output given", fp4(False), output(HIDDEN)
+    yield "packed, valid_hidden_size", fp4(True), {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
+    yield "packed, layout of the scales named", fp4(True), {"hidden_states_scale_layout": 2}
+    yield "packed, not finalised", fp4(True), {"do_finalize": False}
     yield (
         "packed, not finalised, no shared experts named",
-        _fp4(True) | {"num_fused_shared_experts": None},
+        fp4(True) | {"num_fused_shared_experts": None},
         {"do_finalize": False},
     )
 
@@ -162,8 +169,8 @@ def trtllm_mxint4_block_scale_moe() -> Samples:
         "gemm2_weights_scale": x(EXPERTS, PADDED, INTER // 32),
     }
     yield "from logits", told, {}
-    yield "output of the padded width given", told, _output(PADDED)
-    yield "narrower output given", told, _output(HIDDEN)
+    yield "output of the padded width given", told, output(PADDED)
+    yield "narrower output given", told, output(HIDDEN)
     yield "valid_hidden_size", told, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
     yield "not finalised", told, {"do_finalize": False}
 
@@ -182,14 +189,9 @@ def cutlass_fused_moe() -> Samples:
         "output_dtype": torch.bfloat16,
     }
     told |= {"fc2_expert_weights": x(EXPERTS, PADDED, INTER), "fc2_expert_biases": None, "quant_scales": []}
-    yield "as called by default", told, _output(PADDED)
+    yield "as called by default", told, output(PADDED)
     rows = {"output": torch.zeros(TOKENS * EXPERTS, PADDED, dtype=torch.bfloat16)}
     yield "minimum of latency", told, rows | {"min_latency_mode": True}
-
-
-def prims_ts_fp4_block_scale_moe() -> Samples:
-    """NVFP4 by the backend prims_ts."""
-    yield "packed activations", _fp4(True), {}
 
 
 SAMPLES: dict[str, Callable[[], Samples]] = {
@@ -197,6 +199,6 @@ SAMPLES: dict[str, Callable[[], Samples]] = {
     for function in (
         trtllm_bf16_moe, trtllm_fp8_per_tensor_scale_moe, trtllm_fp8_per_tensor_scale_routed_moe,
         trtllm_fp8_per_channel_scale_moe, trtllm_fp8_block_scale_moe, trtllm_fp4_block_scale_moe,
-        trtllm_mxint4_block_scale_moe, cutlass_fused_moe, prims_ts_fp4_block_scale_moe,
+        trtllm_mxint4_block_scale_moe, cutlass_fused_moe,
     )
 }  # fmt: skip

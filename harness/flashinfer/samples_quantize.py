@@ -130,7 +130,9 @@ def mxfp8_dequantize_host_sm100() -> Samples:
 
 def mxfp8_grouped_quantize() -> Samples:
     """[B, M, K], a mask a group."""
-    yield "3 x 7 x 96", {"a": x(3, 7, 96), "mask": torch.full((3,), 5, dtype=torch.int32)}
+    for shape in ((3, 7, 96), (3, 130, 256)):
+        mask = torch.full((3,), 5, dtype=torch.int32)
+        yield " x ".join(map(str, shape)), {"a": x(*shape), "mask": mask}
 
 
 def silu_and_mul_mxfp8_quantize() -> Samples:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._library.infer_schema import SUPPORTED_PARAM_TYPES
 
 Function = Callable[..., Any]
 
@@ -68,6 +69,8 @@ def _plain(real: Function, mended: list[str]) -> Function:
     parameters = [
         _parameter(parameter, hints.get(parameter.name), mended) for parameter in signature.parameters.values()
     ]
+    while parameters and _left_out(parameters[-1]):
+        mended.append(f"without {parameters.pop().name}: torch has no type for it")
     returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
     if returns is inspect.Signature.empty:
         mended.append("no return annotation: a list of tensors")
@@ -82,14 +85,19 @@ def _plain(real: Function, mended: list[str]) -> Function:
     return plain
 
 
+def _left_out(parameter: inspect.Parameter) -> bool:
+    """Whether it may be left at its default, and torch has no type for it."""
+    return parameter.default is not parameter.empty and parameter.annotation not in SUPPORTED_PARAM_TYPES
+
+
 def _parameter(parameter: inspect.Parameter, hint: Any, mended: list[str]) -> inspect.Parameter:
-    kind, hint = enumeration(hint), _one_of(parameter.name, hint, mended)
-    default = parameter.default
+    kind, optional = enumeration(hint) or _constants(hint), type(None) in typing.get_args(hint)
+    hint, default = _one_of(parameter.name, hint, mended), parameter.default
     if isinstance(default, enum.Enum):
         default = default.value
     if kind:
         mended.append(f"{parameter.name}: {kind.__name__} as int")
-        hint = int | None if default is None else int
+        hint = int | None if optional or default is None else int
     return parameter.replace(annotation=parameter.empty if hint is None else hint, default=default)
 
 
@@ -109,6 +117,15 @@ def enumeration(hint: Any) -> type[enum.Enum] | None:
     """The enum that an annotation names, alone or as an optional."""
     kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and issubclass(kind, enum.Enum)]
     return kinds[0] if kinds else None
+
+
+def _constants(hint: Any) -> type | None:
+    """The class of an annotation that does nothing but name integers: an enum by another name."""
+    for kind in [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type)]:
+        values = [value for name, value in vars(kind).items() if name[0] != "_"]
+        if values and all(isinstance(value, int) for value in values):
+            return kind
+    return None
 
 
 def hints_of(function: Function) -> dict[str, Any]:

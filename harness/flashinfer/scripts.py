@@ -16,6 +16,12 @@ _TUNER = "AutoTuner=mock.MagicMock(**{'get.return_value.choose_one.return_value'
 _LAUNCHED = "torch.from_dlpack = lambda _: torch.ones(1); torch.library.get_ctx = lambda: mock.Mock(new_dynamic_size=lambda: 30)"
 # Of a module whose functions are declared as they stand: what loads kernels, and what asks which there are.
 _LOADS = "n.startswith('gen_') or n.endswith('_cute') or n == '_use_cuda_norm'"
+# Runners of Prims-TS, which return what the last lines of each forward in prims_ts/moe/runner.py do.
+_RUNS = "mock.MagicMock(**{'return_value.forward': lambda *_, **a: [] if a['do_finalize'] else [torch.ones(1)] * 3})"
+_PRIMS_TS = (
+    f"**{{n: {_RUNS} for n in dir(m) if n.endswith('Runner')}}, **{{n: lambda *_, **__: (True, '') for n in dir(m) "
+    f"if n.startswith('is_prims_ts_')}}, _get_moe_op=mock.MagicMock(), {_TUNER}"
+)
 _MACHINE = "device_support_pdl=lambda *_: False, get_compute_capability=lambda *_: (10, 0)"
 
 
@@ -37,14 +43,21 @@ def script(found: Captured, arguments: dict[str, Any], row: str) -> str:
 
 def _shown(found: Captured, own: str, fake: str, row: str) -> str:
     """The last line."""
+    assert found.real is not None
     schema = f"torch.library.infer_schema(f[{own!r}], mutates_args={found.mutates!r})"
     if row == "declared schema":
         return f"torch._C.parse_schema('op' + {schema})"
     if row == "parameters":
         return f"for name in ({own!r}, {fake!r}): print(name, inspect.signature(f[name]))"
+    declared = f"'declared as written:', {found.mutates!r}"
+    if row == "mutation" and inspect.signature(found.real).return_annotation is None:
+        given = (
+            f"[n for n in inspect.signature(f[{own!r}]).parameters if n.endswith('out') and n not in {found.mutates!r}]"
+        )
+        return f"print('called outputs and not declared:', {given}, {declared})"
     if row in ("mutation", "alias"):
         given = f"[n for n, v in a.items() for t in torch.utils._pytree.tree_leaves(f[{own!r}](**a)) if v is t]"
-        return f"print('arguments returned as outputs:', {given}, 'declared as written:', {found.mutates!r})"
+        return f"print('arguments returned as outputs:', {given}, {declared})"
     leaves = "for t in torch.utils._pytree.tree_leaves(f[name](**a)) if isinstance(t, torch.Tensor)"
     show = f"[(tuple(t.shape), t.stride(), t.dtype, t.device.type) {leaves}]"
     return f"for name in ({own!r}, {fake!r}): print(name, {show})"
@@ -65,6 +78,7 @@ def _mocked(found: Captured) -> str:
     module, function = found.declared.module, found.declared.function
     which = "n.startswith('gen_')" if function else _LOADS
     mocks = f"**{{n: mock.MagicMock() for n in dir(m) if {which}}}, {_MACHINE}"
+    mocks += f", {_PRIMS_TS}" if ".prims_ts" in module else ""
     line = f"mock.patch.multiple(m, create=True, {mocks}{', ' + _TUNER if 'core' in module else ''}).start()"
     if not function:
         return line

@@ -42,7 +42,17 @@ def named(name: str) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else self
 
-    return _Name(name, (), {"__init__": lambda self, *args, **kwargs: None, "__call__": call})
+    def enter(self: Any) -> Any:
+        return self
+
+    body = {"__init__": _launch, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None}
+    return _Name(name, (), body)
+
+
+def _launch(_: Any, *args: Any, **kwargs: Any) -> None:
+    """A call of a third-party module: while an op runs, the launch of a kernel of it, such as cuda.tile's."""
+    if _running:
+        _kernel(*args, **kwargs)
 
 
 class _Module(ModuleType):
@@ -53,16 +63,12 @@ class _Module(ModuleType):
 
 
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules that are not installed; the last finder asked. ``found`` says which were needed."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    """Finds the modules that are not installed; the last finder asked."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         """A stand-in for a third-party module that nobody else found."""
         if name.partition(".")[0] not in THIRD_PARTY:
             return None
-        self.found.append(name)
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -122,6 +128,16 @@ class Launched(Kernels):
         return made
 
 
+def forward(_: Any, inputs: Sequence[Any], *__: Any, **told: Any) -> list[Tensor]:
+    """What a runner of the Prims-TS MoE returns; its kernels are CuTe's, which need the compiler of their own.
+
+    prims_ts/moe/runner.py, the end of each ``forward``: nothing, the output having been written, or, not finalised,
+    [gemm2_output, expert_weights, expanded_idx_to_permuted_idx].
+    """
+    launched = _kernel(inputs, told)
+    return [] if told["do_finalize"] else [launched[place] for place in range(3)]
+
+
 # The op that runs: its arguments, their storages, and those among them that its kernel writes.
 _running: list[tuple[dict[str, Any], frozenset[int], frozenset[int]]] = []
 
@@ -139,7 +155,7 @@ def running(arguments: dict[str, Any], written: Callable[[str], bool]) -> Iterat
         _running.pop()
 
 
-def _kernel(*args: Any, **kwargs: Any) -> Kernels:
+def _kernel(*args: Any, **kwargs: Any) -> Any:
     """Fill with ones what the op allocated for it, and those arguments that a kernel writes."""
     arguments, every, wrote = _running[-1] if _running else ({}, frozenset(), frozenset())
     for leaf in _tensors((args, kwargs)):
@@ -156,8 +172,27 @@ def _storage(leaf: Tensor) -> int:
     return int(leaf.untyped_storage()._cdata)
 
 
-def install() -> Absent:
-    """Stand in for the modules that are not installed, from now on."""
-    absent = Absent()
-    sys.meta_path.append(absent)
-    return absent
+class Imported(importlib.abc.MetaPathFinder):
+    """Finds FlashInfer's modules, as Python does, and has each looked at once it has run: bodies import some late."""
+
+    def __init__(self, then: Callable[[ModuleType], None]) -> None:
+        self._then = then
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        """The module's own spec, with a loader that does one thing more."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name.startswith("flashinfer.") else None
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                self._then(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def install(then: Callable[[ModuleType], None]) -> None:
+    """From now on, stand in for the modules that are not installed, and show ``then`` each module of FlashInfer."""
+    sys.meta_path.append(Absent())
+    sys.meta_path.insert(0, Imported(then))
