@@ -258,6 +258,14 @@ def test_a_graph_that_inductor_leaves_out_is_a_finding() -> None:
     assert run.settings["inductor.triton.cudagraphs"] == "True"
 
 
+def test_a_graph_left_out_is_never_ok_and_the_settings_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_graphs, "run", lambda bench, dynamic: own_graphs.recorded(bench))
+    verdict = judge(Planted(), SMALL, MODES["cudagraph-compiled"], CPU)
+    assert keys(verdict) == [("capture", "not-captured", "capture")]
+    recorded = {name: verdict.environment[f"inductor.{name}"] for name in own_graphs.SETTINGS}
+    assert recorded == {name: str(value) for name, value in own_graphs.SETTINGS.items()}
+
+
 def test_what_inductor_says_of_a_skipped_graph_is_told() -> None:
     run = own()
     error = RuntimeError(

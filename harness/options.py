@@ -29,7 +29,7 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (numbers, "hidden sizes in place of each model's own, multiples of 16"),
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
-    "--modes": (names, "eager, fake, compiled, cudagraph, or one token mode: compiled-static, compiled-dynamic"),
+    "--modes": (names, "eager, fake, compiled, cudagraph, or one of a family: compiled-static, cudagraph-dynamic"),
 }
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
     "--rules": (names, "alignment rules (default: a plan that meets each of them)"),
