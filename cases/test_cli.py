@@ -20,6 +20,7 @@ import pytest
 from harness.cli import main
 from harness.commands import check as check_module
 from harness.finding import ERROR, FINDINGS, OK, Verdict
+from harness.judging import Plan
 from harness.modes import EVERY_MODE, MODES, by_default
 from harness.shapes import BUILT_IN, load
 
@@ -453,6 +454,28 @@ def test_table_without_a_terminal_is_whole(
         assert bad in words
         assert words.count("11") == len(ON_CPU) + (bad != OK)
     assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there", "expected"),
+    [((), True, True), ((), False, False), (("--device", "cpu"), True, False), (("--device", "cuda"), False, True)],
+    ids=str,
+)
+def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
+    arguments: tuple[str, ...], there: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Plan] = []
+
+    class Noted(Prepared):
+        def __init__(self, plan: Plan) -> None:
+            super().__init__(plan)
+            asked.append(plan)
+
+    monkeypatch.setattr(check_module, "Judging", Noted)
+    monkeypatch.setattr(check_module, "has_cuda", lambda: there)
+    main(["check", *arguments])
+    (plan,) = asked
+    assert any(mode.needs_cuda for _, mode in plan.selection.tasks()) == expected
 
 
 def test_nothing_judged_is_no_success() -> None:

@@ -1,5 +1,6 @@
 """Evidence and comparison: what is written down of a tensor, and when two of them count as the same."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from harness.evidence import Record, TensorMeta, is_custom, same_bits, state_of
+from harness.evidence import Record, TensorMeta, all_finite, is_custom, same_bits, state_of
 from harness.values import TOLERANCE, compare, ranges, total
 
 WIDTH = 2880
@@ -232,3 +233,20 @@ def test_noise_is_not_explained_by_factors() -> None:
 def test_a_small_factor_of_everything_is_found(factor: float) -> None:
     expected = parts()
     assert compare((factor * total(expected)).bfloat16(), expected) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([], True),
+        ([1.0, -2.0], True),
+        ([1.0, math.nan], False),
+        ([math.inf, 1.0], False),
+        ([math.inf, -math.inf], False),
+        ([3e38, 3e38], True),  # their sum is infinite
+    ],
+    ids=str,
+)
+def test_whether_all_is_finite(values: list[float], finite: bool) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert all_finite(torch.tensor(values, dtype=dtype)) == finite

@@ -258,6 +258,14 @@ def test_a_graph_that_inductor_leaves_out_is_a_finding() -> None:
     assert run.settings["inductor.triton.cudagraphs"] == "True"
 
 
+def test_a_graph_left_out_is_never_ok_and_the_settings_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_graphs, "run", lambda bench, dynamic: own_graphs.recorded(bench))
+    verdict = judge(Planted(), SMALL, MODES["cudagraph-compiled"], CPU)
+    assert keys(verdict) == [("capture", "not-captured", "capture")]
+    recorded = {name: verdict.environment[f"inductor.{name}"] for name in own_graphs.SETTINGS}
+    assert recorded == {name: str(value) for name, value in own_graphs.SETTINGS.items()}
+
+
 def test_what_inductor_says_of_a_skipped_graph_is_told() -> None:
     run = own()
     error = RuntimeError(
@@ -313,11 +321,22 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 CUDA = torch.device("cuda")
 
 
-class AddsFromHost(PaddedMoELayer):
-    """A scalar made on the host: a capture by hand passes it by value, Inductor makes no graph."""
+class ScalesFromHost(PaddedMoELayer):
+    """A scalar on the host: a capture by hand passes it by value, Inductor makes no graph."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.one = torch.ones((), dtype=torch.bfloat16)
 
     def dense(self, x: Tensor) -> Tensor:
-        return super().dense(x) + torch.zeros((), device="cpu", dtype=x.dtype)
+        return super().dense(x) * self.one
+
+
+class WritesInput(PaddedMoELayer):
+    """The output is where the input was, of which Inductor makes no graph either."""
+
+    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        return hidden_states.copy_(super().forward(hidden_states, topk_ids, topk_weights))
 
 
 @pytest.mark.gpu
@@ -331,10 +350,12 @@ def test_the_right_layer_is_captured_and_replayed(model: str, mode: str) -> None
 
 @pytest.mark.gpu
 @gpu
-def test_a_compiled_layer_that_is_not_captured_is_found_on_cuda() -> None:
-    verdict = judge(Planted(layer=AddsFromHost), SMALL, MODES["cudagraph-compiled"], CUDA)
-    assert keys(verdict) == [("capture", "not-captured", "capture")], verdict
-    assert judge(Planted(layer=AddsFromHost), SMALL, MODES["cudagraph"], CUDA).status == OK
+@pytest.mark.parametrize("layer", [ScalesFromHost, WritesInput])
+def test_a_compiled_layer_that_is_not_captured_is_found_on_cuda(layer: type[PaddedMoELayer]) -> None:
+    verdict = judge(Planted(layer=layer), SMALL, MODES["cudagraph-compiled"], CUDA)
+    assert ("capture", "not-captured", "capture") in keys(verdict), verdict
+    by_hand = keys(judge(Planted(layer=layer), SMALL, MODES["cudagraph"], CUDA))
+    assert {observer for observer, _, _ in by_hand} <= {"alias"}
 
 
 @pytest.mark.gpu

@@ -192,6 +192,11 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     return torch.equal(*flat)
 
 
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite. Their sum tells in one pass; where it overflows, each is looked at."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(tensor).all())
+
+
 def state_of(layer: object) -> dict[str, Tensor]:
     """Every tensor a layer holds: parameters, buffers and plain attributes, of it and of its submodules."""
     modules = dict(layer.named_modules()) if isinstance(layer, torch.nn.Module) else {"": layer}

@@ -31,7 +31,7 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (numbers, "hidden sizes in place of each model's own, multiples of 16"),
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
-    "--modes": (names, "eager, fake, compiled, cudagraph, or one token mode: compiled-static, compiled-dynamic"),
+    "--modes": (names, "eager, fake, compiled, cudagraph, or one of a family: compiled-static, cudagraph-dynamic"),
 }
 FULL = (
     "published sizes, nothing shrunk, on one worker: every mode at two rows a model (wide, 2 ranks, 7 tokens; where the "

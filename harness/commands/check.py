@@ -119,7 +119,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
     if engine is not None:
         with Telling() as tell:
-            return engine.plan(selection, workers_for(chosen.workers or 1), tell)
+            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), tell)
     if chosen.vllm:
         raise BadInput(
             f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from harness import stages
-from harness.evidence import Call, Run
+from harness.evidence import Call, Run, all_finite
 from harness.finding import Finding
 from harness.values import ranges
 
@@ -16,17 +16,15 @@ def look(run: Run) -> list[Finding] | None:
     ]
     if not calls:
         return None
-    return next(([_finding(run, call)] for call in calls if _spoilt(call).any()), [])
-
-
-def _spoilt(call: Call) -> Tensor:
-    assert call.snapshot is not None
-    return ~torch.isfinite(call.snapshot)
+    return next(
+        ([_finding(run, call)] for call in calls if call.snapshot is not None and not all_finite(call.snapshot)), []
+    )
 
 
 def _finding(run: Run, call: Call) -> Finding:
-    columns = _spoilt(call).any(0).nonzero().flatten().tolist()
-    width = call.snapshot.shape[-1] if call.snapshot is not None else 0
+    assert call.snapshot is not None
+    columns = (~torch.isfinite(call.snapshot)).any(0).nonzero().flatten().tolist()
+    width = call.snapshot.shape[-1]
     first_was_clean = call is not run.calls[0] and run.mode == "eager"
     never = call.replayed and len(columns) == width
     cause = "Memory that nothing wrote was read: a torch.empty that is not filled, or a kernel that skips its tail."

@@ -1,10 +1,9 @@
 """Values: the first output agrees with the oracle in every column, or which part of the layer is wrong and how."""
 
-import torch
 from torch import Tensor
 
 from harness import stages
-from harness.evidence import Call, Run
+from harness.evidence import Call, Run, all_finite
 from harness.finding import Finding
 from harness.values import TOLERANCE, Difference, compare, ranges
 
@@ -37,8 +36,7 @@ def difference_of(call: Call) -> Difference | None:
     assert call.snapshot is not None
     assert call.expected is not None
     if call.difference is None:
-        finite = bool(torch.isfinite(call.snapshot).all())
-        call.difference = (compare(call.snapshot, call.expected) if finite else None,)
+        call.difference = (compare(call.snapshot, call.expected) if all_finite(call.snapshot) else None,)
     return call.difference[0]
 
 
