@@ -478,6 +478,16 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
     assert any(mode.needs_cuda for _, mode in plan.selection.tasks()) == expected
 
 
+def test_what_is_skipped_is_told_once_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    models = "gpt-oss-20b,deepseek-v3"
+    assert main(["check", "--device", "cpu", "--models", models, "--modes", "cudagraph-compiled", "--tp", "1"]) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
+    assert told == (
+        "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in "
+        "for them"
+    )
+
+
 def test_nothing_judged_is_no_success() -> None:
     assert check_module.exit_code([]) == 2
 

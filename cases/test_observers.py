@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fixtures.faults.graphs import GrownBuffer, ResizedBuffer, ScaleOfAllRows
 from fixtures.faults.ops import (
     fake_float32,
     fake_meta,
@@ -287,6 +288,9 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (BreaksGraph, WIDE, "compiled", ("graph breaks", "graph-break", "layer"), "alone", set()),
     (ReadsItem, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
     (Branches, WIDE, "cudagraph", ("capture", "capture-refused", "capture"), "alone", set()),
+    (GrownBuffer, WIDE, "cudagraph-dynamic", ("addresses", "freed-memory", "replay"), "alone", {"vllm#50386"}),
+    (ResizedBuffer, WIDE, "cudagraph-dynamic", ("addresses", "freed-memory", "replay"), "alone", {"vllm#50386"}),
+    (ScaleOfAllRows, WIDE, "cudagraph-dynamic", ("poison", "padding-tokens-leak", stages.EXPERTS), "alone", set()),
 )
 
 

@@ -89,11 +89,20 @@ def issues_of(verdicts: Iterable[Verdict]) -> str:
 
 def waived(verdicts: Iterable[Verdict]) -> list[str]:
     """A line for each issue and reason: how many verdicts are waived for it, and in which modes."""
+    return [f"{told} for {reason}" for reason, told in _by_reason(verdicts, WAIVED)]
+
+
+def skipped(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each reason: how many verdicts are skipped for it, and in which modes."""
+    return [f"{told}: {reason}" for reason, told in _by_reason(verdicts, SKIPPED)]
+
+
+def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.status == WAIVED:
+        if verdict.status == status:
             found[verdict.reason].append(verdict.mode)
-    return [f"waived {len(modes)} ({', '.join(dict.fromkeys(modes))}) for {told}" for told, modes in found.items()]
+    return [(reason, f"{status} {len(modes)} ({', '.join(dict.fromkeys(modes))})") for reason, modes in found.items()]
 
 
 def skipped(verdicts: Iterable[Verdict]) -> list[str]:
