@@ -89,11 +89,20 @@ def issues_of(verdicts: Iterable[Verdict]) -> str:
 
 def waived(verdicts: Iterable[Verdict]) -> list[str]:
     """A line for each issue and reason: how many verdicts are waived for it, and in which modes."""
+    return [f"waived {counted} for {told}" for told, counted in _by_reason(verdicts, WAIVED)]
+
+
+def skipped(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each reason why cases did not run: how many verdicts, and in which modes."""
+    return [f"skipped {counted}: {told}" for told, counted in _by_reason(verdicts, SKIPPED)]
+
+
+def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.status == WAIVED:
+        if verdict.status == status:
             found[verdict.reason].append(verdict.mode)
-    return [f"waived {len(modes)} ({', '.join(dict.fromkeys(modes))}) for {told}" for told, modes in found.items()]
+    return [(told, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for told, modes in found.items()]
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

@@ -16,7 +16,7 @@ from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add
 from harness.pool import has_cuda, workers_for
 from harness.project import find
 from harness.records import Records
-from harness.report import grouped, summary, time_per_mode, waived, where
+from harness.report import grouped, skipped, summary, time_per_mode, waived, where
 from harness.shapes import BUILT_IN
 from harness.terminal import Telling, Ticker, table
 from harness.waivers import Waivers
@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace) -> int:
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts))
-    for line in waived(verdicts):
+    for line in waived(verdicts) + skipped(verdicts):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for text in grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
