@@ -10,9 +10,17 @@ from harness.case import Case
 from harness.errors import Skip
 from kernels.flashinfer_backends import CUTILE, CUTLASS, TRTLLM, Backend, missing, refused
 from kernels.flashinfer_experts import OP, flashinfer_experts
+from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.layer import PaddedMoELayer
+from kernels.oracle import Rounding, exact
+from kernels.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.subject import InTree
 from kernels.weights import Experts
+
+
+def _input(x: Tensor) -> Tensor:
+    """The op gets bf16, and makes NVFP4 of it."""
+    return to_nvfp4(INPUT_SCALE)(to_bf16(x))
 
 
 class FlashInferLayer(PaddedMoELayer):
@@ -54,17 +62,19 @@ class FlashInfer(InTree):
 
 
 class Trtllm(FlashInfer):
-    """TensorRT-LLM's generated kernels."""
+    """TensorRT-LLM's generated kernels. They are closed code: that nothing is rounded before the intermediate is, is assumed."""
 
     name = "flashinfer-trtllm"
     backend = TRTLLM
+    rounding = Rounding(_input, exact, to_nvfp4(INNER_SCALE))
 
 
 class Cutlass(FlashInfer):
-    """CUTLASS."""
+    """CUTLASS, whose first product and activation pass through bf16."""
 
     name = "flashinfer-cutlass"
     backend = CUTLASS
+    rounding = Rounding(_input, to_bf16, lambda inner: to_nvfp4(INNER_SCALE)(to_bf16(inner)))
 
 
 class Cutile(FlashInfer):

@@ -10,14 +10,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernels.nvfp4 import CODES_MAX, SCALE_MAX, swizzle_128x4
+from kernels.nvfp4 import swizzle_128x4
 from kernels.weights import Experts
 
 Prepare = Callable[[Experts, bool], Experts]
 
-# Global scales of activations, which an engine calibrates beforehand: for tokens up to 16, and intermediates up to 256.
-INPUT_SCALE = SCALE_MAX * CODES_MAX / 16
-INNER_SCALE = SCALE_MAX * CODES_MAX / 256
+# Global scales of activations, which an engine calibrates beforehand: here for tokens up to 18 and intermediates up to 290.
+# 37 times a power of two: as a prime above 31 it leaves no bf16 value halfway between two codes, nor a block's amax
+# between two scales. There a kernel's approximate reciprocals could round either way, and no oracle could say which.
+INPUT_SCALE, INNER_SCALE = 37 * 4.0, 37 / 4
 # Epilogue tiles of 128 rows are shuffled in blocks of 32: row 8a + b of a block is row 4b + a of the matrix.
 _SHUFFLED = 32
 

@@ -1,14 +1,33 @@
 """What the layer should give, by plain fp32 arithmetic on the weights that were quantised.
 
-Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded, and the routing is a
-gather of each token's expert outputs where the op masks experts.
+Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded unless the kernel's inputs
+are defined so (``Rounding``), and the routing is a gather of each token's expert outputs where the op masks experts.
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+Step = Callable[[Tensor], Tensor]
+
+
+class Rounding(NamedTuple):
+    """What a kernel by its definition rounds, and so its oracle too: the first product's input and output, the second's input."""
+
+    x: Step
+    projected: Step
+    inner: Step
+
+
+def exact(x: Tensor) -> Tensor:
+    """``x``."""
+    return x
+
+
+EXACT = Rounding(exact, exact, exact)
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -52,10 +71,18 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def routed_output(
-    x: Tensor, ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor, activation: str, gated: bool
+    x: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    w13: Tensor,
+    w2: Tensor,
+    activation: str,
+    gated: bool,
+    rounding: Rounding = EXACT,
 ) -> Tensor:
     """Tokens x [T, H] through their experts: ids and weights [T, K], w13 [E, 2I or I, H], w2 [E, H, I], to [T, H]."""
-    inner = activated(torch.einsum("th,enh->etn", x, w13), activation, gated)
+    projected = rounding.projected(torch.einsum("th,enh->etn", rounding.x(x), w13))
+    inner = rounding.inner(activated(projected, activation, gated))
     every = torch.einsum("eti,ehi->teh", inner, w2)
     chosen = every.gather(1, ids.long()[..., None].expand(-1, -1, x.shape[1]))
     return torch.einsum("tk,tkh->th", weights.float(), chosen)
@@ -72,6 +99,7 @@ def layer_output(
     tp: int,
     shared: tuple[Tensor, Tensor] | None = None,
     latent: tuple[Tensor, Tensor] | None = None,
+    rounding: Rounding = EXACT,
 ) -> dict[str, Tensor]:
     """The parts of the layer's output, fp32 [T, H]: ``routed`` (scaled, out of the latent space) and ``shared``.
 
@@ -80,7 +108,7 @@ def layer_output(
     """
     hidden, ids, weights = inputs[0].float(), inputs[1], inputs[2]
     x = product(hidden, latent[0]) if latent else hidden
-    routed = scaling * routed_output(x, ids, weights, w13.float(), w2.float(), activation, gated)
+    routed = scaling * routed_output(x, ids, weights, w13.float(), w2.float(), activation, gated, rounding)
     parts = {"routed": product(routed, latent[1]) if latent else routed}
     if shared:
         parts["shared"] = product(activated(product(hidden, shared[0]), activation, gated), shared[1])

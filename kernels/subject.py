@@ -9,7 +9,7 @@ from harness.case import Case
 from kernels.experts import OP
 from kernels.layer import PaddedMoELayer
 from kernels.masters import Sizes, masters, quantised
-from kernels.oracle import layer_output
+from kernels.oracle import EXACT, Rounding, layer_output
 from kernels.weights import Experts, pad_experts
 
 
@@ -18,6 +18,7 @@ class InTree:
 
     name = "in-tree"
     layer: type[PaddedMoELayer] = PaddedMoELayer
+    rounding: Rounding = EXACT
 
     def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
         """A layer that shares no memory with another one."""
@@ -64,6 +65,7 @@ class InTree:
             tp=case.tp,
             shared=_on(found.shared, device),
             latent=_on(found.latent, device),
+            rounding=self.rounding,
         )
 
     def ops(self, case: Case) -> Sequence[str]:
