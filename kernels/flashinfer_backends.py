@@ -54,7 +54,7 @@ CUTLASS = Backend(
     function="cutlass_fused_moe",
     capabilities="10.0 or higher",
     runs=lambda found: found >= (10, 0),
-    rule=load().rule("cutlass-nvfp4"),
+    rule=Alignment("flashinfer-cutlass", 64, 16, 16),  # csrc/fused_moe/cutlass_backend; runners round up to more
     activations=(*_GATED, "gelu-tanh", "relu2"),
     prepare=for_cutlass,
 )
@@ -63,7 +63,7 @@ CUTILE = Backend(
     function="CuTileNvfp4Bf16Runner",
     capabilities="9.0",
     runs=lambda found: found == (9, 0),
-    rule=Alignment("cutile-nvfp4", 64, 64, 64),
+    rule=Alignment("flashinfer-cutile", 64, 64, 64),  # flashinfer/fused_moe/prepare.py
     activations=(*_GATED, "gelu-tanh", "relu2"),
     prepare=for_cutile,
     quantises=False,
