@@ -24,11 +24,22 @@ def matrix(codes: Tensor, scales: Tensor) -> Tensor:
     return out
 
 
+def places(rows: int, columns: int) -> Tensor:
+    """Where the 128x4 layout keeps each scale of [rows, columns]."""
+    m, k = torch.arange(rows)[:, None], torch.arange(columns)
+    return m // 128 * -(-columns // 4) * 512 + k // 4 * 512 + m % 32 * 16 + m % 128 // 32 * 4 + k % 4
+
+
 def unswizzled(scales: Tensor, rows: int, columns: int) -> Tensor:
     """Scales [rows, columns] of any tensor that holds them in the 128x4 layout."""
-    flat, width = scales.flatten(), -(-columns // 4) * 512
-    m, k = torch.arange(rows)[:, None], torch.arange(columns)
-    return flat[m // 128 * width + k // 4 * 512 + m % 32 * 16 + m % 128 // 32 * 4 + k % 4]
+    return scales.flatten()[places(rows, columns)]
+
+
+def swizzled(scales: Tensor) -> Tensor:
+    """Flat bytes in the 128x4 layout, of scales [N, K/16] whose N is a multiple of 128 and K of 64."""
+    flat = torch.empty_like(scales.flatten())
+    flat[places(*scales.shape)] = scales
+    return flat
 
 
 def unshuffled(rows: Tensor) -> Tensor:

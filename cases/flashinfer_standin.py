@@ -1,10 +1,9 @@
 """FlashInfer's own Python around torch stand-ins for its NVFP4 kernels, for a process of its own; prints a JSON line a check.
 
-The stand-ins compute from the weights as they were prepared, read back by ``cases.flashinfer_layouts``, and from the
-scalars as FlashInfer's tests define them. They show that preparation, call and unpadding fit the description; whether
-the description fits the kernels, only a GPU can show.
+They show that preparation, call and unpadding fit the description in ``cases.flashinfer_kernels``; whether it fits the
+kernels, only a GPU can show.
 
-    python -m cases.flashinfer_standin trtllm
+    python -m cases.flashinfer_standin trtllm [prepare]
 """
 
 import ast
@@ -18,118 +17,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from cases.flashinfer_layouts import cutlass_matrix, matrix, trtllm_matrix
+from cases.flashinfer_kernels import Told, bits, cutile_kernel, cutlass_kernel, trtllm_kernel
+from cases.flashinfer_layouts import swizzled
 from harness.case import Case
 from harness.errors import Skip
 from harness.flashinfer import capture, standin
 from harness.shapes import load
 from harness.values import compare
 from kernels import flashinfer_subject, flashinfer_weights, weights
-from kernels.flashinfer_backends import Backend, installed
+from kernels.flashinfer_backends import BACKENDS, Backend, installed
 from kernels.flashinfer_experts import flashinfer_experts
-from kernels.oracle_nvfp4 import to_nvfp4
+from kernels.nvfp4 import Nvfp4, quantise_rows
 from kernels.weights import Experts
 
-Told = dict[str, Any]
 SUBJECTS = {
     "trtllm": flashinfer_subject.Trtllm,
     "cutlass": flashinfer_subject.Cutlass,
     "cutile": flashinfer_subject.Cutile,
 }
-RELU2, SWIGLU, GEGLU_TANH = 6, 3, 8  # FlashInfer's ActivationType
-
-
-def swiglu(gate: Tensor, up: Tensor, told: Told, scale: Tensor | float = 1.0) -> Tensor:
-    """silu(gate) * up, or gpt-oss's variant where limits are given: those of sums that ``scale`` is still to multiply."""
-    alpha, beta, limit = (told[name] for name in ("alpha", "beta", "limit"))
-    if alpha is None:
-        return functional.silu(gate * scale) * up
-    gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
-    return gate * scale * torch.sigmoid(alpha * gate * scale) * (up + beta)
-
-
-def trtllm_kernel(told: Told) -> list[Tensor]:
-    """What trtllm-gen's NVFP4 MoE is described to do."""
-    x = matrix(told["hidden_states"], told["hidden_states_scale"].view(torch.uint8))
-    output = told["output"].float().zero_()
-    names = ("gemm1_alpha", "gemm1_beta", "gemm1_clamp_limit")
-    for expert in range(told["num_experts"]):
-        rows = x @ trtllm_matrix(told["gemm1_weights"][expert], bits(told["gemm1_weights_scale"][expert])).T
-        gate_scale = told["output1_scale_gate_scalar"][expert]
-        limits = {name.split("_")[1]: value for name in names for value in [each(told[name], expert)]}
-        if told["activation_type"] == RELU2:
-            inner = torch.relu(rows * gate_scale).square()
-        else:
-            assert told["activation_type"] == SWIGLU
-            up, gate = rows[:, 0::2], rows[:, 1::2]
-            inner = swiglu(gate, up, {**limits, "limit": limits.pop("clamp")}, gate_scale)
-        inner = to_nvfp4(1.0)(inner * told["output1_scale_scalar"][expert])
-        down = trtllm_matrix(told["gemm2_weights"][expert], bits(told["gemm2_weights_scale"][expert]))
-        every = inner @ down.T * told["output2_scale_scalar"][expert]
-        share = (told["topk_weights"] * (told["topk_ids"] == expert)).sum(1, keepdim=True)
-        output += share * every[:, : output.shape[1]]
-    told["output"].copy_(output)
-    return [told["output"]]
-
-
-def cutlass_kernel(told: Told) -> None:
-    """What CUTLASS' NVFP4 MoE does, by its source: bf16 between the first product and the activation, and after it."""
-    assert not told["swizzled_input_sf"]
-    _, scale13, alpha1, act2, scale2, alpha2 = told["quant_scales"]
-    x = matrix(told["input"], told["input_sf"])
-    output = told["output"].float().zero_()
-    for expert in range(alpha1.shape[0]):
-        first = cutlass_matrix(bits(told["fc1_expert_weights"][expert]), bits(scale13[expert]))
-        rows = (x @ first.T * alpha1[expert]).bfloat16().float()
-        limits = {name: each(told[f"swiglu_{name}"], expert) for name in ("alpha", "beta", "limit")}
-        up, gate = rows.chunk(2, 1)
-        kinds: dict[int, Callable[[], Tensor]] = {
-            RELU2: lambda rows=rows: torch.relu(rows).square(),
-            SWIGLU: lambda gate=gate, up=up, limits=limits: swiglu(gate, up, limits),
-            GEGLU_TANH: lambda gate=gate, up=up: functional.gelu(gate, approximate="tanh") * up,
-        }
-        inner = kinds[int(told["activation_type"])]().bfloat16().float()
-        second = cutlass_matrix(bits(told["fc2_expert_weights"][expert]), bits(scale2[expert]))
-        # Its blocks' scales hold the global scale, which alpha2 takes out.
-        every = to_nvfp4(1.0)(inner * act2) @ second.T * alpha2[expert]
-        output += (told["token_final_scales"] * (told["token_selected_experts"] == expert)).sum(1, keepdim=True) * every
-    told["output"].copy_(output)
-
-
-def cutile_kernel(told: Told) -> Tensor:
-    """What the cuTile kernels do, by their source: bf16 activations, linear scales, gate over up."""
-    output = told["output"].float().zero_()
-    x, activation = told["hidden_states"].float(), told["activation"]
-    for expert in range(told["w1"].shape[0]):
-        first = matrix(told["w1"][expert], bits(told["w1_scale"][expert])) * told["w1_global_scale"][expert]
-        rows = (x @ first.T).bfloat16().float()
-        gate, up = rows.chunk(2, 1)
-        kind = type(activation).__name__
-        if kind == "ReLU2":
-            inner = torch.relu(rows).square()
-        elif kind == "GeGLUTanh":
-            inner = functional.gelu(gate, approximate="tanh") * up
-        else:
-            assert kind == "SwiGLU"
-            limited = activation.limit is not None
-            inner = swiglu(gate, up, vars(activation) if limited else {"alpha": None, "beta": None, "limit": None})
-        second = matrix(told["w2"][expert], bits(told["w2_scale"][expert])) * told["w2_global_scale"][expert]
-        every = (inner.bfloat16().float() @ second.T).bfloat16().float()
-        output += (told["topk_weights"] * (told["topk_ids"] == expert)).sum(1, keepdim=True) * every
-    told["output"].copy_(output)
-    return told["output"]
-
-
-def bits(words: Tensor) -> Tensor:
-    """The bytes of a tensor that a caller viewed as another type."""
-    return words.contiguous().view(torch.uint8)
-
-
-def each(value: Tensor | None, expert: int) -> Any:
-    """One expert's scalar, where there are any."""
-    return None if value is None else value[expert]
 
 
 class StandIn(standin.Kernels):
@@ -231,6 +137,43 @@ def judged(backend: str, check: str) -> float:
     return difference.worst if difference else 0.0
 
 
+def unlike(backend: str) -> list[str]:
+    """Which tensors FlashInfer's own preparation makes otherwise, where this release has one and it needs no GPU.
+
+    Its quantiser and its swizzle are kernels; here they are torch.
+    """
+    from flashinfer import fp4_quantization, fused_moe
+    from flashinfer.fused_moe import prepare
+    from flashinfer.quantization import fp4_quantization as quantization
+
+    fp4_quantization.fp4_quantize = lambda x, **_: quantise_rows(x, 1.0)[:2]
+    quantization.block_scale_interleave = swizzled
+    prepare._prepare_cutile_fp4_scales = lambda scales, **_: scales.contiguous()  # below SM100
+    generator = torch.Generator().manual_seed(0)
+    gate, up, down = (torch.randn(2, *s, generator=generator).bfloat16() for s in ((128, 256), (128, 256), (256, 128)))
+
+    def plain(weight: Tensor) -> Nvfp4:
+        found = [quantise_rows(one, 1.0) for one in weight]
+        return Nvfp4(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+    ours = BACKENDS[backend].prepare(Experts(*plain(torch.cat((gate, up), 1)), *plain(down)), True)
+    both = torch.cat((up, gate), 1)  # a checkpoint's order
+    sizes = {"num_local_experts": 2, "hidden_size": 256, "intermediate_size": 128}
+    if backend == "trtllm":
+        quant = fused_moe.QuantConfig(weight=fused_moe.QuantFormat.NVFP4, activation=fused_moe.QuantFormat.NVFP4)
+        theirs = prepare.prepare_trtllm_fp4_weights(both, down, quant=quant, **sizes)
+        names = ("gemm1_weights", "gemm1_weights_scale", "gemm2_weights", "gemm2_weights_scale")
+    else:
+        given = [
+            part.view(torch.float8_e4m3fn) if at % 3 == 1 else part
+            for at, part in enumerate((*plain(both), *plain(down)))
+        ]
+        theirs = prepare.prepare_cutile_nvfp4_weights(*given, **sizes)
+        names = ("w1", "w1_scale", "w2", "w2_scale")
+    held = (ours.w13, ours.w13_scale, ours.w2, ours.w2_scale)
+    return [name for name, one in zip(names, held, strict=True) if not torch.equal(bits(theirs[name]), one)]
+
+
 @contextlib.contextmanager
 def planted(fault: str) -> Iterator[None]:
     """A fault of preparation, for the length of a ``with`` block."""
@@ -289,3 +232,5 @@ if __name__ == "__main__":
     for fault in FAULTS[sys.argv[1]]:
         with planted(fault):
             told(sys.argv[1], "silu", fault)
+    if sys.argv[2:]:
+        print(json.dumps({"check": "unlike", "tensors": unlike(sys.argv[1])}))
