@@ -12,10 +12,14 @@ from kernels.flashinfer_backends import CUTILE, CUTLASS, TRTLLM, Backend, missin
 from kernels.flashinfer_experts import OP, flashinfer_experts
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.layer import PaddedMoELayer
-from kernels.oracle import Rounding, exact
+from kernels.masters import Sizes, masters
+from kernels.oracle import Rounding, exact, product
 from kernels.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.subject import InTree
 from kernels.weights import Experts
+
+# Of a sum in fp32, in units of the token's rms, generously; a token in ten is drawn again, and few a second time.
+_SUM_ERROR, _DRAWS = 1e-5, 20
 
 
 def _input(x: Tensor) -> Tensor:
@@ -55,6 +59,30 @@ class FlashInfer(InTree):
     def experts(self, case: Case, device: torch.device) -> Experts:
         """The case's routed experts, padded by its alignment rule and then prepared."""
         return self.backend.prepare(super().experts(case, device), case.gated)
+
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """As in-tree. Tokens are drawn again whose latents NVFP4 rounds by the order in which they were summed."""
+        hidden, ids, weights = super().inputs(case, tokens, seed, device)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(_DRAWS):
+            again = self.unsettled(case, hidden)
+            if not again.any():
+                break
+            fresh = torch.randn(int(again.sum()), case.hidden, generator=generator)
+            hidden[again] = fresh.to(hidden)
+        return hidden, ids, weights
+
+    def unsettled(self, case: Case, hidden: Tensor) -> Tensor:
+        """Whether, bool [T], a rounding error of the down projection to the latent width becomes another code or scale.
+
+        Without that projection NVFP4 is made of what the layer was given.
+        """
+        latent = masters(Sizes.of(case)).latent
+        if latent is None or not self.backend.quantises:
+            return torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
+        x = product(hidden.float(), latent[0].to(hidden.device))
+        error = _SUM_ERROR * x.square().mean(-1, keepdim=True).sqrt()
+        return (self.rounding.x(x - error) != self.rounding.x(x + error)).any(-1)
 
     def ops(self, case: Case) -> Sequence[str]:
         """FlashInfer's op."""
