@@ -22,9 +22,11 @@ from harness.flashinfer.sites import cache as releases
 from kernels import flashinfer_backends
 from kernels.flashinfer_backends import BACKENDS, CUTILE, CUTLASS, TRTLLM, Backend, fitting, missing, refused
 from kernels.flashinfer_experts import OP, flashinfer_experts
+from kernels.flashinfer_subject import Cutile, Trtllm
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.nvfp4 import dequantise, quantise_rows
 from kernels.oracle_nvfp4 import to_nvfp4
+from kernels.subject import InTree
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 RELEASES = ("0.7.2.post1", "0.6.18")
@@ -169,6 +171,25 @@ def test_a_scale_that_leaves_ties_rounds_unlike() -> None:
     x = (torch.randn(64, 512, generator=torch.Generator().manual_seed(0))).bfloat16()
     off = to_nvfp4(168.0)(x.float()) - dequantise(quantise_rows(x, 168.0))
     assert (off.abs() > 1e-3).any()
+
+
+def test_tokens_whose_latents_might_round_either_way_are_drawn_again() -> None:
+    latent, subject = case("synthetic-latent-padded", "trtllm-nvfp4"), Trtllm()
+    drawn = InTree().inputs(latent, 40, 0, CPU)
+    again = subject.inputs(latent, 40, 0, CPU)
+    kept = ~subject.unsettled(latent, drawn[0])
+    assert not kept.all()
+    assert not subject.unsettled(latent, again[0]).any()
+    assert torch.equal(drawn[0][kept], again[0][kept])
+    assert all(torch.equal(*pair) for pair in zip(drawn[1:], again[1:], strict=True))
+    assert subject.inputs(latent, 0, 0, CPU)[0].shape == (0, latent.hidden)
+
+
+@pytest.mark.parametrize("kind", [Cutile, Trtllm])
+def test_other_inputs_are_the_in_tree_layers(kind: type[InTree]) -> None:
+    plain = case("gpt-oss-20b" if kind is Trtllm else "synthetic-latent-padded", "trtllm-nvfp4")
+    pairs = zip(kind().inputs(plain, 9, 4, CPU), InTree().inputs(plain, 9, 4, CPU), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
 
 
 @cache
