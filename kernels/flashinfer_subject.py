@@ -13,18 +13,26 @@ from kernels.flashinfer_experts import OP, flashinfer_experts
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.layer import PaddedMoELayer
 from kernels.masters import Sizes, masters
-from kernels.oracle import Rounding, exact, product
+from kernels.oracle import Rounding, Step, activated, exact, product
 from kernels.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.subject import InTree
 from kernels.weights import Experts
 
-# Of a sum in fp32, in units of the token's rms, generously; a token in ten is drawn again, and few a second time.
+# Of a sum in fp32, in units of the rms of such sums, generously; a token in ten is drawn again, and few a second time.
 _SUM_ERROR, _DRAWS = 1e-5, 20
 
 
 def _input(x: Tensor) -> Tensor:
     """The op gets bf16, and makes NVFP4 of it."""
     return to_nvfp4(INPUT_SCALE)(to_bf16(x))
+
+
+def _moved(sums: Tensor, rounding: Step) -> Tensor:
+    """Whether errors of [..., K] sums change what their row is rounded to, in the same or in opposite directions by half."""
+    error = _SUM_ERROR * sums.square().mean(-1, keepdim=True).sqrt().expand_as(sums)
+    opposite = torch.cat([half * sign for half, sign in zip(error.chunk(2, -1), (1, -1), strict=True)], -1)
+    settled = rounding(sums)
+    return torch.stack([rounding(sums + one) != settled for one in (error, -error, opposite, -opposite)]).any(0).any(-1)
 
 
 class FlashInferLayer(PaddedMoELayer):
@@ -61,28 +69,33 @@ class FlashInfer(InTree):
         return self.backend.prepare(super().experts(case, device), case.gated)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """As in-tree. Tokens are drawn again whose latents NVFP4 rounds by the order in which they were summed."""
+        """As in-tree; tokens are drawn again whose values NVFP4 rounds by the order in which they were summed."""
         hidden, ids, weights = super().inputs(case, tokens, seed, device)
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(_DRAWS):
-            again = self.unsettled(case, hidden)
+        for _ in range(_DRAWS if self.backend.quantises else 0):
+            again = self.unsettled(case, hidden, ids)
             if not again.any():
                 break
-            fresh = torch.randn(int(again.sum()), case.hidden, generator=generator)
-            hidden[again] = fresh.to(hidden)
+            hidden[again] = torch.randn(int(again.sum()), case.hidden, generator=generator).to(hidden)
         return hidden, ids, weights
 
-    def unsettled(self, case: Case, hidden: Tensor) -> Tensor:
-        """Whether, bool [T], a rounding error of the down projection to the latent width becomes another code or scale.
+    def unsettled(self, case: Case, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Whether, bool [T], a rounding error of a sum becomes another code or scale: in the latent, or an intermediate.
 
-        Without that projection NVFP4 is made of what the layer was given.
+        At true sizes the intermediates are too many to have none, and one among them changes too little to show.
         """
-        latent = masters(Sizes.of(case)).latent
-        if latent is None or not self.backend.quantises:
-            return torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
-        x = product(hidden.float(), latent[0].to(hidden.device))
-        error = _SUM_ERROR * x.square().mean(-1, keepdim=True).sqrt()
-        return (self.rounding.x(x - error) != self.rounding.x(x + error)).any(-1)
+        found, x = masters(Sizes.of(case)), hidden.float()
+        again = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if found.latent is not None:
+            x = product(x, found.latent[0].to(x.device))
+            again |= _moved(x, self.rounding.x)
+        if case.full:
+            return again
+        projected = torch.einsum("th,enh->etn", self.rounding.x(x), found.w13.to(x.device))
+        return again | _moved(projected, lambda sums: self._inner(case, sums)).T.gather(1, ids.long()).any(1)
+
+    def _inner(self, case: Case, projected: Tensor) -> Tensor:
+        return self.rounding.inner(activated(self.rounding.projected(projected), case.activation, case.gated))
 
     def ops(self, case: Case) -> Sequence[str]:
         """FlashInfer's op."""
