@@ -6,7 +6,7 @@ Written from FlashInfer's tables and the layouts' descriptions; shares no code w
 import torch
 from torch import Tensor
 
-E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 # flashinfer/utils.py, srcToDstBlk32RowMap: where each row of 32 goes.
 PLACES = (
     0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27,
@@ -16,9 +16,8 @@ PLACES = (
 
 def matrix(codes: Tensor, scales: Tensor) -> Tensor:
     """fp32 [N, K] of codes [N, K/2] and E4M3 scales [N, K/16], as a product without any global scale sees them."""
-    values = torch.tensor(E2M1)
     out = torch.empty(codes.shape[0], 2 * codes.shape[1])
-    out[:, 0::2], out[:, 1::2] = values[(codes & 15).int()], values[(codes >> 4).int()]
+    out[:, 0::2], out[:, 1::2] = E2M1[(codes & 15).int()], E2M1[(codes >> 4).int()]
     for block in range(scales.shape[1]):
         out[:, 16 * block : 16 * block + 16] *= scales[:, block : block + 1].view(torch.float8_e4m3fn).float()
     return out

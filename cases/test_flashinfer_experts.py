@@ -243,6 +243,18 @@ def test_a_wrong_preparation_is_seen_through_the_stand_in(backend: str, fault: s
 
 
 @grouped
+@every_backend
+def test_the_layer_means_the_same_in_every_mode_through_the_stand_in(backend: Backend) -> None:
+    if _installed() != RELEASES[0]:
+        pytest.skip(f"flashinfer-python {RELEASES[0]} is not installed")
+    chosen = ["--models", "synthetic-latent-padded", "--kernels", "narrow,wide", "--tp", "2", "--tokens", "7"]
+    subject = ["--subject", f"cases.flashinfer_on_cpu:{backend.name}", "--device", "cpu", "-j", "1"]
+    command = [sys.executable, "-m", "harness", "check", *subject, *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "12 verdicts: 12 ok" in done.stdout, done.stdout + done.stderr
+
+
+@grouped
 @pytest.mark.parametrize("check", [*CHECKS, *FAULTS["cutile"]])
 def test_cutile_through_its_stand_in(check: str) -> None:
     error = through_stand_ins("cutile", RELEASES[0])[check]["error"]

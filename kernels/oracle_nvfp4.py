@@ -6,9 +6,10 @@ from torch import Tensor
 from kernels.oracle import Step
 
 _BLOCK = 16
-_SIZES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-# Between two neighbours of _SIZES; a value there goes to the neighbour whose code is even, which is up at every other.
-_TO_LOWER, _TO_UPPER = (0.25, 1.25, 2.5, 5.0), (0.75, 1.75, 3.5)
+# Sizes are 0, 0.5, 1, 1.5, 2, 3, 4 and 6. Halfway to the next a value gains the step to it, at every other one of them
+# only above halfway, for ties go to the even code.
+_ABOVE = ((0.25, 0.5), (1.25, 0.5), (2.5, 1.0), (5.0, 2.0))
+_FROM = ((0.75, 0.5), (1.75, 0.5), (3.5, 1.0))
 
 
 def to_bf16(x: Tensor) -> Tensor:
@@ -19,19 +20,18 @@ def to_bf16(x: Tensor) -> Tensor:
 def to_nvfp4(global_scale: float) -> Step:
     """A step that rounds the last dimension's blocks of 16 to what NVFP4 holds under a global scale, ties to even."""
 
-    def step(x: Tensor) -> Tensor:
+    def rounds(x: Tensor) -> Tensor:
         blocks = x.unflatten(-1, (-1, _BLOCK))
         wanted = blocks.abs().amax(-1, keepdim=True) * (global_scale / 6)
         scale = wanted.clamp(max=448).to(torch.float8_e4m3fn).float()
         # What a scale leaves of a value, which is nothing where there is no scale.
         left = torch.where(scale > 0, blocks * global_scale / scale, 0.0)
-        place = torch.zeros_like(left, dtype=torch.int32)
-        for bound in _TO_LOWER:
-            place += left.abs() > bound
-        for bound in _TO_UPPER:
-            place += left.abs() >= bound
-        sizes = torch.tensor(_SIZES, device=x.device)[place]
-        rounded: Tensor = sizes * left.sign() * scale / global_scale
+        size, found = left.abs(), torch.zeros_like(left)
+        for bound, step in _ABOVE:
+            found += (size > bound) * step
+        for bound, step in _FROM:
+            found += (size >= bound) * step
+        rounded: Tensor = found * left.sign() * scale / global_scale
         return rounded.flatten(-2)
 
-    return step
+    return rounds
