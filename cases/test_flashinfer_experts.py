@@ -42,7 +42,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     modules = {"flashinfer": SimpleNamespace(__version__="9.9"), flashinfer_backends.MODULE: api}
     modules["flashinfer.cutile"] = SimpleNamespace(is_cuda_tile_available=lambda device: False)
     monkeypatch.setattr(flashinfer_backends, "find_spec", lambda name: name)
-    monkeypatch.setattr(flashinfer_backends.importlib, "import_module", modules.__getitem__)
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (10, 0))
     return monkeypatch
 
@@ -80,17 +81,16 @@ def test_each_backend_runs_where_it_can(
 
 def test_a_version_without_the_function_is_named(installed: pytest.MonkeyPatch) -> None:
     api = SimpleNamespace(trtllm_fp4_block_scale_moe=lambda: None)
-    modules = {"flashinfer": SimpleNamespace(__version__="0.2"), flashinfer_backends.MODULE: api}
-    installed.setattr(flashinfer_backends.importlib, "import_module", modules.__getitem__)
+    installed.setitem(sys.modules, flashinfer_backends.MODULE, api)
     why = missing(TRTLLM, CUDA)
-    assert why == "the installed FlashInfer 0.2 has no flashinfer.fused_moe.trtllm_fp4_block_scale_routed_moe"
+    assert why == "the installed FlashInfer 9.9 has no flashinfer.fused_moe.trtllm_fp4_block_scale_routed_moe"
 
 
 def test_a_flashinfer_that_does_not_import_is_a_reason(installed: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> Any:
         raise OSError("libcudart.so.13 is not there")
 
-    installed.setattr(flashinfer_backends.importlib, "import_module", broken)
+    installed.setattr(flashinfer_backends, "importlib", SimpleNamespace(import_module=broken))
     assert missing(CUTLASS, CUDA) == "flashinfer.fused_moe does not import: OSError: libcudart.so.13 is not there"
 
 
@@ -126,6 +126,19 @@ def test_arguments_fit_the_installed_signature_or_the_misfit_is_named() -> None:
         fitting(function, {"x": 1, "y": 2, "scale": 3}, {})
     with pytest.raises(Skip, match="function asks for y, which is not known here"):
         fitting(function, {"x": 1}, {})
+
+
+def test_an_argument_that_the_installed_version_lacks_skips_the_case_by_name(installed: pytest.MonkeyPatch) -> None:
+    def function(*, input: Any, quant_scales: Any) -> None: ...
+
+    types = SimpleNamespace(Swiglu=3)
+    api = SimpleNamespace(cutlass_fused_moe=function, ActivationType=types)
+    installed.setitem(sys.modules, flashinfer_backends.MODULE, api)
+    with pytest.raises(Skip, match=r"function has no argument token_selected_experts, .*use_fused_finalize, output"):
+        Cutlass().build(case("gpt-oss-20b", "trtllm-nvfp4"), CUDA)
+    types.__dict__.clear()
+    with pytest.raises(Skip, match="Swiglu"):
+        Cutlass().build(case("gpt-oss-20b", "trtllm-nvfp4"), CUDA)
 
 
 @pytest.mark.parametrize("width", [48, 64])

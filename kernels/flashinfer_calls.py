@@ -1,23 +1,21 @@
-"""Calls of FlashInfer's NVFP4 MoE kernels, by keyword and with the parameters that the installed version has."""
+"""Calls of trtllm-gen's and CUTLASS' NVFP4 MoE, by keyword and with the parameters that the installed version has."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.errors import Skip
 from kernels.experts import CLAMP, STEEPNESS
-from kernels.flashinfer_backends import CUTILE, CUTLASS, MODULE, TRTLLM, fitting, installed
+from kernels.flashinfer_backends import CUTLASS, MODULE, TRTLLM, Backend, fitting, installed
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.nvfp4 import quantise_rows
 from kernels.weights import Experts
 
-# FlashInfer's ActivationType and its typed activations, by the names of ours.
+# FlashInfer's ActivationType, by the names of ours.
 _TYPES = {"silu": "Swiglu", "clamped-swiglu": "Swiglu", "gelu-tanh": "GegluTanh", "relu2": "Relu2"}
-_TYPED = {"silu": "SwiGLU", "clamped-swiglu": "SwiGLU", "gelu-tanh": "GeGLUTanh", "relu2": "ReLU2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,43 +125,32 @@ def cutlass_arguments(call: Routed, out: Tensor) -> tuple[dict[str, Any], dict[s
     return needed, {}
 
 
-def cutile(call: Routed) -> Tensor:
-    """``CuTileNvfp4Bf16Runner``, whose activations are bf16 and which writes the padded width.
-
-    Its first call of a size compiles and allocates a workspace that later ones use again, so a graph needs a call before.
-    """
-    runner = _runner(call.x.device, call.experts.w13.shape[0], call.ids.shape[1], call.intermediate, call.activation)
-    api, experts = importlib.import_module(MODULE), call.experts
-    view = {
-        "w1": experts.w13,
-        "w1_scale": experts.w13_scale.view(torch.float8_e4m3fn),
-        "w1_global_scale": experts.w13_global_scale,
-        "w2": experts.w2,
-        "w2_scale": experts.w2_scale.view(torch.float8_e4m3fn),
-        "w2_global_scale": experts.w2_global_scale,
-    }
-    weights = api.MoEWeightPack()
-    weights.prepare_for(runner.backend_key, view)
-    given = {"hidden_states_q": call.x, "hidden_states_scale": None, "topk_ids": call.ids, "topk_weights": call.weights}
-    packed = runner.pack_inputs(api.MoEActivationPack(**fitting(api.MoEActivationPack, given, {})), weights)
-    return narrowed(runner.forward(packed), call.out_width)
+ARGUMENTS = {"trtllm": trtllm_arguments, "cutlass": cutlass_arguments}
 
 
-@cache
-def _runner(device: torch.device, experts: int, top_k: int, intermediate: int, activation: str) -> Any:
-    """FlashInfer's runner for layers of these sizes."""
-    api = importlib.import_module(MODULE)
-    limits = {"alpha": STEEPNESS, "beta": 1.0, "limit": CLAMP} if activation == "clamped-swiglu" else {}
-    config = api.MoEConfig(
-        routing=api.RoutingConfig(num_experts=experts, top_k=top_k),
-        quant=api.QuantConfig(weight=api.QuantFormat.NVFP4, activation=api.QuantFormat.BF16),
-        experts=api.ExpertConfig(intermediate_size=intermediate),
-        activation=getattr(api, _TYPED[activation])(**limits),
+def misfit(backend: Backend, activation: str) -> str:
+    """Why the installed function does not take what a call needs, by name, or nothing."""
+    if backend.name not in ARGUMENTS:
+        return ""
+    try:
+        fitting(installed(backend), *ARGUMENTS[backend.name](_shapes(activation), torch.empty(0, device="meta")))
+    except (AttributeError, Skip) as error:  # an enumeration may lack a name too
+        return str(error)
+    return ""
+
+
+def _shapes(activation: str) -> Routed:
+    """A call of one token and one expert, without memory."""
+
+    def empty(*shape: int, dtype: torch.dtype = torch.uint8) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    scalars = empty(2, 1, dtype=torch.float32), empty(1, dtype=torch.float32)
+    experts = Experts(
+        empty(1, 128, 128), empty(1, 128, 16), scalars[0], empty(1, 256, 32), empty(1, 256, 4), scalars[1]
     )
-    runner = installed(CUTILE)(config, device)
-    runner.check_support()
-    runner.build()
-    return runner
+    ids, weights = empty(1, 1, dtype=torch.int32), empty(1, 1, dtype=torch.float32)
+    return Routed(empty(1, 256, dtype=torch.bfloat16), ids, weights, experts, activation, 64, 256)
 
 
 def narrowed(out: Tensor, width: int) -> Tensor:
@@ -179,6 +166,3 @@ def _linear_layout() -> Any:
     """FlashInfer's name for linear scales, where it has one."""
     layouts = getattr(importlib.import_module("flashinfer.tllm_enums"), "SfLayout", None)
     return layouts and layouts.layout_linear
-
-
-CALLS: dict[str, Callable[[Routed], Tensor]] = {"trtllm": trtllm, "cutlass": cutlass, "cutile": cutile}

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from harness.registry import register_op
 from kernels.flashinfer_backends import BACKENDS, missing
+from kernels.flashinfer_calls import Routed, cutlass, trtllm
+from kernels.flashinfer_cutile import cutile
 from kernels.nvfp4 import quantise
 from kernels.weights import Experts, pad_experts
 
@@ -17,6 +19,8 @@ SCHEMA = (
     "Tensor w13, Tensor w13_scale, Tensor w13_scalars, Tensor w2, Tensor w2_scale, Tensor w2_scalars, "
     "str backend, str activation, SymInt intermediate, SymInt out_width) -> Tensor"
 )
+
+CALLS = {"trtllm": trtllm, "cutlass": cutlass, "cutile": cutile}
 
 
 def _fake_flashinfer_experts(
@@ -76,8 +80,6 @@ def flashinfer_experts(
     ``kernels.flashinfer_weights`` prepares them for ``backend``, one of trtllm, cutlass and cutile; ``intermediate`` is
     their padded expert width and ``out_width`` at most H. The first two turn tokens and intermediates into NVFP4.
     """
-    from kernels.flashinfer_calls import CALLS, Routed
-
     if not hidden_states.shape[0]:
         return hidden_states.new_empty(0, out_width)
     experts = Experts(w13, w13_scale, w13_scalars, w2, w2_scale, w2_scalars)

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.case import Case
 from harness.errors import Skip
 from kernels.flashinfer_backends import CUTILE, CUTLASS, TRTLLM, Backend, missing, refused
+from kernels.flashinfer_calls import misfit
 from kernels.flashinfer_experts import OP, flashinfer_experts
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.layer import PaddedMoELayer
@@ -57,7 +58,8 @@ class FlashInfer(InTree):
 
     def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
         """A layer that shares no memory with another one. Raises Skip where the kernel cannot run."""
-        if why := missing(self.backend, device) or refused(self.backend, case):
+        why = missing(self.backend, device) or refused(self.backend, case) or misfit(self.backend, case.activation)
+        if why:
             raise Skip(why)
         layer = super().build(case, device)
         assert isinstance(layer, FlashInferLayer)
