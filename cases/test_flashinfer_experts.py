@@ -195,6 +195,7 @@ def test_tokens_that_might_round_either_way_are_drawn_again(model: str, kind: ty
     assert 0.5 < kept.float().mean() < 1
     assert not subject.unsettled(one, *again[:2]).any()
     assert torch.equal(drawn[0][kept], again[0][kept])
+    assert len(again[0].unique(dim=0)) == 400
     assert all(torch.equal(*pair) for pair in zip(drawn[1:], again[1:], strict=True))
     assert subject.inputs(one, 0, 0, CPU)[0].shape == (0, one.hidden)
 

@@ -19,7 +19,7 @@ from kernels.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.subject import InTree
 from kernels.weights import Experts
 
-# Of a sum in fp32, in units of the rms of such sums, generously; a token in ten is drawn again, and few a second time.
+# Of a sum in fp32, in units of the rms of such sums, generously; and how often a token is drawn again at most.
 _SUM_ERROR, _DRAWS = 1e-5, 20
 
 
@@ -73,7 +73,7 @@ class FlashInfer(InTree):
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """As in-tree; tokens are drawn again whose values NVFP4 rounds by the order in which they were summed."""
         hidden, ids, weights = super().inputs(case, tokens, seed, device)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(-1 - seed)  # no token twice
         for _ in range(_DRAWS if self.backend.quantises else 0):
             again = self.unsettled(case, hidden, ids)
             if not again.any():
