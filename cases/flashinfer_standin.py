@@ -25,7 +25,7 @@ from harness.errors import Skip
 from harness.flashinfer import capture, standin
 from harness.shapes import load
 from harness.values import compare
-from kernels import flashinfer_subject, flashinfer_weights, weights
+from kernels import flashinfer_calls, flashinfer_subject, flashinfer_weights, weights
 from kernels.flashinfer_backends import BACKENDS, Backend, installed
 from kernels.flashinfer_experts import flashinfer_experts
 from kernels.nvfp4 import Nvfp4, quantise_rows
@@ -186,6 +186,8 @@ def planted(fault: str) -> Iterator[None]:
         "not shuffled": (flashinfer_weights, "shuffled_rows", torch.arange),
         "input scale dropped": (flashinfer_weights, "INPUT_SCALE", 1.0),
         "intermediate scale dropped": (flashinfer_weights, "INNER_SCALE", 1.0),
+        "scalars exchanged": (flashinfer_calls, "trtllm_arguments", exchanged(flashinfer_calls.trtllm_arguments)),
+        "up over gate": (flashinfer_subject.Cutile, "backend", replace(BACKENDS["cutile"], prepare=up_over_gate)),
         "weights' scale dropped": (flashinfer_subject.InTree, "experts", without_scale(flashinfer_subject.InTree.experts)),
     }  # fmt: skip
     holder, name, value = plants[fault]
@@ -195,6 +197,23 @@ def planted(fault: str) -> Iterator[None]:
         yield
     finally:
         setattr(holder, name, kept)
+
+
+def exchanged(right: Callable[..., tuple[Told, Told]]) -> Callable[..., tuple[Told, Told]]:
+    """A call's arguments with the scalars of the first product in each other's place."""
+
+    def arguments(*args: Any) -> tuple[Told, Told]:
+        needed, wanted = right(*args)
+        names = ("output1_scale_scalar", "output1_scale_gate_scalar")
+        return needed | dict(zip(names, (needed[name] for name in reversed(names)), strict=True)), wanted
+
+    return arguments
+
+
+def up_over_gate(experts: Experts, gated: bool) -> Experts:
+    """Weights for cuTile in a checkpoint's order, which CUTLASS wants."""
+    halves = {name: flashinfer_weights.up_over_gate(getattr(experts, name), gated) for name in ("w13", "w13_scale")}
+    return flashinfer_weights.for_cutile(replace(experts, **halves), gated)
 
 
 def without_scale(right: Callable[..., Experts]) -> Callable[..., Experts]:
@@ -209,10 +228,10 @@ def without_scale(right: Callable[..., Experts]) -> Callable[..., Experts]:
 
 FAULTS = {
     "trtllm": ("gate and up swapped", "padded at the end", "not swizzled", "not shuffled", "input scale dropped",
-               "intermediate scale dropped", "weights' scale dropped"),
+               "intermediate scale dropped", "scalars exchanged", "weights' scale dropped"),
     "cutlass": ("gate over up", "padded at the end", "not swizzled", "input scale dropped",
                 "intermediate scale dropped", "weights' scale dropped"),
-    "cutile": ("padded at the end", "weights' scale dropped"),
+    "cutile": ("up over gate", "padded at the end", "weights' scale dropped"),
 }  # fmt: skip
 
 
