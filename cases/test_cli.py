@@ -315,7 +315,7 @@ def test_skipped_is_counted_and_no_failure(subjects: Path) -> None:
     done = harness("check", *ONE, "--subject", "wrong:Skips", path=subjects)
     assert done.returncode == 0
     assert "1 skipped" in done.stdout.splitlines()[-1]
-    assert "skipped 1 (qwen3-30b-a3b): not on this machine" in done.stdout.splitlines()
+    assert "skipped 1 (eager): not on this machine" in done.stdout.splitlines()
 
 
 def round_trip(record: dict[str, Any]) -> dict[str, Any]:

@@ -89,12 +89,12 @@ def issues_of(verdicts: Iterable[Verdict]) -> str:
 
 def waived(verdicts: Iterable[Verdict]) -> list[str]:
     """A line for each issue and reason: how many verdicts are waived for it, and in which modes."""
-    return [f"{told} for {reason}" for reason, told in _by_reason(verdicts, WAIVED)]
+    return [f"waived {counted} for {told}" for told, counted in _by_reason(verdicts, WAIVED)]
 
 
 def skipped(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each reason: how many verdicts are skipped for it, and in which modes."""
-    return [f"{told}: {reason}" for reason, told in _by_reason(verdicts, SKIPPED)]
+    """A line for each reason why cases did not run: how many verdicts, and in which modes."""
+    return [f"skipped {counted}: {told}" for told, counted in _by_reason(verdicts, SKIPPED)]
 
 
 def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]]:
@@ -102,21 +102,7 @@ def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]
     for verdict in verdicts:
         if verdict.status == status:
             found[verdict.reason].append(verdict.mode)
-    return [(reason, f"{status} {len(modes)} ({', '.join(dict.fromkeys(modes))})") for reason, modes in found.items()]
-
-
-def skipped(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each reason that verdicts were skipped for: how many, and of which models."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for verdict in verdicts:
-        if verdict.status == SKIPPED:
-            found[verdict.reason].append(verdict.model)
-    return [f"skipped {len(models)} ({_few(list(dict.fromkeys(models)))}): {why}" for why, models in found.items()]
-
-
-def _few(names: list[str], most: int = 3) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    return ", ".join(names[:most] + more)
+    return [(told, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for told, modes in found.items()]
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

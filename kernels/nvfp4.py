@@ -40,6 +40,16 @@ def quantise(weight: Tensor) -> Nvfp4:
     block_amax = blocks.abs().amax(-1)
     amax = block_amax.amax((-2, -1))
     global_scale = torch.where(amax > 0, SCALE_MAX * CODES_MAX / amax, 1.0)
+    return _encoded(blocks, block_amax, global_scale)
+
+
+def quantise_rows(rows: Tensor, global_scale: float) -> Nvfp4:
+    """Activations ``rows`` [T, K] with a global scale that is known before, as a kernel's input has; ties to even."""
+    blocks = rows.float().reshape(rows.shape[0], -1, BLOCK)
+    return _encoded(blocks, blocks.abs().amax(-1), blocks.new_full((), global_scale))
+
+
+def _encoded(blocks: Tensor, block_amax: Tensor, global_scale: Tensor) -> Nvfp4:
     wanted = global_scale[..., None, None] * block_amax / CODES_MAX
     scales = wanted.clamp(max=SCALE_MAX).to(torch.float8_e4m3fn)
     decode = scales.float() / global_scale[..., None, None]

@@ -1,16 +1,34 @@
 """What the layer should give, by plain fp32 arithmetic on the weights that were quantised.
 
-Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded, and the routing sends an
-expert the tokens that chose it where the op masks experts.
+Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded unless the kernel's inputs
+are defined so (``Rounding``), and the routing sends an expert the tokens that chose it where the op masks experts.
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Expert = Callable[[int], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor], Tensor]
+
+
+class Rounding(NamedTuple):
+    """What a kernel by its definition rounds, and so its oracle too: the first product's input and output, the second's input."""
+
+    x: Step
+    projected: Step
+    inner: Step
+
+
+def exact(x: Tensor) -> Tensor:
+    """``x``."""
+    return x
+
+
+EXACT = Rounding(exact, exact, exact)
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -53,18 +71,27 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([x @ rows.float().T for rows in torch.split(weight, 512)], -1)
 
 
-def routed_output(x: Tensor, ids: Tensor, weights: Tensor, expert: Expert, activation: str, gated: bool) -> Tensor:
+def routed_output(
+    x: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    expert: Expert,
+    activation: str,
+    gated: bool,
+    rounding: Rounding = EXACT,
+) -> Tensor:
     """Tokens x [T, H] through their experts, ids and weights [T, K], to [T, H].
 
     ``expert`` gives an expert's w13 [2I or I, H] and w2 [H, I], and is asked once for each that a token chose: at true
     sizes there is never more than one of them in fp32.
     """
+    x = rounding.x(x)
     out = torch.zeros_like(x)
     for chosen in ids.unique().tolist():
         token, place = (ids == chosen).nonzero(as_tuple=True)
         w13, w2 = expert(chosen)
-        rows = activated(x[token] @ w13.float().T, activation, gated) @ w2.float().T
-        out.index_add_(0, token, weights[token, place, None].float() * rows)
+        inner = rounding.inner(activated(rounding.projected(x[token] @ w13.float().T), activation, gated))
+        out.index_add_(0, token, weights[token, place, None].float() * (inner @ w2.float().T))
     return out
 
 
@@ -78,6 +105,7 @@ def layer_output(
     tp: int,
     shared: tuple[Tensor, Tensor] | None = None,
     latent: tuple[Tensor, Tensor] | None = None,
+    rounding: Rounding = EXACT,
 ) -> dict[str, Tensor]:
     """The parts of the layer's output, fp32 [T, H]: ``routed`` (scaled, out of the latent space) and ``shared``.
 
@@ -87,7 +115,7 @@ def layer_output(
     """
     hidden, ids, weights = inputs[0].float(), inputs[1], inputs[2]
     x = product(hidden, latent[0]) if latent else hidden
-    routed = scaling * routed_output(x, ids, weights, expert, activation, gated)
+    routed = scaling * routed_output(x, ids, weights, expert, activation, gated, rounding)
     parts = {"routed": product(routed, latent[1]) if latent else routed}
     if shared:
         parts["shared"] = product(activated(product(hidden, shared[0]), activation, gated), shared[1])

@@ -11,7 +11,7 @@ from kernels.layer import PaddedMoELayer
 from kernels.masters import Sizes, masters_of, quantised
 from kernels.memory import check_memory
 from kernels.nvfp4 import Nvfp4, quantise
-from kernels.oracle import layer_output
+from kernels.oracle import EXACT, Rounding, layer_output
 from kernels.weights import Experts, filled, pad_experts
 
 _made: dict[object, Experts] = {}
@@ -30,6 +30,7 @@ class InTree:
 
     name = "in-tree"
     layer: type[PaddedMoELayer] = PaddedMoELayer
+    rounding: Rounding = EXACT
 
     def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
         """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
@@ -89,6 +90,7 @@ class InTree:
             tp=case.tp,
             shared=found.shared,
             latent=found.latent,
+            rounding=self.rounding,
         )
 
     def ops(self, case: Case) -> Sequence[str]:
