@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness import pool
 from harness.cli import main
 from harness.commands import check as check_module
 from harness.finding import ERROR, FINDINGS, OK, Verdict
@@ -472,7 +473,7 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
             asked.append(plan)
 
     monkeypatch.setattr(check_module, "Judging", Noted)
-    monkeypatch.setattr(check_module, "has_cuda", lambda: there)
+    monkeypatch.setattr(pool, "has_cuda", lambda: there)
     main(["check", *arguments])
     (plan,) = asked
     assert any(mode.needs_cuda for _, mode in plan.selection.tasks()) == expected

@@ -62,6 +62,11 @@ def add_waivers(add: Callable[..., object]) -> None:
     add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")
 
 
+def add_device(add: Callable[..., object]) -> None:
+    """Where cases run."""
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one")
+
+
 def refuse_workers(workers: int) -> None:
     """Cases of true size have the device's memory to themselves. Raises BadInput."""
     if workers > 1:

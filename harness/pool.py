@@ -122,3 +122,8 @@ def workers_for(asked: int, one: bool = False) -> int:
 def has_cuda() -> bool:
     """Whether cases run on a GPU by default. A look for the driver's device files, since torch costs a second."""
     return any(Path("/dev").glob("nvidia[0-9]*")) and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+
+
+def runs_on_cuda(device: str) -> bool:
+    """Whether cases run on a GPU where this device was asked for: ``auto``, ``cpu`` or ``cuda``."""
+    return device == "cuda" or (device == "auto" and has_cuda())

@@ -13,8 +13,8 @@ from harness.errors import BadInput
 from harness.finding import ERROR, FINDINGS, Verdict
 from harness.judging import Judging, Plan
 from harness.matrix import Selection
-from harness.options import NARROWING, add_selection, add_vllm, add_waivers, add_workers, refuse_workers
-from harness.pool import has_cuda, workers_for
+from harness.options import NARROWING, add_device, add_selection, add_vllm, add_waivers, add_workers, refuse_workers
+from harness.pool import runs_on_cuda, workers_for
 from harness.project import find
 from harness.records import Records
 from harness.report import grouped, skipped, summary, time_per_mode, waived, where
@@ -45,9 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
     parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one"
-    )
+    add_device(parser.add_argument)
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
@@ -58,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = replace(selected(chosen), cuda=_on_cuda(chosen))
+    selection = replace(selected(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
     with Records(chosen.json) as records:
         verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
@@ -106,10 +104,6 @@ def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Select
         full=chosen.full,
         models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
     )
-
-
-def _on_cuda(chosen: argparse.Namespace) -> bool:
-    return chosen.device == "cuda" or (chosen.device == "auto" and has_cuda())
 
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from harness.errors import BadInput
 from harness.modes import choose
-from harness.options import add_workers, names
-from harness.pool import workers_for
+from harness.options import add_device, add_workers, names
+from harness.pool import runs_on_cuda, workers_for
 from harness.project import find
 from harness.records import Records
 from harness.terminal import Ticker
@@ -43,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--modes", type=names, default=(), metavar="LIST", help="default: those that must see each fault"
     )
     parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
+    add_device(parser.add_argument)
     parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/json.md)")
     add_workers(parser.add_argument)
@@ -92,7 +93,8 @@ def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
 
 
 def _trials(chosen: argparse.Namespace) -> "Trials":
-    modes = tuple(mode.name for mode in choose(list(chosen.modes)))
+    cuda = runs_on_cuda(chosen.device)
+    modes = tuple(mode.name for mode in choose(list(chosen.modes), cuda))
     project = find()
     module = chosen.corpus or project.corpus
     if not module:
@@ -106,13 +108,13 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
 
     corpus = load_corpus(module, project.path)
     entries = corpus.chosen(chosen.faults)
-    return Trials(corpus, entries, modes, project.path, seconds=chosen.seconds)
+    return Trials(corpus, entries, modes, project.path, "cuda" if cuda else "cpu", chosen.seconds)
 
 
 def _ticked(trials: "Trials", workers: int) -> "Iterable[Answer]":
     ticker = Ticker(Console(stderr=True), len(trials.all()), "trials")
     with ticker.running():
-        for answer in trials.run(workers_for(workers)):
+        for answer in trials.run(workers_for(workers, trials.device == "cuda")):
             ticker.step(f"{answer.trial.entry} {answer.trial.mode}", bool(answer.died))
             yield answer
 
