@@ -185,9 +185,12 @@ def test_k_selects_nothing_that_is_not_there() -> None:
 def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tmp_path: Path) -> None:
     (tmp_path / "sees_cuda.py").write_text("import harness.plugin\nharness.plugin.has_cuda = lambda: True\n")
     chosen = ("--models", f"{NANO},any-plain", *full)
-    every = collected(*chosen)
-    done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-m", "gpu", "-p", "sees_cuda", *chosen, path=tmp_path)
-    gpu = re.findall(r"::test_padding\[(.*)\]$", done.stdout, re.MULTILINE)
+
+    def seen(*arguments: str) -> list[str]:
+        done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-p", "sees_cuda", *arguments, *chosen, path=tmp_path)
+        return re.findall(r"::test_padding\[(.*)\]$", done.stdout, re.MULTILINE)
+
+    every, gpu = seen(), seen("-m", "gpu")
     assert gpu == [name for name in every if not name.endswith("mode=proof")]
     assert 0 < len(gpu) < len(every)
     assert collected("-m", "gpu", *chosen) == (gpu if has_cuda() else [])
