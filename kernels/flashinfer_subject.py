@@ -14,7 +14,6 @@ from kernels.flashinfer_experts import OP, flashinfer_experts
 from kernels.flashinfer_weights import INNER_SCALE, INPUT_SCALE
 from kernels.layer import PaddedMoELayer
 from kernels.masters import masters_of
-from kernels.nvfp4 import Nvfp4
 from kernels.oracle import Rounding, Step, activated, exact, product
 from kernels.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.subject import InTree
@@ -67,9 +66,9 @@ class FlashInfer(InTree):
         layer.backend, layer.intermediate = self.backend.name, case.padded_intermediate
         return layer
 
-    def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
-        """Quantised experts, one or all of them, padded by the case's alignment rule and then in the kernel's layout."""
-        return self.backend.prepare(super().prepared(case, w13, w2), case.gated)
+    def experts(self, case: Case, device: torch.device) -> Experts:
+        """The case's routed experts, padded by its alignment rule and then prepared, all at once: scalars are not per expert."""
+        return self.backend.prepare(super().experts(case, device), case.gated)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """As in-tree; tokens are drawn again whose values NVFP4 rounds by the order in which they were summed."""
