@@ -30,6 +30,18 @@ def test_the_process_that_runs_vllm_cannot_import_our_kernels() -> None:
     assert subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, env=surroundings, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_bytecode_is_kept_in_the_environment_where_none_may_lie_beside_sources(told: bool) -> None:
+    script = (
+        f"import runpy, sys; runpy.run_path({str(boot.__file__)!r})['keep_bytecode'](); "
+        "print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    )
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, *(["-B"] if told else []), "-c", script]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", str(Path(sys.prefix, "bytecode")) if told else "None"]
+
+
 def test_the_vllm_that_is_not_importable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--subject", "vllm", "--models", GPT, "--modes", "eager"]) == 2
     assert "the vLLM here cannot be driven: ModuleNotFoundError: No module named 'vllm'" in capsys.readouterr().err

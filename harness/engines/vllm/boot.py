@@ -16,8 +16,19 @@ def clean(path: list[str]) -> list[str]:
     return [entry for entry in path if not Path(entry, "kernels", "nvfp4.py").is_file()]
 
 
+def keep_bytecode() -> None:
+    """Where Python is told to write none beside sources: in the environment, which is the harness's own.
+
+    It was installed uncompiled, and compiling all that vLLM imports takes ten seconds each time.
+    """
+    if sys.dont_write_bytecode:
+        sys.pycache_prefix, sys.dont_write_bytecode = str(Path(sys.prefix, "bytecode")), False
+
+
 def main() -> int:
     """Import the harness, put the tree in front, and serve as a worker."""
+    if sys.argv[1:]:
+        keep_bytecode()
     sys.path[:] = [*sys.argv[1:], *clean(sys.path)]
     spec = importlib.util.spec_from_file_location(
         "harness", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
