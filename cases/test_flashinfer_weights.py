@@ -111,7 +111,7 @@ def test_a_wrong_layout_is_seen(fault: str) -> None:
 
 
 @every_backend
-def test_padding_at_the_end_of_both_halves_is_seen(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_padded_at_their_common_end_are_seen(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     from kernels import weights
 
     right = weights.pad_parts

@@ -161,7 +161,7 @@ def test_what_lies_on_another_device_is_passed_by_value() -> None:
     outside.check()
 
 
-def test_rows_of_padding_are_nan_and_stale() -> None:
+def test_rows_that_fill_a_graph_up_are_nan_and_stale() -> None:
     hidden, ids = torch.zeros(4, 6), torch.full((4, 2), 3)
     graph = Captured((hidden, ids), torch.zeros(4, 6), lambda: None)
     graph.fill((torch.ones(3, 6), torch.full((3, 2), 1)))
@@ -219,7 +219,7 @@ FOUND: list[tuple[type[PaddedMoELayer], tuple[str, str, str]]] = [
 
 
 @pytest.mark.parametrize(("layer", "found"), FOUND, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_rows_of_padding_and_larger_batches_show(layer: type[PaddedMoELayer], found: tuple[str, str, str]) -> None:
+def test_what_filled_and_larger_batches_show(layer: type[PaddedMoELayer], found: tuple[str, str, str]) -> None:
     verdict = judged(layer, mode="cudagraph-dynamic")
     assert found in keys(verdict)
     assert verdict.emulated

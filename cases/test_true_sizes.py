@@ -88,7 +88,7 @@ def matrices(case: Case, subject: InTree) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("subject", [InTree(), Triton()], ids=lambda subject: str(subject.name))
 @pytest.mark.parametrize("activation", ["silu", "relu2"])
-def test_every_expert_is_its_master_and_the_padding_zero(subject: InTree, activation: str) -> None:
+def test_every_expert_is_its_master_and_zero_beyond(subject: InTree, activation: str) -> None:
     case = true_case(activation)
     w13, w2 = matrices(case, subject)
     found = masters_of(case, CPU)

@@ -30,16 +30,17 @@ RULES = (
 )
 PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic", "cudagraph")
 RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
+ONE_TOKEN = ((DEFAULT_RULE, "wide", 2, 1),)
+ONE_TOKEN_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
+# Graphs of more tokens are those by bucket.
 TOKENS = (
-    (DEFAULT_RULE, "wide", 2, 1),
+    (DEFAULT_RULE, "wide", 1, 2),
     (DEFAULT_RULE, "wide", 2, 33),
 )
-TOKENS_MODES = ("eager", "fake", "cudagraph")
+TOKENS_MODES = ("eager", "fake")
 # Weights of true size take gigabytes, and seconds to make: every mode, both kernels and both kinds of ranks, and no row
 # that only says again what shrunk sizes say.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
-TWO_TOKENS = ((DEFAULT_RULE, "wide", 1, 2),)
-TWO_TOKENS_MODES = ("eager", "fake")
 # These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
 FURTHER = {
     "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
@@ -125,8 +126,8 @@ class Selection:
             (FULL, MODES),
             (PADDED, PADDED_MODES),
             ((*RULES, *further), RULES_MODES),
+            (ONE_TOKEN, ONE_TOKEN_MODES),
             (TOKENS, TOKENS_MODES),
-            (TWO_TOKENS, TWO_TOKENS_MODES),
         )
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
