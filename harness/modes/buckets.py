@@ -7,6 +7,7 @@ graph runs eager, as a prefill does, and what the layer makes anew then must not
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -44,8 +45,14 @@ def _run(bench: Bench) -> Run:
 @contextmanager
 def _rows_apart() -> Iterator[None]:
     """Without oneDNN where its bf16 product lets a row's NaN into the row before: on CPUs with AMX (oneDNN#5717)."""
-    with torch.backends.mkldnn.flags(enabled=not _joins_rows()):
+    # Not mkldnn.flags, which sets precision and determinism too.
+    onednn: Any = torch.backends.mkldnn
+    kept = onednn.enabled
+    onednn.enabled = kept and not _joins_rows()
+    try:
         yield
+    finally:
+        onednn.enabled = kept
 
 
 @cache
