@@ -23,7 +23,7 @@ from harness.modes import MODES, buckets, own_graphs
 from harness.modes.capture import OpGraph
 from harness.modes.cudagraph import Captured
 from harness.modes.outside import FreedMemory, Noting, Outside
-from harness.observers import values
+from harness.observers import poison, values
 from harness.registry import register_op
 from kernels.layer import PaddedMoELayer
 from kernels.subject import InTree
@@ -384,3 +384,21 @@ LEFT_ALONE = [
 def test_right_variants_are_left_alone_on_cuda(right: Right, mode: str) -> None:
     verdict = judge(right.subject, right.cases[0], MODES[mode], CUDA)
     assert verdict.status == OK, verdict
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_product_that_joins_rows_is_not_onednn_s(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_joins_rows", lambda: joins)
+    before = torch._C._get_mkldnn_enabled()
+    with buckets._rows_apart():
+        assert torch._C._get_mkldnn_enabled() == (not joins)
+    assert torch._C._get_mkldnn_enabled() == before
+
+
+@pytest.mark.parametrize(("tokens", "told"), [([15], ", in tokens 15 of 16"), (list(range(16)), "")])
+def test_nan_in_some_tokens_names_them(tokens: list[int], told: str) -> None:
+    output = torch.zeros(16, 80)
+    output[tokens, 64:] = torch.nan
+    run = Run(case=SMALL, mode="cudagraph-dynamic", ops=(), calls=[Call("replay", 16, (), snapshot=output, filled=8)])
+    (finding,) = poison.look(run) or []
+    assert finding.what == f"columns 64-79 (16 of 80) are NaN{told}"

@@ -23,7 +23,8 @@ def look(run: Run) -> list[Finding] | None:
 
 def _finding(run: Run, call: Call) -> Finding:
     assert call.snapshot is not None
-    columns = (~torch.isfinite(call.snapshot)).any(0).nonzero().flatten().tolist()
+    spoilt = ~torch.isfinite(call.snapshot)
+    columns, tokens = (spoilt.any(side).nonzero().flatten().tolist() for side in (0, 1))
     width = call.snapshot.shape[-1]
     first_was_clean = call is not run.calls[0] and run.mode == "eager"
     never = call.replayed and len(columns) == width
@@ -41,7 +42,11 @@ def _finding(run: Run, call: Call) -> Finding:
         observer="poison",
         kind="padding-tokens-leak" if call.filled else "padding-leaks" if first_was_clean else "uninitialised",
         stage=stages.UNPAD if first_was_clean else stages.EXPERTS,
-        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are NaN",
+        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are NaN{_in_some(tokens, call)}",
         cause=cause,
         call=call.label,
     )
+
+
+def _in_some(tokens: list[int], call: Call) -> str:
+    return "" if len(tokens) == call.tokens else f", in tokens {ranges(tokens)} of {call.tokens}"
