@@ -13,6 +13,7 @@ from harness.shapes import Shape, load
 from kernels.experts import activate
 from kernels.nvfp4 import BLOCK, Nvfp4, dequantise
 from kernels.oracle import activated
+from kernels.triton_config import Config
 from kernels.triton_pack import Packed, pack_matrices
 from kernels.triton_subject import missing
 
@@ -108,11 +109,18 @@ def _inputs(sizes: Shape, tokens: int, seed: int, device: torch.device) -> Input
 
 
 def routed(layer: Layer, one: Inputs, width: int) -> Tensor:
-    """The kernel on one set of inputs, writing ``width`` columns."""
-    from kernels.triton_launch import routed as launched  # imports triton
+    """The kernel on one set of inputs, writing ``width`` columns, by the table's tiles."""
+    return launched(layer.shape, layer.packed, one, width)
 
-    inner, activation = layer.shape.intermediate, layer.shape.activation
-    return launched(*one, *layer.packed, intermediate=inner, activation=activation, out_width=width)
+
+def launched(
+    shape: Shape, packed: tuple[Packed, Packed], one: Inputs, width: int, config: Config | None = None
+) -> Tensor:
+    """The kernel on packed weights of a shape; ``config`` in place of the table's tiles."""
+    from kernels.triton_launch import routed as kernel  # imports triton
+
+    inner, activation = shape.intermediate, shape.activation
+    return kernel(*one, *packed, intermediate=inner, activation=activation, out_width=width, config=config)
 
 
 def _grouped(layer: Layer, one: Inputs) -> Callable[[Inputs], Tensor]:

@@ -16,7 +16,6 @@ from itertools import product
 from multiprocessing import get_context
 
 import torch
-from torch import Tensor
 
 from harness.errors import unknown
 from harness.options import names, numbers
@@ -51,14 +50,6 @@ def blocks(sizes: Sizes, tokens: int) -> Sequence[int]:
     return [bm for bm in (8, 16, 32, 64, 128) if 4 * share >= bm >= share / 2 or (share <= bm <= 16)]
 
 
-def launched(shape: Shape, packed: tuple[Packed, Packed], one: bench.Inputs, config: Config) -> Tensor:
-    """One call with a config."""
-    from kernels.triton_launch import routed  # imports triton
-
-    inner, activation = shape.intermediate, shape.activation
-    return routed(*one, *packed, intermediate=inner, activation=activation, out_width=shape.hidden, config=config)
-
-
 def compile_one(task: tuple[Shape, int, Config]) -> None:
     """In a process of its own: a call on weights that nothing wrote, which leaves its kernels in Triton's cache."""
     shape, tokens, config = task
@@ -67,7 +58,7 @@ def compile_one(task: tuple[Shape, int, Config]) -> None:
     first = _unwritten(shape.experts, rows, shape.hidden, device)
     packed = first, _unwritten(shape.experts, shape.hidden, shape.intermediate, device)
     with suppress(Exception):  # too much for a multiprocessor: then it will not be timed either
-        launched(shape, packed, bench.rotated(shape, tokens, device)[0], config)
+        bench.launched(shape, packed, bench.rotated(shape, tokens, device)[0], shape.hidden, config)
 
 
 def _unwritten(experts: int, rows: int, columns: int, device: torch.device) -> Packed:
@@ -84,7 +75,9 @@ def tuned(layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor) -> tuple[C
 
     def time(config: Config) -> float:
         try:
-            return microseconds([partial(launched, shape, layer.packed, one, config) for one in inputs])
+            return microseconds(
+                [partial(bench.launched, shape, layer.packed, one, shape.hidden, config) for one in inputs]
+            )
         except Exception:  # too much for a multiprocessor
             return math.inf
 
