@@ -271,9 +271,9 @@ def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -
 def test_last_failed_and_first_failure(outside: pytest.Pytester) -> None:
     chosen = ("--subject", "theirs:NoUnpad")
     run(outside, *chosen).assert_outcomes(failed=1, passed=3)
-    reproduce = run(outside, *chosen, "--lf", "-v")
-    again.assert_outcomes(failed=1)
-    again.stdout.re_match_lines([r".*test_layer\[.*kernel=wide-tp=2-.*FAILED.*"])
+    second = run(outside, *chosen, "--lf", "-v")
+    second.assert_outcomes(failed=1)
+    second.stdout.re_match_lines([r".*test_layer\[.*kernel=wide-tp=2-.*FAILED.*"])
     first = run(outside, *chosen, "-x")
     first.assert_outcomes(failed=1, passed=1)
 
