@@ -438,7 +438,7 @@ def test_table_without_a_terminal_is_whole(
     bad: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     monkeypatch.setattr(Prepared, "bad", bad)
     main(["check"])
     lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
@@ -472,7 +472,7 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
             super().__init__(plan)
             asked.append(plan)
 
-    monkeypatch.setattr(check_module, "Judging", Noted)
+    monkeypatch.setattr(check_module, "PlanRun", Noted)
     monkeypatch.setattr(pool, "has_cuda", lambda: there)
     main(["check", *arguments])
     (plan,) = asked
@@ -509,7 +509,7 @@ def test_exit_code(statuses: list[str], code: int) -> None:
 def test_a_file_that_fills_up_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     assert main(["check", "--json", "/dev/full"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("harness: cannot write on to --json /dev/full")
@@ -604,6 +604,6 @@ def test_killed_run_keeps_its_records_and_leaves_no_worker(tmp_path: Path) -> No
 def test_selection_of_a_namespace_is_what_was_asked() -> None:
     names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes")
     chosen = Namespace(**dict.fromkeys(names, ()), full=True, models_file=None)
-    selection = check_module.selected(chosen)
+    selection = check_module.selection_of(chosen)
     assert selection.full
     assert selection.models_file == str(BUILT_IN)

@@ -77,7 +77,7 @@ def test_without_network_nothing_is_left_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setattr(releases, "python", lambda tell: Path(sys.executable))
+    monkeypatch.setattr(releases, "python", lambda report: Path(sys.executable))
     with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be fetched: .*refused"):
         releases.tree("0.20.1", lambda text: None)
     assert not list((tmp_path / "vllm").iterdir())
@@ -90,7 +90,7 @@ def test_a_tree_that_is_not_whole_is_fetched_again(tmp_path: Path, monkeypatch: 
     (place / "vllm" / "__init__.py").touch()
     (place / releases.COUNT).write_text("2\n")
     fetched = []
-    monkeypatch.setattr(releases, "_fetch", lambda version, place, tell: fetched.append(version))
+    monkeypatch.setattr(releases, "_fetch", lambda version, place, report: fetched.append(version))
     told: list[str] = []
     releases.tree("0.20.1", told.append)
     assert fetched == ["0.20.1"]

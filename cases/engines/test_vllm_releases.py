@@ -19,7 +19,7 @@ from harness.engines.vllm import environment, releases, targets
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
 from harness.matrix.selection import Selection
-from harness.workers.plan import Judging
+from harness.workers.plan import PlanRun
 
 # The first release waits for the environment, or three times for an index that does not answer.
 pytestmark = pytest.mark.timeout(900)
@@ -187,7 +187,7 @@ def test_a_release_that_was_not_judged_is_unexpected() -> None:
 
 def judged(target: targets.Target, **chosen: tuple[object, ...]) -> list[Verdict]:
     selection = Selection(tokens=(7,), **chosen)  # type: ignore[arg-type]
-    return list(Judging(target.plan(selection, 1, lambda text: None)))
+    return list(PlanRun(target.plan(selection, 1, lambda text: None)))
 
 
 # what: (the line's text, what it becomes, the case, the finding's kind, its stage, the bug that it is like)

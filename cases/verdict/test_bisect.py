@@ -22,7 +22,7 @@ from harness.subjects.subject import Subject
 from harness.verdict import bisect
 from harness.verdict.bisect import EAGER, FAKE, name_blame
 from harness.verdict.judge import judge
-from harness.workers.plan import Judging, Plan
+from harness.workers.plan import Plan, PlanRun
 from kernels.layer.subject import InTree
 
 CPU = torch.device("cpu")
@@ -187,7 +187,7 @@ def test_a_bisection_that_kills_its_worker_costs_no_verdict(name: str, status: s
         models=("nemotron-3-nano-30b-a3b",), modes=("compiled-static",), kernels=("wide",), tp=(1,), tokens=(7,)
     )
     path = (str(tmp_path), str(Path(__file__).parents[2]))
-    (verdict,) = Judging(Plan(chosen, f"dying:{name}", "dying", "cpu", 1, path, bisect=True))
+    (verdict,) = PlanRun(Plan(chosen, f"dying:{name}", "dying", "cpu", 1, path, bisect=True))
     assert verdict.status == status
     if verdict.findings:
         assert {finding.blame for finding in verdict.findings} == {told}

@@ -134,7 +134,7 @@ def test_a_pattern_over_many_cases_is_right_for_each_or_fails_where_it_is_not(tm
     held = waivers(tmp_path, 'cases = "*-tp=*"')
     statuses = [held.apply(each).status for each in (verdict(finding()), verdict(case="model=m-tp=2-tokens=7"))]
     assert statuses == [WAIVED, FINDINGS]
-    assert held.idle() == []
+    assert held.unmatched() == []
 
 
 def test_what_was_not_judged_matches_nothing(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_what_was_not_judged_matches_nothing(tmp_path: Path) -> None:
     for status in (SKIPPED, ERROR):
         given = verdict(status=status)
         assert held.apply(given) == given
-    assert held.idle() == []  # nothing was judged, so nothing is known
+    assert held.unmatched() == []  # nothing was judged, so nothing is known
     held.apply(verdict(model="another"))
-    assert held.idle() == [
+    assert held.unmatched() == [
         f"{tmp_path / 'waivers.toml'}: waiver 1 (vllm#35949) matches nothing that was judged in this run"
     ]
 
@@ -152,8 +152,8 @@ def test_what_was_not_judged_matches_nothing(tmp_path: Path) -> None:
 def test_what_other_processes_matched_counts(tmp_path: Path) -> None:
     worker, controller = (waivers(tmp_path, 'models = "m"', 'models = "n"') for _ in range(2))
     worker.apply(verdict(finding()))
-    controller.add(json.loads(json.dumps(worker.told())))
-    assert [line.partition(": ")[2][:8] for line in controller.idle()] == ["waiver 2"]
+    controller.add(json.loads(json.dumps(worker.tally())))
+    assert [line.partition(": ")[2][:8] for line in controller.unmatched()] == ["waiver 2"]
 
 
 def test_summary_names_the_issues(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ class Ticker:
             self.console.print(f"{self.done}/{self.total} {self.what}, {self.bad} not ok", highlight=False)
 
 
-class Telling:
-    """What a long preparation is at: a status line on a terminal, elsewhere its steps alone. A context that gives ``tell``."""
+class StatusLine:
+    """What a long preparation is at: a status line on a terminal, elsewhere its steps alone. A context that gives ``report``."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)

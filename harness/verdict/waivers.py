@@ -84,7 +84,7 @@ class Waivers:
         again = f"{verdict.reproduce} --waivers {shlex.quote(self.file)}"
         return replace(verdict, status=FINDINGS, findings=findings, reproduce=again)
 
-    def idle(self) -> list[str]:
+    def unmatched(self) -> list[str]:
         """A line for each waiver that matched nothing, where anything was judged."""
         return [
             f"{self.file}: waiver {waiver.number} ({waiver.issue}) matches nothing that was judged in this run"
@@ -92,7 +92,7 @@ class Waivers:
             if waiver.number not in self.matched and self.judged
         ]
 
-    def told(self) -> list[int]:
+    def tally(self) -> list[int]:
         """What another process adds to its own count: how many were judged, then the numbers that matched."""
         return [self.judged, *self.matched]
 

@@ -1,4 +1,4 @@
-"""Judging in parallel: a plan of cases and modes, the workers' side of it, and the verdicts as they come."""
+"""PlanRun in parallel: a plan of cases and modes, the workers' side of it, and the verdicts as they come."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -56,7 +56,7 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     from harness.verdict.bisect import name_blame
     from harness.verdict.judge import judge
 
-    tasks, subject, device = chosen(settings)
+    tasks, subject, device = load_plan(settings)
     quiet_for_good()
 
     def answer(index: int) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     return answer
 
 
-def chosen(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
+def load_plan(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
     """In a worker: the tasks, the subject and the device of a plan's settings. Raises BadInput."""
     import torch
 
@@ -76,10 +76,10 @@ def chosen(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subj
     from harness.subjects.load import load_subject
 
     torch.set_num_threads(settings["threads"])
-    return selected(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+    return plan_tasks(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
 
 
-def selected(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
+def plan_tasks(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
     """In a worker: the tasks of a plan's settings."""
     return Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
 
@@ -88,7 +88,7 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class Judging:
+class PlanRun:
     """Judges a plan. Tasks of one model stay together: they share weights and compiled kernels."""
 
     def __init__(self, plan: Plan) -> None:
