@@ -212,9 +212,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["audit", f"{SPACE}::two", *arguments]) == 2
-    told = capsys.readouterr().err.strip()
-    assert words in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err.strip()
+    assert words in message
+    assert len(message.splitlines()) == 1
 
 
 def test_no_op_at_all_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,19 +232,19 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert code == 2  # an op that cannot be run at all
     rows = {(row["op"].partition("::")[2], row["row"]): row for row in map(json.loads, file.read_text().splitlines())}
     assert len(rows) == 3 * len(names)
-    told = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
-    assert told["crashes"] == (BREAKS, "the process died: Segmentation fault")
+    outcomes = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
+    assert outcomes["crashes"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes", "runs"]["variant"] == "zero rows: x.shape[0] 5 to 0"
     assert rows["crashes", "stride"]["status"] == HOLDS  # on all the other variants
-    assert told["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
+    assert outcomes["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes_always", "schema"]["status"] == HOLDS
     assert rows["crashes_always", "stride"]["what"] == "the real implementation takes the process down (as given)"
-    assert told["hangs"] == (BREAKS, "no answer within 4 s; its process was stopped")
-    assert told["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
-    assert told["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
-    assert told["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
-    assert "write a function that yields argument tuples" in told["numbers"][1]
-    assert told["two"][0] == HOLDS
+    assert outcomes["hangs"] == (BREAKS, "no answer within 4 s; its process was stopped")
+    assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
+    assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
+    assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
+    assert "write a function that yields argument tuples" in outcomes["numbers"][1]
+    assert outcomes["two"][0] == HOLDS
     assert "Segmentation fault" in capsys.readouterr().out
 
 

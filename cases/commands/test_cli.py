@@ -127,7 +127,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "qwen3-30b"], "unknown model 'qwen3-30b'; did you mean qwen3-30b-a3b"),
         (["--models", "qwen3-30b-a3b,zzzz"], "unknown model 'zzzz'; valid: deepseek-v2-lite"),
@@ -167,12 +167,12 @@ def records(file: Path) -> list[dict[str, Any]]:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_option_of_check(arguments: list[str], told: str) -> None:
-    assert told in refusal("check", *arguments)
+def test_bad_option_of_check(arguments: list[str], message: str) -> None:
+    assert message in refusal("check", *arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["chekc"], "invalid choice: 'chekc' (choose from"),
         (["--vresion"], "did you mean --version?"),
@@ -181,12 +181,12 @@ def test_bad_option_of_check(arguments: list[str], told: str) -> None:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_command(arguments: list[str], told: str) -> None:
-    assert told in refusal(*arguments)
+def test_bad_command(arguments: list[str], message: str) -> None:
+    assert message in refusal(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not a valid models file: Expecting"),
         ("", "is not a valid models file: Expecting value"),
@@ -204,16 +204,16 @@ def test_bad_command(arguments: list[str], told: str) -> None:
     ],
     ids=["cut", "empty", "list", "number", "no-models", "no-object", "synthetic", "alignment", "top-k", "width"],
 )
-def test_bad_models_file(text: str, told: str, tmp_path: Path) -> None:
+def test_bad_models_file(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "models.json"
     file.write_text(text)
     line = refusal("check", "--models-file", str(file))
-    assert told in line
+    assert message in line
     assert "models.json" in line
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("nowhere.layers:Mine", "does not import: ModuleNotFoundError: No module named 'nowhere'"),
         ("raising:Mine", "does not import: ValueError: cannot load"),
@@ -227,8 +227,8 @@ def test_bad_models_file(text: str, told: str, tmp_path: Path) -> None:
     ],
     ids=lambda value: value if ":" in value and " " not in value else "",
 )
-def test_bad_subject(name: str, told: str, subjects: Path) -> None:
-    assert told in refusal("check", *ONE, "--subject", name, path=subjects)
+def test_bad_subject(name: str, message: str, subjects: Path) -> None:
+    assert message in refusal("check", *ONE, "--subject", name, path=subjects)
 
 
 def test_bad_subject_of_list(subjects: Path) -> None:
@@ -482,8 +482,8 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
 def test_what_is_skipped_is_told_once_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     models = "gpt-oss-20b,deepseek-v3"
     assert main(["check", "--device", "cpu", "--models", models, "--modes", "cudagraph-compiled", "--tp", "1"]) == 0
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
-    assert told == (
+    (message,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
+    assert message == (
         "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in "
         "for them"
     )

@@ -57,7 +57,7 @@ def start(settings: dict[str, Any]) -> Answer:
 def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
     """The answer of rank 0. The others start at the same time, since all of them have to meet."""
     with ThreadPoolExecutor(max(len(others), 1)) as threads:
-        ready = [threads.submit(other.greet) for other in others]
+        ready = [threads.submit(other.wait_until_ready) for other in others]
         answer = start_one(settings)
         for greeting in ready:
             greeting.result()
