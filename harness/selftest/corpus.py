@@ -88,12 +88,12 @@ class Corpus:
 
     module: str
     faults: dict[str, Fault]
-    right: dict[str, Correct]
+    correct: dict[str, Correct]
 
     @property
     def entries(self) -> dict[str, Fault | Correct]:
         """Faults and right variants."""
-        return {**self.faults, **self.right}
+        return {**self.faults, **self.correct}
 
     def chosen(self, patterns: Sequence[str]) -> list[Fault | Correct]:
         """The entries of these ids or patterns (``vllm#*``), all of them if there is none. Raises BadInput."""
