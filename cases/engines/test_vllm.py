@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.base.cache import under_another_name
+from harness.base.cache import atomic_folder
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.vllm import boot, environment, releases, subject, targets
@@ -100,7 +100,7 @@ def test_a_tree_that_is_not_whole_is_fetched_again(tmp_path: Path, monkeypatch: 
 
 def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with under_another_name(tmp_path / "tree") as fresh:
+        with atomic_folder(tmp_path / "tree") as fresh:
             (fresh / "half").touch()
             raise KeyboardInterrupt
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.base.errors import BadInput, nearest
-from harness.ops.registry import registered, unwrapped
+from harness.ops.registry import registered, unwrap_fake
 
 # What torch registers late: imported first, so that these ops are not taken for somebody else's.
 _TORCH_PARTS = ("torch._inductor.compile_fx", "torch.distributed", "torch.onnx")
@@ -112,7 +112,7 @@ def fake_function(op: torch._ops.OpOverload) -> Callable[..., Any] | None:
         return registered()[name].fake
     holder = torch._library.simple_registry.singleton.find(name)
     kernel = holder.fake_impl.kernel
-    return unwrapped(kernel.func) if kernel else None
+    return unwrap_fake(kernel.func) if kernel else None
 
 
 def source_of(function: Callable[..., Any] | None) -> str:

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from harness.base.errors import BadInput, unknown
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.base.options import names, numbers
 from harness.base.project import find
 from harness.benchmark.benchmark import Ceilings, Cells, timed
@@ -71,7 +71,7 @@ def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
     if not project.bench:
         raise BadInput(f'no bench below {project.root}; name one: [tool.harness] bench = "package.module:function"')
     module, _, name = project.bench.partition(":")
-    found: Any = imported(f"[tool.harness] bench {project.bench!r}", module, project.path)
+    found: Any = import_named(f"[tool.harness] bench {project.bench!r}", module, project.path)
     if not callable(getattr(found, name, None)) or not hasattr(found, "SHAPES"):
         raise BadInput(
             f"[tool.harness] bench {project.bench!r}: expected {module} to have SHAPES and {name or 'cells'}()"

@@ -124,10 +124,10 @@ def sources(name: str) -> str:
     namespace, _, short = name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), short)
     schema = "\n".join(str(getattr(packet, overload)._schema) for overload in packet.overloads())
-    return schema + (_source(unwrapped(kernel.func)) if kernel else "")
+    return schema + (_source(unwrap_fake(kernel.func)) if kernel else "")
 
 
-def unwrapped(fake: Implementation) -> Implementation:
+def unwrap_fake(fake: Implementation) -> Implementation:
     """The user's function in the wrapper that ``torch.library.register_fake`` keeps."""
     inner = inspect.getclosurevars(fake).nonlocals.get("func") if inspect.isfunction(fake) else None
     return inner if callable(inner) else fake

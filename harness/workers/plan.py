@@ -52,12 +52,12 @@ class Plan:
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
-    from harness.base.quiet import quiet_for_good
+    from harness.base.quiet import quiet_until_exit
     from harness.verdict.bisect import name_blame
     from harness.verdict.judge import judge
 
     tasks, subject, device = chosen(settings)
-    quiet_for_good()
+    quiet_until_exit()
 
     def answer(index: int) -> dict[str, Any]:
         verdict = judge(subject, *tasks[index], device, settings["spec"])

@@ -8,7 +8,7 @@ from harness.execution.pinned import pinned
 from harness.proof.exhaustive import compare
 from harness.proof.obligations import must_hold
 from harness.proof.symbols.builder import NotProvable
-from harness.proof.symbols.pieces import Unknown
+from harness.proof.symbols.structures import UnknownStructure
 from harness.workers.plan import chosen
 
 
@@ -22,7 +22,7 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
         try:
             with pinned():
                 return asdict(compare(subject, case, largest)) if largest else {"must": must_hold(subject, case)}
-        except (NotProvable, Unknown) as error:
+        except (NotProvable, UnknownStructure) as error:
             return {"reason": str(error)}
 
     return answer

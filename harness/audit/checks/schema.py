@@ -4,7 +4,7 @@ from harness.audit.context import Audited
 from harness.audit.ops import devices, fake_function, is_composite
 from harness.audit.row import Seen, breaks, holds
 from harness.ops.registry import registered
-from harness.ops.signatures import unfit
+from harness.ops.signatures import mismatch_with_schema
 
 
 def schema(audited: Audited) -> Seen:
@@ -14,7 +14,7 @@ def schema(audited: Audited) -> Seen:
     own = registered().get(op._schema.name)
     functions |= {f"{device} implementation": real for device, real in own.reals.items()} if own else {}
     for what, function in functions.items():
-        found = unfit(function, op) if function else ""
+        found = mismatch_with_schema(function, op) if function else ""
         if found:
             return breaks(f"the {what} {found}")
     read = [what for what, function in functions.items() if function]

@@ -18,7 +18,7 @@ Tell = Callable[[str], None]
 
 def room() -> Path:
     """Where the environment and the releases' trees are kept."""
-    return cache.base() / "vllm"
+    return cache.cache_root() / "vllm"
 
 
 def wanted() -> list[str]:
@@ -37,7 +37,7 @@ def python(tell: Tell) -> Path:
     """The environment's Python; builds it first where it is not there. Raises BadInput where it cannot be built."""
     place = folder()
     if not place.is_dir():
-        with cache.under_another_name(place) as fresh:
+        with cache.atomic_folder(place) as fresh:
             _build(fresh, tell)
     return place / "bin" / "python"
 

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.base.cache import under_another_name
+from harness.base.cache import atomic_folder
 from harness.base.errors import BadInput, nearest
 from harness.engines.vllm.environment import Tell, complaint, pip, python, room
 
@@ -35,7 +35,7 @@ def tree(version: str, tell: Tell) -> Path:
     place = room() / f"vllm-{version}"
     if place.is_dir() and not _whole(place):
         tell(f"vLLM {version} is not whole in {place.parent}; fetching it again")
-        with under_another_name(place.with_name(f"broken-{version}")) as aside:
+        with atomic_folder(place.with_name(f"broken-{version}")) as aside:
             place.rename(aside / place.name)
             _fetch(version, place, tell)
             return place
@@ -57,7 +57,7 @@ def checkout(path: str) -> Path:
 def _fetch(version: str, place: Path, tell: Tell) -> None:
     tell(f"fetching vLLM {version}, sources only")
     interpreter = python(tell)
-    with under_another_name(place) as fresh:
+    with atomic_folder(place) as fresh:
         backend = fresh / "backend" / "setuptools"
         backend.mkdir(parents=True)
         (backend / "__init__.py").touch()
