@@ -78,7 +78,7 @@ def cut_off(case: Case) -> bool:
 FAKE = frozenset({("fake-differs", "routed experts", "vllm#41645")})
 VIEW = frozenset({("not-contiguous", "all-reduce", "vllm#40794")})
 UP_TO_0_19 = (Wrong(strided, (FINDINGS, VIEW)), Wrong(lies, (LATENT, FAKE)), Wrong(strided_by_the_fake, (LATENT, VIEW)))
-# docs/vllm.md has the lines of their sources. What is not here is right.
+# docs/how-to/vllm-releases.md has the lines of their sources. What is not here is right.
 WRONG = {
     "0.18.0": UP_TO_0_19,
     "0.19.1": UP_TO_0_19,

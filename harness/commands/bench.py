@@ -20,7 +20,7 @@ Beside it stand what the project compares with (for the NVFP4 kernel torch._grou
 padding off) and the floor: the larger of weight bytes over a measured copy bandwidth, and operations over a measured
 bf16 matrix rate. No time is below it.
 
-[tool.harness] bench = "package.module:function" names what is timed; see docs/kernel.md.
+[tool.harness] bench = "package.module:function" names what is timed; see docs/explanation/kernel.md.
 
 exit code: 0 timed, 1 a wrong result, 2 no CUDA device or bad input"""
 

@@ -38,8 +38,8 @@ examples:
   harness check                                    everything, on the in-tree layer
   harness check --models nemotron-3-nano-30b-a3b   one model
   harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
-  harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
-  harness check --subject vllm                     the vLLM that is importable (docs/vllm.md)
+  harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
+  harness check --subject vllm                     the vLLM that is importable (docs/how-to/vllm-releases.md)
   harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
   harness check --waivers waivers.toml             known findings, each with a public issue, fail nothing
 
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser.add_argument_group("what to judge").add_argument)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/reference/models.md)")
     add_device(parser.add_argument)
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     add_vllm(parser.add_argument)

@@ -25,7 +25,7 @@ from harness.workers.process import Job
 
 ABOUT = """\
 Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
-latent width where it has one; beyond that bound too, where the remainders decide it. docs/proof.md says how.
+latent width where it has one; beyond that bound too, where the remainders decide it. docs/how-to/prove.md says how.
 
 examples:
   harness prove                                     every combination of parts, rules, kernels and ranks

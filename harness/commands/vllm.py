@@ -44,7 +44,7 @@ examples:
 
 `latent` is what a kernel that writes the true width would break in a release that has no such kernel.
 
-exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/vllm.md)"""
+exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/how-to/vllm-releases.md)"""
 _ABOUT = {"--models": f"model shapes (default: {len(MODELS)}, one for each combination of parts)"}
 
 
@@ -65,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     for option, (kind, about) in (SELECTION | NARROWING).items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/reference/models.md)")
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     parser.set_defaults(full=False)
     add_workers(parser.add_argument)
