@@ -154,7 +154,7 @@ def as_expected(version: str) -> list[dict[str, Any]]:
 def test_what_is_expected_surprises_nobody() -> None:
     red = [record for record in as_expected("0.20.1") if record["status"] == FINDINGS]
     assert {record["mode"] for record in red} == {"eager", "compiled", "compiled-dynamic"}
-    assert any("hidden=2880-padded=3072" in record["case"] for record in red)
+    assert any("hidden2880-padded3072" in record["case"] for record in red)
     for version in ("0.18.0", "0.20.1", "0.20.2"):
         assert not unexpected(version, as_expected(version))
 

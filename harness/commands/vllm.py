@@ -25,7 +25,7 @@ MODELS = (
     "nemotron-3-nano-30b-a3b",
     "synthetic-2880-shared",
     "synthetic-latent-padded",
-    "synthetic-latent-padded-noshared",
+    "synthetic-latent-routed",
     "nemotron-3-super-120b-a12b",
     "deepseek-v2-lite",
     "qwen3-30b-a3b",
