@@ -141,7 +141,8 @@ def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None)
         call.output = function(*call.inputs)
         return
     call.records = recorder.records
-    with recorder, GlobalState() as state:
+    # GlobalState is the outer one, so that the recorder does not take its comparison of generators for the layer's last op.
+    with GlobalState() as state, recorder:
         call.output = function(*call.inputs)
     call.changed_global_state, call.poisoned = state.changed, recorder.poisoned
     call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None
