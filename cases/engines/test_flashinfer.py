@@ -281,7 +281,7 @@ def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys
 
 
 def _scripts() -> list[str]:
-    page = Path(__file__).resolve().parents[2] / "docs" / "flashinfer.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "flashinfer-breaches.md"
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
@@ -290,7 +290,7 @@ def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
     for script in _scripts():
         assert len(script.strip().splitlines()) <= 5
         assert "harness" not in script
-        compile(script, "docs/how-to/flashinfer.md", "exec")
+        compile(script, "docs/explanation/flashinfer-breaches.md", "exec")
 
 
 def test_the_scripts_of_the_page_show_that_release() -> None:

@@ -67,12 +67,17 @@ def test_it_fits_its_own_schema_and_no_other() -> None:
         assert "its fake implementation does not take the schema's arguments" in signature_mismatch(widen.overload)
     other = by_name(lambda x: x).bind(SCHEMA.replace("=4", "=5"))
     with widen.planted(fake=other):
-        assert signature_mismatch(widen.overload) == "its fake implementation has 5 as the default of 'width'; its schema has 4"
+        assert (
+            signature_mismatch(widen.overload)
+            == "its fake implementation has 5 as the default of 'width'; its schema has 4"
+        )
 
 
 def test_a_fake_without_the_mark_must_take_every_argument() -> None:
     with widen.planted(fake=_fake):
-        assert signature_mismatch(widen.overload).startswith("its fake implementation does not take the schema's arguments")
+        assert signature_mismatch(widen.overload).startswith(
+            "its fake implementation does not take the schema's arguments"
+        )
 
 
 def test_compiled_code_is_keyed_by_the_text_of_the_fake_itself() -> None:
