@@ -65,7 +65,7 @@ def run(chosen: argparse.Namespace) -> int:
             ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(results))
-    for line in [line for result in results for line in result.words()]:
+    for line in [line for result in results for line in result.lines()]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"torch {where['torch']} on {where['device']}; {ceilings}", highlight=False)
     return 0 if all(result.correct for result in results) else 1
