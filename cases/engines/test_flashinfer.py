@@ -290,7 +290,7 @@ def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
     for script in _scripts():
         assert len(script.strip().splitlines()) <= 5
         assert "harness" not in script
-        compile(script, "docs/flashinfer.md", "exec")
+        compile(script, "docs/how-to/flashinfer.md", "exec")
 
 
 def test_the_scripts_of_the_page_show_that_release() -> None:

@@ -28,7 +28,7 @@ examples:
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
-  harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/json.md)
+  harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
   harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some ops of two releases, which pip downloads
 
@@ -78,7 +78,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--variant", default="", metavar="TEXT", help="run only the variants of the samples whose name contains TEXT")
     add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the samples (default: cpu)")
     add("--seconds", type=float, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})")
-    add("--json", metavar="FILE", help="write a JSON record for each row, as soon as it is known (docs/json.md)")
+    add(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each row, as soon as it is known (docs/reference/records.md)",
+    )
     add_workers(add)
     add("-v", "--verbose", action="count", default=0, help="print every note, and the seconds of each row")
 

@@ -22,7 +22,7 @@ bf16, and several ways to remove the padding. `floor` is a lower bound on the ti
 copy bandwidth, or all operations run at the measured bf16 matmul rate, whichever takes longer. `x floor` is the kernel's time
 as a multiple of it.
 
-pyproject.toml names what is timed: [tool.harness] bench = "package.module:function" (docs/kernel.md).
+pyproject.toml names what is timed: [tool.harness] bench = "package.module:function" (docs/explanation/kernel.md).
 
 examples:
   harness bench                                    every shape and token count

@@ -43,10 +43,10 @@ examples:
   harness check                                    all models and modes, on the layer that comes with the harness
   harness check --models nemotron-3-nano-30b-a3b   one model
   harness check --hidden 2720 --modes compiled     another hidden size, compiled only
-  harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
-  harness check --subject vllm                     the layer of the installed vLLM (docs/vllm.md)
-  harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/json.md)
-  harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/waivers.md)
+  harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
+  harness check --subject vllm                     the layer of the installed vLLM (docs/how-to/vllm-releases.md)
+  harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/reference/records.md)
+  harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/how-to/waivers.md)
 
 exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C"""
 
@@ -58,11 +58,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
     parser.add_argument(
-        "--models-file", metavar="FILE", help="read model shapes and alignment rules from this file (docs/models.md)"
+        "--models-file",
+        metavar="FILE",
+        help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
     add_device(parser.add_argument)
     parser.add_argument(
-        "--json", metavar="FILE", help="write a JSON record for each verdict, as soon as it is known (docs/json.md)"
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
     )
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)

@@ -11,7 +11,7 @@ from harness.base.errors import BadInput
 ABOUT = """\
 Write a template for your own layer: a Python module with a small MoE layer, a custom op, and the four methods that the
 harness calls. `build` makes the layer, `inputs` its arguments, `oracle` the expected result, and `ops` names its custom ops.
-The template passes `harness check` without changes. Then replace its parts by yours, step by step (docs/your-engine.md).
+The template passes `harness check` without changes. Then replace its parts by yours, step by step (docs/how-to/own-engine.md).
 
 examples:
   harness new-subject my_engine            write my_engine.py in this folder

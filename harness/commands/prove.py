@@ -29,7 +29,7 @@ for every latent width if the layer has one. If only remainders of the size matt
 
 The prover builds the layer at a few small sizes and derives a layer with symbolic sizes from them. It traces that layer over
 fake tensors, once for each region of sizes that take the same branches. The result is the exact set of sizes that fail.
-docs/proof.md explains the method.
+docs/explanation/proof.md explains the method.
 
 examples:
   harness prove                                     every combination of layer parts, rules, kernels and ranks
@@ -67,7 +67,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="also run the layer at every size from 2 to N, and compare with the proof",
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write a JSON record for each combination, as soon as it is known (docs/json.md)"
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each combination, as soon as it is known (docs/reference/records.md)",
     )
     add_workers(parser.add_argument)
     parser.add_argument(

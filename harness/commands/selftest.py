@@ -34,7 +34,7 @@ examples:
   harness selftest --faults 'vllm#*'             the faults whose ids match
   harness selftest --faults 'vllm#35949' -v      one fault, with the text of its findings
   harness selftest --modes eager,compiled        every fault in these modes
-  harness selftest --corpus mymoe.faults         your own corpus (docs/corpus.md)
+  harness selftest --corpus mymoe.faults         your own corpus (docs/reference/corpus.md)
 
 exit code: 0 every fault killed and no false alarm, 1 a survivor or a false alarm, 2 bad input, 130 Ctrl-C"""
 
@@ -67,7 +67,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=120.0, metavar="N", help="time limit for one fault in one mode (default: 120)"
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write a JSON record for each fault and correct variant (docs/json.md)"
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each fault and correct variant (docs/reference/records.md)",
     )
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="print the text of every finding")

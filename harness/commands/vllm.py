@@ -25,7 +25,7 @@ MODELS = (
     "nemotron-3-nano-30b-a3b",
     "synthetic-2880-shared",
     "synthetic-latent-padded",
-    "synthetic-latent-padded-noshared",
+    "synthetic-latent-routed",
     "nemotron-3-super-120b-a12b",
     "deepseek-v2-lite",
     "qwen3-30b-a3b",
@@ -43,10 +43,10 @@ examples:
   harness vllm --vllm ~/src/vllm                   a checkout or an unpacked source archive
   harness vllm 0.20.1 --models gpt-oss-20b -v      one model, with every finding
   harness vllm 0.33.0 --modes eager,fake           without Inductor, which is faster
-  harness vllm 0.33.0 --json verdicts.jsonl        write a JSON record for each verdict (docs/json.md)
+  harness vllm 0.33.0 --json verdicts.jsonl        write a JSON record for each verdict (docs/reference/records.md)
   harness check --subject vllm                     all models, on the installed vLLM
 
-exit code: 0 all ok, 1 findings, 2 bad input or a release that could not be judged, 130 Ctrl-C (docs/vllm.md)"""
+exit code: 0 all ok, 1 findings, 2 bad input or a release that could not be judged, 130 Ctrl-C (docs/how-to/vllm-releases.md)"""
 _ABOUT = {"--models": f"model shapes to judge (default: {len(MODELS)}, one for each combination of layer parts)"}
 
 
@@ -72,10 +72,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for option, (kind, about) in (SELECTION | NARROWING).items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
     parser.add_argument(
-        "--models-file", metavar="FILE", help="read model shapes and alignment rules from this file (docs/models.md)"
+        "--models-file",
+        metavar="FILE",
+        help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write a JSON record for each verdict, as soon as it is known (docs/json.md)"
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
     )
     parser.set_defaults(full=False)
     add_workers(parser.add_argument)

@@ -114,7 +114,7 @@ def load_corpus(module: str, path: Sequence[str] = ()) -> Corpus:
     contents = import_named(f"corpus {module!r}", module, path)
     faults, correct = entries(contents, "FAULTS", Fault), entries(contents, "CORRECT", Correct)
     if not faults and not correct:
-        raise BadInput(f"corpus {module!r} is empty; give harness.Fault entries in FAULTS (docs/corpus.md)")
+        raise BadInput(f"corpus {module!r} is empty; give harness.Fault entries in FAULTS (docs/reference/corpus.md)")
     if twice := sorted(set(faults) & set(correct)):
         raise BadInput(f"corpus {module!r}: {twice[0]!r} is both a fault and a correct variant; expected each id once")
     return Corpus(module, faults, correct)

@@ -171,5 +171,5 @@ def _text(entry: dict[str, Any], key: str, where: str, expected: str) -> str:
 def _globs(value: Any, where: str) -> tuple[str, ...]:
     globs = [value] if isinstance(value, str) else value
     if not isinstance(globs, list) or not globs or not all(isinstance(glob, str) and glob for glob in globs):
-        raise BadInput(f"{where} is {value!r}; expected a glob or a list of globs, such as '*-tp=2-*'")
+        raise BadInput(f"{where} is {value!r}; expected a glob or a list of globs, such as '*-tp2-*'")
     return tuple(globs)
