@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.ops.by_name import by_name
 from harness.ops.registry import register_op, sources
-from harness.ops.signatures import misfit
+from harness.ops.signatures import signature_mismatch
 
 SCHEMA = "(Tensor x, str kind, SymInt width=4, *, Tensor? shared=None) -> Tensor"
 
@@ -61,18 +61,18 @@ def test_a_call_that_does_not_fit_the_schema_is_a_type_error(arguments: tuple[An
 
 
 def test_it_fits_its_own_schema_and_no_other() -> None:
-    assert misfit(widen.overload) == ""
+    assert signature_mismatch(widen.overload) == ""
     old = by_name(lambda x: x).bind("(Tensor x, str kind) -> Tensor")
     with widen.planted(fake=old):
-        assert "its fake implementation does not take the schema's arguments" in misfit(widen.overload)
+        assert "its fake implementation does not take the schema's arguments" in signature_mismatch(widen.overload)
     other = by_name(lambda x: x).bind(SCHEMA.replace("=4", "=5"))
     with widen.planted(fake=other):
-        assert misfit(widen.overload) == "its fake implementation has 5 as the default of 'width'; its schema has 4"
+        assert signature_mismatch(widen.overload) == "its fake implementation has 5 as the default of 'width'; its schema has 4"
 
 
 def test_a_fake_without_the_mark_must_take_every_argument() -> None:
     with widen.planted(fake=_fake):
-        assert misfit(widen.overload).startswith("its fake implementation does not take the schema's arguments")
+        assert signature_mismatch(widen.overload).startswith("its fake implementation does not take the schema's arguments")
 
 
 def test_compiled_code_is_keyed_by_the_text_of_the_fake_itself() -> None:

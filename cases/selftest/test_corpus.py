@@ -37,7 +37,7 @@ OPEN: dict[tuple[str, str], str] = {}
 def param(entry: Fault | Correct, case: Case, mode: str) -> object:
     key = (entry.id, mode)
     marks = [pytest.mark.xfail(reason=OPEN[key])] if key in OPEN else []
-    name = f"{entry.id}-model={case.model}-kernel={case.kernel}-tp={case.tp}-mode={mode}"
+    name = f"{entry.id}-{case.model}-{case.kernel}-tp{case.tp}-{EVERY_MODE[mode].exact}"
     return pytest.param(entry, case, mode, id=name, marks=marks)
 
 

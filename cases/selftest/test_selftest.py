@@ -125,7 +125,7 @@ def test_other_survivors(name: str, why: str, everything: tuple[object, dict[str
     ("name", "why"),
     [
         ("mine#silent", "values must not see it"),
-        ("mine#not-absent", "model=small-aligned"),
+        ("mine#not-absent", "small-aligned"),
         ("right#wrong", "values: scaled"),
     ],
 )

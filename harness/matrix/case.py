@@ -1,7 +1,7 @@
 """Case: a frozen description of one run of one layer."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from harness.matrix.shapes import STAND_INS, Alignment, Shape
 
@@ -127,14 +127,15 @@ class Case:
 
     @property
     def id(self) -> str:
-        """``key=value`` parts joined by dashes: stable, readable, and good for ``-k``."""
-        parts: dict[str, Any] = {"model": self.model, "hidden": self.hidden}
-        if self.latent:
-            parts["latent"] = self.latent
-        parts |= {"padded": self.padded, "rule": self.alignment.name, "kernel": self.kernel}
-        parts |= {"tp": self.tp, "tokens": self.tokens, "inter": _of(self.intermediate, self.shape.intermediate)}
-        parts["experts"] = _of(self.experts, self.shape.experts)
-        return "-".join(f"{key}={value}" for key, value in parts.items())
+        """Parts joined by dashes: stable, and each can be typed after ``-k``, whose grammar has no ``=``.
+
+        A name stands for itself and a number follows its key. The sizes that were shrunk follow from the shape; they are
+        in ``changes``, and ``full`` says that there are none.
+        """
+        latent = [f"latent{self.latent}"] if self.latent else []
+        widths = [f"hidden{self.hidden}", *latent, f"padded{self.padded}"]
+        parts = [self.model, *widths, self.alignment.name, self.kernel, f"tp{self.tp}", f"tokens{self.tokens}"]
+        return "-".join([*parts, *(["full"] if self.full else [])])
 
     def describe_width(self, width: int) -> str:
         """Which of the layer's widths this is, and by which rule: ``2816 = 2688 rounded up to 256, trtllm-nvfp4``."""
@@ -142,7 +143,3 @@ class Case:
             return f"{width} = {self.width} rounded up to {self.alignment.hidden}, {self.alignment.name}"
         names = {self.hidden: "hidden", self.latent: "latent", self.shared: "shared intermediate"}
         return f"{width} = {names[width]}" if width in names else f"{width}"
-
-
-def _of(now: int, true: int) -> str:
-    return str(now) if now == true else f"{now}of{true}"

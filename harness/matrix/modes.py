@@ -19,6 +19,11 @@ class ModeInfo:
     needs_cuda: bool = False
 
     @property
+    def exact(self) -> str:
+        """The name that chooses this mode and no other: ``compiled-static``, since ``compiled`` chooses the family."""
+        return f"{self.name}-static" if f"{self.name}-dynamic" in MODES else self.name
+
+    @property
     def dynamic(self) -> bool:
         """Whether the token count is dynamic."""
         return self.name.endswith("-dynamic")

@@ -1,6 +1,7 @@
 """Shapes of real MoE layers and alignment rules, read from a models file and checked."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -98,11 +99,18 @@ def _optional_width(entry: dict[str, Any], key: str, where: str) -> int | None:
     return None if entry.get(key) is None else check_width(key, entry[key], where)
 
 
+def _check_name(name: str, where: str) -> None:
+    """A name stands in a case's id, in lists with commas and after pytest's ``-k``, whose grammar has only these signs."""
+    if not re.fullmatch(r"[\w.+/-]+", name):
+        raise BadInput(f"{where}: expected a name of letters, digits and . _ + - / that can be typed after pytest's -k")
+
+
 def read_shape(entry: Any, source: str) -> Shape:
     """One entry of a models file as a Shape; raises BadInput naming the entry and the key."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise BadInput(f"{source}: each model is an object with a 'name'; found {str(entry)[:60]!r}")
     where = f"{source}: model {entry['name']!r}"
+    _check_name(entry["name"], where)
     experts, top_k = _count(entry, "experts", where), _count(entry, "top_k", where)
     if top_k > experts:
         raise BadInput(f"{where}: top_k {top_k} is above its {experts} experts; expected at most that many")
@@ -127,6 +135,7 @@ def read_shape(entry: Any, source: str) -> Shape:
 def read_rule(name: str, entry: Any, source: str) -> Alignment:
     """One alignment rule of a models file; ``intermediate`` stands for both the gated and the non-gated width."""
     where = f"{source}: alignment rule {name!r}"
+    _check_name(name, where)
     if not isinstance(entry, dict):
         raise BadInput(f"{where}: expected an object with 'hidden' and 'intermediate'")
     both = entry.get("intermediate")
