@@ -118,8 +118,7 @@ class PaddedMoELayer(nn.Module):
 
     def dense(self, x: Tensor) -> Tensor:
         """``x``, contiguous: the all-reduce flattens it, and the caller may."""
-        # Not .contiguous(): it copies at two tokens but not at one, where a row's stride does not count. The layer would
-        # return fresh memory in one case and a view in the other.
+        # Not .contiguous(): it copies at two tokens but returns a view at one, where a row's stride does not count.
         return x.clone(memory_format=torch.contiguous_format) if self.strided else x
 
     def reduce(self, x: Tensor) -> Tensor:
