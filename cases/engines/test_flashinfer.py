@@ -41,7 +41,7 @@ def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
     folder = tmp_path_factory.mktemp("trees")
-    one, other = write(folder / "one"), write(folder / "other", changed=True, version="2.0")
+    one, other = write(folder / "one"), write(folder / "other", fixed=True, version="2.0")
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
