@@ -112,7 +112,7 @@ def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker of xdist tells which waivers matched there."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].told()
+        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].tally()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,7 +124,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
-    for line in config.stash.get(_WAIVERS, Waivers()).idle():
+    for line in config.stash.get(_WAIVERS, Waivers()).unmatched():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
 
 

@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 def test_a_right_cell_is_timed_and_what_cannot_be_is_told() -> None:
     result = timed(cell(), CEILINGS)
-    assert result.right
+    assert result.correct
     assert (result.times, result.floor) == ({"narrow": 12.0}, 5.0)
     assert result.words() == ["small, 8 tokens: cannot was not timed: no such kernel"]
     assert result.to_json()["status"] == "ok"
@@ -46,7 +46,7 @@ def test_a_right_cell_is_timed_and_what_cannot_be_is_told() -> None:
 )
 def test_a_wrong_cell_is_not_timed_and_says_by_how_much(whole: float, column: float) -> None:
     result = timed(cell(whole, column), CEILINGS)
-    assert not result.right
+    assert not result.correct
     assert result.times == {}
     (line,) = result.words()
     assert line.startswith(f"small, 8 tokens: wrong, and so not timed: relative error {whole:.4f} (bound 0.01)")

@@ -219,7 +219,7 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "gpt-oss"], "unknown model 'gpt-oss'; did you mean gpt-oss-20b"),
         (["--modes", "egaer"], "unknown mode 'egaer'; did you mean eager"),
@@ -235,8 +235,8 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_option(arguments: list[str], told: str) -> None:
-    assert told in refusal(*arguments)
+def test_bad_option(arguments: list[str], message: str) -> None:
+    assert message in refusal(*arguments)
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct import CORRECT, GRAPHS
+from fixtures.corpus import CORRECT
 from fixtures.faults import graphs
 from fixtures.judged import judged, keys
-from fixtures.planting import SMALL, Planted, case
+from fixtures.planting import GRAPHS, SMALL, Planted, case
 from harness.base.errors import Skip
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run
-from harness.execution.external_memory import FreedMemory, Noting, Outside
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory
 from harness.execution.modes import buckets, own_graphs
 from harness.execution.modes.cudagraph import Captured
 from harness.execution.pinned import pinned
@@ -135,8 +135,8 @@ def with_workspace(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("function", [with_workspace, lambda x: x @ WORKSPACE[0].t()], ids=["inside an op", "plain"])
 def test_what_a_real_capture_reads_is_noted_as_it_runs(function: Callable[..., Any]) -> None:
-    outside, x = Outside("cpu"), torch.zeros(4, 6)
-    with Noting(outside):
+    outside, x = ExternalMemory("cpu"), torch.zeros(4, 6)
+    with ExternalMemoryMode(outside):
         made = function(x) * 2 + torch.zeros(1)
     outside.check()
     del made
@@ -147,16 +147,16 @@ def test_what_a_real_capture_reads_is_noted_as_it_runs(function: Callable[..., A
 
 
 def test_what_takes_the_form_alone_reads_nothing() -> None:
-    outside, x = Outside("cpu"), torch.zeros(4, 6)
-    with Noting(outside):
+    outside, x = ExternalMemory("cpu"), torch.zeros(4, 6)
+    with ExternalMemoryMode(outside):
         torch.zeros_like(x) + x.new_ones(6)
     del x
     outside.check()
 
 
 def test_what_lies_on_another_device_is_passed_by_value() -> None:
-    outside, host = Outside("cuda"), torch.zeros(())
-    with Noting(outside):
+    outside, host = ExternalMemory("cuda"), torch.zeros(())
+    with ExternalMemoryMode(outside):
         host.add(1)
     del host
     outside.check()

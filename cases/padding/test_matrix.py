@@ -304,4 +304,4 @@ def test_again_keeps_a_models_file_of_one_s_own(tmp_path: Path) -> None:
 
 def chosen_by(words: list[str]) -> list[tuple[Case, ModeInfo]]:
     """The tasks that a command line chooses."""
-    return check.selected(parser().parse_args(words[1:])).tasks()
+    return check.selection_of(parser().parse_args(words[1:])).tasks()

@@ -24,9 +24,9 @@ from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN
 from harness.proof.prove import prove, prover
 from harness.proof.regions.conditions import Undecidable, holds
 from harness.proof.regions.points import Points
-from harness.proof.symbols.fit import fit
-from harness.proof.symbols.traced import concrete
-from harness.proof.words import describe
+from harness.proof.symbols.formula import fit
+from harness.proof.symbols.trace import run_at
+from harness.proof.wording import describe
 from harness.subjects.subject import Subject
 from harness.verdict.judge import judge
 from kernels.layer.experts import SCHEMA, routed_experts
@@ -170,7 +170,7 @@ def test_historical_faults_have_exactly_the_failing_set_of_real_runs(bug: str, n
     assert proof.beyond == "sizes beyond fail by the same rule"
     # Every size up to 3000 is what `harness prove --exhaustive 3000` runs; here each remainder by 256 is met.
     for size in (*range(2, 2900, 11), *range(256, 3001, 256)):
-        assert concrete(proven.sampled, (size,)).ok == (size % 256 == 0) == (not proven.fails_at((size,))), size
+        assert run_at(proven.sampled, (size,)).ok == (size % 256 == 0) == (not proven.fails_at((size,))), size
 
 
 @pytest.mark.parametrize("name", ["latent", "shared-latent"])

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
-from harness.audit.tensors import faithful, tensors
+from harness.audit.tensors import exact_copy, tensors
 from harness.audit.variants import GIVEN, MAKERS, Variant, candidates
 from harness.findings.exception_text import first_line
 
@@ -22,7 +22,7 @@ ERRORS = (Exception, SystemExit)
 
 
 @dataclass(slots=True)
-class Ran:
+class RealCall:
     """One call of the real implementation: what it gave, and the very arguments it was given, before and after."""
 
     out: Any
@@ -31,7 +31,7 @@ class Ran:
 
 
 @dataclass(slots=True)
-class Faked:
+class FakeCall:
     """One call of the fake: what it gave, or the error it raised; the fake arguments as it left them."""
 
     out: Any
@@ -40,7 +40,7 @@ class Faked:
 
 
 @dataclass
-class Audited:
+class AuditedOp:
     """An op under audit. Everything that one row has found out is kept for the next."""
 
     op: torch._ops.OpOverload
@@ -50,8 +50,8 @@ class Audited:
     only: str = ""
     kinds: tuple[str, ...] = tuple(MAKERS)
     _tried: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
-    _ran: dict[str, Ran] = field(default_factory=dict)
-    _faked: dict[str, Faked] = field(default_factory=dict)
+    _ran: dict[str, RealCall] = field(default_factory=dict)
+    _faked: dict[str, FakeCall] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,7 +62,7 @@ class Audited:
         journal: Path,
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
-    ) -> "Audited":
+    ) -> "AuditedOp":
         """An op with its journal's file; ``only`` keeps to the variants whose label has this text."""
         return cls(op, samples, device, Journal(journal), only, kinds)
 
@@ -147,33 +147,33 @@ class Audited:
 
     def fresh(self, variant: Variant) -> Sample:
         """The variant's arguments in memory of their own."""
-        sample: Sample = variant.sample.with_leaves(faithful(variant.sample.leaves))
+        sample: Sample = variant.sample.with_leaves(exact_copy(variant.sample.leaves))
         return sample
 
-    def real(self, variant: Variant) -> Ran:
+    def real(self, variant: Variant) -> RealCall:
         """What the real implementation gives for a variant. Raises what it raises."""
         if variant.label not in self._ran:
             after = self.fresh(variant)
             out = self.call(after)
-            self._ran[variant.label] = Ran(out, self.fresh(variant), after)
+            self._ran[variant.label] = RealCall(out, self.fresh(variant), after)
         return self._ran[variant.label]
 
-    def fake(self, variant: Variant) -> Faked:
+    def fake(self, variant: Variant) -> FakeCall:
         """What the fake gives for a variant."""
         if variant.label not in self._faked:
             self._faked[variant.label] = self.run_fake(variant.sample)
         return self._faked[variant.label]
 
-    def run_fake(self, sample: Sample, mode: FakeTensorMode | None = None) -> Faked:
+    def run_fake(self, sample: Sample, mode: FakeTensorMode | None = None) -> FakeCall:
         """Call the fake anew; data-dependent sizes become symbols."""
         mode = mode or FakeTensorMode(shape_env=ShapeEnv())
         with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
             leaves = tree_map_only(Tensor, lambda x: mode.from_tensor(x, static_shapes=True), sample.leaves)
             given = sample.with_leaves(leaves)
             try:
-                return Faked(self.op(*given.args, **given.kwargs), given)
+                return FakeCall(self.op(*given.args, **given.kwargs), given)
             except ERRORS as error:  # a fake may raise anything; that is what is looked for
-                return Faked(None, given, error)
+                return FakeCall(None, given, error)
 
 
 def outputs(out: Any) -> list[Any]:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from harness.base.errors import BadInput, nearest
-from harness.ops.registry import registered, unwrapped
+from harness.ops.registry import registered, unwrap_fake
 
 # What torch registers late: imported first, so that these ops are not taken for somebody else's.
 _TORCH_PARTS = ("torch._inductor.compile_fx", "torch.distributed", "torch.onnx")
 
 
-class NoOp(Exception):
+class UnknownOp(Exception):
     """There is no such op. The text says so, with the nearest names."""
 
 
@@ -45,18 +45,18 @@ def normal(name: str) -> tuple[str, str, str]:
 
 
 def find(name: str) -> torch._ops.OpOverload:
-    """The op of this name; where no overload is named, the default one or the only one. Raises NoOp."""
+    """The op of this name; where no overload is named, the default one or the only one. Raises UnknownOp."""
     space, short, overload = normal(name)
     try:
         packet = getattr(getattr(torch.ops, space), short)
     except (AttributeError, RuntimeError):
-        raise NoOp(_missing(f"{space}::{short}")) from None
+        raise UnknownOp(_missing(f"{space}::{short}")) from None
     if not isinstance(packet, torch._ops.OpOverloadPacket):
-        raise NoOp(f"torch.ops.{space}.{short} is a {type(packet).__name__}, no op of the dispatcher")
+        raise UnknownOp(f"torch.ops.{space}.{short} is a {type(packet).__name__}, no op of the dispatcher")
     overloads = packet.overloads()
     wanted = overload or ("default" if "default" in overloads else overloads[0] if len(overloads) == 1 else "")
     if wanted not in overloads:
-        raise NoOp(
+        raise UnknownOp(
             f"{space}::{short} has the overloads {', '.join(overloads)}; name one: {space}::{short}.{overloads[0]}"
         )
     found: torch._ops.OpOverload = getattr(packet, wanted)
@@ -112,7 +112,7 @@ def fake_function(op: torch._ops.OpOverload) -> Callable[..., Any] | None:
         return registered()[name].fake
     holder = torch._library.simple_registry.singleton.find(name)
     kernel = holder.fake_impl.kernel
-    return unwrapped(kernel.func) if kernel else None
+    return unwrap_fake(kernel.func) if kernel else None
 
 
 def source_of(function: Callable[..., Any] | None) -> str:

@@ -74,7 +74,7 @@ class _Survey:
     seconds: float = 0.0
 
 
-class Auditing:
+class AuditRun:
     """Audits a plan. The tasks of one op stay together: they share what the op gave for each variant."""
 
     def __init__(self, plan: Plan) -> None:

@@ -7,7 +7,7 @@ HOLDS, BREAKS, NOT_APPLICABLE, NOT_RUN = "holds", "breaks", "not applicable", "n
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CheckResult:
     """What a check saw. ``variant`` names the sample that shows it; ``notes`` are facts that break nothing."""
 
     status: str
@@ -16,24 +16,24 @@ class Seen:
     notes: tuple[str, ...] = ()
 
 
-def holds(what: str, *notes: str) -> Seen:
+def holds(what: str, *notes: str) -> CheckResult:
     """The property holds on everything that was tried."""
-    return Seen(HOLDS, what, notes=notes)
+    return CheckResult(HOLDS, what, notes=notes)
 
 
-def breaks(what: str, variant: str = "", *notes: str) -> Seen:
+def breaks(what: str, variant: str = "", *notes: str) -> CheckResult:
     """The property does not hold."""
-    return Seen(BREAKS, what, variant, notes)
+    return CheckResult(BREAKS, what, variant, notes)
 
 
-def not_applicable(why: str, *notes: str) -> Seen:
+def not_applicable(why: str, *notes: str) -> CheckResult:
     """The property means nothing for this op."""
-    return Seen(NOT_APPLICABLE, why, notes=notes)
+    return CheckResult(NOT_APPLICABLE, why, notes=notes)
 
 
-def not_run(why: str, *notes: str) -> Seen:
+def not_run(why: str, *notes: str) -> CheckResult:
     """The check could not be run here."""
-    return Seen(NOT_RUN, why, notes=notes)
+    return CheckResult(NOT_RUN, why, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

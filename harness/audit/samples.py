@@ -9,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from harness.base.errors import BadInput, nearest
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.ops.registry import registered
 
 HOW = (
@@ -57,7 +57,7 @@ def _function(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise BadInput(f"--samples {spec!r} is not of the form module:function; {HOW}")
-    found = imported(f"--samples {spec!r}", module)
+    found = import_named(f"--samples {spec!r}", module)
     function = getattr(found, name, None)
     if not callable(function):
         near = nearest(name, [public for public in vars(found) if not public.startswith("_")])

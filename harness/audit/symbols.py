@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.ops.tensor_meta import Size, TensorMeta
 
 
-class Settled:
+class SymbolResolver:
     """Replaces symbols. One that depends on data takes the size that the real output has where it is first met."""
 
     def __init__(self, known: dict[Any, int] | None = None) -> None:

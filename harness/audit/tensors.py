@@ -16,7 +16,7 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def faithful(tree: Any) -> Any:
+def exact_copy(tree: Any) -> Any:
     """A copy of arguments: own memory, the same sizes, strides, offsets, and the same sharing of storages."""
     storages: dict[int, Any] = {}
     return tree_map(lambda leaf: _copy(leaf, storages) if isinstance(leaf, Tensor) else leaf, tree)
@@ -51,10 +51,10 @@ def storage_id(tensor: Tensor) -> int:
 
 
 def written_outside(before: Tensor, after: Tensor) -> bool:
-    """Whether memory of the storage beyond the tensor's own elements changed. Both are faithful copies of one tensor."""
+    """Whether memory of the storage beyond the tensor's own elements changed. Both are exact_copy copies of one tensor."""
     if not plain(before) or before.untyped_storage().nbytes() == 0:
         return False
-    trial: Tensor = faithful(after)
+    trial: Tensor = exact_copy(after)
     trial.copy_(before)
     return not torch.equal(memory(trial), memory(before))
 
@@ -96,7 +96,7 @@ def _tolerance(dtype: torch.dtype, exact: bool) -> tuple[float, float]:
 
 
 @contextmanager
-def filled(on: bool) -> Iterator[None]:
+def deterministic_fill(on: bool) -> Iterator[None]:
     """Torch's deterministic mode on (memory that nothing wrote is NaN, or the largest integer) or off, and back."""
     kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(on, warn_only=True)

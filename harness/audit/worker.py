@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from harness.audit.context import Audited
+from harness.audit.context import AuditedOp
 from harness.audit.journal import journal_file
-from harness.audit.ops import NoOp, devices, find, load_modules, registered_by
+from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
-from harness.audit.row import PROPERTIES, Seen, not_run
+from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
 from harness.base.errors import BadInput
 from harness.execution.device import choose_device
@@ -43,18 +43,18 @@ def discover(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     return lambda _: {"ops": registered_by(settings["modules"], settings["path"])}
 
 
-def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audited | str:
+def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> AuditedOp | str:
     """The op with its samples; or why there is none."""
     try:
         op = find(name)
-    except NoOp as error:
+    except UnknownOp as error:
         return str(error)
     samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return Audited.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
+    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
 
 
-def _survey(audited: Audited | str, kind: str) -> dict[str, Any]:
+def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     if isinstance(audited, str):
         return {"accepted": [], "refused": [], "reason": audited}
     tried = audited.tried(kind)
@@ -64,7 +64,7 @@ def _survey(audited: Audited | str, kind: str) -> dict[str, Any]:
     return {"accepted": sorted(taken), "refused": told, "reason": "" if taken else _unusable(audited)}
 
 
-def _unusable(audited: Audited) -> str:
+def _unusable(audited: AuditedOp) -> str:
     """Why nothing of an op can be run; empty where its samples are to blame."""
     if not audited.samples:
         return f"no samples: {HOW}"
@@ -74,12 +74,12 @@ def _unusable(audited: Audited) -> str:
     return f"needs {' or '.join(there)}: no implementation for {here}" if there else f"no implementation for {here}"
 
 
-def _look(audited: Audited | str, name: str) -> dict[str, Any]:
+def _look(audited: AuditedOp | str, name: str) -> dict[str, Any]:
     seen = not_run("there is no such op") if isinstance(audited, str) else look_at(audited, name)
     return asdict(seen)
 
 
-def look_at(audited: Audited, name: str) -> Seen:
+def look_at(audited: AuditedOp, name: str) -> CheckResult:
     """One property of an op. What fails in the audit itself is said, and is no word on the op."""
     needs = PROPERTIES[name].needs
     if needs != "schema" and not audited.samples:
@@ -89,7 +89,7 @@ def look_at(audited: Audited, name: str) -> Seen:
     module, _, function = PROPERTIES[name].check.partition(":")
     check = getattr(importlib.import_module(f"harness.audit.checks.{module}"), function)
     try:
-        seen: Seen = check(audited)
+        seen: CheckResult = check(audited)
     except BadInput:
         raise
     except Exception as error:  # the audit itself failed: no word on the op
@@ -99,7 +99,7 @@ def look_at(audited: Audited, name: str) -> Seen:
     return seen
 
 
-def _reason(audited: Audited) -> str:
+def _reason(audited: AuditedOp) -> str:
     crashed = audited.journal.last_crash
     if crashed and not audited.given:
         return f"the real implementation takes the process down ({crashed})"

@@ -10,14 +10,14 @@ from pathlib import Path
 from harness.base.errors import BadInput
 
 
-def base() -> Path:
+def cache_root() -> Path:
     """The folder that everything kept lies in."""
     named = os.environ.get("HARNESS_CACHE")
     return Path(named or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
 
 
 @contextmanager
-def under_another_name(place: Path) -> Iterator[Path]:
+def atomic_folder(place: Path) -> Iterator[Path]:
     """A fresh folder beside ``place`` that takes its name at the end, so that nothing half-made is ever found there."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from types import ModuleType
 from harness.base.errors import BadInput
 
 
-def imported(what: str, module: str, path: Sequence[str] = ()) -> ModuleType:
+def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType:
     """The module, with ``path`` in front of the import path. Raises BadInput, which says ``what`` does not import."""
     sys.path[:0] = [folder for folder in path if folder not in sys.path]
     try:

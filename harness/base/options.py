@@ -54,12 +54,12 @@ def add_selection(add: Callable[..., object]) -> None:
 
 def add_vllm(add: Callable[..., object]) -> None:
     """The source tree that the subject ``vllm`` is taken from."""
-    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/vllm.md)")
+    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/how-to/vllm-releases.md)")
 
 
 def add_waivers(add: Callable[..., object]) -> None:
     """The file of known findings that do not fail a run."""
-    add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")
+    add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/how-to/waivers.md)")
 
 
 def add_device(add: Callable[..., object]) -> None:

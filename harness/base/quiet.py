@@ -24,6 +24,6 @@ def quiet() -> Iterator[None]:
         logging.disable(kept)
 
 
-def quiet_for_good() -> None:
+def quiet_until_exit() -> None:
     """The same until the process ends."""
     logging.disable(logging.CRITICAL)

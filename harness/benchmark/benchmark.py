@@ -42,21 +42,21 @@ class Result:
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         """Whether the errors are within bounds; NaN never is."""
         return self.whole_error <= WHOLE and self.column_error <= COLUMN
 
     def words(self) -> list[str]:
         """A line for each name that has no time, and for a wrong result."""
         told = [f"{name} was not timed: {why}" for name, why in self.missing.items()]
-        if not self.right:
+        if not self.correct:
             errors = f"relative error {self.whole_error:.4f} (bound {WHOLE}), worst column {self.column_error:.4f} ({COLUMN})"
             told.append(f"wrong, and so not timed: {errors}")
         return [f"{self.shape}, {self.tokens} tokens: {line}" for line in told]
 
     def to_json(self) -> dict[str, Any]:
         """The record of the result."""
-        return asdict(self) | {"status": "ok" if self.right else "wrong"}
+        return asdict(self) | {"status": "ok" if self.correct else "wrong"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def timed(cell: Cell, ceilings: Ceilings) -> Result:
 
     whole, column = cell.error()
     result = Result(cell.shape, cell.tokens, {}, ceilings.floor(cell), whole, column)
-    for name, calls in cell.calls.items() if result.right else ():
+    for name, calls in cell.calls.items() if result.correct else ():
         try:
             result.times[name] = microseconds(calls)
         except (RuntimeError, ValueError) as error:

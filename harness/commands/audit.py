@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.audit.plan import SECONDS, Auditing, Plan, rows
+from harness.audit.plan import SECONDS, AuditRun, Plan, rows
 from harness.audit.row import BREAKS, PROPERTIES, SURVEY, Row
 from harness.base.errors import BadInput
 from harness.base.options import add_workers, names
@@ -72,7 +72,7 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     found: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, Records(chosen.json) as records:
-        auditing = Auditing(_plan(chosen, folder))
+        auditing = AuditRun(_plan(chosen, folder))
         ticker = Ticker(Console(stderr=True), auditing.total, "rows")
         with ticker.running():
             for row in auditing:

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from harness.base.errors import BadInput, unknown
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.base.options import names, numbers
 from harness.base.project import find
 from harness.benchmark.benchmark import Ceilings, Cells, timed
@@ -20,7 +20,7 @@ Beside it stand what the project compares with (for the NVFP4 kernel torch._grou
 padding off) and the floor: the larger of weight bytes over a measured copy bandwidth, and operations over a measured
 bf16 matrix rate. No time is below it.
 
-[tool.harness] bench = "package.module:function" names what is timed; see docs/kernel.md.
+[tool.harness] bench = "package.module:function" names what is timed; see docs/explanation/kernel.md.
 
 exit code: 0 timed, 1 a wrong result, 2 no CUDA device or bad input"""
 
@@ -56,13 +56,13 @@ def run(chosen: argparse.Namespace) -> int:
         for cell in cells(device, shapes, chosen.tokens):
             results.append(timed(cell, ceilings))
             records.write(results[-1].to_json() | where)
-            ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].right)
+            ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(results))
     for line in [line for result in results for line in result.words()]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"torch {where['torch']} on {where['device']}; {ceilings}", highlight=False)
-    return 0 if all(result.right for result in results) else 1
+    return 0 if all(result.correct for result in results) else 1
 
 
 def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
@@ -71,7 +71,7 @@ def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
     if not project.bench:
         raise BadInput(f'no bench below {project.root}; name one: [tool.harness] bench = "package.module:function"')
     module, _, name = project.bench.partition(":")
-    found: Any = imported(f"[tool.harness] bench {project.bench!r}", module, project.path)
+    found: Any = import_named(f"[tool.harness] bench {project.bench!r}", module, project.path)
     if not callable(getattr(found, name, None)) or not hasattr(found, "SHAPES"):
         raise BadInput(
             f"[tool.harness] bench {project.bench!r}: expected {module} to have SHAPES and {name or 'cells'}()"
@@ -95,5 +95,5 @@ def _table(results: list[Any]) -> Any:
         first = next(iter(result.times.values()), float("nan"))
         errors = f"{result.whole_error:.4f}", f"{result.column_error:.4f}"
         cells += [f"{result.floor:.1f}", f"{first / result.floor:.1f}", *errors]
-        grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.right else "red")
+        grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.correct else "red")
     return grid

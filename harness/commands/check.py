@@ -25,9 +25,9 @@ from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 from harness.output.records import Records
 from harness.output.report import grouped, skipped, summary, time_per_mode, waived, where
-from harness.output.terminal import Telling, Ticker, table
+from harness.output.terminal import StatusLine, Ticker, table
 from harness.verdict.waivers import Waivers
-from harness.workers.plan import Judging, Plan
+from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
 
 Change = Callable[[Verdict], Verdict]
@@ -38,8 +38,8 @@ examples:
   harness check                                    everything, on the in-tree layer
   harness check --models nemotron-3-nano-30b-a3b   one model
   harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
-  harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
-  harness check --subject vllm                     the vLLM that is importable (docs/vllm.md)
+  harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
+  harness check --subject vllm                     the vLLM that is importable (docs/how-to/vllm-releases.md)
   harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
   harness check --waivers waivers.toml             known findings, each with a public issue, fail nothing
 
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser.add_argument_group("what to judge").add_argument)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/reference/models.md)")
     add_device(parser.add_argument)
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     add_vllm(parser.add_argument)
@@ -64,10 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = replace(selected(chosen), cuda=runs_on_cuda(chosen.device))
+    selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
     with Records(chosen.json) as records:
-        verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
+        verdicts = list(with_progress(PlanRun(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts, console.width))
@@ -78,16 +78,16 @@ def run(chosen: argparse.Namespace) -> int:
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
     console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    for line in waivers.idle():
+    for line in waivers.unmatched():
         Console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
     return exit_code(verdicts)
 
 
-def followed(judging: Judging, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
+def with_progress(plan_run: PlanRun, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
-    ticker = Ticker(Console(stderr=True), len(judging.tasks))
+    ticker = Ticker(Console(stderr=True), len(plan_run.tasks))
     with ticker.running():
-        for verdict in map(change, judging):
+        for verdict in map(change, plan_run):
             records.write(verdict.to_json())
             ticker.tick(verdict)
             yield verdict
@@ -99,7 +99,7 @@ def exit_code(verdicts: list[Verdict]) -> int:
     return 2 if ERROR in statuses or not verdicts else 1 if FINDINGS in statuses else 0
 
 
-def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Selection:
+def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Selection:
     """The cases and modes that the options choose; ``models`` where they name none."""
     return Selection(
         models=chosen.models or models,
@@ -120,8 +120,8 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         refuse_workers(chosen.workers)
     engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
     if engine is not None:
-        with Telling() as tell:
-            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), tell)
+        with StatusLine() as report:
+            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:
         raise BadInput(
             f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"

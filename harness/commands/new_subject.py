@@ -10,7 +10,7 @@ from harness.base.errors import BadInput
 
 ABOUT = """\
 Write a template for a layer of your own: one module with the four methods that the harness calls (build, inputs, oracle,
-ops) and a custom op. It gives verdicts as it stands; replace its parts by yours. docs/your-engine.md is the way through.
+ops) and a custom op. It gives verdicts as it stands; replace its parts by yours. docs/how-to/own-engine.md is the way through.
 
 examples:
   harness new-subject my_engine            writes my_engine.py here

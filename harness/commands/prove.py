@@ -12,20 +12,20 @@ from rich.table import Table
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, add_workers, names
 from harness.base.project import find
-from harness.commands.check import exit_code, followed
+from harness.commands.check import exit_code, with_progress
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.output.records import Records
 from harness.output.report import grouped, where
-from harness.workers.plan import Judging, Plan
+from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job
 
 ABOUT = """\
 Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
-latent width where it has one; beyond that bound too, where the remainders decide it. docs/proof.md says how.
+latent width where it has one; beyond that bound too, where the remainders decide it. docs/how-to/prove.md says how.
 
 examples:
   harness prove                                     every combination of parts, rules, kernels and ranks
@@ -58,11 +58,11 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     if chosen.exhaustive < 0:
         raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
-    judging = Judging(_plan(chosen))
+    plan_run = PlanRun(_plan(chosen))
     with Records(chosen.json) as records:
-        found = {verdict.case: verdict for verdict in followed(judging, records)}
-    proofs = [(case, found[case.id]) for case, _ in judging.tasks]
-    must = dict(_further(judging, 0)) if chosen.verbose else {}
+        found = {verdict.case: verdict for verdict in with_progress(plan_run, records)}
+    proofs = [(case, found[case.id]) for case, _ in plan_run.tasks]
+    must = dict(_further(plan_run, 0)) if chosen.verbose else {}
     console = Console()
     console.print(_table(proofs))
     texts = [_details(case, verdict.proof, must[case]) for case, verdict in proofs if chosen.verbose and verdict.proof]
@@ -72,7 +72,7 @@ def run(chosen: argparse.Namespace) -> int:
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
     console.print(_summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    return max(exit_code(verdicts), _exhaustive(judging, chosen.exhaustive) if chosen.exhaustive else 0)
+    return max(exit_code(verdicts), _exhaustive(plan_run, chosen.exhaustive) if chosen.exhaustive else 0)
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
@@ -135,22 +135,22 @@ def _summary(verdicts: list[Verdict], seconds: float) -> str:
     return f"{len(verdicts)} combinations: {proven} proven{rest}; {'; '.join(sizes)}; {seconds:.1f} s"
 
 
-def _exhaustive(judging: Judging, largest: int) -> int:
+def _exhaustive(plan_run: PlanRun, largest: int) -> int:
     """Real runs at every size, each combination beside its proof; 1 where they differ."""
     console, differing = Console(), 0
     console.print()
-    for case, answer in _further(judging, largest):
+    for case, answer in _further(plan_run, largest):
         differing += "reason" in answer or bool(answer["disagree"])
         console.print(f"{label(case)}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
     return int(differing > 0)
 
 
-def _further(judging: Judging, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
+def _further(plan_run: PlanRun, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Each case with its obligations, or where ``largest`` is given with a comparison; a ``reason`` where there is none."""
-    settings = judging.plan.job.settings | {"largest": largest}
-    tasks = [[index] for index in range(len(judging.tasks))]
-    for reply in Pool(Job("harness.workers.proof_tasks:start", settings, 3600.0), tasks, judging.plan.workers):
-        yield judging.tasks[reply.task][0], reply.answer or {"reason": reply.died}
+    settings = plan_run.plan.job.settings | {"largest": largest}
+    tasks = [[index] for index in range(len(plan_run.tasks))]
+    for reply in Pool(Job("harness.workers.proof_tasks:start", settings, 3600.0), tasks, plan_run.plan.workers):
+        yield plan_run.tasks[reply.task][0], reply.answer or {"reason": reply.died}
 
 
 def _compared(answer: dict[str, Any], largest: int) -> str:

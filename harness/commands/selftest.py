@@ -30,7 +30,7 @@ examples:
   harness selftest --faults 'vllm#*'             the faults of these ids
   harness selftest --faults 'vllm#35949' -v      one fault, with what was found
   harness selftest --modes eager,compiled        these modes for every fault
-  harness selftest --corpus mymoe.faults         a corpus of your own (docs/corpus.md)
+  harness selftest --corpus mymoe.faults         a corpus of your own (docs/reference/corpus.md)
 
 exit code: 0 all killed and no false alarm, 1 a survivor or a false alarm, 2 bad input, 130 Ctrl-C"""
 
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
     add_device(parser.add_argument)
     parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/json.md)")
+    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/reference/records.md)")
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="every finding's text")
 

@@ -8,15 +8,15 @@ from rich.console import Console
 
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
-from harness.commands.check import exit_code, followed, selected
+from harness.commands.check import exit_code, selection_of, with_progress
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict
 from harness.matrix.selection import Selection
 from harness.output.records import Records
 from harness.output.report import grouped, summary, where
-from harness.output.terminal import Telling
-from harness.workers.plan import Judging
+from harness.output.terminal import StatusLine
+from harness.workers.plan import PlanRun
 from harness.workers.pool import workers_for
 
 # A layer for each combination of padded or not, with a shared expert or without, latent or not.
@@ -44,7 +44,7 @@ examples:
 
 `latent` is what a kernel that writes the true width would break in a release that has no such kernel.
 
-exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/vllm.md)"""
+exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/how-to/vllm-releases.md)"""
 _ABOUT = {"--models": f"model shapes (default: {len(MODELS)}, one for each combination of parts)"}
 
 
@@ -65,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     for option, (kind, about) in (SELECTION | NARROWING).items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/reference/models.md)")
     parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
     parser.set_defaults(full=False)
     add_workers(parser.add_argument)
@@ -75,7 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge each release; 0 all ok, 1 findings, 2 where one could not be judged. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = selected(chosen, () if chosen.models_file else MODELS)
+    selection = selection_of(chosen, () if chosen.models_file else MODELS)
     targets = [Target(f"vllm=={release}") for release in chosen.releases] + [
         Target(f"vllm@{path}") for path in chosen.vllm
     ]
@@ -93,9 +93,9 @@ def run(chosen: argparse.Namespace) -> int:
 def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, records: Records) -> None:
     """Add one target's verdicts, or why there are none: the others go on."""
     try:
-        with Telling() as tell:
-            plan = one.plan(selection, workers_for(workers or 1), tell)
-        for verdict in followed(Judging(plan), records):
+        with StatusLine() as report:
+            plan = one.plan(selection, workers_for(workers or 1), report)
+        for verdict in with_progress(PlanRun(plan), records):
             outcome.verdicts.append(verdict)  # one by one: a worker that cannot start leaves what was judged
     except BadInput as error:
         outcome.refused[one.spec] = str(error)

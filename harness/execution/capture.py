@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.base.source import SourceLine
-from harness.execution.external_memory import Borrowed, Noting, Outside, tensors_in
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
 
 # What moves data between host and device without a dispatched op when both are a CPU.
 _HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
@@ -64,11 +64,11 @@ def _host_guard() -> Iterator[None]:
         yield
 
 
-class OpGraph(Noting):
+class OpGraph(ExternalMemoryMode):
     """The dispatched ops of one call, with the very tensors they read and wrote; those from outside are borrowed."""
 
     def __init__(self) -> None:
-        super().__init__(Outside("cpu"))
+        super().__init__(ExternalMemory("cpu"))
         self._steps: list[Callable[[], None]] = []
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
@@ -109,7 +109,7 @@ def _depends_on_data(func: Any) -> bool:
     return any(tag in func.tags for tag in _DATA_TAGS)
 
 
-def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
+def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: ExternalMemory) -> Callable[[], None]:
     """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
     args, kwargs = _borrowing(args, outside), {name: _borrowing(value, outside) for name, value in kwargs.items()}
     # What the op gave of memory from outside it wrote there itself.
@@ -124,15 +124,15 @@ def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Call
     return step
 
 
-def _borrowing(value: Any, outside: Outside) -> Any:
+def _borrowing(value: Any, outside: ExternalMemory) -> Any:
     """An argument without hold of memory from outside."""
     if isinstance(value, Tensor):
-        return Borrowed.of(value) if outside.holds(value) else value
+        return WeakTensor.of(value) if outside.holds(value) else value
     return type(value)(_borrowing(part, outside) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _there(value: Any) -> Any:
     """An argument with what it borrows."""
-    if isinstance(value, Borrowed):
+    if isinstance(value, WeakTensor):
         return value.tensor()
     return type(value)(map(_there, value)) if isinstance(value, list | tuple) else value

@@ -47,7 +47,7 @@ class _Read:
         return "" if now.data_ptr() == self.address else "moved"
 
 
-class Outside:
+class ExternalMemory:
     """The storages of one device that a graph reads and that none of its ops made."""
 
     def __init__(self, device: str) -> None:
@@ -81,7 +81,7 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Borrowed:
+class WeakTensor:
     """A tensor in memory from outside, by its place there."""
 
     storage: StorageWeakRef
@@ -101,10 +101,10 @@ class Borrowed:
         return torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, *self.place)
 
 
-class Noting(TorchDispatchMode):
+class ExternalMemoryMode(TorchDispatchMode):
     """Notes what a capture reads from outside, within custom ops too."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: ExternalMemory) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outside = outside
 

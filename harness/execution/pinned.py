@@ -50,7 +50,7 @@ ENVIRONMENT = {"CI": "1"}
 
 def cache_folder() -> Path:
     """Where compiled artefacts are kept: $HARNESS_CACHE, else the user's cache folder; one folder a torch version."""
-    return cache.base() / f"inductor-torch-{torch.__version__}"
+    return cache.cache_root() / f"inductor-torch-{torch.__version__}"
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from harness.execution.members import parts
 _DEEPEST = 6
 
 
-def held_tensors(thing: object, deepest: int = _DEEPEST, met: set[int] | None = None) -> Iterator[Tensor]:
+def reachable_tensors(thing: object, deepest: int = _DEEPEST, met: set[int] | None = None) -> Iterator[Tensor]:
     """Every tensor within reach of a layer, each once."""
     met = set() if met is None else met
     if id(thing) in met or not deepest or isinstance(thing, str | int | float | type | None):
@@ -22,7 +22,7 @@ def held_tensors(thing: object, deepest: int = _DEEPEST, met: set[int] | None = 
         return
     deeper = deepest - (not isinstance(thing, tuple | CellType))  # a closure is a tuple of cells
     for part in _parts(thing):
-        yield from held_tensors(part, deeper, met)
+        yield from reachable_tensors(part, deeper, met)
 
 
 def _parts(thing: Any) -> Iterator[object]:

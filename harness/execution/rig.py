@@ -121,7 +121,8 @@ class Rig:
                 call.output = function(*inputs)
             else:
                 call.records = recorder.records
-                with recorder, GlobalState() as state:
+                # The state outside: its comparison of generators must not be recorded as the layer's last op.
+                with GlobalState() as state, recorder:
                     call.output = function(*inputs)
                 call.left = state.left
                 call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None

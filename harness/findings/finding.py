@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from harness.base.source import SourceLine
+from harness.findings import kinds
 
 OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
 # Findings that no user of what is judged can meet: told apart from the verdict.
@@ -48,6 +49,11 @@ class Finding:
     blame: str = ""
     waiver: str = ""
 
+    @property
+    def page(self) -> str:
+        """The address of the entry that says what this kind means, its usual causes and how to fix it."""
+        return kinds.page(self.kind)
+
     def with_similar(self, bugs: tuple[str, ...]) -> Self:
         """The same finding with the public bugs that look like it."""
         return replace(self, similar_to=bugs)
@@ -82,7 +88,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that ``json.dumps`` takes; ``from_json`` is its inverse."""
-        return {"format": FORMAT} | asdict(self)
+        findings = [asdict(finding) | {"page": finding.page} for finding in self.findings]
+        return {"format": FORMAT} | asdict(self) | {"findings": findings}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -98,6 +105,7 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finding(data: dict[str, Any]) -> Finding:
+    data.pop("page", None)  # it follows from the kind
     widths = tuple(WidthOrigin(w["text"], w["stage"], _line(w["line"])) for w in data["widths"])
     return Finding(**{**data, "widths": widths, "line": _line(data["line"]), "similar_to": tuple(data["similar_to"])})
 

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
 from harness.ops.arguments import Metas, metas, silent, undeclared_aliases, written
-from harness.ops.signatures import misfit
+from harness.ops.signatures import signature_mismatch
 
 
 class FakeCallMode(FakeTensorMode):
@@ -59,7 +59,7 @@ class FakeCall:
 
 def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> FakeCall:
     """Call the fake implementation twice, with fakes of the arguments as they are now."""
-    answer = FakeCall(signature_mismatch=misfit(func))
+    answer = FakeCall(signature_mismatch=signature_mismatch(func))
     try:
         faked = tree_map_only(Tensor, mode.fake, (args, kwargs))
         with mode, torch.no_grad():

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from harness.ops.by_name import ByName
+
 Implementation = Callable[..., Any]
 Samples = Callable[[torch.device], Iterable[tuple[Any, ...]]]
 
@@ -84,24 +86,28 @@ class RegisteredOp:
 
 def register_op(
     name: str,
-    schema: str,
+    schema: str = "",
     *,
-    fake: Implementation,
+    fake: Implementation | ByName,
     devices: Iterable[str] = ("cpu", "cuda"),
     samples: Samples | None = None,
     alignment: str | None = None,
 ) -> Callable[[Implementation], RegisteredOp]:
     """Define ``namespace::name`` and make the decorated function its real implementation on ``devices``.
 
-    ``schema`` is the signature alone, ``(Tensor x, SymInt width) -> Tensor``. ``fake`` gets the same arguments and
-    returns empty outputs; it must be a pure function of them, so widths travel as arguments. ``samples`` yields
-    argument tuples for the audit; ``alignment`` names the rule its widths follow.
+    ``schema`` is the signature alone, ``(Tensor x, SymInt width) -> Tensor``. Without one it is read from the
+    function's annotations by ``torch.library.infer_schema``: an int is a SymInt, and nothing is written to. ``fake``
+    gets the same arguments, or with ``by_name`` those that it names, and returns empty outputs; it must be a pure
+    function of them, so widths travel as arguments. ``samples`` yields argument tuples for the audit; ``alignment``
+    names the rule its widths follow.
 
     Uses ``torch.library.define`` and ``impl`` (2 us a call) and not ``custom_op`` (6 us).
     """
 
     def register(function: Implementation) -> RegisteredOp:
-        op = RegisteredOp(name, schema, fake, samples, alignment)
+        signature = schema or torch.library.infer_schema(function, mutates_args=())
+        whole = fake.bind(signature) if isinstance(fake, ByName) else fake
+        op = RegisteredOp(name, signature, whole, samples, alignment)
         for device in devices:
             op.impl(device)(function)
         return op
@@ -124,10 +130,10 @@ def sources(name: str) -> str:
     namespace, _, short = name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), short)
     schema = "\n".join(str(getattr(packet, overload)._schema) for overload in packet.overloads())
-    return schema + (_source(unwrapped(kernel.func)) if kernel else "")
+    return schema + (_source(unwrap_fake(kernel.func)) if kernel else "")
 
 
-def unwrapped(fake: Implementation) -> Implementation:
+def unwrap_fake(fake: Implementation) -> Implementation:
     """The user's function in the wrapper that ``torch.library.register_fake`` keeps."""
     inner = inspect.getclosurevars(fake).nonlocals.get("func") if inspect.isfunction(fake) else None
     return inner if callable(inner) else fake

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from harness.ops.registry import registered, unwrapped
+from harness.ops.registry import registered, unwrap_fake
 
 _PLAIN = (bool, int, float, str, type(None))
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def misfit(func: Any) -> str:
+def signature_mismatch(func: Any) -> str:
     """How an implementation of an overload departs from its schema, in words; empty where none does or none is in Python."""
-    told = ((kind, unfit(function, func)) for kind, function in _implementations(str(func._schema.name)))
+    told = ((kind, mismatch_with_schema(function, func)) for kind, function in _implementations(str(func._schema.name)))
     return next((f"its {kind} implementation {words}" for kind, words in told if words), "")
 
 
@@ -30,11 +30,11 @@ def _implementations(name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     elif theirs is not None and theirs._abstract_fn:
         yield "fake", theirs._abstract_fn
     elif theirs is None and kernel is not None:
-        yield "fake", unwrapped(kernel.func)
+        yield "fake", unwrap_fake(kernel.func)
 
 
 @cache
-def unfit(function: Callable[..., Any], func: Any) -> str:
+def mismatch_with_schema(function: Callable[..., Any], func: Any) -> str:
     """How a Python function departs from the schema of an overload whose calls it gets; empty where it does not."""
     try:
         takes = inspect.signature(function)

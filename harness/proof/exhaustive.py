@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.matrix.case import Case
 from harness.proof.prove import Prover, prover
-from harness.proof.symbols.traced import concrete
+from harness.proof.symbols.trace import run_at
 from harness.subjects.subject import Subject
 
 
@@ -24,7 +24,7 @@ def compare(subject: Subject, case: Case, largest: int) -> Comparison:
     Raises NotProvable and Unknown where there is no proof to compare with.
     """
     proven = prover(subject, case)
-    runs = [(sizes, concrete(proven.sampled, sizes).ok) for sizes in _sizes(proven, largest)]
+    runs = [(sizes, run_at(proven.sampled, sizes).ok) for sizes in _sizes(proven, largest)]
     disagree = tuple(sizes for sizes, ok in runs if ok == proven.fails_at(sizes))
     return Comparison(len(runs), sum(not ok for _, ok in runs), disagree)
 

@@ -19,10 +19,10 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, S
 
 from harness.matrix.case import Case
 from harness.proof.symbols.builder import AXES, NotProvable
-from harness.proof.symbols.pieces import Unknown
-from harness.proof.symbols.sampled import Sampled, sample
-from harness.proof.symbols.traced import SMALLEST, Outcome, run
-from harness.proof.words import named
+from harness.proof.symbols.structures import UnknownStructure
+from harness.proof.symbols.symbolic_layer import SymbolicLayer, sample
+from harness.proof.symbols.trace import SMALLEST, Outcome, run
+from harness.proof.wording import named
 from harness.subjects.subject import Subject
 
 _MOST_WAYS = 16
@@ -43,7 +43,7 @@ def must_hold(subject: Subject, case: Case) -> tuple[str, ...]:
     try:
         sampled = sample(subject, case)
         ways = [way for place in range(len(sampled.pieces)) for way in obligations(sampled, place)]
-    except (NotProvable, Unknown) as error:
+    except (NotProvable, UnknownStructure) as error:
         return (f"unknown: {error}",)
     texts: dict[str, None] = {}
     for way in ways:
@@ -55,7 +55,7 @@ def must_hold(subject: Subject, case: Case) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def obligations(sampled: Sampled, place: int) -> list[Way]:
+def obligations(sampled: SymbolicLayer, place: int) -> list[Way]:
     """Every way through one piece of the layer. Raises NotProvable where they are too many."""
     waiting: list[tuple[tuple[Any, bool], ...]] = [()]
     ways: list[Way] = []
@@ -72,7 +72,7 @@ def obligations(sampled: Sampled, place: int) -> list[Way]:
     return ways
 
 
-def _way(sampled: Sampled, place: int, assumed: Sequence[tuple[Any, bool]]) -> Way:
+def _way(sampled: SymbolicLayer, place: int, assumed: Sequence[tuple[Any, bool]]) -> Way:
     env = ShapeEnv()
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
     mode.cache_enabled = False

@@ -11,10 +11,10 @@ from harness.proof.regions.grid import Partition, Region, pairs_of
 from harness.proof.regions.partition import partition
 from harness.proof.regions.points import Numbers, Truths
 from harness.proof.symbols.builder import AXES, NotProvable
-from harness.proof.symbols.pieces import Unknown
-from harness.proof.symbols.sampled import Sampled, sample
-from harness.proof.symbols.traced import FAKE_DIFFERS, Outcome, concrete
-from harness.proof.words import describe, named
+from harness.proof.symbols.structures import UnknownStructure
+from harness.proof.symbols.symbolic_layer import SymbolicLayer, sample
+from harness.proof.symbols.trace import FAKE_DIFFERS, Outcome, run_at
+from harness.proof.wording import describe, named
 from harness.subjects.subject import Subject
 
 _NAMES = ("hidden size", "latent width")
@@ -27,14 +27,14 @@ def prove(subject: Subject, case: Case) -> Proof:
     """What is known of the layer of ``case`` at every hidden size, and at every latent width where it has one."""
     try:
         return prover(subject, case).proof()
-    except Unknown as error:
+    except UnknownStructure as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error))
     except NotProvable as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error), counterexample=error.sizes)
 
 
 def prover(subject: Subject, case: Case) -> "Prover":
-    """The partition of all sizes, to be asked. Raises NotProvable and Unknown."""
+    """The partition of all sizes, to be asked. Raises NotProvable and UnknownStructure."""
     sampled = sample(subject, case)
     return Prover(sampled, partition(sampled))
 
@@ -42,7 +42,7 @@ def prover(subject: Subject, case: Case) -> "Prover":
 class Prover:
     """Answers about a partition."""
 
-    def __init__(self, sampled: Sampled, found: Partition) -> None:
+    def __init__(self, sampled: SymbolicLayer, found: Partition) -> None:
         self.sampled, self.found = sampled, found
         self.names = AXES[: len(found.axes)]
         self.failing = [region for region in found.regions if not region.trace.outcome.ok]
@@ -138,7 +138,7 @@ class Prover:
         """One region, after real runs in it. Raises NotProvable where one ends otherwise."""
         runs = list(self._runs(region))
         for sizes in runs:
-            real, traced = concrete(self.sampled, sizes), region.trace.outcome
+            real, traced = run_at(self.sampled, sizes), region.trace.outcome
             if real.ok != traced.ok and traced.kind != FAKE_DIFFERS:  # a lie that need not do harm, yet is one
                 at = " and ".join(f"{name} {size}" for name, size in zip(self.names, sizes, strict=True))
                 text = named(_ends(traced), region.trace.symbols, self.names)
@@ -198,7 +198,7 @@ class Prover:
         if self.sampled.steps[0] > 1:
             return None, ""
         tried = [(1,)] if len(self.names) == 1 else [(1, 300), (300, 1), (1, 1)]
-        ends = [(sizes, concrete(self.sampled, sizes)) for sizes in tried]
+        ends = [(sizes, run_at(self.sampled, sizes)) for sizes in tried]
         return next(((sizes, end.text) for sizes, end in ends if not end.ok), (None, ""))
 
     def _beyond(self) -> str:

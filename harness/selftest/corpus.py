@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from harness.base.errors import BadInput, unknown
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, MODES
 from harness.observers import OBSERVERS, RAISING
@@ -88,12 +88,12 @@ class Corpus:
 
     module: str
     faults: dict[str, Fault]
-    right: dict[str, Correct]
+    correct: dict[str, Correct]
 
     @property
     def entries(self) -> dict[str, Fault | Correct]:
         """Faults and right variants."""
-        return {**self.faults, **self.right}
+        return {**self.faults, **self.correct}
 
     def chosen(self, patterns: Sequence[str]) -> list[Fault | Correct]:
         """The entries of these ids or patterns (``vllm#*``), all of them if there is none. Raises BadInput."""
@@ -111,10 +111,10 @@ def observers() -> tuple[str, ...]:
 
 def load_corpus(module: str, path: Sequence[str] = ()) -> Corpus:
     """The corpus in a module; ``path`` goes in front of the import path. Raises BadInput."""
-    found = imported(f"corpus {module!r}", module, path)
+    found = import_named(f"corpus {module!r}", module, path)
     faults, right = entries(found, "FAULTS", Fault), entries(found, "CORRECT", Correct)
     if not faults and not right:
-        raise BadInput(f"corpus {module!r} is empty; give harness.Fault entries in FAULTS (docs/corpus.md)")
+        raise BadInput(f"corpus {module!r} is empty; give harness.Fault entries in FAULTS (docs/reference/corpus.md)")
     if twice := sorted(set(faults) & set(right)):
         raise BadInput(f"corpus {module!r}: {twice[0]!r} is both a fault and a right variant; expected each id once")
     return Corpus(module, faults, right)

@@ -1,4 +1,4 @@
-"""The JSON record of one fault or right variant (docs/json.md)."""
+"""The JSON record of one fault or right variant (docs/reference/records.md)."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ _CALLS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ToolResult:
     """Whether a tool reports the layer, in which words, and whether it passes one that gives wrong values."""
 
     seen: bool
@@ -43,7 +43,7 @@ class _Outputs:
 
 
 def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
-    """Each tool's ``Seen`` in its JSON form, by the names in TOOL_NAMES."""
+    """Each tool's ``ToolResult`` in its JSON form, by the names in TOOL_NAMES."""
     with pinned():
         rig = Rig(subject, case, device, "eager")
         recorded = _Recorded()
@@ -52,7 +52,7 @@ def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
                 eager = _outputs(rig, rig.start().layer)
             compiled = _outputs(rig, _compiled(rig))
         except Exception as error:  # the layer cannot be built: every tool's user would see that
-            seen = Seen(True, f"{type(error).__name__}: {first_line(error)}")
+            seen = ToolResult(True, f"{type(error).__name__}: {first_line(error)}")
             return {name: asdict(seen) for name in TOOL_NAMES}
         found = {
             OPCHECK: _opcheck(recorded),
@@ -104,28 +104,28 @@ def _same(tensor: Tensor) -> Tensor:
     return memory.as_strided(tensor.shape, tensor.stride())
 
 
-def _opcheck(recorded: _Recorded) -> Seen:
+def _opcheck(recorded: _Recorded) -> ToolResult:
     """torch.library.opcheck, its default tests, on every custom op that the eager calls dispatched."""
     for op, (args, kwargs) in recorded.calls.items():
         try:
             results = torch.library.opcheck(op, args, kwargs, raise_exception=False)
         except LAYER_ERRORS as error:  # the op itself raised
-            return Seen(True, f"{op}: {type(error).__name__}: {first_line(error)}")
+            return ToolResult(True, f"{op}: {type(error).__name__}: {first_line(error)}")
         for test, result in results.items():
             if result != "SUCCESS":
-                return Seen(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
-    return Seen(False)
+                return ToolResult(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
+    return ToolResult(False)
 
 
-def _against(eager: _Outputs, compiled: _Outputs) -> Seen:
+def _against(eager: _Outputs, compiled: _Outputs) -> ToolResult:
     """A user's comparison of eager with compiled: an exception in either, or another shape, stride, dtype or value."""
     for name, outputs in (("eager", eager), ("compiled", compiled)):
         if outputs.error is not None:
-            return Seen(True, f"{name} raised {type(outputs.error).__name__}: {first_line(outputs.error)}")
+            return ToolResult(True, f"{name} raised {type(outputs.error).__name__}: {first_line(outputs.error)}")
     for ours, theirs in zip(eager.given, compiled.given, strict=True):
         if difference := _difference(ours, theirs):
-            return Seen(True, difference)
-    return Seen(False)
+            return ToolResult(True, difference)
+    return ToolResult(False)
 
 
 def _difference(eager: Any, compiled: Any) -> str:
@@ -153,13 +153,13 @@ def _of_tensors(eager: Tensor, compiled: Tensor) -> str:
     return f"columns {found.ranges} differ" if found else ""
 
 
-def _alone(rig: Rig, compiled: _Outputs) -> Seen:
+def _alone(rig: Rig, compiled: _Outputs) -> ToolResult:
     """Inductor with its asserts: it raises, or passes, silently where the values are not the oracle's."""
     if compiled.error is not None:
-        return Seen(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
+        return ToolResult(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
     for seed, out in enumerate(compiled.given):
         expected = rig.expected(rig.case.tokens, seed)
         right = isinstance(out, Tensor) and out.shape == (rig.case.tokens, rig.case.hidden)
         if not right or out.device != rig.device or not torch.isfinite(out).all() or compare(out, expected):
-            return Seen(False, silent=True)
-    return Seen(False)
+            return ToolResult(False, silent=True)
+    return ToolResult(False)

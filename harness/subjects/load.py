@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from harness.base.errors import BadInput, nearest
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.subjects.planted import planted_subject
 from harness.subjects.subject import METHODS, Subject
 
@@ -19,7 +19,7 @@ def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
-    module = imported(f"subject {spec!r}", module_name, path)
+    module = import_named(f"subject {spec!r}", module_name, path)
     attribute = planted_subject(module, name) if "#" in name else _attribute(module, name, spec)
     subject = _instance(attribute, spec) if isinstance(attribute, type) else attribute
     missing = [method for method in METHODS if not callable(getattr(subject, method, None))]

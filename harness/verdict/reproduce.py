@@ -1,4 +1,4 @@
-"""The one command that runs a case again."""
+"""The command that reproduces a verdict."""
 
 import shlex
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.flashinfer.backends import BACKENDS, missing
 from kernels.flashinfer.calls import Routed, cutlass, trtllm
@@ -14,30 +15,11 @@ from kernels.layer.nvfp4 import quantise
 from kernels.layer.weights import Experts, pad_experts
 
 OP = "padded_moe::flashinfer_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_scalars, Tensor w2, Tensor w2_scale, Tensor w2_scalars, "
-    "str backend, str activation, SymInt intermediate, SymInt out_width) -> Tensor"
-)
 
 CALLS = {"trtllm": trtllm, "cutlass": cutlass, "cutile": cutile}
 
 
-def _fake_flashinfer_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_scalars: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_scalars: Tensor,
-    backend: str,
-    activation: str,
-    intermediate: int,
-    out_width: int,
-) -> Tensor:
+def _fake_flashinfer_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
@@ -58,7 +40,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
 
 
 # Widths follow the rule of the backend that is named. There is no implementation for a CPU.
-@register_op(OP, SCHEMA, fake=_fake_flashinfer_experts, devices=("cuda",), samples=_samples)
+@register_op(OP, fake=by_name(_fake_flashinfer_experts), devices=("cuda",), samples=_samples)
 def flashinfer_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,

@@ -7,16 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.layer.nvfp4 import Nvfp4, byte_table, dequantise, quantise, unswizzle_128x4
 from kernels.layer.weights import pad_experts
 
 OP = "padded_moe::routed_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_global_scale, Tensor w2, Tensor w2_scale, Tensor w2_global_scale, "
-    "str activation, SymInt out_width, bool swizzled_scales=False) -> Tensor"
-)
 # gpt-oss bounds its gate and up projections, and steepens the gate's sigmoid.
 CLAMP, STEEPNESS = 7.0, 1.702
 
@@ -44,20 +40,7 @@ def _point(x: Tensor, activation: str) -> Tensor:
     )
 
 
-def _fake_routed_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_global_scale: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_global_scale: Tensor,
-    activation: str,
-    out_width: int,
-    swizzled_scales: bool = False,
-) -> Tensor:
+def _fake_routed_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
@@ -76,7 +59,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
         yield (*tensors, activation, width)
 
 
-@register_op(OP, SCHEMA, fake=_fake_routed_experts, samples=_samples)
+@register_op(OP, fake=by_name(_fake_routed_experts), samples=_samples)
 def routed_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,
@@ -113,6 +96,10 @@ def routed_experts(
         share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
         out += share * (inner @ down.T)
     return out.to(hidden_states.dtype)
+
+
+SCHEMA = routed_experts.schema
+"""The schema that torch infers from the function above, for ops that take the same arguments."""
 
 
 def _matrix(codes: Tensor, scales: Tensor, global_scale: Tensor, rows: int, swizzled: bool, table: Tensor) -> Tensor:

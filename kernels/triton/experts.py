@@ -6,33 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.layer.nvfp4 import quantise
 from kernels.triton.pack import Packed, pack_matrices
 
 OP = "padded_moe::triton_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_decode, Tensor w2, Tensor w2_scale, Tensor w2_decode, "
-    "str activation, SymInt intermediate, SymInt out_width, Tensor? shared=None) -> Tensor"
-)
 
 
-def _fake_triton_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_decode: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_decode: Tensor,
-    activation: str,
-    intermediate: int,
-    out_width: int,
-    shared: Tensor | None = None,
-) -> Tensor:
+def _fake_triton_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
@@ -51,7 +33,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
 
 
 # Widths are multiples of the block of 16; the op needs no other alignment and so no padding.
-@register_op(OP, SCHEMA, fake=_fake_triton_experts, samples=_samples, alignment="16")
+@register_op(OP, fake=by_name(_fake_triton_experts), samples=_samples, alignment="16")
 def triton_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,

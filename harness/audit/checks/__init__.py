@@ -1,1 +1,1 @@
-"""The properties that an audit looks at. Each module has functions from an ``Audited`` op to a ``Seen``."""
+"""The properties that an audit looks at. Each module has functions from an ``AuditedOp`` op to a ``CheckResult``."""

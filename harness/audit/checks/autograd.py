@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp
 from harness.audit.ops import has_kernel, is_composite
-from harness.audit.row import Seen, breaks, holds, not_applicable
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.tensors import tensors
 from harness.audit.variants import Variant
@@ -16,7 +16,7 @@ from harness.audit.variants import Variant
 _KEYS = ("Autograd", "AutogradCPU", "AutogradCUDA")
 
 
-def with_gradients(audited: Audited, variant: Variant) -> Sample | None:
+def with_gradients(audited: AuditedOp, variant: Variant) -> Sample | None:
     """The variant's arguments, floats that are not written requiring gradients; None where there are none."""
     sample = audited.fresh(variant)
     written = audited.written(sample)
@@ -31,7 +31,7 @@ def with_gradients(audited: Audited, variant: Variant) -> Sample | None:
 _DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def autograd(audited: Audited) -> Seen:
+def autograd(audited: AuditedOp) -> CheckResult:
     """A registered formula is run once; without one, outputs must not seem differentiable."""
     variant = audited.accepted[0]
     sample = with_gradients(audited, variant)
@@ -48,8 +48,8 @@ def autograd(audited: Audited) -> Seen:
                 )
     except ERRORS as error:
         if not registered:
-            return not_applicable("no autograd formula", f"with gradients on, the op raises {words(error)}")
-        return breaks(f"a formula is registered, and a backward raises {words(error)}", variant.label)
+            return not_applicable("no autograd formula", f"with gradients on, the op raises {error_line(error)}")
+        return breaks(f"a formula is registered, and a backward raises {error_line(error)}", variant.label)
     if not registered:
         return _without(audited, variant)
     return _with(audited, sample, variant, bool(wanted))
@@ -60,7 +60,7 @@ def asked_for(variant: Variant) -> bool:
     return any(leaf.requires_grad for leaf in tensors(variant.sample.leaves))
 
 
-def _without(audited: Audited, variant: Variant) -> Seen:
+def _without(audited: AuditedOp, variant: Variant) -> CheckResult:
     """No formula: torch's fallback raises in a backward, unless the kernel itself tracks gradients."""
     kept = torch._C._get_autograd_fallback_mode()
     sample: Any = with_gradients(audited, variant)
@@ -82,7 +82,7 @@ def _without(audited: Audited, variant: Variant) -> Seen:
 _INFERENCE = "no autograd formula: for inference"
 
 
-def _with(audited: Audited, sample: Sample, variant: Variant, differentiable: bool) -> Seen:
+def _with(audited: AuditedOp, sample: Sample, variant: Variant, differentiable: bool) -> CheckResult:
     if not differentiable:
         return holds("a formula is registered; no output is differentiable")
     names = audited.names(sample)

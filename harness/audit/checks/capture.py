@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited, outputs
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp, outputs
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
-from harness.audit.tensors import difference, faithful, filled, tensors
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, tensors
 from harness.execution.capture import CaptureRefused, OpGraph
 
 
-def capture(audited: Audited) -> Seen:
+def capture(audited: AuditedOp) -> CheckResult:
     """A warm-up on other inputs, a capture, a replay of the same inputs and one of changed inputs."""
     emulated = audited.device.type != "cuda"
     never = _impossible(audited)
@@ -25,9 +25,9 @@ def capture(audited: Audited) -> Seen:
     name = "emulated" if emulated else "captured"
     audited.call(_changed(audited.fresh(variant)))
     static = audited.fresh(variant)
-    start = faithful(static.leaves)
+    start = exact_copy(static.leaves)
     try:
-        with filled(True):
+        with deterministic_fill(True):
             replay, out = (_emulate if emulated else _capture)(audited, static)
     except CaptureRefused as error:
         return breaks(f"{name}: {error}" + (f" ({error.line})" if error.line else ""), variant.label)
@@ -52,21 +52,21 @@ def capture(audited: Audited) -> Seen:
     return holds(f"{name}: replays follow the inputs")
 
 
-def _impossible(audited: Audited) -> Seen | None:
+def _impossible(audited: AuditedOp) -> CheckResult | None:
     """What no graph can hold, or what no comparison can judge."""
     variant = audited.accepted[0]
     out = outputs(audited.fake(variant).out)
     if any(isinstance(leaf, Tensor) and any(not isinstance(size, int) for size in leaf.shape) for leaf in out):
         return not_applicable("the size of an output depends on data, as the fake says: no CUDA graph can hold the op")
-    with filled(True):
+    with deterministic_fill(True):
         pair = [audited.call(audited.fresh(variant)) for _ in range(2)]
     return not_run("it answers otherwise at each call; see the row `second call`") if difference(*pair) else None
 
 
-def _refused(name: str, error: BaseException, label: str) -> Seen:
+def _refused(name: str, error: BaseException, label: str) -> CheckResult:
     if name == "emulated":
-        return not_run(f"the emulation cannot record it: {words(error)}; --device cuda captures really")
-    return breaks(f"the capture fails: {words(error)}", label)
+        return not_run(f"the emulation cannot record it: {error_line(error)}; --device cuda captures really")
+    return breaks(f"the capture fails: {error_line(error)}", label)
 
 
 def _changed(sample: Sample) -> Sample:
@@ -79,13 +79,13 @@ def _changed(sample: Sample) -> Sample:
     return sample
 
 
-def _replayed(audited: Audited, replay: Callable[[], None], out: Any, static: Sample, leaves: list[Any]) -> str:
+def _replayed(audited: AuditedOp, replay: Callable[[], None], out: Any, static: Sample, leaves: list[Any]) -> str:
     """How a replay on these values differs from an eager call on them; empty where it does not."""
     for buffer, value in zip(static.leaves, leaves, strict=True):
         if isinstance(buffer, Tensor) and 0 not in buffer.stride():
             buffer.copy_(value)
-    eager = static.with_leaves(faithful(leaves))
-    with filled(True):
+    eager = static.with_leaves(exact_copy(leaves))
+    with deterministic_fill(True):
         expected = audited.call(eager)
         torch.manual_seed(0)
         replay()
@@ -94,13 +94,13 @@ def _replayed(audited: Audited, replay: Callable[[], None], out: Any, static: Sa
     return difference((expected, [a for a, _ in pairs]), (out, [b for _, b in pairs]))
 
 
-def _emulate(audited: Audited, static: Sample) -> tuple[Callable[[], None], Any]:
+def _emulate(audited: AuditedOp, static: Sample) -> tuple[Callable[[], None], Any]:
     graph = OpGraph()
     out = graph.capture(lambda *_: audited.call(static), ())
     return graph.replay, out
 
 
-def _capture(audited: Audited, static: Sample) -> tuple[Callable[[], None], Any]:
+def _capture(audited: AuditedOp, static: Sample) -> tuple[Callable[[], None], Any]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

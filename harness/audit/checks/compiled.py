@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited, any_tensor
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp, any_tensor
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import difference, tensors
 from harness.audit.variants import Variant
 from harness.execution import pinned
@@ -18,12 +18,12 @@ from harness.ops.tensor_meta import TensorMeta
 _VIEWS = "output has alias annotations", "outputs do not have alias annotations", "alias annotation"
 
 
-def aot_eager(audited: Audited) -> Seen:
+def aot_eager(audited: AuditedOp) -> CheckResult:
     """Functionalised: through AOTAutograd, then eagerly."""
     return _judge(audited, "aot_eager")
 
 
-def inductor(audited: Audited) -> Seen:
+def inductor(audited: AuditedOp) -> CheckResult:
     """Through Inductor, with its size asserts."""
     pinned.trust_instruction_set(pinned.cache_folder())
 
@@ -34,7 +34,7 @@ def inductor(audited: Audited) -> Seen:
     return _judge(audited, backend)
 
 
-def _judge(audited: Audited, backend: str | Callable[..., Any]) -> Seen:
+def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult:
     variants = audited.one_of_each()
     if not any_tensor(audited.real(variants[0]).out) and audited.op._schema.returns:
         return not_applicable("Dynamo takes no op that returns a number into its graph")
@@ -65,10 +65,10 @@ def _cause(error: BaseException) -> str:
     """The innermost error that torch wrapped, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return words(getattr(error, "inner_exception", None) or error)
+    return error_line(getattr(error, "inner_exception", None) or error)
 
 
-def _compare(audited: Audited, variant: Variant, backend: Any, inside: bool) -> str:
+def _compare(audited: AuditedOp, variant: Variant, backend: Any, inside: bool) -> str:
     """Eager against compiled; ``inside`` gives the op copies made in the graph and compares those afterwards too."""
     torch._dynamo.reset()
     op = audited.op

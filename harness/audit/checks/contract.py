@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.context import Audited, outputs
+from harness.audit.context import AuditedOp, outputs
 from harness.audit.ops import fake_function, is_composite, source_of
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
-from harness.audit.symbols import Settled
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
+from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import Variant
 from harness.findings.exception_text import first_line
 from harness.observers.contract import differs
@@ -21,7 +21,7 @@ _READS = ("DataDependentOutputException", "GuardOnDataDependentSymNode", "UserEr
 _READ_WORDS = ("data_ptr", "data pointer", "numpy()", "tolist", "_local_scalar_dense", "unbacked")
 
 
-def words(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line: its class and first line."""
     return f"{type(error).__name__}: {first_line(error)}"
 
@@ -38,7 +38,7 @@ def reads_data(error: BaseException) -> bool:
     return type(error).__name__ in _READS or any(word in str(error) for word in _READ_WORDS)
 
 
-def fake(audited: Audited) -> Seen:
+def fake(audited: AuditedOp) -> CheckResult:
     """There is a fake, and it takes whatever the real implementation takes."""
     variants = audited.accepted or _unrun(audited)
     for variant in variants:
@@ -48,8 +48,8 @@ def fake(audited: Audited) -> Seen:
         if missing(error):
             return breaks("there is no fake (meta) implementation: torch.compile cannot trace the op", variant.label)
         if audited.accepted:
-            return breaks(f"the fake refuses what the real implementation takes: {words(error)}", variant.label)
-        return not_run(f"the fake raised {words(error)}, and no real implementation runs here to compare with")
+            return breaks(f"the fake refuses what the real implementation takes: {error_line(error)}", variant.label)
+        return not_run(f"the fake raised {error_line(error)}, and no real implementation runs here to compare with")
     notes = _laxer(audited)
     if is_composite(audited.op):
         return not_applicable("composite: torch traces through the op, which needs no fake", *notes)
@@ -57,11 +57,11 @@ def fake(audited: Audited) -> Seen:
     return holds(f"takes {len(variants)} variants" + (f"; {where}" if where else ""), *notes)
 
 
-def _unrun(audited: Audited) -> list[Variant]:
+def _unrun(audited: AuditedOp) -> list[Variant]:
     return [Variant("as given", "as given", sample) for sample in audited.samples]
 
 
-def _laxer(audited: Audited) -> list[str]:
+def _laxer(audited: AuditedOp) -> list[str]:
     """Variants that the fake takes and the real implementation refuses: found out only when compiled code runs."""
     lax = [variant for variant, _ in audited.refused if audited.accepted and audited.fake(variant).error is None]
     if not lax:
@@ -70,7 +70,7 @@ def _laxer(audited: Audited) -> list[str]:
     return [f"the fake takes what the real implementation refuses: {lax[0].label}{more}"]
 
 
-def data_reads(audited: Audited) -> Seen:
+def data_reads(audited: AuditedOp) -> CheckResult:
     """The fake reads no data: asked without symbols, where a read cannot be put off."""
     variants = audited.accepted or _unrun(audited)
     answered = 0
@@ -82,7 +82,7 @@ def data_reads(audited: Audited) -> Seen:
         elif type(error).__name__ == "DynamicOutputShapeException" and not _item(error):
             return holds("the output's size depends on data, which the fake says with a symbol and reads nothing")
         elif reads_data(error):
-            return breaks(f"the fake asks for a tensor's data: {words(error)}", variant.label)
+            return breaks(f"the fake asks for a tensor's data: {error_line(error)}", variant.label)
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
     return holds(f"asked {answered} times") if answered else not_run("the fake answered nowhere; see the row `fake`")
@@ -92,7 +92,7 @@ def _item(error: BaseException) -> bool:
     return "_local_scalar_dense" in str(error)
 
 
-def _pairs(audited: Audited) -> Iterator[tuple[Variant, list[Any], list[Any]]]:
+def _pairs(audited: AuditedOp) -> Iterator[tuple[Variant, list[Any], list[Any]]]:
     """(variant, real outputs, fake outputs) wherever both answered."""
     for variant in audited.accepted:
         faked = audited.fake(variant)
@@ -100,7 +100,7 @@ def _pairs(audited: Audited) -> Iterator[tuple[Variant, list[Any], list[Any]]]:
             yield variant, outputs(audited.real(variant).out), outputs(faked.out)
 
 
-def count(audited: Audited) -> Seen:
+def count(audited: AuditedOp) -> CheckResult:
     """Real and fake give as many outputs, tensors for tensors."""
     seen = 0
     for variant, real, faked in _pairs(audited):
@@ -114,38 +114,38 @@ def count(audited: Audited) -> Seen:
     return holds(f"on {seen} variants") if seen else not_run("the fake answered on no variant; see the row `fake`")
 
 
-def shape(audited: Audited) -> Seen:
+def shape(audited: AuditedOp) -> CheckResult:
     """Every shape."""
     return _field(audited, "shape")
 
 
-def stride(audited: Audited) -> Seen:
+def stride(audited: AuditedOp) -> CheckResult:
     """Every stride that means something: of dimensions longer than one, of tensors with elements."""
     return _field(audited, "stride")
 
 
-def offset(audited: Audited) -> Seen:
+def offset(audited: AuditedOp) -> CheckResult:
     """Every storage offset."""
     return _field(audited, "offset")
 
 
-def dtype(audited: Audited) -> Seen:
+def dtype(audited: AuditedOp) -> CheckResult:
     """Every dtype."""
     return _field(audited, "dtype")
 
 
-def device(audited: Audited) -> Seen:
+def device(audited: AuditedOp) -> CheckResult:
     """Every device type."""
     return _field(audited, "device")
 
 
-def _field(audited: Audited, name: str) -> Seen:
+def _field(audited: AuditedOp, name: str) -> CheckResult:
     compared, last = 0, ""
     for variant, real, faked in _pairs(audited):
         if len(real) != len(faked):
             last = "the number of outputs differs; see the row `count`"
             continue
-        settled = Settled()
+        settled = SymbolResolver()
         for place, (ours, theirs) in enumerate(zip(real, faked, strict=True)):
             if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor):
                 continue

@@ -8,17 +8,17 @@ from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited, Faked, outputs
-from harness.audit.row import Seen, breaks, holds, not_applicable
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
-from harness.audit.symbols import Settled
+from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import OTHER, Resize, Variant
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 
 
-def dynamic(audited: Audited) -> Seen:
+def dynamic(audited: AuditedOp) -> CheckResult:
     """Each size that the real implementation lets vary is made a symbol, alone."""
     resized = [variant for variant in audited.accepted if variant.kind == OTHER]
     if not resized:
@@ -47,7 +47,7 @@ def dynamic(audited: Audited) -> Seen:
     return holds(f"{done} symbols, each right at two sizes", *dict.fromkeys(notes))
 
 
-def _trace(audited: Audited, sample: Sample, change: Resize, how: DimDynamic) -> tuple[Faked, Any] | str:
+def _trace(audited: AuditedOp, sample: Sample, change: Resize, how: DimDynamic) -> tuple[FakeCall, Any] | str:
     """The fake's answer with the sizes of ``change`` as one symbol, and the symbol; or why there can be none."""
     mode = FakeTensorMode(shape_env=ShapeEnv())
     leaves, symbol = list(sample.leaves), None
@@ -66,24 +66,24 @@ def _trace(audited: Audited, sample: Sample, change: Resize, how: DimDynamic) ->
     given = sample.with_leaves(leaves)
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
         try:
-            return Faked(audited.op(*given.args, **given.kwargs), given), symbol
+            return FakeCall(audited.op(*given.args, **given.kwargs), given), symbol
         except ERRORS as error:
-            return Faked(None, given, error), symbol
+            return FakeCall(None, given, error), symbol
 
 
-def _takes_symbol(audited: Audited, sample: Sample, place: int) -> bool:
+def _takes_symbol(audited: AuditedOp, sample: Sample, place: int) -> bool:
     name = audited.names(sample)[place].partition("[")[0]
     told = next(argument for argument in audited.op._schema.arguments if argument.name == name)
     return "SymInt" in str(told.real_type)
 
 
-def _judge(audited: Audited, variant: Variant, base: Variant, faked: Faked, symbol: Any, notes: list[str]) -> str:
+def _judge(audited: AuditedOp, variant: Variant, base: Variant, faked: FakeCall, symbol: Any, notes: list[str]) -> str:
     """What is wrong with the symbolic answer; empty where nothing is. Notes what it asks of the size."""
     change = variant.resize
     assert change is not None
     if faked.error is not None:
         plain = audited.fake(base).error
-        return "" if plain is not None else f"with a symbolic size the fake fails: {words(faked.error)}"
+        return "" if plain is not None else f"with a symbolic size the fake fails: {error_line(faked.error)}"
     node = getattr(symbol, "node", None)
     if node is None or node.shape_env.replace(node.expr).is_number:
         return f"the fake fixes the size to {change.old}: each size needs a trace of its own"
@@ -103,11 +103,11 @@ def _judge(audited: Audited, variant: Variant, base: Variant, faked: Faked, symb
     return ""
 
 
-def _compare(faked: Faked, out: Any, known: dict[Any, int]) -> str:
+def _compare(faked: FakeCall, out: Any, known: dict[Any, int]) -> str:
     ours, theirs = outputs(out), outputs(faked.out)
     if len(ours) != len(theirs):
         return f"real gives {len(ours)} outputs, its fake {len(theirs)}"
-    settled = Settled(known)
+    settled = SymbolResolver(known)
     for real, fake in zip(ours, theirs, strict=True):
         if isinstance(real, Tensor) and isinstance(fake, Tensor):
             found = differs(TensorMeta.of(real), settled.meta(fake, real))
@@ -116,7 +116,7 @@ def _compare(faked: Faked, out: Any, known: dict[Any, int]) -> str:
     return ""
 
 
-def _unbacked(audited: Audited, sample: Sample, variant: Variant, notes: list[str]) -> None:
+def _unbacked(audited: AuditedOp, sample: Sample, variant: Variant, notes: list[str]) -> None:
     """The same with a symbol that has no hint, which export and vLLM use: what fails there is a note."""
     assert variant.resize is not None
     if variant.resize.numbers:
@@ -124,14 +124,14 @@ def _unbacked(audited: Audited, sample: Sample, variant: Variant, notes: list[st
     mode_error = ""
     try:
         traced = _trace_unbacked(audited, sample, variant.resize)
-        mode_error = words(traced.error) if traced.error else ""
+        mode_error = error_line(traced.error) if traced.error else ""
     except ERRORS as error:
-        mode_error = words(error)
+        mode_error = error_line(error)
     if mode_error:
         notes.append(f"{variant.label}: unbacked, the fake fails: {mode_error[:120]}")
 
 
-def _trace_unbacked(audited: Audited, sample: Sample, change: Resize) -> Faked:
+def _trace_unbacked(audited: AuditedOp, sample: Sample, change: Resize) -> FakeCall:
     mode = FakeTensorMode(shape_env=ShapeEnv())
     assert mode.shape_env is not None
     size = mode.shape_env.create_unbacked_symint()
@@ -144,6 +144,6 @@ def _trace_unbacked(audited: Audited, sample: Sample, change: Resize) -> Faked:
                 leaves[place] = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
         given = sample.with_leaves(leaves)
         try:
-            return Faked(audited.op(*given.args, **given.kwargs), given)
+            return FakeCall(audited.op(*given.args, **given.kwargs), given)
         except ERRORS as error:
-            return Faked(None, given, error)
+            return FakeCall(None, given, error)

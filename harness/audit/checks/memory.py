@@ -5,16 +5,16 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from harness.audit.context import Audited, Ran, outputs
+from harness.audit.context import AuditedOp, RealCall, outputs
 from harness.audit.ops import is_composite
-from harness.audit.row import Seen, breaks, holds, not_applicable
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.tensors import memory, storage_id, tensors, written_outside
 from harness.audit.variants import Variant
 from harness.execution.evidence import same_bits
 from harness.ops.tensor_meta import TensorMeta
 
 
-def mutation(audited: Audited) -> Seen:
+def mutation(audited: AuditedOp) -> CheckResult:
     """Each argument's whole storage before and after the call, against what the schema declares."""
     declared: dict[str, bool] = {}  # argument -> whether any call wrote it
     for variant in audited.accepted:
@@ -49,7 +49,7 @@ def _change(old: Tensor, new: Tensor, declared: bool) -> str:
     return "outside" if declared and written_outside(old, new) else "written"
 
 
-def alias(audited: Audited) -> Seen:
+def alias(audited: AuditedOp) -> CheckResult:
     """No output shares memory with an argument or another output unless the schema says so; real and fake alike."""
     if is_composite(audited.op):
         return not_applicable("composite: torch traces through the op and sees the sharing itself")
@@ -64,18 +64,18 @@ def alias(audited: Audited) -> Seen:
     return holds("outputs have memory of their own" if not _declared(audited) else "as declared", *notes)
 
 
-def _declared(audited: Audited) -> bool:
+def _declared(audited: AuditedOp) -> bool:
     return any(returned.alias_info for returned in audited.op._schema.returns)
 
 
-def _returns(audited: Audited, out: Any) -> list[tuple[str, Any, list[Tensor]]]:
+def _returns(audited: AuditedOp, out: Any) -> list[tuple[str, Any, list[Tensor]]]:
     """(name, schema return, tensors) of each result."""
     schema = audited.op._schema.returns
     values = [out] if len(schema) == 1 else list(out or ())
     return [(str(place), told, tensors(value)) for place, (told, value) in enumerate(zip(schema, values, strict=False))]
 
 
-def _shared(audited: Audited, ran: Ran) -> str:
+def _shared(audited: AuditedOp, ran: RealCall) -> str:
     owners: dict[int, tuple[str, Any]] = {}
     for argument, value in ran.after.arguments(audited.op):
         owners.update({storage_id(leaf): (f"argument {argument.name!r}", argument) for leaf in tensors(value)})
@@ -96,7 +96,7 @@ def _allowed(told: Any, source: Any) -> bool:
     return bool(sets[0] & sets[1])
 
 
-def _fresh(audited: Audited, ran: Ran) -> set[str]:
+def _fresh(audited: AuditedOp, ran: RealCall) -> set[str]:
     """Outputs declared as views that have memory of their own."""
     held = {storage_id(leaf) for leaf in tensors(ran.after.leaves)}
     return {
@@ -106,7 +106,7 @@ def _fresh(audited: Audited, ran: Ran) -> set[str]:
     }
 
 
-def _shared_fake(audited: Audited, variant: Variant) -> str:
+def _shared_fake(audited: AuditedOp, variant: Variant) -> str:
     """Where the fake hands an argument back although the real implementation does not."""
     faked = audited.fake(variant)
     if faked.error is not None or _declared(audited):

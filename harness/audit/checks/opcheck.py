@@ -7,9 +7,9 @@ from torch import Tensor
 
 from harness.audit.checks.autograd import asked_for, with_gradients
 from harness.audit.checks.compiled import _VIEWS
-from harness.audit.context import ERRORS, Audited
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
-from harness.audit.tensors import faithful
+from harness.audit.context import ERRORS, AuditedOp
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
+from harness.audit.tensors import exact_copy
 from harness.findings.exception_text import first_line
 
 # Torch's words: (pattern, ours). ``\1`` is what the pattern found.
@@ -28,33 +28,33 @@ _BETTER = (
 )
 
 
-def schema(audited: Audited) -> Seen:
+def schema(audited: AuditedOp) -> CheckResult:
     """Mutation and alias against the schema."""
     return _run(audited, "test_schema")
 
 
-def autograd(audited: Audited) -> Seen:
+def autograd(audited: AuditedOp) -> CheckResult:
     """The registration of gradients."""
     return _run(audited, "test_autograd_registration", gradients=True)
 
 
-def fake(audited: Audited) -> Seen:
+def fake(audited: AuditedOp) -> CheckResult:
     """Real against fake."""
     return _run(audited, "test_faketensor")
 
 
-def aot(audited: Audited) -> Seen:
+def aot(audited: AuditedOp) -> CheckResult:
     """Through AOTAutograd with dynamic shapes."""
     return _run(audited, "test_aot_dispatch_dynamic")
 
 
-def _run(audited: Audited, test: str, gradients: bool = False) -> Seen:
+def _run(audited: AuditedOp, test: str, gradients: bool = False) -> CheckResult:
     ran = 0
     for variant in audited.one_of_each():
         sample = with_gradients(audited, variant) if gradients else audited.fresh(variant)
         if sample is None:
             continue
-        kwargs = faithful(sample.kwargs) if not gradients else sample.kwargs
+        kwargs = exact_copy(sample.kwargs) if not gradients else sample.kwargs
         try:
             torch.manual_seed(0)
             with torch.enable_grad():

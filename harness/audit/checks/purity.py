@@ -8,21 +8,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.audit.context import ERRORS, Audited, Faked, outputs
+from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
 from harness.audit.ops import fake_function, is_composite
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
-from harness.audit.tensors import filled, memory
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
+from harness.audit.tensors import deterministic_fill, memory
 from harness.audit.variants import GIVEN, Variant
 from harness.execution.evidence import same_bits
 from harness.ops.arguments import metas
 from harness.ops.tensor_meta import TensorMeta
 
 
-def _variants(audited: Audited) -> list[Variant]:
+def _variants(audited: AuditedOp) -> list[Variant]:
     return audited.accepted or [Variant(GIVEN, GIVEN, sample) for sample in audited.samples]
 
 
-def _told(faked: Faked) -> object:
+def _told(faked: FakeCall) -> object:
     """What a fake answered, in a form that can be compared; symbols of data-dependent sizes count as one."""
     if faked.error is not None:
         return type(faked.error).__name__
@@ -44,7 +44,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(kept)
 
 
-def pure(audited: Audited) -> Seen:
+def pure(audited: AuditedOp) -> CheckResult:
     """Asked again, in between other questions and real calls, and in other states of torch, the fake answers the same."""
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
@@ -63,11 +63,11 @@ def pure(audited: Audited) -> Seen:
     return found or holds(f"{len(variants)} variants, each asked three times")
 
 
-def _state(audited: Audited, variant: Variant, first: object) -> Seen | None:
+def _state(audited: AuditedOp, variant: Variant, first: object) -> CheckResult | None:
     """Other states of torch: a fake may follow one only where the real implementation follows it too."""
     states: dict[str, Callable[[], object]] = {
         "the default dtype float64": lambda: _default_dtype(torch.float64),
-        "the deterministic mode off": lambda: filled(False),
+        "the deterministic mode off": lambda: deterministic_fill(False),
         "gradients on": torch.enable_grad,
     }
     for name, state in states.items():
@@ -83,7 +83,7 @@ def _state(audited: Audited, variant: Variant, first: object) -> Seen | None:
     return None
 
 
-def writes(audited: Audited) -> Seen:
+def writes(audited: AuditedOp) -> CheckResult:
     """The fake's arguments have the same meta after it, and undeclared ones no new version."""
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
@@ -104,7 +104,7 @@ def writes(audited: Audited) -> Seen:
     return holds("it leaves its arguments alone")
 
 
-def _reshaped(audited: Audited, variant: Variant, faked: Faked) -> str:
+def _reshaped(audited: AuditedOp, variant: Variant, faked: FakeCall) -> str:
     names = audited.names(faked.given)
     for place, leaf in enumerate(faked.given.leaves):
         if isinstance(leaf, Tensor) and TensorMeta.of(leaf) != TensorMeta.of(variant.sample.leaves[place]):
@@ -112,7 +112,7 @@ def _reshaped(audited: Audited, variant: Variant, faked: Faked) -> str:
     return ""
 
 
-def _wrote(audited: Audited, variant: Variant) -> str:
+def _wrote(audited: AuditedOp, variant: Variant) -> str:
     """The undeclared argument that the fake writes when it is given real tensors: what a fake tensor would not show."""
     function = fake_function(audited.op)
     if function is None:

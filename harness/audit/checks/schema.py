@@ -1,20 +1,20 @@
 """The schema itself, and whether the fake's own signature takes the arguments that it names."""
 
-from harness.audit.context import Audited
+from harness.audit.context import AuditedOp
 from harness.audit.ops import devices, fake_function, is_composite
-from harness.audit.row import Seen, breaks, holds
+from harness.audit.row import CheckResult, breaks, holds
 from harness.ops.registry import registered
-from harness.ops.signatures import unfit
+from harness.ops.signatures import mismatch_with_schema
 
 
-def schema(audited: Audited) -> Seen:
+def schema(audited: AuditedOp) -> CheckResult:
     """The arguments that the dispatcher may pass are those that fake and real implementations take."""
     op = audited.op
     functions = {"fake": fake_function(op)}
     own = registered().get(op._schema.name)
     functions |= {f"{device} implementation": real for device, real in own.reals.items()} if own else {}
     for what, function in functions.items():
-        found = unfit(function, op) if function else ""
+        found = mismatch_with_schema(function, op) if function else ""
         if found:
             return breaks(f"the {what} {found}")
     read = [what for what, function in functions.items() if function]
@@ -22,7 +22,7 @@ def schema(audited: Audited) -> Seen:
     return holds(what + (f"; taken by the {' and the '.join(read)}" if read else ""), *_notes(audited))
 
 
-def _notes(audited: Audited) -> list[str]:
+def _notes(audited: AuditedOp) -> list[str]:
     told = audited.op._schema
     found = [] if devices(audited.op) else ["no implementation is registered for any device"]
     here = audited.device.type

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.context import Audited
-from harness.audit.row import Seen, breaks, holds, not_applicable
-from harness.audit.tensors import difference, faithful, filled, plain, storage_id, tensors
+from harness.audit.context import AuditedOp
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, plain, storage_id, tensors
 from harness.audit.variants import GIVEN, LAYOUTS, Variant
 
 # Bytes that freed memory is left full of: NaN in every float, and small ordinary numbers.
@@ -16,24 +16,24 @@ _DIRT = (0xFF, 0x11)
 _BLOCKS = 8
 
 
-def _result(audited: Audited, variant: Variant) -> Any:
+def _result(audited: AuditedOp, variant: Variant) -> Any:
     """Outputs, and the arguments that the op wrote."""
     sample = audited.fresh(variant)
     out = audited.call(sample)
     written = audited.written(sample)
-    return faithful((out, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
+    return exact_copy((out, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
 
 
-def poison(audited: Audited) -> Seen:
+def poison(audited: AuditedOp) -> CheckResult:
     """The same answer with NaN in the memory that torch hands out, and with two kinds of dirt in what the heap reuses."""
     compared = 0
     for variant in audited.accepted:
-        with filled(True):
+        with deterministic_fill(True):
             pair = _result(audited, variant), _result(audited, variant)
         if not tensors(pair) or difference(*pair):
             continue  # it answers otherwise each time, which the row `second call` tells
         compared += 1
-        with filled(False):
+        with deterministic_fill(False):
             plain = _result(audited, variant)
             dirty = [_dirty(audited, variant, byte) for byte in _DIRT]
         found = difference(plain, pair[0])
@@ -49,7 +49,7 @@ def poison(audited: Audited) -> Seen:
     return holds(f"{compared} variants") if compared else not_applicable("no output whose values could be compared")
 
 
-def _dirty(audited: Audited, variant: Variant, byte: int) -> Any:
+def _dirty(audited: AuditedOp, variant: Variant, byte: int) -> Any:
     """The answer right after blocks of the outputs' sizes were filled and freed."""
     out = tensors(audited.real(variant).out)
     sizes = {max(1, leaf.untyped_storage().nbytes()) for leaf in out if storage_id(leaf)} or {64}
@@ -60,19 +60,19 @@ def _dirty(audited: Audited, variant: Variant, byte: int) -> Any:
     del blocks
     result = audited.call(sample)
     written = audited.written(sample)
-    return faithful((result, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
+    return exact_copy((result, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
 
 
-def _varies(audited: Audited, variant: Variant) -> bool:
+def _varies(audited: AuditedOp, variant: Variant) -> bool:
     """Whether the answer's last bits differ from call to call in the same memory."""
-    with filled(False):
+    with deterministic_fill(False):
         return any(
             difference(_dirty(audited, variant, _DIRT[0]), _dirty(audited, variant, _DIRT[0]), exact=True)
             for _ in range(3)
         )
 
 
-def layout(audited: Audited) -> Seen:
+def layout(audited: AuditedOp) -> CheckResult:
     """The same values whatever the strides: each laid out variant against a dense copy of it."""
     compared = 0
     for variant in audited.accepted:
@@ -93,7 +93,7 @@ def _dense(leaf: Any) -> Any:
     return leaf.clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) and plain(leaf) else leaf
 
 
-def second(audited: Audited) -> Seen:
+def second(audited: AuditedOp) -> CheckResult:
     """The same bits again, after other calls too; the first outputs keep their values and their memory."""
     for variant in audited.accepted:
         found = _twice(audited, variant)
@@ -105,10 +105,10 @@ def second(audited: Audited) -> Seen:
     return holds(what + (", from one seed" if random else ""), *notes)
 
 
-def _twice(audited: Audited, variant: Variant) -> str:
+def _twice(audited: AuditedOp, variant: Variant) -> str:
     one, two = audited.fresh(variant), audited.fresh(variant)
     first = audited.call(one)
-    kept = faithful(first)
+    kept = exact_copy(first)
     again = audited.call(two)
     if difference(kept, again, exact=True):
         return f"the same inputs give other values: {difference(kept, again, exact=True)}"
@@ -128,14 +128,14 @@ def _twice(audited: Audited, variant: Variant) -> str:
     return f"after other calls, the same inputs give other values: {found}" if found else ""
 
 
-def _depends(audited: Audited) -> bool:
+def _depends(audited: AuditedOp) -> bool:
     """Whether the outputs follow the arguments' values, as far as one change of them shows."""
     one = audited.call(audited.fresh(audited.accepted[0]))
     other = audited.call(_other_values(audited, audited.accepted[0]))
     return not tensors(one) or bool(difference(one, other, exact=True))
 
 
-def _other_values(audited: Audited, variant: Variant) -> Any:
+def _other_values(audited: AuditedOp, variant: Variant) -> Any:
     """The same arguments with their rows in reverse order: values of the same range."""
     sample = audited.fresh(variant)
     for leaf in sample.leaves:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from harness.audit.context import Audited
+from harness.audit.context import AuditedOp
 from harness.audit.ops import find
 from harness.audit.row import BREAKS
 from harness.audit.samples import Sample
@@ -27,12 +27,12 @@ def breaches(found: Captured, op: str) -> list[dict[str, str]]:
         for place, (label, arguments) in enumerate(fitting(found.name, found.real)):
             journal = Path(folder, f"{place}.jsonl")
             sample = Sample((), arguments)
-            audited = Audited.of(find(op), [sample], torch.device("cpu"), journal, kinds=(GIVEN,))
+            audited = AuditedOp.of(find(op), [sample], torch.device("cpu"), journal, kinds=(GIVEN,))
             broken += _broken(audited, label)
     return broken
 
 
-def _broken(audited: Audited, label: str) -> list[dict[str, Any]]:
+def _broken(audited: AuditedOp, label: str) -> list[dict[str, Any]]:
     if not audited.accepted:
         return []
     seen = {row: look_at(audited, row) for row in ROWS}

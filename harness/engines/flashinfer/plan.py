@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.audit.plan import KINDS, Auditing, Plan
+from harness.audit.plan import KINDS, AuditRun, Plan
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.base.errors import BadInput, nearest
 from harness.engines.flashinfer.declared.functions import SPACE
@@ -16,13 +16,13 @@ from harness.workers.pool import Pool
 from harness.workers.process import Job
 
 STUB = "the real side is FlashInfer's own Python, which checks, allocates and returns, around a stub kernel"
-DECLARED, PARAMETERS, FAKE, ELSEWHERE = "declared schema", "parameters", "fake", "off the CPU"
+DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
 # What means something around a stub kernel. Layouts and values do not: the checks of them are in the kernels.
 AUDITED = (
     "mutation", "alias", FAKE, "data reads", "count", "shape", "stride", "storage offset", "dtype", "device",
     "fake is pure", "fake writes", "aot_eager", "inductor",
 )  # fmt: skip
-ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, ELSEWHERE)
+ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def reproduce(site: str, op: str, row: str) -> str:
 
 
 @dataclass
-class Lane:
+class FlashInferAudit:
     """One FlashInfer under audit. ``ops`` are names or patterns, all where there is none; ``rows`` likewise."""
 
     site: Site
@@ -99,7 +99,7 @@ class Lane:
         )  # fmt: skip
         labels = {told["op"]: told["samples"] for told in self.told}
         known = {told["op"]: told for told in self.told}
-        for row in Auditing(plan):
+        for row in AuditRun(plan):
             op = row.op.partition("::")[2]
             if row.row == FAKE and not known[op]["fake"]:
                 continue  # told by the declaration
@@ -145,10 +145,10 @@ class Lane:
                     )
 
 
-Seen = tuple[str, str, str, tuple[str, ...]]
+Outcome = tuple[str, str, str, tuple[str, ...]]
 
 
-def _rows(told: dict[str, Any]) -> Iterator[tuple[str, Seen]]:
+def _rows(told: dict[str, Any]) -> Iterator[tuple[str, Outcome]]:
     """The rows that the declaration alone decides."""
     if told["reason"]:
         yield SURVEY, (NOT_RUN, f"not captured: {told['reason']}", "", ())
@@ -160,15 +160,15 @@ def _rows(told: dict[str, Any]) -> Iterator[tuple[str, Seen]]:
         yield FAKE, (NOT_APPLICABLE, "none is declared and none is needed: it returns nothing", "", ())
     elif told["auditable"]:
         yield FAKE, (BREAKS, "no fake is declared: torch.compile could not trace the op", "", ())
-    if told["elsewhere"]:
-        yield ELSEWHERE, _elsewhere(told)
+    if told["off_cpu"]:
+        yield OFF_CPU, _off_cpu(told)
     if not told["auditable"]:
         yield SURVEY, (NOT_RUN, "torch has no schema for it, nor for anything near it", "", ())
     elif told["unsampled"]:
         yield SURVEY, (NOT_RUN, told["unsampled"], "", ())
 
 
-def _schema(told: dict[str, Any]) -> Seen:
+def _schema(told: dict[str, Any]) -> Outcome:
     if not told["refused"]:
         return HOLDS, "torch infers a schema", "", ()
     notes = (f"audited with {'; '.join(told['mended'])}",) if told["mended"] else ()
@@ -184,19 +184,19 @@ def _short(text: str) -> str:
     )
 
 
-def _parameters(told: dict[str, Any]) -> Seen:
+def _parameters(told: dict[str, Any]) -> Outcome:
     if told["differs"]:
         return BREAKS, "; ".join(told["differs"]), "", tuple(told["notes"])
     return HOLDS, "real and fake have the same", "", tuple(told["notes"])
 
 
-def _elsewhere(told: dict[str, Any]) -> Seen:
-    found = [one for one in told["elsewhere"] if one["differs"]]
+def _off_cpu(told: dict[str, Any]) -> Outcome:
+    found = [one for one in told["off_cpu"] if one["differs"]]
     if found:
         return BREAKS, f"on tensors that are not the CPU's, {found[0]['differs']}", found[0]["sample"], ()
-    ran = [one for one in told["elsewhere"] if not one["unrun"]]
+    ran = [one for one in told["off_cpu"] if not one["unrun"]]
     if not ran:
-        return NOT_RUN, f"the real body does not run on tensors without data: {told['elsewhere'][0]['unrun']}", "", ()
+        return NOT_RUN, f"the real body does not run on tensors without data: {told['off_cpu'][0]['unrun']}", "", ()
     return HOLDS, f"{len(ran)} samples", "", ()
 
 

@@ -16,7 +16,7 @@ _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditedVersion:
     """One FlashInfer with its rows; ``failed`` says why it could not be judged."""
 
     version: str
@@ -48,7 +48,7 @@ class Audited:
         return {(row.op, row.row, row.variant): row.what for row in broken}
 
 
-def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
+def table(audited: Sequence[AuditedVersion], verbose: int = 0) -> Table:
     """Each row that breaks in some version, a column a version. Verbose shows every row."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column("op and property", no_wrap=True)
@@ -67,11 +67,11 @@ def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
     return grid
 
 
-def _ops(audited: Sequence[Audited]) -> list[str]:
+def _ops(audited: Sequence[AuditedVersion]) -> list[str]:
     return list(dict.fromkeys(op for one in reversed(audited) for op in one.ops))
 
 
-def _what(audited: Sequence[Audited], rows: Sequence[Row | None], verbose: int) -> Text:
+def _what(audited: Sequence[AuditedVersion], rows: Sequence[Row | None], verbose: int) -> Text:
     """What was seen: once where the versions say the same, else each by name."""
     told = {
         one.version: _words(row, one.others(row))
@@ -88,7 +88,7 @@ def _words(row: Row, others: Sequence[str]) -> str:
     return row.what + (f" [{row.variant}]" if row.variant else "") + more
 
 
-def unrun(audited: Audited) -> list[str]:
+def unrun(audited: AuditedVersion) -> list[str]:
     """The ops of which only the declaration was judged, by reason."""
     reasons: dict[str, list[str]] = {}
     for row in audited.rows:
@@ -97,7 +97,7 @@ def unrun(audited: Audited) -> list[str]:
     return [f"not run  {audited.version}: {', '.join(ops)}: {why}" for why, ops in reasons.items()]
 
 
-def scripts(audited: Audited) -> list[str]:
+def scripts(audited: AuditedVersion) -> list[str]:
     """For each row that breaks, the script that shows it with FlashInfer alone, on a CPU."""
     first = {key[:2]: (key[2], text) for key, text in reversed(audited.scripts.items())}
     return [
@@ -106,7 +106,7 @@ def scripts(audited: Audited) -> list[str]:
     ]
 
 
-def summary(audited: Audited) -> str:
+def summary(audited: AuditedVersion) -> str:
     """One line a version."""
     if audited.failed:
         return f"{audited.version}: could not be judged: {audited.failed}"
@@ -119,7 +119,7 @@ def summary(audited: Audited) -> str:
     )
 
 
-def changes(audited: Sequence[Audited]) -> list[str]:
+def changes(audited: Sequence[AuditedVersion]) -> list[str]:
     """What was mended, what is new and what still breaks from each version to the next, sample by sample."""
     lines: list[str] = []
     for old, new in pairwise([one for one in audited if not one.failed]):
@@ -140,7 +140,7 @@ def _named(key: tuple[str, str, str]) -> str:
     return f"{op}, {row}" + (f" [{sample}]" if sample else "")
 
 
-def exit_code(audited: Sequence[Audited], named: bool) -> int:
+def exit_code(audited: Sequence[AuditedVersion], named: bool) -> int:
     """2 if a version, or an op that was named, could not be judged; else 1 if a row breaks, else 0."""
     for one in audited:
         idle = [row for row in one.rows if row.row == SURVEY and row.status == NOT_RUN]

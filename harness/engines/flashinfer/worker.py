@@ -26,7 +26,7 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
 
 
 def _told(found: Any, registered: Any) -> dict[str, Any]:
-    from harness.engines.flashinfer import breaches, elsewhere, scripts
+    from harness.engines.flashinfer import breaches, off_cpu, scripts
     from harness.engines.flashinfer.declared.functions import SPACE
     from harness.engines.flashinfer.declared.schema import differences
     from harness.engines.flashinfer.samples import table
@@ -34,7 +34,7 @@ def _told(found: Any, registered: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"op": found.name, "where": f"{found.declared.file}:{found.declared.line}"}
     told |= {"reason": found.reason, "fake": found.fake is not None, "samples": [], "unsampled": ""}
     told |= {"differs": [], "notes": [], "refused": "", "mended": [], "auditable": False}
-    told |= {"trivial": False, "elsewhere": [], "breaches": [], "scripts": {}}
+    told |= {"trivial": False, "off_cpu": [], "breaches": [], "scripts": {}}
     if found.real is None:
         return told
     schema = registered.SCHEMAS[found.name]
@@ -47,10 +47,10 @@ def _told(found: Any, registered: Any) -> dict[str, Any]:
         told["fake_where"] = _where(found.fake)
     try:
         told["samples"] = [label for label, _ in table.fitting(found.name, found.real)]
-    except table.Unsampled as error:
+    except table.NoSamples as error:
         told["unsampled"] = str(error)
     if told["samples"] and found.fake is not None:
-        told["elsewhere"] = elsewhere.compare(found)
+        told["off_cpu"] = off_cpu.compare(found)
     if told["samples"] and told["auditable"]:
         told["breaches"] = breaches.breaches(found, f"{SPACE}::{found.name}")
         for label, some in table.fitting(found.name, found.real):

@@ -13,12 +13,12 @@ from harness.base import cache
 from harness.base.errors import BadInput
 
 PACKAGES = Path(__file__).parent / "packages.txt"
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def room() -> Path:
     """Where the environment and the releases' trees are kept."""
-    return cache.base() / "vllm"
+    return cache.cache_root() / "vllm"
 
 
 def wanted() -> list[str]:
@@ -33,26 +33,26 @@ def folder() -> Path:
     return room() / f"env-{wanted()[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}-{told}"
 
 
-def python(tell: Tell) -> Path:
+def python(report: Report) -> Path:
     """The environment's Python; builds it first where it is not there. Raises BadInput where it cannot be built."""
     place = folder()
     if not place.is_dir():
-        with cache.under_another_name(place) as fresh:
-            _build(fresh, tell)
+        with cache.atomic_folder(place) as fresh:
+            _build(fresh, report)
     return place / "bin" / "python"
 
 
-def _build(place: Path, tell: Tell) -> None:
-    tell(f"making the environment for vLLM releases, once: {wanted()[0]} and {len(wanted()) - 1} packages, some 2 GB")
+def _build(place: Path, report: Report) -> None:
+    report(f"making the environment for vLLM releases, once: {wanted()[0]} and {len(wanted()) - 1} packages, some 2 GB")
     venv.create(place, with_pip=True, symlinks=True)
     # Python compiles what is imported; to compile all that is installed is half the work.
     options = ["install", "--no-compile", "--progress-bar", "off"]
-    code, words = pip(place / "bin" / "python", [*options, *wanted()], tell)
+    code, words = pip(place / "bin" / "python", [*options, *wanted()], report)
     if code:
         raise BadInput(f"the environment for vLLM releases cannot be built: {complaint(words)}")
 
 
-def pip(interpreter: Path, arguments: list[str], tell: Tell, path: str = "") -> tuple[int, list[str]]:
+def pip(interpreter: Path, arguments: list[str], report: Report, path: str = "") -> tuple[int, list[str]]:
     """Run pip with each of its lines told as it comes; its exit code and its lines. ``path`` is put on its import path."""
     command = [str(interpreter), "-m", "pip", *arguments, "--retries", "2", "--disable-pip-version-check"]
     surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -64,7 +64,7 @@ def pip(interpreter: Path, arguments: list[str], tell: Tell, path: str = "") -> 
         assert process.stdout is not None
         for line in map(str.strip, process.stdout):
             words.append(line)
-            tell(f"pip: {line}")
+            report(f"pip: {line}")
     return process.returncode, words
 
 

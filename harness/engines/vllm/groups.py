@@ -34,7 +34,7 @@ def group(case: Case) -> str:
 
 
 def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: Grouped, verbose: int) -> Table:
-    """A row for each release and group with something to tell, and one for all its other groups."""
+    """A row for each release and group with something to report, and one for all its other groups."""
     modes = [mode.name for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("vLLM", "width/padded"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.findings.finding import ERROR
-from harness.workers.plan import selected
+from harness.workers.plan import plan_tasks
 from harness.workers.plan import start as start_one
 from harness.workers.process import Job, WorkerProcess
 
@@ -44,7 +44,7 @@ def start(settings: dict[str, Any]) -> Answer:
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
         return _apart(settings, start_one(alone))
-    tasks = selected(settings)
+    tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
         _here = Ranks(0, size, str(Path(folder, "meeting")))
@@ -57,7 +57,7 @@ def start(settings: dict[str, Any]) -> Answer:
 def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
     """The answer of rank 0. The others start at the same time, since all of them have to meet."""
     with ThreadPoolExecutor(max(len(others), 1)) as threads:
-        ready = [threads.submit(other.greet) for other in others]
+        ready = [threads.submit(other.wait_until_ready) for other in others]
         answer = start_one(settings)
         for greeting in ready:
             greeting.result()
@@ -88,7 +88,7 @@ def _together(answer: Answer, others: list[WorkerProcess]) -> Answer:
 
 
 def _apart(settings: dict[str, Any], answer: Answer) -> Answer:
-    """Answers that tell a latent weakness from a bug that users meet."""
+    """Answers that report a latent weakness from a bug that users meet."""
     from harness.engines.vllm.latent import apart
 
-    return apart(answer, selected(settings))
+    return apart(answer, plan_tasks(settings))

@@ -5,9 +5,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.base.cache import under_another_name
+from harness.base.cache import atomic_folder
 from harness.base.errors import BadInput, nearest
-from harness.engines.vllm.environment import Tell, complaint, pip, python, room
+from harness.engines.vllm.environment import Report, complaint, pip, python, room
 
 LAYER = Path("vllm", "model_executor", "layers", "fused_moe")
 COUNT = "harness-files.txt"  # how many files a whole tree has
@@ -28,19 +28,19 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
 """
 
 
-def tree(version: str, tell: Tell) -> Path:
+def tree(version: str, report: Report) -> Path:
     """The folder of a release's Python tree; fetches it first where it is not there whole. Raises BadInput."""
     if not _NUMBER.fullmatch(version):
         raise BadInput(f"{version!r} is no release of vLLM; expected a number like 0.20.2")
     place = room() / f"vllm-{version}"
     if place.is_dir() and not _whole(place):
-        tell(f"vLLM {version} is not whole in {place.parent}; fetching it again")
-        with under_another_name(place.with_name(f"broken-{version}")) as aside:
+        report(f"vLLM {version} is not whole in {place.parent}; fetching it again")
+        with atomic_folder(place.with_name(f"broken-{version}")) as aside:
             place.rename(aside / place.name)
-            _fetch(version, place, tell)
+            _fetch(version, place, report)
             return place
     if not place.is_dir():
-        _fetch(version, place, tell)
+        _fetch(version, place, report)
     return place
 
 
@@ -54,16 +54,16 @@ def checkout(path: str) -> Path:
     return place
 
 
-def _fetch(version: str, place: Path, tell: Tell) -> None:
-    tell(f"fetching vLLM {version}, sources only")
-    interpreter = python(tell)
-    with under_another_name(place) as fresh:
+def _fetch(version: str, place: Path, report: Report) -> None:
+    report(f"fetching vLLM {version}, sources only")
+    interpreter = python(report)
+    with atomic_folder(place) as fresh:
         backend = fresh / "backend" / "setuptools"
         backend.mkdir(parents=True)
         (backend / "__init__.py").touch()
         (backend / "build_meta.py").write_text(BACKEND, "utf-8")
         arguments = ["download", "--no-deps", "--no-binary", "vllm", "--no-build-isolation", "--progress-bar", "off"]
-        found = pip(interpreter, [*arguments, "--dest", str(fresh), f"vllm=={version}"], tell, str(backend.parent))
+        found = pip(interpreter, [*arguments, "--dest", str(fresh), f"vllm=={version}"], report, str(backend.parent))
         archives = list(fresh.glob("*.tar.gz"))
         if found[0] or not archives:
             raise BadInput(_why(version, found[1]))

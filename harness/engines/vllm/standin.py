@@ -48,7 +48,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
             layer.register_parameter(name, nn.Parameter(tensor.clone(), requires_grad=False))
 
     def process_weights_after_loading(self, layer: Any) -> None:
-        """Pad the weights, and tell the runner the width that the kernel takes."""
+        """Pad the weights, and report the runner the width that the kernel takes."""
         more = self.case.padded - self.case.width
         w13, w2 = functional.pad(layer.w13_weight, (0, more)), functional.pad(layer.w2_weight, (0, 0, 0, more))
         layer.w13_weight, layer.w2_weight = (nn.Parameter(w, requires_grad=False) for w in (w13, w2))

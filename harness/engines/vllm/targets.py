@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engines.vllm.environment import Tell, python
+from harness.engines.vllm.environment import Report, python
 from harness.engines.vllm.releases import checkout, tree
 from harness.matrix.selection import Selection
 from harness.workers.plan import Plan
@@ -31,19 +31,19 @@ class Target:
         """The source tree's path, or empty."""
         return self.spec.partition("@")[2]
 
-    def command(self, tell: Tell) -> tuple[str, ...]:
+    def command(self, report: Report) -> tuple[str, ...]:
         """What starts a worker; fetches and builds what is not there. Raises BadInput."""
         if self.release:
-            found = tree(self.release, tell)
+            found = tree(self.release, report)
         elif self.path:
             found = checkout(self.path)
         else:
             return (sys.executable, "-P", str(_BOOT))
-        return (str(python(tell)), "-P", str(_BOOT), str(found))
+        return (str(python(report)), "-P", str(_BOOT), str(found))
 
-    def plan(self, selection: Selection, workers: int, tell: Tell) -> Plan:
+    def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
         """The plan that judges it. A worker with two ranks is two processes. Raises BadInput."""
-        command = self.command(tell)
+        command = self.command(report)
         return Plan(selection, SUBJECT, self.spec, "cpu", workers, bisect=True, start=START, command=command)
 
 

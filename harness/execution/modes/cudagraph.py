@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.execution.capture import CaptureRefused, OpGraph
 from harness.execution.evidence import Call, Run
-from harness.execution.external_memory import Noting, Outside
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
@@ -102,8 +102,8 @@ def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> tuple[Any, Ca
     with torch.cuda.stream(stream):
         layer(*static)
     torch.cuda.current_stream().wait_stream(stream)
-    graph, outside = torch.cuda.CUDAGraph(), Outside("cuda")
-    with torch.cuda.graph(graph, pool=pool), Noting(outside):
+    graph, outside = torch.cuda.CUDAGraph(), ExternalMemory("cuda")
+    with torch.cuda.graph(graph, pool=pool), ExternalMemoryMode(outside):
         output = layer(*static)
         if not torch.cuda.is_current_stream_capturing():
             raise CaptureRefused("the layer ended the capture, or went on in a stream that is not captured")

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.execution.evidence import Call, Run
-from harness.execution.reachable import held_tensors
+from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _TOKENS = 0  # the dimension that is the tokens
@@ -77,7 +77,9 @@ def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
     asked = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
     narrowing = [expr for expr in asked if not all(_holds(expr, fixed, count) for count in _COUNTS)]
     if narrowing:
-        rows = {tensor.shape[0] for tensor in held_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)}
+        rows = {
+            tensor.shape[0] for tensor in reachable_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)
+        }
         narrowing = [expr for expr in narrowing if not any(_fits(expr, fixed, most) for most in rows)]
     return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
 

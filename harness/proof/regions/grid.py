@@ -9,7 +9,7 @@ import numpy as np
 from harness.proof.regions.conditions import Undecidable, holds
 from harness.proof.regions.points import Numbers, Points, Truths
 from harness.proof.symbols.builder import NotProvable
-from harness.proof.symbols.traced import SMALLEST, Trace
+from harness.proof.symbols.trace import SMALLEST, Trace
 
 LARGEST = 65_536
 _TAIL_MODULUS = 1024

@@ -16,8 +16,8 @@ from harness.proof.regions.conditions import Undecidable, holds
 from harness.proof.regions.grid import LARGEST, Axis, Partition, Region, pairs_of
 from harness.proof.regions.points import Points
 from harness.proof.symbols.builder import NotProvable
-from harness.proof.symbols.sampled import Sampled
-from harness.proof.symbols.traced import Trace, trace
+from harness.proof.symbols.symbolic_layer import SymbolicLayer
+from harness.proof.symbols.trace import Trace, trace
 
 # Beyond this, what a layer asks of its width is no alignment but a list of sizes.
 _MOST_REGIONS = 40
@@ -26,7 +26,7 @@ _MOST_SINGLE = 3
 _MIXED_LARGEST = 1024
 
 
-def partition(sampled: Sampled, largest: int = LARGEST) -> Partition:
+def partition(sampled: SymbolicLayer, largest: int = LARGEST) -> Partition:
     """Trace until every size is covered. Raises NotProvable where a guard is not understood, or they are too many."""
     found = Partition([_axis(step, largest) for step in sampled.steps], [], largest=largest)
     for place, hint in _hints(sampled, found):
@@ -47,7 +47,7 @@ def _axis(step: int, largest: int) -> Axis:
     return Axis.of(step, largest)
 
 
-def _hints(sampled: Sampled, found: Partition) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _hints(sampled: SymbolicLayer, found: Partition) -> Iterator[tuple[int, tuple[int, ...]]]:
     """(piece, size) to trace next: the case's own size, then the smallest that no region covers."""
     case = sampled.builder.case
     own = (case.hidden, case.latent)[: sampled.builder.axes]
@@ -78,7 +78,7 @@ def _uncovered(found: Partition) -> tuple[int, ...] | None:
     return min(firsts)
 
 
-def _region(sampled: Sampled, found: Partition, place: int, run: Trace) -> Region:
+def _region(sampled: SymbolicLayer, found: Partition, place: int, run: Trace) -> Region:
     sizes = [np.ones(axis.sizes.shape, dtype=np.bool_) for axis in found.axes]
     tails = [np.ones(axis.tail.base.shape, dtype=np.bool_) for axis in found.axes]
     region = Region(run, sizes, tails)

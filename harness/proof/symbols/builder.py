@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from harness.matrix.case import Case
-from harness.proof.symbols.fit import Sizes
+from harness.proof.symbols.formula import Sizes
 from harness.subjects.subject import Subject, plain_names
 
 AXES = ("hidden", "latent")

@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.base.cache import base, under_another_name
+from harness.base.cache import atomic_folder, cache_root
 from harness.base.errors import BadInput
 
 PACKAGE = "flashinfer-python"
@@ -77,14 +77,14 @@ def _version(folder: Path) -> str:
 
 def cache() -> Path:
     """Where releases are kept."""
-    return base() / "flashinfer"
+    return cache_root() / "flashinfer"
 
 
 def _fetched(version: str) -> Path:
     """The folder of a release, fetched where it is not there yet."""
     wanted = cache() / version
     if not wanted.is_dir():
-        with under_another_name(wanted) as fresh:
+        with atomic_folder(wanted) as fresh:
             _unpack(_download(version, fresh), fresh, version)
     return wanted
 

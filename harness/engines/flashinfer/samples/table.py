@@ -12,12 +12,12 @@ from harness.engines.flashinfer.samples import backends, moe, quantize
 Named = tuple[str, dict[str, Any]]
 
 
-class Unsampled(Exception):
+class NoSamples(Exception):
     """There are no samples of an op. The text says why."""
 
 
 def fitting(name: str, real: Callable[..., Any]) -> list[Named]:
-    """(what is special about it, arguments) of each sample that this release can be given. Raises Unsampled."""
+    """(what is special about it, arguments) of each sample that this release can be given. Raises NoSamples."""
     parameters = inspect.signature(real).parameters
     found: list[Named] = []
     for label, shared, about in _all(name):
@@ -26,9 +26,9 @@ def fitting(name: str, real: Callable[..., Any]) -> list[Named]:
             found.append((label, {key: every[key] for key in parameters if key in every}))
     lacking = [need for need in required(real) if not all(need in arguments for _, arguments in found)]
     if lacking:
-        raise Unsampled(f"it asks for {', '.join(lacking)}, which the samples here do not have")
+        raise NoSamples(f"it asks for {', '.join(lacking)}, which the samples here do not have")
     if not found:
-        raise Unsampled("it lacks the parameters that the samples here are about")
+        raise NoSamples("it lacks the parameters that the samples here are about")
     return found
 
 
@@ -43,20 +43,20 @@ def _all(name: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 
 def _any(name: str) -> dict[str, Any]:
-    """Any arguments of an op whose body looks at none: it hands them to its kernel. Raises Unsampled."""
+    """Any arguments of an op whose body looks at none: it hands them to its kernel. Raises NoSamples."""
     from harness.engines.flashinfer.captured import registered
 
     if not registered.SCHEMAS[name].text:
-        raise Unsampled("torch has no schema for it, nor for anything near it")
+        raise NoSamples("torch has no schema for it, nor for anything near it")
     told = torch._C.parse_schema(f"op{registered.SCHEMAS[name].text}")
     needed = [argument for argument in told.arguments if not argument.has_default_value()]
     kinds = {argument.name: _kind(argument, registered.written(name)) for argument in needed}
     unknown = [argument for argument, kind in kinds.items() if kind not in _ANY]
     if unknown:
-        raise Unsampled(f"there are no samples of it here, nor of {', '.join(unknown)}")
+        raise NoSamples(f"there are no samples of it here, nor of {', '.join(unknown)}")
     given = {argument: _ANY[kind]() for argument, kind in kinds.items()}
     if registered.kernels_own(name, given):
-        raise Unsampled("what it returns is made by its kernel, not by FlashInfer's Python, and no fake is declared")
+        raise NoSamples("what it returns is made by its kernel, not by FlashInfer's Python, and no fake is declared")
     return given
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.execution.members import Path
-from harness.proof.symbols.fit import Sizes
+from harness.proof.symbols.formula import Sizes
 
 _MULTIPLES = (16, 32, 64, 128, 256, 512)
 _FEWEST = 3
@@ -16,7 +16,7 @@ Test = tuple[int, int, bool]
 """(axis, multiple, whether the size is a multiple of it)"""
 
 
-class Unknown(Exception):
+class UnknownStructure(Exception):
     """Leaves that differ from size to size in no way that is known."""
 
 
@@ -51,7 +51,7 @@ def pieces(
     shared: frozenset[int],
     rounding: int,
 ) -> list[Piece]:
-    """Group the samples by structure. Raises Unknown where it depends on the sizes in an unknown way."""
+    """Group the samples by structure. Raises UnknownStructure where it depends on the sizes in an unknown way."""
     paths = set().union(*held) - erratic
     carried = {path for path in paths if _own_value_each(path, held)}
     signatures = [
@@ -74,7 +74,7 @@ def pieces(
                 )
                 for answer in dict.fromkeys(answers)
             ]
-    raise Unknown(_difference(signatures, sizes))
+    raise UnknownStructure(_difference(signatures, sizes))
 
 
 def _own_value_each(path: Path, held: list[dict[Path, Any]]) -> bool:
@@ -98,7 +98,7 @@ def _piece(
     shared: frozenset[int],
 ) -> Piece:
     if len(places) < _FEWEST:
-        raise Unknown(f"only {len(places)} of the sizes tried have the structure of {sizes[places[0]]}")
+        raise UnknownStructure(f"only {len(places)} of the sizes tried have the structure of {sizes[places[0]]}")
     leaves = {path: [held[place][path] for place in places] for path in held[places[0]] if path not in without}
     return Piece(tests, [sizes[place] for place in places], leaves, shared)
 

@@ -1,4 +1,4 @@
-"""Sampled: layers built at several sizes, and the same layer with every width in it a symbol.
+"""SymbolicLayer: layers built at several sizes, and the same layer with every width in it a symbol.
 
 Nobody writes a symbolic layer. Real ones are built at a dozen sizes, every number in them and in their inputs is fitted
 to a formula of the sizes, and in a fresh layer each such number is replaced by its formula over symbols.
@@ -14,9 +14,9 @@ from torch import Tensor
 from harness.execution.members import Path, walk
 from harness.matrix.case import Case
 from harness.proof.symbols.builder import Builder, NotProvable, steps_of
-from harness.proof.symbols.fit import Formula, Sizes
-from harness.proof.symbols.formulas import TensorFormula, formulas_of, name_of
-from harness.proof.symbols.pieces import Piece, category, pieces
+from harness.proof.symbols.formula import Formula, Sizes
+from harness.proof.symbols.layer_formulas import TensorFormula, formulas_of, name_of
+from harness.proof.symbols.structures import Piece, category, pieces
 from harness.subjects.subject import Subject
 
 # Sizes with many remainders; of each power of two from 16 to 512, some that are its multiples and not the next one's.
@@ -28,7 +28,7 @@ _LARGE, _LARGE_PAIR = (9100,), (2700, 2300)
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SymbolicLayer:
     """What the samples told: the step of each axis, the pieces, and per piece each varying number's formula."""
 
     builder: Builder
@@ -66,7 +66,7 @@ def _without_fakes(make: Callable[[], list[Any]]) -> list[Any]:
         return make()
 
 
-def sample(subject: Subject, case: Case) -> Sampled:
+def sample(subject: Subject, case: Case) -> SymbolicLayer:
     """Build layers of a case at several sizes and find out how they depend on them. Raises NotProvable."""
     builder = Builder(subject, case)
     steps = steps_of(builder)
@@ -82,12 +82,12 @@ def sample(subject: Subject, case: Case) -> Sampled:
     erratic = {path for path in first if path not in again or _form(first[path]) != _form(again[path])}
     found = pieces(sizes, held, erratic, shared, case.alignment.hidden)
     formulas = tuple(formulas_of(piece, found, case.alignment.hidden) for piece in found)
-    sampled = Sampled(builder, steps, tuple(found), formulas)
+    sampled = SymbolicLayer(builder, steps, tuple(found), formulas)
     _verify(sampled)
     return sampled
 
 
-def _verify(sampled: Sampled) -> None:
+def _verify(sampled: SymbolicLayer) -> None:
     """Raise NotProvable where a layer much larger than the samples is not as their formulas say."""
     large = _LARGE if sampled.builder.axes == 1 else _LARGE_PAIR
     at = tuple(size // step * step for size, step in zip(large, sampled.steps, strict=True))

@@ -19,7 +19,7 @@ from harness.execution.rig import LAYER_ERRORS
 from harness.findings.exception_text import first_line
 from harness.ops.collectives import is_collective
 from harness.proof.symbols.contract import differs, shown
-from harness.proof.symbols.sampled import Sampled
+from harness.proof.symbols.symbolic_layer import SymbolicLayer
 
 SMALLEST = 2
 FAKE_DIFFERS = "fake-differs"
@@ -132,7 +132,7 @@ def _judged(out: Any, given: Tensor) -> Outcome:
     return Outcome() if dense(out) else Outcome("strided-output", f"the output is {shown(out)}; expected contiguous")
 
 
-def trace(sampled: Sampled, place: int, hint: tuple[int, ...]) -> Trace:
+def trace(sampled: SymbolicLayer, place: int, hint: tuple[int, ...]) -> Trace:
     """Run the layer of one piece over symbols, deciding each condition as it is at ``hint`` and noting it as a guard."""
     env = _Env(duck_shape=False, assume_static_by_default=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
@@ -154,7 +154,7 @@ def _symbols(mode: FakeTensorMode, hint: tuple[int, ...]) -> list[Any]:
     return [mode.from_tensor(tensor, symbolic_context=context).shape[0] for tensor in named]
 
 
-def concrete(sampled: Sampled, sizes: Sequence[int]) -> Outcome:
+def run_at(sampled: SymbolicLayer, sizes: Sequence[int]) -> Outcome:
     """A real layer, built and called at these sizes."""
     try:
         layer, inputs = sampled.builder.build(sizes)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from harness.execution.members import Path
 from harness.proof.symbols.builder import NotProvable
-from harness.proof.symbols.fit import Formula, Sizes, fit
-from harness.proof.symbols.pieces import Piece, category
+from harness.proof.symbols.formula import Formula, Sizes, fit
+from harness.proof.symbols.structures import Piece, category
 
 
 @dataclass(frozen=True, slots=True)
