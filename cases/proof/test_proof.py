@@ -269,7 +269,7 @@ def test_a_size_made_a_plain_number_is_a_finding() -> None:
     assert verdict.status == FINDINGS
     assert [finding.kind for finding in verdict.findings] == ["specialised"]
     assert re.search(
-        r"every size is a trace of its own \(Eq\(256\*.*, 256\), cases/proof/test_proof.py:\d+\)",
+        r"every size needs a trace of its own \(Eq\(256\*.*, 256\), cases/proof/test_proof.py:\d+\)",
         verdict.findings[0].what,
     )
 
@@ -422,7 +422,7 @@ def test_what_lies_beyond_is_not_said_to_be_proven() -> None:
     assert prove(Other(), case_of("plain")).beyond == "no size beyond fails"
     found = prove(Other(layer=StridedFarAbove), case_of("plain"))
     assert found.status == PROVEN
-    assert found.beyond.startswith("not proven beyond 65,536: some sizes there take another way")
+    assert found.beyond.startswith("not proven beyond 65,536: some sizes there take another path")
 
 
 _numbers = itertools.count()

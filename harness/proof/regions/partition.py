@@ -29,18 +29,18 @@ _MIXED_LARGEST = 1024
 
 def partition(symbolic: SymbolicLayer, largest: int = LARGEST) -> Partition:
     """Trace until every size is covered. Raises NotProvable where a guard cannot be evaluated or there are too many regions."""
-    found = Partition([_axis(step, largest) for step in symbolic.steps], [], largest=largest)
-    for structure, hint in _hints(symbolic, found):
-        region = _region(symbolic, found, structure, trace_layer(symbolic, structure, hint))
-        if region.mixed and found.largest > _MIXED_LARGEST:
+    so_far = Partition([_axis(step, largest) for step in symbolic.steps], [], largest=largest)
+    for structure, hint in _hints(symbolic, so_far):
+        region = _region(symbolic, so_far, structure, trace_layer(symbolic, structure, hint))
+        if region.mixed and so_far.largest > _MIXED_LARGEST:
             return partition(symbolic, _MIXED_LARGEST)
-        found.regions.append(region)
-        found.specialised = _specialised(found)
-        if found.specialised:
-            return found
-        if len(found.regions) >= _MOST_REGIONS:
+        so_far.regions.append(region)
+        so_far.specialised = _specialised(so_far)
+        if so_far.specialised:
+            return so_far
+        if len(so_far.regions) >= _MOST_REGIONS:
             raise NotProvable(f"more than {_MOST_REGIONS} regions, the last with {_guards(region.trace)}")
-    return found
+    return so_far
 
 
 @lru_cache
@@ -48,40 +48,40 @@ def _axis(step: int, largest: int) -> Axis:
     return Axis.of(step, largest)
 
 
-def _hints(symbolic: SymbolicLayer, found: Partition) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _hints(symbolic: SymbolicLayer, so_far: Partition) -> Iterator[tuple[int, tuple[int, ...]]]:
     """(structure, sizes) to trace next: the case's own sizes first, then the smallest that no region covers."""
     case = symbolic.builder.case
     own = (case.hidden, case.latent)[: symbolic.builder.axes]
     hint: tuple[int, ...] | None = tuple(int(size) for size in own if size)
-    if any(size > found.largest or size % step for size, step in zip(hint or (), symbolic.steps, strict=True)):
-        hint = _uncovered(found)
+    if any(size > so_far.largest or size % step for size, step in zip(hint or (), symbolic.steps, strict=True)):
+        hint = _uncovered(so_far)
     while hint is not None:
         yield symbolic.structure_at(hint), hint
-        hint = _uncovered(found)
+        hint = _uncovered(so_far)
 
 
-def _uncovered(found: Partition) -> tuple[int, ...] | None:
-    if not found.regions:
-        return tuple(int(axis.sizes[0]) for axis in found.axes)
-    grid = found.grid()
-    if any(region.mixed for region in found.regions):
-        return _uncovered_pair(found)
+def _uncovered(so_far: Partition) -> tuple[int, ...] | None:
+    if not so_far.regions:
+        return tuple(int(axis.sizes[0]) for axis in so_far.axes)
+    grid = so_far.grid()
+    if any(region.mixed for region in so_far.regions):
+        return _uncovered_pair(so_far)
     cells = np.argwhere(~grid.covered)
     if not len(cells):
         return None
     firsts = [
         tuple(
             int(axis.sizes[np.argmax(classes == cell)])
-            for axis, classes, cell in zip(found.axes, grid.classes, at, strict=True)
+            for axis, classes, cell in zip(so_far.axes, grid.classes, at, strict=True)
         )
         for at in cells
     ]
     return min(firsts)
 
 
-def _region(symbolic: SymbolicLayer, found: Partition, structure: int, run: Trace) -> Region:
-    sizes = [np.ones(axis.sizes.shape, dtype=np.bool_) for axis in found.axes]
-    tails = [np.ones(axis.tail.base.shape, dtype=np.bool_) for axis in found.axes]
+def _region(symbolic: SymbolicLayer, so_far: Partition, structure: int, run: Trace) -> Region:
+    sizes = [np.ones(axis.sizes.shape, dtype=np.bool_) for axis in so_far.axes]
+    tails = [np.ones(axis.tail.base.shape, dtype=np.bool_) for axis in so_far.axes]
     region = Region(run, sizes, tails)
     # The trace holds only where the layer has the structure that was traced.
     tests = [
@@ -93,9 +93,9 @@ def _region(symbolic: SymbolicLayer, found: Partition, structure: int, run: Trac
         if len(axes) > 1:
             region.mixed.append(guard)
         elif axes:
-            _narrow(region, axes[0], guard, found.axes[axes[0]])
+            _narrow(region, axes[0], guard, so_far.axes[axes[0]])
     if not all(
-        mask[np.searchsorted(axis.sizes, size)] for mask, axis, size in zip(sizes, found.axes, run.hint, strict=True)
+        mask[np.searchsorted(axis.sizes, size)] for mask, axis, size in zip(sizes, so_far.axes, run.hint, strict=True)
     ):
         raise NotProvable(f"the guards of the trace at {run.hint} do not hold there: {_guards(run)}")
     return region
@@ -120,19 +120,19 @@ def _narrow(region: Region, axis: int, guard: Any, over: Axis) -> None:
         region.unknown.append(f"{guard}: {error}")
 
 
-def _uncovered_pair(found: Partition) -> tuple[int, ...] | None:
+def _uncovered_pair(so_far: Partition) -> tuple[int, ...] | None:
     """The first pair of sizes that no region covers, where guards mix the axes."""
-    pairs = np.zeros(tuple(len(axis.sizes) for axis in found.axes), dtype=np.bool_)
-    for region in found.regions:
-        pairs |= pairs_of(found, region)
+    pairs = np.zeros(tuple(len(axis.sizes) for axis in so_far.axes), dtype=np.bool_)
+    for region in so_far.regions:
+        pairs |= pairs_of(so_far, region)
     at = np.argwhere(~pairs)
-    return tuple(int(axis.sizes[place]) for axis, place in zip(found.axes, at[0], strict=True)) if len(at) else None
+    return tuple(int(axis.sizes[index]) for axis, index in zip(so_far.axes, at[0], strict=True)) if len(at) else None
 
 
-def _specialised(found: Partition) -> str:
+def _specialised(so_far: Partition) -> str:
     """The guard that fixes an axis to one size, where several regions are of one size; empty where there are fewer."""
-    for axis in range(len(found.axes)):
-        single = [region for region in found.regions if region.sizes[axis].sum() == 1]
+    for axis in range(len(so_far.axes)):
+        single = [region for region in so_far.regions if region.sizes[axis].sum() == 1]
         if len(single) >= _MOST_SINGLE:
             run = single[-1].trace
             fixing = [
