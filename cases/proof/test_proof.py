@@ -131,7 +131,8 @@ SETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # type: ignore[type-arg
     "every size from 4097 on": lambda s: s > 4096,
     "every size up to 99": lambda s: s < 100,
     "every size that is a multiple of 64 from 128 to 640": lambda s: (s % 64 == 0) & (s > 100) & (s < 641),
-    "every size that leaves 16 as remainder by 48": lambda s: s % 48 == 16,
+    "every size with remainder 16 modulo 48": lambda s: s % 48 == 16,
+    "every size whose remainder modulo 3 is not 1": lambda s: s % 3 != 1,
     "size 70 and 81": lambda s: (s == 70) | (s == 81),
     "no size": lambda s: s < 0,
 }
@@ -323,7 +324,7 @@ def test_a_kernel_that_breaks_its_contract_at_some_sizes() -> None:
     assert found.count == sum(size % 96 == 32 for size in range(2, 65_537))
     verdict = judge(Odd(layer=OddKernel), case_of("shared", kernel="narrow"), PROOF, CPU)
     assert [finding.observer for finding in verdict.findings] == ["contract"]
-    assert "every hidden size that leaves 32 as remainder by 96" in verdict.findings[0].what
+    assert "every hidden size with remainder 32 modulo 96" in verdict.findings[0].what
 
 
 def test_a_fake_that_lies_at_some_sizes_is_the_contracts_finding() -> None:

@@ -51,31 +51,34 @@ def _rule(sizes: Integers, among: Mask) -> str | None:
     if among.all():
         return ""
     for multiple in _MULTIPLES:
-        rest = sizes % multiple
-        inside = np.flatnonzero(np.bincount(rest[among], minlength=multiple))
-        if not np.array_equal(_among(rest, inside, multiple), among):
-            continue
-        outside = np.setdiff1d(np.flatnonzero(np.bincount(rest, minlength=multiple)), inside)
-        if len(inside) <= len(outside):
-            left = "is" if inside.tolist() == [0] else f"leaves {_listed(inside.tolist())} as remainder"
-            return f"that is a multiple of {multiple}" if left == "is" else f"that {left} by {multiple}"
-        if outside.tolist() == [0]:
-            return f"that is not a multiple of {multiple}"
-        if len(outside) <= _FEW:
-            return f"that does not leave {_listed(outside.tolist())} as remainder by {multiple}"
-        return None
+        remainders = sizes % multiple
+        inside = np.flatnonzero(np.bincount(remainders[among], minlength=multiple))
+        if np.array_equal(_among(remainders, inside, multiple), among):
+            outside = np.setdiff1d(np.flatnonzero(np.bincount(remainders, minlength=multiple)), inside)
+            return _remainder_rule(inside.tolist(), outside.tolist(), multiple)
     return None
 
 
-def _among(rest: Integers, inside: Integers, multiple: int) -> Mask:
+def _remainder_rule(inside: list[int], outside: list[int], multiple: int) -> str | None:
+    """The rule that remainders ``inside`` are in the set and those ``outside`` are not; None where it would be too long."""
+    if len(inside) <= len(outside):
+        if inside == [0]:
+            return f"that is a multiple of {multiple}"
+        return f"with remainder {_listed(inside, 'or')} modulo {multiple}"
+    if outside == [0]:
+        return f"that is not a multiple of {multiple}"
+    return f"whose remainder modulo {multiple} is not {_listed(outside, 'or')}" if len(outside) <= _FEW else None
+
+
+def _among(remainders: Integers, inside: Integers, multiple: int) -> Mask:
     table = np.zeros(multiple, dtype=np.bool_)
     table[inside] = True
-    return table[rest]
+    return table[remainders]
 
 
-def _listed(numbers: Sequence[Any]) -> str:
+def _listed(numbers: Sequence[Any], conjunction: str = "and") -> str:
     texts = [f"{number}" for number in numbers]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {conjunction} {texts[-1]}"
 
 
 def named(expression: Any, symbols: Sequence[Any], names: Sequence[str]) -> str:
