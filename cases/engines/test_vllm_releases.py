@@ -107,7 +107,7 @@ def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, obje
 
 
 def _first(bugs: list[str]) -> list[str]:
-    """The id of the first bug of a expected, alone in a list; none for none."""
+    """The id of the first bug of a finding, alone in a list; none for none."""
     return [bug.partition(" ")[0] for bug in bugs[:1]]
 
 
