@@ -214,7 +214,7 @@ def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
 
     assert differences(real, real) == ([], [])
     assert "the fake has its parameters in another order" in differences(real, swapped)[0]
-    assert differences(real, more)[0] == ["the fake asks for d, which the real op has not"]
+    assert differences(real, more)[0] == ["the fake has d, which the real op lacks"]
     assert differences(real, laxer) == ([], ["a defaults to nothing in the real op and to 0 in the fake"])
     assert differences(real, anything)[0] == []
 
