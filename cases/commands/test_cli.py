@@ -512,7 +512,7 @@ def test_a_file_that_fills_up_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(check_module, "PlanRun", Prepared)
     assert main(["check", "--json", "/dev/full"]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("harness: cannot write on to --json /dev/full")
+    assert errors.startswith("harness: cannot append to --json /dev/full")
     assert errors.count("\n") == 1
 
 

@@ -146,7 +146,7 @@ def test_the_rest_of_an_entry_is_left_out_where_a_worker_died(
 
 def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
     done, _ = everything
-    assert "killed: ours 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
+    assert "killed: harness 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
     assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
     assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
     assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ def test_a_mode_that_need_not_see_it_makes_no_survivor_and_no_alarm() -> None:
 def test_correct_variants_have_no_finding(folder: Path) -> None:
     done = harness(folder, "selftest", "--faults", "right#fine,mine#seen")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "killed: ours 1 of 1;" in done.stdout
+    assert "killed: harness 1 of 1;" in done.stdout
     assert "correct variants without a finding: 1 of 1" in done.stdout
 
 
