@@ -26,7 +26,7 @@ CORPUS = '''\
 import os
 import time
 from dataclasses import replace
-from fixtures.planting import ALIGNED, SMALL, fault, right
+from fixtures.planting import ALIGNED, SMALL, correct, fault
 from harness.execution import stages
 from kernels.layer.layer import PaddedMoELayer
 
@@ -63,8 +63,8 @@ FAULTS = (
     fault("mine#hangs", "never returns", Hangs, **AT),
 )
 CORRECT = (
-    replace(right("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
-    replace(right("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
+    replace(correct("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
+    replace(correct("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
 )
 '''
 
