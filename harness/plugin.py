@@ -141,7 +141,8 @@ def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
         "torch": verdict.environment.get("torch"),
         "reproduce": verdict.reproduce,
     }
-    return noted | {name: value for name, value in found.items() if value}
+    # torch's version is a class of its own, which xdist cannot send.
+    return noted | {name: str(value) for name, value in found.items() if value}
 
 
 @pytest.fixture(scope="session")

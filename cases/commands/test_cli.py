@@ -403,7 +403,7 @@ def test_help_of_check_names_every_option_and_the_exit_codes() -> None:
         assert f"--{option} " in shown or f"--{option}\n" in shown
     for option in ("device", "json", "workers", "verbose"):
         assert f"--{option}" in shown
-    assert "exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C" in shown
+    assert "exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C" in shown
 
 
 ON_CPU = [mode.name for mode in by_default(cuda=False)]

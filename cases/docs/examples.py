@@ -40,7 +40,9 @@ def _fake_that_writes(*args: Any) -> Tensor:
     return made
 
 
-def _fake_without_last(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: str, k: int) -> Tensor:
+def _fake_without_last(
+    a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: str, k: int
+) -> Tensor:
     made: Tensor = a.new_empty(a.shape[0], k)
     return made
 

@@ -74,8 +74,8 @@ def test_two_versions_say_what_was_mended_and_a_third_that_is_not_there_costs_on
     code, rows, output = seen
     assert code == 2  # the folder between them does not exist
     assert "expected a folder that holds the package's folder flashinfer/" in output
-    assert "1.0 to 2.0: 24 breaches remain, 2 are mended, 0 are new" in output
-    assert "mended  fp4_quantize_sm100, dtype" in output
+    assert "1.0 to 2.0: 24 breaches remain, 2 are fixed, 0 are new" in output
+    assert "fixed   fp4_quantize_sm100, dtype" in output
     assert broken(rows, "2.0") == {op: rows for op, rows in FAULTS.items() if op != "fp4_quantize_sm100"}
 
 
@@ -202,7 +202,7 @@ def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> Non
     assert reals["fp4_quantize_sm100"].module == "flashinfer.quantization.fp4"
     assert reals["fp4_quantize_sm100"].function == "get_module"
     assert reals["rmsnorm_quant"].function == ""
-    assert all(declared.judged for declared in found)
+    assert all(declared.audited for declared in found)
 
 
 def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
@@ -227,7 +227,7 @@ def test_a_schema_that_torch_refuses_is_mended_as_little_as_can_be() -> None:
     found = infer(real, ("out", "nothing"))
     assert found.refused
     assert found.text == "(Tensor x, Tensor(a1!) out, Tensor scale) -> ()"
-    assert any("scale" in words for words in found.mended)
+    assert any("scale" in words for words in found.changed)
     assert infer(lambda x: x, ()).text == ""
 
 
@@ -276,12 +276,12 @@ def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys
     audited(tmp_path, "trtllm_fp4_block_scale_moe", "--versions", versions, "--rows", "shape,parameters")
     output = capsys.readouterr().out
     assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(output.split())
-    assert "mended  trtllm_fp4_block_scale_moe, shape [packed activations]" in output
+    assert "fixed   trtllm_fp4_block_scale_moe, shape [packed activations]" in output
     assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in output
 
 
 def _scripts() -> list[str]:
-    page = Path(__file__).resolve().parents[2] / "docs" / "flashinfer.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "flashinfer-breaches.md"
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
@@ -290,7 +290,7 @@ def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
     for script in _scripts():
         assert len(script.strip().splitlines()) <= 5
         assert "harness" not in script
-        compile(script, "docs/how-to/flashinfer.md", "exec")
+        compile(script, "docs/explanation/flashinfer-breaches.md", "exec")
 
 
 def test_the_scripts_of_the_page_show_that_release() -> None:
