@@ -205,13 +205,13 @@ def test_a_scale_that_leaves_ties_rounds_unlike() -> None:
 @pytest.mark.parametrize("model", ["synthetic-latent-padded", "qwen3-30b-a3b"])
 def test_tokens_that_might_round_either_way_are_drawn_again(model: str, kind: type[FlashInfer]) -> None:
     one, subject = case(model, "trtllm-nvfp4"), kind()
-    drawn, again = InTree().inputs(one, 400, 0, CPU), subject.inputs(one, 400, 0, CPU)
-    kept = ~subject.unsettled(one, *drawn[:2])
-    assert 0.5 < kept.float().mean() < 1
-    assert not subject.unsettled(one, *again[:2]).any()
-    assert torch.equal(drawn[0][kept], again[0][kept])
-    assert len(again[0].unique(dim=0)) == 400
-    assert all(torch.equal(*pair) for pair in zip(drawn[1:], again[1:], strict=True))
+    drawn, redrawn = InTree().inputs(one, 400, 0, CPU), subject.inputs(one, 400, 0, CPU)
+    settled = ~subject.unsettled(one, *drawn[:2])
+    assert 0.5 < settled.float().mean() < 1
+    assert not subject.unsettled(one, *redrawn[:2]).any()
+    assert torch.equal(drawn[0][settled], redrawn[0][settled])
+    assert len(redrawn[0].unique(dim=0)) == 400
+    assert all(torch.equal(*pair) for pair in zip(drawn[1:], redrawn[1:], strict=True))
     assert subject.inputs(one, 0, 0, CPU)[0].shape == (0, one.hidden)
 
 
@@ -298,8 +298,8 @@ def test_flashinfers_own_preparation_gives_the_same_bytes(backend: str, release:
 
 @grouped
 def test_what_an_older_release_lacks_is_a_reason() -> None:
-    told = through_stand_ins("cutile", RELEASES[1])["silu"]["skipped"]
-    assert "has no flashinfer.fused_moe.CuTileNvfp4Bf16Runner" in told
+    reason = through_stand_ins("cutile", RELEASES[1])["silu"]["skipped"]
+    assert "has no flashinfer.fused_moe.CuTileNvfp4Bf16Runner" in reason
 
 
 @grouped
