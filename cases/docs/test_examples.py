@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from cases.docs.judging import example
-from cases.docs.pages import Shown, shown
+from fixtures.docs.judging import example
+from fixtures.docs.pages import Shown, shown
 from fixtures.imports import ROOT
 from harness.findings.kinds import PAGE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cases.docs.source_kinds import Unresolved, kinds
+from fixtures.docs.source_kinds import Unresolved, kinds
 from fixtures.imports import ROOT
 from harness.findings.finding import Finding, Verdict
 from harness.findings.kinds import KINDS, PAGE, page

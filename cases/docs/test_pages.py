@@ -1,11 +1,10 @@
 """The pages: links lead somewhere, commands are accepted, and a command's output is what the page shows."""
 
-import shlex
 from pathlib import Path
 
 import pytest
 
-from cases.docs.pages import PAGES, anchors, links
+from fixtures.docs.pages import PAGES, anchors, links
 from fixtures.imports import ROOT
 
 

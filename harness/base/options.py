@@ -59,7 +59,12 @@ def add_vllm(add: Callable[..., object]) -> None:
 
 def add_waivers(add: Callable[..., object]) -> None:
     """The file of known findings that do not fail a run."""
-    add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/how-to/waivers.md)")
+    add(
+        "--waivers",
+        metavar="FILE",
+        default=None,
+        help="known findings, each with a public issue (docs/how-to/waivers.md)",
+    )
 
 
 def add_device(add: Callable[..., object]) -> None:

@@ -45,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
     add_device(parser.add_argument)
     parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/reference/records.md)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/reference/records.md)"
+    )
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="every finding's text")
 
