@@ -95,11 +95,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     selection = metafunc.config.stash[_SELECTION]
     metafunc.parametrize(
         ("padding_case", "mode"),
-        [
-            pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=_marks(case, mode))
-            for case, mode in selection.tasks()
-        ],
+        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in selection.tasks()],
     )
+
+
+def _name(case: "Case", mode: "ModeInfo") -> str:
+    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
+    return f"{case.id.removesuffix('-full')}-{mode.exact}"
 
 
 def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
@@ -110,7 +112,7 @@ def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker of xdist tells which waivers matched there."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].told()
+        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].tally()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -122,8 +124,25 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
-    for line in config.stash.get(_WAIVERS, Waivers()).idle():
+    for line in config.stash.get(_WAIVERS, Waivers()).unmatched():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
+
+
+def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
+    """What a JUnit file notes of a verdict; a property that has no value there is left out."""
+    from harness.output.report import issues_of
+
+    noted = {"subject": verdict.subject, "model": case.model, "hidden": case.hidden, "padded": case.padded}
+    noted |= {"rule": case.alignment.name, "kernel": case.kernel, "tp": case.tp, "tokens": case.tokens}
+    noted |= {"mode": verdict.mode, "verdict": verdict.status, "emulated": verdict.emulated}
+    found = {
+        "kind": ", ".join(dict.fromkeys(finding.kind for finding in verdict.findings)),
+        "waiver": issues_of([verdict]),
+        "torch": verdict.environment.get("torch"),
+        "reproduce": verdict.reproduce,
+    }
+    # torch's version is a class of its own, which xdist cannot send.
+    return noted | {name: str(value) for name, value in found.items() if value}
 
 
 @pytest.fixture(scope="session")
@@ -146,14 +165,12 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
-    from harness.output.report import issues_of, verdict_text, where
+    from harness.output.report import verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
         verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))
-        noted = {"hidden": case.hidden, "padded": case.padded, "mode": mode.name, "verdict": verdict.status}
-        noted["emulated"] = verdict.emulated
-        noted |= {"waiver": issues} if (issues := issues_of([verdict])) else {}
-        request.node.user_properties += noted.items()  # record_property warns, and so fails, in JUnit's default family
+        # record_property warns, and so fails, in JUnit's default family.
+        request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
             pytest.skip(verdict.reason)
         if verdict.status == "waived":

@@ -127,7 +127,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "qwen3-30b"], "unknown model 'qwen3-30b'; did you mean qwen3-30b-a3b"),
         (["--models", "qwen3-30b-a3b,zzzz"], "unknown model 'zzzz'; valid: deepseek-v2-lite"),
@@ -167,12 +167,12 @@ def records(file: Path) -> list[dict[str, Any]]:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_option_of_check(arguments: list[str], told: str) -> None:
-    assert told in refusal("check", *arguments)
+def test_bad_option_of_check(arguments: list[str], message: str) -> None:
+    assert message in refusal("check", *arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["chekc"], "invalid choice: 'chekc' (choose from"),
         (["--vresion"], "did you mean --version?"),
@@ -181,12 +181,12 @@ def test_bad_option_of_check(arguments: list[str], told: str) -> None:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_command(arguments: list[str], told: str) -> None:
-    assert told in refusal(*arguments)
+def test_bad_command(arguments: list[str], message: str) -> None:
+    assert message in refusal(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not a valid models file: Expecting"),
         ("", "is not a valid models file: Expecting value"),
@@ -204,16 +204,16 @@ def test_bad_command(arguments: list[str], told: str) -> None:
     ],
     ids=["cut", "empty", "list", "number", "no-models", "no-object", "synthetic", "alignment", "top-k", "width"],
 )
-def test_bad_models_file(text: str, told: str, tmp_path: Path) -> None:
+def test_bad_models_file(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "models.json"
     file.write_text(text)
     line = refusal("check", "--models-file", str(file))
-    assert told in line
+    assert message in line
     assert "models.json" in line
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("nowhere.layers:Mine", "does not import: ModuleNotFoundError: No module named 'nowhere'"),
         ("raising:Mine", "does not import: ValueError: cannot load"),
@@ -227,8 +227,8 @@ def test_bad_models_file(text: str, told: str, tmp_path: Path) -> None:
     ],
     ids=lambda value: value if ":" in value and " " not in value else "",
 )
-def test_bad_subject(name: str, told: str, subjects: Path) -> None:
-    assert told in refusal("check", *ONE, "--subject", name, path=subjects)
+def test_bad_subject(name: str, message: str, subjects: Path) -> None:
+    assert message in refusal("check", *ONE, "--subject", name, path=subjects)
 
 
 def test_bad_subject_of_list(subjects: Path) -> None:
@@ -403,7 +403,7 @@ def test_help_of_check_names_every_option_and_the_exit_codes() -> None:
         assert f"--{option} " in shown or f"--{option}\n" in shown
     for option in ("device", "json", "workers", "verbose"):
         assert f"--{option}" in shown
-    assert "exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C" in shown
+    assert "exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C" in shown
 
 
 ON_CPU = [mode.name for mode in by_default(cuda=False)]
@@ -438,7 +438,7 @@ def test_table_without_a_terminal_is_whole(
     bad: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     monkeypatch.setattr(Prepared, "bad", bad)
     main(["check"])
     lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
@@ -472,7 +472,7 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
             super().__init__(plan)
             asked.append(plan)
 
-    monkeypatch.setattr(check_module, "Judging", Noted)
+    monkeypatch.setattr(check_module, "PlanRun", Noted)
     monkeypatch.setattr(pool, "has_cuda", lambda: there)
     main(["check", *arguments])
     (plan,) = asked
@@ -482,8 +482,8 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
 def test_what_is_skipped_is_told_once_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     models = "gpt-oss-20b,deepseek-v3"
     assert main(["check", "--device", "cpu", "--models", models, "--modes", "cudagraph-compiled", "--tp", "1"]) == 0
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
-    assert told == (
+    (message,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
+    assert message == (
         "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in "
         "for them"
     )
@@ -509,7 +509,7 @@ def test_exit_code(statuses: list[str], code: int) -> None:
 def test_a_file_that_fills_up_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     assert main(["check", "--json", "/dev/full"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("harness: cannot write on to --json /dev/full")
@@ -604,6 +604,6 @@ def test_killed_run_keeps_its_records_and_leaves_no_worker(tmp_path: Path) -> No
 def test_selection_of_a_namespace_is_what_was_asked() -> None:
     names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes")
     chosen = Namespace(**dict.fromkeys(names, ()), full=True, models_file=None)
-    selection = check_module.selected(chosen)
+    selection = check_module.selection_of(chosen)
     assert selection.full
     assert selection.models_file == str(BUILT_IN)

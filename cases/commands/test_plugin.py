@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,9 @@ def collected(*arguments: str) -> list[str]:
 
 
 def part(key: str, ids: list[str]) -> set[str]:
-    """The values that a part of the ids has: ``model=a-hidden=16`` has ``a`` for ``model``."""
-    return {match for name in ids for match in re.findall(rf"(?:^|-){key}=(.*?)(?=-[a-z]+=|$)", name)}
+    """The values that a part of the ids has: ``nano-hidden2688-padded2816`` has ``2688`` for ``hidden``."""
+    form = {"model": r"^(.*?)-hidden\d", "mode": r"-tokens\d+-(.*)$"}.get(key, rf"-{key}(\d+)-")
+    return {match for name in ids for match in re.findall(form, name)}
 
 
 def refusal(*arguments: str, path: Path | None = None) -> str:
@@ -128,15 +130,17 @@ def test_options_are_a_group_of_their_own() -> None:
         assert len(re.findall(rf"^  {option}[= ]", shown, re.MULTILINE)) == 1, option
 
 
-def test_ids_are_key_value_parts_and_stable() -> None:
+def test_ids_are_stable_and_each_its_own() -> None:
     ids = collected()
     assert len(ids) >= 1000
     assert len(set(ids)) == len(ids)
-    keys = ["model", "hidden", "padded", "rule", "kernel", "tp", "tokens", "inter", "experts", "mode"]
-    for name in ids:
-        found = [match for match in re.findall(r"(?:^|-)([a-z]+)=", name) if match != "latent"]
-        assert found == keys, name
     assert collected() == ids
+
+
+def test_a_dash_pins_a_number_after_k() -> None:
+    both = ("--models", NANO, "--tokens", "7,70", "--modes", "eager")
+    assert part("tokens", collected(*both, "-k", "tokens7")) == {"7", "70"}
+    assert part("tokens", collected(*both, "-k", "tokens7-")) == {"7"}
 
 
 @pytest.mark.parametrize(
@@ -144,30 +148,34 @@ def test_ids_are_key_value_parts_and_stable() -> None:
     [
         (["--models", f"{NANO},kimi-k3"], "model", {NANO, "kimi-k3"}),
         (["--modes", "eager"], "mode", {"eager"}),
-        (["--modes", "compiled"], "mode", {"compiled", "compiled-dynamic"}),
-        (["--modes", "compiled-static,fake-dynamic"], "mode", {"compiled", "fake-dynamic"}),
+        (["--modes", "compiled"], "mode", {"compiled-static", "compiled-dynamic"}),
+        (["--modes", "compiled-static,fake-dynamic"], "mode", {"compiled-static", "fake-dynamic"}),
         (["--hidden", "2720,2880"], "hidden", {"2720", "2880"}),
         (["--tokens", "0,5"], "tokens", {"0", "5"}),
-        (["--full", "--models", NANO], "experts", {"128"}),
-        (["--full", "--models", NANO], "inter", {"1856"}),
-        (["--models", NANO], "experts", {"3of128"}),
+        (["--full", "--models", NANO], "tokens", {"7", "33"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_choose(arguments: list[str], key: str, expected: set[str]) -> None:
     ids = collected(*arguments)
     assert ids
+    assert max(map(len, ids)) < 110
     assert part(key, ids) == expected
 
 
 @pytest.mark.parametrize(
     ("expression", "parts"),
     [
-        ("padding and 2688 and compiled", ("2688", "mode=compiled")),
-        ("padding and deepseek-v3 and 7168 and dynamic and cudagraph", ("model=deepseek-v3", "mode=cudagraph-dynamic")),
-        ("padding and narrow and 3072", ("kernel=narrow", "3072")),
+        ("padding and 2688 and compiled-static", ("2688", "compiled-static")),
+        (
+            "padding and deepseek-v3 and 7168 and dynamic and cudagraph",
+            ("deepseek-v3-hidden7168-", "-cudagraph-dynamic"),
+        ),
+        ("padding and narrow and 3072", ("-narrow-", "3072")),
+        ("padding and tp2 and tokens7-", ("-tp2-", "-tokens7-")),
+        ("padding and proof and padded2816", ("-proof", "-padded2816-")),
     ],
-    ids=["width-and-mode", "model-and-mode", "kernel-and-width"],
+    ids=["width-and-mode", "model-and-mode", "kernel-and-width", "ranks-and-tokens", "proof"],
 )
 def test_k_selects_by_parts(expression: str, parts: tuple[str, ...]) -> None:
     ids = collected("-k", expression)
@@ -191,7 +199,7 @@ def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tm
         return re.findall(r"::test_padding\[(.*)\]$", done.stdout, re.MULTILINE)
 
     every, gpu = seen(), seen("-m", "gpu")
-    assert gpu == [name for name in every if not name.endswith("mode=proof")]
+    assert gpu == [name for name in every if not name.endswith("-proof")]
     assert 0 < len(gpu) < len(every)
     assert collected("-m", "gpu", *chosen) == (gpu if has_cuda() else [])
 
@@ -211,7 +219,7 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "gpt-oss"], "unknown model 'gpt-oss'; did you mean gpt-oss-20b"),
         (["--modes", "egaer"], "unknown mode 'egaer'; did you mean eager"),
@@ -227,8 +235,8 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_option(arguments: list[str], told: str) -> None:
-    assert told in refusal(*arguments)
+def test_bad_option(arguments: list[str], message: str) -> None:
+    assert message in refusal(*arguments)
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
@@ -242,12 +250,15 @@ def test_in_tree_layer_passes_on_two_workers(tmp_path: Path) -> None:
     done = in_checkout("-k", "padding", MAIN_JOB, *FOUR, "-n", "2", "-q", f"--junitxml={file}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
-    assert {key: {entry[key] for entry in properties(file)} for key in ("hidden", "padded", "mode", "verdict")} == {
-        "hidden": {"2688"},
-        "padded": {"2816"},
-        "mode": {"eager"},
-        "verdict": {"ok"},
-    }
+    noted = properties(file)
+    assert len(noted) == 4
+    same = {"subject": "in-tree", "model": NANO, "hidden": "2688", "padded": "2816", "rule": "trtllm-nvfp4"}
+    same |= {"tokens": "3", "mode": "eager", "verdict": "ok", "emulated": "False", "torch": version("torch")}
+    for entry in noted:
+        assert entry.items() >= same.items()
+        assert entry.keys() - same.keys() == {"kernel", "tp", "reproduce"}
+        assert f"--kernels {entry['kernel']} --tp {entry['tp']} --tokens 3" in entry["reproduce"]
+    assert {(entry["kernel"], entry["tp"]) for entry in noted} == {(k, tp) for k in ("narrow", "wide") for tp in "12"}
 
 
 def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -> None:
@@ -265,7 +276,9 @@ def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -
     noted = properties(outside.path / "out.xml")
     assert len(noted) == 4
     assert all(entry.items() >= {"hidden": "2688", "padded": "2816", "mode": "eager"}.items() for entry in noted)
-    assert sorted(entry["verdict"] for entry in noted) == ["findings", "ok", "ok", "ok"]
+    kinds = sorted((entry["verdict"], entry.get("kind"), entry["subject"]) for entry in noted if "kind" in entry)
+    assert kinds == [("findings", "width-mismatch", "theirs:NoUnpad")]
+    assert sum(entry["verdict"] == "ok" for entry in noted) == 3
 
 
 def test_last_failed_and_first_failure(outside: pytest.Pytester) -> None:
@@ -273,7 +286,7 @@ def test_last_failed_and_first_failure(outside: pytest.Pytester) -> None:
     run(outside, *chosen).assert_outcomes(failed=1, passed=3)
     second = run(outside, *chosen, "--lf", "-v")
     second.assert_outcomes(failed=1)
-    second.stdout.re_match_lines([r".*test_layer\[.*kernel=wide-tp=2-.*FAILED.*"])
+    second.stdout.re_match_lines([r".*test_layer\[.*-wide-tp2-.*FAILED.*"])
     first = run(outside, *chosen, "-x")
     first.assert_outcomes(failed=1, passed=1)
 

@@ -41,7 +41,7 @@ def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
     folder = tmp_path_factory.mktemp("trees")
-    one, other = write(folder / "one"), write(folder / "other", mended=True, version="2.0")
+    one, other = write(folder / "one"), write(folder / "other", fixed=True, version="2.0")
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
@@ -71,11 +71,11 @@ def test_what_cannot_be_captured_is_not_run_with_its_reason(seen: tuple[int, lis
 def test_two_versions_say_what_was_mended_and_a_third_that_is_not_there_costs_only_itself(
     seen: tuple[int, list[dict[str, Any]], str],
 ) -> None:
-    code, rows, told = seen
+    code, rows, output = seen
     assert code == 2  # the folder between them does not exist
-    assert "expected a folder that holds the package's folder flashinfer/" in told
-    assert "1.0 to 2.0: 24 breaches remain, 2 are mended, 0 are new" in told
-    assert "mended  fp4_quantize_sm100, dtype" in told
+    assert "expected a folder that holds the package's folder flashinfer/" in output
+    assert "1.0 to 2.0: 24 breaches remain, 2 are fixed, 0 are new" in output
+    assert "fixed   fp4_quantize_sm100, dtype" in output
     assert broken(rows, "2.0") == {op: rows for op, rows in FAULTS.items() if op != "fp4_quantize_sm100"}
 
 
@@ -115,9 +115,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["audit", "flashinfer", *arguments]) == 2
-    told = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
-    assert len(told) == 1
-    assert words in told[0]
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
 
 
 def test_versions_are_for_flashinfer_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,9 +152,9 @@ def test_internals_that_changed_are_said_in_one_line(
     for changed in (tree / "flashinfer").glob(file):
         changed.write_text(text)
     assert main(["audit", "flashinfer", "--versions", str(tree)]) == 2
-    told = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
-    assert len(told) == 1
-    assert words in told[0]
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
 
 
 def test_a_release_is_fetched_once_and_never_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> Non
     assert reals["fp4_quantize_sm100"].module == "flashinfer.quantization.fp4"
     assert reals["fp4_quantize_sm100"].function == "get_module"
     assert reals["rmsnorm_quant"].function == ""
-    assert all(declared.judged for declared in found)
+    assert all(declared.audited for declared in found)
 
 
 def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
@@ -227,7 +227,7 @@ def test_a_schema_that_torch_refuses_is_mended_as_little_as_can_be() -> None:
     found = infer(real, ("out", "nothing"))
     assert found.refused
     assert found.text == "(Tensor x, Tensor(a1!) out, Tensor scale) -> ()"
-    assert any("scale" in words for words in found.mended)
+    assert any("scale" in words for words in found.changed)
     assert infer(lambda x: x, ()).text == ""
 
 
@@ -274,10 +274,10 @@ def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_
 def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     versions = f"{_released(OLDER)},{_released(RELEASE)}"
     audited(tmp_path, "trtllm_fp4_block_scale_moe", "--versions", versions, "--rows", "shape,parameters")
-    told = capsys.readouterr().out
-    assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(told.split())
-    assert "mended  trtllm_fp4_block_scale_moe, shape [packed activations]" in told
-    assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in told
+    output = capsys.readouterr().out
+    assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(output.split())
+    assert "fixed   trtllm_fp4_block_scale_moe, shape [packed activations]" in output
+    assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in output
 
 
 def _scripts() -> list[str]:

@@ -30,16 +30,16 @@ def test_the_process_that_runs_vllm_cannot_import_our_kernels() -> None:
     assert subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, env=surroundings, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_bytecode_is_kept_in_the_environment_where_none_may_lie_beside_sources(told: bool) -> None:
+@pytest.mark.parametrize("dont_write", [True, False])
+def test_bytecode_is_kept_in_the_environment_where_none_may_lie_beside_sources(dont_write: bool) -> None:
     script = (
         f"import runpy, sys; runpy.run_path({str(boot.__file__)!r})['keep_bytecode'](); "
         "print(sys.dont_write_bytecode, sys.pycache_prefix)"
     )
     surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, *(["-B"] if told else []), "-c", script]
+    command = [sys.executable, *(["-B"] if dont_write else []), "-c", script]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", str(Path(sys.prefix, "bytecode")) if told else "None"]
+    assert done.stdout.split() == ["False", str(Path(sys.prefix, "bytecode")) if dont_write else "None"]
 
 
 def test_the_vllm_that_is_not_importable_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_without_network_nothing_is_left_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setattr(releases, "python", lambda tell: Path(sys.executable))
+    monkeypatch.setattr(releases, "python", lambda report: Path(sys.executable))
     with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be fetched: .*refused"):
         releases.tree("0.20.1", lambda text: None)
     assert not list((tmp_path / "vllm").iterdir())
@@ -90,11 +90,11 @@ def test_a_tree_that_is_not_whole_is_fetched_again(tmp_path: Path, monkeypatch: 
     (place / "vllm" / "__init__.py").touch()
     (place / releases.COUNT).write_text("2\n")
     fetched = []
-    monkeypatch.setattr(releases, "_fetch", lambda version, place, tell: fetched.append(version))
-    told: list[str] = []
-    releases.tree("0.20.1", told.append)
+    monkeypatch.setattr(releases, "_fetch", lambda version, place, report: fetched.append(version))
+    reported: list[str] = []
+    releases.tree("0.20.1", reported.append)
     assert fetched == ["0.20.1"]
-    assert "not whole" in told[0]
+    assert "not whole" in reported[0]
     assert not place.exists()
 
 

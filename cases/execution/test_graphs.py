@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct import CORRECT, GRAPHS
+from fixtures.corpus import CORRECT
 from fixtures.faults import graphs
 from fixtures.judged import judged, keys
-from fixtures.planting import SMALL, Planted, case
+from fixtures.planting import GRAPHS, SMALL, Planted, case
 from harness.base.errors import Skip
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def roots(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imported(path)}
 
 
+@cache
 def runtime() -> dict[str, Path]:
     """Every module of the harness that the runtime ones reach, by dotted name."""
     found: dict[str, Path] = {}

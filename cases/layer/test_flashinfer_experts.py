@@ -118,7 +118,7 @@ def test_an_activation_that_a_backend_lacks_is_refused_by_name() -> None:
     assert refused(CUTLASS, gelu) == refused(CUTILE, gelu) == ""
 
 
-def test_arguments_fit_the_installed_signature_or_the_misfit_is_named() -> None:
+def test_arguments_fit_the_installed_signature_or_the_mismatch_is_named() -> None:
     def function(x: int, y: int, *, added: int = 0) -> None: ...
 
     assert fitting(function, {"x": 1, "y": 2}, {"added": 3, "newer": 4}) == {"x": 1, "y": 2, "added": 3}

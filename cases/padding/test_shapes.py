@@ -122,6 +122,8 @@ def test_a_file_of_one_s_own_adds_to_the_built_in_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"name": "my model"}, "model 'my model': expected a name of letters, digits"),
+        ({"name": "tp=2"}, "model 'tp=2': expected a name of letters, digits"),
         ({"hidden": 2690}, "hidden is 2690"),
         ({"hidden": "2688"}, "hidden is '2688'"),
         ({"hidden": True}, "hidden is True"),

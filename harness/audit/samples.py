@@ -1,4 +1,4 @@
-"""Samples: arguments that an op takes, from the user's function, the registry, or in simple cases from the schema."""
+"""Samples: arguments for an op, from the user's function, from the registry, or for simple schemas made up."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ HOW = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Arguments of one call."""
+    """The arguments of one call."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def leaves(self) -> list[Any]:
-        """Every value in the arguments, lists taken apart."""
+        """Every value in the arguments, with lists flattened."""
         return tree_flatten((self.args, self.kwargs))[0]
 
     def with_leaves(self, leaves: list[Any]) -> "Sample":
-        """The same arguments with other values."""
+        """The same structure with other values."""
         args, kwargs = tree_unflatten(leaves, tree_flatten((self.args, self.kwargs))[1])
         return Sample(args, kwargs)
 
@@ -44,13 +44,13 @@ class Sample:
 
 
 def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sample]:
-    """The samples of an op: from ``spec`` (module:function), else the registry, else derived. Raises BadInput."""
+    """The samples of an op: from ``spec`` (module:function), else the registry, else made up. Raises BadInput."""
     if spec:
         return _called(spec, _function(spec), device)
     own = registered().get(op._schema.name)
     if own and own.samples:
         return _called(f"the samples of {own.name}", own.samples, device)
-    return _derived(op, device)
+    return _made_up(op, device)
 
 
 def _function(spec: str) -> Any:
@@ -92,8 +92,8 @@ def _sample(what: str, one: Any) -> Sample:
     raise BadInput(f"--samples {what} yields a {type(one).__name__}; expected a tuple of arguments, or (args, kwargs)")
 
 
-def _derived(op: torch._ops.OpOverload, device: torch.device) -> list[Sample]:
-    """Tensors of random numbers where the schema asks for nothing but tensors without a default; else none."""
+def _made_up(op: torch._ops.OpOverload, device: torch.device) -> list[Sample]:
+    """Random tensors, if every argument without a default is a tensor; else no samples."""
     needed = [argument for argument in op._schema.arguments if not argument.has_default_value()]
     if not needed or any(str(argument.type) not in ("Tensor", "List[Tensor]") for argument in needed):
         return []

@@ -1,4 +1,4 @@
-"""Importing what a user named. Imports nothing heavy."""
+"""Importing a module that a user named. Imports nothing heavy."""
 
 import importlib
 import sys
@@ -9,7 +9,7 @@ from harness.base.errors import BadInput
 
 
 def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType:
-    """The module, with ``path`` in front of the import path. Raises BadInput, which says ``what`` does not import."""
+    """Import ``module`` with ``path`` in front of ``sys.path``. Raises BadInput, which names ``what``, on any error."""
     sys.path[:0] = [folder for folder in path if folder not in sys.path]
     try:
         return importlib.import_module(module)

@@ -12,8 +12,8 @@ from harness.workers.pool import workers_for
 
 if TYPE_CHECKING:
     from harness.audit.row import Row
-    from harness.engines.flashinfer.plan import Lane
-    from harness.engines.flashinfer.report import Audited
+    from harness.engines.flashinfer.plan import FlashInferAudit
+    from harness.engines.flashinfer.report import AuditedVersion
     from harness.output.terminal import Ticker
 
 NAME = "flashinfer"
@@ -62,13 +62,13 @@ def _check(chosen: argparse.Namespace) -> None:
             raise unknown("row", row, ROWS)
 
 
-def _one(named: str, chosen: argparse.Namespace, records: Records) -> "Audited":
+def _one(named: str, chosen: argparse.Namespace, records: Records) -> "AuditedVersion":
     """One version; what makes it impossible to judge is kept, and the others go on."""
     from rich.console import Console
 
     from harness.engines.flashinfer.declared.sites import site
-    from harness.engines.flashinfer.plan import Lane
-    from harness.engines.flashinfer.report import Audited
+    from harness.engines.flashinfer.plan import FlashInferAudit
+    from harness.engines.flashinfer.report import AuditedVersion
     from harness.output.terminal import Ticker
 
     version = named
@@ -79,17 +79,17 @@ def _one(named: str, chosen: argparse.Namespace, records: Records) -> "Audited":
             found = site(named)
             version = found.version
             workers = workers_for(chosen.workers)
-            lane = Lane(found, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
+            lane = FlashInferAudit(found, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
             ticker = Ticker(Console(stderr=True), lane.declare(), "rows")
             with ticker.running():
                 rows = [_told(row, lane, records, ticker) for row in lane]
                 scripts = {(row.op, row.row, row.variant): lane.script(row) for row in rows}
     except BadInput as error:
-        return Audited(version, (), str(error))
-    return Audited(version, rows, scripts={key: text for key, text in scripts.items() if text})
+        return AuditedVersion(version, (), str(error))
+    return AuditedVersion(version, rows, scripts={key: text for key, text in scripts.items() if text})
 
 
-def _told(row: "Row", lane: "Lane", records: Records, ticker: "Ticker") -> "Row":
+def _told(row: "Row", lane: "FlashInferAudit", records: Records, ticker: "Ticker") -> "Row":
     version = lane.site.version
     records.write({"version": version, **row.to_json(), "script": lane.script(row)})
     ticker.step(f"{version} {row.op} {row.row}", row.status == "breaks")

@@ -1,16 +1,21 @@
-"""The one command that runs a case again."""
+"""The command that reproduces a verdict."""
 
 import shlex
 
 from harness.matrix.case import Case
-from harness.matrix.modes import PROOF
+from harness.matrix.modes import EVERY_MODE, PROOF
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str) -> str:
     """A command line that judges exactly this case in this mode."""
     if mode == PROOF.name and not case.shape.source:
         return _prove(case, subject)
-    parts = ["harness check", f"--models {case.model}", f"--modes {_exact(mode)}", f"--rules {case.alignment.name}"]
+    parts = [
+        "harness check",
+        f"--models {case.model}",
+        f"--modes {EVERY_MODE[mode].exact}",
+        f"--rules {case.alignment.name}",
+    ]
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
     if case.overridden:
         parts.append(f"--hidden {case.hidden}")
@@ -30,7 +35,3 @@ def _prove(case: Case, subject: str) -> str:
         f"harness prove --models {case.model} --rules {case.alignment.name} --kernels {case.kernel} --tp {case.tp}"
     ]
     return " ".join(parts + ([f"--subject {shlex.quote(subject)}"] if subject != "in-tree" else []))
-
-
-def _exact(mode: str) -> str:
-    return f"{mode}-static" if mode in ("compiled", "fake", "cudagraph") else mode
