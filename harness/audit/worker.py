@@ -16,9 +16,9 @@ from harness.audit.plan import timed
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
 from harness.base.errors import BadInput
+from harness.base.exception_text import first_line
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
-from harness.findings.exception_text import first_line
 
 
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -16,6 +16,7 @@ from harness.execution.recorder import Recorder
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode
+from harness.subjects.checked import CheckedSubject, SubjectError
 from harness.subjects.subject import Subject, plain_names, routed_output
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ class Rig:
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
+    _checked: CheckedSubject = field(init=False)
     _routed_output: int | None = field(init=False)
     _fakes: FakeCallMode = field(init=False, default_factory=FakeCallMode)
 
     def __post_init__(self) -> None:
-        declared = self.subject.ops(self.case)
+        self._checked = CheckedSubject(self.subject)
+        declared = self._checked.ops(self.case)
         self.ops, self._routed_output = plain_names(declared), routed_output(declared)
 
     @property
@@ -57,8 +60,8 @@ class Rig:
     def start(self, watch_state: bool = False, **fields: Any) -> Run:
         """A fresh layer and a run without calls. ``watch_state`` copies the layer's tensors. Raises Skip and BuildFailed."""
         try:
-            layer = self.subject.build(self.case, self.device)
-        except Skip:
+            layer = self._checked.build(self.case, self.device)
+        except (Skip, SubjectError):
             raise
         except LAYER_ERRORS as error:
             raise BuildFailed(str(error)) from error
@@ -73,16 +76,20 @@ class Rig:
         run.changed_state = tuple(n for n, old in run.state_before.items() if n in now and not same_bits(old, now[n]))
         return run
 
+    def check_ops_registered(self) -> None:
+        """Raise SubjectError where the subject names an op that does not exist: it would look like one that never ran."""
+        self._checked.check_registered(self.case)
+
     def inputs(self, tokens: int, seed: int) -> tuple[Tensor, ...]:
         """Fresh inputs of the layer."""
-        return tuple(self.subject.inputs(self.case, tokens, seed, self.device))
+        return self._checked.inputs(self.case, tokens, seed, self.device)
 
     def audit(self, run: Run) -> None:
         """Add an eager call to a run whose trace failed, with each custom op compared with its fake.
 
         It tells a fault of the layer, which fails here too, from a fault of a fake, which does not.
         """
-        layer = self.subject.build(self.case, self.device)
+        layer = self._checked.build(self.case, self.device)
         self.call(run, layer, EAGER_AUDIT, self.case.tokens, 0, self.recorder(audit=True))
 
     def recorder(self, **options: bool) -> Recorder:
@@ -99,7 +106,7 @@ class Rig:
         key = (id(self.subject), unpadded, tokens, seed, self.device)
         if key not in _oracle_cache:
             # The entry holds the subject, because an id is unique only while its object lives.
-            _oracle_cache[key] = self.subject, self.subject.oracle(self.case, self.inputs(tokens, seed))
+            _oracle_cache[key] = self.subject, self._checked.oracle(self.case, self.inputs(tokens, seed))
             if len(_oracle_cache) > _ORACLE_CACHE_SIZE:
                 _oracle_cache.popitem(last=False)
         return _oracle_cache[key][1]

@@ -1,7 +1,7 @@
 """From an exception to a finding: the readers are asked in turn, and the first that recognises it writes the finding."""
 
+from harness.base.exception_text import first_line, user_line
 from harness.execution.evidence import Call, Run
-from harness.findings.exception_text import first_line, user_line
 from harness.findings.finding import Finding
 from harness.findings.readers import capturing, compiling, ops, shapes
 

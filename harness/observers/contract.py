@@ -1,7 +1,7 @@
 """Contract: each custom op's fake returns exactly the metadata that its real implementation does."""
 
+from harness.base.exception_text import first_line
 from harness.execution.evidence import Record, Run
-from harness.findings.exception_text import first_line
 from harness.findings.finding import Finding, WidthOrigin
 from harness.ops.fake_call import FakeCall
 from harness.ops.tensor_meta import TensorMeta

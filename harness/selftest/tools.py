@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from harness.base.exception_text import first_line
 from harness.execution.difference import compare
 from harness.execution.pinned import cache_folder, inductor, pinned, trust_instruction_set
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.findings.exception_text import first_line
 from harness.matrix.case import Case
 from harness.ops.names import is_custom
 from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES

@@ -12,7 +12,7 @@ from harness.audit.ops import fake_function, is_composite, source_of
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import Variant
-from harness.findings.exception_text import first_line
+from harness.base.exception_text import first_line
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 

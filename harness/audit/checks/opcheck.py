@@ -10,7 +10,7 @@ from harness.audit.checks.compiled import _VIEWS
 from harness.audit.context import ERRORS, AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import exact_copy
-from harness.findings.exception_text import first_line
+from harness.base.exception_text import first_line
 
 # (pattern in torch's message, our text). ``\1`` is the first group of the pattern.
 _TEXTS = (

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from harness.base.exception_text import first_line
 from harness.engines.flashinfer.captured import machine
 from harness.engines.flashinfer.captured.capture import Captured
 from harness.engines.flashinfer.declared.schema import with_enums
 from harness.engines.flashinfer.samples.table import fitting
-from harness.findings.exception_text import first_line
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 

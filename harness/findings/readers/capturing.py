@@ -2,10 +2,10 @@
 
 import re
 
+from harness.base.exception_text import first_line, user_line
 from harness.execution.capture import CaptureRefused, NotCaptured
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import FreedMemory
-from harness.findings.exception_text import first_line, user_line
 from harness.findings.finding import Finding
 
 _SKIPPED_GRAPH = re.compile(r"skipping cudagraph[^\n]*")

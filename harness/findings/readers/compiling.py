@@ -2,9 +2,9 @@
 
 import re
 
+from harness.base.exception_text import first_line, user_line
 from harness.execution import stages
 from harness.execution.evidence import Call, Run
-from harness.findings.exception_text import first_line, user_line
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import describe
 

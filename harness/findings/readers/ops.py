@@ -1,7 +1,7 @@
 """Exceptions of custom ops: no fake, a fake that needs data, an implementation that raised."""
 
+from harness.base.exception_text import first_line
 from harness.execution.evidence import Call, Run
-from harness.findings.exception_text import first_line
 from harness.findings.finding import Finding
 
 _DATA_ERRORS = ("DataDependent", "DynamicOutputShape")

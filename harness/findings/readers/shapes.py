@@ -1,8 +1,8 @@
 """Exceptions of shapes: widths that do not fit at an op of torch, and a strided tensor at a collective."""
 
+from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
-from harness.findings.exception_text import first_line
 from harness.findings.finding import Finding
 from harness.findings.origins import origin
 from harness.ops.tensor_meta import Size, TensorMeta

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from harness.base.exception_text import first_line
 from harness.base.source import SourceLine
 from harness.execution.rig import LAYER_ERRORS
-from harness.findings.exception_text import first_line
 from harness.ops.collectives import is_collective
 from harness.proof.symbols.contract import differs, shown
 from harness.proof.symbols.symbolic_layer import SymbolicLayer

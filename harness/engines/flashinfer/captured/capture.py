@@ -14,11 +14,11 @@ from typing import Any
 from torch._library.custom_ops import CustomOpDef
 
 from harness.base.errors import BadInput
+from harness.base.exception_text import first_line
 from harness.engines.flashinfer.captured import machine, standin
 from harness.engines.flashinfer.declared.functions import DECORATORS, Declared, declarations
 from harness.engines.flashinfer.declared.schema import required
 from harness.engines.flashinfer.declared.sites import package
-from harness.findings.exception_text import first_line
 
 Function = Callable[..., Any]
 # What FlashInfer's host code asks about the machine. The answers are those of one Blackwell GPU.
