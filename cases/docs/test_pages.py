@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cases.docs.pages import PAGES, anchors, links
+from fixtures.docs.pages import PAGES, anchors, links
 from fixtures.imports import ROOT
 
 
