@@ -481,7 +481,11 @@ class Jumps(PaddedMoELayer):
 
 @pytest.mark.parametrize(
     ("subject", "reason"),
-    [(Picky(), "builds no layer at other sizes"), (Other(layer=Erratic), "large is "), (Other(layer=Jumps), "chunk is 18200")],
+    [
+        (Picky(), "builds no layer at other sizes"),
+        (Other(layer=Erratic), "large is "),
+        (Other(layer=Jumps), "chunk is 18200"),
+    ],
     ids=["picky", "erratic", "jumps"],
 )
 def test_what_is_unknown_of_a_build_is_said(subject: Subject, reason: str) -> None:
