@@ -1,0 +1,131 @@
+"""The kinds of failure, read from package data, and how their patterns find themselves in a text."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+_SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?)"
+_SHAPE = r"(?:torch\.Size\()?(?:\[[^\[\]]*\]|\([^()]*\))\)?"
+# What stands between < and > in a pattern: <a> is a size, <a:shape> a list of them, and so on.
+_PARTS = {
+    "size": _SIZE,
+    "shape": _SHAPE,
+    "op": r"(?:<?CustomOpDef\()?[A-Za-z_]\w*(?:(?:::|\.)\w+)*",
+    "function": r"[\w.<>]+",
+    "name": r"\w+",
+    "text": r".{1,120}?",
+    "rest": r"[^.;\n]{1,120}",
+    "quoted": r".{1,80}?",
+}
+_PART = re.compile(r"(?<!\(\?)(?<!\(\?P)<(\w+)(?::(\w+))?>")
+_LOOK_BEHIND = re.compile(r"\(\?<!\[[^\]]*\]\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere."""
+
+    spaced: re.Pattern[str]
+    compact: re.Pattern[str]
+
+    @classmethod
+    def of(cls, text: str) -> "Pattern":
+        """Compile a pattern of the data file. Raises re.error."""
+        text = _PART.sub(lambda part: f"(?P<{part[1]}>{_PARTS[part[2] or 'size']})", text)
+        text = re.sub(r"\(\?<(?=\w)", "(?P<", text)
+        return cls(re.compile(text), re.compile(_LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """A kind of failure. ``answer`` holds the entry's own words; ``rank`` is its place in the file, the first wins."""
+
+    id: str
+    rank: int
+    title: str
+    patterns: tuple[Pattern, ...]
+    triggers: tuple[str, ...]
+    reader: str = ""
+    warns: bool = False
+    answer: dict[str, Any] = field(default_factory=dict)
+    when: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a pattern of a kind was found: its groups, and its place in the text it was found in."""
+
+    kind: Kind
+    groups: dict[str, str]
+    text: str
+    place: int
+    wrapped: bool
+
+
+_ANSWER = ("verdict", "stage", "cause", "against", "look", "try")
+
+
+def data(name: str) -> dict[str, Any]:
+    """A data file of this room."""
+    return tomllib.loads(files("harness.diagnosis").joinpath("data", name).read_text(encoding="utf-8"))
+
+
+@cache
+def kinds() -> tuple[Kind, ...]:
+    """Every kind, the more specific first."""
+    return tuple(_kind(rank, entry) for rank, entry in enumerate(data("failures.toml")["kind"]))
+
+
+def _kind(rank: int, entry: dict[str, Any]) -> Kind:
+    return Kind(
+        id=entry["id"],
+        rank=rank,
+        title=entry["title"],
+        patterns=tuple(Pattern.of(text) for text in entry["pattern"]),
+        triggers=tuple(entry["triggers"]),
+        reader=entry.get("reader", ""),
+        warns=entry.get("warns", False),
+        answer={key: entry[key] for key in _ANSWER if key in entry},
+        when=tuple(entry.get("when", ())),
+    )
+
+
+@cache
+def triggers() -> dict[str, tuple[Kind, ...]]:
+    """Each trigger with the kinds that have it."""
+    found: dict[str, list[Kind]] = {}
+    for kind in kinds():
+        for text in kind.triggers:
+            found.setdefault(text, []).append(kind)
+    return {text: tuple(of) for text, of in found.items()}
+
+
+def first_match(text: str, among: Iterable[Kind], wrapped: bool = False) -> Match | None:
+    """The match of the first kind that has one in ``text``, a line or several joined by single spaces.
+
+    With ``wrapped`` the text is taken without any white space, as one that a terminal broke into lines anywhere.
+    """
+    if wrapped:
+        text = "".join(text.split())
+    for kind in among:
+        for pattern in kind.patterns:
+            if found := (pattern.compact if wrapped else pattern.spaced).search(text):
+                return _match(kind, found, wrapped)
+    return None
+
+
+def every_match(text: str, kind: Kind, wrapped: bool) -> list[Match]:
+    """Every match of the kind's patterns in ``text``, in the order of the patterns."""
+    if wrapped:
+        text = "".join(text.split())
+    compiled = [pattern.compact if wrapped else pattern.spaced for pattern in kind.patterns]
+    return [_match(kind, found, wrapped) for pattern in compiled for found in pattern.finditer(text)]
+
+
+def _match(kind: Kind, found: re.Match[str], wrapped: bool) -> Match:
+    groups = {name: value for name, value in found.groupdict().items() if value is not None}
+    return Match(kind, groups, found[0], found.start(), wrapped)
