@@ -53,7 +53,7 @@ class _Found:
         if key in self.failures:
             first, count, writers = self.failures[key]
             self.failures[key] = first, count + 1, writers if failure.writer in writers or len(writers) > 32 else [*writers, failure.writer]
-        elif len(self.failures) < 8 * LIMIT:
+        elif len(self.failures) < 2 * LIMIT:
             self.failures[key] = failure, 1, [failure.writer]
         else:
             self.left_out += 1
@@ -112,8 +112,8 @@ def _unknown(texts: Texts) -> tuple[Match, int]:
     """The last exception's line of a failure that no kind knows."""
     for line in reversed(texts.lines):
         if EXCEPTION.match(line.text.lstrip()):
-            return Match(_UNKNOWN, {}, " ".join(line.text.split()), 0, False), line.number
-    return Match(_UNKNOWN, {}, "", 0, False), texts.lines[0].number
+            return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
+    return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
 
 
 def _exception(facts: Facts) -> Reading:

@@ -2,8 +2,9 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from harness.diagnosis.lines import Line, read_line
 from harness.diagnosis.patterns import Kind, first_match, triggers
@@ -35,6 +36,7 @@ class Failure:
     writer: str
     lines: list[Line] = field(default_factory=list)
     idle: int = 0  # lines since the last one that surely belongs to it
+    raised: bool = False  # whether it has an exception's own line
 
     @property
     def first(self) -> int:
@@ -63,8 +65,9 @@ class Writer:
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
-            self.open = Failure(self.name, [*self._before(), line])
+            self.open = Failure(self.name, self._before())
             self.recent.clear()
+            self._add(line, anchor)
         else:
             self.recent.append(line)
         if line.text.strip():
@@ -74,10 +77,9 @@ class Writer:
         """The failure that is open, without lines at its end that only stand near it."""
         failure, self.open = self.open, None
         assert failure is not None
-        if failure.idle:
+        if failure.idle > _AFTER:  # what follows it is no longer of it, and may lead to the next
             self.recent.extend(failure.lines[-failure.idle :])
-            if failure.idle > _AFTER:
-                del failure.lines[-failure.idle + _AFTER :]
+            del failure.lines[-failure.idle + _AFTER :]
         return failure
 
     def _ends(self, line: Line, anchor: bool) -> bool:
@@ -91,7 +93,7 @@ class Writer:
         if text.startswith(TRACEBACK) or text.startswith("torch._dynamo hit config"):
             return True
         if anchor and EXCEPTION.match(text):
-            return not self._in_traceback()
+            return not self._in_traceback() and (failure.raised or failure.idle > 3)
         return line.level in ("INFO", "DEBUG") and failure.lines[-1].level not in ("INFO", "DEBUG")
 
     def _in_traceback(self) -> bool:
@@ -104,8 +106,9 @@ class Writer:
         assert self.open is not None
         self.open.lines.append(line)
         text = line.text
+        self.open.raised |= anchor and bool(EXCEPTION.match(text.lstrip()))
         belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _CHAINED.search(text)
-        self.open.idle = 0 if belongs else self.open.idle + 1
+        self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 
     def _before(self) -> list[Line]:
         """The lines before an exception's line that lead to it: its traceback, or the frames that are left of one."""
@@ -119,40 +122,98 @@ class Writer:
         place = len(lines)
         while place and (not lines[place - 1].text.strip() or lines[place - 1].text[0] in " \t>") and len(lines) - place < 30:
             place -= 1
-        return lines[place:] if any(_FRAME.match(line.text) for line in lines[place:]) else []
+        if any(_FRAME.match(line.text) for line in lines[place:]):
+            return lines[place:]
+        return [line for line in lines[-2:] if line.level not in _QUIET]
 
 
 class Failures:
-    """Finds failures in chunks of a log, whatever the order in which its processes wrote."""
+    """Finds failures in chunks of a log, whatever the order in which its processes wrote.
+
+    Most of a log is of no failure. Lines are read only near a text that a failure may have, from some lines before it.
+    """
 
     def __init__(self) -> None:
-        self.lines = 0
+        self.lines = 0  # lines up to the place that was read or passed over
+        self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
+        self._writer = ""
         self._writers: dict[str, Writer] = {}
+        self._open: dict[str, Writer] = {}
 
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
+        chunk = self._held + chunk
         alive = {text: kinds for text, kinds in triggers().items() if text.encode() in chunk}
-        waiting = any(writer.open for writer in self._writers.values())
-        if not (alive or waiting or b"Error" in chunk or b"Exception" in chunk or b"Traceback" in chunk):
-            self.lines += chunk.count(b"\n")
-            return
-        for raw in chunk.decode("utf-8", "replace").split("\n")[: -1 if chunk.endswith(b"\n") else None]:
-            self.lines += 1
-            yield from self._take(read_line(self.lines, raw), alive)
+        marks, place = _marks(chunk, alive), 0
+        while place < len(chunk):
+            if not self._open:
+                mark = next((mark for mark in marks if mark >= place), -1)
+                start = _before(chunk, place, mark if mark >= 0 else len(chunk))
+                self.lines += chunk.count(b"\n", place, start)
+                place = start
+                if mark < 0:
+                    break
+                yield from self._lines(chunk[place : mark + 1], alive)
+                place = chunk.rfind(b"\n", place, mark) + 1 or place
+            end = chunk.find(b"\n", place) + 1 or len(chunk)
+            yield from self._line(chunk[place:end], alive)
+            place = end
+        self._held = chunk[place:]
 
     def end(self) -> Iterator[Failure]:
         """The failures that are still open at the end of the log."""
-        for writer in self._writers.values():
-            if writer.open is not None:
+        self.lines += self._held.count(b"\n") + (not self._held.endswith(b"\n") and bool(self._held))
+        for writer in self._open.values():
+            yield writer.close()
+
+    def _lines(self, text: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
+        """Read the whole lines of a piece."""
+        for raw in text.split(b"\n")[:-1]:
+            yield from self._line(raw, alive)
+
+    def _line(self, raw: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
+        self.lines += 1
+        line = read_line(self.lines, raw.decode("utf-8", "replace"))
+        name = line.writer
+        if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
+            name = self._writer
+        if name not in self._writers and len(self._writers) >= _WRITERS:
+            name = ""  # every line seems to have a writer of its own: they are none
+        self._writer = name
+        writer = self._writers.setdefault(name, Writer(name))
+        yield from writer.take(line, is_anchor(line, alive))
+        if writer.open is not None:
+            self._open[name] = writer
+        else:
+            self._open.pop(name, None)
+        if len(self._open) > 1 or name not in self._open:
+            yield from self._silent()
+
+    def _silent(self) -> Iterator[Failure]:
+        """Failures of processes that have written nothing for long."""
+        for name, writer in list(self._open.items()):
+            if writer.open is not None and self.lines - writer.open.last > _LONGEST:
+                del self._open[name]
                 yield writer.close()
 
-    def _take(self, line: Line, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
-        writer = self._writers.get(line.writer)
-        if writer is None:
-            if len(self._writers) >= _WRITERS:  # every line seems to have a writer of its own: they are none
-                line = Line(line.number, "", line.level, line.text)
-            writer = self._writers.setdefault(line.writer, Writer(line.writer))
-        yield from writer.take(line, is_anchor(line, alive))
+
+_MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
+
+
+def _marks(chunk: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[int]:
+    """The places in a chunk, in order, at which a failure may be."""
+    words = [re.escape(word) for word in (*_MARKS, *(text.encode() for text in alive)) if word in chunk]
+    return (found.start() for found in re.finditer(b"|".join(words), chunk)) if words else iter(())
+
+
+def _before(chunk: bytes, first: int, place: int) -> int:
+    """The start of the line that is some lines before ``place``, and not before ``first``."""
+    for _ in range(_BEFORE):
+        line = chunk.rfind(b"\n", first, max(first, place))
+        if line < 0:
+            return first
+        place = line
+    return place + 1
 
 
 def is_anchor(line: Line, alive: dict[str, tuple[Kind, ...]]) -> bool:
@@ -160,12 +221,13 @@ def is_anchor(line: Line, alive: dict[str, tuple[Kind, ...]]) -> bool:
     text = line.text
     if EXCEPTION.match(text.lstrip()):
         return True
-    kinds = _named(text, alive)
-    if line.level in _QUIET:
-        kinds = [kind for kind in kinds if kind.warns]
-    return bool(kinds) and not _FRAME.match(text) and first_match(" ".join(text.split()), kinds) is not None
+    if not any(trigger in text for trigger in alive) or _FRAME.match(text):
+        return False
+    return _known(" ".join(text.split())[:2000], line.level in _QUIET)
 
 
-def _named(text: str, alive: dict[str, tuple[Kind, ...]]) -> list[Kind]:
-    found: Iterable[Kind] = (kind for trigger, kinds in alive.items() if trigger in text for kind in kinds)
-    return list(dict.fromkeys(found))
+@lru_cache(maxsize=4096)
+def _known(text: str, quiet: bool) -> bool:
+    """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
+    found = dict.fromkeys(kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet)
+    return first_match(text, found) is not None

@@ -18,12 +18,12 @@ _PREFIX = re.compile(
     r"|[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"  # torch
     rf"|\[{_TIME}(?P<part>(?: [A-Z]{{2}}\d+)*)[\]]"  # SGLang
     rf"|(?:stdout|stderr) [FP] "  # Kubernetes
-    rf"|\[?{_TIME}\]?(?: [A-Z]{{3,4}}\b)?(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|])?"
+    rf"|\[?{_TIME}\]?(?: [A-Z]{{3,4}}\b)?(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|]|[ ]*-[ ]*[\w.]+[ ]*-[ ]*{_LEVEL}[ ]*-)?"
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./-]+(?:\[\d+\])?:)?"  # syslog
     r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?"
     r"|(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$)"  # docker compose
     r"|##\[(?:error|warning|group|debug)\]|::(?:error|warning)[^:\n]*::"  # GitHub, Azure
-    r"|(?P<task>\d{1,4}): (?=Traceback|  File|    |\w*(?:\.\w+)*(?:Error|Exception))"  # srun -l
+    r"|(?P<task>\d{1,3}):(?= )"  # srun -l
     rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
     r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
     r")(?P<space> ?)"
@@ -35,19 +35,24 @@ _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a log: its number from 1, who wrote it (a process, a rank; may be empty), the logger's level, the text."""
+    """A line of a log: its number from 1, who wrote it (a process, a rank; may be empty), the logger's level, the text.
+
+    ``width`` is how many characters it had with its prefixes, and ``bare`` says that it had none.
+    """
 
     number: int
     writer: str
     level: str
     text: str
+    width: int = 0
+    bare: bool = True
 
 
 def read_line(number: int, raw: str) -> Line:
     """The line without its prefixes. The text's own indentation stays."""
     if "\x1b" in raw or "^[[" in raw or "\\u001b" in raw:
         raw = _COLOUR.sub("", raw)
-    raw = raw.rpartition("\r")[2] if "\r" in raw.rstrip("\r") else raw.rstrip("\r")  # a progress bar writes over itself
+    raw = raw.rstrip("\r\n").rpartition("\r")[2].lstrip("\ufeff")  # a progress bar writes over itself
     writer = level = ""
     place = 0
     for _ in range(6):
@@ -60,7 +65,8 @@ def read_line(number: int, raw: str) -> Line:
     text = raw[place:]
     if text.startswith("E"):
         text = _PYTEST.sub("", text, count=1)
-    return Line(number, writer.strip(), level, _BORDER.sub("", text) if text.endswith(("│", "┃", " ")) else text)
+    text = _BORDER.sub("", text) if text.endswith(("│", "┃", " ")) else text
+    return Line(number, writer.strip(), level, text, len(raw), not place)
 
 
 def _level(prefix: str) -> str:

@@ -57,9 +57,13 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Where a pattern of a kind was found: its groups, and its place in the text it was found in."""
+    """Where a pattern of a kind was found: its groups, and its place in the text it was found in.
+
+    ``order`` is the pattern's place among those of its kind, of which the first say the most.
+    """
 
     kind: Kind
+    order: int
     groups: dict[str, str]
     text: str
     place: int
@@ -86,7 +90,7 @@ def _kind(rank: int, entry: dict[str, Any]) -> Kind:
         rank=rank,
         title=entry["title"],
         patterns=tuple(Pattern.of(text) for text in entry["pattern"]),
-        triggers=tuple(entry["triggers"]),
+        triggers=tuple(entry.get("triggers", ())),
         reader=entry.get("reader", ""),
         warns=entry.get("warns", False),
         answer={key: entry[key] for key in _ANSWER if key in entry},
@@ -112,9 +116,9 @@ def first_match(text: str, among: Iterable[Kind], wrapped: bool = False) -> Matc
     if wrapped:
         text = "".join(text.split())
     for kind in among:
-        for pattern in kind.patterns:
+        for order, pattern in enumerate(kind.patterns):
             if found := (pattern.compact if wrapped else pattern.spaced).search(text):
-                return _match(kind, found, wrapped)
+                return _match(kind, order, found, wrapped)
     return None
 
 
@@ -123,9 +127,9 @@ def every_match(text: str, kind: Kind, wrapped: bool) -> list[Match]:
     if wrapped:
         text = "".join(text.split())
     compiled = [pattern.compact if wrapped else pattern.spaced for pattern in kind.patterns]
-    return [_match(kind, found, wrapped) for pattern in compiled for found in pattern.finditer(text)]
+    return [_match(kind, order, found, wrapped) for order, pattern in enumerate(compiled) for found in pattern.finditer(text)]
 
 
-def _match(kind: Kind, found: re.Match[str], wrapped: bool) -> Match:
+def _match(kind: Kind, order: int, found: re.Match[str], wrapped: bool) -> Match:
     groups = {name: value for name, value in found.groupdict().items() if value is not None}
-    return Match(kind, groups, found[0], found.start(), wrapped)
+    return Match(kind, order, groups, found[0], found.start(), wrapped)

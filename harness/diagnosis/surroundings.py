@@ -1,13 +1,15 @@
 """What a log says around its failures: versions of packages and models that it names."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.diagnosis.versions import is_release, versions_in
 from harness.diagnosis.widths import catalogue
 from harness.shapes import Shape
 
-# Names come at the start of a log, or beside the failure; a log of gigabytes is not searched for them to its end.
-_ENOUGH = 64 << 20
+# Names come at the start of a log. Later in it only what follows the word version is looked at, and not to the end of
+# gigabytes.
+_START, _ENOUGH = 2 << 20, 64 << 20
 
 
 @dataclass(slots=True)
@@ -20,14 +22,21 @@ class Surroundings:
 
     def look(self, chunk: bytes) -> None:
         """Look at one more piece of the log."""
-        self.read += len(chunk)
+        started, self.read = self.read < _START, self.read + len(chunk)
         if self.read > _ENOUGH:
             return
-        for package, version in versions_in(chunk):
+        for piece in [chunk] if started else _near(chunk, b"ersion"):
+            self._versions(piece)
+        if started:
+            self._models(chunk.lower().replace(b"_", b"-"))
+
+    def _versions(self, piece: bytes) -> None:
+        for package, version in versions_in(piece):
             known = self.versions.setdefault(package, [])
             if version not in known and len(known) < 6:
                 known.append(version)
-        lowered = chunk.lower().replace(b"_", b"-")
+
+    def _models(self, lowered: bytes) -> None:
         for shape in catalogue().shapes.values():
             if shape not in self.models and shape.name.encode() in lowered:
                 self.models.append(shape)
@@ -36,3 +45,10 @@ class Surroundings:
         """The one release of a package that the log names; empty where it names none, several or a development build."""
         known = self.versions.get(package, [])
         return known[0] if len(known) == 1 and is_release(known[0]) else ""
+
+
+def _near(chunk: bytes, word: bytes) -> Iterator[bytes]:
+    place = chunk.find(word)
+    while place >= 0:
+        yield chunk[max(0, place - 40) : place + 60]
+        place = chunk.find(word, place + 60)

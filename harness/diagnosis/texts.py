@@ -2,8 +2,9 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.diagnosis.failures import TRACEBACK, Failure
 from harness.diagnosis.lines import Line
@@ -11,7 +12,7 @@ from harness.diagnosis.patterns import Kind, Match, every_match, first_match
 
 _FILE = re.compile(r'\s*File "')
 # No message needs more, and patterns are tried on all of it.
-_LONGEST = 40_000
+_LONGEST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,22 @@ class Joined:
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> "Joined":
-        """Join lines."""
+        """Join lines; without a space where a terminal broke one."""
+        lines = list(lines)
         parts, places, numbers, length = [], [], [], 0
+        broken, last = _broken(lines), ""
         for line in lines:
             part = " ".join(line.text.split())
-            if part and length < _LONGEST:
-                parts.append(part)
-                places.append(length)
-                numbers.append(line.number)
-                length += len(part) + 1
-        return cls(" ".join(parts), tuple(places), tuple(numbers))
+            if not part or length > _LONGEST:
+                continue
+            if parts and (not broken(line) or last.endswith(" ")):
+                part = f" {part}"
+            last = line.text
+            parts.append(part)
+            places.append(length)
+            numbers.append(line.number)
+            length += len(part)
+        return cls("".join(parts), tuple(places), tuple(numbers))
 
     def number(self, place: int) -> int:
         """The number of the line that the character at ``place`` came from."""
@@ -54,20 +61,37 @@ class Texts:
         return cls(Joined.of(without_frames(failure.lines)), Joined.of(failure.lines), tuple(failure.lines))
 
     def match(self, kinds: tuple[Kind, ...]) -> tuple[Match, int] | None:
-        """The first kind's match and the number of its line: in messages before frames, as written before wrapped."""
-        best: tuple[Match, int] | None = None
+        """The match that says the most, and the number of its line: the first kind, its first pattern; in messages before frames."""
         for joined in (self.messages, self.whole):
-            for wrapped in (False, True):
-                found = first_match(joined.text, kinds, wrapped)
-                if found and (best is None or (wrapped and found.kind.rank < best[0].kind.rank)):
-                    best = found, joined.number(found.place if not wrapped else _spaced(joined.text, found.place))
-            if best:
-                return best
+            found = [m for wrapped in (False, True) if (m := first_match(joined.text, kinds, wrapped))]
+            if found:
+                cut = self._cut(found[0], joined)
+                best = min(found, key=lambda match: (match.kind.rank, match.order, match.wrapped != cut))
+                return best, joined.number(_spaced(joined.text, best.place) if best.wrapped else best.place)
         return None
+
+    def _cut(self, match: Match, joined: Joined) -> bool:
+        """Whether a match ends where a line as wide as any does, so that a terminal may have cut what it took."""
+        end = match.place + len(match.text)
+        if match.wrapped or end not in joined.places:
+            return False
+        number = joined.number(end - 1)
+        width = max(line.width for line in self.lines)
+        return any(line.number == number and line.width == width for line in self.lines)
 
     def every(self, match: Match) -> list[Match]:
         """Every match of the same kind."""
         return every_match(self.whole.text, match.kind, match.wrapped)
+
+
+def _broken(lines: list[Line]) -> Callable[[Line], bool]:
+    """Whether a line goes on with the one before it: a terminal broke one there, which makes lines of one and the same width."""
+    width = max((line.width for line in lines), default=0)
+    full = {line.number for line in lines if line.width == width}
+    many = len(full) > 1 or any(not a.bare and b.bare and a.number in full for a, b in pairwise(lines))
+    if not many or not 20 <= width <= 300:
+        return lambda line: False
+    return lambda line: line.number - 1 in full and line.bare and not line.text.startswith("  ")
 
 
 def without_frames(lines: Iterable[Line]) -> list[Line]:

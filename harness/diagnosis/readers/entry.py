@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from harness.diagnosis.diagnosis import OTHER, Reading
-from harness.diagnosis.facts import Facts
+from harness.diagnosis.facts import TORCHS_OWN, Facts
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))")
@@ -49,7 +49,7 @@ def _words(facts: Facts) -> dict[str, str]:
     named = op or groups.get("op", "")
     found = _EXPRESSION.search(facts.whole)
     return {
-        "op": op or "OP",
+        "op": op if op and op.partition("::")[0] not in TORCHS_OWN else "OP",
         "name": named or "a custom op",
         "op_named": f"The text names {named}." if named else "The text does not name it.",
         "op_or_one": named or "A custom op",
