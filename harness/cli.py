@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from harness.errors import BadInput, nearest
+from harness.base.errors import BadInput, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # name: (module, what it does). A module has ``arguments(parser)`` and ``run(chosen)``, which returns the exit code.

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import BadInput
-from harness.matrix import Selection
-from harness.modes import PROOF
-from harness.options import add_selection, add_waivers, refuse_workers
-from harness.pool import has_cuda
-from harness.project import find
-from harness.subject import load_subject
-from harness.waivers import Waivers
+from harness.base.errors import BadInput
+from harness.base.options import add_selection, add_waivers, refuse_workers
+from harness.base.project import find
+from harness.matrix.modes import PROOF
+from harness.matrix.selection import Selection
+from harness.subjects.load import load_subject
+from harness.verdict.waivers import Waivers
+from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
-    from harness.case import Case
-    from harness.finding import Verdict
-    from harness.modes import ModeInfo
+    from harness.findings.finding import Verdict
+    from harness.matrix.case import Case
+    from harness.matrix.modes import ModeInfo
 
     Judge = Callable[[Case, ModeInfo], Verdict]
 
@@ -129,9 +129,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def judge_case(request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
-    from harness.bisect import name_guilty
-    from harness.device import choose_device
-    from harness.judge import judge
+    from harness.execution.device import choose_device
+    from harness.verdict.bisect import name_blame
+    from harness.verdict.judge import judge
 
     name = request.config.option.subject
     project = find(request.config.rootpath)
@@ -140,13 +140,13 @@ def judge_case(request: pytest.FixtureRequest) -> "Judge":
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
     device = choose_device("auto")
-    return lambda case, mode: name_guilty(judge(subject, case, mode, device, name), subject, case, mode, device)
+    return lambda case, mode: name_blame(judge(subject, case, mode, device, name), subject, case, mode, device)
 
 
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
-    from harness.report import issues_of, verdict_text, where
+    from harness.output.report import issues_of, verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
         verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))

@@ -15,7 +15,7 @@ from harness.audit.journal import Journal
 from harness.audit.samples import Sample
 from harness.audit.tensors import faithful, tensors
 from harness.audit.variants import GIVEN, MAKERS, Variant, candidates
-from harness.explain import first_line
+from harness.findings.exception_text import first_line
 
 # SystemExit too: an implementation that exits must not end the audit.
 ERRORS = (Exception, SystemExit)

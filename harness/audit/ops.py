@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from harness.errors import BadInput, nearest
-from harness.registry import registered, unwrapped
+from harness.base.errors import BadInput, nearest
+from harness.ops.registry import registered, unwrapped
 
 # What torch registers late: imported first, so that these ops are not taken for somebody else's.
 _TORCH_PARTS = ("torch._inductor.compile_fx", "torch.distributed", "torch.onnx")

@@ -29,10 +29,10 @@ def table(op: str, rows: list[Row], verbose: int = 0) -> Table:
     return grid
 
 
-def again(rows: list[Row]) -> list[str]:
-    """For each row that breaks, the command that shows it again."""
+def reproduce_lines(rows: list[Row]) -> list[str]:
+    """For each row that breaks, the command that reproduces it."""
     broken = [row for row in rows if row.status == BREAKS]
-    return [f"again   {row.row}: {row.again}" for row in broken]
+    return [f"reproduce   {row.row}: {row.reproduce}" for row in broken]
 
 
 def summary(rows: list[Row], seconds: float) -> str:

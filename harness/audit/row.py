@@ -38,7 +38,7 @@ def not_run(why: str, *notes: str) -> Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One property of one op. ``again`` is the command that shows it again; ``unusable`` marks an op nothing ran of."""
+    """One property of one op. ``reproduce`` is the command that shows it once more; ``unusable`` marks an op nothing ran of."""
 
     op: str
     row: str
@@ -46,7 +46,7 @@ class Row:
     what: str
     variant: str = ""
     notes: tuple[str, ...] = ()
-    again: str = ""
+    reproduce: str = ""
     seconds: float = 0.0
     unusable: bool = False
 

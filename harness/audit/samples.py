@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness.errors import BadInput, nearest
-from harness.loading import imported
-from harness.registry import registered
+from harness.base.errors import BadInput, nearest
+from harness.base.loading import imported
+from harness.ops.registry import registered
 
 HOW = (
     "write a function that yields argument tuples and name it with --samples mymodule:samples, "

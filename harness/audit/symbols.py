@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.evidence import Size, TensorMeta
+from harness.ops.tensor_meta import Size, TensorMeta
 
 
 class Settled:

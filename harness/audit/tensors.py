@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from harness.evidence import same_bits
+from harness.execution.evidence import same_bits
 
 
 def tensors(tree: Any) -> list[Tensor]:

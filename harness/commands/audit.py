@@ -6,22 +6,22 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.audit.auditing import SECONDS, Auditing, Plan, rows
+from harness.audit.plan import SECONDS, Auditing, Plan, rows
 from harness.audit.row import BREAKS, PROPERTIES, SURVEY, Row
+from harness.base.errors import BadInput
+from harness.base.options import add_workers, names
+from harness.base.project import find
 from harness.commands import flashinfer
-from harness.errors import BadInput
-from harness.options import add_workers, names
-from harness.pool import Pool, workers_for
-from harness.process import Job
-from harness.project import find
-from harness.records import Records
+from harness.output.records import Records
+from harness.workers.pool import Pool, workers_for
+from harness.workers.process import Job
 
 ABOUT = """\
 Audit any op of torch's dispatcher, yours or not: schema, mutation, alias, real against fake, dynamic shapes,
 functionalisation, Inductor, CUDA graph capture, and opcheck's own findings, on your samples and variants of them.
 
 examples:
-  harness audit padded_moe::routed_experts --import kernels.experts
+  harness audit padded_moe::routed_experts --import kernels.layer.experts
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    some rows only
   harness audit --import mylib.ops                 every op that a module registers
@@ -66,8 +66,8 @@ def run(chosen: argparse.Namespace) -> int:
         raise BadInput("--versions is for `harness audit flashinfer`; give flashinfer in the place of an op")
     from rich.console import Console
 
-    from harness.audit.report import again, exit_code, summary, table
-    from harness.terminal import Ticker
+    from harness.audit.report import exit_code, reproduce_lines, summary, table
+    from harness.output.terminal import Ticker
 
     start = time.monotonic()
     found: list[Row] = []
@@ -83,7 +83,7 @@ def run(chosen: argparse.Namespace) -> int:
     for op in auditing.plan.ops:
         mine = [row for row in found if row.op == op]
         console.print(table(op, mine, chosen.verbose))
-        for line in again(mine):
+        for line in reproduce_lines(mine):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print()
     console.print(summary(found, time.monotonic() - start), highlight=False, soft_wrap=True)
@@ -116,7 +116,7 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
 def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, ...]:
     if not modules:
         raise BadInput("no op is named; give NAMESPACE::NAME, or --import MODULE for every op that a module registers")
-    job = Job("harness.audit.working:discover", {"modules": modules, "path": path})
+    job = Job("harness.audit.worker:discover", {"modules": modules, "path": path})
     (reply,) = list(Pool(job, [[0]], 1))
     if reply.answer is None:
         raise BadInput(f"importing {', '.join(modules)} ended the process ({reply.died})")

@@ -4,12 +4,12 @@ import argparse
 import sys
 from typing import Any
 
-from harness.benchmark import Ceilings, Cells, timed
-from harness.errors import BadInput, unknown
-from harness.loading import imported
-from harness.options import names, numbers
-from harness.project import find
-from harness.records import Records
+from harness.base.errors import BadInput, unknown
+from harness.base.loading import imported
+from harness.base.options import names, numbers
+from harness.base.project import find
+from harness.benchmark.benchmark import Ceilings, Cells, timed
+from harness.output.records import Records
 
 TOKENS = (1, 8, 64, 256, 1024, 4096)
 ABOUT = """\
@@ -44,7 +44,7 @@ def run(chosen: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from harness.terminal import Ticker
+    from harness.output.terminal import Ticker
 
     if not torch.cuda.is_available():
         raise BadInput(f"harness bench times CUDA graphs, and torch {torch.__version__} sees no CUDA device here")

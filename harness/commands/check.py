@@ -8,19 +8,27 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.base.errors import BadInput
+from harness.base.options import (
+    NARROWING,
+    add_device,
+    add_selection,
+    add_vllm,
+    add_waivers,
+    add_workers,
+    refuse_workers,
+)
+from harness.base.project import find
 from harness.engines.vllm.targets import target
-from harness.errors import BadInput
-from harness.finding import ERROR, FINDINGS, Verdict
-from harness.judging import Judging, Plan
-from harness.matrix import Selection
-from harness.options import NARROWING, add_device, add_selection, add_vllm, add_waivers, add_workers, refuse_workers
-from harness.pool import runs_on_cuda, workers_for
-from harness.project import find
-from harness.records import Records
-from harness.report import grouped, skipped, summary, time_per_mode, waived, where
-from harness.shapes import BUILT_IN
-from harness.terminal import Telling, Ticker, table
-from harness.waivers import Waivers
+from harness.findings.finding import ERROR, FINDINGS, Verdict
+from harness.matrix.selection import Selection
+from harness.matrix.shapes import BUILT_IN
+from harness.output.records import Records
+from harness.output.report import grouped, skipped, summary, time_per_mode, waived, where
+from harness.output.terminal import Telling, Ticker, table
+from harness.verdict.waivers import Waivers
+from harness.workers.plan import Judging, Plan
+from harness.workers.pool import runs_on_cuda, workers_for
 
 Change = Callable[[Verdict], Verdict]
 ABOUT = """\

@@ -6,15 +6,15 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from harness.errors import BadInput, unknown
-from harness.pool import workers_for
-from harness.records import Records
+from harness.base.errors import BadInput, unknown
+from harness.output.records import Records
+from harness.workers.pool import workers_for
 
 if TYPE_CHECKING:
     from harness.audit.row import Row
-    from harness.flashinfer.auditing import Lane
-    from harness.flashinfer.report import Audited
-    from harness.terminal import Ticker
+    from harness.engines.flashinfer.plan import Lane
+    from harness.engines.flashinfer.report import Audited
+    from harness.output.terminal import Ticker
 
 NAME = "flashinfer"
 
@@ -23,7 +23,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Audit each version in turn; 0 all holds, 1 something breaks, 2 one cannot be judged. Raises BadInput."""
     from rich.console import Console
 
-    from harness.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
+    from harness.engines.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
 
     _check(chosen)
     start = time.monotonic()
@@ -50,7 +50,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> None:
-    from harness.flashinfer.auditing import ROWS
+    from harness.engines.flashinfer.plan import ROWS
 
     for option, value in (("--import", chosen.modules), ("--samples", chosen.samples), ("--variant", chosen.variant)):
         if value:
@@ -66,10 +66,10 @@ def _one(named: str, chosen: argparse.Namespace, records: Records) -> "Audited":
     """One version; what makes it impossible to judge is kept, and the others go on."""
     from rich.console import Console
 
-    from harness.flashinfer.auditing import Lane
-    from harness.flashinfer.report import Audited
-    from harness.flashinfer.sites import site
-    from harness.terminal import Ticker
+    from harness.engines.flashinfer.declared.sites import site
+    from harness.engines.flashinfer.plan import Lane
+    from harness.engines.flashinfer.report import Audited
+    from harness.output.terminal import Ticker
 
     version = named
     try:

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.modes import EVERY_MODE
+from harness.base.project import DEFAULT_SUBJECT, Project, find
+from harness.matrix.modes import EVERY_MODE
+from harness.matrix.shapes import load
 from harness.observers import OBSERVERS, RAISING
-from harness.project import DEFAULT_SUBJECT, Project, find
-from harness.shapes import load
-from harness.subject import load_subject
+from harness.subjects.load import load_subject
 
 Rows = list[dict[str, Any]]
 _SHORT = {"intermediate": "inter", "shared_intermediate": "shared", "top_k": "top-k"}
@@ -41,8 +41,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 def everything(subject: str = "") -> dict[str, Any]:
     """All lists by title. Ops are those that the given subject's module, or else the in-tree one's, registers."""
-    from harness.known_bugs import KNOWN_BUGS  # these two import torch
-    from harness.registry import registered
+    from harness.ops.registry import registered
+    from harness.verdict.known_bugs import KNOWN_BUGS  # these two import torch
 
     project = find()
     catalogue = load()
@@ -69,7 +69,7 @@ def _faults(project: Project) -> Rows:
     """The faults of the project's corpus; what a right variant is about is told by ``harness selftest`` alone."""
     if not project.corpus:
         return []
-    from harness.corpus import load_corpus
+    from harness.selftest.corpus import load_corpus
 
     faults = load_corpus(project.corpus, project.path).faults.values()
     return [{"id": fault.id, "mechanism": fault.mechanism, "trigger": fault.trigger} for fault in faults]

@@ -6,7 +6,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.errors import BadInput
+from harness.base.errors import BadInput
 
 ABOUT = """\
 Write a template for a layer of your own: one module with the four methods that the harness calls (build, inputs, oracle,
@@ -40,7 +40,7 @@ def run(chosen: argparse.Namespace) -> int:
         raise BadInput(f"{module!r} is a module already, which a file of that name would hide; give another name")
     name = "".join(part[:1].upper() + part[1:] for part in module.split("_")) or "Engine"
     check = f"harness check --subject {module}:{name}"
-    text = files("harness").joinpath("data/subject.py.txt").read_text("utf-8")
+    text = files("harness.subjects").joinpath("template.py.txt").read_text("utf-8")
     for key, value in {"title": name, "check": check, "module": module, "name": name}.items():
         text = text.replace(f"{{{key}}}", value)
     _write(path, text)

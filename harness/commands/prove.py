@@ -9,19 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.case import Case
+from harness.base.errors import BadInput
+from harness.base.options import NARROWING, add_workers, names
+from harness.base.project import find
 from harness.commands.check import exit_code, followed
-from harness.errors import BadInput
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.judging import Judging, Plan
-from harness.matrix import Selection
-from harness.modes import PROOF
-from harness.options import NARROWING, add_workers, names
-from harness.pool import Pool, workers_for
-from harness.process import Job
-from harness.project import find
-from harness.records import Records
-from harness.report import grouped, where
+from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import PROOF
+from harness.matrix.selection import Selection
+from harness.output.records import Records
+from harness.output.report import grouped, where
+from harness.workers.plan import Judging, Plan
+from harness.workers.pool import Pool, workers_for
+from harness.workers.process import Job
 
 ABOUT = """\
 Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
@@ -149,7 +149,7 @@ def _further(judging: Judging, largest: int) -> Iterator[tuple[Case, dict[str, A
     """Each case with its obligations, or where ``largest`` is given with a comparison; a ``reason`` where there is none."""
     settings = judging.plan.job.settings | {"largest": largest}
     tasks = [[index] for index in range(len(judging.tasks))]
-    for reply in Pool(Job("harness.proof.further:start", settings, 3600.0), tasks, judging.plan.workers):
+    for reply in Pool(Job("harness.workers.proof_tasks:start", settings, 3600.0), tasks, judging.plan.workers):
         yield judging.tasks[reply.task][0], reply.answer or {"reason": reply.died}
 
 

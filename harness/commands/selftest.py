@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.errors import BadInput
-from harness.modes import choose
-from harness.options import add_device, add_workers, names
-from harness.pool import runs_on_cuda, workers_for
-from harness.project import find
-from harness.records import Records
-from harness.terminal import Ticker
+from harness.base.errors import BadInput
+from harness.base.options import add_device, add_workers, names
+from harness.base.project import find
+from harness.matrix.modes import choose
+from harness.output.records import Records
+from harness.output.terminal import Ticker
+from harness.workers.pool import runs_on_cuda, workers_for
 
 if TYPE_CHECKING:
     from harness.selftest.score import Scored
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ABOUT = """\
 Test the harness: plant each fault of the corpus, run the check, and say who saw it, beside what torch's own tools
-(opcheck, eager compared with compiled, Inductor alone) see of it in the same run. Right variants must give no finding.
+(opcheck, eager compared with compiled, Inductor alone) see of it in the same run. Correct variants must give no finding.
 
 examples:
   harness selftest                               every fault, in each mode in which it must be seen
@@ -103,7 +103,7 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
         )
     if chosen.seconds <= 0:
         raise BadInput(f"--seconds is {chosen.seconds:g}; expected more than 0")
-    from harness.corpus import load_corpus  # imports the corpus, and so torch
+    from harness.selftest.corpus import load_corpus  # imports the corpus, and so torch
     from harness.selftest.trials import Trials
 
     corpus = load_corpus(module, project.path)
@@ -120,7 +120,7 @@ def _ticked(trials: "Trials", workers: int) -> "Iterable[Answer]":
 
 
 def _texts(scored: "list[Scored]") -> list[str]:
-    from harness.report import verdict_text
+    from harness.output.report import verdict_text
 
     return [
         f"{one.entry.id}\n{verdict_text(answer.verdict)}"

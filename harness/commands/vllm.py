@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from harness.base.errors import BadInput
+from harness.base.options import NARROWING, SELECTION, add_workers
 from harness.commands.check import exit_code, followed, selected
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
-from harness.errors import BadInput
-from harness.finding import Verdict
-from harness.judging import Judging
-from harness.matrix import Selection
-from harness.options import NARROWING, SELECTION, add_workers
-from harness.pool import workers_for
-from harness.records import Records
-from harness.report import grouped, summary, where
-from harness.terminal import Telling
+from harness.findings.finding import Verdict
+from harness.matrix.selection import Selection
+from harness.output.records import Records
+from harness.output.report import grouped, summary, where
+from harness.output.terminal import Telling
+from harness.workers.plan import Judging
+from harness.workers.pool import workers_for
 
 # A layer for each combination of padded or not, with a shared expert or without, latent or not.
 MODELS = (

@@ -1,1 +1,5 @@
-"""Engines: adapters that let the harness judge what somebody else ships. Each imports its engine when it is asked to."""
+"""Engines: layers and ops that somebody else ships.
+
+Belongs here: a room for each engine: its releases, its environment, its layer as a subject or its ops for the audit.
+May import: base to benchmark.
+"""

@@ -1,6 +1,9 @@
-"""Observers: each looks for one thing in the evidence that a mode left.
+"""Observers: one thing to look for each.
 
-An observer is a module with ``look(run)``: None where the run holds nothing for it to look at, else its findings.
+Belongs here: a module with `look(run)` for each entry of OBSERVERS. It reads evidence and runs nothing.
+May import: base to findings.
+
+`look` gives None where the run holds nothing for it to look at, else its findings.
 """
 
 from collections.abc import Callable
@@ -9,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.evidence import Run
-    from harness.finding import Finding
+    from harness.execution.evidence import Run
+    from harness.findings.finding import Finding
 
     Look = Callable[[Run], list[Finding] | None]
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Record, Run, same_bits
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Call, Record, Run, same_bits
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

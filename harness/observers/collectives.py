@@ -1,10 +1,10 @@
 """Collectives: an all-reduce demands contiguous memory, and a forward needs exactly one across tensor-parallel ranks."""
 
-from harness import stages
-from harness.collectives import is_collective
-from harness.evidence import Call, Run
-from harness.explain import not_contiguous
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Call, Run
+from harness.findings.explain import not_contiguous
+from harness.findings.finding import Finding
+from harness.ops.collectives import is_collective
 
 
 def look(run: Run) -> list[Finding] | None:

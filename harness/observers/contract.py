@@ -1,16 +1,16 @@
 """Contract: each custom op's fake says exactly what its real implementation gives."""
 
-from harness import stages
-from harness.evidence import Record, Run, TensorMeta
-from harness.explain import first_line
-from harness.finding import Finding, WidthOrigin
+from harness.execution import stages
+from harness.execution.evidence import Record, Run
+from harness.findings.exception_text import first_line
+from harness.findings.finding import Finding, WidthOrigin
+from harness.ops.fake_call import FakeCall
+from harness.ops.tensor_meta import TensorMeta
 
 
 def look(run: Run) -> list[Finding] | None:
     """At most one finding for each custom op of the first call that was audited."""
-    audited = [
-        (call.label, record) for call in run.calls for record in call.records if record.fake or record.fake_error
-    ]
+    audited = [(call.label, record) for call in run.calls for record in call.records if record.fake]
     if not audited:
         return None
     seen: dict[str, Finding] = {}
@@ -22,29 +22,33 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def _judge(run: Run, label: str, record: Record) -> Finding | None:
-    if record.fake_error is not None:
-        kind = type(record.fake_error).__name__
-        return _finding(
-            run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}"
-        )
-    real, fake = record.outputs, record.fake or ()
-    if record.misfit:
-        return _finding(run, label, record, "signature", record.misfit)
-    if record.fake_writes:
-        what = f"its fake implementation writes to {', '.join(record.fake_writes)}"
+    fake = record.fake
+    assert fake is not None
+    if fake.error is not None:
+        what = f"its fake implementation raised {type(fake.error).__name__}: {first_line(fake.error)}"
+        return _finding(run, label, record, "no-fake", what)
+    if fake.signature_mismatch:
+        return _finding(run, label, record, "signature", fake.signature_mismatch)
+    if fake.writes:
+        what = f"its fake implementation writes to {', '.join(fake.writes)}"
         return _finding(run, label, record, "fake-impure", what)
-    if record.fake != record.fake_again:
+    if fake.outputs != fake.second_outputs:
         what = "its fake implementation gives something else when it is asked again"
         return _finding(run, label, record, "fake-impure", what)
-    if len(real) != len(fake):
-        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(fake)}")
-    for place, (ours, theirs) in enumerate(zip(real, fake, strict=True)):
+    return _outputs_differ(run, label, record, fake)
+
+
+def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Finding | None:
+    real, faked = record.outputs, fake.outputs or ()
+    if len(real) != len(faked):
+        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(faked)}")
+    for place, (ours, theirs) in enumerate(zip(real, faked, strict=True)):
         difference = differs(ours, theirs)
         if difference:
             where = f"output {place}: " if len(real) > 1 else ""
             return _finding(run, label, record, "fake-differs", f"{where}{difference}", ours, theirs)
-    if record.fake_aliases and not record.undeclared_aliases:
-        what = f"its fake implementation returns memory of {', '.join(record.fake_aliases)}, which real does not"
+    if fake.aliases and not record.undeclared_aliases:
+        what = f"its fake implementation returns memory of {', '.join(fake.aliases)}, which real does not"
         return _finding(run, label, record, "fake-differs", what)
     return None
 

@@ -1,8 +1,8 @@
 """Dispatch: the custom ops that the subject names were seen to run. Some engines bypass them on a CPU."""
 
-from harness import stages
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

@@ -1,7 +1,7 @@
 """Global state: a call leaves torch as it found it, and takes no random numbers."""
 
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, all_finite
-from harness.finding import Finding
-from harness.values import ranges
+from harness.execution import stages
+from harness.execution.difference import ranges
+from harness.execution.evidence import Call, Run, all_finite
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

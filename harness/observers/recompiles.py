@@ -1,7 +1,7 @@
 """Recompiles: a second call compiles nothing, and a dynamic token count is not fixed to one number."""
 
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from harness.evidence import REPEATED, Call, Run
-from harness.finding import Finding
+from harness.execution.evidence import REPEATED, Call, Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:

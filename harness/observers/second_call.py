@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
-from harness import stages
-from harness.evidence import REPEATED, Call, Run, same_bits
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.difference import TOLERANCE, Difference
+from harness.execution.evidence import REPEATED, Call, Run, same_bits
+from harness.findings.finding import Finding
 from harness.observers.values import comparable, diagnose, difference_of
-from harness.values import TOLERANCE, Difference
 
 
 def look(run: Run) -> list[Finding] | None:

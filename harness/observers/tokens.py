@@ -1,7 +1,7 @@
 """Tokens: a batch of one and a batch of none work. A tensor of no rows has a null pointer; one row has free strides."""
 
-from harness.evidence import Call, Run
-from harness.finding import Finding
+from harness.execution.evidence import Call, Run
+from harness.findings.finding import Finding
 from harness.observers.values import comparable, difference_of
 
 

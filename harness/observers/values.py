@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, all_finite
-from harness.finding import Finding
-from harness.values import TOLERANCE, Difference, compare, ranges
+from harness.execution import stages
+from harness.execution.difference import TOLERANCE, Difference, compare, ranges
+from harness.execution.evidence import Call, Run, all_finite
+from harness.findings.finding import Finding
 
 # A cut or a tail gone wrong leaves whole ranges of columns right; where all are wrong, some are near by chance.
 _CUT_RUNS, _CUT_SHARE = 3, 0.05

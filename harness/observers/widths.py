@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, TensorMeta, bracket
-from harness.explain import origin
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Call, Run
+from harness.findings.finding import Finding
+from harness.findings.origins import origin
+from harness.ops.tensor_meta import TensorMeta, bracket
 
 
 def look(run: Run) -> list[Finding] | None:

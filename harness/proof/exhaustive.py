@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.case import Case
+from harness.matrix.case import Case
 from harness.proof.prove import Prover, prover
-from harness.proof.traced import concrete
-from harness.subject import Subject
+from harness.proof.symbols.traced import concrete
+from harness.subjects.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)

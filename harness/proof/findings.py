@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from harness.errors import Skip
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.base.errors import Skip
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN, Proof
 
 

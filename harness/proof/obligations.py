@@ -17,13 +17,13 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
-from harness.case import Case
-from harness.proof.builder import AXES, NotProvable
-from harness.proof.pieces import Unknown
-from harness.proof.sampled import Sampled, sample
-from harness.proof.traced import SMALLEST, Outcome, run
+from harness.matrix.case import Case
+from harness.proof.symbols.builder import AXES, NotProvable
+from harness.proof.symbols.pieces import Unknown
+from harness.proof.symbols.sampled import Sampled, sample
+from harness.proof.symbols.traced import SMALLEST, Outcome, run
 from harness.proof.words import named
-from harness.subject import Subject
+from harness.subjects.subject import Subject
 
 _MOST_WAYS = 16
 

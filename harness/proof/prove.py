@@ -4,18 +4,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.case import Case
-from harness.proof.builder import AXES, NotProvable
-from harness.proof.grid import Partition, Region, pairs_of
-from harness.proof.partition import partition
-from harness.proof.pieces import Unknown
-from harness.proof.points import Numbers, Truths
+from harness.matrix.case import Case
+from harness.matrix.shapes import Shape, load
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN, Proof, RegionText
-from harness.proof.sampled import Sampled, sample
-from harness.proof.traced import FAKE_DIFFERS, Outcome, concrete
+from harness.proof.regions.grid import Partition, Region, pairs_of
+from harness.proof.regions.partition import partition
+from harness.proof.regions.points import Numbers, Truths
+from harness.proof.symbols.builder import AXES, NotProvable
+from harness.proof.symbols.pieces import Unknown
+from harness.proof.symbols.sampled import Sampled, sample
+from harness.proof.symbols.traced import FAKE_DIFFERS, Outcome, concrete
 from harness.proof.words import describe, named
-from harness.shapes import Shape, load
-from harness.subject import Subject
+from harness.subjects.subject import Subject
 
 _NAMES = ("hidden size", "latent width")
 _SYMBOLS = ("h", "l")

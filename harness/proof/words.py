@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.proof.points import Numbers, Truths
+from harness.proof.regions.points import Numbers, Truths
 
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 3, 5, 6, 7, 9, 12, 24, 48, 96, 192, 384, 768)
 _FEW = 4

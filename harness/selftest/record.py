@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.corpus import Fault
+from harness.selftest.corpus import Fault
 from harness.selftest.score import Scored
 from harness.selftest.trials import Answer
 
@@ -34,4 +34,4 @@ def _trial(one: Scored, answer: Answer) -> dict[str, Any]:
         return told | {"status": "died", "reason": answer.died}
     findings = [{"observer": f.observer, "kind": f.kind, "stage": f.stage, "what": f.what} for f in verdict.findings]
     told |= {"status": verdict.status, "reason": verdict.reason, "seconds": verdict.seconds}
-    return told | {"findings": findings, "again": verdict.again}
+    return told | {"findings": findings, "reproduce": verdict.reproduce}

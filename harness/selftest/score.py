@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.corpus import Fault, Right
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED
-from harness.selftest.trials import INDUCTOR, TOOL_NAMES, TOOLS, Answer
+from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED
+from harness.selftest.corpus import Correct, Fault
+from harness.selftest.tool_names import INDUCTOR, TOOL_NAMES, TOOLS
+from harness.selftest.trials import Answer
 
 TOLD, WRONGLY, MISSED, SILENT, FAILED, LEFT_OUT = "told", "told as another", "missed", "not seen", "failed", "skipped"
 
@@ -19,7 +20,7 @@ class Scored:
     MISSED where it must be seen, SILENT where it need not, FAILED where no verdict came, LEFT_OUT with a reason.
     """
 
-    entry: Fault | Right
+    entry: Fault | Correct
     answers: list[Answer] = field(default_factory=list)
 
     @property
@@ -35,7 +36,7 @@ class Scored:
     @property
     def shown(self) -> list[Answer]:
         """The answers of the modes at the cases that show the fault; a right variant has none."""
-        if isinstance(self.entry, Right):
+        if isinstance(self.entry, Correct):
             return []
         return [a for a in self._judged() if self.entry.shows(self.entry.cases[a.trial.place])]
 
@@ -86,7 +87,7 @@ class Scored:
     @property
     def survived(self) -> list[str]:
         """Why it is not killed, a sentence each."""
-        if isinstance(self.entry, Right):
+        if isinstance(self.entry, Correct):
             return []
         reasons = [reason for answer in self.shown if (reason := self._reason(answer))]
         unseen = sorted(self.entry.must_see - set(self.observers))
@@ -130,7 +131,7 @@ class Scored:
         return next((answer for answer in self.quiet if _alarm(answer)), None)
 
 
-def _accounts(entry: Fault | Right) -> str:
+def _accounts(entry: Fault | Correct) -> str:
     accounts = entry.accounts if isinstance(entry, Fault) else ()
     return " or ".join(sorted(f"{observer} at {stage}" for observer, stage in accounts))
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness.corpus import Fault, Right, observers
-from harness.modes import EVERY_MODE
+from harness.matrix.modes import EVERY_MODE
+from harness.selftest.corpus import Correct, Fault, observers
 from harness.selftest.score import (
     FAILED,
     LEFT_OUT,
@@ -19,7 +19,7 @@ from harness.selftest.score import (
     silent_count,
     tool_counts,
 )
-from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
 
 _MARKS = {
     TOLD: ("X", "green"),
@@ -84,7 +84,7 @@ def _tool(one: Scored, name: str) -> str:
 def totals(scored: Sequence[Scored]) -> str:
     """One line: faults killed, by us and by each of torch's tools, and the right variants left alone."""
     faults = [one for one in scored if isinstance(one.entry, Fault)]
-    right = [one for one in scored if isinstance(one.entry, Right)]
+    right = [one for one in scored if isinstance(one.entry, Correct)]
     counts = tool_counts(faults)
     silent = silent_count(faults)
     told = [
@@ -107,7 +107,7 @@ def problems(scored: Sequence[Scored]) -> list[str]:
                 lines = [
                     f"{title}: {one.entry.id}: {_about(one)}",
                     *(f"  {reason}" for reason in reasons),
-                    *_again(one),
+                    *_reproduce(one),
                 ]
                 texts.append("\n".join(lines))
     return texts
@@ -117,9 +117,9 @@ def _about(one: Scored) -> str:
     return one.entry.mechanism if isinstance(one.entry, Fault) else one.entry.about
 
 
-def _again(one: Scored) -> list[str]:
+def _reproduce(one: Scored) -> list[str]:
     blamed = one.blamed or next((answer for answer in one.shown), None)
-    return [f"  again {blamed.verdict.again}"] if blamed and blamed.verdict else []
+    return [f"  reproduce {blamed.verdict.reproduce}"] if blamed and blamed.verdict else []
 
 
 def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness.bench import LAYER_ERRORS, Bench
-from harness.case import Case
-from harness.evidence import is_custom
-from harness.explain import first_line
-from harness.hermetic import cache_folder, inductor, pinned, trust_instruction_set
-from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
-from harness.subject import Subject
-from harness.values import compare
+from harness.execution.difference import compare
+from harness.execution.pinned import cache_folder, inductor, pinned, trust_instruction_set
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.findings.exception_text import first_line
+from harness.matrix.case import Case
+from harness.ops.names import is_custom
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.subjects.subject import Subject
 
 _CALLS = 2
 
@@ -45,28 +45,28 @@ class _Outputs:
 def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
     """Each tool's ``Seen`` in its JSON form, by the names in TOOL_NAMES."""
     with pinned():
-        bench = Bench(subject, case, device, "eager")
+        rig = Rig(subject, case, device, "eager")
         recorded = _Recorded()
         try:
             with recorded:
-                eager = _outputs(bench, bench.start().layer)
-            compiled = _outputs(bench, _compiled(bench))
+                eager = _outputs(rig, rig.start().layer)
+            compiled = _outputs(rig, _compiled(rig))
         except Exception as error:  # the layer cannot be built: every tool's user would see that
             seen = Seen(True, f"{type(error).__name__}: {first_line(error)}")
             return {name: asdict(seen) for name in TOOL_NAMES}
         found = {
             OPCHECK: _opcheck(recorded),
             AGAINST_EAGER: _against(eager, compiled),
-            INDUCTOR: _alone(bench, compiled),
+            INDUCTOR: _alone(rig, compiled),
         }
     return {name: asdict(seen) for name, seen in found.items()}
 
 
-def _outputs(bench: Bench, layer: Any) -> _Outputs:
+def _outputs(rig: Rig, layer: Any) -> _Outputs:
     outputs = _Outputs([])
     for seed in range(_CALLS):
         try:
-            out = layer(*bench.inputs(bench.case.tokens, seed))
+            out = layer(*rig.inputs(rig.case.tokens, seed))
         except LAYER_ERRORS as error:
             outputs.error = error
             break
@@ -74,10 +74,10 @@ def _outputs(bench: Bench, layer: Any) -> _Outputs:
     return outputs
 
 
-def _compiled(bench: Bench) -> Callable[..., Any]:
+def _compiled(rig: Rig) -> Callable[..., Any]:
     trust_instruction_set(cache_folder())
     torch._dynamo.reset()
-    function: Callable[..., Any] = torch.compile(bench.start().layer, fullgraph=True, dynamic=False, backend=inductor)
+    function: Callable[..., Any] = torch.compile(rig.start().layer, fullgraph=True, dynamic=False, backend=inductor)
     return function
 
 
@@ -153,13 +153,13 @@ def _of_tensors(eager: Tensor, compiled: Tensor) -> str:
     return f"columns {found.ranges} differ" if found else ""
 
 
-def _alone(bench: Bench, compiled: _Outputs) -> Seen:
+def _alone(rig: Rig, compiled: _Outputs) -> Seen:
     """Inductor with its asserts: it raises, or passes, silently where the values are not the oracle's."""
     if compiled.error is not None:
         return Seen(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
     for seed, out in enumerate(compiled.given):
-        expected = bench.expected(bench.case.tokens, seed)
-        right = isinstance(out, Tensor) and out.shape == (bench.case.tokens, bench.case.hidden)
-        if not right or out.device != bench.device or not torch.isfinite(out).all() or compare(out, expected):
+        expected = rig.expected(rig.case.tokens, seed)
+        right = isinstance(out, Tensor) and out.shape == (rig.case.tokens, rig.case.hidden)
+        if not right or out.device != rig.device or not torch.isfinite(out).all() or compare(out, expected):
             return Seen(False, silent=True)
     return Seen(False)

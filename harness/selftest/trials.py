@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.case import Case
-from harness.corpus import Corpus, Fault, Right, load_corpus
-from harness.finding import Verdict
-from harness.modes import EVERY_MODE, ModeInfo
-from harness.pool import Pool
-from harness.process import Job
+from harness.findings.finding import Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE, ModeInfo
+from harness.selftest.corpus import Corpus, Correct, Fault, load_corpus
+from harness.selftest.tool_names import TOOLS
+from harness.workers.pool import Pool
+from harness.workers.process import Job
 
-TOOLS = "torch's tools"
-OPCHECK, AGAINST_EAGER, INDUCTOR = TOOL_NAMES = ("opcheck", "eager/compiled", "inductor")
 # Where its trigger is absent a fault is the right layer: the modes that cost little do.
 ABSENT_MODES = ("eager", "fake-dynamic", "cudagraph")
 # Entries that share a model share its weights and oracle; few enough that no worker is left with a long rest.
@@ -47,13 +46,13 @@ class Trials:
     """Everything that a self-test runs. ``modes`` are those chosen; none means each entry's own."""
 
     corpus: Corpus
-    entries: Sequence[Fault | Right]
+    entries: Sequence[Fault | Correct]
     modes: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     device: str = "cpu"
     seconds: float = 120.0
 
-    def of(self, entry: Fault | Right) -> list[Trial]:
+    def of(self, entry: Fault | Correct) -> list[Trial]:
         """The trials of one entry: its modes at each of its cases; torch's tools at the first that shows a fault."""
         shown = entry.shown if isinstance(entry, Fault) else entry.cases
         trials = [
@@ -64,7 +63,7 @@ class Trials:
         looked = [Trial(entry.id, entry.cases.index(shown[0]), TOOLS)] if isinstance(entry, Fault) else []
         return trials + looked
 
-    def _modes(self, entry: Fault | Right, shows: bool) -> Sequence[str]:
+    def _modes(self, entry: Fault | Correct, shows: bool) -> Sequence[str]:
         own = self._possible(entry.modes) if shows else ABSENT_MODES
         return [mode for mode in EVERY_MODE if mode in (self.modes if shows and self.modes else own)]
 
@@ -77,7 +76,7 @@ class Trials:
 
     def groups(self) -> list[list[list[Any]]]:
         """The tasks for the pool: a few entries of one model together, the widest first."""
-        by_model: dict[str, list[Fault | Right]] = {}
+        by_model: dict[str, list[Fault | Correct]] = {}
         for entry in self.entries:
             by_model.setdefault(entry.cases[0].model, []).append(entry)
         chunks = [
@@ -105,9 +104,9 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
     """In a worker: a function from a trial to the verdict's JSON form, or to what torch's tools say."""
     import torch
 
-    from harness.device import choose_device
-    from harness.judge import judge
+    from harness.execution.device import choose_device
     from harness.selftest.tools import look
+    from harness.verdict.judge import judge
 
     torch.set_num_threads(1)
     corpus = load_corpus(settings["corpus"], settings["path"])

@@ -12,7 +12,7 @@ from harness.audit.context import ERRORS, Audited, outputs
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.tensors import difference, faithful, filled, tensors
-from harness.modes.capture import CaptureRefused, OpGraph
+from harness.execution.capture import CaptureRefused, OpGraph
 
 
 def capture(audited: Audited) -> Seen:

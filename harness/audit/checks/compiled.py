@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import hermetic
 from harness.audit.checks.contract import words
 from harness.audit.context import ERRORS, Audited, any_tensor
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import difference, tensors
 from harness.audit.variants import Variant
-from harness.evidence import TensorMeta
+from harness.execution import pinned
 from harness.observers.contract import differs
+from harness.ops.tensor_meta import TensorMeta
 
 _VIEWS = "output has alias annotations", "outputs do not have alias annotations", "alias annotation"
 
@@ -25,11 +25,11 @@ def aot_eager(audited: Audited) -> Seen:
 
 def inductor(audited: Audited) -> Seen:
     """Through Inductor, with its size asserts."""
-    hermetic.trust_instruction_set(hermetic.cache_folder())
+    pinned.trust_instruction_set(pinned.cache_folder())
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:  # a partial would print every sample
         # The op's name too: an audited op of torch's own leaves no trace in a fingerprint of custom ops.
-        return hermetic.inductor(module, inputs, also=f" {audited.op}")
+        return pinned.inductor(module, inputs, also=f" {audited.op}")
 
     return _judge(audited, backend)
 

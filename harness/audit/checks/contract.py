@@ -12,9 +12,9 @@ from harness.audit.ops import fake_function, is_composite, source_of
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import Settled
 from harness.audit.variants import Variant
-from harness.evidence import TensorMeta
-from harness.explain import first_line
+from harness.findings.exception_text import first_line
 from harness.observers.contract import differs
+from harness.ops.tensor_meta import TensorMeta
 
 _MISSING = ("UnsupportedOperatorException", "NotImplementedError")
 _READS = ("DataDependentOutputException", "GuardOnDataDependentSymNode", "UserError")

@@ -14,8 +14,8 @@ from harness.audit.row import Seen, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.symbols import Settled
 from harness.audit.variants import OTHER, Resize, Variant
-from harness.evidence import TensorMeta
 from harness.observers.contract import differs
+from harness.ops.tensor_meta import TensorMeta
 
 
 def dynamic(audited: Audited) -> Seen:

@@ -10,7 +10,8 @@ from harness.audit.ops import is_composite
 from harness.audit.row import Seen, breaks, holds, not_applicable
 from harness.audit.tensors import memory, storage_id, tensors, written_outside
 from harness.audit.variants import Variant
-from harness.evidence import TensorMeta, same_bits
+from harness.execution.evidence import same_bits
+from harness.ops.tensor_meta import TensorMeta
 
 
 def mutation(audited: Audited) -> Seen:

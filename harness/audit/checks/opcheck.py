@@ -10,7 +10,7 @@ from harness.audit.checks.compiled import _VIEWS
 from harness.audit.context import ERRORS, Audited
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import faithful
-from harness.explain import first_line
+from harness.findings.exception_text import first_line
 
 # Torch's words: (pattern, ours). ``\1`` is what the pattern found.
 _BETTER = (

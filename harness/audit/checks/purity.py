@@ -8,13 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.arguments import metas
 from harness.audit.context import ERRORS, Audited, Faked, outputs
 from harness.audit.ops import fake_function, is_composite
 from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import filled, memory
 from harness.audit.variants import GIVEN, Variant
-from harness.evidence import TensorMeta, same_bits
+from harness.execution.evidence import same_bits
+from harness.ops.arguments import metas
+from harness.ops.tensor_meta import TensorMeta
 
 
 def _variants(audited: Audited) -> list[Variant]:

@@ -3,8 +3,8 @@
 from harness.audit.context import Audited
 from harness.audit.ops import devices, fake_function, is_composite
 from harness.audit.row import Seen, breaks, holds
-from harness.registry import registered
-from harness.signatures import unfit
+from harness.ops.registry import registered
+from harness.ops.signatures import unfit
 
 
 def schema(audited: Audited) -> Seen:

@@ -37,7 +37,7 @@ def main() -> int:
     assert spec.loader is not None
     sys.modules["harness"] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
-    from harness.worker import main as serve
+    from harness.workers.worker import main as serve
 
     return serve()
 

@@ -12,8 +12,8 @@ from torch import distributed, nn
 from torch._C._distributed_c10d import FileStore, HashStore
 from torch.distributed import ProcessGroup
 
+from harness.base.errors import BadInput
 from harness.engines.vllm.ranks import Ranks
-from harness.errors import BadInput
 
 # The constructors of vLLM's MoE layer, newest first; those that take no shared expert of their own come with one that does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from harness import cache
-from harness.errors import BadInput
+from harness.base import cache
+from harness.base.errors import BadInput
 
 PACKAGES = Path(__file__).parent / "packages.txt"
 Tell = Callable[[str], None]

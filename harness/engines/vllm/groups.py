@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from harness.case import Case
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.matrix import Selection
-from harness.modes import EVERY_MODE
-from harness.terminal import STYLES, cell
+from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE
+from harness.matrix.selection import Selection
+from harness.output.terminal import STYLES, cell
 
 REST = "all else"
 
@@ -74,5 +74,8 @@ def _cell(verdicts: Iterable[Verdict]) -> Text:
 def _told(verdicts: list[Verdict]) -> str:
     """The public bug's number where every finding looks like one."""
     findings = [finding for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings]
-    ids = {finding.bugs[0].partition(" ")[0].removeprefix("vllm") if finding.bugs else "" for finding in findings}
+    ids = {
+        finding.similar_to[0].partition(" ")[0].removeprefix("vllm") if finding.similar_to else ""
+        for finding in findings
+    }
     return ids.pop() if len(ids) == 1 and "" not in ids else "red"

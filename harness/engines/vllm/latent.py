@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.engines.vllm.standin import writes_narrow
-from harness.finding import FINDINGS, LATENT
+from harness.findings.finding import FINDINGS, LATENT
 
 if TYPE_CHECKING:
-    from harness.case import Case
-    from harness.modes import ModeInfo
+    from harness.matrix.case import Case
+    from harness.matrix.modes import ModeInfo
 
 REASON = "no kernel of this vLLM writes the true width, so none of its users meets this"
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.case import Case
 from harness.engines.vllm.engine import Engine
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.weights import Pair, masters
+from harness.matrix.case import Case
 
 _count = itertools.count()
 

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.finding import ERROR
-from harness.judging import selected
-from harness.judging import start as start_one
-from harness.process import Job, WorkerProcess
+from harness.findings.finding import ERROR
+from harness.workers.plan import selected
+from harness.workers.plan import start as start_one
+from harness.workers.process import Job, WorkerProcess
 
 Answer = Callable[[int], dict[str, Any]]
 
@@ -37,7 +37,7 @@ def here() -> Ranks:
 
 
 def start(settings: dict[str, Any]) -> Answer:
-    """In a worker: as ``harness.judging.start``, with more processes where a case has more ranks. Raises BadInput."""
+    """In a worker: as ``harness.workers.plan.start``, with more processes where a case has more ranks. Raises BadInput."""
     global _here
     # A bisection is ended by the clock and keeps files: ranks would come apart.
     alone = settings | {"bisect": False}

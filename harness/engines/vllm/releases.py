@@ -5,9 +5,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.cache import under_another_name
+from harness.base.cache import under_another_name
+from harness.base.errors import BadInput, nearest
 from harness.engines.vllm.environment import Tell, complaint, pip, python, room
-from harness.errors import BadInput, nearest
 
 LAYER = Path("vllm", "model_executor", "layers", "fused_moe")
 COUNT = "harness-files.txt"  # how many files a whole tree has

@@ -16,8 +16,8 @@ from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEM
 from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
-from harness.case import Case
 from harness.engines.vllm.weights import masters
+from harness.matrix.case import Case
 
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.case import Case
+from harness.base.errors import BadInput, Skip
 from harness.engines.vllm.ranks import here
 from harness.engines.vllm.weights import oracle
-from harness.errors import BadInput, Skip
+from harness.matrix.case import Case
 
 if TYPE_CHECKING:
     from harness.engines.vllm.engine import Engine
@@ -36,7 +36,7 @@ def _engine() -> "Engine":
 
 
 class VllmLayer:
-    """vLLM's layer, its inputs and its oracle, by ``harness.subject.Subject``. Raises BadInput without a usable vLLM."""
+    """vLLM's layer, its inputs and its oracle, by ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
     def __init__(self) -> None:
         for name, value in QUIET.items():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.engines.vllm.environment import Tell, python
 from harness.engines.vllm.releases import checkout, tree
-from harness.judging import Plan
-from harness.matrix import Selection
+from harness.matrix.selection import Selection
+from harness.workers.plan import Plan
 
 NAME = "vllm"
 SUBJECT = "harness.engines.vllm.subject:VllmLayer"

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.case import Case
+from harness.matrix.case import Case
 
 Pair = tuple[Tensor, Tensor]
 

@@ -1,0 +1,1 @@
+"""Captured: FlashInfer's Python bodies, run around stub kernels, registered as private ops."""

@@ -1,0 +1,1 @@
+"""Declared: what FlashInfer's source says of its ops, read and not run."""

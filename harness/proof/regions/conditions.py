@@ -1,0 +1,55 @@
+"""Conditions: where an expression of torch's guards holds, at many points at once."""
+
+from typing import Any
+
+import numpy as np
+import sympy
+
+from harness.proof.regions.arithmetic import METHODS, ROUNDED, Undecidable
+from harness.proof.regions.points import Points, Verdicts
+
+__all__ = ["Undecidable", "holds"]
+
+
+def holds(expression: Any, known: dict[sympy.Symbol, Points]) -> Verdicts:
+    """Where a boolean expression holds, its symbols being the points. Raises Undecidable where it is not understood."""
+    found = _Evaluator(known).value(expression)
+    if not isinstance(found, Verdicts):
+        raise Undecidable(f"{expression} is no condition")
+    return found
+
+
+class _Evaluator:
+    def __init__(self, known: dict[sympy.Symbol, Points]) -> None:
+        self.known: dict[Any, Any] = dict(known)
+        first = next(iter(known.values()))
+        self._ones = np.ones_like(first.base)
+
+    def value(self, expression: Any) -> Any:
+        """Points or Verdicts, each part computed once."""
+        if expression not in self.known:
+            self.known[expression] = self._compute(expression)
+        return self.known[expression]
+
+    def _compute(self, expression: Any) -> Any:
+        if expression in (sympy.true, sympy.false):
+            truth = np.full(self._ones.shape, bool(expression))
+            return Verdicts(truth, ~truth)
+        if expression.is_Integer:
+            return self._constant(int(expression))
+        method = METHODS.get(type(expression).__name__)
+        if method is None:
+            raise Undecidable(f"{type(expression).__name__} in {expression}")
+        if type(expression).__name__ in ROUNDED:  # of a true division, whose own value is no whole number
+            inner = expression.args[0]
+            if type(inner).__name__ not in ("IntTrueDiv", "FloatTrueDiv"):
+                raise Undecidable(f"{expression}")
+            return method(*(self.value(_whole(part)) for part in inner.args))
+        return method(*(self.value(part) for part in expression.args))
+
+    def _constant(self, number: int) -> Points:
+        return Points(0 * self._ones, number * self._ones)
+
+
+def _whole(part: Any) -> Any:
+    return part.args[0] if type(part).__name__ == "ToFloat" else part

@@ -1,0 +1,1 @@
+"""Symbols: a real layer, built at sample sizes, as one layer over symbolic widths."""
