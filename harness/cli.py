@@ -15,6 +15,7 @@ COMMANDS = {
     "selftest": ("harness.commands.selftest", "plant known faults and say who sees them"),
     "audit": ("harness.commands.audit", "audit any registered torch op: what holds and what does not"),
     "new-subject": ("harness.commands.new_subject", "write a template for a layer of your own"),
+    "diagnose": ("harness.commands.diagnose", "say what a failure in a log is, and which command tries it"),
     "vllm": ("harness.commands.vllm", "judge releases of vLLM, or a source tree of it"),
     "bench": ("harness.commands.bench", "time the kernel on a CUDA device, beside its floor"),
     "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),

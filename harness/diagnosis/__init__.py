@@ -1,5 +1,5 @@
-"""From a text that holds a torch failure to what it is.
+"""Diagnosis: from a text that holds a torch failure to what it is.
 
-Belongs here: reading logs, the kinds of failure and the public bugs (data), and what sizes in a message mean.
-Imports from base and matrix alone, and never torch: an answer is there before torch would be.
+Belongs here: reading logs, the kinds of failure and the public bugs (data/), what sizes in a message mean. Nothing imports torch.
+May import: base and matrix.
 """

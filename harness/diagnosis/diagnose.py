@@ -48,11 +48,19 @@ class _Found:
 
     def take(self, failure: Failure) -> None:
         """One more failure; its text tells whether it is there already."""
-        key = tuple(" ".join(line.text.split()) for line in failure.lines if EXCEPTION.match(line.text.lstrip()) or "expected size" in line.text)
+        key = tuple(
+            " ".join(line.text.split())
+            for line in failure.lines
+            if EXCEPTION.match(line.text.lstrip()) or "expected size" in line.text
+        )
         key = key or tuple(" ".join(line.text.split()) for line in failure.lines[:4])
         if key in self.failures:
             first, count, writers = self.failures[key]
-            self.failures[key] = first, count + 1, writers if failure.writer in writers or len(writers) > 32 else [*writers, failure.writer]
+            self.failures[key] = (
+                first,
+                count + 1,
+                writers if failure.writer in writers or len(writers) > 32 else [*writers, failure.writer],
+            )
         elif len(self.failures) < 2 * LIMIT:
             self.failures[key] = failure, 1, [failure.writer]
         else:
@@ -143,7 +151,13 @@ def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
     groups: dict[tuple[object, ...], Diagnosis] = {}
     for one in read:
         sizes = frozenset(width.size for width in one.widths)
-        keys = [key for key in groups if key[0] == one.kind and (key[1] == sizes or not sizes or not key[1]) and (key[2] == one.op or not one.op or not key[2])]
+        keys = [
+            key
+            for key in groups
+            if key[0] == one.kind
+            and (key[1] == sizes or not sizes or not key[1])
+            and (key[2] == one.op or not one.op or not key[2])
+        ]
         if not keys:
             groups[one.kind, sizes, one.op] = one
             continue
@@ -153,7 +167,9 @@ def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
             fuller,
             count=max(fuller.count, less.count),
             writers=tuple(dict.fromkeys((*fuller.writers, *less.writers))),
-            lines=(min(fuller.lines[0], less.lines[0]), fuller.lines[1]) if fuller.lines[0] > less.lines[0] else fuller.lines,
+            lines=(min(fuller.lines[0], less.lines[0]), fuller.lines[1])
+            if fuller.lines[0] > less.lines[0]
+            else fuller.lines,
         )
         groups[kept.kind, frozenset(width.size for width in kept.widths), kept.op] = kept
     yield from groups.values()

@@ -13,7 +13,9 @@ _CALLED = re.compile(
 )
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 _OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
-_RAISED = re.compile(r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )")
+_RAISED = re.compile(
+    r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
+)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|typing_extensions)/|lib/python3\.\d+/(?!(?:site|dist)-)"
@@ -22,7 +24,9 @@ _LIBRARY = re.compile(
 _PREFIXES = ("torch.ops.", "torch._ops.")
 _OVERLOADS = frozenset(("default", "out", "Tensor", "Scalar"))
 # Ops that torch itself brings; a wrong fake of theirs is torch's.
-TORCHS_OWN = frozenset(("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d"))
+TORCHS_OWN = frozenset(
+    ("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d")
+)
 
 _EVIDENCE = {
     "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
@@ -80,7 +84,10 @@ class Facts:
     @cached_property
     def fakes(self) -> tuple[tuple[str, ...], ...]:
         """The sizes of the fake tensors in the message."""
-        return tuple(tuple(part.strip() for part in fake["size"].split(",") if part.strip()) for fake in _FAKE.finditer(self.whole))
+        return tuple(
+            tuple(part.strip() for part in fake["size"].split(",") if part.strip())
+            for fake in _FAKE.finditer(self.whole)
+        )
 
     @cached_property
     def exception(self) -> str:
@@ -108,9 +115,13 @@ class Facts:
         text = self.whole
         if self.match.kind.id == "size-stride-assert" or "torchinductor_" in text:
             return "compiled"
-        if re.search(r"FakeTensor|fake tensors?|_dynamo[./]|fake_tensor\.py|while attempting to run meta|torch\.export", text):
+        if re.search(
+            r"FakeTensor|fake tensors?|_dynamo[./]|fake_tensor\.py|while attempting to run meta|torch\.export", text
+        ):
             return "traced"
-        if re.search(r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text):
+        if re.search(
+            r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text
+        ):
             return "traced"
         if self.match.kind.id == "capture" or (self.seen("replay") and self.seen("capturing")):
             return "capture"

@@ -120,7 +120,11 @@ class Writer:
             if _HEADING.match(text):
                 return lines[place + 1 :]
         place = len(lines)
-        while place and (not lines[place - 1].text.strip() or lines[place - 1].text[0] in " \t>") and len(lines) - place < 30:
+        while (
+            place
+            and (not lines[place - 1].text.strip() or lines[place - 1].text[0] in " \t>")
+            and len(lines) - place < 30
+        ):
             place -= 1
         if any(_FRAME.match(line.text) for line in lines[place:]):
             return lines[place:]
@@ -229,5 +233,7 @@ def is_anchor(line: Line, alive: dict[str, tuple[Kind, ...]]) -> bool:
 @lru_cache(maxsize=4096)
 def _known(text: str, quiet: bool) -> bool:
     """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
-    found = dict.fromkeys(kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet)
+    found = dict.fromkeys(
+        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
+    )
     return first_match(text, found) is not None

@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m")
+_COLOUR = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
+)
 _TIME = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?"
 _LEVEL = r"(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)"
 _PLACE = r"\[?[\w./<>-]+\.py:\d+\]"
@@ -59,7 +61,9 @@ def read_line(number: int, raw: str) -> Line:
         found = _PREFIX.match(raw, place)
         if not found:
             break
-        writer = writer or next((part for part in found.group("process", "rank", "part", "service", "task") if part), "")
+        writer = writer or next(
+            (part for part in found.group("process", "rank", "part", "service", "task") if part), ""
+        )
         level = level or _level(found[0])
         place = found.end()
     text = raw[place:]

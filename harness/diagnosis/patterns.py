@@ -127,7 +127,11 @@ def every_match(text: str, kind: Kind, wrapped: bool) -> list[Match]:
     if wrapped:
         text = "".join(text.split())
     compiled = [pattern.compact if wrapped else pattern.spaced for pattern in kind.patterns]
-    return [_match(kind, order, found, wrapped) for order, pattern in enumerate(compiled) for found in pattern.finditer(text)]
+    return [
+        _match(kind, order, found, wrapped)
+        for order, pattern in enumerate(compiled)
+        for found in pattern.finditer(text)
+    ]
 
 
 def _match(kind: Kind, order: int, found: re.Match[str], wrapped: bool) -> Match:

@@ -35,7 +35,11 @@ def summary(report: Report) -> str:
     lines = f"{report.lines:,} line{'' if report.lines == 1 else 's'} of {report.source}"
     named = ", ".join(f"{package} {' and '.join(known)}" for package, known in report.versions.items())
     failures = f"{len(report.failures)} failure{'' if len(report.failures) == 1 else 's'}"
-    parts = [f"{counts[FAMILY]} of this family", *([f"{counts[UNDECIDED]} undecided"] if counts[UNDECIDED] else []), f"{counts[OTHER]} others"]
+    parts = [
+        f"{counts[FAMILY]} of this family",
+        *([f"{counts[UNDECIDED]} undecided"] if counts[UNDECIDED] else []),
+        f"{counts[OTHER]} others",
+    ]
     left = f"; {report.left_out} more are left out" if report.left_out else ""
     return f"{lines}: {failures}, {', '.join(parts)}{left}" + (f"; it names {named}" if named else "")
 
@@ -69,16 +73,26 @@ def _fields(one: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "look at", one.look
     for relative in one.relatives:
         fixed = f" (fixed by {relative.fixed_by})" if relative.fixed_by else ""
-        yield "relative", f"{relative.id}{fixed}: {relative.mechanism}" + (f"; {relative.releases}" if relative.releases else "")
+        yield (
+            "relative",
+            f"{relative.id}{fixed}: {relative.mechanism}" + (f"; {relative.releases}" if relative.releases else ""),
+        )
         for status in relative.status:
             yield "", status
     for command in one.tries:
         yield "try", command
 
 
-_PHASES = {"eager": "in eager code", "traced": "while tracing", "compiled": "in compiled code", "capture": "while capturing"}
+_PHASES = {
+    "eager": "in eager code",
+    "traced": "while tracing",
+    "compiled": "in compiled code",
+    "capture": "while capturing",
+}
 
 
 def _width(width: Width) -> str:
-    named = ", ".join(width.models[:_NAMED]) + (f" and {len(width.models) - _NAMED} more" if len(width.models) > _NAMED else "")
+    named = ", ".join(width.models[:_NAMED]) + (
+        f" and {len(width.models) - _NAMED} more" if len(width.models) > _NAMED else ""
+    )
     return f"{width.size}{' (padded)' if width.padded else ''}" + (f": {named}" if named else "")

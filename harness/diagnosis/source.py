@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.errors import BadInput
+from harness.base.errors import BadInput
 
 CHUNK = 1 << 18
 # A line without an end must not fill the memory; no message of torch comes near.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from harness.diagnosis.versions import is_release, versions_in
 from harness.diagnosis.widths import catalogue
-from harness.shapes import Shape
+from harness.matrix.shapes import Shape
 
 # Names come at the start of a log. Later in it only what follows the word version is looked at, and not to the end of
 # gigabytes.

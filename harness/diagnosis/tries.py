@@ -3,13 +3,15 @@
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, catalogue
-from harness.shapes import Shape
+from harness.matrix.shapes import Shape
 
 # Models that stand in for one that is not known: with a shared expert, and without.
 WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
 
 
-def checks(facts: Facts, around: Surroundings, pair: Pair, modes: str, shared: bool = True, more: str = "") -> tuple[str, ...]:
+def checks(
+    facts: Facts, around: Surroundings, pair: Pair, modes: str, shared: bool = True, more: str = ""
+) -> tuple[str, ...]:
     """Commands that try a padded width: on the layer here, and on vLLM's own where the text is vLLM's."""
     chosen = f"{_model(around, pair, shared)}{_rule(pair)}{more} --modes {modes}"
     found = [f"harness check {chosen}"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from harness.shapes import BUILT_IN, Catalogue, Shape, load
+from harness.matrix.shapes import BUILT_IN, Catalogue, Shape, load
 
 # Besides the rules of the models file, what kernels and collectives round widths up to.
 COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)

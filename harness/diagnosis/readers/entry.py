@@ -7,9 +7,13 @@ from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import TORCHS_OWN, Facts
 from harness.diagnosis.surroundings import Surroundings
 
-_EXPRESSION = re.compile(r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))")
+_EXPRESSION = re.compile(
+    r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
+)
 _FAKE_NAME = re.compile(r"fake|meta|abstract", re.I)
-_TRACING = re.compile(r"fake tensor|FakeTensor|fake_impl|_library/|torch/_dynamo|register_fake|abstract_impl|_subclasses/")
+_TRACING = re.compile(
+    r"fake tensor|FakeTensor|fake_impl|_library/|torch/_dynamo|register_fake|abstract_impl|_subclasses/"
+)
 _BLANK = re.compile(r"\{\w+\}")
 
 

@@ -62,7 +62,11 @@ def _dims(facts: Facts) -> list[Dim]:
 def _compared(groups: dict[str, str]) -> list[Dim]:
     """Dimensions of two written shapes, or of two written strides."""
     real, said = sizes(groups["real_shape"]), sizes(groups["said_shape"])
-    pairs = [(place, int(a), int(b)) for place, (a, b) in enumerate(zip(real, said, strict=False)) if a.isdigit() and b.isdigit()]
+    pairs = [
+        (place, int(a), int(b))
+        for place, (a, b) in enumerate(zip(real, said, strict=False))
+        if a.isdigit() and b.isdigit()
+    ]
     if groups.get("what", "").startswith("Stride"):
         return [Dim(0, 0, a, b, place) for place, a, b in pairs if a != b]
     return [Dim(a, b, None, None, place) for place, a, b in pairs if a != b]
@@ -79,7 +83,9 @@ def _op_of_value(facts: Facts) -> str:
 
 def _input(facts: Facts, dims: list[Dim]) -> Reading:
     sized = next((dim for dim in dims if dim.real != dim.said), None)
-    pitch = next((dim for dim in dims if dim.real == dim.said and (dim.real_stride or 0) > (dim.said_stride or 0)), None)
+    pitch = next(
+        (dim for dim in dims if dim.real == dim.said and (dim.real_stride or 0) > (dim.said_stride or 0)), None
+    )
     if sized:
         says = f"It was compiled for size {sized.said} in dimension {sized.dim} and is given {sized.real}."
         numbers: tuple[Width, ...] = (Width(sized.said, False, ()), Width(sized.real, False, ()))
@@ -92,7 +98,10 @@ def _input(facts: Facts, dims: list[Dim]) -> Reading:
         verdict=OTHER,
         stage="an input of a compiled graph",
         cause=f"The assert is on an input of the compiled graph, not on what an op gave. {says}",
-        against=("a wrong fake: no fake makes an input; torch's hint about one does not apply", "padding: an input's rows may lie further apart for any reason"),
+        against=(
+            "a wrong fake: no fake makes an input; torch's hint about one does not apply",
+            "padding: an input's rows may lie further apart for any reason",
+        ),
         look="the caller: the same strides and sizes as at the first call, or .contiguous(); a compiled artefact that is used again needs its guards",
         widths=numbers,
         rule="a row pitch" if pitch and not sized else "no rule",
@@ -136,7 +145,11 @@ def _nobody(facts: Facts, around: Surroundings, dims: list[Dim]) -> Reading:
         rule=what.rule,
         alignments=as_data(what.pair) if what.pair else (),
         tags=what.tags,
-        tries=(checks(facts, around, what.pair, "eager,compiled", shared=False) if what.pair and what.pair.padded else audit(calls[0] if len(calls) == 1 else "", "shape,stride,inductor")),
+        tries=(
+            checks(facts, around, what.pair, "eager,compiled", shared=False)
+            if what.pair and what.pair.padded
+            else audit(calls[0] if len(calls) == 1 else "", "shape,stride,inductor")
+        ),
     )
 
 
@@ -154,8 +167,16 @@ def _of_op(facts: Facts, around: Surroundings, dims: list[Dim], op: str) -> Read
     what = _difference(facts, dims)
     named = op if "::" in op else ""
     narrow = " --kernels narrow" if "real-narrow" in what.tags else ""
-    releases = ("harness vllm 0.20.1 0.20.2",) if named.startswith("vllm::moe_forward") and {"padded", "real-narrow"} <= what.tags else ()
-    judged = checks(facts, around, what.pair, "eager,compiled", shared=False, more=narrow)[:1] if what.pair and what.pair.padded else ()
+    releases = (
+        ("harness vllm 0.20.1 0.20.2",)
+        if named.startswith("vllm::moe_forward") and {"padded", "real-narrow"} <= what.tags
+        else ()
+    )
+    judged = (
+        checks(facts, around, what.pair, "eager,compiled", shared=False, more=narrow)[:1]
+        if what.pair and what.pair.padded
+        else ()
+    )
     return Reading(
         verdict=FAMILY,
         stage=f"op {op}",
@@ -200,14 +221,46 @@ def _sized(dim: Dim, single: bool) -> _Difference:
     pair = read_pair(dim.real, dim.said)
     side = "real-narrow" if dim.real < dim.said else "real-wide"
     if dim.dim == 0 and not pair.exact_owners:
-        return _Difference(says, "Dimension 0 counts rows: the fake gives another number of them.", "no rule", frozenset(("rows", side)), None, widths(pair, padded=False))
+        return _Difference(
+            says,
+            "Dimension 0 counts rows: the fake gives another number of them.",
+            "no rule",
+            frozenset(("rows", side)),
+            None,
+            widths(pair, padded=False),
+        )
     if pair.padded or (pair.possible and not pair.ratio and not pair.heads):
-        cause = "the kernel wrote the true width and the fake says the padded one" if side == "real-narrow" else "the kernel wrote the padded width and the fake says the true one"
-        return _Difference(says, f"{cause[0].upper()}{cause[1:]}: {pair.rounded()}.", pair.rounded(), frozenset(("padded", side)), pair, widths(pair))
+        cause = (
+            "the kernel wrote the true width and the fake says the padded one"
+            if side == "real-narrow"
+            else "the kernel wrote the padded width and the fake says the true one"
+        )
+        return _Difference(
+            says,
+            f"{cause[0].upper()}{cause[1:]}: {pair.rounded()}.",
+            pair.rounded(),
+            frozenset(("padded", side)),
+            pair,
+            widths(pair),
+        )
     if pair.ratio == 2:
         cause = f"{pair.wide} is 2 x {pair.narrow}: the width of packed FP4 (two values a byte), or of gate and up as one, was taken for the output's."
-        return _Difference(says, cause, f"{pair.wide} = 2 x {pair.narrow}", frozenset(("packed", side)), None, widths(pair, padded=False))
-    return _Difference(says, "No rule for padding makes one of the other.", "no rule", frozenset(("sizes", side)), None, widths(pair, padded=False))
+        return _Difference(
+            says,
+            cause,
+            f"{pair.wide} = 2 x {pair.narrow}",
+            frozenset(("packed", side)),
+            None,
+            widths(pair, padded=False),
+        )
+    return _Difference(
+        says,
+        "No rule for padding makes one of the other.",
+        "no rule",
+        frozenset(("sizes", side)),
+        None,
+        widths(pair, padded=False),
+    )
 
 
 def _strided(facts: Facts, dims: list[Dim]) -> _Difference:
@@ -215,7 +268,11 @@ def _strided(facts: Facts, dims: list[Dim]) -> _Difference:
     off = [dim for dim in dims if dim.real_stride != dim.said_stride and dim.real_stride and dim.said_stride]
     listed = ", ".join(f"{dim.real_stride} in dimension {dim.dim} where the fake says {dim.said_stride}" for dim in off)
     says = f"the sizes agree, the strides do not ({listed or 'see the message'})."
-    if len(off) == 1 and min(off[0].real_stride or 0, off[0].said_stride or 0) > 1 and max(dim.dim for dim in dims) == off[0].dim:
+    if (
+        len(off) == 1
+        and min(off[0].real_stride or 0, off[0].said_stride or 0) > 1
+        and max(dim.dim for dim in dims) == off[0].dim
+    ):
         real, said = off[0].real_stride or 0, off[0].said_stride or 0
         pair = read_pair(real, said)
         if pair.possible and not (pair.heads and facts.seen("attention")):
@@ -226,7 +283,10 @@ def _strided(facts: Facts, dims: list[Dim]) -> _Difference:
         _heads_rule(dims),
         frozenset(("permuted",)),
         None,
-        tuple(Width(size, False, ()) for size in sorted({s for d in off for s in (d.real_stride or 0, d.said_stride or 0) if s > 128})),
+        tuple(
+            Width(size, False, ())
+            for size in sorted({s for d in off for s in (d.real_stride or 0, d.said_stride or 0) if s > 128})
+        ),
     )
 
 
@@ -239,9 +299,13 @@ def _pitched(facts: Facts, says: str, pair: Pair, real: int) -> _Difference:
         cause = f"The kernel wrote rows of {pair.narrow} and the fake says rows of {pair.wide}: {pair.rounded()}."
         if not sure:
             cause += " The fake gives the padded width, or a slice of a padded buffer, which is the rarer."
-        return _Difference(says, cause, pair.rounded(), frozenset(("padded", "real-narrow", "pitch")), pair, widths(pair))
+        return _Difference(
+            says, cause, pair.rounded(), frozenset(("padded", "real-narrow", "pitch")), pair, widths(pair)
+        )
     cause = f"The kernel gives {pair.narrow} columns of rows that lie {pair.wide} apart, a view of its padded buffer, and the fake says a dense tensor: {pair.rounded()}."
-    return _Difference(says, cause, pair.rounded(), frozenset(("padded", "real-wide", "pitch", "view")), pair, widths(pair))
+    return _Difference(
+        says, cause, pair.rounded(), frozenset(("padded", "real-wide", "pitch", "view")), pair, widths(pair)
+    )
 
 
 def _heads_rule(dims: list[Dim]) -> str:
@@ -249,6 +313,13 @@ def _heads_rule(dims: list[Dim]) -> str:
     small = {dim.real for dim in dims} | {dim.real_stride for dim in dims} | {dim.said_stride for dim in dims}
     parts = []
     for stride in sorted({s for dim in dims for s in (dim.real_stride, dim.said_stride) if s and s > 128}):
-        found = next((f"{stride} = {stride // size} x {size}" for size in (128, 64) if size in small and stride % size == 0 and stride // size in small), "")
+        found = next(
+            (
+                f"{stride} = {stride // size} x {size}"
+                for size in (128, 64)
+                if size in small and stride % size == 0 and stride // size in small
+            ),
+            "",
+        )
         parts += [found] if found else []
     return f"{', '.join(parts)}: no padding" if parts else "no rule"

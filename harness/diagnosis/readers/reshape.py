@@ -23,7 +23,9 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     have, wanted = found
     pair = read_pair(have, wanted)
     if not pair.padded and not (pair.possible and (facts.seen("moe") or facts.seen("pad")) and not pair.heads):
-        return unrelated(facts, pair, f"the width of the tensor ({have}) and the one that the reshape asks for ({wanted})")
+        return unrelated(
+            facts, pair, f"the width of the tensor ({have}) and the one that the reshape asks for ({wanted})"
+        )
     padded = wanted == pair.wide
     return Reading(
         verdict=FAMILY if pair.padded else UNDECIDED,
@@ -31,7 +33,10 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
         operands=(f"the tensor is {have} wide", f"the reshape asks for {wanted}"),
         cause=f"The reshape takes the {'padded' if padded else 'true'} width, and the tensor has the {'true' if padded else 'padded'} one: {pair.rounded()}. "
         + ("The padding is already cut off there." if padded else "The padding was not cut off before it."),
-        against=("a tensor that is not contiguous: the number of elements is wrong whatever the strides are", "a wrong fake: it fails in Inductor's assert, not in a reshape"),
+        against=(
+            "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
+            "a wrong fake: it fails in Inductor's assert, not in a reshape",
+        ),
         look="where the reshape has its width from: the model's hidden size, not the experts' own",
         widths=widths(pair),
         rule=pair.rounded(),
@@ -92,7 +97,11 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     number = int(elements) if elements.isdigit() else 0
     ratio = total / number if number else 0
     speaks = facts.seen("pad")
-    says = f"The shape has {ratio:g} x as many elements as the tensor." if ratio and (ratio % 1 == 0 or (1 / ratio) % 1 == 0) else ""
+    says = (
+        f"The shape has {ratio:g} x as many elements as the tensor."
+        if ratio and (ratio % 1 == 0 or (1 / ratio) % 1 == 0)
+        else ""
+    )
     halves = " Gate and up as one, packed FP4, or shards of ranks differ by whole factors." if says else ""
     return Reading(
         verdict=UNDECIDED if speaks and not says else OTHER,
@@ -105,13 +114,23 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
 
 def _strided(facts: Facts, around: Surroundings, have: tuple[str, ...], strides: tuple[str, ...]) -> Reading:
     """The message of a fake view: sizes and strides say whether rows lie further apart than they are wide."""
-    if len(have) > 1 and len(strides) == len(have) and have[-1].isdigit() and strides[-2].isdigit() and strides[-1] == "1":
+    if (
+        len(have) > 1
+        and len(strides) == len(have)
+        and have[-1].isdigit()
+        and strides[-2].isdigit()
+        and strides[-1] == "1"
+    ):
         width, pitch = int(have[-1]), int(strides[-2])
         if pitch > width:
             pair = read_pair(width, pitch)
             if pair.possible:
                 return _sliced(facts, around, pair)
-    return _not_contiguous(facts, "Its sizes and strides are not those of padding that was cut off: dimensions were swapped, or it is a slice of something else.", OTHER)
+    return _not_contiguous(
+        facts,
+        "Its sizes and strides are not those of padding that was cut off: dimensions were swapped, or it is a slice of something else.",
+        OTHER,
+    )
 
 
 def _sliced(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
@@ -140,23 +159,36 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
         return _not_contiguous(facts, "The code in the text swaps dimensions before it.", OTHER)
     cut = re.search(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w", code) is not None
     speaks = facts.seen("moe") or facts.seen("pad") or cut
-    wants = "view size is not compatible" in facts.match.text.replace("viewsizeisnotcompatible", "view size is not compatible")
+    wants = "view size is not compatible" in facts.match.text.replace(
+        "viewsizeisnotcompatible", "view size is not compatible"
+    )
     verdict = FAMILY if cut and facts.seen("moe") else UNDECIDED if speaks or wants else OTHER
-    return _not_contiguous(facts, "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which." if not cut
-                           else "The code in the text cuts columns off before it, which gives such a tensor.", verdict)
+    return _not_contiguous(
+        facts,
+        "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
+        if not cut
+        else "The code in the text cuts columns off before it, which gives such a tensor.",
+        verdict,
+    )
 
 
 def _reduced(facts: Facts, around: Surroundings) -> Reading:
     model = around.models[0] if around.models else None
     chosen = f"--models {model.name if model else 'gpt-oss-20b'} --tp 2 --modes eager,compiled"
     release = around.release("vllm")
-    vllm = (f"harness vllm {release} {chosen}" if release else f"harness check --subject vllm {chosen}",) if facts.seen("vllm") else ()
+    vllm = (
+        (f"harness vllm {release} {chosen}" if release else f"harness check --subject vllm {chosen}",)
+        if facts.seen("vllm")
+        else ()
+    )
     return Reading(
         verdict=FAMILY,
         stage="all-reduce",
         cause="A collective flattens its input with view(-1) and was given a tensor that is not contiguous. Cutting the padding off gives such a view.",
-        against=("a wrong width: a view of another number of elements reads 'shape is invalid for input of size'",
-                 "one rank: without a collective nothing flattens it, so it needs two"),
+        against=(
+            "a wrong width: a view of another number of elements reads 'shape is invalid for input of size'",
+            "one rank: without a collective nothing flattens it, so it needs two",
+        ),
         look=".contiguous() before the collective, or cut the padding off after it",
         rule=_named(model),
         tags=frozenset(("collective",)),
@@ -165,7 +197,11 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _named(model: object) -> str:
-    return "" if model is None else f"the log names {getattr(model, 'name', '')}, hidden size {getattr(model, 'hidden', '')}"
+    return (
+        ""
+        if model is None
+        else f"the log names {getattr(model, 'name', '')}, hidden size {getattr(model, 'hidden', '')}"
+    )
 
 
 def _not_contiguous(facts: Facts, says: str, verdict: str) -> Reading:

@@ -58,13 +58,26 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if not pair.padded and not (pair.possible and _speaks(facts)):
         return unrelated(facts, pair)
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
-    place = "router" if facts.seen("gate") else "shared expert" if facts.seen("shared") else "projection beside the routed experts"
+    place = (
+        "router"
+        if facts.seen("gate")
+        else "shared expert"
+        if facts.seen("shared")
+        else "projection beside the routed experts"
+    )
     return Reading(
         verdict=FAMILY if pair.padded or facts.seen("pad") else UNDECIDED,
         stage=place,
-        operands=(f"left, {a} wide: an activation at the {left} width", f"right, {b} deep: a weight at the {right} width"),
+        operands=(
+            f"left, {a} wide: an activation at the {left} width",
+            f"right, {b} deep: a weight at the {right} width",
+        ),
         cause=f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. "
-        + ("The padding was not cut off before it." if a == pair.wide else "The activation was not padded, or that weight should not be."),
+        + (
+            "The padding was not cut off before it."
+            if a == pair.wide
+            else "The activation was not padded, or that weight should not be."
+        ),
         against=(_NO_FAKE, _latent_word(pair)),
         widths=widths(pair),
         rule=pair.rounded(),
@@ -166,7 +179,9 @@ def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
     return Reading(
         verdict=FAMILY if pair.padded else UNDECIDED,
-        stage=where if sure else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
+        stage=where
+        if sure
+        else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
         operands=(
             f"{narrow}, {pair.narrow}: at the true width" + (" (the shared expert's output)" if shared else ""),
             f"{wide}, {pair.wide}: still padded (the routed experts' output)",
@@ -202,7 +217,9 @@ def _not_heads(pair: Pair) -> tuple[str, ...]:
     if not pair.heads:
         return ()
     few, many, size = pair.heads
-    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits and nothing in the text is of attention",)
+    return (
+        f"attention heads ({few} and {many} of {size}): a rule for padding fits and nothing in the text is of attention",
+    )
 
 
 def _load(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
@@ -249,13 +266,18 @@ def _checked(facts: Facts, around: Surroundings, pair: Pair | None = None) -> Re
     if pair is None and model is not None:
         pair = read_pair(model.hidden, model.hidden - 128)
     sizes_read = widths(pair, padded=False) if pair else ()
-    words = f" For {model.name} these are {model.hidden} and {model.hidden} - 128 = {model.hidden - 128}." if model else ""
+    words = (
+        f" For {model.name} these are {model.hidden} and {model.hidden} - 128 = {model.hidden - 128}." if model else ""
+    )
     return Reading(
         verdict=FAMILY,
         stage="routed experts, the kernel's check of its first weight",
         cause="The width of hidden_states is not that of the weight less its padding. The padding of the weights"
         f" (VLLM_MOE_PADDING or SGLANG_MOE_PADDING, 128) is taken off a weight that was loaded without it.{words}",
-        against=("a wrong fake: the check compares real tensors", "the add of routed and shared output: it comes after this kernel"),
+        against=(
+            "a wrong fake: the check compares real tensors",
+            "the add of routed and shared output: it comes after this kernel",
+        ),
         look="the weights' last dimension beside hidden_states.shape[-1]; the same run with that variable set to 0",
         widths=sizes_read,
         rule="the weights' padding of 128 elements",
@@ -274,7 +296,11 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
         verdict=FAMILY if speaks else UNDECIDED if filled else OTHER,
         stage="rows of a batch" + (", at replay" if facts.seen("replay") else ""),
         cause=f"Numbers of rows differ, {few} and {many}"
-        + (f": {many} is the bucket that a batch of {few} is filled up to, and what was made for the real rows meets it." if filled else "."),
+        + (
+            f": {many} is the bucket that a batch of {few} is filled up to, and what was made for the real rows meets it."
+            if filled
+            else "."
+        ),
         against=("padding of widths: dimension 0 counts rows",),
         look="which of the two tensors was made for the real tokens and which for the filled batch",
         widths=(Width(few, False, ()), Width(many, bool(filled), ())),
@@ -294,7 +320,10 @@ def unrelated(facts: Facts, pair: Pair, what: str = "two sizes that meet") -> Re
     """Two sizes that padding does not explain: what else the numbers say."""
     if pair.heads and not pair.ratio or pair.heads and facts.seen("attention"):
         few, many, size = pair.heads
-        says, kind = f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads.", "heads"
+        says, kind = (
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads.",
+            "heads",
+        )
     elif pair.ratio in (2, 4, 8, 16):
         says, kind = (
             f"{pair.wide} is {pair.ratio} x {pair.narrow}: two values a byte (packed FP4), gate and up as one, or shards of {pair.ratio} ranks.",
@@ -317,7 +346,9 @@ def unrelated(facts: Facts, pair: Pair, what: str = "two sizes that meet") -> Re
 
 def _not_padding(pair: Pair, kind: str) -> str:
     if kind == "chance":
-        return f"padding would add {pair.extra:.0%}, and neither is the width of a model with experts that is known here"
+        return (
+            f"padding would add {pair.extra:.0%}, and neither is the width of a model with experts that is known here"
+        )
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"
     return "padding: no alignment makes one of the other"

@@ -15,9 +15,15 @@ _NAME_GUARD = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expe
 
 def read_rows(facts: Facts, around: Surroundings) -> Reading:
     """A kernel's check of the number of rows against metadata."""
-    groups = next((m.groups for m in (facts.match, *facts.texts.every(facts.match)) if {"want", "got"} <= m.groups.keys()), {})
+    groups = next(
+        (m.groups for m in (facts.match, *facts.texts.every(facts.match)) if {"want", "got"} <= m.groups.keys()), {}
+    )
     if not (groups.get("want", "").isdigit() and groups.get("got", "").isdigit()):
-        return Reading(verdict=UNDECIDED, cause="A kernel counts other rows than its metadata says.", look="the numbers in the message")
+        return Reading(
+            verdict=UNDECIDED,
+            cause="A kernel counts other rows than its metadata says.",
+            look="the numbers in the message",
+        )
     want, got = int(groups["want"]), int(groups["got"])
     if want == got or not is_bucket(*sorted((want, got))):
         return Reading(
@@ -35,7 +41,10 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
         stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: the metadata of the real tokens"),
         cause=f"The rows are filled up to the captured size, {many} for a batch of {few}, and the metadata is of the {few} real ones.",
-        against=("padding of widths: dimension 0 counts tokens", "an error of the capture: the sizes are compared before anything is captured or run"),
+        against=(
+            "padding of widths: dimension 0 counts tokens",
+            "an error of the capture: the sizes are compared before anything is captured or run",
+        ),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",
         widths=(Width(few, False, ()), Width(many, True, ())),
         rule=f"{many} = bucket of {few}",
@@ -47,7 +56,11 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
 def read_constraint(facts: Facts, around: Surroundings) -> Reading:
     """A dynamic size that tracing fixed to a number, or tied to another."""
     found = _DIMENSION.search(facts.whole)
-    name = f"dimension {found['dim']} of {found['name']}" if found else facts.match.groups.get("dimension", "a dynamic size")
+    name = (
+        f"dimension {found['dim']} of {found['name']}"
+        if found
+        else facts.match.groups.get("dimension", "a dynamic size")
+    )
     constant = next((m.groups["constant"] for m in facts.texts.every(facts.match) if "constant" in m.groups), "")
     if not constant:
         return _tied(facts, name)
@@ -77,7 +90,9 @@ def _tied(facts: Facts, name: str) -> Reading:
 
 def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     """A function that is compiled again and again: by the guard in the text, what changes from call to call."""
-    sized = next((m.groups for m in facts.texts.every(facts.match) if {"want", "got", "index"} <= m.groups.keys()), None)
+    sized = next(
+        (m.groups for m in facts.texts.every(facts.match) if {"want", "got", "index"} <= m.groups.keys()), None
+    )
     if _NAME_GUARD.search(facts.whole) and not sized:
         return _named_layer()
     if sized and sized["want"].isdigit() and sized["got"].isdigit():
@@ -124,7 +139,10 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
         verdict=OTHER,
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function is called with more shapes than the recompile limit: dimension {index} of {name} was {want} and is {got}.",
-        against=(f"padding: no rule makes {max(want, got)} of {min(want, got)}", "the token count: the guard is not on a batch's rows"),
+        against=(
+            f"padding: no rule makes {max(want, got)} of {min(want, got)}",
+            "the token count: the guard is not on a batch's rows",
+        ),
         look="TORCH_LOGS=recompiles; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
         widths=sizes,
         rule="no rule",
