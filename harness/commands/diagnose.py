@@ -4,11 +4,11 @@ import argparse
 import json
 import sys
 
+from harness.base.errors import BadInput
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.diagnosis import Report
+from harness.diagnosis.log.source import opened
 from harness.diagnosis.render import rendered
-from harness.diagnosis.source import opened
-from harness.base.errors import BadInput
 
 ABOUT = """\
 Read a text that holds a torch failure (a server log, CI output, pytest's, a pasted issue) and say what each failure is:

@@ -6,14 +6,15 @@ from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Report
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.failures import EXCEPTION, Failure, Failures
-from harness.diagnosis.lines import Line, read_line
+from harness.diagnosis.log.failures import EXCEPTION, Failure
+from harness.diagnosis.log.lines import Line, read_line
+from harness.diagnosis.log.source import chunks
+from harness.diagnosis.log.stream import Failures
+from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.relatives import relatives
-from harness.diagnosis.source import chunks
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.texts import Texts
 
 # More different failures than these are counted only.
 LIMIT = 50

@@ -4,12 +4,14 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from harness.diagnosis.evidence import speaks_for
+from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.patterns import Match
-from harness.diagnosis.texts import Texts
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
 _CALLED = re.compile(
-    r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
+    r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
+    r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
 )
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 _OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
@@ -28,22 +30,6 @@ TORCHS_OWN = frozenset(
     ("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d")
 )
 
-_EVIDENCE = {
-    "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
-    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight",
-    "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",
-    "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA graph|graph_replay|hipGraph",
-    "shared": r"shared_expert|shared_output|shared_out|\bshared\b|SharedExpert",
-    "attention": r"attn|attention|Attention|flash|sdpa|num_heads|head_dim|q_proj|qkv|rope|rotary|kv_cache",
-    "transposed": r"\.(?:transpose|permute|movedim|swapaxes)\(|\.(?:mT|T|t\(\))(?![\w])",
-    "gate": r"\bgate\b|router|gate_proj|self\.gate\(",
-    "pad": r"\bF\.pad\(|\bpad(?:ded|ding)?\b|[Uu]npad|hidden_dim_unpadded|hidden_pad",
-    "capturing": r"[Cc]aptur",
-    "vllm": r"vllm|vLLM",
-    "sglang": r"sglang|SGLang|sgl_kernel",
-}
-_EVIDENCE_PATTERNS = {name: re.compile(text) for name, text in _EVIDENCE.items()}
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -60,7 +46,7 @@ class Facts:
 
     def seen(self, evidence: str) -> bool:
         """Whether the text, frames and code included, has words that speak for something."""
-        return bool(_EVIDENCE_PATTERNS[evidence].search(self.whole))
+        return speaks_for(evidence, self.whole)
 
     @cached_property
     def op(self) -> str:
@@ -164,7 +150,12 @@ class Facts:
         if not self.frames:
             return self.seen("load")
         words = [*(frame[2] for frame in self.frames), *(frame[3] for frame in self._users()[-1:])]
-        return any(_EVIDENCE_PATTERNS["load"].search(word) for word in words)
+        return any(speaks_for("load", word) for word in words)
+
+    @cached_property
+    def loads_weights(self) -> bool:
+        """Whether the text names a load of weights, and not only a copy."""
+        return self.loads and self.seen("weights")
 
     def _users(self) -> list[tuple[str, int, str, str]]:
         return [frame for frame in self.frames if not _LIBRARY.search(frame[0])]

@@ -56,31 +56,20 @@ def _fields(one: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "message", one.what
     if one.stage:
         yield "stage", one.stage + (f", {_PHASES[one.phase]}" if one.phase in _PHASES else "")
-    for operand in one.operands:
-        yield "operand", operand
-    for width in one.widths:
-        yield "width", _width(width)
-    if one.rule:
-        yield "rule", one.rule
-    if one.tokens:
-        yield "tokens", one.tokens
-    if one.user_line:
-        yield "line", one.user_line
+    yield from (("operand", operand) for operand in one.operands)
+    yield from (("width", _width(width)) for width in one.widths)
+    yield from (
+        (name, text) for name, text in (("rule", one.rule), ("tokens", one.tokens), ("line", one.user_line)) if text
+    )
     yield "cause", one.cause
-    for text in one.against:
-        yield "not", text
-    if one.look:
-        yield "look at", one.look
+    yield from (("not", text) for text in one.against)
+    yield from (("look at", text) for text in (one.look,) if text)
     for relative in one.relatives:
         fixed = f" (fixed by {relative.fixed_by})" if relative.fixed_by else ""
-        yield (
-            "relative",
-            f"{relative.id}{fixed}: {relative.mechanism}" + (f"; {relative.releases}" if relative.releases else ""),
-        )
-        for status in relative.status:
-            yield "", status
-    for command in one.tries:
-        yield "try", command
+        releases = f"; {relative.releases}" if relative.releases else ""
+        yield "relative", f"{relative.id}{fixed}: {relative.mechanism}{releases}"
+        yield from (("", status) for status in relative.status)
+    yield from (("try", command) for command in one.tries)
 
 
 _PHASES = {

@@ -12,12 +12,18 @@ WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
 def checks(
     facts: Facts, around: Surroundings, pair: Pair, modes: str, shared: bool = True, more: str = ""
 ) -> tuple[str, ...]:
-    """Commands that try a padded width: on the layer here, and on vLLM's own where the text is vLLM's."""
-    chosen = f"{_model(around, pair, shared)}{_rule(pair)}{more} --modes {modes}"
+    """Commands that try a padded width; ``shared`` for a layer with a shared expert, ``more`` for further options."""
+    return flags(facts, around, f"{_model(around, pair, shared)}{_rule(pair)}{more} --modes {modes}")
+
+
+def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
+    """`harness check` with these options: on the layer here, and on vLLM's own where the text is not another engine's."""
     found = [f"harness check {chosen}"]
-    if facts.seen("vllm"):
-        release = around.release("vllm")
-        found.append(f"harness vllm {release} {chosen}" if release else f"harness check --subject vllm {chosen}")
+    release = around.release("vllm")
+    if release:
+        found.append(f"harness vllm {release} {chosen}")
+    elif not facts.seen("sglang"):
+        found.append(f"harness check --subject vllm {chosen}")
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from harness.matrix.shapes import BUILT_IN, Catalogue, Shape, load
+from harness.matrix.shapes import BUILT_IN, NVFP4_BLOCK, Catalogue, Shape, load
 
 # Besides the rules of the models file, what kernels and collectives round widths up to.
 COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
@@ -62,11 +62,11 @@ class Pair:
     def padded(self) -> bool:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
-        Padding that adds more than a sixth is believed where ``narrow`` is the width of a model with experts.
+        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads.
         """
-        if not self.rules or self.latent_of:
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6:
             return False
-        return bool(self.exact_owners) or (self.extra <= 1 / 6 and not self.heads)
+        return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
 
     @property
     def possible(self) -> bool:
@@ -77,6 +77,11 @@ class Pair:
     def exact_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as it stands, not halved or sharded."""
         return tuple(owner for owner in self.owners if "/" not in owner.part and "x" not in owner.part)
+
+    @property
+    def hidden_owners(self) -> tuple[Owner, ...]:
+        """The models that have ``narrow`` as their hidden or latent size."""
+        return tuple(owner for owner in self.exact_owners if owner.part in ("hidden size", "latent size"))
 
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""

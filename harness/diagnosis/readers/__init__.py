@@ -4,20 +4,26 @@ from collections.abc import Callable
 
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.constraint import read_constraint
 from harness.diagnosis.readers.device import read_device
 from harness.diagnosis.readers.entry import read_entry, read_signature
 from harness.diagnosis.readers.layout import read_layout
-from harness.diagnosis.readers.reshape import read_reshape, read_view
-from harness.diagnosis.readers.sizes import read_product, read_sizes
-from harness.diagnosis.readers.tokens import read_constraint, read_recompile, read_rows
+from harness.diagnosis.readers.product import read_product
+from harness.diagnosis.readers.recompile import read_recompile
+from harness.diagnosis.readers.reshape import read_reshape
+from harness.diagnosis.readers.rows import read_rows
+from harness.diagnosis.readers.sizes import read_checked, read_sizes
+from harness.diagnosis.readers.view import read_view
 from harness.diagnosis.surroundings import Surroundings
 
 Reader = Callable[[Facts, Surroundings], Reading]
+# By the `reader` of a kind in data/failures.toml.
 READERS: dict[str, Reader] = {
     "": read_entry,
     "signature": read_signature,
     "layout": read_layout,
     "sizes": read_sizes,
+    "checked": read_checked,
     "product": read_product,
     "reshape": read_reshape,
     "view": read_view,

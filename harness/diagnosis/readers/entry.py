@@ -8,7 +8,8 @@ from harness.diagnosis.facts import TORCHS_OWN, Facts
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
-    r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
+    r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
 _FAKE_NAME = re.compile(r"fake|meta|abstract", re.I)
 _TRACING = re.compile(
@@ -43,7 +44,8 @@ def read_signature(facts: Facts, around: Surroundings) -> Reading:
         return read_entry(facts, around)
     return Reading(
         verdict=OTHER,
-        cause=f"A Python function, {function}, is called with arguments that it does not take. Nothing in the text says that it is a fake.",
+        cause=f"A Python function, {function}, is called with arguments that it does not take. "
+        "Nothing in the text says that it is a fake.",
         look="the line that calls it, and the function's own signature; the versions of the two packages",
     )
 

@@ -3,7 +3,7 @@
 import codecs
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,12 +34,12 @@ def opened(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdin.buffer
         return
-    try:
-        file = Path(path).open("rb")
-    except OSError as error:
-        hint = "" if error.errno != 2 else "; give a file, or - for standard input"
-        raise BadInput(f"cannot read {path}: {error.strerror}{hint}") from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            hint = "; give a file, or - for standard input" if isinstance(error, FileNotFoundError) else ""
+            raise BadInput(f"cannot read {path}: {error.strerror}{hint}") from None
         yield file
 
 

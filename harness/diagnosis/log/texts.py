@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.diagnosis.failures import TRACEBACK, Failure
-from harness.diagnosis.lines import Line
+from harness.diagnosis.log.failures import TRACEBACK, Failure
+from harness.diagnosis.log.lines import Line
 from harness.diagnosis.patterns import Kind, Match, every_match, first_match
 
 _FILE = re.compile(r'\s*File "')
@@ -27,7 +27,10 @@ class Joined:
     def of(cls, lines: Iterable[Line]) -> "Joined":
         """Join lines; without a space where a terminal broke one."""
         lines = list(lines)
-        parts, places, numbers, length = [], [], [], 0
+        parts: list[str] = []
+        places: list[int] = []
+        numbers: list[int] = []
+        length = 0
         broken, last = _broken(lines), ""
         for line in lines:
             part = " ".join(line.text.split())
