@@ -1,5 +1,6 @@
 """From a log to a report: every failure read once, the same one of many processes told once."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import BinaryIO
@@ -16,9 +17,10 @@ from harness.diagnosis.readers import READERS
 from harness.diagnosis.relatives import relatives
 from harness.diagnosis.surroundings import Surroundings
 
-# More different failures than these are counted only.
-LIMIT = 50
+# More different failures than these are only counted, and of those that differ in numbers alone more than these.
+LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
+_NUMBER = re.compile(r"\d+")
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 
 
@@ -45,24 +47,21 @@ class _Found:
 
     def __init__(self) -> None:
         self.failures: dict[tuple[str, ...], tuple[Failure, int, list[str]]] = {}
+        self.sorts: dict[str, int] = {}
         self.left_out = 0
 
     def take(self, failure: Failure) -> None:
         """One more failure; its text tells whether it is there already."""
-        key = tuple(
-            " ".join(line.text.split())
-            for line in failure.lines
-            if EXCEPTION.match(line.text.lstrip()) or "expected size" in line.text
-        )
-        key = key or tuple(" ".join(line.text.split()) for line in failure.lines[:4])
+        key = _key(failure)
         if key in self.failures:
             first, count, writers = self.failures[key]
-            self.failures[key] = (
-                first,
-                count + 1,
-                writers if failure.writer in writers or len(writers) > 32 else [*writers, failure.writer],
-            )
-        elif len(self.failures) < 2 * LIMIT:
+            if failure.writer not in writers and len(writers) < LIMIT:
+                writers.append(failure.writer)
+            self.failures[key] = first, count + 1, writers
+            return
+        sort = _NUMBER.sub("", " ".join(key))
+        self.sorts[sort] = self.sorts.get(sort, 0) + 1
+        if self.sorts[sort] <= OF_A_SORT and len(self.failures) < 8 * LIMIT:
             self.failures[key] = failure, 1, [failure.writer]
         else:
             self.left_out += 1
@@ -82,6 +81,13 @@ class _Found:
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
         merged.sort(key=lambda diagnosis: (diagnosis.verdict == OTHER, diagnosis.lines))
         return tuple(merged[:LIMIT]), self.left_out + max(0, len(merged) - LIMIT)
+
+
+def _key(failure: Failure) -> tuple[str, ...]:
+    """What tells a failure from others: its exceptions' lines, else its first lines."""
+    texts = [line.text.strip() for line in failure.lines]
+    found = [text[:300] for text in texts if EXCEPTION.match(text) or "expected size" in text]
+    return tuple(found or texts[:4])
 
 
 def _diagnosed(failure: Failure, count: int, writers: list[str], around: Surroundings) -> Diagnosis:

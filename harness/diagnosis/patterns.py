@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -22,22 +22,54 @@ _PARTS = {
     "quoted": r".{1,80}?",
 }
 _PART = re.compile(r"(?<!\(\?)(?<!\(\?P)<(\w+)(?::(\w+))?>")
+# A piece of a regular expression: an escape, a set of characters, a count, any other character.
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\{\d*,?\d*\}|.", re.DOTALL)
+_SPECIAL = frozenset("()|?*+.^$")
 _LOOK_BEHIND = re.compile(r"\(\?<!\[[^\]]*\]\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere."""
+    """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere.
+
+    ``literal`` is a text that every match of ``spaced`` has, by which most patterns are passed over.
+    """
 
     spaced: re.Pattern[str]
     compact: re.Pattern[str]
+    literal: str
 
     @classmethod
     def of(cls, text: str) -> "Pattern":
         """Compile a pattern of the data file. Raises re.error."""
         text = _PART.sub(lambda part: f"(?P<{part[1]}>{_PARTS[part[2] or 'size']})", text)
         text = re.sub(r"\(\?<(?=\w)", "(?P<", text)
-        return cls(re.compile(text), re.compile(_LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")))
+        compact = _LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")
+        return cls(re.compile(text), re.compile(compact), literal(text))
+
+    def finds(self, text: str, wrapped: bool) -> Iterator[re.Match[str]]:
+        """Its matches in ``text``, which has no white space where it is ``wrapped``."""
+        needed = self.literal.replace(" ", "") if wrapped else self.literal
+        return (self.compact if wrapped else self.spaced).finditer(text) if needed in text else iter(())
+
+
+def literal(pattern: str) -> str:
+    """The longest text that every match of a pattern has; empty where there is none, as with a choice at the top."""
+    depth, run, found, place = 0, "", [""], 0
+    while place < len(pattern):
+        token = _TOKEN.match(pattern, place)
+        assert token is not None
+        text, place = token[0], token.end()
+        depth += (text == "(") - (text == ")")
+        if text == "|" and not depth:
+            return ""
+        if not depth and (text[0] != "\\" or not text[1].isalnum()) and len(text) <= 2 and text not in _SPECIAL:
+            run += text[-1]
+            continue
+        if text[0] in "?*{":  # the character before it may be left out
+            run = run[:-1]
+        found, run = [*found, run], ""
+    return max(*found, run, key=len)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +149,8 @@ def first_match(text: str, among: Iterable[Kind], wrapped: bool = False) -> Matc
         text = "".join(text.split())
     for kind in among:
         for order, pattern in enumerate(kind.patterns):
-            if found := (pattern.compact if wrapped else pattern.spaced).search(text):
+            found = next(pattern.finds(text, wrapped), None)
+            if found:
                 return _match(kind, order, found, wrapped)
     return None
 
@@ -126,12 +159,8 @@ def every_match(text: str, kind: Kind, wrapped: bool) -> list[Match]:
     """Every match of the kind's patterns in ``text``, in the order of the patterns."""
     if wrapped:
         text = "".join(text.split())
-    compiled = [pattern.compact if wrapped else pattern.spaced for pattern in kind.patterns]
-    return [
-        _match(kind, order, found, wrapped)
-        for order, pattern in enumerate(compiled)
-        for found in pattern.finditer(text)
-    ]
+    found = ((order, match) for order, pattern in enumerate(kind.patterns) for match in pattern.finds(text, wrapped))
+    return [_match(kind, order, match, wrapped) for order, match in found]
 
 
 def _match(kind: Kind, order: int, found: re.Match[str], wrapped: bool) -> Match:

@@ -29,9 +29,10 @@ _PREFIX = re.compile(
     r"|(?P<task>\d{1,3}):(?= )"  # srun -l
     rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
     r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
-    r")(?P<space> ?)"
+    r") ?"
 )
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
+_LONGEST_PREFIX = 300
 _LEVELS = re.compile(_LEVEL)
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
@@ -56,24 +57,16 @@ def read_line(number: int, raw: str) -> Line:
     if "\x1b" in raw or "^[[" in raw or "\\u001b" in raw:
         raw = _COLOUR.sub("", raw)
     raw = raw.rstrip("\r\n").rpartition("\r")[2].lstrip("\ufeff")  # a progress bar writes over itself
-    writer = level = ""
-    place = 0
-    for _ in range(6):
+    writer, place = "", 0
+    while place < _LONGEST_PREFIX and raw[place : place + 1] != " ":
         found = _PREFIX.match(raw, place)
         if not found:
             break
-        writer = writer or next(
-            (part for part in found.group("process", "rank", "part", "service", "task") if part), ""
-        )
-        level = level or _level(found[0])
+        writer = writer or (found[found.lastgroup].strip() if found.lastgroup else "")
         place = found.end()
+    level = _LEVELS.search(raw, 0, place) if place else None
     text = raw[place:]
     if text.startswith("E"):
         text = _PYTEST.sub("", text, count=1)
     text = _BORDER.sub("", text) if text.endswith(("│", "┃", " ")) else text
-    return Line(number, writer.strip(), level, text, len(raw), not place)
-
-
-def _level(prefix: str) -> str:
-    found = _LEVELS.search(prefix)
-    return found[0] if found else ""
+    return Line(number, writer, level[0] if level else "", text, len(raw), not place)

@@ -8,7 +8,8 @@ from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QU
 from harness.diagnosis.log.lines import Line, read_line
 from harness.diagnosis.patterns import Kind, first_match, triggers
 
-_WRITERS = 512
+# Processes whose lines are told apart, and how many characters before a failure are read.
+_WRITERS, _FARTHEST = 512, 1 << 15
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
 
@@ -72,7 +73,7 @@ class Failures:
             self._open[name] = writer
         else:
             self._open.pop(name, None)
-        if len(self._open) > 1 or name not in self._open:
+        if self.lines % LONGEST == 0:
             yield from self._silent()
 
     def _silent(self) -> Iterator[Failure]:
@@ -91,6 +92,7 @@ def _marks(chunk: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[int]:
 
 def _before(chunk: bytes, first: int, place: int) -> int:
     """The start of the line that is some lines before ``place``, and not before ``first``."""
+    first = max(first, place - _FARTHEST)
     for _ in range(BEFORE):
         line = chunk.rfind(b"\n", first, max(first, place))
         if line < 0:
