@@ -43,7 +43,7 @@ def run(chosen: argparse.Namespace) -> int:
         print(json.dumps(report.to_json()))
     if not report.failures:
         raise BadInput(
-            f"{name}: no failure in {report.lines:,} lines; expected a traceback or a message of torch, "
+            f"{name}: no failure in it, {report.lines:,} line(s); expected a traceback or a message of torch, "
             "so give more of the log, from before the first error"
         )
     if not chosen.json:

@@ -21,7 +21,7 @@ _PARTS = {
     "rest": r"[^.;\n]{1,120}",
     "quoted": r".{1,80}?",
 }
-_PART = re.compile(r"(?<!\(\?)(?<!\(\?P)<(\w+)(?::(\w+))?>")
+_PART = re.compile(r"(?<!(?<!\\)\(\?)(?<!\(\?P)<(\w+)(?::(\w+))?>")
 # A piece of a regular expression: an escape, a set of characters, a count, any other character.
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\{\d*,?\d*\}|.", re.DOTALL)
 _SPECIAL = frozenset("()|?*+.^$")
@@ -102,7 +102,7 @@ class Match:
     wrapped: bool
 
 
-_ANSWER = ("verdict", "stage", "cause", "against", "look", "try")
+_ANSWER = ("verdict", "stage", "cause", "against", "look", "try", "tags")
 
 
 def data(name: str) -> dict[str, Any]:

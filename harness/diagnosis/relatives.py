@@ -56,7 +56,7 @@ class Bug:
         if not is_release(version):
             return f"{name} is a development build: whether it has this is not known"
         if version in self.clean or (self.fixed_in and within(version, f">={self.fixed_in}")):
-            return f"{name} does not have it"
+            return f"{name} does not have it: then this is another bug like it, or a changed build"
         if self.affected:
             return f"{name} is not among the releases known to have it"
         return f"whether {name} has it is not known"

@@ -45,9 +45,8 @@ def _model(around: Surroundings, pair: Pair, shared: bool) -> str:
 def _rule(pair: Pair) -> str:
     """The rules of the least multiple that any rule has, where they round the hidden size so."""
     for alignment in pair.alignments:
-        fit = [name for name in alignment.rules if catalogue().rules[name].hidden == alignment.multiple]
-        if fit:
-            return f" --rules {fit[0]}"
+        if alignment.hidden:
+            return f" --rules {alignment.hidden[0]}"
     return ""
 
 

@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterable
 
 # What a package is called in logs. The number follows at once, or after "version" and the like.
+_NAMES = ("vllm", "sglang", "flashinfer", "torch")
 _NAMED = re.compile(
-    rb"\b(?:(?P<vllm>v?LLM|vllm)|(?P<sglang>sglang|SGLang|SGLANG)|(?P<flashinfer>flashinfer(?:[-_]python)?|FlashInfer)"
+    rb"\b(?:(?P<vllm>vLLM|vllm)|(?P<sglang>sglang|SGLang|SGLANG)|(?P<flashinfer>flashinfer(?:[-_]python)?|FlashInfer)"
     rb"|(?P<torch>torch|PyTorch|pytorch))"
-    rb"(?:(?:[ -]?(?:API server|Version|version|LLM engine|release)){1,2}(?: is)?[ :=]{1,20}|==|[-@]| {1,24}\(?)(?:v|\(v)?"
-    rb"(?P<number>\d+\.\d+(?:\.\d+)?(?:[-.]?(?:a|b|rc|post|dev|alpha|beta)\.?\d*)*(?:\+[\w.]+)?)(?![\w]|\.\d)"
+    # A version in so many words may have two numbers; after a bare name, where times and ratios stand too, it has three.
+    rb"(?:(?:(?:[ -]?(?:API server|[Vv]ersion|LLM engine|release)){1,2}(?: is)?[ :=]{1,20}|==)v?(?P<said>\d+\.\d+(?:\.\d+)?)"
+    rb"|(?:[-@]| {1,24}\(?)v?(?P<bare>\d+\.\d+\.\d+))"
+    rb"(?P<more>(?:[-.]?(?:a|b|rc|post|dev|alpha|beta)\.?\d*)*(?:\+[\w.]+)?)(?![\w]|\.\d)"
 )
 _ENGINE = re.compile(rb"LLM engine \(v(?P<number>\d+\.\d+\.\d+[\w.+]*)\)")
-_NAMES = ("vllm", "sglang", "flashinfer", "torch")
 _PART = re.compile(r"(\d+)|(a|alpha|b|beta|rc|post|dev)\.?(\d*)")
 _BEFORE = {"dev": -4, "a": -3, "alpha": -3, "b": -2, "beta": -2, "rc": -1, "post": 1}
 Key = tuple[tuple[int, ...], tuple[int, int]]
@@ -21,7 +23,7 @@ def versions_in(chunk: bytes) -> Iterable[tuple[str, str]]:
     """(package, version) for each one named in a piece of a log."""
     for found in _NAMED.finditer(chunk):
         package = next(name for name in _NAMES if found[name])
-        yield package, found["number"].decode()
+        yield package, ((found["said"] or found["bare"]) + found["more"]).decode()
     for found in _ENGINE.finditer(chunk):
         yield "vllm", found["number"].decode()
 

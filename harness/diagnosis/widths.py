@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness.matrix.shapes import BUILT_IN, NVFP4_BLOCK, Catalogue, Shape, load
+from harness.matrix.shapes import Alignment as Rule
 
 # Besides the rules of the models file, what kernels and collectives round widths up to.
 COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
@@ -15,13 +16,24 @@ _SHARDS = (2, 4, 8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """A multiple that a width was rounded up to, in elements, and the rules of the models file that round to it."""
+    """A multiple that a width was rounded up to, in elements, and the rules of the models file that round to it.
+
+    ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone.
+    """
 
     multiple: int
-    rules: tuple[str, ...]
+    hidden: tuple[str, ...]
+    inner: tuple[str, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Every rule."""
+        return self.hidden + self.inner
 
     def __str__(self) -> str:
-        return f"{self.multiple} ({', '.join(self.rules)})" if self.rules else str(self.multiple)
+        inner = f"intermediate sizes by {', '.join(self.inner)}" if self.inner else ""
+        rules = "; ".join(part for part in (", ".join(self.hidden), inner) if part)
+        return f"{self.multiple} ({rules})" if rules else str(self.multiple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +123,17 @@ def read_pair(a: int, b: int) -> Pair:
 
 def alignments(narrow: int, wide: int) -> tuple[Alignment, ...]:
     """The multiples that round ``narrow`` up to ``wide``, the least first."""
-    rules = _multiples()
-    fit = [m for m in sorted({*COMMON, *rules}) if narrow and -(-narrow // m) * m == wide != narrow]
-    return tuple(Alignment(m, rules.get(m, ())) for m in fit)
+    rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
+    multiples = {m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)}
+    fit = [m for m in sorted({*COMMON, *multiples}) if narrow and -(-narrow // m) * m == wide != narrow]
+    return tuple(Alignment(m, *_rounding(m, rules)) for m in fit)
 
 
-@cache
-def _multiples() -> dict[int, tuple[str, ...]]:
-    found: dict[int, list[str]] = {}
-    for rule in catalogue().rules.values():
-        if rule.name != "none":
-            for multiple in dict.fromkeys((rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)):
-                found.setdefault(multiple, []).append(rule.name)
-    return {multiple: tuple(names) for multiple, names in found.items()}
+def _rounding(multiple: int, rules: list[Rule]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone."""
+    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple)
+    inner = (rule.name for rule in rules if multiple in (rule.intermediate_gated, rule.intermediate_non_gated))
+    return hidden, tuple(name for name in inner if name not in hidden)
 
 
 def _heads(narrow: int, wide: int) -> tuple[int, int, int] | None:

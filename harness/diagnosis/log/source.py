@@ -38,8 +38,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
         try:
             file = stack.enter_context(Path(path).open("rb"))
         except OSError as error:
-            hint = "; give a file, or - for standard input" if isinstance(error, FileNotFoundError) else ""
-            raise BadInput(f"cannot read {path}: {error.strerror}{hint}") from None
+            raise BadInput(f"cannot read {path}: {error.strerror}; give a file, or - for standard input") from None
         yield file
 
 

@@ -67,7 +67,7 @@ class Failures:
         if name not in self._writers and len(self._writers) >= _WRITERS:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
-        writer = self._writers.setdefault(name, Writer(name))
+        writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
         yield from writer.take(line, is_anchor(line, alive))
         if writer.open is not None:
             self._open[name] = writer

@@ -33,6 +33,7 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
         stage=filled.get("stage", ""),
         look=filled.get("look", ""),
         against=tuple(answer.get("against", ())),
+        tags=frozenset(answer.get("tags", ())),
         tries=(command,) if command else (),
     )
 
