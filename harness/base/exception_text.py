@@ -20,3 +20,9 @@ def user_line(error: BaseException) -> SourceLine | None:
     frames += [(file, int(number)) for file, number in _USER_LINE.findall(str(error))]
     users = [frame for frame in frames if not frame[0].startswith(library_roots())]
     return SourceLine.at(*users[-1]) if users else None
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether a statement of the user's own raised the exception, rather than code that it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not frames[-1].filename.startswith(library_roots())

@@ -17,6 +17,8 @@ _FACTOR_TOLERANCE = 0.03
 # How far a correct factor may be from one: a correct layer stays below 0.0023 at two tokens of any model. The fewer elements
 # there are, the more rounding noise is in a factor.
 _FACTOR_EXACT, _FACTOR_NOISE = 0.004, 0.1
+# How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
+_STEPS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Difference:
 
     ``columns`` and ``tokens`` are the indices of those with an error above the tolerance, of ``width`` columns. ``worst`` is
     the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
-    ``explained`` says that the output is those parts times those factors and nothing else.
+    ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
+    factor differs from one by more than rounding explains.
     """
 
     columns: list[int]
@@ -34,6 +37,7 @@ class Difference:
     width: int
     factors: dict[str, float]
     explained: bool
+    off: tuple[str, ...] = ()
 
     @property
     def range_count(self) -> int:
@@ -72,8 +76,8 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     factors, rest = _fit(output.float(), parts)
     explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
     # A factor near one keeps every element within its tolerance, and still scales a whole part.
-    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
-    off = explained and any(abs(factors[name] - 1) > near for name, part in parts.items() if part.any())
+    names = tuple(n for n, part in parts.items() if part.any() and _is_off(factors[n], part, whole, output.dtype))
+    off = explained and bool(names)
     if not bad.any() and not off:
         return None
     return Difference(
@@ -83,7 +87,17 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         width=output.shape[-1],
         factors=factors,
         explained=explained and (elements or off),
+        off=names,
     )
+
+
+def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a part's factor differs from one by more than a correct layer's does, the part's size considered."""
+    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
+    # Rounding is in proportion to the whole output, and so is its share in the factor of a part that is small beside it.
+    ratio = float(whole.square().mean().sqrt() / part.square().mean().sqrt())
+    step = torch.finfo(dtype).eps if dtype.is_floating_point else 1.0
+    return abs(factor - 1) > near + _STEPS * step * max(ratio - 1, 0)
 
 
 def _magnitude(expected: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from harness.matrix.case import Case
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
+from harness.subjects.declared import Declared
 
 if TYPE_CHECKING:
     from harness.execution.difference import Difference
@@ -98,7 +99,8 @@ class Run:
     ``state_before`` and ``state_after`` hold the layer's tensors by name, before its first call and after its last.
     ``changed_state`` names those whose bits changed. ``reads_changed_state`` is False where a run has shown that the changes
     reach no output. ``graphs`` is None in modes that compile nothing. ``specialised`` says to what the trace fixed the
-    token count. ``settings`` are torch's settings that this mode pins to other values.
+    token count. ``settings`` are torch's settings that this mode pins to other values. ``declared`` is what the subject
+    declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     """
 
     case: Case
@@ -115,6 +117,8 @@ class Run:
     reads_changed_state: bool = True
     proof: Any = None
     settings: dict[str, str] = field(default_factory=dict)
+    declared: Declared = field(default_factory=Declared)
+    built_memory: frozenset[int] = frozenset()
 
     @property
     def repeats(self) -> bool:

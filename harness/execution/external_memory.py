@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
+from harness.execution.fresh_memory import call_filled
 from harness.ops.collectives import is_collective
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
@@ -103,7 +104,8 @@ class WeakTensor:
     def tensor(self) -> Tensor:
         """The tensor. Its storage must still be alive: ``ExternalMemory.check`` says so."""
         storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
-        return torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, *self.view)
+        empty: Tensor = call_filled(torch.empty, 0, dtype=self.dtype, device=self.device)
+        return empty.set_(storage, *self.view)
 
 
 class ExternalMemoryMode(TorchDispatchMode):

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import Record, same_bits
-from harness.execution.stages import EXPERTS, stage_of
+from harness.execution.fresh_memory import call_filled, copy_of
+from harness.execution.stages import EXPERTS, REDUCE, stage_of
 from harness.matrix.case import Case
 from harness.ops.arguments import declared_writes, metas, not_written, overlap, undeclared_aliases
 from harness.ops.fake_call import FakeCallMode, call_fake
@@ -26,7 +27,7 @@ class Recorder(TorchDispatchMode):
     ``contract`` also calls the fake of each custom op and looks for undeclared aliases. ``audit`` does that, and looks for
     undeclared writes. ``poison`` overwrites the padded tail of the routed experts' output with NaN. ``fakes`` is the mode to
     call fakes in, if it is shared. ``routed_output`` is the index of the routed experts' output among those of their op, or
-    None where all outputs are theirs.
+    None where all outputs are theirs. ``reduces_by`` names the ops that reduce, beside those known by name.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Recorder(TorchDispatchMode):
         poison: bool = False,
         fakes: FakeCallMode | None = None,
         routed_output: int | None = None,
+        reduces_by: tuple[str, ...] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or FakeCallMode()
         self.case, self.experts_op, self.routed_output, self.poison = case, experts_op, routed_output, poison
-        self.audit, self.contract = audit, audit or contract
+        self.audit, self.contract, self.reduces_by = audit, audit or contract, reduces_by
         self.records: list[Record] = []
         self.poisoned = False  # whether there was a padded tail to overwrite
         self._maker: dict[int, int] = {}
@@ -58,7 +60,7 @@ class Recorder(TorchDispatchMode):
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
         try:
             with _watch_writes(record, func, args, kwargs) if self.audit and real else nullcontext():
-                out = func(*args, **kwargs)
+                out = call_filled(func, *args, **kwargs)
         except Exception as error:
             record.error = error
             raise
@@ -74,7 +76,7 @@ class Recorder(TorchDispatchMode):
         sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
         routed = tuple(self.is_routed(tensor) for tensor in tensors)
         inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
-        stage = stage_of(op, inputs, routed, self.case, self.experts_op)
+        stage = REDUCE if op in self.reduces_by else stage_of(op, inputs, routed, self.case, self.experts_op)
         record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
         self.records.append(record)
         return record
@@ -121,6 +123,6 @@ def _poison_tail(tensor: Tensor, width: int) -> bool:
 @contextmanager
 def _watch_writes(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
     """Compare each argument that the schema does not declare as written before and after the op."""
-    copies = [(name, leaf, leaf.clone()) for name, leaf in not_written(func, args, kwargs)]
+    copies = [(name, leaf, copy_of(leaf)) for name, leaf in not_written(func, args, kwargs)]
     yield
     record.undeclared_writes = tuple(name for name, now, before in copies if not same_bits(now, before))

@@ -47,7 +47,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings
+            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"

@@ -29,8 +29,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
 def _run(rig: Rig) -> Run:
     run = rig.start(emulated=rig.device.type != "cuda")
     assert run.layer is not None
-    few, many = rig.case.tokens, larger_batch(rig.case.tokens)
-    sizes = _bucket(many), _bucket(few)
+    few, many = rig.case.tokens, larger_batch(rig.case.tokens, rig.most_tokens)
+    sizes = tuple(min(_bucket(tokens), rig.most_tokens) for tokens in (many, few))
     # At the largest size first, as engines do, so that buffers that grow with the batch have grown before the captures.
     if not rig.call(run, run.layer, "warm-up", sizes[0], WARM_UP, rig.recorder()).error:
         graphs = _captured(rig, run, sizes)
@@ -86,7 +86,8 @@ def _calls(rig: Rig, run: Run, small: Captured, large: Captured, few: int, many:
     assert run.layer is not None
     yield replay(rig, run, small, few, REPLAY, _label(small))
     yield replay(rig, run, large, many, REPLAY, _label(large))
-    yield rig.call(run, run.layer, "larger batch", 2 * large.size, REPLAY, with_oracle=False)
+    larger = min(2 * large.size, rig.most_tokens)
+    yield rig.call(run, run.layer, "larger batch", larger, REPLAY, with_oracle=False)
     yield replay(rig, run, small, few, WARM_UP, f"{_label(small)} after a larger batch")
 
 

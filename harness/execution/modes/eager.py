@@ -26,16 +26,17 @@ def run(rig: Rig, dynamic: bool) -> Run:
     """Six calls of one layer; stops at the first that raises."""
     run = rig.start(watch_state=True)
     assert run.layer is not None
+    larger = larger_batch(rig.case.tokens, rig.most_tokens)
     plan = (
         ("first call", rig.case.tokens, 0, rig.recorder(audit=True)),
         ("second call", rig.case.tokens, 1, rig.recorder(poison=True)),
         # Before the small batches, so that the last call uses part of a buffer that was made for more tokens.
-        ("more tokens", larger_batch(rig.case.tokens), 1, None),
+        ("more tokens", larger, 1, None),
         (ONE, 1, 2, rig.recorder(contract=True)),
         ("zero tokens", 0, 3, rig.recorder(contract=True)),
     )
     for label, tokens, seed, recorder in plan:
-        if label == ONE and _with_grad(rig, run):
+        if (label == ONE and _with_grad(rig, run)) or tokens > rig.most_tokens:
             continue
         if rig.call(run, run.layer, label, tokens, seed, recorder).error:
             return rig.finish(run)
@@ -48,9 +49,9 @@ def run(rig: Rig, dynamic: bool) -> Run:
     return run
 
 
-def larger_batch(tokens: int) -> int:
-    """A token count larger than this one."""
-    return next((larger for larger in _LARGER if larger > tokens), tokens + _STEP)
+def larger_batch(tokens: int, most: int = sys.maxsize) -> int:
+    """A token count larger than this one, and at most ``most``."""
+    return min(next((larger for larger in _LARGER if larger > tokens), tokens + _STEP), most)
 
 
 def _call_until_reused(rig: Rig, run: Run, call: Call) -> None:

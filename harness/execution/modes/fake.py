@@ -9,6 +9,7 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from harness.base.exception_text import raised_by_user
 from harness.execution.evidence import Call, Run
 from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -50,22 +51,24 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
     except LAYER_ERRORS as error:
         call.error = error
         return call
-    run.specialised = _specialised(fakes, run.layer) if dynamic else None
+    run.specialised = _specialised(fakes, run.layer, rig) if dynamic else None
     return call
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
     if not dynamic:
         return mode.from_tensor(tensor, static_shapes=True)
-    sizes = [DimDynamic.DYNAMIC if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
+    # One symbol for the token count of every input: a duck dimension shares the symbol of its size.
+    sizes = [DimDynamic.DUCK if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
     context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
     return mode.from_tensor(tensor, symbolic_context=context)
 
 
-def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
+def _specialised(fakes: tuple[Tensor, ...], layer: object, rig: Rig) -> str | None:
     """To what the trace restricts the token count: the one number that it fixed it to, or guards; None for no restriction.
 
     A guard that only limits the tokens to the rows of one of the layer's tensors is allowed: the layer was built for so many.
+    So is one that limits them to what the subject declares, or to where the layer raises an error of its own.
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
@@ -80,12 +83,29 @@ def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
         rows = {
             tensor.shape[0] for tensor in reachable_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)
         }
+        rows.add(rig.most_tokens)
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
+        narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
 
 
 def _holds(guard: Any, symbol: Any, count: int) -> bool:
     return bool(guard.subs(symbol, count) != False)  # noqa: E712
+
+
+def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
+    """Whether a guard is a limit of the tokens beyond which the layer itself raises, as a trace of one token more shows."""
+    most = max((count for count in _COUNTS if _holds(guard, symbol, count)), default=0)
+    beyond = next((count for count in _COUNTS if count > most), None)
+    if beyond is None or most < 2:
+        return False
+    while beyond - most > 1:
+        middle = (most + beyond) // 2
+        most, beyond = (middle, beyond) if _holds(guard, symbol, middle) else (most, middle)
+    if not _limits_to(guard, symbol, most):
+        return False
+    error = trace(rig, rig.start(), FakeTensorMode(allow_non_fake_inputs=True), "trace", beyond).error
+    return error is not None and raised_by_user(error)
 
 
 def _limits_to(guard: Any, symbol: Any, most: int) -> bool:
