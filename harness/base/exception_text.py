@@ -5,12 +5,22 @@ import traceback
 
 from harness.base.source import SourceLine, library_roots
 
+_WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
+# Dynamo quotes every argument of the call that failed in a trace, and only then the error.
+_TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text that is not blank; the exception's type where there is none."""
+    """The first line of an exception's text that says something; the exception's type where there is none.
+
+    torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and _WRAPPER.search(lines[0]):
+        return lines[1]
+    if lines and (inner := _TRACED.search(lines[0])):
+        return inner[1].strip()
     return lines[0] if lines else type(error).__name__
 
 

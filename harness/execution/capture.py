@@ -123,7 +123,7 @@ class OpGraph(ExternalMemoryMode):
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Run ``function`` once and record it. Raises CaptureRefused."""
-        with _host_guard(), _WithoutHostChecks(), self:  # type: ignore[no-untyped-call]
+        with _host_guard(), _WithoutHostChecks(), self:
             return function(*inputs)
 
     def replay(self) -> None:

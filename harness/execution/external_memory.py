@@ -122,7 +122,7 @@ class ExternalMemoryMode(TorchDispatchMode):
                 self
             ):  # inside a custom op a composite arrives undecomposed, and ``aten::to`` may copy or return its input
                 return func.decompose(*args, **kwargs)
-        if _is_view(func):
+        if is_view(func):
             return func(*args, **kwargs)
         self.external.note_reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
         out = self._run_inside(func, args, kwargs) if enters else self.run(func, args, kwargs)
@@ -153,7 +153,7 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 
 
 @cache
-def _is_view(func: Any) -> bool:
+def is_view(func: Any) -> bool:
     """Whether an op only returns views of its inputs: it launches no kernel and reads no element."""
     aliases = [returned.alias_info for returned in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)

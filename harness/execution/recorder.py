@@ -58,12 +58,15 @@ class Recorder(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         record = self._open(op_name(func), tensors)
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        guards = _guards_of(tensors)
         try:
             with _watch_writes(record, func, args, kwargs) if self.audit and real else nullcontext():
                 out = call_filled(func, *args, **kwargs)
         except Exception as error:
             record.error = error
             raise
+        finally:
+            record.guards = _guards_of(tensors) - guards
         if self.contract and real:
             record.fake = call_fake(self._fakes, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
@@ -110,6 +113,12 @@ class Recorder(TorchDispatchMode):
         source = self._maker.get(id(tensor))
         made = source is not None and self.records[source].routed
         return made or tensor.untyped_storage()._cdata in self._routed_storages
+
+
+def _guards_of(tensors: list[Tensor]) -> int:
+    """The number of guards in the trace that fake tensors belong to."""
+    env = next((tensor.fake_mode.shape_env for tensor in tensors if isinstance(tensor, FakeTensor)), None)
+    return len(env.guards) if env else 0
 
 
 def _poison_tail(tensor: Tensor, width: int) -> bool:

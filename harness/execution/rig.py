@@ -115,7 +115,7 @@ class Rig:
     def recorder(self, **options: bool) -> Recorder:
         """A recorder for this case and its routed experts' op."""
         settings: dict[str, Any] = {"routed_output": self._routed_output, "reduces_by": self.declared.reduces_by}
-        return Recorder(self.case, self.experts_op, fakes=self._fakes, **settings, **options)
+        return Recorder(self.case, self.experts_op, fakes=self._fakes, **(settings | options))
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
         """The oracle's output for ``inputs(tokens, seed)``, from a cache.
@@ -148,7 +148,7 @@ class Rig:
         is overwritten. Raises DeviceLost where the device can run nothing more.
         """
         inputs = self.inputs(tokens, seed)
-        call = Call(label, tokens, inputs, before=tuple(map(copy_of, inputs)))
+        call = Call(label, tokens, inputs, before=tuple(map(copy_of, inputs)), seed=seed)
         run.calls.append(call)
         try:
             _invoke(call, function, recorder)

@@ -3,6 +3,8 @@
 A subject can declare that its layer reduces more often, and which ops reduce.
 """
 
+from dataclasses import replace
+
 from harness.execution import stages
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
@@ -79,3 +81,13 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             line=reduced[-1].line if reduced else None,
         )
     ]
+
+
+def fold_reductions(findings: list[Finding]) -> list[Finding]:
+    """Where the count of all-reduces is wrong, the part's factor that follows from it goes into that finding."""
+    count = next((finding for finding in findings if finding.kind == "collective-count"), None)
+    follows = [finding for finding in findings if finding.kind == "scaled" and finding.stage == stages.REDUCE]
+    if count is None or not follows:
+        return findings
+    whole = replace(count, cause=f"{count.cause} {follows[0].cause}", detail=count.detail | follows[0].detail)
+    return [whole if finding is count else finding for finding in findings if finding not in follows]

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
@@ -10,13 +11,41 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.base.exception_text import raised_by_user
+from harness.base.source import SourceLine
 from harness.execution.evidence import Call, Run
 from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 
+FIXED = "the token count is"
 _TOKENS = 0  # the dimension that is the tokens
 # Batch sizes that a guard on the token count must allow: at and around powers of two.
 _COUNTS = tuple(2**power + step for power in range(2, 17) for step in (-1, 0, 1))
+
+
+class LinedEnv(ShapeEnv):
+    """A ShapeEnv that records the user's line of each guard: torch's own record stops at nn.Module."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lines: list[SourceLine | None] = []
+
+    def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
+        """Evaluate as usual, and record the user's line for each guard that this added."""
+        answer = super().evaluate_expr(*arguments, **named)
+        self.lines += [SourceLine.here()] * (len(self.guards) - len(self.lines))
+        return answer
+
+    def blamed(self, specialised: str | None) -> SourceLine | None:
+        """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to."""
+        if specialised is None:
+            return None
+        fixed = specialised.startswith(FIXED)
+        lined = [
+            line
+            for guard, line in zip(self.guards, self.lines, strict=False)
+            if isinstance(guard.expr, sympy.Equality) == fixed and line is not None
+        ]
+        return lined[-1] if lined else None
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -25,7 +54,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     counts = {"symbolic trace": max(rig.case.tokens, 2)}
     if not dynamic:
         counts = {"trace": rig.case.tokens, "zero tokens": 0}
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv() if dynamic else None)
     for label, tokens in counts.items():
         if trace(rig, run, mode, label, tokens).error:
             rig.audit(run)
@@ -51,7 +80,10 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
     except LAYER_ERRORS as error:
         call.error = error
         return call
-    run.specialised = _specialised(fakes, run.layer, rig) if dynamic else None
+    if isinstance(mode.shape_env, LinedEnv):
+        run.specialised = _specialised(fakes, run.layer, rig)
+        run.specialised_at = mode.shape_env.blamed(run.specialised)
+        run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
     return call
 
 
@@ -72,11 +104,11 @@ def _specialised(fakes: tuple[Tensor, ...], layer: object, rig: Rig) -> str | No
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
-        return f"the token count is {size}"
+        return f"{FIXED} {size}"
     env = size.node.shape_env
     fixed = env.replace(size.node.expr)
     if fixed.is_number:
-        return f"the token count is {fixed}"
+        return f"{FIXED} {fixed}"
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
     narrowing = [expr for expr in guards if not all(_holds(expr, fixed, count) for count in _COUNTS)]
     if narrowing:
