@@ -107,7 +107,7 @@ def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[s
     if _many(rest > _SPREAD_REST * rms.squeeze(-1)):
         return None
     factors = dict(zip(parts, fit.squeeze(-1).T, strict=True))
-    wide = [name for name, by_token in factors.items() if float(by_token.max() - by_token.min()) > _SPREAD]
+    wide = [name for name, by_token in factors.items() if _many((by_token - by_token.median()).abs() > _SPREAD)]
     others = [factors[name] for name in factors if name not in wide]
     if len(wide) != 1 or any(_many((other - 1).abs() > _SPREAD) for other in others):
         return None

@@ -21,6 +21,7 @@ READERS = (
 )
 
 
+_ON_DATA = ("raised", "op-raised")  # other kinds of exceptions are of the shapes, which a trace knows
 _TRACE_IS_CLEAN = "It raises on data and traces clean: the modes fake and fake-dynamic prove nothing here."
 
 
@@ -30,7 +31,8 @@ def explain(run: Run, call: Call) -> Finding:
     assert error is not None
     found = (finding for reader in READERS if (finding := reader(run, call, error)))
     finding = next(found, None) or _raised(call, error)
-    return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if run.trace_is_clean else finding
+    on_data = run.trace_is_clean and finding.kind in _ON_DATA
+    return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
 
 
 def _raised(call: Call, error: BaseException) -> Finding:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution.evidence import Call, Record, Run, all_finite
 from harness.findings.finding import Finding
 from harness.observers.factors import by_token, number, scaled
 
@@ -57,8 +57,23 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         f"(tolerance {TOLERANCE}); best fit: {factors}",
         cause=cause,
         call=call.label,
-        detail={"columns": len(difference.columns), "worst": difference.worst, "factors": difference.factors},
+        detail={
+            "columns": len(difference.columns),
+            "worst": difference.worst,
+            "factors": difference.factors,
+            "shared_reads_latent": any(_comes_through(call.records, record, stages.DOWN) for record in _shared(call)),
+        },
     )
+
+
+def _shared(call: Call) -> list[Record]:
+    return [record for record in call.records if record.stage == stages.SHARED]
+
+
+def _comes_through(records: list[Record], record: Record, stage: str) -> bool:
+    """Whether an input of a recorded op came through a stage."""
+    makers = [records[source] for source in record.sources if source is not None]
+    return any(maker.stage == stage or _comes_through(records, maker, stage) for maker in makers)
 
 
 def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:

@@ -41,7 +41,8 @@ def _strided_cut(finding: Finding, case: Case) -> bool:
 def _shared_reads_latent(finding: Finding, case: Case) -> bool:
     if case.latent is None or case.shared is None or finding.stage != stages.SHARED:
         return False
-    return case.latent in finding.detail.get("widths", ())
+    read = finding.kind == "wrong-part" and bool(finding.detail.get("shared_reads_latent"))
+    return read or case.latent in finding.detail.get("widths", ())
 
 
 def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
