@@ -12,6 +12,7 @@ from fixtures.faults import graphs
 from fixtures.judged import judged, keys
 from fixtures.planting import GRAPHS, SMALL, Planted, case
 from harness.base.errors import Skip
+from harness.execution import stages
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory
@@ -395,7 +396,7 @@ def test_a_product_that_mixes_rows_is_not_onednn_s() -> None:
 
         def dense(self, x: Tensor) -> Tensor:
             joins = self.always or torch._C._get_mkldnn_enabled()
-            return super().dense(x) + (torch.where(x.isnan().any(0), torch.nan, 0.0) if joins else 0.0)
+            return super().dense(x) + (torch.where(x.isnan().any(0), torch.nan, 0).to(x.dtype) if joins else 0)
 
     class MixesItself(Mixes):
         always = True
