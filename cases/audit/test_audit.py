@@ -23,23 +23,27 @@ from harness.cli import main
 from harness.execution.pinned import pinned
 
 CPU = torch.device("cpu")
-# Inductor takes a second for each op; these show what it adds.
-INDUCTOR = {"widen", "bump", "wide_fake", "fake_stride", "returns_input"}
+# Inductor takes a second for each op, and a compiled row most of an op's time. These ops show what Inductor, and a compile
+# of every kind of variant, add; the others are compiled on the variants of three kinds.
+THOROUGH = {"widen", "bump", "wide_fake", "fake_stride", "returns_input"}
+COMPILED, FEW = {"aot_eager", "opcheck aot"}, (GIVEN, "permuted", "zero rows")
 
 
-def audited(name: str, folder: Path) -> AuditedOp:
+def audited(name: str, folder: Path, kinds: tuple[str, ...] = KINDS) -> AuditedOp:
     samples = [Sample(tuple(args), {}) for args in SAMPLES[name]()]
-    return AuditedOp.of(find(f"{SPACE}::{name}"), samples, CPU, folder / "journal.jsonl")
+    return AuditedOp.of(find(f"{SPACE}::{name}"), samples, CPU, folder / "journal.jsonl", kinds=kinds)
 
 
 def look(name: str, folder: Path, rows: set[str]) -> dict[str, CheckResult]:
+    few = folder / "few"
+    few.mkdir(exist_ok=True)
     with pinned():
-        op = audited(name, folder)
-        return {row: look_at(op, row) for row in PROPERTIES if row in rows}
+        op, compiled = audited(name, folder), audited(name, few, KINDS if name in THOROUGH else FEW)
+        return {row: look_at(compiled if row in COMPILED else op, row) for row in PROPERTIES if row in rows}
 
 
 def rows_of(name: str) -> set[str]:
-    return set(PROPERTIES) - (set() if name in INDUCTOR else {"inductor"})
+    return set(PROPERTIES) - (set() if name in THOROUGH else {"inductor"})
 
 
 def broken(seen: dict[str, CheckResult]) -> set[str]:

@@ -240,7 +240,7 @@ not-built at weight preparation: gpt-oss-20b, eager
   found by    build
   what        ValueError: no weights for this layout
   line        cases/observers/test_explain.py:N: raise ValueError("no weights for this layout")
-  cause       The layer could not be built for this case: its weights were not prepared, padded or registered rightly.
+  cause       The layer could not be built for this case. Check how its weights are prepared, padded and registered.
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 

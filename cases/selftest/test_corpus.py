@@ -93,7 +93,7 @@ def test_wide_fake_passes_eager_values_and_trace() -> None:
 
 
 CORPUS = """\
-from fixtures.planting import SMALL, fault, right
+from fixtures.planting import SMALL, correct, fault
 FINE = fault("a#b", "m", trigger="t", cases=(SMALL,), modes=("eager",), seen={("values", "output")})
 """
 
@@ -103,7 +103,7 @@ FINE = fault("a#b", "m", trigger="t", cases=(SMALL,), modes=("eager",), seen={("
     [
         ("FAULTS = 3", "expected FAULTS to hold harness.Fault entries"),
         ("FAULTS = (FINE, FINE)", "two entries are called 'a#b'"),
-        ("FAULTS = (FINE,)\nRIGHT = (right('b', 'about', cases=()),)", "'right#b' has no case to run on"),
+        ("FAULTS = (FINE,)\nRIGHT = (correct('b', 'about', cases=()),)", "'right#b' has no case to run on"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, id='b'),)", "id 'b'; expected one like"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, modes=('eagr',)),)", "did you mean eager?"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, modes=()),)", "give at least one mode"),

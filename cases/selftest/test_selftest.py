@@ -12,12 +12,15 @@ import pytest
 from rich.console import Console
 
 from fixtures.planting import SMALL
+from harness.base.errors import BadInput
+from harness.cli import main
 from harness.execution import stages
 from harness.findings.finding import FINDINGS, Finding, Verdict
 from harness.selftest.corpus import Fault
 from harness.selftest.score import Scored
 from harness.selftest.show import matrix
 from harness.selftest.trials import Answer, Trial
+from harness.subjects.load import load_subject
 from kernels.layer.subject import InTree
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +29,7 @@ CORPUS = '''\
 import os
 import time
 from dataclasses import replace
-from fixtures.planting import ALIGNED, SMALL, fault, right
+from fixtures.planting import ALIGNED, SMALL, correct, fault
 from harness.execution import stages
 from kernels.layer.layer import PaddedMoELayer
 
@@ -63,8 +66,8 @@ FAULTS = (
     fault("mine#hangs", "never returns", Hangs, **AT),
 )
 CORRECT = (
-    replace(right("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
-    replace(right("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
+    replace(correct("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
+    replace(correct("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
 )
 '''
 
@@ -146,7 +149,7 @@ def test_the_rest_of_an_entry_is_left_out_where_a_worker_died(
 
 def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
     done, _ = everything
-    assert "killed: ours 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
+    assert "killed: harness 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
     assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
     assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
     assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
@@ -200,7 +203,7 @@ def test_a_mode_that_need_not_see_it_makes_no_survivor_and_no_alarm() -> None:
 def test_correct_variants_have_no_finding(folder: Path) -> None:
     done = harness(folder, "selftest", "--faults", "right#fine,mine#seen")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "killed: ours 1 of 1;" in done.stdout
+    assert "killed: harness 1 of 1;" in done.stdout
     assert "correct variants without a finding: 1 of 1" in done.stdout
 
 
@@ -215,11 +218,18 @@ def test_correct_variants_have_no_finding(folder: Path) -> None:
         (["--seconds", "0"], "--seconds is 0; expected more than 0"),
     ],
 )
-def test_bad_input(arguments: list[str], message: str, folder: Path) -> None:
-    done = harness(folder, "selftest", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    assert main(["selftest", "--corpus", "mine_corpus", *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_no_corpus(tmp_path: Path) -> None:
@@ -228,9 +238,9 @@ def test_no_corpus(tmp_path: Path) -> None:
     assert "no corpus: give --corpus package.module" in done.stderr
 
 
-def test_a_fault_is_a_subject_of_check(folder: Path) -> None:
+def test_a_fault_is_a_subject_of_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = ["--models", "qwen3-30b-a3b", "--modes", "eager", "--tokens", "3", "--tp", "1", "--kernels", "wide"]
     assert harness(folder, "check", *chosen, "--subject", "mine#seen").returncode == 1
-    done = harness(folder, "check", *chosen, "--subject", "mine#sen")
-    assert done.returncode == 2
-    assert "unknown fault 'mine#sen'; did you mean mine#seen" in done.stderr
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(BadInput, match="unknown fault 'mine#sen'; did you mean mine#seen"):
+        load_subject("mine_corpus:mine#sen")

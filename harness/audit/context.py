@@ -170,6 +170,7 @@ class AuditedOp:
     def run_fake(self, sample: Sample, mode: FakeTensorMode | None = None) -> FakeCall:
         """Call the fake, not from the cache. Data-dependent sizes become symbols."""
         mode = mode or FakeTensorMode(shape_env=ShapeEnv())
+        # With its cache on, FakeTensor would answer a repeated call without running the fake.
         with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
             leaves = tree_map_only(Tensor, lambda x: mode.from_tensor(x, static_shapes=True), sample.leaves)
             given = sample.with_leaves(leaves)

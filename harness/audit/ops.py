@@ -59,8 +59,8 @@ def find(name: str) -> torch._ops.OpOverload:
         raise UnknownOp(
             f"{space}::{short} has the overloads {', '.join(overloads)}; name one: {space}::{short}.{overloads[0]}"
         )
-    found: torch._ops.OpOverload = getattr(packet, wanted)
-    return found
+    op: torch._ops.OpOverload = getattr(packet, wanted)
+    return op
 
 
 def names() -> set[str]:
@@ -90,8 +90,8 @@ def _missing(name: str) -> str:
 
 def has_kernel(op: torch._ops.OpOverload, key: str) -> bool:
     """Whether the dispatcher has a kernel for a dispatch key."""
-    found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), key)
-    return found
+    present: bool = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), key)
+    return present
 
 
 def is_composite(op: torch._ops.OpOverload) -> bool:

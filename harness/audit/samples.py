@@ -57,10 +57,10 @@ def _function(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise BadInput(f"--samples {spec!r} is not of the form module:function; {HOW}")
-    found = import_named(f"--samples {spec!r}", module)
-    function = getattr(found, name, None)
+    contents = import_named(f"--samples {spec!r}", module)
+    function = getattr(contents, name, None)
     if not callable(function):
-        near = nearest(name, [public for public in vars(found) if not public.startswith("_")])
+        near = nearest(name, [public for public in vars(contents) if not public.startswith("_")])
         raise BadInput(
             f"--samples {spec!r}: the module has no function {name!r}"
             + (f"; did you mean {' or '.join(near)}?" if near else f"; {HOW}")
@@ -70,12 +70,12 @@ def _function(spec: str) -> Any:
 
 def _called(what: str, function: Any, device: torch.device) -> list[Sample]:
     try:
-        found = list(function(device) if _takes_device(function) else function())
+        samples = list(function(device) if _takes_device(function) else function())
     except Exception as error:  # a user's function may raise anything
         raise BadInput(f"--samples {what} raised {type(error).__name__}: {error}") from error
-    if not found:
+    if not samples:
         raise BadInput(f"--samples {what} yields nothing; {HOW}")
-    return [_sample(what, one) for one in found]
+    return [_sample(what, one) for one in samples]
 
 
 def _takes_device(function: Any) -> bool:

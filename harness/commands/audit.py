@@ -38,7 +38,15 @@ A samples function yields tuples of arguments, or (args, kwargs) pairs. It may t
 Use different numbers for sizes with different meanings. The audit varies all equal sizes together.
 
 exit code: 0 every row that was run holds, 1 a row breaks, 2 bad input or an op of which nothing can be run"""
-_EPILOGUE = "rows:\n" + "\n".join(f"  {name:<18}{about}" for name, about in ROW_TEXTS.items())
+_EPILOGUE = (
+    "\n".join(("rows:", *(f"  {name:<18}{about}" for name, about in ROW_TEXTS.items())))
+    + """
+
+rows with flashinfer only:
+  declared schema   torch can infer a schema from the declaration
+  parameters        real and fake have the same parameters
+  off the CPU       real and fake agree on tensors that are not on the CPU"""
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

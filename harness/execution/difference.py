@@ -108,11 +108,11 @@ def _fit(output: Tensor, parts: Mapping[str, Tensor]) -> tuple[dict[str, float],
 
 def ranges(numbers: list[int], most: int = 4) -> str:
     """Sorted numbers as ranges, at most ``most`` of them: ``0-3, 7``."""
-    found: list[list[int]] = []
+    runs: list[list[int]] = []
     for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
         else:
-            found.append([number, number])
-    shown = [f"{low}-{high}" if high > low else str(low) for low, high in found[:most]]
-    return ", ".join(shown) + (f" and {len(found) - most} more ranges" if len(found) > most else "")
+            runs.append([number, number])
+    shown = [f"{low}-{high}" if high > low else str(low) for low, high in runs[:most]]
+    return ", ".join(shown) + (f" and {len(runs) - most} more ranges" if len(runs) > most else "")

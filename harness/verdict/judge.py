@@ -31,7 +31,7 @@ from harness.verdict.reproduce import reproduce
 
 
 def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
-    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that gets out.
+    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
     ``spec`` is the subject's name on the command line. The reproducing command uses it.
     """

@@ -23,6 +23,7 @@ def capture(audited: AuditedOp) -> CheckResult:
         return impossible
     variant = audited.accepted[0]
     name = "emulated" if emulated else "captured"
+    # Warm up on other inputs: what the op caches in its first call must not happen to be right for the capture.
     audited.call(_changed(audited.fresh(variant)))
     static = audited.fresh(variant)
     start = exact_copy(static.leaves)
@@ -47,7 +48,7 @@ def capture(audited: AuditedOp) -> CheckResult:
     changed = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
     if changed:
         return breaks(
-            f"{name}: a replay with other inputs differs from eager: {changed}; the graph has captured a value of the first inputs",
+            f"{name}: a replay with other inputs differs from eager: {changed}; the graph still uses a value from the capture",
             variant.label,
         )
     return holds(f"{name}: replays follow the inputs")

@@ -78,7 +78,7 @@ def _cause(error: BaseException) -> str:
 
 def _compare(audited: AuditedOp, variant: Variant, backend: Any, on_copies: bool) -> str:
     """How eager and compiled differ. With ``on_copies`` the graph first copies the arguments, and the copies are compared too."""
-    torch._dynamo.reset()
+    torch._dynamo.reset()  # without it, a variant could run code that was compiled for another one
     op = audited.op
 
     def function(*leaves: Any) -> Any:

@@ -84,7 +84,7 @@ def _shared(audited: AuditedOp, ran: RealCall) -> str:
     owners: dict[int, tuple[str, Any]] = {}
     for argument, value in ran.after.arguments(audited.op):
         owners.update({storage_id(leaf): (f"argument {argument.name!r}", argument) for leaf in tensors(value)})
-    owners.pop(0, None)
+    owners.pop(0, None)  # 0 is the id of tensors without memory
     for place, declared, leaves in _returns(audited, ran.out):
         for leaf in leaves:
             key = storage_id(leaf) if leaf.numel() else 0

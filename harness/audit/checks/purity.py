@@ -52,10 +52,8 @@ def pure(audited: AuditedOp) -> CheckResult:
     first = {variant.label: _answer_of(audited.run_fake(variant.sample)) for variant in variants}
     if all(isinstance(answer, str) for answer in first.values()):
         return not_run("the fake raises on every variant; see the row `fake`")
-    for variant in [
-        *reversed(variants),
-        *variants,
-    ]:  # in another order than the first time, so that each follows other calls
+    # In another order than the first time: a fake that remembers its last call would else answer the same.
+    for variant in [*reversed(variants), *variants]:
         if _answer_of(audited.run_fake(variant.sample)) != first[variant.label]:
             return breaks("a second call of the fake gives another result", variant.label)
     if audited.given:

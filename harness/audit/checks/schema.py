@@ -14,9 +14,9 @@ def schema(audited: AuditedOp) -> CheckResult:
     own = registered().get(op._schema.name)
     functions |= {f"{device} implementation": real for device, real in own.reals.items()} if own else {}
     for what, function in functions.items():
-        found = mismatch_with_schema(function, op) if function else ""
-        if found:
-            return breaks(f"the {what} {found}")
+        mismatch = mismatch_with_schema(function, op) if function else ""
+        if mismatch:
+            return breaks(f"the {what} {mismatch}")
     read = [what for what, function in functions.items() if function]
     what = f"{len(op._schema.arguments)} arguments, {len(op._schema.returns)} outputs"
     return holds(what + (f"; they fit the {' and the '.join(read)}" if read else ""), *_notes(audited))

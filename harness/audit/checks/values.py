@@ -28,6 +28,7 @@ def poison(audited: AuditedOp) -> CheckResult:
     """The outputs do not depend on what uninitialised memory contains: NaN, or one of two bytes in freed blocks."""
     compared = 0
     for variant in audited.accepted:
+        # Twice, since an op that is not deterministic would differ without any uninitialised memory.
         with deterministic_fill(True):
             pair = _result(audited, variant), _result(audited, variant)
         if not tensors(pair) or difference(*pair):

@@ -15,7 +15,7 @@ from harness.engines.flashinfer.declared.sites import Site
 from harness.workers.pool import Pool
 from harness.workers.process import Job
 
-STUB = "the real side is FlashInfer's own Python, which checks, allocates and returns, around a stub kernel"
+STUB = "the real implementation is FlashInfer's own Python around a stub kernel: it checks, allocates and returns"
 DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
 # The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
 AUDITED = (

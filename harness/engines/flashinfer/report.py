@@ -114,8 +114,8 @@ def summary(audited: AuditedVersion) -> str:
     ran = sum(row.row == SURVEY and row.status == HOLDS for row in audited.rows)
     broken = len({op for op, _ in audited.broken})
     return (
-        f"{audited.version}: {len(audited.ops)} ops, {ran} of them run; {counts[BREAKS]} breaches in {broken} ops, "
-        f"{counts[HOLDS]} rows hold, {counts[NOT_RUN]} were not run"
+        f"{audited.version}: {len(audited.ops)} ops, {ran} of them run; {counts[BREAKS]} rows of {broken} ops break, "
+        f"{counts[HOLDS]} hold, {counts[NOT_RUN]} were not run"
     )
 
 

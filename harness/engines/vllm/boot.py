@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2]
 
 def clean(path: list[str]) -> list[str]:
     """The import path without folders that contain the harness's own ``kernels``."""
-    return [entry for entry in path if not Path(entry, "kernels", "nvfp4.py").is_file()]
+    return [entry for entry in path if not Path(entry, "kernels", "layer", "nvfp4.py").is_file()]
 
 
 def keep_bytecode() -> None:

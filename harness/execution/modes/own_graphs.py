@@ -61,7 +61,7 @@ def recorded(rig: Rig) -> Run:
 
 def _not_a_replay(call: Call, counts: Counter[str]) -> NotCaptured | None:
     if call.replayed and not counts["replay"]:
-        return NotCaptured("the third call ran no CUDA graph; TORCH_LOGS=cudagraphs may say why")
+        return NotCaptured("this call should replay a CUDA graph and ran none; TORCH_LOGS=cudagraphs may say why")
     if call.replayed and counts["capture_begin"]:
         return RecordedAgain("a graph was recorded again instead of replayed; TORCH_LOGS=cudagraphs may say why")
     return None
