@@ -17,6 +17,7 @@ COMMANDS = {
     "new-subject": ("harness.commands.new_subject", "write a template for a layer of your own"),
     "vllm": ("harness.commands.vllm", "judge releases of vLLM, or a source tree of it"),
     "bench": ("harness.commands.bench", "time the kernel on a CUDA device, beside its floor"),
+    "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),
     "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),
 }
 

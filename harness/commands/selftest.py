@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.base.errors import BadInput
 from harness.base.options import add_device, add_workers, names
-from harness.base.project import find
+from harness.base.project import find, find_or_in_tree
 from harness.matrix.modes import choose
 from harness.output.records import Records
 from harness.output.terminal import Ticker
@@ -45,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
     add_device(parser.add_argument)
     parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/reference/records.md)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/reference/records.md)"
+    )
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="every finding's text")
 
@@ -95,7 +97,7 @@ def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
 def _trials(chosen: argparse.Namespace) -> "Trials":
     cuda = runs_on_cuda(chosen.device)
     modes = tuple(mode.name for mode in choose(list(chosen.modes), cuda))
-    project = find()
+    project = find() if chosen.corpus else find_or_in_tree()
     module = chosen.corpus or project.corpus
     if not module:
         raise BadInput(
