@@ -36,7 +36,7 @@ def test_a_right_cell_is_timed_and_what_cannot_be_is_told() -> None:
     result = timed(cell(), CEILINGS)
     assert result.correct
     assert (result.times, result.floor) == ({"narrow": 12.0}, 5.0)
-    assert result.words() == ["small, 8 tokens: cannot was not timed: no such kernel"]
+    assert result.lines() == ["small, 8 tokens: cannot was not timed: no such kernel"]
     assert result.to_json()["status"] == "ok"
 
 
@@ -48,7 +48,7 @@ def test_a_wrong_cell_is_not_timed_and_says_by_how_much(whole: float, column: fl
     result = timed(cell(whole, column), CEILINGS)
     assert not result.correct
     assert result.times == {}
-    (line,) = result.words()
+    (line,) = result.lines()
     assert line.startswith(f"small, 8 tokens: wrong, and so not timed: relative error {whole:.4f} (bound 0.01)")
     assert result.to_json()["status"] == "wrong"
 

@@ -11,7 +11,7 @@ import pytest
 from harness.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "your-engine.md"
+PAGE = ROOT / "docs" / "how-to" / "own-engine.md"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cases.docs.source_kinds import Unresolved, kinds
+from fixtures.docs.source_kinds import Unresolved, kinds
 from fixtures.imports import ROOT
 from harness.findings.finding import Finding, Verdict
 from harness.findings.kinds import KINDS, PAGE, page
@@ -44,7 +44,7 @@ def test_an_entry_has_all_its_parts(kind: str) -> None:
     assert KINDS[kind] in text, "the entry begins with the line of harness/findings/kinds.py"
     missing = [part for part in PARTS if f"**{part}.**" not in text]
     assert not missing, missing
-    assert f"    {kind} at " in text, "the example is a finding of this kind"
+    assert re.search(rf"^{kind} at |No example here: ", text, re.MULTILINE), "the example is a finding of this kind"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,11 @@ def test_an_entry_has_all_its_parts(kind: str) -> None:
         ('def f(kind):\n    return Finding(kind=kind)\ndef g():\n    return f("c"), f(kind="d")', {"c", "d"}),
         ('NAME = "e"\ndef f():\n    return Finding(kind=NAME)', {"e"}),
         ('def d():\n    return "f", 1\ndef f():\n    kind, n = d()\n    return Finding(kind=kind)', {"f"}),
+        (
+            'def p():\n    return None\ndef d():\n    if t := p():\n        return t\n    u = "g", 1\n    return u\n'
+            "def f():\n    kind, n = d()\n    return Finding(kind=kind)",
+            {"g"},
+        ),
     ],
 )
 def test_the_reader_follows_a_kind_to_its_text(code: str, expected: set[str], tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, obje
 
 
 def _first(bugs: list[str]) -> list[str]:
-    """The id of the first bug of a expected, alone in a list; none for none."""
+    """The id of the first bug of a finding, alone in a list; none for none."""
     return [bug.partition(" ")[0] for bug in bugs[:1]]
 
 
@@ -125,7 +125,7 @@ def asked(request: pytest.FixtureRequest) -> None:
         pytest.skip("a release is judged whole under --releases alone: half a minute each")
 
 
-# The red release, the one that mended it, and the newest: `.ci/run` asks for these by the test's name.
+# The red release, the one that fixed it, and the newest: `.ci/run` asks for these by the test's name.
 @pytest.mark.parametrize("version", ["0.20.1", "0.20.2", "0.33.0"])
 def test_pair_and_newest(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
     release(version)

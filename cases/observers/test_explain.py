@@ -162,11 +162,11 @@ def test_a_fake_of_the_padded_width_for_a_narrow_kernel() -> None:
 fake-differs at routed experts: gpt-oss-20b, compiled
   case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp1-tokens7
   found by    contract, in the first call
-  what        padded_moe::routed_experts wrote size 2880 and stride 1 at dim 1; its fake implementation said size 3072 and stride 1 (expected size 7==7, stride 2880==3072 at dim=0; expected size 2880==3072, stride 1==1 at dim=1)
+  what        padded_moe::routed_experts gave size 2880 and stride 1 at dim 1; its fake size 3072 and stride 1 (expected size 7==7, stride 2880==3072 at dim=0; expected size 2880==3072, stride 1==1 at dim=1)
   width       2880 = hidden (made by routed experts)
   width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by routed experts)
   line        kernels/layer/layer.py:N: ...
-  cause       The fake implementation and the kernel disagree, so compiled code reads the output wrongly.
+  cause       The kernel and its fake implementation disagree, so compiled code would read the output wrongly.
   similar to  vllm#41645 (fixed by vllm#41646)
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
     )
@@ -182,7 +182,7 @@ not-contiguous at all-reduce: gpt-oss-20b, eager
   what        the all-reduce was given bfloat16[7, 2880] stride [3072, 1], a view that is not contiguous: view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead.
   width       2880 = hidden (made by unpad, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
-  cause       Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
+  cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
@@ -198,7 +198,7 @@ not-contiguous at all-reduce: gpt-oss-20b, compiled
   what        the all-reduce was given bfloat16[7, 2880] stride [3072, 1], a view that is not contiguous: view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead.
   width       2880 = hidden (made by unpad, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
-  cause       Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
+  cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
@@ -240,7 +240,7 @@ not-built at weight preparation: gpt-oss-20b, eager
   found by    build
   what        ValueError: no weights for this layout
   line        cases/observers/test_explain.py:N: raise ValueError("no weights for this layout")
-  cause       The layer could not be built for this case: its weights were not prepared, padded or registered rightly.
+  cause       The layer could not be built for this case. Check how its weights are prepared, padded and registered.
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 

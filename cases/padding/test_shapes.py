@@ -146,10 +146,11 @@ def test_a_file_of_one_s_own_adds_to_the_built_in_rules(tmp_path: Path) -> None:
     ids=str,
 )
 def test_wrong_shape_names_the_model_and_the_key(change: dict[str, Any], told: str) -> None:
+    entry = GOOD | change
     with pytest.raises(BadInput) as caught:
-        read_shape(GOOD | change, "models.json")
+        read_shape(entry, "models.json")
     text = str(caught.value)
-    assert text.startswith("models.json: model 'mine'")
+    assert text.startswith(f"models.json: model {entry['name']!r}")
     assert told in text
     assert "\n" not in text
 

@@ -187,8 +187,8 @@ FORMS = "expected owner/repo#123, project#123 or the https address"
     [
         ("[[waiver", "cannot read waivers"),
         ("\0", "cannot read waivers"),
-        ("waiver = 3", "waiver is no list of tables"),
-        ("waiver = [3]", "waiver is no list of tables"),
+        ("waiver = 3", "waiver is not a list of tables"),
+        ("waiver = [3]", "waiver is not a list of tables"),
         ('[[waivers]]\nissue = "a#1"', "unknown key 'waivers'; did you mean waiver?"),
         ('[[waiver]]\nreason = "x"\nmodels = "m"', f"waiver 1: issue is missing; {FORMS}"),
         ('[[waiver]]\nissue = 35949\nreason = "x"\nmodels = "m"', f"waiver 1: issue is 35949; {FORMS}"),
@@ -201,13 +201,13 @@ FORMS = "expected owner/repo#123, project#123 or the https address"
         ('[[waiver]]\nissue = "http://github.com/a/b/issues/1"\nreason = "x"\nmodels = "m"', "waiver 1: issue is"),
         ('[[waiver]]\nissue = "a#1"\nmodels = "m"', "waiver 1: reason is missing; expected a short text"),
         ('[[waiver]]\nissue = "a#1"\nreason = " "\nmodels = "m"', "waiver 1: reason is ' '"),
-        (HEAD, "waiver 1: covers nothing; expected at least one of cases, models, modes, subjects, observers, kinds"),
+        (HEAD, "waiver 1: has no pattern; expected at least one of cases, models, modes, subjects, observers, kinds"),
         (HEAD + 'model = "m"', "waiver 1: unknown key 'model'; did you mean models"),
         (HEAD + "models = 3", "waiver 1: models is 3; expected a glob or a list of globs"),
         (HEAD + "models = []", "waiver 1: models is []"),
         (HEAD + 'models = ["m", 3]', "waiver 1: models is ['m', 3]"),
         (HEAD + 'models = ""', "waiver 1: models is ''"),
-        (HEAD + 'modes = "compield"', "waiver 1: no mode is like 'compield'; did you mean compiled"),
+        (HEAD + 'modes = "compield"', "waiver 1: no mode matches 'compield'; did you mean compiled"),
     ],
 )
 def test_bad_file(text: str, message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Importing what a user named. Imports nothing heavy."""
+"""Importing a module that a user named. Imports nothing heavy."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ from harness.base.project import in_tree
 
 
 def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType:
-    """The module, with ``path`` on the import path. Raises BadInput, which says ``what`` does not import."""
+    """Import ``module`` with ``path`` in ``sys.path``. Raises BadInput, which names ``what``, on any error."""
     for folder in path:
         _add(folder)
     try:

@@ -54,7 +54,7 @@ def add_selection(add: Callable[..., object]) -> None:
 
 def add_subject(add: Callable[..., object]) -> None:
     """What is judged; empty where the project says it."""
-    about = "what to judge: a name, or package.module:Name (default: [tool.harness] subject, else in-tree)"
+    about = "what to check: a name from `harness list`, or package.module:Name (default: the project's, else in-tree)"
     add("--subject", default="", metavar="NAME", help=about)
 
 

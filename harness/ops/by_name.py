@@ -53,7 +53,7 @@ def _selecting(
     def fake(*args: Any, **kwargs: Any) -> Any:
         # torch calls by position. ``bind`` takes ten times as long, and words the error of a call that does not fit.
         if kwargs or not needed <= len(args) <= len(defaults):
-            args = _bound(signature, args, kwargs)
+            args = _bound(function.__name__, signature, args, kwargs)
         args += defaults[len(args) :]
         return function(*[args[place] for place in places])
 
@@ -62,9 +62,12 @@ def _selecting(
     return fake
 
 
-def _bound(signature: inspect.Signature, args: Any, kwargs: Any) -> tuple[Any, ...]:
+def _bound(name: str, signature: inspect.Signature, args: Any, kwargs: Any) -> tuple[Any, ...]:
     """Every argument's value, in the order of the signature. Raises TypeError where the call does not fit."""
-    bound = signature.bind(*args, **kwargs)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}() called with {error}; it takes {', '.join(signature.parameters)}") from None
     bound.apply_defaults()
     return tuple(bound.arguments.values())
 

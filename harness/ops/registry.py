@@ -1,4 +1,4 @@
-"""The custom-op registry: one decorator gives an op its schema, real implementations, fake, samples and alignment."""
+"""The custom-op registry: one decorator gives an op its schema, real and fake implementations, samples and alignment rule."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ Implementation = Callable[..., Any]
 Samples = Callable[[torch.device], Iterable[tuple[Any, ...]]]
 
 _registry: dict[str, "RegisteredOp"] = {}
-# A Library undoes its registrations when it is collected, so each namespace keeps its own for good.
+# A Library undoes its registrations when it is garbage-collected, so each namespace's stays here.
 _libraries: dict[str, torch.library.Library] = {}
 
 
@@ -25,10 +25,10 @@ def _library(namespace: str) -> torch.library.Library:
 
 @dataclass
 class RegisteredOp:
-    """A custom op that Dynamo sees as one opaque node. Call it like a function, or ``overload``, torch's own.
+    """A custom op that Dynamo sees as one opaque node. Call it like a function, or call ``overload``, its OpOverload.
 
-    torch holds a fixed trampoline per device and for the fake; they look the implementation up here at each call, so
-    ``planted`` can exchange one for a test. ``calls`` counts calls of a real implementation in this process.
+    torch holds a fixed trampoline for each device and for the fake. A trampoline looks the implementation up here at each
+    call, so that ``planted`` can replace one. ``calls`` counts the calls of real implementations in this process.
     """
 
     name: str
@@ -44,12 +44,12 @@ class RegisteredOp:
         library = _library(namespace)
         library.define(short + self.schema)
         torch.library.register_fake(self.name, lambda *args, **kwargs: self.fake(*args, **kwargs), lib=library)
-        # Kept, not looked up: Dynamo traces through __call__, and each step that it takes there costs.
+        # Looked up once: Dynamo traces through __call__, and every attribute access there costs compile time.
         self.overload: torch._ops.OpOverload = getattr(getattr(torch.ops, namespace), short).default
         _registry[self.name] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What ``torch.ops`` would give."""
+        """Call the op as ``torch.ops`` does."""
         return self.overload(*args, **kwargs)
 
     def impl(self, device: str) -> Callable[[Implementation], Implementation]:
@@ -74,14 +74,14 @@ class RegisteredOp:
 
     @contextmanager
     def planted(self, *, fake: Implementation | None = None, real: Implementation | None = None) -> Iterator[None]:
-        """Exchange the fake, or the real implementation on every device, for the length of a ``with`` block."""
-        kept = self.fake, dict(self.reals)
+        """Replace the fake, or the real implementation on every device, inside a ``with`` block."""
+        before = self.fake, dict(self.reals)
         self.fake = fake or self.fake
         self.reals.update(dict.fromkeys(self.reals, real) if real else {})
         try:
             yield
         finally:
-            self.fake, self.reals = kept[0], kept[1]
+            self.fake, self.reals = before
 
 
 def register_op(
@@ -95,13 +95,13 @@ def register_op(
 ) -> Callable[[Implementation], RegisteredOp]:
     """Define ``namespace::name`` and make the decorated function its real implementation on ``devices``.
 
-    ``schema`` is the signature alone, ``(Tensor x, SymInt width) -> Tensor``. Without one it is read from the
-    function's annotations by ``torch.library.infer_schema``: an int is a SymInt, and nothing is written to. ``fake``
-    gets the same arguments, or with ``by_name`` those that it names, and returns empty outputs; it must be a pure
-    function of them, so widths travel as arguments. ``samples`` yields argument tuples for the audit; ``alignment``
-    names the rule its widths follow.
+    ``schema`` is the signature without the name, ``(Tensor x, SymInt width) -> Tensor``. Without one,
+    ``torch.library.infer_schema`` reads it from the function's annotations: an int is a SymInt, and nothing is written to.
+    ``fake`` takes the same arguments, or with ``by_name`` those that it names, and returns empty outputs. It must be a pure
+    function of them, so pass widths as arguments. ``samples`` yields argument tuples for the audit. ``alignment`` names the
+    rule that the op's widths follow.
 
-    Uses ``torch.library.define`` and ``impl`` (2 us a call) and not ``custom_op`` (6 us).
+    Uses ``torch.library.define`` and ``impl`` (2 us a call), not ``custom_op`` (6 us).
     """
 
     def register(function: Implementation) -> RegisteredOp:
@@ -121,12 +121,11 @@ def registered() -> dict[str, RegisteredOp]:
 
 
 def sources(name: str) -> str:
-    """Schema and sources of an op, ours or not: what a compiled artefact must be keyed by besides its fake's answers."""
+    """Schema and source code of any op. A cache of compiled code must be keyed by it, beside the fake's outputs."""
     if name in _registry:
         op = _registry[name]
         return "\n".join([op.schema, _source(op.fake), *(_source(real) for real in op.reals.values())])
-    holder = torch._library.simple_registry.singleton.find(name)
-    kernel = holder.fake_impl.kernel
+    kernel = torch._library.simple_registry.singleton.find(name).fake_impl.kernel
     namespace, _, short = name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), short)
     schema = "\n".join(str(getattr(packet, overload)._schema) for overload in packet.overloads())
@@ -134,7 +133,7 @@ def sources(name: str) -> str:
 
 
 def unwrap_fake(fake: Implementation) -> Implementation:
-    """The user's function in the wrapper that ``torch.library.register_fake`` keeps."""
+    """The user's function inside the wrapper that ``torch.library.register_fake`` makes."""
     inner = inspect.getclosurevars(fake).nonlocals.get("func") if inspect.isfunction(fake) else None
     return inner if callable(inner) else fake
 

@@ -1,4 +1,4 @@
-"""Words: a set of sizes as a person would say it, and expressions with the names of their widths."""
+"""Wording: a set of sizes described as text, and expressions with widths' names in place of symbols."""
 
 import re
 from collections.abc import Sequence
@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.proof.regions.points import Numbers, Truths
+from harness.proof.regions.points import Integers, Mask
 
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 3, 5, 6, 7, 9, 12, 24, 48, 96, 192, 384, 768)
 _FEW = 4
 
 
-def describe(sizes: Numbers, among: Truths, name: str, step: int = 1) -> str:
-    """``every hidden size that is not a multiple of 256``: the sizes where ``among`` holds. ``step`` divides them all."""
+def describe(sizes: Integers, among: Mask, name: str, step: int = 1) -> str:
+    """Describe the sizes where ``among`` is true: ``every hidden size that is not a multiple of 256``.
+
+    ``name`` is what a size is called; ``step`` divides all sizes.
+    """
     every = f"every {name}" if step == 1 else f"every {name} that is a multiple of {step}"
     chosen = sizes[among]
     if not len(chosen):
@@ -27,12 +30,12 @@ def describe(sizes: Numbers, among: Truths, name: str, step: int = 1) -> str:
     rule = _rule(sizes[inside], among[inside])
     if rule is None:
         return f"{len(chosen):,} {name}s, among them {_listed(chosen[:_FEW].tolist())}"
-    # A rule's own first and last sizes are no bounds of it.
+    # If the rule describes the set without bounds, its first and last sizes are no bounds.
     free = _rule(sizes, among)
     return f"{every}{_and(free if free is not None else rule, '' if free is not None else span)}"
 
 
-def _span(sizes: Numbers, chosen: Numbers) -> str:
+def _span(sizes: Integers, chosen: Integers) -> str:
     low, high = int(chosen[0]), int(chosen[-1])
     if high == sizes[-1]:
         return f"from {low} on"
@@ -43,40 +46,43 @@ def _and(rule: str, span: str) -> str:
     return " ".join(["", *(part for part in (rule, span) if part)])
 
 
-def _rule(sizes: Numbers, among: Truths) -> str | None:
-    """What the chosen sizes have in common and no other has; empty where all are chosen, None where it is unknown."""
+def _rule(sizes: Integers, among: Mask) -> str | None:
+    """A rule on remainders that exactly the chosen sizes follow; empty where all are chosen, None where none is found."""
     if among.all():
         return ""
     for multiple in _MULTIPLES:
-        rest = sizes % multiple
-        inside = np.flatnonzero(np.bincount(rest[among], minlength=multiple))
-        if not np.array_equal(_among(rest, inside, multiple), among):
-            continue
-        outside = np.setdiff1d(np.flatnonzero(np.bincount(rest, minlength=multiple)), inside)
-        if len(inside) <= len(outside):
-            left = "is" if inside.tolist() == [0] else f"leaves {_listed(inside.tolist())} as remainder"
-            return f"that is a multiple of {multiple}" if left == "is" else f"that {left} by {multiple}"
-        if outside.tolist() == [0]:
-            return f"that is not a multiple of {multiple}"
-        if len(outside) <= _FEW:
-            return f"that does not leave {_listed(outside.tolist())} as remainder by {multiple}"
-        return None
+        remainders = sizes % multiple
+        inside = np.flatnonzero(np.bincount(remainders[among], minlength=multiple))
+        if np.array_equal(_among(remainders, inside, multiple), among):
+            outside = np.setdiff1d(np.flatnonzero(np.bincount(remainders, minlength=multiple)), inside)
+            return _remainder_rule(inside.tolist(), outside.tolist(), multiple)
     return None
 
 
-def _among(rest: Numbers, inside: Numbers, multiple: int) -> Truths:
+def _remainder_rule(inside: list[int], outside: list[int], multiple: int) -> str | None:
+    """The rule that remainders ``inside`` are in the set and those ``outside`` are not; None where it would be too long."""
+    if len(inside) <= len(outside):
+        if inside == [0]:
+            return f"that is a multiple of {multiple}"
+        return f"with remainder {_listed(inside, 'or')} modulo {multiple}"
+    if outside == [0]:
+        return f"that is not a multiple of {multiple}"
+    return f"whose remainder modulo {multiple} is not {_listed(outside, 'or')}" if len(outside) <= _FEW else None
+
+
+def _among(remainders: Integers, inside: Integers, multiple: int) -> Mask:
     table = np.zeros(multiple, dtype=np.bool_)
     table[inside] = True
-    return table[rest]
+    return table[remainders]
 
 
-def _listed(numbers: Sequence[Any]) -> str:
+def _listed(numbers: Sequence[Any], conjunction: str = "and") -> str:
     texts = [f"{number}" for number in numbers]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {conjunction} {texts[-1]}"
 
 
 def named(expression: Any, symbols: Sequence[Any], names: Sequence[str]) -> str:
-    """An expression, or a text that holds symbols, with the names of the widths in their place."""
+    """An expression or a text with the widths' names in place of its symbols."""
     text = str(expression)
     for symbol, name in zip(symbols, names, strict=True):
         text = re.sub(rf"\b{re.escape(str(symbol))}\b", name, text)

@@ -1,4 +1,4 @@
-"""How a subject is found by its import path."""
+"""Loading a subject by its import path."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,11 +10,10 @@ from harness.subjects.subject import METHODS, Subject
 
 
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
-    """The subject named by ``package.module:Name``, an instance or a class without arguments. Raises BadInput.
+    """The subject at ``package.module:Name``: an instance, or a class that takes no arguments. Raises BadInput.
 
-    ``package.module:where#what`` is an entry of a corpus (``harness.subjects.planted``).
-
-    ``path`` goes in front of the import path: the project's folder, and nothing that the caller did not name.
+    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` goes in front of
+    ``sys.path``, usually the project's folder.
     """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.findings.exception_text import first_line
+from harness.base.exception_text import first_line
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES, ModeInfo

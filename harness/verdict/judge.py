@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from harness.base.errors import DeviceLost, Skip
+from harness.base.errors import BadInput, DeviceLost, Skip
+from harness.base.exception_text import first_line, user_line
 from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.device import loss
@@ -18,7 +19,6 @@ from harness.execution.evidence import Run
 from harness.execution.modes import Mode
 from harness.execution.pinned import CONFIGS, pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
-from harness.findings.exception_text import first_line, user_line
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
 from harness.matrix.case import Case
@@ -31,7 +31,7 @@ from harness.verdict.reproduce import reproduce
 
 
 def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
-    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that gets out.
+    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
     ``spec`` is the subject's name on the command line. The reproducing command uses it.
     """
@@ -57,6 +57,8 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         status, reason = SKIPPED, str(error)
     except DeviceLost as error:
         line = user_line(error.__cause__) if error.__cause__ else None
+    except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
+        reason = str(error)
     except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
     if lost := loss(device):  # a lost device explains every other finding and error
@@ -111,7 +113,9 @@ def _not_built(error: BuildFailed) -> Finding:
 def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
     module: Mode = import_module(mode.module)
     rig = Rig(subject, case, device, mode.name)
-    return module.run(rig, mode.dynamic)
+    run = module.run(rig, mode.dynamic)
+    rig.check_ops_registered()
+    return run
 
 
 def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:

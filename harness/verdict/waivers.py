@@ -73,6 +73,7 @@ class Waivers:
         self.matched |= {waiver.number for waiver in matching}
         stale = [waiver for waiver in matching if not any(map(waiver.covers, verdict.findings))]
         findings = tuple(_waived(finding, matching) for finding in verdict.findings)
+        # One finding without a waiver fails the verdict, and so does a stale waiver.
         if findings and not stale and all(finding.waiver for finding in findings):
             reasons = {waiver.issue: waiver.reason for waiver in reversed(matching)}
             used = dict.fromkeys(finding.waiver for finding in findings)

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 def main() -> int:
     """Do the tasks on standard input until it ends. What a subject prints goes to standard error, not between the answers."""
+    # On the level of file descriptors, since C code and child processes of a subject may print too.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):

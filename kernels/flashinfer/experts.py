@@ -24,7 +24,7 @@ def _fake_flashinfer_experts(hidden_states: Tensor, out_width: int) -> Tensor:
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments of each backend that runs on the device, of both kinds of expert, padded and narrow widths written."""
+    """Arguments for each backend that runs on the device, with and without a gate, writing the padded and the true width."""
     for backend in (one for one in BACKENDS.values() if not missing(one, device)):
         for tokens, width, activation, gated in ((3, 272, "silu", True), (5, 528, "relu2", False)):
             generator = torch.Generator().manual_seed(width)
@@ -39,7 +39,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
             yield (*tensors, backend.name, activation, 128, width)
 
 
-# Widths follow the rule of the backend that is named. There is no implementation for a CPU.
+# Each backend has an alignment rule of its own, so the op names none. There is no implementation for a CPU.
 @register_op(OP, fake=by_name(_fake_flashinfer_experts), devices=("cuda",), samples=_samples)
 def flashinfer_experts(
     hidden_states: Tensor,
@@ -60,7 +60,7 @@ def flashinfer_experts(
 
     hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as
     ``kernels.flashinfer.weights`` prepares them for ``backend``, one of trtllm, cutlass and cutile; ``intermediate`` is
-    their padded expert width and ``out_width`` at most H. The first two turn tokens and intermediates into NVFP4.
+    their padded expert width and ``out_width`` at most H. trtllm and cutlass quantise tokens and intermediates to NVFP4.
     """
     if not hidden_states.shape[0]:
         return hidden_states.new_empty(0, out_width)

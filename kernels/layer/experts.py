@@ -13,12 +13,12 @@ from kernels.layer.nvfp4 import Nvfp4, byte_table, dequantise, quantise, unswizz
 from kernels.layer.weights import pad_experts
 
 OP = "padded_moe::routed_experts"
-# gpt-oss bounds its gate and up projections, and steepens the gate's sigmoid.
+# gpt-oss clamps its gate and up projections, and scales the argument of the gate's sigmoid.
 CLAMP, STEEPNESS = 7.0, 1.702
 
 
 def activate(projected: Tensor, activation: str, gated: bool) -> Tensor:
-    """An activation of [T, 2I], gate and then up, or [T, I] where not gated, to [T, I]. Raises ValueError on others."""
+    """The activation of [T, 2I], gate and then up, or of [T, I] where not gated: [T, I]. Raises ValueError on an unknown one."""
     if not gated:
         return _point(projected, activation)
     gate, up = projected.chunk(2, -1)
@@ -45,7 +45,7 @@ def _fake_routed_experts(hidden_states: Tensor, out_width: int) -> Tensor:
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments at two sizes, from a kernel that writes the padded width and from one that writes the true one."""
+    """Arguments at two sizes, each for a kernel that writes the padded width and for one that writes the true width."""
     for tokens, width, padded, activation, gated in ((3, 48, 64, "silu", True), (5, 80, 128, "relu2", False)):
         generator = torch.Generator().manual_seed(width)
         first = quantise(torch.randn(4, 32 if gated else 16, width, generator=generator))
@@ -77,11 +77,12 @@ def routed_experts(
     """The weighted sum of each token's experts, contiguous [T, out_width] in hidden_states' dtype.
 
     hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as in
-    ``kernels.layer.weights.Experts``. ``out_width`` is H for a kernel that writes the width it reads, less for one that
-    leaves padding out. An id that names no expert adds nothing.
+    ``kernels.layer.weights.Experts``. ``out_width`` is H for a kernel that writes the width it reads, and less for one
+    that leaves out the padding. An id that names no expert adds nothing.
 
-    Every expert sees every token, weighted by zero where it was not chosen: no shape depends on the routing, so a CUDA
-    graph can hold it. Products are accumulated in fp32 and the intermediate is rounded as kernels do.
+    Every expert computes every token, with weight zero where the token did not choose it. No shape depends on the
+    routing, so a CUDA graph can capture the op. Products accumulate in fp32, and the intermediate is rounded to the dtype
+    of hidden_states, as kernels do.
     """
     x = hidden_states.float()
     out = x.new_zeros(x.shape[0], out_width)

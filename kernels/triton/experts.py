@@ -19,7 +19,7 @@ def _fake_triton_experts(hidden_states: Tensor, out_width: int) -> Tensor:
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments of both kinds of expert, at widths that are multiples of 16 and of nothing more."""
+    """Arguments with and without a gate, at widths that are multiples of 16 and of no larger power of two."""
     for tokens, width, inner, activation, gated in ((3, 48, 80, "silu", True), (5, 144, 48, "relu2", False)):
         generator = torch.Generator().manual_seed(width)
         first = pack_matrices(quantise(torch.randn(4, 2 * inner if gated else inner, width, generator=generator)))
@@ -32,7 +32,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
         yield (*tensors, activation, inner, width + 16)
 
 
-# Widths are multiples of the block of 16; the op needs no other alignment and so no padding.
+# NVFP4's own block of 16 is the only alignment that the op needs, so it needs no padding.
 @register_op(OP, fake=by_name(_fake_triton_experts), samples=_samples, alignment="16")
 def triton_experts(
     hidden_states: Tensor,

@@ -1,4 +1,4 @@
-"""CUDA graphs: captured once, replayed on changed inputs. Without CUDA emulated over dispatched ops, and said so."""
+"""CUDA graphs: capture once, replay on changed inputs. Without CUDA the capture is emulated, and the row says so."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +16,14 @@ from harness.execution.capture import CaptureRefused, OpGraph
 
 
 def capture(audited: AuditedOp) -> CheckResult:
-    """A warm-up on other inputs, a capture, a replay of the same inputs and one of changed inputs."""
+    """Warm up on other inputs, capture, then replay with the same inputs and with changed ones."""
     emulated = audited.device.type != "cuda"
-    never = _impossible(audited)
-    if never:
-        return never
+    impossible = _impossible(audited)
+    if impossible:
+        return impossible
     variant = audited.accepted[0]
     name = "emulated" if emulated else "captured"
+    # Warm up on other inputs: what the op caches in its first call must not happen to be right for the capture.
     audited.call(_changed(audited.fresh(variant)))
     static = audited.fresh(variant)
     start = exact_copy(static.leaves)
@@ -34,43 +35,44 @@ def capture(audited: AuditedOp) -> CheckResult:
     except ERRORS as error:
         return _refused(name, error, variant.label)
     if not tensors(out) and not audited.written(static):
-        return holds(f"{name}: captured; it gives nothing to compare")
+        return holds(f"{name}: captured; it returns and writes nothing to compare")
     try:
-        same = _replayed(audited, replay, out, static, start)
+        difference_on_same = _replayed(audited, replay, out, static, start)
     except ERRORS as error:
         return _refused(name, error, variant.label)
-    if same and emulated:
-        why = "the kernel writes memory beside torch's ops (C++ loops, ctypes), which the emulation cannot replay"
-        return not_run(f"{why}; --device cuda captures really")
-    if same:
-        return breaks(f"{name}: a replay with the same inputs gives {same}", variant.label)
-    found = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
-    if found:
+    if difference_on_same and emulated:
+        why = "the kernel writes memory without torch ops (C++ loops, ctypes), which the emulation cannot replay"
+        return not_run(f"{why}; --device cuda makes a real capture")
+    if difference_on_same:
+        return breaks(f"{name}: a replay with the same inputs differs from eager: {difference_on_same}", variant.label)
+    changed = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
+    if changed:
         return breaks(
-            f"{name}: a replay with other inputs gives {found}: something of the capture is kept", variant.label
+            f"{name}: a replay with other inputs differs from eager: {changed}; the graph still uses a value from the capture",
+            variant.label,
         )
     return holds(f"{name}: replays follow the inputs")
 
 
 def _impossible(audited: AuditedOp) -> CheckResult | None:
-    """What no graph can hold, or what no comparison can judge."""
+    """A result if no graph can capture the op, or no comparison can judge it; else None."""
     variant = audited.accepted[0]
     out = outputs(audited.fake(variant).out)
     if any(isinstance(leaf, Tensor) and any(not isinstance(size, int) for size in leaf.shape) for leaf in out):
-        return not_applicable("the size of an output depends on data, as the fake says: no CUDA graph can hold the op")
+        return not_applicable("by the fake, the size of an output depends on data: no CUDA graph can capture the op")
     with deterministic_fill(True):
         pair = [audited.call(audited.fresh(variant)) for _ in range(2)]
-    return not_run("it answers otherwise at each call; see the row `second call`") if difference(*pair) else None
+    return not_run("the outputs differ from call to call; see the row `second call`") if difference(*pair) else None
 
 
 def _refused(name: str, error: BaseException, label: str) -> CheckResult:
     if name == "emulated":
-        return not_run(f"the emulation cannot record it: {error_line(error)}; --device cuda captures really")
-    return breaks(f"the capture fails: {error_line(error)}", label)
+        return not_run(f"the emulation cannot record it: {error_line(error)}; --device cuda makes a real capture")
+    return breaks(f"capture raises {error_line(error)}", label)
 
 
 def _changed(sample: Sample) -> Sample:
-    """The same arguments with other values of the same range: rows in reverse order and a half of each float."""
+    """Other values of the same range in the same memory: reverse the rows and halve the floats."""
     for leaf in sample.leaves:
         if isinstance(leaf, Tensor) and leaf.dim() and leaf.numel() and 0 not in leaf.stride():
             leaf.copy_(leaf.clone().flip(0))
@@ -80,7 +82,7 @@ def _changed(sample: Sample) -> Sample:
 
 
 def _replayed(audited: AuditedOp, replay: Callable[[], None], out: Any, static: Sample, leaves: list[Any]) -> str:
-    """How a replay on these values differs from an eager call on them; empty where it does not."""
+    """How a replay on these values differs from an eager call on them; empty if it does not."""
     for buffer, value in zip(static.leaves, leaves, strict=True):
         if isinstance(buffer, Tensor) and 0 not in buffer.stride():
             buffer.copy_(value)

@@ -1,4 +1,4 @@
-"""Which vLLM: the importable one (``vllm``), a release (``vllm==0.20.2``) or a source tree (``vllm@PATH``)."""
+"""Find a vLLM: the importable one (``vllm``), a release (``vllm==0.20.2``) or a source tree (``vllm@PATH``)."""
 
 import sys
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Target:
 
     @property
     def release(self) -> str:
-        """The release's number, empty for a tree and for the importable vLLM."""
+        """The release's number; empty for a tree and the importable vLLM."""
         return self.spec.partition("==")[2]
 
     @property
@@ -32,17 +32,17 @@ class Target:
         return self.spec.partition("@")[2]
 
     def command(self, report: Report) -> tuple[str, ...]:
-        """What starts a worker; fetches and builds what is not there. Raises BadInput."""
+        """The command that starts a worker. Downloads and builds what is missing. Raises BadInput."""
         if self.release:
-            found = tree(self.release, report)
+            folder = tree(self.release, report)
         elif self.path:
-            found = checkout(self.path)
+            folder = checkout(self.path)
         else:
             return (sys.executable, "-P", str(_BOOT))
-        return (str(python(report)), "-P", str(_BOOT), str(found))
+        return (str(python(report)), "-P", str(_BOOT), str(folder))
 
     def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
-        """The plan that judges it. A worker with two ranks is two processes. Raises BadInput."""
+        """The plan that judges it. A worker with two ranks has two processes. Raises BadInput."""
         command = self.command(report)
         return Plan(selection, SUBJECT, self.spec, "cpu", workers, bisect=True, start=START, command=command)
 

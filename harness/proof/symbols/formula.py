@@ -1,4 +1,4 @@
-"""Fit: which function of the layer's widths a number is, found from the numbers of layers built at several sizes."""
+"""Formula: a number of a layer as a function of its sizes, fitted to the numbers of layers built at several sizes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import combinations, product
 from typing import Any
 
-# Multiples that widths are rounded to, beside the alignment rule's own.
+# Multiples that a layer may round widths up to, beside the alignment rule's own.
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 Sizes = tuple[int, ...]
 """The value of each axis: (hidden,), or (hidden, latent)."""
@@ -14,7 +14,7 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A width, or a width divided by ``multiple`` and rounded up: the number of its blocks."""
+    """A size, or a size divided by ``multiple`` and rounded up, which is the number of its blocks."""
 
     axis: int
     multiple: int = 1
@@ -27,13 +27,13 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """``constant`` plus each term times its factor: exact at every size that it was made from."""
+    """``constant`` plus each term times its factor. It is exact at every size that it was fitted to."""
 
     terms: tuple[tuple[Term, Fraction], ...]
     constant: int
 
     def of(self, sizes: Sequence[Any]) -> Any:
-        """Its value at these sizes, plain or symbolic; a term with a fraction is divided last, without a remainder."""
+        """Its value at these sizes, plain or symbolic. A fraction's denominator divides last, so that nothing is rounded."""
         total: Any = self.constant
         for term, factor in self.terms:
             scaled = term.of(sizes) * factor.numerator
@@ -44,8 +44,8 @@ class Formula:
 def fit(values: Sequence[int], sizes: Sequence[Sizes], rounding: int) -> Formula | None:
     """The simplest formula that gives ``values[i]`` at ``sizes[i]``, for every i; None where there is none.
 
-    ``rounding`` is the alignment rule's multiple, which is tried first of all roundings. The more sizes, and the more
-    remainders among them, the fewer formulas pass that are not the right one.
+    ``rounding`` is the alignment rule's multiple, which is tried before all other multiples. The more sizes there are, and
+    the more different their remainders, the fewer wrong formulas fit.
     """
     for terms in _candidates(len(sizes[0]), rounding):
         formula = _solved(terms, values, sizes)
@@ -57,12 +57,15 @@ def fit(values: Sequence[int], sizes: Sequence[Sizes], rounding: int) -> Formula
 def _candidates(axes: int, rounding: int) -> Iterator[tuple[Term, ...]]:
     multiples = tuple(dict.fromkeys((1, rounding, *_MULTIPLES)))
     singles = [Term(axis, multiple) for multiple, axis in product(multiples, range(axes))]
-    yield from ((term,) for term in singles)
+    yield from ((term,) for term in singles)  # one term before two: the simplest formula wins
     yield from combinations(singles, 2)
 
 
 def _solved(terms: tuple[Term, ...], values: Sequence[int], sizes: Sequence[Sizes]) -> Formula | None:
-    """Factors and constant by elimination over all samples; None if they contradict each other or leave a choice."""
+    """The formula with these terms, by Gaussian elimination over all samples in exact fractions.
+
+    None where the samples contradict each other or leave the factors undetermined.
+    """
     rows = [
         [Fraction(1), *(Fraction(term.of(at)) for term in terms), Fraction(value)]
         for at, value in zip(sizes, values, strict=True)
@@ -76,11 +79,11 @@ def _solved(terms: tuple[Term, ...], values: Sequence[int], sizes: Sequence[Size
         rows.insert(column, pivot)
         for row in rows:
             if row is not pivot and row[column]:
-                share = row[column] / pivot[column]
-                row[:] = [mine - share * other for mine, other in zip(row, pivot, strict=True)]
+                ratio = row[column] / pivot[column]
+                row[:] = [value - ratio * other for value, other in zip(row, pivot, strict=True)]
     if any(row[-1] for row in rows[unknowns:]):
         return None
-    constant, *factors = (rows[place][-1] / rows[place][place] for place in range(unknowns))
+    constant, *factors = (rows[index][-1] / rows[index][index] for index in range(unknowns))
     if constant.denominator != 1:
         return None
     return Formula(tuple((term, factor) for term, factor in zip(terms, factors, strict=True) if factor), int(constant))

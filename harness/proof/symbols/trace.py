@@ -1,4 +1,4 @@
-"""Traced: one run of a layer, symbolic or at plain sizes, and whether what came out of it is what should."""
+"""Trace: one run of a layer, over symbols or at plain sizes, and whether its output has the right form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from harness.base.exception_text import first_line
 from harness.base.source import SourceLine
 from harness.execution.rig import LAYER_ERRORS
-from harness.findings.exception_text import first_line
 from harness.ops.collectives import is_collective
 from harness.proof.symbols.contract import differs, shown
 from harness.proof.symbols.symbolic_layer import SymbolicLayer
@@ -27,7 +27,7 @@ FAKE_DIFFERS = "fake-differs"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: ``kind`` is empty where all is well, else what is wrong, which ``text`` says in one line."""
+    """How a run ended: ``kind`` says what is wrong and ``text`` says it in one line; both are empty where nothing is."""
 
     kind: str = ""
     text: str = ""
@@ -35,13 +35,16 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether nothing is wrong."""
         return not self.kind
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A symbolic run: its outcome, and the guards under which every size takes the same way through the layer."""
+    """A symbolic run: its outcome, and its guards. Every size at which the guards hold takes the same path to that outcome.
+
+    ``hint`` are the sizes that conditions were decided by; ``lines[i]`` is the user's line that caused ``guards[i]``.
+    """
 
     hint: tuple[int, ...]
     symbols: tuple[sympy.Symbol, ...]
@@ -51,34 +54,34 @@ class Trace:
 
 
 class _Env(ShapeEnv):
-    """Notes the user's line of each guard; torch's own note of it ends at nn.Module."""
+    """A ShapeEnv that records the user's line of each guard: torch's own record stops at nn.Module."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.lines: list[SourceLine | None] = []
 
     def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
-        """As ever, and note who asked."""
+        """Evaluate as usual, and record the user's line for each guard that this added."""
         answer = super().evaluate_expr(*arguments, **named)
         self.lines += [SourceLine.here()] * (len(self.guards) - len(self.lines))
         return answer
 
 
 class _StridedReduce(RuntimeError):
-    """A tensor that is not contiguous entered an all-reduce."""
+    """A tensor that is not contiguous was given to an all-reduce."""
 
 
 class _Watch(TorchDispatchMode):
-    """Refuses a strided tensor at an all-reduce, and a fake that is not as the real op; notes which ops ran."""
+    """A dispatch mode that raises on a strided tensor at an all-reduce and on a wrong fake, and records which ops ran."""
 
     def __init__(self, contracts: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.contracts = contracts
-        self.seen: set[str] = set()
+        self.dispatched: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name
-        self.seen.add(name)
+        self.dispatched.add(name)
         if is_collective(name) and not dense(args[0]):
             raise _StridedReduce(f"{name} is given a tensor that is not contiguous: {shown(args[0])}")
         out = func(*args, **(kwargs or {}))
@@ -88,11 +91,11 @@ class _Watch(TorchDispatchMode):
 
 
 class _FakeDiffers(RuntimeError):
-    """A fake implementation and the real one, traced over the same symbols, give different tensors."""
+    """A fake implementation and the real one, traced over the same symbols, return different tensors."""
 
 
 def dense(tensor: Tensor) -> bool:
-    """Whether a tensor is contiguous; on symbolic sizes each comparison is a guard."""
+    """Whether a tensor is contiguous. On symbolic sizes each comparison adds a guard."""
     expected: Any = 1
     for size, step in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
         if size == 0:
@@ -103,61 +106,62 @@ def dense(tensor: Tensor) -> bool:
     return True
 
 
-def run(layer: Any, inputs: Sequence[Tensor], ops: Sequence[str], contracts: Sequence[str] = ()) -> Outcome:
-    """Call the layer and judge what it gives: [tokens, hidden] of the input's dtype, contiguous, no error on the way.
+def run_layer(layer: Any, inputs: Sequence[Tensor], ops: Sequence[str], contracts: Sequence[str] = ()) -> Outcome:
+    """Call the layer and check its output: one contiguous tensor of the first input's shape and dtype.
 
-    ``ops`` must have been dispatched; of ``contracts`` the real implementations are traced beside the fakes.
+    Every op in ``ops`` must be dispatched. For ops in ``contracts`` the real implementation is traced too and compared with
+    the fake.
     """
     try:
         with torch.no_grad(), _Watch(contracts) as watch:
             out = layer(*inputs)
-            absent = [op for op in ops if op not in watch.seen]
-            return Outcome("bypassed", f"{absent[0]} was never dispatched") if absent else _judged(out, inputs[0])
+            absent = [op for op in ops if op not in watch.dispatched]
+            return Outcome("bypassed", f"{absent[0]} was never dispatched") if absent else _checked(out, inputs[0])
     except _StridedReduce as error:
         return Outcome("strided-reduce", str(error), error)
     except _FakeDiffers as error:
         return Outcome(FAKE_DIFFERS, str(error), error)
-    except LAYER_ERRORS as error:  # whatever a layer raises is the finding
+    except LAYER_ERRORS as error:
         return Outcome("raises", f"{type(error).__name__}: {first_line(error)}", error)
 
 
-def _judged(out: Any, given: Tensor) -> Outcome:
+def _checked(out: Any, given: Tensor) -> Outcome:
     if not isinstance(out, Tensor):
-        return Outcome("not-a-tensor", f"the layer gave a {type(out).__name__}; expected one tensor")
-    wanted = f"expected {shown(given)}"
-    if out.dim() != given.dim() or any(mine != other for mine, other in zip(out.shape, given.shape, strict=True)):
-        return Outcome("wrong-shape", f"the output is {shown(out)}; {wanted}")
+        return Outcome("not-a-tensor", f"the layer returned a {type(out).__name__}; expected one tensor")
+    expected = f"expected {shown(given)}"
+    if out.dim() != given.dim() or any(size != other for size, other in zip(out.shape, given.shape, strict=True)):
+        return Outcome("wrong-shape", f"the output is {shown(out)}; {expected}")
     if out.dtype != given.dtype:
-        return Outcome("wrong-dtype", f"the output is {shown(out)}; {wanted}")
+        return Outcome("wrong-dtype", f"the output is {shown(out)}; {expected}")
     return Outcome() if dense(out) else Outcome("strided-output", f"the output is {shown(out)}; expected contiguous")
 
 
-def trace(sampled: SymbolicLayer, place: int, hint: tuple[int, ...]) -> Trace:
-    """Run the layer of one piece over symbols, deciding each condition as it is at ``hint`` and noting it as a guard."""
+def trace_layer(symbolic: SymbolicLayer, structure: int, hint: tuple[int, ...]) -> Trace:
+    """Run the layer of one structure over symbols. Each condition is decided as it is at ``hint``, and becomes a guard."""
     env = _Env(duck_shape=False, assume_static_by_default=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
-    mode.cache_enabled = False  # an answer out of the cache would leave no guard
+    mode.cache_enabled = False  # a result from the cache would add no guards
     sizes = _symbols(mode, hint)
     symbols = tuple(size.node.expr for size in sizes)
     with mode, enable_python_dispatcher():
-        layer, inputs = sampled.symbolic(place, sizes)
-        outcome = run(layer, inputs, sampled.builder.ops, sampled.builder.ops)
+        layer, inputs = symbolic.over(structure, sizes)
+        outcome = run_layer(layer, inputs, symbolic.builder.ops, symbolic.builder.ops)
     guards = tuple(guard.expr for guard in env.guards)
     return Trace(hint, symbols, guards, tuple(env.lines), outcome)
 
 
 def _symbols(mode: FakeTensorMode, hint: tuple[int, ...]) -> list[Any]:
-    """A symbol for each axis, of 2 or more and without an upper bound, which would decide conditions beyond it."""
+    """A symbol of 2 or more for each axis. It has no upper bound, since one would decide conditions without a guard."""
     anything = StrictMinMaxConstraint(warn_only=False, vr=ValueRanges(SMALLEST, int_oo))
     context: Any = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC], constraint_sizes=[anything])
-    named = [torch.empty(size, device="meta") for size in hint]
-    return [mode.from_tensor(tensor, symbolic_context=context).shape[0] for tensor in named]
+    tensors = [torch.empty(size, device="meta") for size in hint]
+    return [mode.from_tensor(tensor, symbolic_context=context).shape[0] for tensor in tensors]
 
 
-def run_at(sampled: SymbolicLayer, sizes: Sequence[int]) -> Outcome:
-    """A real layer, built and called at these sizes."""
+def run_at(symbolic: SymbolicLayer, sizes: Sequence[int]) -> Outcome:
+    """Build a real layer at these sizes and call it."""
     try:
-        layer, inputs = sampled.builder.build(sizes)
+        layer, inputs = symbolic.builder.build(sizes)
     except LAYER_ERRORS as error:
         return Outcome("not-built", f"{type(error).__name__}: {first_line(error)}", error)
-    return run(layer, inputs, sampled.builder.ops)
+    return run_layer(layer, inputs, symbolic.builder.ops)
