@@ -296,7 +296,7 @@ def test_bad_file_is_one_line(front: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_pytest_xfails_what_is_waived_and_names_what_matches_nothing(workers: list[str], tmp_path: Path) -> None:
     file, report = written(tmp_path, 'kinds = "width-mismatch"', 'models = "nobody"'), tmp_path / "out.xml"
-    done = in_pytest(*FAULT, "--waivers", str(file), f"--junitxml={report}", *workers)
+    done = in_pytest(*FAULT, "--padding-waivers", str(file), f"--junitxml={report}", *workers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 xfailed" in done.stdout
     assert "vllm#35949: known" in done.stdout
@@ -308,7 +308,7 @@ def test_pytest_xfails_what_is_waived_and_names_what_matches_nothing(workers: li
 
 
 def test_pytest_fails_a_waiver_whose_case_passes(tmp_path: Path) -> None:
-    done = in_pytest("--waivers", str(written(tmp_path, 'modes = "eager"')))
+    done = in_pytest("--padding-waivers", str(written(tmp_path, 'modes = "eager"')))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "waived but passes: vllm#35949, " in done.stdout
     assert "2 failed, 2 passed" in done.stdout

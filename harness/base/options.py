@@ -46,10 +46,16 @@ NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
 
 def add_selection(add: Callable[..., object]) -> None:
     """The options that the console command and the pytest plugin share."""
-    add("--subject", default="in-tree", metavar="NAME", help="what to judge: a name, or package.module:Name")
+    add_subject(add)
     for option, (kind, about) in SELECTION.items():
         add(option, type=kind, default=(), metavar="LIST", help=about)
     add("--full", action="store_true", default=False, help=FULL)
+
+
+def add_subject(add: Callable[..., object]) -> None:
+    """What is judged; empty where the project says it."""
+    about = "what to check: a name from `harness list`, or package.module:Name (default: the project's, else in-tree)"
+    add("--subject", default="", metavar="NAME", help=about)
 
 
 def add_vllm(add: Callable[..., object]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from harness.base.errors import BadInput, unknown
 from harness.base.loading import import_named
 from harness.base.options import names, numbers
-from harness.base.project import find
+from harness.base.project import find_or_in_tree
 from harness.benchmark.benchmark import Ceilings, Cells, timed
 from harness.output.records import Records
 
@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
     """The function that the project names, and the shapes to time. Raises BadInput."""
-    project = find()
+    project = find_or_in_tree()
     if not project.bench:
         raise BadInput(
             f'pyproject.toml in {project.root} names no benchmark; add [tool.harness] bench = "package.module:function"'

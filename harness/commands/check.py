@@ -18,7 +18,7 @@ from harness.base.options import (
     add_workers,
     refuse_workers,
 )
-from harness.base.project import find
+from harness.base.project import find_or_in_tree
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
@@ -84,7 +84,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Judge the chosen cases; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
-    waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
+    waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
     with Records(chosen.json) as records:
         verdicts = list(with_progress(PlanRun(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
@@ -134,17 +134,16 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
 
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
-    project = find()
+    project = find_or_in_tree(chosen.subject)
+    subject = chosen.subject or project.default
     if chosen.full:
         refuse_workers(chosen.workers)
-    engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
+    engine = None if subject in project.subjects else target(subject, chosen.vllm)
     if engine is not None:
         with StatusLine() as report:
             return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:
-        raise BadInput(
-            f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {chosen.subject!r}; change one of them"
-        )
+        raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
-    spec = project.subject(chosen.subject)
-    return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)
+    spec = project.subject(subject)
+    return Plan(selection, spec, subject, chosen.device, workers, project.path, bisect=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.base.project import DEFAULT_SUBJECT, Project, find
+from harness.base.project import Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import load
 from harness.observers import OBSERVERS, RAISING
@@ -62,14 +62,14 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def everything(subject: str = "") -> dict[str, Any]:
-    """All lists by title. The ops are those of the given subject's module, or of the in-tree one's."""
+    """All lists by title. The ops are those of the given subject's module, or of the project's default subject."""
     from harness.ops.registry import registered
     from harness.verdict.known_bugs import KNOWN_BUGS  # these two import torch
 
-    project = find()
+    project = find_or_in_tree(subject)
     catalogue = load()
-    if subject or DEFAULT_SUBJECT in project.subjects:
-        load_subject(project.subject(subject or DEFAULT_SUBJECT), project.path)
+    if subject or project.default in project.subjects:
+        load_subject(project.subject(subject or project.default), project.path)
     ops = [
         {"op": op.name, "schema": op.schema, "devices": ", ".join(op.reals), "samples": bool(op.samples)}
         for op in registered().values()

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.base.errors import BadInput
-from harness.base.options import NARROWING, add_workers, names
-from harness.base.project import find
+from harness.base.options import NARROWING, add_subject, add_workers, names
+from harness.base.project import find_or_in_tree
 from harness.commands.check import exit_code, with_progress
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
@@ -46,12 +46,7 @@ _LABEL = 10
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness prove``."""
     parser.description = ABOUT
-    parser.add_argument(
-        "--subject",
-        default="in-tree",
-        metavar="NAME",
-        help="the layer to prove: a name from `harness list`, or package.module:Name",
-    )
+    add_subject(parser.add_argument)
     models = (
         "model shapes, or any-plain, any-shared, any-latent, any-shared-latent: a layer with these parts "
         "at any size (default: these four)"
@@ -106,12 +101,13 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
-    project = find()
+    project = find_or_in_tree(chosen.subject)
+    subject = chosen.subject or project.default
     selection = Selection(
         models=chosen.models, rules=chosen.rules, kernels=chosen.kernels, tp=chosen.tp, modes=(PROOF.name,)
     )
-    spec = project.subject(chosen.subject)
-    return Plan(selection, spec, chosen.subject, "cpu", workers_for(chosen.workers), project.path)
+    spec = project.subject(subject)
+    return Plan(selection, spec, subject, "cpu", workers_for(chosen.workers), project.path)
 
 
 def label(case: Case) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.base.errors import BadInput
 from harness.base.options import add_device, add_workers, names
-from harness.base.project import find
+from harness.base.project import find, find_or_in_tree
 from harness.matrix.modes import choose
 from harness.output.records import Records
 from harness.output.terminal import Ticker
@@ -120,7 +120,7 @@ def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
 def _trials(chosen: argparse.Namespace) -> "Trials":
     cuda = runs_on_cuda(chosen.device)
     modes = tuple(mode.name for mode in choose(list(chosen.modes), cuda))
-    project = find()
+    project = find() if chosen.corpus else find_or_in_tree()
     module = chosen.corpus or project.corpus
     if not module:
         raise BadInput(

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Report
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.log.failures import EXCEPTION, Failure
-from harness.diagnosis.log.lines import Line, read_line
+from harness.diagnosis.log.failures import EXCEPTION, QUIET, Failure
+from harness.diagnosis.log.lines import read_line
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
@@ -69,8 +69,8 @@ class _Found:
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
         lines = [read_line(number, raw) for number, raw in enumerate(text.decode("utf-8", "replace").split("\n"), 1)]
-        whole = Failure("", [line for line in lines if line.text.strip()] or [Line(1, "", "", "")])
-        if Texts.of(whole).match(kinds()):
+        whole = Failure("", [line for line in lines if line.text.strip() and line.level not in QUIET])
+        if whole.lines and Texts.of(whole).match(kinds()):
             self.take(whole)
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
