@@ -12,6 +12,7 @@ from fixtures.imports import ROOT, graph
 ROOMS = (
     "base",
     "matrix",
+    "diagnosis",
     "ops",
     "subjects",
     "execution",

@@ -354,7 +354,7 @@ class FlaggedWrongly(Flagged):
         self.cuts = self.width % 64 != 0
 
 
-def test_flags_set_at_build_time_are_pieces() -> None:
+def test_flags_set_at_build_time_are_structures() -> None:
     assert proven(Flagged, case_of("shared")).status == PROVEN
     found = proven(FlaggedWrongly, case_of("shared"))
     assert found.status == FAILS
@@ -481,7 +481,11 @@ class Jumps(PaddedMoELayer):
 
 @pytest.mark.parametrize(
     ("subject", "reason"),
-    [(Picky(), "no sizes but its own"), (Other(layer=Erratic), "large is "), (Other(layer=Jumps), "chunk is 18200")],
+    [
+        (Picky(), "builds no layer at other sizes"),
+        (Other(layer=Erratic), "large is "),
+        (Other(layer=Jumps), "chunk is 18200"),
+    ],
     ids=["picky", "erratic", "jumps"],
 )
 def test_what_is_unknown_of_a_build_is_said(subject: Subject, reason: str) -> None:

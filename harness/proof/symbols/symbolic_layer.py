@@ -73,8 +73,9 @@ def symbolic_layer(subject: Subject, case: Case) -> SymbolicLayer:
     steps = steps_of(builder)
     sizes = _sample_sizes(builder.axes, steps)
     # Two layers of the same sizes. A leaf that differs between them does not depend on the sizes, and an object that both
-    # refer to belongs to neither.
-    (first, met_first), (second, met_second) = (_leaves_of(builder.build(sizes[0])) for _ in range(2))
+    # refer to belongs to neither. Both are alive at once, since an id is unique only while its object lives.
+    twice = [builder.build(sizes[0]) for _ in range(2)]
+    (first, met_first), (second, met_second) = map(_leaves_of, twice)
     erratic = {path for path in first if path not in second or _form(first[path]) != _form(second[path])}
     layers = [first, *(_leaves_of(builder.build(at))[0] for at in sizes[1:])]
     rounding = case.alignment.hidden
