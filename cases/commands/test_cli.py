@@ -319,7 +319,7 @@ def test_harness_error_with_and_without_its_traceback(tmp_path: Path, subjects: 
     file = tmp_path / "verdicts.jsonl"
     quiet = harness("check", *ONE, "--subject", "wrong:BadOracle", "--json", str(file), path=subjects)
     assert quiet.returncode == 2
-    assert "reason      RuntimeError: the oracle broke" in quiet.stdout
+    assert "reason      oracle() raised RuntimeError: the oracle broke (" in quiet.stdout
     assert "Traceback" not in quiet.stdout + quiet.stderr
     (record,) = records(file)
     assert record["status"] == ERROR

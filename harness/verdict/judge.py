@@ -58,7 +58,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     except DeviceLost as error:
         line = user_line(error.__cause__) if error.__cause__ else None
     except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
-        reason = str(error)
+        reason, trace = str(error), traceback.format_exc() if error.__cause__ else ""
     except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
     if lost := loss(device):  # a lost device explains every other finding and error
