@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Judge = Callable[[Case, ModeInfo], Verdict]
 
 _SESSION = pytest.StashKey[Session]()
+_GROUPED = "harness_grouped"  # what the controller of xdist tells its workers
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
@@ -43,11 +44,19 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     return (yield)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of xdist reads the command line anew, which does not say what was chosen here."""
+    node.workerinput[_GROUPED] = node.config.option.dist == "loadgroup"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and check the options that were typed; bad input ends with exit code 2."""
     markers = MARKERS if config.pluginmanager.hasplugin("xdist") else (*MARKERS, XDIST_GROUP)
     for marker in markers:
         config.addinivalue_line("markers", marker)
+    if getattr(config, "workerinput", {}).get(_GROUPED):
+        config.option.loadgroup = True  # by which a worker of xdist adds the group to each id
     session = config.stash[_SESSION] = Session(config)
     try:
         if session.given:
