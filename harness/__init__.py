@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.base.errors import BadInput, Skip
     from harness.matrix.case import Case
+    from harness.ops.by_name import by_name
     from harness.ops.collectives import all_reduce
     from harness.ops.registry import register_op
     from harness.selftest.corpus import Correct, Fault
     from harness.subjects.subject import Subject
 
-__all__ = ["BadInput", "Case", "Correct", "Fault", "Skip", "Subject", "all_reduce", "register_op"]
+__all__ = ["BadInput", "Case", "Correct", "Fault", "Skip", "Subject", "all_reduce", "by_name", "register_op"]
 
 _HOMES = {
     "BadInput": "harness.base.errors",
@@ -26,6 +27,7 @@ _HOMES = {
     "Skip": "harness.base.errors",
     "Subject": "harness.subjects.subject",
     "all_reduce": "harness.ops.collectives",
+    "by_name": "harness.ops.by_name",
     "register_op": "harness.ops.registry",
 }
 

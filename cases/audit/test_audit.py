@@ -10,12 +10,12 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from fixtures.audit_ops import CORRECT, FAULTS, SAMPLES, SPACE
-from harness.audit.context import Audited
-from harness.audit.ops import NoOp, find, load_modules, normal
+from harness.audit.context import AuditedOp
+from harness.audit.ops import UnknownOp, find, load_modules, normal
 from harness.audit.plan import KINDS
-from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, Seen
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample, given
-from harness.audit.tensors import difference, faithful, written_outside
+from harness.audit.tensors import difference, exact_copy, written_outside
 from harness.audit.variants import GIVEN, MAKERS
 from harness.audit.worker import look_at
 from harness.base.errors import BadInput
@@ -23,26 +23,30 @@ from harness.cli import main
 from harness.execution.pinned import pinned
 
 CPU = torch.device("cpu")
-# Inductor takes a second for each op; these show what it adds.
-INDUCTOR = {"widen", "bump", "wide_fake", "fake_stride", "returns_input"}
+# Inductor takes a second for each op, and a compiled row most of an op's time. These ops show what Inductor, and a compile
+# of every kind of variant, add; the others are compiled on the variants of three kinds.
+THOROUGH = {"widen", "bump", "wide_fake", "fake_stride", "returns_input"}
+COMPILED, FEW = {"aot_eager", "opcheck aot"}, (GIVEN, "permuted", "zero rows")
 
 
-def audited(name: str, folder: Path) -> Audited:
+def audited(name: str, folder: Path, kinds: tuple[str, ...] = KINDS) -> AuditedOp:
     samples = [Sample(tuple(args), {}) for args in SAMPLES[name]()]
-    return Audited.of(find(f"{SPACE}::{name}"), samples, CPU, folder / "journal.jsonl")
+    return AuditedOp.of(find(f"{SPACE}::{name}"), samples, CPU, folder / "journal.jsonl", kinds=kinds)
 
 
-def look(name: str, folder: Path, rows: set[str]) -> dict[str, Seen]:
+def look(name: str, folder: Path, rows: set[str]) -> dict[str, CheckResult]:
+    few = folder / "few"
+    few.mkdir(exist_ok=True)
     with pinned():
-        op = audited(name, folder)
-        return {row: look_at(op, row) for row in PROPERTIES if row in rows}
+        op, compiled = audited(name, folder), audited(name, few, KINDS if name in THOROUGH else FEW)
+        return {row: look_at(compiled if row in COMPILED else op, row) for row in PROPERTIES if row in rows}
 
 
 def rows_of(name: str) -> set[str]:
-    return set(PROPERTIES) - (set() if name in INDUCTOR else {"inductor"})
+    return set(PROPERTIES) - (set() if name in THOROUGH else {"inductor"})
 
 
-def broken(seen: dict[str, Seen]) -> set[str]:
+def broken(seen: dict[str, CheckResult]) -> set[str]:
     return {row for row, what in seen.items() if what.status == BREAKS}
 
 
@@ -101,7 +105,7 @@ def test_the_kinds_of_variants_are_all_tried(tmp_path: Path) -> None:
 
 def test_an_index_stays_in_range_when_what_it_indexes_shrinks(tmp_path: Path) -> None:
     table, ids = torch.randn(4, 6), torch.tensor([3, 0, 2])
-    op = Audited.of(torch.ops.aten.embedding.default, [Sample((table, ids), {})], CPU, tmp_path / "journal.jsonl")
+    op = AuditedOp.of(torch.ops.aten.embedding.default, [Sample((table, ids), {})], CPU, tmp_path / "journal.jsonl")
     with pinned():
         one = next(variant for variant in op.accepted if variant.label == "one row: weight.shape[0] 4 to 1")
         assert one.sample.args[1].tolist() == [0, 0, 0]
@@ -124,16 +128,16 @@ def test_a_variant_that_killed_a_worker_is_left_out_by_the_next(tmp_path: Path) 
 def test_copies_keep_strides_offsets_and_sharing() -> None:
     base = torch.arange(24.0).view(4, 6)
     one, other = base[:, 1:4], base.t()
-    mine, theirs = faithful([one, other])
+    mine, theirs = exact_copy([one, other])
     assert (mine.stride(), mine.storage_offset(), theirs.stride()) == ((6, 1), 1, (1, 6))
     mine.fill_(0)
     assert theirs[1:4].eq(0).all()
     assert base[0, 1] == 1
-    after = faithful(one)
+    after = exact_copy(one)
     after.add_(1)
-    assert not written_outside(faithful(one), after)
+    assert not written_outside(exact_copy(one), after)
     after.as_strided((24,), (1,), 0)[23] = 9
-    assert written_outside(faithful(one), after)
+    assert written_outside(exact_copy(one), after)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +164,11 @@ def test_an_op_is_named_in_three_ways(text: str) -> None:
 
 
 def test_an_op_that_does_not_exist_gets_the_nearest_names() -> None:
-    with pytest.raises(NoOp, match=r"did you mean cases_audit::wide_fake"):
+    with pytest.raises(UnknownOp, match=r"did you mean cases_audit::wide_fake"):
         find("cases_audit::wide_fakes")
-    with pytest.raises(NoOp, match=r"give --import MODULE"):
+    with pytest.raises(UnknownOp, match=r"give --import MODULE"):
         find("nowhere_at_all::op")
-    with pytest.raises(NoOp, match=r"overloads .*; name one"):
+    with pytest.raises(UnknownOp, match=r"overloads .*; name one"):
         find("aten::pow")
     with pytest.raises(BadInput, match="expected NAMESPACE::NAME"):
         find("justaname")
@@ -212,9 +216,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["audit", f"{SPACE}::two", *arguments]) == 2
-    told = capsys.readouterr().err.strip()
-    assert words in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err.strip()
+    assert words in message
+    assert len(message.splitlines()) == 1
 
 
 def test_no_op_at_all_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,19 +236,19 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert code == 2  # an op that cannot be run at all
     rows = {(row["op"].partition("::")[2], row["row"]): row for row in map(json.loads, file.read_text().splitlines())}
     assert len(rows) == 3 * len(names)
-    told = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
-    assert told["crashes"] == (BREAKS, "the process died: Segmentation fault")
+    outcomes = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
+    assert outcomes["crashes"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes", "runs"]["variant"] == "zero rows: x.shape[0] 5 to 0"
     assert rows["crashes", "stride"]["status"] == HOLDS  # on all the other variants
-    assert told["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
+    assert outcomes["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes_always", "schema"]["status"] == HOLDS
-    assert rows["crashes_always", "stride"]["what"] == "the real implementation takes the process down (as given)"
-    assert told["hangs"] == (BREAKS, "no answer within 4 s; its process was stopped")
-    assert told["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
-    assert told["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
-    assert told["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
-    assert "write a function that yields argument tuples" in told["numbers"][1]
-    assert told["two"][0] == HOLDS
+    assert rows["crashes_always", "stride"]["what"] == "the real implementation crashes the process (as given)"
+    assert outcomes["hangs"] == (BREAKS, "no answer within 4 s; its process was stopped")
+    assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
+    assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
+    assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
+    assert "write a function that yields argument tuples" in outcomes["numbers"][1]
+    assert outcomes["two"][0] == HOLDS
     assert "Segmentation fault" in capsys.readouterr().out
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise, product
@@ -17,11 +18,13 @@ from typing import Any
 
 import pytest
 
+from harness.base.errors import BadInput
 from harness.cli import main
 from harness.commands import check as check_module
 from harness.findings.finding import ERROR, FINDINGS, OK, Verdict
 from harness.matrix.modes import EVERY_MODE, MODES, by_default
 from harness.matrix.shapes import BUILT_IN, load
+from harness.subjects.load import load_subject
 from harness.workers import pool
 from harness.workers.plan import Plan
 
@@ -110,16 +113,32 @@ def harness(*arguments: str, path: Path | None = None) -> subprocess.CompletedPr
     )
 
 
-def refusal(*arguments: str, path: Path | None = None) -> str:
-    """The one line that a bad command line gets."""
+def refused_by_a_process(*arguments: str, path: Path | None = None) -> str:
+    """The one line that a bad command line gets, of a process of its own."""
     done = harness(*arguments, path=path)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("harness: ")
-    assert done.stderr.endswith("\n")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.removeprefix("harness: ").rstrip("\n")
+    return one_line(done.returncode, done.stdout, done.stderr)
+
+
+def one_line(code: int, output: str, errors: str) -> str:
+    assert code == 2, errors
+    assert output == ""
+    assert errors.startswith("harness: ")
+    assert errors.endswith("\n")
+    assert errors.count("\n") == 1, errors
+    assert "Traceback" not in errors
+    return errors.removeprefix("harness: ").rstrip("\n")
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line that a bad command line gets, in this process: a process costs ten times as much."""
+
+    def refused(*arguments: str) -> str:
+        capsys.readouterr()
+        code = main(list(arguments))
+        return one_line(code, *capsys.readouterr())
+
+    return refused
 
 
 def records(file: Path) -> list[dict[str, Any]]:
@@ -127,7 +146,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--models", "qwen3-30b"], "unknown model 'qwen3-30b'; did you mean qwen3-30b-a3b"),
         (["--models", "qwen3-30b-a3b,zzzz"], "unknown model 'zzzz'; valid: deepseek-v2-lite"),
@@ -167,12 +186,12 @@ def records(file: Path) -> list[dict[str, Any]]:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_option_of_check(arguments: list[str], told: str) -> None:
-    assert told in refusal("check", *arguments)
+def test_bad_option_of_check(arguments: list[str], message: str, refusal: Callable[..., str]) -> None:
+    assert message in refusal("check", *arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["chekc"], "invalid choice: 'chekc' (choose from"),
         (["--vresion"], "did you mean --version?"),
@@ -181,12 +200,17 @@ def test_bad_option_of_check(arguments: list[str], told: str) -> None:
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-def test_bad_command(arguments: list[str], told: str) -> None:
-    assert told in refusal(*arguments)
+def test_bad_command(arguments: list[str], message: str, refusal: Callable[..., str]) -> None:
+    assert message in refusal(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["chekc"], ["check", "--hidden", "0"], ["check", "--json", "/"]], ids=" ".join)
+def test_a_process_refuses_in_one_line_too(arguments: list[str], refusal: Callable[..., str]) -> None:
+    assert refused_by_a_process(*arguments) == refusal(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not a valid models file: Expecting"),
         ("", "is not a valid models file: Expecting value"),
@@ -204,38 +228,51 @@ def test_bad_command(arguments: list[str], told: str) -> None:
     ],
     ids=["cut", "empty", "list", "number", "no-models", "no-object", "synthetic", "alignment", "top-k", "width"],
 )
-def test_bad_models_file(text: str, told: str, tmp_path: Path) -> None:
+def test_bad_models_file(text: str, message: str, tmp_path: Path, refusal: Callable[..., str]) -> None:
     file = tmp_path / "models.json"
     file.write_text(text)
     line = refusal("check", "--models-file", str(file))
-    assert told in line
+    assert message in line
     assert "models.json" in line
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("nowhere.layers:Mine", "does not import: ModuleNotFoundError: No module named 'nowhere'"),
-        ("raising:Mine", "does not import: ValueError: cannot load"),
-        ("leaving:Mine", "exit code 3"),
         ("wrong:NoUnpat", "the module has no 'NoUnpat'; did you mean NoUnpad?"),
         ("wrong:NoOracle", "has no method oracle; a subject needs build, inputs, oracle, ops"),
         ("wrong:number", "has no method build"),
         ("wrong:Needs", "cannot be made without arguments: TypeError"),
-        ("wrong:Raises", "cannot be made without arguments: RuntimeError: no weights here"),
         (":Mine", "is not of the form package.module:Name"),
     ],
     ids=lambda value: value if ":" in value and " " not in value else "",
 )
-def test_bad_subject(name: str, told: str, subjects: Path) -> None:
-    assert told in refusal("check", *ONE, "--subject", name, path=subjects)
+def test_bad_subject(name: str, message: str, subjects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(subjects))
+    with pytest.raises(BadInput, match=re.escape(message)) as refused:
+        load_subject(name)
+    assert "\n" not in str(refused.value)
 
 
-def test_bad_subject_of_list(subjects: Path) -> None:
-    assert "does not import: ValueError" in refusal("list", "--subject", "raising:Mine", path=subjects)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("raising:Mine", "does not import: ValueError: cannot load"),
+        ("leaving:Mine", "exit code 3"),
+        ("wrong:Raises", "cannot be made without arguments: RuntimeError: no weights here"),
+    ],
+)
+def test_a_subject_that_raises_or_exits_in_its_process(name: str, message: str, subjects: Path) -> None:
+    assert message in refused_by_a_process("check", *ONE, "--subject", name, path=subjects)
 
 
-def test_cuda_where_there_is_none() -> None:
+def test_bad_subject_of_list(subjects: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
+    monkeypatch.syspath_prepend(str(subjects))
+    assert "does not import: ValueError" in refusal("list", "--subject", "raising:Mine")
+
+
+def test_cuda_where_there_is_none(refusal: Callable[..., str]) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -282,7 +319,7 @@ def test_harness_error_with_and_without_its_traceback(tmp_path: Path, subjects: 
     file = tmp_path / "verdicts.jsonl"
     quiet = harness("check", *ONE, "--subject", "wrong:BadOracle", "--json", str(file), path=subjects)
     assert quiet.returncode == 2
-    assert "reason      RuntimeError: the oracle broke" in quiet.stdout
+    assert "reason      oracle() raised RuntimeError: the oracle broke (" in quiet.stdout
     assert "Traceback" not in quiet.stdout + quiet.stderr
     (record,) = records(file)
     assert record["status"] == ERROR
@@ -325,10 +362,9 @@ def round_trip(record: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def test_list_as_json_is_a_models_file(tmp_path: Path) -> None:
-    done = harness("list", "--json")
-    assert done.returncode == 0, done.stderr
-    parts = json.loads(done.stdout)
+def test_list_as_json_is_a_models_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in parts["models"]] == list(load().shapes)
     assert [mode["mode"] for mode in parts["modes"]] == list(EVERY_MODE)
     assert {"name": "in-tree", "import": "kernels.layer.subject:InTree"} in parts["subjects"]
@@ -340,7 +376,7 @@ def test_list_as_json_is_a_models_file(tmp_path: Path) -> None:
         file.write_text(json.dumps(content))
         assert {shape.name: replace(shape, source="") for shape in load(file).shapes.values()} == load().shapes
         assert load(file).rules == load().rules
-    assert harness("check", *ONE, "--models-file", str(tmp_path / "models.json")).returncode == 0
+    assert main(["check", *ONE, "--models-file", str(tmp_path / "models.json")]) == 0
 
 
 def test_list_shows_every_name() -> None:
@@ -403,7 +439,7 @@ def test_help_of_check_names_every_option_and_the_exit_codes() -> None:
         assert f"--{option} " in shown or f"--{option}\n" in shown
     for option in ("device", "json", "workers", "verbose"):
         assert f"--{option}" in shown
-    assert "exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C" in shown
+    assert "exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C" in shown
 
 
 ON_CPU = [mode.name for mode in by_default(cuda=False)]
@@ -438,7 +474,7 @@ def test_table_without_a_terminal_is_whole(
     bad: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     monkeypatch.setattr(Prepared, "bad", bad)
     main(["check"])
     lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
@@ -472,7 +508,7 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
             super().__init__(plan)
             asked.append(plan)
 
-    monkeypatch.setattr(check_module, "Judging", Noted)
+    monkeypatch.setattr(check_module, "PlanRun", Noted)
     monkeypatch.setattr(pool, "has_cuda", lambda: there)
     main(["check", *arguments])
     (plan,) = asked
@@ -482,8 +518,8 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
 def test_what_is_skipped_is_told_once_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
     models = "gpt-oss-20b,deepseek-v3"
     assert main(["check", "--device", "cpu", "--models", models, "--modes", "cudagraph-compiled", "--tp", "1"]) == 0
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
-    assert told == (
+    (message,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
+    assert message == (
         "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in "
         "for them"
     )
@@ -509,10 +545,10 @@ def test_exit_code(statuses: list[str], code: int) -> None:
 def test_a_file_that_fills_up_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    monkeypatch.setattr(check_module, "Judging", Prepared)
+    monkeypatch.setattr(check_module, "PlanRun", Prepared)
     assert main(["check", "--json", "/dev/full"]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("harness: cannot write on to --json /dev/full")
+    assert errors.startswith("harness: cannot append to --json /dev/full")
     assert errors.count("\n") == 1
 
 
@@ -604,6 +640,6 @@ def test_killed_run_keeps_its_records_and_leaves_no_worker(tmp_path: Path) -> No
 def test_selection_of_a_namespace_is_what_was_asked() -> None:
     names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes")
     chosen = Namespace(**dict.fromkeys(names, ()), full=True, models_file=None)
-    selection = check_module.selected(chosen)
+    selection = check_module.selection_of(chosen)
     assert selection.full
     assert selection.models_file == str(BUILT_IN)

@@ -34,9 +34,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 def test_a_right_cell_is_timed_and_what_cannot_be_is_told() -> None:
     result = timed(cell(), CEILINGS)
-    assert result.right
+    assert result.correct
     assert (result.times, result.floor) == ({"narrow": 12.0}, 5.0)
-    assert result.words() == ["small, 8 tokens: cannot was not timed: no such kernel"]
+    assert result.lines() == ["small, 8 tokens: cannot was not timed: no such kernel"]
     assert result.to_json()["status"] == "ok"
 
 
@@ -46,9 +46,9 @@ def test_a_right_cell_is_timed_and_what_cannot_be_is_told() -> None:
 )
 def test_a_wrong_cell_is_not_timed_and_says_by_how_much(whole: float, column: float) -> None:
     result = timed(cell(whole, column), CEILINGS)
-    assert not result.right
+    assert not result.correct
     assert result.times == {}
-    (line,) = result.words()
+    (line,) = result.lines()
     assert line.startswith(f"small, 8 tokens: wrong, and so not timed: relative error {whole:.4f} (bound 0.01)")
     assert result.to_json()["status"] == "wrong"
 

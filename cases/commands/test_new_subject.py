@@ -11,7 +11,7 @@ import pytest
 from harness.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "your-engine.md"
+PAGE = ROOT / "docs" / "how-to" / "own-engine.md"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,8 +86,8 @@ def test_a_name_that_cannot_be_written_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "engine.py").write_text("kept")
     assert main(["new-subject", name]) == 2
-    told = capsys.readouterr().err.strip()
-    assert words in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err.strip()
+    assert words in message
+    assert len(message.splitlines()) == 1
     assert (tmp_path / "engine.py").read_text() == "kept"
     assert [entry.name for entry in tmp_path.iterdir()] == ["engine.py"]

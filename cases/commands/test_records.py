@@ -33,7 +33,7 @@ def test_without_a_path_nothing_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("/nowhere/records.jsonl", "cannot write --json"), ("/dev/full", "cannot write on to --json")]
+    ("path", "words"), [("/nowhere/records.jsonl", "cannot write --json"), ("/dev/full", "cannot append to --json")]
 )
 def test_what_cannot_be_written_is_bad_input(path: str, words: str) -> None:
     if path == "/dev/full" and not Path(path).exists():

@@ -39,48 +39,48 @@ def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
+def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
     folder = tmp_path_factory.mktemp("trees")
-    one, other = write(folder / "one"), write(folder / "other", mended=True, version="2.0")
+    one, other = write(folder / "one"), write(folder / "other", fixed=True, version="2.0")
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
     return done.returncode, [json.loads(line) for line in file.read_text().splitlines()], done.stdout + done.stderr
 
 
-def test_each_planted_fault_breaks_its_rows_and_no_other(seen: tuple[int, list[dict[str, Any]], str]) -> None:
-    assert broken(seen[1], "1.0") == FAULTS
+def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    assert broken(run_of_all[1], "1.0") == FAULTS
     assert not set(CORRECT) & set(FAULTS)
-    held = {row["op"] for row in seen[1] if row["status"] == "holds" and row["row"] == "inductor"}
-    assert set(CORRECT) <= held
+    compiled = {row["op"] for row in run_of_all[1] if row["status"] == "holds" and row["row"] == "inductor"}
+    assert set(CORRECT) <= compiled
 
 
-def test_every_row_says_that_the_kernel_is_a_stub(seen: tuple[int, list[dict[str, Any]], str]) -> None:
-    assert all(any("around a stub kernel" in note for note in row["notes"]) for row in seen[1])
-    assert "FlashInfer's own Python around a stub kernel" in seen[2]
-    assert {row["row"] for row in seen[1]} <= set(ROWS)
+def test_every_row_says_that_the_kernel_is_a_stub(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    assert all(any("around a stub kernel" in note for note in row["notes"]) for row in run_of_all[1])
+    assert "FlashInfer's own Python around a stub kernel" in run_of_all[2]
+    assert {row["row"] for row in run_of_all[1]} <= set(ROWS)
 
 
-def test_what_cannot_be_captured_is_not_run_with_its_reason(seen: tuple[int, list[dict[str, Any]], str]) -> None:
-    rows = {(row["op"], row["row"]): row for row in seen[1] if row["version"] == "1.0"}
+def test_what_cannot_be_captured_is_not_run_with_its_reason(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    rows = {(row["op"], row["row"]): row for row in run_of_all[1] if row["version"] == "1.0"}
     for op, reason in UNRUN.items():
         assert rows[op, "runs"]["status"] == "not run"
         assert reason in rows[op, "runs"]["what"]
 
 
-def test_two_versions_say_what_was_mended_and_a_third_that_is_not_there_costs_only_itself(
-    seen: tuple[int, list[dict[str, Any]], str],
+def test_two_versions_say_what_was_fixed_and_a_missing_third_costs_only_itself(
+    run_of_all: tuple[int, list[dict[str, Any]], str],
 ) -> None:
-    code, rows, told = seen
+    code, rows, output = run_of_all
     assert code == 2  # the folder between them does not exist
-    assert "expected a folder that holds the package's folder flashinfer/" in told
-    assert "1.0 to 2.0: 24 breaches remain, 2 are mended, 0 are new" in told
-    assert "mended  fp4_quantize_sm100, dtype" in told
+    assert "expected a folder that contains the package's folder flashinfer/" in output
+    assert "1.0 to 2.0: 24 breaches remain, 2 are fixed, 0 are new" in output
+    assert "fixed   fp4_quantize_sm100, dtype" in output
     assert broken(rows, "2.0") == {op: rows for op, rows in FAULTS.items() if op != "fp4_quantize_sm100"}
 
 
-def test_every_contract_breach_has_a_script_of_five_lines(seen: tuple[int, list[dict[str, Any]], str]) -> None:
-    for row in seen[1]:
+def test_every_contract_breach_has_a_script_of_five_lines(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    for row in run_of_all[1]:
         if row["status"] == "breaks" and row["row"] in ("count", "shape", "dtype", "mutation", "alias", "parameters"):
             assert len(row["script"].splitlines()) <= 5
             compile(row["script"], row["op"], "exec")
@@ -103,26 +103,26 @@ def test_a_breach_that_is_named_again_is_shown_alone(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--versions", "no/such/folder"), "expected a folder that holds the package's folder flashinfer/"),
+        (("--versions", "no/such/folder"), "expected a folder that contains the package's folder flashinfer/"),
         (("--versions", "latest"), "is neither a release such as 0.7.2.post1, nor a folder"),
         (("--rows", "strides"), "did you mean stride"),
-        (("--import", "torch"), "--import means nothing for flashinfer"),
-        (("--samples", "a:b"), "--samples means nothing for flashinfer"),
-        (("--device", "cuda"), "its kernels are stubs here"),
+        (("--import", "torch"), "--import cannot be used with flashinfer"),
+        (("--samples", "a:b"), "--samples cannot be used with flashinfer"),
+        (("--device", "cuda"), "its kernels are stubs on the CPU"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["audit", "flashinfer", *arguments]) == 2
-    told = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
-    assert len(told) == 1
-    assert words in told[0]
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
 
 
 def test_versions_are_for_flashinfer_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "a::b", "--versions", "1.0"]) == 2
-    assert "--versions is for `harness audit flashinfer`" in capsys.readouterr().err
+    assert "--versions works only with flashinfer" in capsys.readouterr().err
 
 
 def test_an_op_that_is_not_declared_gets_the_nearest_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     [
         ("utils.py", "register_custom_op = None\n", "flashinfer.utils has no register_custom_op"),
         ("utils.py", "raise OSError('no driver')\n", "flashinfer.utils does not import: OSError: no driver"),
-        ("*/**/*.py", "", "declares no op of MoE or quantisation"),
+        ("*/**/*.py", "", "declares no op for MoE or quantisation"),
         ("quantization/fp4.py", "@register_custom_op(\n", "cannot be captured: SyntaxError"),
     ],
 )
@@ -152,9 +152,9 @@ def test_internals_that_changed_are_said_in_one_line(
     for changed in (tree / "flashinfer").glob(file):
         changed.write_text(text)
     assert main(["audit", "flashinfer", "--versions", str(tree)]) == 2
-    told = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
-    assert len(told) == 1
-    assert words in told[0]
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
 
 
 def test_a_release_is_fetched_once_and_never_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> Non
     assert reals["fp4_quantize_sm100"].module == "flashinfer.quantization.fp4"
     assert reals["fp4_quantize_sm100"].function == "get_module"
     assert reals["rmsnorm_quant"].function == ""
-    assert all(declared.judged for declared in found)
+    assert all(declared.audited for declared in found)
 
 
 def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
@@ -214,12 +214,12 @@ def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
 
     assert differences(real, real) == ([], [])
     assert "the fake has its parameters in another order" in differences(real, swapped)[0]
-    assert differences(real, more)[0] == ["the fake asks for d, which the real op has not"]
+    assert differences(real, more)[0] == ["the fake has d, which the real op lacks"]
     assert differences(real, laxer) == ([], ["a defaults to nothing in the real op and to 0 in the fake"])
     assert differences(real, anything)[0] == []
 
 
-def test_a_schema_that_torch_refuses_is_mended_as_little_as_can_be() -> None:
+def test_a_refused_schema_is_changed_as_little_as_possible() -> None:
     import torch
 
     def real(x: torch.Tensor, out: torch.Tensor, scale: float | torch.Tensor) -> None: ...
@@ -227,7 +227,7 @@ def test_a_schema_that_torch_refuses_is_mended_as_little_as_can_be() -> None:
     found = infer(real, ("out", "nothing"))
     assert found.refused
     assert found.text == "(Tensor x, Tensor(a1!) out, Tensor scale) -> ()"
-    assert any("scale" in words for words in found.mended)
+    assert any("scale" in words for words in found.changed)
     assert infer(lambda x: x, ()).text == ""
 
 
@@ -239,25 +239,25 @@ def _released(version: str) -> str:
     return version
 
 
-def test_the_breaches_of_a_release_are_seen(tmp_path: Path) -> None:
+def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
     rows = "parameters,fake,count,shape,dtype,off the CPU"
     code, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", rows)
     assert code == 1
-    seen = broken(found, RELEASE)
-    assert seen["fp4_quantize_sm100"] == {"fake", "shape", "dtype"}
-    assert seen["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype"}
-    assert seen["block_scale_interleave_sm100"] == {"shape", "dtype"}
-    assert seen["silu_and_mul_scaled_nvfp4_experts_quantize_sm100"] == {"shape"}
-    assert seen["e2m1_and_ufp8sf_scale_to_float_sm100"] == {"off the CPU"}
-    assert seen["cutlass_fused_moe"] == {"count"}
-    assert seen["trtllm_fp4_block_scale_moe"] == {"parameters", "fake", "shape"}
-    assert seen["trtllm_fp8_per_channel_scale_moe"] == {"count"}
-    assert seen["rmsnorm_quant"] == {"parameters", "fake"}
-    assert seen["prims_ts_fp4_block_scale_moe"] == {"parameters", "fake", "count"}
+    found_rows = broken(found, RELEASE)
+    assert found_rows["fp4_quantize_sm100"] == {"fake", "shape", "dtype"}
+    assert found_rows["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype"}
+    assert found_rows["block_scale_interleave_sm100"] == {"shape", "dtype"}
+    assert found_rows["silu_and_mul_scaled_nvfp4_experts_quantize_sm100"] == {"shape"}
+    assert found_rows["e2m1_and_ufp8sf_scale_to_float_sm100"] == {"off the CPU"}
+    assert found_rows["cutlass_fused_moe"] == {"count"}
+    assert found_rows["trtllm_fp4_block_scale_moe"] == {"parameters", "fake", "shape"}
+    assert found_rows["trtllm_fp8_per_channel_scale_moe"] == {"count"}
+    assert found_rows["rmsnorm_quant"] == {"parameters", "fake"}
+    assert found_rows["prims_ts_fp4_block_scale_moe"] == {"parameters", "fake", "count"}
     for op in ("prims_ts_bf16_moe", "prims_ts_fp8_per_tensor_scale_moe", "prims_ts_fp8_block_scale_moe"):
-        assert seen[op] == {"count"}
-    assert not {"fp4_batched_quantize_sm100", "nvfp4_kv_quant", "fused_add_rmsnorm_fp8_block_quant"} & set(seen)
-    assert not {op for op in seen if "grouped" in op}  # theirs are right, and are run
+        assert found_rows[op] == {"count"}
+    assert not {"fp4_batched_quantize_sm100", "nvfp4_kv_quant", "fused_add_rmsnorm_fp8_block_quant"} & set(found_rows)
+    assert not {op for op in found_rows if "grouped" in op}  # theirs are right, and are run
 
 
 def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(tmp_path: Path) -> None:
@@ -265,23 +265,23 @@ def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_
     runs = {row["op"]: row for row in found if row["row"] == "runs"}
     idle = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
     assert (len(runs), len(idle)) == (65, 8)
-    assert all("what it returns is made by its kernel" in what for what in idle.values())
-    seen = broken(found, RELEASE)
-    assert all("fake" in seen[op] for op in idle)
-    assert seen["trtllm_moe_allreduce_fusion"] == {"mutation"}
+    assert all("its kernel makes its outputs" in what for what in idle.values())
+    found_rows = broken(found, RELEASE)
+    assert all("fake" in found_rows[op] for op in idle)
+    assert found_rows["trtllm_moe_allreduce_fusion"] == {"mutation"}
 
 
-def test_an_older_release_beside_it_shows_what_was_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_older_release_shows_what_was_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     versions = f"{_released(OLDER)},{_released(RELEASE)}"
     audited(tmp_path, "trtllm_fp4_block_scale_moe", "--versions", versions, "--rows", "shape,parameters")
-    told = capsys.readouterr().out
-    assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(told.split())
-    assert "mended  trtllm_fp4_block_scale_moe, shape [packed activations]" in told
-    assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in told
+    output = capsys.readouterr().out
+    assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(output.split())
+    assert "fixed   trtllm_fp4_block_scale_moe, shape [packed activations]" in output
+    assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in output
 
 
 def _scripts() -> list[str]:
-    page = Path(__file__).resolve().parents[2] / "docs" / "flashinfer.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "flashinfer-breaches.md"
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
@@ -290,7 +290,7 @@ def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
     for script in _scripts():
         assert len(script.strip().splitlines()) <= 5
         assert "harness" not in script
-        compile(script, "docs/flashinfer.md", "exec")
+        compile(script, "docs/explanation/flashinfer-breaches.md", "exec")
 
 
 def test_the_scripts_of_the_page_show_that_release() -> None:

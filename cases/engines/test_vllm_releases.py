@@ -19,13 +19,13 @@ from harness.engines.vllm import environment, releases, targets
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
 from harness.matrix.selection import Selection
-from harness.workers.plan import Judging
+from harness.workers.plan import PlanRun
 
 # The first release waits for the environment, or three times for an index that does not answer.
 pytestmark = pytest.mark.timeout(900)
 RUNNER = releases.LAYER / "runner" / "moe_runner.py"
 GPT, NEMOTRON = "gpt-oss-20b", "nemotron-3-nano-30b-a3b"
-Told = tuple[str, frozenset[tuple[str, str, str]]]
+Expected = tuple[str, frozenset[tuple[str, str, str]]]
 """A status, and of each finding the kind, the stage and the bug that it is like."""
 
 
@@ -49,10 +49,10 @@ def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is wrong in a release: which padded cases it breaks in which modes, and what is told of each."""
+    """What is wrong in a release: which padded cases it breaks in which modes, and the status and findings expected of each."""
 
     breaks: Callable[[Case, str], bool]
-    told: Told
+    expected: Expected
 
 
 def lies(case: Case, mode: str) -> bool:
@@ -78,7 +78,7 @@ def cut_off(case: Case) -> bool:
 FAKE = frozenset({("fake-differs", "routed experts", "vllm#41645")})
 VIEW = frozenset({("not-contiguous", "all-reduce", "vllm#40794")})
 UP_TO_0_19 = (Wrong(strided, (FINDINGS, VIEW)), Wrong(lies, (LATENT, FAKE)), Wrong(strided_by_the_fake, (LATENT, VIEW)))
-# docs/vllm.md has the lines of their sources. What is not here is right.
+# docs/how-to/vllm-releases.md has the lines of their sources. What is not here is right.
 WRONG = {
     "0.18.0": UP_TO_0_19,
     "0.19.1": UP_TO_0_19,
@@ -87,18 +87,18 @@ WRONG = {
 }
 
 
-def expected(version: str) -> dict[tuple[str, str], Told]:
-    """What is to be told of every case and mode, by their ids."""
-    found: dict[tuple[str, str], Told] = {}
+def expected(version: str) -> dict[tuple[str, str], Expected]:
+    """What is expected of every case and mode, by their ids."""
+    found: dict[tuple[str, str], Expected] = {}
     for case, mode in Selection(models=MODELS).tasks():
         padded = case.padded != case.width
         wrong = [one for one in WRONG.get(version, ()) if padded and one.breaks(case, mode.name)]
-        found[case.id, mode.name] = wrong[0].told if wrong else (OK, frozenset())
+        found[case.id, mode.name] = wrong[0].expected if wrong else (OK, frozenset())
     return found
 
 
 def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, object]:
-    """Where the records of a release are not as expected: what is told there, None where nothing is."""
+    """Where the records of a release are not as expected: what was found there, None where nothing was."""
     want, found = expected(version), {}
     for record in records:
         findings = [(one["kind"], one["stage"], *_first(one["similar_to"])) for one in record.get("findings", ())]
@@ -107,7 +107,7 @@ def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, obje
 
 
 def _first(bugs: list[str]) -> list[str]:
-    """The id of the first bug of a message, alone in a list; none for none."""
+    """The id of the first bug of a finding, alone in a list; none for none."""
     return [bug.partition(" ")[0] for bug in bugs[:1]]
 
 
@@ -125,7 +125,7 @@ def asked(request: pytest.FixtureRequest) -> None:
         pytest.skip("a release is judged whole under --releases alone: half a minute each")
 
 
-# The red release, the one that mended it, and the newest: `.ci/run` asks for these by the test's name.
+# The red release, the one that fixed it, and the newest: `.ci/run` asks for these by the test's name.
 @pytest.mark.parametrize("version", ["0.20.1", "0.20.2", "0.33.0"])
 def test_pair_and_newest(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
     release(version)
@@ -154,7 +154,7 @@ def as_expected(version: str) -> list[dict[str, Any]]:
 def test_what_is_expected_surprises_nobody() -> None:
     red = [record for record in as_expected("0.20.1") if record["status"] == FINDINGS]
     assert {record["mode"] for record in red} == {"eager", "compiled", "compiled-dynamic"}
-    assert any("hidden=2880-padded=3072" in record["case"] for record in red)
+    assert any("hidden2880-padded3072" in record["case"] for record in red)
     for version in ("0.18.0", "0.20.1", "0.20.2"):
         assert not unexpected(version, as_expected(version))
 
@@ -187,7 +187,7 @@ def test_a_release_that_was_not_judged_is_unexpected() -> None:
 
 def judged(target: targets.Target, **chosen: tuple[object, ...]) -> list[Verdict]:
     selection = Selection(tokens=(7,), **chosen)  # type: ignore[arg-type]
-    return list(Judging(target.plan(selection, 1, lambda text: None)))
+    return list(PlanRun(target.plan(selection, 1, lambda text: None)))
 
 
 # what: (the line's text, what it becomes, the case, the finding's kind, its stage, the bug that it is like)

@@ -15,7 +15,7 @@ from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
 from harness.verdict import judge as judge_module
 from harness.verdict.judge import judge
-from harness.workers.plan import Judging, Plan
+from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import LAST, Pool
 from harness.workers.process import Job
 from kernels.layer.layer import PaddedMoELayer
@@ -109,7 +109,7 @@ def test_a_fault_of_the_device_costs_its_cases_alone(subject: str) -> None:
     """Each case gets a worker of its own after it, and what comes then is judged as ever."""
     selection = Selection(models=("nemotron-3-nano-30b-a3b",), modes=("eager",), rules=("trtllm-nvfp4",))
     for name in (f"cases.execution.test_device:{subject}", "kernels.layer.subject:InTree"):
-        verdicts = list(Judging(Plan(selection, name, name, "cuda", 1, (".",))))
+        verdicts = list(PlanRun(Plan(selection, name, name, "cuda", 1, (".",))))
         assert len(verdicts) == len(selection.tasks()) > 1
         found = [finding for verdict in verdicts for finding in verdict.findings]
         if name == "kernels.layer.subject:InTree":

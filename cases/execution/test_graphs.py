@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct import CORRECT, GRAPHS
+from fixtures.corpus import CORRECT
 from fixtures.faults import graphs
 from fixtures.judged import judged, keys
-from fixtures.planting import SMALL, Planted, case
+from fixtures.planting import GRAPHS, SMALL, Planted, case
 from harness.base.errors import Skip
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run
-from harness.execution.external_memory import FreedMemory, Noting, Outside
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory
 from harness.execution.modes import buckets, own_graphs
 from harness.execution.modes.cudagraph import Captured
 from harness.execution.pinned import pinned
@@ -135,8 +135,8 @@ def with_workspace(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("function", [with_workspace, lambda x: x @ WORKSPACE[0].t()], ids=["inside an op", "plain"])
 def test_what_a_real_capture_reads_is_noted_as_it_runs(function: Callable[..., Any]) -> None:
-    outside, x = Outside("cpu"), torch.zeros(4, 6)
-    with Noting(outside):
+    outside, x = ExternalMemory("cpu"), torch.zeros(4, 6)
+    with ExternalMemoryMode(outside):
         made = function(x) * 2 + torch.zeros(1)
     outside.check()
     del made
@@ -147,16 +147,16 @@ def test_what_a_real_capture_reads_is_noted_as_it_runs(function: Callable[..., A
 
 
 def test_what_takes_the_form_alone_reads_nothing() -> None:
-    outside, x = Outside("cpu"), torch.zeros(4, 6)
-    with Noting(outside):
+    outside, x = ExternalMemory("cpu"), torch.zeros(4, 6)
+    with ExternalMemoryMode(outside):
         torch.zeros_like(x) + x.new_ones(6)
     del x
     outside.check()
 
 
 def test_what_lies_on_another_device_is_passed_by_value() -> None:
-    outside, host = Outside("cuda"), torch.zeros(())
-    with Noting(outside):
+    outside, host = ExternalMemory("cuda"), torch.zeros(())
+    with ExternalMemoryMode(outside):
         host.add(1)
     del host
     outside.check()
@@ -183,7 +183,7 @@ def bucket_run(tokens: int) -> Run:
 def test_a_batch_takes_the_next_larger_graph(tokens: int, few: tuple[int, int], many: tuple[int, int]) -> None:
     run = bucket_run(tokens)
     assert not run.failed
-    replays = [(call.tokens, call.tokens + call.filled) for call in run.calls if call.replayed]
+    replays = [(call.tokens, call.tokens + call.padding_rows) for call in run.calls if call.replayed]
     assert replays == [few, many, few]
     assert [(call.label, call.tokens) for call in run.calls if not call.replayed] == [
         ("warm-up", many[1]),
@@ -297,11 +297,11 @@ class Pretended:
     ("captures", "replays", "says"),
     [
         ((1, 2), (2, 3, 4), ""),
-        ((2,), (2,), "run no CUDA graph"),
-        ((2,), (3,), "run no CUDA graph"),
-        ((2, 4), (2, 3, 4), "recorded anew"),
+        ((2,), (2,), "ran none"),
+        ((2,), (3,), "ran none"),
+        ((2, 4), (2, 3, 4), "recorded again"),
     ],
-    ids=["replayed", "never replayed", "replayed once", "recorded anew"],
+    ids=["replayed", "never replayed", "replayed once", "recorded again"],
 )
 def test_replays_are_counted(
     captures: tuple[int, ...], replays: tuple[int, ...], says: str, monkeypatch: pytest.MonkeyPatch
@@ -323,7 +323,7 @@ CUDA = torch.device("cuda")
 
 
 class ScalesFromHost(PaddedMoELayer):
-    """A scalar on the host: a capture by hand passes it by value, Inductor makes no graph."""
+    """A scalar on the host: an explicit capture passes it by value, Inductor makes no graph."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -388,10 +388,10 @@ def test_right_variants_are_left_alone_on_cuda(right: Correct, mode: str) -> Non
 
 
 @pytest.mark.parametrize("joins", [True, False])
-def test_a_product_that_joins_rows_is_not_onednn_s(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "_joins_rows", lambda: joins)
+def test_a_product_that_mixes_rows_is_not_onednn_s(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_mixes_rows", lambda: joins)
     before = torch._C._get_mkldnn_enabled()
-    with buckets._rows_apart():
+    with buckets._rows_independent():
         assert torch._C._get_mkldnn_enabled() == (not joins)
     assert torch._C._get_mkldnn_enabled() == before
 
@@ -400,7 +400,7 @@ def test_a_product_that_joins_rows_is_not_onednn_s(joins: bool, monkeypatch: pyt
 def test_nan_in_some_tokens_names_them(tokens: list[int], told: str) -> None:
     output = torch.zeros(16, 80)
     output[tokens, 64:] = torch.nan
-    call = Call("replay", 16, (), snapshot=output, expected={"routed": torch.zeros(16, 80)}, filled=8)
+    call = Call("replay", 16, (), snapshot=output, expected={"routed": torch.zeros(16, 80)}, padding_rows=8)
     run = Run(case=SMALL, mode="cudagraph-dynamic", ops=(), calls=[call])
     (finding,) = poison.look(run) or []
     assert finding.what == f"columns 64-79 (16 of 80) are NaN{told}"

@@ -281,7 +281,7 @@ def test_deterministic_mode_comes_back_as_strict_as_it_was(warn_only: bool) -> N
     try:
         with GlobalState() as state:
             torch.use_deterministic_algorithms(False)
-        assert state.left == ("deterministic mode",)
+        assert state.changed == ("deterministic mode",)
         assert torch.is_deterministic_algorithms_warn_only_enabled() is warn_only
     finally:
         torch.use_deterministic_algorithms(False)

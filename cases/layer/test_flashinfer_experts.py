@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,15 @@ import torch
 
 from fixtures.flashinfer_standin import CHECKS, FAULTS
 from harness.base.errors import Skip
+from harness.base.project import find
 from harness.cli import main
 from harness.engines.flashinfer.declared.sites import cache as releases
+from harness.findings.finding import SKIPPED
 from harness.matrix import shapes
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
+from harness.subjects.load import load_subject
+from harness.verdict.judge import judge
 from kernels.flashinfer import backends
 from kernels.flashinfer.backends import BACKENDS, CUTILE, CUTLASS, TRTLLM, Backend, fitting, missing, refused
 from kernels.flashinfer.experts import OP, flashinfer_experts
@@ -118,7 +124,7 @@ def test_an_activation_that_a_backend_lacks_is_refused_by_name() -> None:
     assert refused(CUTLASS, gelu) == refused(CUTILE, gelu) == ""
 
 
-def test_arguments_fit_the_installed_signature_or_the_misfit_is_named() -> None:
+def test_arguments_fit_the_installed_signature_or_the_mismatch_is_named() -> None:
     def function(x: int, y: int, *, added: int = 0) -> None: ...
 
     assert fitting(function, {"x": 1, "y": 2}, {"added": 3, "newer": 4}) == {"x": 1, "y": 2, "added": 3}
@@ -154,17 +160,26 @@ def test_there_is_no_implementation_for_a_cpu() -> None:
     assert list(flashinfer_experts.samples(CPU)) == []  # type: ignore[misc]
 
 
+REASON = "FlashInfer's kernels run on a CUDA device" if find_spec("flashinfer") else "flashinfer is not installed"
+
+
 @every_backend
-def test_every_subject_skips_here_with_its_reason(
-    backend: Backend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_every_subject_skips_here_with_its_reason(backend: Backend, mode: str) -> None:
+    name = f"flashinfer-{backend.name}"
+    subject = load_subject(find(Path(__file__).parent).subject(name))
+    verdict = judge(subject, case("gpt-oss-20b", "trtllm-nvfp4"), MODES[mode], CPU, name)
+    assert verdict.status == SKIPPED
+    assert verdict.reason.startswith(REASON)
+
+
+def test_the_command_counts_them_as_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = ["--models", "gpt-oss-20b", "--modes", "eager,compiled", "--tokens", "7", "--device", "cpu", "-j", "1"]
-    assert main(["check", "--subject", f"flashinfer-{backend.name}", *chosen]) == 0
-    told = capsys.readouterr()
-    assert "0 ok, 12 skipped" in told.out
-    reason = "FlashInfer's kernels run on a CUDA device" if find_spec("flashinfer") else "flashinfer is not installed"
-    assert f"skipped 12 (compiled, compiled-dynamic, eager): {reason}" in told.out
-    assert "Traceback" not in told.out + told.err
+    assert main(["check", "--subject", "flashinfer-trtllm", *chosen]) == 0
+    shown = capsys.readouterr()
+    assert "0 ok, 12 skipped" in shown.out
+    assert f"skipped 12 (compiled, compiled-dynamic, eager): {REASON}" in shown.out
+    assert "Traceback" not in shown.out + shown.err
 
 
 def test_ties_go_to_the_even_code() -> None:
@@ -190,13 +205,13 @@ def test_a_scale_that_leaves_ties_rounds_unlike() -> None:
 @pytest.mark.parametrize("model", ["synthetic-latent-padded", "qwen3-30b-a3b"])
 def test_tokens_that_might_round_either_way_are_drawn_again(model: str, kind: type[FlashInfer]) -> None:
     one, subject = case(model, "trtllm-nvfp4"), kind()
-    drawn, again = InTree().inputs(one, 400, 0, CPU), subject.inputs(one, 400, 0, CPU)
-    kept = ~subject.unsettled(one, *drawn[:2])
-    assert 0.5 < kept.float().mean() < 1
-    assert not subject.unsettled(one, *again[:2]).any()
-    assert torch.equal(drawn[0][kept], again[0][kept])
-    assert len(again[0].unique(dim=0)) == 400
-    assert all(torch.equal(*pair) for pair in zip(drawn[1:], again[1:], strict=True))
+    drawn, redrawn = InTree().inputs(one, 400, 0, CPU), subject.inputs(one, 400, 0, CPU)
+    settled = ~subject.unsettled(one, *drawn[:2])
+    assert 0.5 < settled.float().mean() < 1
+    assert not subject.unsettled(one, *redrawn[:2]).any()
+    assert torch.equal(drawn[0][settled], redrawn[0][settled])
+    assert len(redrawn[0].unique(dim=0)) == 400
+    assert all(torch.equal(*pair) for pair in zip(drawn[1:], redrawn[1:], strict=True))
     assert subject.inputs(one, 0, 0, CPU)[0].shape == (0, one.hidden)
 
 
@@ -283,8 +298,8 @@ def test_flashinfers_own_preparation_gives_the_same_bytes(backend: str, release:
 
 @grouped
 def test_what_an_older_release_lacks_is_a_reason() -> None:
-    told = through_stand_ins("cutile", RELEASES[1])["silu"]["skipped"]
-    assert "has no flashinfer.fused_moe.CuTileNvfp4Bf16Runner" in told
+    reason = through_stand_ins("cutile", RELEASES[1])["silu"]["skipped"]
+    assert "has no flashinfer.fused_moe.CuTileNvfp4Bf16Runner" in reason
 
 
 @grouped

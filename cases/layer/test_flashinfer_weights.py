@@ -17,7 +17,7 @@ from kernels.layer.nvfp4 import Nvfp4, dequantise
 from kernels.layer.weights import Experts, pad_experts
 
 EXPERTS, HIDDEN, INNER, WIDE, INNER_WIDE = 3, 272, 96, 512, 128
-LIKE = (INPUT_SCALE, INNER_SCALE)
+GLOBAL_SCALES = (INPUT_SCALE, INNER_SCALE)
 every_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: backend.name)
 both = pytest.mark.parametrize("gated", [True, False], ids=["gated", "not-gated"])
 
@@ -55,7 +55,7 @@ def halves(backend: Backend, experts: Experts, expert: int, gated: bool) -> tupl
 def decodes(backend: Backend, experts: Experts) -> tuple[Tensor, Tensor]:
     """fp32 [E]: what a raw weight of the first and of the second matrix is multiplied by, as the scalars say."""
     first = experts.w13_global_scale[1] if backend is TRTLLM else experts.w13_global_scale
-    scales = LIKE if backend.quantises else (1.0, 1.0)
+    scales = GLOBAL_SCALES if backend.quantises else (1.0, 1.0)
     return first * scales[0], experts.w2_global_scale * scales[1]
 
 
@@ -64,17 +64,17 @@ def wrong(backend: Backend, gated: bool) -> list[str]:
     experts, (first, second) = prepared(backend, gated), masters(gated)
     plain, down = dequantise(first).split(INNER, 1), dequantise(second)
     names = ("gate", "up") if gated else ("up",)
-    found = []
+    differing = []
     for expert in range(EXPERTS):
         *parts, last = halves(backend, experts, expert, gated)
         one, two = (decode[expert] for decode in decodes(backend, experts))
         wanted = {name: part[expert] for name, part in zip(names, plain, strict=True)} | {"down": down[expert]}
         for (name, plain_part), raw in zip(wanted.items(), (*(part * one for part in parts), last * two), strict=True):
-            held = torch.zeros(raw.shape)
-            held[: plain_part.shape[0], : plain_part.shape[1]] = plain_part
-            if not torch.allclose(raw, held, rtol=1e-5, atol=0):
-                found.append(f"{name} of expert {expert}")
-    return found
+            padded = torch.zeros(raw.shape)
+            padded[: plain_part.shape[0], : plain_part.shape[1]] = plain_part
+            if not torch.allclose(raw, padded, rtol=1e-5, atol=0):
+                differing.append(f"{name} of expert {expert}")
+    return differing
 
 
 @every_backend
@@ -107,16 +107,16 @@ FAULTS = {
 def test_a_wrong_layout_is_seen(fault: str) -> None:
     backend, name, value, parts = FAULTS[fault]
     with replaced(name, value):
-        assert {found.partition(" ")[0] for found in wrong(backend, True)} == set(parts)
+        assert {name.partition(" ")[0] for name in wrong(backend, True)} == set(parts)
 
 
 @every_backend
 def test_halves_padded_at_their_common_end_are_seen(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     from kernels.layer import weights
 
-    right = weights.pad_parts
-    monkeypatch.setattr(weights, "pad_parts", lambda x, rows, columns, parts: right(x, parts * rows, columns, 1))
-    assert any(found.startswith("up") for found in wrong(backend, True))
+    pad_parts = weights.pad_parts
+    monkeypatch.setattr(weights, "pad_parts", lambda x, rows, columns, parts: pad_parts(x, parts * rows, columns, 1))
+    assert any(name.startswith("up") for name in wrong(backend, True))
 
 
 @both

@@ -58,7 +58,7 @@ def case_of(shape: Shape, kernel: str = "wide", tp: int = 1, scaling: float | No
 
 
 def check(out: Tensor, case: Case, inputs: tuple[Tensor, ...]) -> None:
-    """Every element near the oracle's, in a contiguous tensor of the right shape."""
+    """Every element is near the oracle's, in a contiguous tensor of the expected shape."""
     expected = torch.stack(list(SUBJECT.oracle(case, inputs).values())).sum(0)
     assert out.shape == expected.shape
     assert out.dtype == torch.bfloat16
@@ -140,13 +140,6 @@ def test_the_layer_is_one_graph(latent: bool, kernel: str, dynamic: bool) -> Non
         assert torch.equal(compiled(*inputs), layer(*inputs))
 
 
-@pytest.mark.usefixtures("fresh_dynamo")
-def test_inductor_agrees_with_the_oracle() -> None:
-    case = case_of(shape_of("clamped-swiglu", 80, False, False), "wide", 2)
-    inputs = SUBJECT.inputs(case, 5, 0, CPU)
-    check(torch.compile(SUBJECT.build(case, CPU), fullgraph=True)(*inputs), case, inputs)
-
-
 def test_all_tokens_on_one_expert() -> None:
     case = case_of(shape_of("relu2", 80, False, True))
     hidden, ids, weights = SUBJECT.inputs(case, 5, 0, CPU)
@@ -172,13 +165,13 @@ def test_an_id_that_names_no_expert_adds_nothing() -> None:
 
 def test_layers_share_no_memory() -> None:
     case = case_of(shape_of("silu", 128, True, True))
-    found = masters(Sizes.of(case))
-    kept = [tensor for pair in (found.shared, found.latent) if pair for tensor in pair]
-    pointers = [tensor.data_ptr() for tensor in kept]
+    weights = masters(Sizes.of(case))
+    tensors = [tensor for pair in (weights.shared, weights.latent) if pair for tensor in pair]
+    pointers = [tensor.data_ptr() for tensor in tensors]
     for _ in range(2):
         layer: PaddedMoELayer = SUBJECT.build(case, CPU)
         pointers += [tensor.untyped_storage().data_ptr() for tensor in layer.state_dict().values()]
-        kept += layer.state_dict().values()
+        tensors += layer.state_dict().values()
     assert len(pointers) == len(set(pointers)) == 4 + 2 * 10
 
 
@@ -186,10 +179,10 @@ def test_weights_follow_from_sizes_alone() -> None:
     case = case_of(shape_of("silu", 80, False, True))
     first = masters(Sizes.of(case))
     made: Any = masters
-    again = made.__wrapped__(Sizes.of(replace(case, kernel="narrow", tp=2, tokens=9)))  # past what is kept
-    assert first is not again
-    assert torch.equal(first.w13, again.w13)
-    assert torch.equal(first.w2, again.w2)
+    second = made.__wrapped__(Sizes.of(replace(case, kernel="narrow", tp=2, tokens=9)))  # not from the cache
+    assert first is not second
+    assert torch.equal(first.w13, second.w13)
+    assert torch.equal(first.w2, second.w2)
 
 
 @pytest.mark.parametrize("name", sorted(load().shapes))
@@ -210,7 +203,7 @@ def test_inputs_are_what_the_layer_takes() -> None:
     assert all(len(set(row)) == case.top_k for row in ids.tolist())
     assert bool((weights > 0).all())
     assert weights.dtype == torch.float32
-    assert bool((weights.sum(-1) - 1).abs().max() > 0.1)  # so that a kernel that normalises them again shows
+    assert bool((weights.sum(-1) - 1).abs().max() > 0.1)  # a kernel that normalises them once more gives wrong values
     assert torch.equal(hidden, SUBJECT.inputs(case, 7, 3, CPU)[0])
     assert not torch.equal(hidden, SUBJECT.inputs(case, 7, 4, CPU)[0])
 

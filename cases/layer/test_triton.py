@@ -34,8 +34,8 @@ def test_the_layout_keeps_every_weight(columns: int) -> None:
 def test_every_scale_survives_its_new_bits() -> None:
     scales = torch.arange(1, 127, dtype=torch.uint8)
     byte = to_e5m3(scales).int()
-    again = torch.exp2((byte >> 3) - 10.0) * (1 + (byte & 7) / 8)
-    assert torch.equal(again, scales.view(torch.float8_e4m3fn).float())
+    decoded = torch.exp2((byte >> 3) - 10.0) * (1 + (byte & 7) / 8)
+    assert torch.equal(decoded, scales.view(torch.float8_e4m3fn).float())
 
 
 def test_codes_under_a_zero_scale_become_zero() -> None:

@@ -88,7 +88,7 @@ def test_a_missing_unpad_in_eager() -> None:
         text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "eager")),
         """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
-  case        model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
+  case        nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the first call
   what        add of 7x2688 and 7x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1)
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
@@ -106,7 +106,7 @@ def test_a_missing_unpad_in_a_fake_trace() -> None:
         text_of(judged(NoUnpad, case_of("nemotron-3-nano-30b-a3b"), "fake")),
         """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
-  case        model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
+  case        nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the trace
   what        add of 7x2688 and 7x2816 (Attempting to broadcast a dimension of length 2816 at -1! Mismatching argument at index 1 had torch.Size([7, 2816]); but expected shape should be broadcastable to [7, 2688])
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
@@ -125,7 +125,7 @@ def test_a_missing_unpad_in_dynamo() -> None:
         text_of(verdict),
         """\
 width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
-  case        model=nemotron-3-nano-30b-a3b-hidden=2688-padded=2816-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of1856-experts=3of128
+  case        nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the first call
   what        add of s26x2688 and s26x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1))
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
@@ -143,7 +143,7 @@ def test_a_missing_unpad_without_a_shared_expert() -> None:
         text_of(judged(NoUnpad, case_of("gpt-oss-20b"), "fake-dynamic")),
         """\
 wrong-shape at unpad: gpt-oss-20b, fake-dynamic
-  case        model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of2880-experts=3of32
+  case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the symbolic trace
   what        the output is bfloat16[sN, 3072] stride [3072, 1]; expected shape [sN, 2880]
   width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer/layer.py:N)
@@ -160,13 +160,13 @@ def test_a_fake_of_the_padded_width_for_a_narrow_kernel() -> None:
         text_of(verdict),
         """\
 fake-differs at routed experts: gpt-oss-20b, compiled
-  case        model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=narrow-tp=1-tokens=7-inter=64of2880-experts=3of32
+  case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp1-tokens7
   found by    contract, in the first call
-  what        padded_moe::routed_experts wrote size 2880 and stride 1 at dim 1; its fake implementation said size 3072 and stride 1 (expected size 7==7, stride 2880==3072 at dim=0; expected size 2880==3072, stride 1==1 at dim=1)
+  what        padded_moe::routed_experts gave size 2880 and stride 1 at dim 1; its fake size 3072 and stride 1 (expected size 7==7, stride 2880==3072 at dim=0; expected size 2880==3072, stride 1==1 at dim=1)
   width       2880 = hidden (made by routed experts)
   width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by routed experts)
   line        kernels/layer/layer.py:N: ...
-  cause       The fake implementation and the kernel disagree, so compiled code reads the output wrongly.
+  cause       The kernel and its fake implementation disagree, so compiled code would read the output wrongly.
   similar to  vllm#41645 (fixed by vllm#41646)
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
     )
@@ -177,12 +177,12 @@ def test_a_strided_tensor_in_the_all_reduce() -> None:
         text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "eager")),
         """\
 not-contiguous at all-reduce: gpt-oss-20b, eager
-  case        model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=2-tokens=7-inter=64of2880-experts=3of32
+  case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp2-tokens7
   found by    collectives, in the first call
   what        the all-reduce was given bfloat16[7, 2880] stride [3072, 1], a view that is not contiguous: view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead.
   width       2880 = hidden (made by unpad, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
-  cause       Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
+  cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
@@ -193,12 +193,12 @@ def test_a_strided_tensor_in_the_all_reduce_of_compiled_code() -> None:
         text_of(judged(Strided, case_of("gpt-oss-20b", tp=2), "compiled")),
         """\
 not-contiguous at all-reduce: gpt-oss-20b, compiled
-  case        model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=2-tokens=7-inter=64of2880-experts=3of32
+  case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp2-tokens7
   found by    collectives, in the first call
   what        the all-reduce was given bfloat16[7, 2880] stride [3072, 1], a view that is not contiguous: view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead.
   width       2880 = hidden (made by unpad, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
-  cause       Cutting the padding off gives a strided view; nothing made it contiguous before the collective.
+  cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
@@ -236,11 +236,11 @@ def test_a_layer_that_cannot_be_built_is_a_finding_with_the_users_line() -> None
         text_of(verdict),
         """\
 not-built at weight preparation: gpt-oss-20b, eager
-  case        model=gpt-oss-20b-hidden=2880-padded=3072-rule=trtllm-nvfp4-kernel=wide-tp=1-tokens=7-inter=64of2880-experts=3of32
+  case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp1-tokens7
   found by    build
   what        ValueError: no weights for this layout
   line        cases/observers/test_explain.py:N: raise ValueError("no weights for this layout")
-  cause       The layer could not be built for this case: its weights were not prepared, padded or registered rightly.
+  cause       The layer could not be built for this case. Check how its weights are prepared, padded and registered.
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 

@@ -9,13 +9,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fixtures.faults.graphs import GrownBuffer, ResizedBuffer, ScaleOfAllRows
-from fixtures.faults.ops import (
+from fixtures.faults.batches import (
+    FailsAtZero,
+    WrongAtOne,
+)
+from fixtures.faults.fakes import (
     fake_float32,
     fake_meta,
     fake_offset,
     fake_padded,
     fake_reads_data,
+)
+from fixtures.faults.graphs import (
+    GrownBuffer,
+    ResizedBuffer,
+    ScaleOfAllRows,
+)
+from fixtures.faults.kernels import (
     leaves_columns,
     raises_at_zero,
     reads_on_host,
@@ -23,44 +33,50 @@ from fixtures.faults.ops import (
     writes_hidden_states,
     writes_scale,
 )
-from fixtures.faults.runner import (
+from fixtures.faults.memory import (
+    KeepsFirstInput,
+    OutputInBuffer,
+    OutputIsInput,
+    OutputReused,
+    WritesRouting,
+    WritesWeights,
+)
+from fixtures.faults.output import (
     Bypass,
-    EmptyPad,
     Float32,
     LastColumnZero,
-    LeakedColumn,
-    LeakedQuietly,
+    Transposed,
+    WrongToken,
+)
+from fixtures.faults.reduce import (
     NeverReduced,
-    NoShared,
-    NotScaled,
-    NoUnpad,
     ReducedInParts,
     ReducedTwice,
+    StridedReduce,
+)
+from fixtures.faults.shared import (
+    NoShared,
+    NotScaled,
     ScaledOddly,
     ScaledTwice,
     SharedReadsLatent,
     SharedScaled,
-    Shifted,
-    StridedReduce,
-    Transposed,
-    WrongToken,
 )
-from fixtures.faults.state import (
+from fixtures.faults.tracing import (
     Branches,
     BreaksGraph,
     CountsLayers,
-    FailsAtZero,
-    KeepsFirstInput,
     ManyTokens,
     OddAndEven,
-    OutputInBuffer,
-    OutputIsInput,
-    OutputReused,
     ReadsItem,
     TokensAsNumber,
-    WritesRouting,
-    WritesWeights,
-    WrongAtOne,
+)
+from fixtures.faults.unpad import (
+    EmptyPad,
+    LeakedColumn,
+    LeakedQuietly,
+    NoUnpad,
+    Shifted,
 )
 from fixtures.judged import Key, judged, keys
 from harness.execution import stages

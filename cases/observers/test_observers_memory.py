@@ -59,8 +59,8 @@ def test_more_calls_are_made_only_where_an_output_is_held() -> None:
     def labels(layer: type[PaddedMoELayer]) -> list[str]:
         return [call.label for call in eager.run(Rig(Planted(layer=layer), SMALL, CPU), False).calls]
 
-    assert "further call" not in labels(PaddedMoELayer)
-    assert labels(KeepsLast).count("further call") == 8
+    assert "extra call" not in labels(PaddedMoELayer)
+    assert labels(KeepsLast).count("extra call") == 8
 
 
 class AddsWhatWasLeft(PaddedMoELayer):

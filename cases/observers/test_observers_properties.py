@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from fixtures.judged import Key, judged, keys
 from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO
 from harness.execution import stages
-from harness.execution.reachable import held_tensors
+from harness.execution.reachable import reachable_tensors
 from harness.findings.finding import OK
 from harness.matrix.case import Case
 from harness.ops.collectives import all_reduce
 from harness.ops.registry import register_op
-from harness.ops.signatures import misfit
+from harness.ops.signatures import signature_mismatch
 from kernels.layer.experts import routed_experts
 from kernels.layer.layer import PaddedMoELayer
 
@@ -155,8 +155,8 @@ def test_memory_is_found_where_a_layer_keeps_it() -> None:
         return box["spaces"][0] + unbound
 
     unbound = other
-    assert {tensor.shape[0] for tensor in held_tensors(layer)} == {3, 4}
-    assert [tensor.shape[0] for tensor in held_tensors(nn.Linear(2, 5, bias=False))] == [5]
+    assert {tensor.shape[0] for tensor in reachable_tensors(layer)} == {3, 4}
+    assert [tensor.shape[0] for tensor in reachable_tensors(nn.Linear(2, 5, bias=False))] == [5]
 
 
 # Signatures: torch leaves an argument that equals its default to the implementation's own default.
@@ -187,13 +187,19 @@ def times(x: Tensor, factor: int = 3) -> Tensor:
 
 
 def test_defaults_are_the_schemas() -> None:
-    assert misfit(times.overload) == ""
+    assert signature_mismatch(times.overload) == ""
     with times.planted(real=_kernel(2)):
-        assert misfit(times.overload) == "its real implementation has 2 as the default of 'factor'; its schema has 3"
+        assert (
+            signature_mismatch(times.overload)
+            == "its real implementation has 2 as the default of 'factor'; its schema has 3"
+        )
     with times.planted(fake=lambda x, factor: torch.empty_like(x)):
-        assert misfit(times.overload) == "its fake implementation has no default for 'factor'; its schema has 3"
+        assert (
+            signature_mismatch(times.overload)
+            == "its fake implementation has no default for 'factor'; its schema has 3"
+        )
     with times.planted(fake=lambda *x, **named: torch.empty_like(x[0])):
-        assert misfit(times.overload) == ""
+        assert signature_mismatch(times.overload) == ""
 
 
 @torch.library.custom_op("cases_properties::plus", mutates_args=())
@@ -207,8 +213,10 @@ def _fake_plus(x: Tensor, *, summand: int = 2) -> Tensor:
 
 
 def test_ops_of_torch_itself_are_read_too() -> None:
-    assert "fake implementation has 2 as the default of 'summand'" in misfit(torch.ops.cases_properties.plus.default)
-    assert misfit(torch.ops.aten.add.Tensor) == ""
+    assert "fake implementation has 2 as the default of 'summand'" in signature_mismatch(
+        torch.ops.cases_properties.plus.default
+    )
+    assert signature_mismatch(torch.ops.aten.add.Tensor) == ""
 
 
 def test_router_weights_that_a_kernel_normalises_again_are_found() -> None:

@@ -16,9 +16,9 @@ from harness.base.errors import BadInput
 from harness.cli import parser
 from harness.commands import check
 from harness.matrix.case import Case, shrink_width
-from harness.matrix.modes import MODES, ModeInfo, by_default, choose
+from harness.matrix.modes import EVERY_MODE, MODES, ModeInfo, by_default, choose
 from harness.matrix.selection import PADDED_MODES, Selection
-from harness.matrix.shapes import load
+from harness.matrix.shapes import BUILT_IN, load
 from harness.verdict.reproduce import reproduce
 
 ROOT = Path(__file__).parents[2]
@@ -82,12 +82,45 @@ def test_one_id_is_one_case() -> None:
     assert [case.id for case in default_cases()] == list(dict.fromkeys(case.id for case, _ in default()))
 
 
-def test_ids_are_key_value_parts() -> None:
-    part = r"(?:model|hidden|latent|padded|rule|kernel|tp|tokens|inter|experts)=[\w.]+(?:-[\w.]+)*?"
-    for case in default_cases():
-        assert re.fullmatch(rf"{part}(?:-{part})+", case.id), case.id
-        assert f"hidden={case.hidden}-" in case.id
-        assert f"padded={case.padded}-" in case.id
+def test_ids_are_parts_that_read_after_k_and_short_with_the_mode() -> None:
+    for full in (False, True):
+        for case, mode in Selection(full=full, cuda=True, proofs=True).tasks():
+            rule, kernel = case.alignment.name, case.kernel
+            latent = f"-latent{case.latent}" if case.latent else ""
+            widths = f"hidden{case.hidden}{latent}-padded{case.padded}"
+            row = f"{case.model}-{widths}-{rule}-{kernel}-tp{case.tp}-tokens{case.tokens}"
+            assert case.id == row + ("-full" if full else "")
+            name = f"{row}-{mode.exact}"
+            assert len(name) < 110, name
+            assert re.fullmatch(r"[\w.-]+", name), name
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{}, {"full": True}, {"hidden": (2688, 2720)}, {"tokens": (7, 70)}, {"tp": (1, 16)}, {"proofs": True}],
+    ids=lambda choice: "-".join(choice) or "default",
+)
+@pytest.mark.parametrize("file", [False, True], ids=["built-in", "models-file"])
+def test_one_name_is_one_task(choice: dict[str, Any], file: bool, tmp_path: Path) -> None:
+    models = {}
+    if file:
+        data = json.loads(BUILT_IN.read_text("utf-8"))
+        near = [entry | {"name": f"{entry['name']}-2", "experts": 64} for entry in data["models"]]
+        (tmp_path / "models.json").write_text(json.dumps(data | {"models": data["models"] + near}))
+        models["models_file"] = str(tmp_path / "models.json")
+    tasks = Selection(cuda=True, **choice, **models).tasks()
+    names = {f"{case.id}-{mode.exact}": (repr(case), mode.name) for case, mode in tasks}
+    assert len(names) == len(set(names.values())) == len(tasks)
+
+
+def test_true_and_shrunk_sizes_have_names_of_their_own() -> None:
+    assert not {case.id for case in default_cases()} & {case.id for case in Selection(full=True).cases()}
+
+
+def test_exact_chooses_one_mode_and_is_part_of_no_other() -> None:
+    for mode in EVERY_MODE.values():
+        assert choose([mode.exact], cuda=True) == [mode]
+        assert [other for other in EVERY_MODE.values() if f"-{mode.exact}" in f"-{other.exact}"] == [mode]
 
 
 def test_ids_and_their_order_are_the_same_in_another_process() -> None:
@@ -231,9 +264,6 @@ def test_shrinking_keeps_the_widths_that_are_tested_and_says_the_rest(name: str)
             assert (now is None) == (published is None)
             assert small.changes.get(key) == (None if now == published else f"{now} of {published}")
         assert small.top_k <= small.experts
-        assert f"inter={small.intermediate}of{shape.intermediate}" in small.id
-        assert f"experts={small.experts}of{shape.experts}" in small.id
-        assert "of" not in true.id.partition("inter=")[2]
 
 
 @pytest.mark.parametrize(
@@ -274,4 +304,4 @@ def test_again_keeps_a_models_file_of_one_s_own(tmp_path: Path) -> None:
 
 def chosen_by(words: list[str]) -> list[tuple[Case, ModeInfo]]:
     """The tasks that a command line chooses."""
-    return check.selected(parser().parse_args(words[1:])).tasks()
+    return check.selection_of(parser().parse_args(words[1:])).tasks()

@@ -122,6 +122,8 @@ def test_a_file_of_one_s_own_adds_to_the_built_in_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"name": "my model"}, "model 'my model': expected a name of letters, digits"),
+        ({"name": "tp=2"}, "model 'tp=2': expected a name of letters, digits"),
         ({"hidden": 2690}, "hidden is 2690"),
         ({"hidden": "2688"}, "hidden is '2688'"),
         ({"hidden": True}, "hidden is True"),
@@ -144,10 +146,11 @@ def test_a_file_of_one_s_own_adds_to_the_built_in_rules(tmp_path: Path) -> None:
     ids=str,
 )
 def test_wrong_shape_names_the_model_and_the_key(change: dict[str, Any], told: str) -> None:
+    entry = GOOD | change
     with pytest.raises(BadInput) as caught:
-        read_shape(GOOD | change, "models.json")
+        read_shape(entry, "models.json")
     text = str(caught.value)
-    assert text.startswith("models.json: model 'mine'")
+    assert text.startswith(f"models.json: model {entry['name']!r}")
     assert told in text
     assert "\n" not in text
 

@@ -126,7 +126,7 @@ class Peeks(InTree):
         self.kept: list[int] = []
 
     def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
-        self.kept.append(len(subject_module._made))
+        self.kept.append(len(subject_module._cache))
         return super().prepared(case, w13, w2)
 
 

@@ -24,9 +24,9 @@ from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN
 from harness.proof.prove import prove, prover
 from harness.proof.regions.conditions import Undecidable, holds
 from harness.proof.regions.points import Points
-from harness.proof.symbols.fit import fit
-from harness.proof.symbols.traced import concrete
-from harness.proof.words import describe
+from harness.proof.symbols.formula import fit
+from harness.proof.symbols.trace import run_at
+from harness.proof.wording import describe
 from harness.subjects.subject import Subject
 from harness.verdict.judge import judge
 from kernels.layer.experts import SCHEMA, routed_experts
@@ -131,7 +131,8 @@ SETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # type: ignore[type-arg
     "every size from 4097 on": lambda s: s > 4096,
     "every size up to 99": lambda s: s < 100,
     "every size that is a multiple of 64 from 128 to 640": lambda s: (s % 64 == 0) & (s > 100) & (s < 641),
-    "every size that leaves 16 as remainder by 48": lambda s: s % 48 == 16,
+    "every size with remainder 16 modulo 48": lambda s: s % 48 == 16,
+    "every size whose remainder modulo 3 is not 1": lambda s: s % 3 != 1,
     "size 70 and 81": lambda s: (s == 70) | (s == 81),
     "no size": lambda s: s < 0,
 }
@@ -170,7 +171,7 @@ def test_historical_faults_have_exactly_the_failing_set_of_real_runs(bug: str, n
     assert proof.beyond == "sizes beyond fail by the same rule"
     # Every size up to 3000 is what `harness prove --exhaustive 3000` runs; here each remainder by 256 is met.
     for size in (*range(2, 2900, 11), *range(256, 3001, 256)):
-        assert concrete(proven.sampled, (size,)).ok == (size % 256 == 0) == (not proven.fails_at((size,))), size
+        assert run_at(proven.symbolic, (size,)).ok == (size % 256 == 0) == (not proven.fails_at((size,))), size
 
 
 @pytest.mark.parametrize("name", ["latent", "shared-latent"])
@@ -269,7 +270,7 @@ def test_a_size_made_a_plain_number_is_a_finding() -> None:
     assert verdict.status == FINDINGS
     assert [finding.kind for finding in verdict.findings] == ["specialised"]
     assert re.search(
-        r"every size is a trace of its own \(Eq\(256\*.*, 256\), cases/proof/test_proof.py:\d+\)",
+        r"every size needs a trace of its own \(Eq\(256\*.*, 256\), cases/proof/test_proof.py:\d+\)",
         verdict.findings[0].what,
     )
 
@@ -323,7 +324,7 @@ def test_a_kernel_that_breaks_its_contract_at_some_sizes() -> None:
     assert found.count == sum(size % 96 == 32 for size in range(2, 65_537))
     verdict = judge(Odd(layer=OddKernel), case_of("shared", kernel="narrow"), PROOF, CPU)
     assert [finding.observer for finding in verdict.findings] == ["contract"]
-    assert "every hidden size that leaves 32 as remainder by 96" in verdict.findings[0].what
+    assert "every hidden size with remainder 32 modulo 96" in verdict.findings[0].what
 
 
 def test_a_fake_that_lies_at_some_sizes_is_the_contracts_finding() -> None:
@@ -353,7 +354,7 @@ class FlaggedWrongly(Flagged):
         self.cuts = self.width % 64 != 0
 
 
-def test_flags_set_at_build_time_are_pieces() -> None:
+def test_flags_set_at_build_time_are_structures() -> None:
     assert proven(Flagged, case_of("shared")).status == PROVEN
     found = proven(FlaggedWrongly, case_of("shared"))
     assert found.status == FAILS
@@ -422,7 +423,7 @@ def test_what_lies_beyond_is_not_said_to_be_proven() -> None:
     assert prove(Other(), case_of("plain")).beyond == "no size beyond fails"
     found = prove(Other(layer=StridedFarAbove), case_of("plain"))
     assert found.status == PROVEN
-    assert found.beyond.startswith("not proven beyond 65,536: some sizes there take another way")
+    assert found.beyond.startswith("not proven beyond 65,536: some sizes there take another path")
 
 
 _numbers = itertools.count()
@@ -480,7 +481,11 @@ class Jumps(PaddedMoELayer):
 
 @pytest.mark.parametrize(
     ("subject", "reason"),
-    [(Picky(), "no sizes but its own"), (Other(layer=Erratic), "large is "), (Other(layer=Jumps), "chunk is 18200")],
+    [
+        (Picky(), "builds no layer at other sizes"),
+        (Other(layer=Erratic), "large is "),
+        (Other(layer=Jumps), "chunk is 18200"),
+    ],
     ids=["picky", "erratic", "jumps"],
 )
 def test_what_is_unknown_of_a_build_is_said(subject: Subject, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Each fault of the corpus is seen in every mode that must see it, told rightly, and absent where its trigger is."""
+"""Every mode that must find a fault finds it with the expected account. Without its trigger, no mode finds anything."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def scored(entry: Fault | Correct, case: Case, verdict: Verdict) -> Scored:
     return Scored(entry, [Answer(Trial(entry.id, entry.cases.index(case), verdict.mode), verdict)])
 
 
-# What the harness does not do rightly yet, by entry and mode; strict, so that mending it shows.
+# What the harness gets wrong today, by entry and mode. The marks are strict, so that a fix shows.
 OPEN: dict[tuple[str, str], str] = {}
 
 
 def param(entry: Fault | Correct, case: Case, mode: str) -> object:
     key = (entry.id, mode)
     marks = [pytest.mark.xfail(reason=OPEN[key])] if key in OPEN else []
-    name = f"{entry.id}-model={case.model}-kernel={case.kernel}-tp={case.tp}-mode={mode}"
+    name = f"{entry.id}-{case.model}-{case.kernel}-tp{case.tp}-{EVERY_MODE[mode].exact}"
     return pytest.param(entry, case, mode, id=name, marks=marks)
 
 
@@ -49,10 +49,10 @@ LEFT_ALONE = [
 
 
 @pytest.mark.parametrize(("fault", "case", "mode"), SHOWN)
-def test_fault_is_seen_and_told_rightly(fault: Fault, case: Case, mode: str) -> None:
+def test_fault_is_found_with_the_expected_account(fault: Fault, case: Case, mode: str) -> None:
     verdict = run(fault, case, mode)
     one = scored(fault, case, verdict)
-    assert one.marks == {mode: "told"}, verdict
+    assert one.marks == {mode: "found"}, verdict
     assert (one.survived, one.false_alarms) == ([], []), verdict
     if fault.id in NAMED:
         named = " ".join(bug for finding in verdict.findings for bug in finding.similar_to)
@@ -60,14 +60,14 @@ def test_fault_is_seen_and_told_rightly(fault: Fault, case: Case, mode: str) -> 
 
 
 @pytest.mark.parametrize(("fault", "case", "mode"), ABSENT)
-def test_right_where_the_trigger_is_absent(fault: Fault, case: Case, mode: str) -> None:
+def test_no_finding_without_the_trigger(fault: Fault, case: Case, mode: str) -> None:
     verdict = run(fault, case, mode)
     assert verdict.ok, verdict
     assert scored(fault, case, verdict).false_alarms == []
 
 
 @pytest.mark.parametrize(("right", "case", "mode"), LEFT_ALONE)
-def test_right_variant_is_left_alone(right: Correct, case: Case, mode: str) -> None:
+def test_correct_variant_has_no_finding(right: Correct, case: Case, mode: str) -> None:
     verdict = run(right, case, mode)
     assert verdict.ok, verdict
 
@@ -93,17 +93,17 @@ def test_wide_fake_passes_eager_values_and_trace() -> None:
 
 
 CORPUS = """\
-from fixtures.planting import SMALL, fault, right
+from fixtures.planting import SMALL, correct, fault
 FINE = fault("a#b", "m", trigger="t", cases=(SMALL,), modes=("eager",), seen={("values", "output")})
 """
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("FAULTS = 3", "expected FAULTS to hold harness.Fault entries"),
         ("FAULTS = (FINE, FINE)", "two entries are called 'a#b'"),
-        ("FAULTS = (FINE,)\nRIGHT = (right('b', 'about', cases=()),)", "'right#b' has no case to run on"),
+        ("FAULTS = (FINE,)\nRIGHT = (correct('b', 'about', cases=()),)", "'right#b' has no case to run on"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, id='b'),)", "id 'b'; expected one like"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, modes=('eagr',)),)", "did you mean eager?"),
         ("from dataclasses import replace\nFAULTS = (replace(FINE, modes=()),)", "give at least one mode"),
@@ -119,13 +119,13 @@ FINE = fault("a#b", "m", trigger="t", cases=(SMALL,), modes=("eager",), seen={("
         ("1 / 0", "does not import: ZeroDivisionError: division by zero"),
     ],
 )
-def test_corpus_of_the_wrong_form(text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corpus_of_the_wrong_form(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = tmp_path.name.replace("-", "_")
     (tmp_path / f"{name}.py").write_text(CORPUS + text, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BadInput) as caught:
         load_corpus(name)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_corpus_as_mappings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

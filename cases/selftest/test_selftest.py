@@ -12,12 +12,15 @@ import pytest
 from rich.console import Console
 
 from fixtures.planting import SMALL
+from harness.base.errors import BadInput
+from harness.cli import main
 from harness.execution import stages
 from harness.findings.finding import FINDINGS, Finding, Verdict
 from harness.selftest.corpus import Fault
 from harness.selftest.score import Scored
 from harness.selftest.show import matrix
 from harness.selftest.trials import Answer, Trial
+from harness.subjects.load import load_subject
 from kernels.layer.subject import InTree
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +29,7 @@ CORPUS = '''\
 import os
 import time
 from dataclasses import replace
-from fixtures.planting import ALIGNED, SMALL, fault, right
+from fixtures.planting import ALIGNED, SMALL, correct, fault
 from harness.execution import stages
 from kernels.layer.layer import PaddedMoELayer
 
@@ -55,7 +58,7 @@ AT = {"trigger": "always", "cases": (SMALL,), "modes": ("eager",), "seen": VALUE
 FAULTS = (
     fault("mine#seen", "doubled", Doubled, **AT),
     fault("mine#nothing", "a change that changes nothing", Nothing, **AT),
-    fault("mine#elsewhere", "doubled, told elsewhere", Doubled, **(AT | {"seen": {("alias", "layer")}})),
+    fault("mine#elsewhere", "doubled, expected at another stage", Doubled, **(AT | {"seen": {("alias", "layer")}})),
     fault("mine#unheard", "an observer that must and does not", Doubled, must=("values", "widths"), **AT),
     fault("mine#silent", "an observer that must not and does", Doubled, never=("values",), **AT),
     fault("mine#not-absent", "shows everywhere", Doubled, shows=lambda c: c is SMALL, **(AT | {"cases": (SMALL, ALIGNED)})),
@@ -63,8 +66,8 @@ FAULTS = (
     fault("mine#hangs", "never returns", Hangs, **AT),
 )
 CORRECT = (
-    replace(right("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
-    replace(right("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
+    replace(correct("fine", "the layer itself", cases=(SMALL,)), modes=("eager", "fake")),
+    replace(correct("wrong", "twice the output", Doubled, cases=(SMALL,)), modes=("eager",)),
 )
 '''
 
@@ -93,8 +96,8 @@ def everything(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str
 def test_a_survivor_is_named_and_the_exit_code_is_one(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
     done, records = everything
     assert done.returncode == 1, done.stderr  # type: ignore[attr-defined]
-    assert "survivor: mine#nothing: a change that changes nothing\n  eager: not seen" in done.stdout  # type: ignore[attr-defined]
-    assert records["mine#nothing"]["survived"] == ["eager: not seen"]
+    assert "survivor: mine#nothing: a change that changes nothing\n  eager: not found" in done.stdout  # type: ignore[attr-defined]
+    assert records["mine#nothing"]["survived"] == ["eager: not found"]
     assert records["mine#nothing"]["killed"] is False
 
 
@@ -109,8 +112,8 @@ def test_what_is_seen_is_killed(everything: tuple[object, dict[str, dict[str, ob
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("mine#elsewhere", "only told by values at routed scaling; right is alias"),
-        ("mine#unheard", "never reported by widths, which must"),
+        ("mine#elsewhere", "only reported by values at routed scaling; expected alias"),
+        ("mine#unheard", "never reported by widths, which must report it"),
         ("mine#dies", "the worker process died (exit code 7)"),
         ("mine#hangs", "a trial gets 20 s"),
     ],
@@ -124,8 +127,8 @@ def test_other_survivors(name: str, why: str, everything: tuple[object, dict[str
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("mine#silent", "values must not see it"),
-        ("mine#not-absent", "model=small-aligned"),
+        ("mine#silent", "values must not report it"),
+        ("mine#not-absent", "small-aligned"),
         ("right#wrong", "values: scaled"),
     ],
 )
@@ -146,13 +149,13 @@ def test_the_rest_of_an_entry_is_left_out_where_a_worker_died(
 
 def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
     done, _ = everything
-    assert "killed: ours 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
-    assert "right variants left alone: 1 of 2" in done.stdout  # type: ignore[attr-defined]
-    assert "seen by values alone: " in done.stdout  # type: ignore[attr-defined]
+    assert "killed: harness 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
+    assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
+    assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
     assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("width", "headings"), [(80, "fault e f seen by O V I"), (140, "fault eager fake")])
+@pytest.mark.parametrize(("width", "headings"), [(80, "fault e f found by O V I"), (140, "fault eager fake")])
 def test_the_matrix_fits_the_terminal(width: int, headings: str) -> None:
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(matrix([seen("a#b", "eager"), seen("generic#a-long-name-of-a-fault", "fake")], width))
@@ -192,20 +195,20 @@ def test_a_mode_that_need_not_see_it_makes_no_survivor_and_no_alarm() -> None:
     other = replace(
         one.entry, modes=("fake",), accounts=frozenset({("alias", "layer")}), must_not_see=frozenset({"values"})
     )
-    told = Scored(other, one.answers)
-    assert told.marks == {"eager": "told as another"}
-    assert (told.survived, told.false_alarms, told.killed) == ([], [], False)
+    misreported = Scored(other, one.answers)
+    assert misreported.marks == {"eager": "found as another"}
+    assert (misreported.survived, misreported.false_alarms, misreported.killed) == ([], [], False)
 
 
-def test_right_variants_are_left_alone(folder: Path) -> None:
+def test_correct_variants_have_no_finding(folder: Path) -> None:
     done = harness(folder, "selftest", "--faults", "right#fine,mine#seen")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "killed: ours 1 of 1;" in done.stdout
-    assert "right variants left alone: 1 of 1" in done.stdout
+    assert "killed: harness 1 of 1;" in done.stdout
+    assert "correct variants without a finding: 1 of 1" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--faults", "mine#sen"], "unknown fault 'mine#sen'; did you mean mine#seen"),
         (["--faults", "vllm#*"], "unknown fault 'vllm#*'"),
@@ -215,11 +218,18 @@ def test_right_variants_are_left_alone(folder: Path) -> None:
         (["--seconds", "0"], "--seconds is 0; expected more than 0"),
     ],
 )
-def test_bad_input(arguments: list[str], told: str, folder: Path) -> None:
-    done = harness(folder, "selftest", *arguments)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    assert main(["selftest", "--corpus", "mine_corpus", *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_no_corpus(tmp_path: Path) -> None:
@@ -228,9 +238,9 @@ def test_no_corpus(tmp_path: Path) -> None:
     assert "no corpus: give --corpus package.module" in done.stderr
 
 
-def test_a_fault_is_a_subject_of_check(folder: Path) -> None:
+def test_a_fault_is_a_subject_of_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = ["--models", "qwen3-30b-a3b", "--modes", "eager", "--tokens", "3", "--tp", "1", "--kernels", "wide"]
     assert harness(folder, "check", *chosen, "--subject", "mine#seen").returncode == 1
-    done = harness(folder, "check", *chosen, "--subject", "mine#sen")
-    assert done.returncode == 2
-    assert "unknown fault 'mine#sen'; did you mean mine#seen" in done.stderr
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(BadInput, match="unknown fault 'mine#sen'; did you mean mine#seen"):
+        load_subject("mine_corpus:mine#sen")

@@ -22,7 +22,7 @@ from harness.subjects.subject import Subject
 from harness.verdict import bisect
 from harness.verdict.bisect import EAGER, FAKE, name_blame
 from harness.verdict.judge import judge
-from harness.workers.plan import Judging, Plan
+from harness.workers.plan import Plan, PlanRun
 from kernels.layer.subject import InTree
 
 CPU = torch.device("cpu")
@@ -31,10 +31,10 @@ CASE = Case.of(ANY["any-shared"], load().rule("trtllm-nvfp4"), "wide", 1, 7)
 
 
 @pytest.fixture(autouse=True)
-def nothing_told() -> Iterator[None]:
-    bisect._told.clear()
+def no_blame_cached() -> Iterator[None]:
+    bisect._blame_by_kind.clear()
     yield
-    bisect._told.clear()
+    bisect._blame_by_kind.clear()
 
 
 def named(subject: Subject, case: Case, mode: str = "compiled") -> Verdict:
@@ -126,10 +126,10 @@ def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "told"), [(1, "not decided: it took more than"), (6, "Inductor, not looked into further: it took")]
+    ("calls", "message"), [(1, "not decided: it took more than"), (6, "Inductor, not narrowed down: it took")]
 )
 def test_a_bisection_that_takes_too_long_says_how_far_it_got(
-    calls: int, told: str, monkeypatch: pytest.MonkeyPatch
+    calls: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, left = bisect._good, iter(range(calls))
 
@@ -138,7 +138,7 @@ def test_a_bisection_that_takes_too_long_says_how_far_it_got(
 
     monkeypatch.setattr(bisect, "_good", timed)
     with wrong_pass("post_grad_custom_post_pass"):
-        assert named(InTree(), CASE).findings[0].blame.startswith(told)
+        assert named(InTree(), CASE).findings[0].blame.startswith(message)
 
 
 def test_a_bisection_in_which_nothing_can_be_judged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,31 +175,33 @@ class Dies(InTree):
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "told"),
+    ("name", "status", "message"),
     [
-        ("DiesWhenBisected", FINDINGS, "not decided: the worker process died over it (exit code 7)"),
+        ("DiesWhenBisected", FINDINGS, "not decided: the bisection ended the worker process (exit code 7)"),
         ("Dies", ERROR, "the worker process died (exit code 7)"),
     ],
 )
-def test_a_bisection_that_kills_its_worker_costs_no_verdict(name: str, status: str, told: str, tmp_path: Path) -> None:
+def test_a_bisection_that_kills_its_worker_costs_no_verdict(
+    name: str, status: str, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "dying.py").write_text(DIES)
     chosen = Selection(
         models=("nemotron-3-nano-30b-a3b",), modes=("compiled-static",), kernels=("wide",), tp=(1,), tokens=(7,)
     )
     path = (str(tmp_path), str(Path(__file__).parents[2]))
-    (verdict,) = Judging(Plan(chosen, f"dying:{name}", "dying", "cpu", 1, path, bisect=True))
+    (verdict,) = PlanRun(Plan(chosen, f"dying:{name}", "dying", "cpu", 1, path, bisect=True))
     assert verdict.status == status
     if verdict.findings:
-        assert {finding.blame for finding in verdict.findings} == {told}
+        assert {finding.blame for finding in verdict.findings} == {message}
     else:
-        assert verdict.reason.startswith(told)
+        assert verdict.reason.startswith(message)
 
 
 def test_right_verdicts_and_other_modes_are_left_as_they_are() -> None:
     fault = BY_ID["vllm#35949"]
     for verdict in (named(InTree(), CASE), named(fault.subject, fault.shown[0], "eager")):
         assert not any(finding.blame for finding in verdict.findings)
-    assert bisect._told == {}
+    assert bisect._blame_by_kind == {}
 
 
 def test_a_bisection_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

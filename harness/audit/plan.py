@@ -1,4 +1,4 @@
-"""The audit of many ops: tasks for the pool, a worker's side of them, and the rows as they come."""
+"""The audit of many ops: the tasks for the pool, and the rows that come of their answers."""
 
 import shlex
 import signal
@@ -13,7 +13,7 @@ from harness.workers.pool import Pool, Reply
 from harness.workers.process import Job
 
 SECONDS = 120.0
-# The kinds of variants, in the order in which they are tried; `harness.audit.variants` makes them.
+# The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
 KINDS = (
     "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset",
     "zero rows", "one row", "other size", "other dtype",
@@ -22,7 +22,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is audited. ``samples`` is for every op, or one for each; ``folder`` holds the journals of this run."""
+    """Which ops to audit, and how. ``samples`` has one function for all ops, or one for each. ``folder`` is for the journals."""
 
     ops: tuple[str, ...]
     modules: tuple[str, ...]
@@ -38,23 +38,23 @@ class Plan:
 
     @property
     def job(self) -> Job:
-        """What a worker is told at its start."""
-        told = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
+        """The job that every worker of the plan gets."""
+        settings = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
         specs = {op: self.spec(op) for op in self.ops}
         return Job(
             "harness.audit.worker:start",
-            told | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
+            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
             self.seconds,
         )
 
     def spec(self, op: str) -> str:
-        """The samples function of an op, ``module:function``; empty where none was named."""
+        """The samples function of an op, ``module:function``; empty if none was named."""
         if len(self.samples) <= 1:
             return self.samples[0] if self.samples else ""
         return self.samples[self.ops.index(op)]
 
     def reproduce(self, op: str, row: str, variant: str = "") -> str:
-        """A command that looks at this row once more."""
+        """A command that reproduces this row."""
         parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
         parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
         parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
@@ -64,7 +64,7 @@ class Plan:
 
 @dataclass
 class _Survey:
-    """What became of the kinds of variants of one op."""
+    """The answers so far about the variants of one op."""
 
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
@@ -74,8 +74,8 @@ class _Survey:
     seconds: float = 0.0
 
 
-class Auditing:
-    """Audits a plan. The tasks of one op stay together: they share what the op gave for each variant."""
+class AuditRun:
+    """Runs a plan on a pool of workers. One worker does all tasks of an op, since they share its cached calls."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -84,11 +84,11 @@ class Auditing:
 
     @property
     def total(self) -> int:
-        """How many rows there will be."""
+        """The number of rows that will come."""
         return len(self.plan.ops) * (1 + len(self.plan.rows))
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows as they come. Raises BadInput where modules or samples cannot be used."""
+        """The rows as they come. Raises BadInput if modules or samples cannot be used."""
         groups = [
             [{"op": op, "kind": kind} for kind in self.plan.kinds] + [{"op": op, "row": row} for row in self.plan.rows]
             for op in self.plan.ops
@@ -102,10 +102,10 @@ class Auditing:
         op = reply.task["op"]
         if "kind" not in reply.task:
             return self._property(op, reply.task["row"], reply)
-        self._note(self._surveys[op], reply)
+        self._add_survey(self._surveys[op], reply)
         return self._runs(op) if reply.task["kind"] == self.plan.kinds[-1] else None
 
-    def _note(self, survey: _Survey, reply: Reply) -> None:
+    def _add_survey(self, survey: _Survey, reply: Reply) -> None:
         answer = reply.answer
         if answer is None:
             label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
@@ -122,38 +122,38 @@ class Auditing:
         code = reply.died.removeprefix("exit code ").partition(",")[0]
         if code == str(-signal.SIGKILL):
             return f"no answer within {self.plan.seconds:g} s; its process was stopped"
-        if code.startswith("-"):  # what it wrote to standard error before is not about this
+        if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"
 
     def _runs(self, op: str) -> Row:
-        """The row of the survey: what the real implementation takes."""
+        """The row of the survey: which variants the real implementation accepts."""
         survey = self._surveys[op]
-        told = tuple(survey.refused)
+        refusals = tuple(survey.refused)
         row = Row(
             op=op, row=SURVEY, status=HOLDS, what="", reproduce=self.plan.reproduce(op, SURVEY), seconds=survey.seconds
         )
-        fields = {**row.to_json(), "notes": tuple(f"not accepted: {words}" for words in told)}
+        fields = {**row.to_json(), "notes": tuple(f"not accepted: {refusal}" for refusal in refusals)}
         if survey.died:
-            kind, words = survey.died[0]
+            kind, end = survey.died[0]
             more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
-            return Row(**{**fields, "status": BREAKS, "what": words + more, "variant": kind})
+            return Row(**{**fields, "status": BREAKS, "what": end + more, "variant": kind})
         if not survey.given:
-            reason = survey.reason or f"the op refuses every sample: {told[0] if told else 'there is none'}"
+            reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
             return Row(**{**fields, "status": NOT_RUN, "what": reason, "notes": (), "unusable": True})
-        refused = f", refuses {len(told)}" if told else ""
-        return Row(**{**fields, "what": f"the real implementation takes {survey.accepted} variants{refused}"})
+        refused = f", and refuses {len(refusals)}" if refusals else ""
+        return Row(**{**fields, "what": f"the real implementation accepts {survey.accepted} variants{refused}"})
 
     def _property(self, op: str, name: str, reply: Reply) -> Row:
         if reply.answer is None:
             return Row(op=op, row=name, status=BREAKS, what=self._end(reply), reproduce=self.plan.reproduce(op, name))
-        seen = reply.answer
-        command = self.plan.reproduce(op, name, seen["variant"])
-        return Row.from_json(seen | {"op": op, "row": name, "reproduce": command})
+        result = reply.answer
+        command = self.plan.reproduce(op, name, result["variant"])
+        return Row.from_json(result | {"op": op, "row": name, "reproduce": command})
 
 
 def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """The properties of these names, in the table's order; all where none is chosen. Raises BadInput."""
+    """The properties of these names in the order of the table, or all. Raises BadInput."""
     from harness.base.errors import unknown
 
     for name in chosen:
@@ -163,6 +163,6 @@ def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def timed(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """An answer with the seconds that it took."""
+    """The answer of a function, with the seconds that it took."""
     start = time.perf_counter()
     return function() | {"seconds": round(time.perf_counter() - start, 3)}

@@ -1,5 +1,5 @@
-"""Base: what every room may need and what needs no torch.
+"""Base: helpers that any room may use and that need no torch.
 
-Belongs here: errors, the project's settings, shared options, the cache folder, silence, loading what a user names, lines of source.
+Belongs here: errors, the project's settings, shared options, the cache folder, quiet logging, imports, source lines.
 May import: the standard library only.
 """

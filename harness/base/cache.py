@@ -1,4 +1,4 @@
-"""Where the harness keeps what it made once: $HARNESS_CACHE, else the user's cache folder. Imports nothing heavy."""
+"""The cache folder: $HARNESS_CACHE, else a folder in the user's cache. Imports nothing heavy."""
 
 import os
 import shutil
@@ -10,15 +10,18 @@ from pathlib import Path
 from harness.base.errors import BadInput
 
 
-def base() -> Path:
-    """The folder that everything kept lies in."""
-    named = os.environ.get("HARNESS_CACHE")
-    return Path(named or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
+def cache_root() -> Path:
+    """The folder that holds everything the harness caches."""
+    chosen = os.environ.get("HARNESS_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
 
 
 @contextmanager
-def under_another_name(place: Path) -> Iterator[Path]:
-    """A fresh folder beside ``place`` that takes its name at the end, so that nothing half-made is ever found there."""
+def atomic_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder beside ``place``, renamed to it when the ``with`` block ends without an error.
+
+    Other processes therefore never see a folder that is only half filled. Raises BadInput where it cannot be written.
+    """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -28,9 +31,9 @@ def under_another_name(place: Path) -> Iterator[Path]:
         ) from None
     try:
         yield fresh
-        if not place.is_dir():  # another run may have been faster
+        if not place.is_dir():  # another process may have made it meanwhile
             fresh.rename(place)
     except OSError as error:
-        raise BadInput(f"cannot keep {place.name} below {place.parent}: {error.strerror or error}") from None
+        raise BadInput(f"cannot save {place.name} below {place.parent}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -1,26 +1,26 @@
-"""Errors that a user can mend: one line that says what is wrong, what was expected and what to do."""
+"""Errors that a user can fix: one line that says what is wrong, what was expected and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class BadInput(Exception):
-    """Input from outside that cannot be used. Its text is the one line the user sees; the exit code is 2."""
+    """Input that cannot be used. Its text is the one line that the user sees; the exit code is 2."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(" ".join(text.split("\n")))  # a user's own error in it may have many lines
+        super().__init__(" ".join(text.split("\n")))  # it may quote a user's error of many lines
 
 
 class Skip(Exception):
-    """A case that cannot run here. Its text is the reason that the report gives; a subject may raise it too."""
+    """A case that cannot run here. Its text is the reason in the report. A subject may raise it too."""
 
 
 class DeviceLost(Exception):
-    """Nothing more can be run on the device in this process. ``__cause__`` is what a call raised, where one did."""
+    """The device can run nothing more in this process. ``__cause__`` is the exception of the call that lost it, if one raised."""
 
 
 def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The names in ``valid`` most like ``word``, best first."""
+    """Up to ``count`` names of ``valid`` that are spelt most like ``word``, the nearest first."""
     names = sorted(valid)
     lowered = {name.lower(): name for name in reversed(names)}
     close = difflib.get_close_matches(word.lower(), lowered, n=count, cutoff=0.5)
@@ -29,7 +29,7 @@ def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
 
 
 def unknown(kind: str, word: str, valid: Iterable[str], listed: bool = True) -> BadInput:
-    """An error for a name that does not exist, with the nearest that do; ``listed`` where `harness list` shows them."""
+    """The error for an unknown name, with the nearest valid ones. ``listed``: `harness list` shows all of them."""
     names = sorted(valid)
     near = nearest(word, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(names[:12])}"

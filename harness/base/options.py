@@ -46,20 +46,31 @@ NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
 
 def add_selection(add: Callable[..., object]) -> None:
     """The options that the console command and the pytest plugin share."""
-    add("--subject", default="in-tree", metavar="NAME", help="what to judge: a name, or package.module:Name")
+    add_subject(add)
     for option, (kind, about) in SELECTION.items():
         add(option, type=kind, default=(), metavar="LIST", help=about)
     add("--full", action="store_true", default=False, help=FULL)
 
 
+def add_subject(add: Callable[..., object]) -> None:
+    """What is judged; empty where the project says it."""
+    about = "what to check: a name from `harness list`, or package.module:Name (default: the project's, else in-tree)"
+    add("--subject", default="", metavar="NAME", help=about)
+
+
 def add_vllm(add: Callable[..., object]) -> None:
     """The source tree that the subject ``vllm`` is taken from."""
-    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/vllm.md)")
+    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/how-to/vllm-releases.md)")
 
 
 def add_waivers(add: Callable[..., object]) -> None:
     """The file of known findings that do not fail a run."""
-    add("--waivers", metavar="FILE", default=None, help="known findings, each with a public issue (docs/waivers.md)")
+    add(
+        "--waivers",
+        metavar="FILE",
+        default=None,
+        help="known findings, each with a public issue (docs/how-to/waivers.md)",
+    )
 
 
 def add_device(add: Callable[..., object]) -> None:

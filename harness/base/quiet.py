@@ -1,4 +1,4 @@
-"""Silence for what torch logs about errors we expect and report ourselves."""
+"""Turning logging off: torch logs errors that the harness expects and reports itself."""
 
 import logging
 from collections.abc import Iterator
@@ -7,23 +7,23 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No log record below and at CRITICAL for the length of a ``with`` block.
+    """Turn all logging off inside a ``with`` block.
 
-    FakeTensorMode logs a traceback for each shape error even when it is caught, and Dynamo's structured trace is
-    thousands of records that pytest would keep. Silencing loggers one by one makes logging forget what it knows of all
-    of them, each time: a millisecond a verdict. So does this, less often, and not at all in a process that is quiet.
+    FakeTensorMode logs a traceback for each shape error, even one that is caught. Dynamo's structured trace is
+    thousands of records, which pytest would keep. Each change of a level clears the caches of every logger, which costs
+    about a millisecond a verdict: so one switch for all loggers, and no change where logging is off already.
     """
-    kept = logging.root.manager.disable
-    if kept >= logging.CRITICAL:
+    before = logging.root.manager.disable
+    if before >= logging.CRITICAL:
         yield
         return
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.disable(kept)
+        logging.disable(before)
 
 
-def quiet_for_good() -> None:
-    """The same until the process ends."""
+def quiet_until_exit() -> None:
+    """Turn all logging off until the process ends."""
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""A line of the user's code: which one is running now, and how it is written in a message."""
+"""A line of the user's code: which one is running now, and how a message shows it."""
 
 import importlib.util
 import linecache
@@ -13,16 +13,16 @@ from typing import Self
 
 @cache
 def library_roots() -> tuple[str, ...]:
-    """Where code lies that is nobody's layer: torch and Triton, the harness, the standard library, and generated code."""
+    """Prefixes of files that hold no user code: torch, Triton, the harness, parts of the standard library, generated code."""
     spec = importlib.util.find_spec("torch")
     torch_root = str(Path(spec.origin).parent) if spec and spec.origin else "<no torch>"
     standard = Path(os.__file__).parent
-    named = [str(standard / name) for name in ("contextlib", "threading", "functools")]
+    modules = [str(standard / name) for name in ("contextlib", "threading", "functools")]
     return (
         torch_root,
         str(Path(torch_root).with_name("triton")) + os.sep,
         str(Path(__file__).parents[1]) + os.sep,
-        *named,
+        *modules,
         "<",
     )
 
@@ -37,7 +37,7 @@ class SourceLine:
 
     @classmethod
     def here(cls) -> Self | None:
-        """The innermost line on the stack that belongs neither to torch nor to the harness."""
+        """The innermost line on the stack that is user code; None where there is none."""
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
@@ -49,7 +49,7 @@ class SourceLine:
     @classmethod
     @cache
     def at(cls, file: str, number: int) -> Self:
-        """The line at a place, its path relative to the current folder where that is shorter."""
+        """The line ``number`` of ``file``, with a relative path where the file is below the current folder."""
         relative = os.path.relpath(file)
         text = linecache.getline(file, number).strip()
         return cls(file if relative.startswith("..") else relative, number, text)

@@ -1,5 +1,5 @@
 """Benchmark: kernels timed on a CUDA device.
 
-Belongs here: how calls are timed, and what a cell of the table is.
+Belongs here: how calls are timed, and the cells of the table.
 May import: base to selftest.
 """

@@ -1,4 +1,4 @@
-"""Times on a CUDA device by graph replay, and the two ceilings that nothing runs above."""
+"""Time calls on a CUDA device by graph replay, and measure the device's two limits."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,8 +12,8 @@ _SQUARE = 8192
 
 
 def microseconds(calls: Sequence[Call]) -> float:
-    """Median time of one call. All calls are replayed in one graph, each on data of its own, so that no cache helps."""
-    for call in calls:  # compiles, and lets libraries make their handles
+    """Median time of one call. One graph replays all calls, each on its own data, so that the cache does not help."""
+    for call in calls:  # compile, and let libraries make their handles, before the capture
         call()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
@@ -35,9 +35,9 @@ def _replayed(graph: torch.cuda.CUDAGraph) -> float:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes per microsecond of a large copy within the device, read and written ones.
+    """Bytes per microsecond of a large copy within the device, counting bytes read and bytes written.
 
-    By a kernel: in a graph ``copy_`` becomes a copy node, which reaches two thirds of it on an H200.
+    A kernel does the copy: in a graph ``copy_`` becomes a copy node, which reaches only two thirds of this on an H200.
     """
     source = torch.randn(_COPIED // 4, device=device)
     target = torch.empty_like(source)

@@ -1,5 +1,5 @@
-"""Engines: layers and ops that somebody else ships.
+"""Engines: layers and ops of other projects.
 
-Belongs here: a room for each engine: its releases, its environment, its layer as a subject or its ops for the audit.
+Belongs here: a room for each engine, with its releases, its environment, and its layer as a subject or its ops for the audit.
 May import: base to benchmark.
 """

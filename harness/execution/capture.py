@@ -1,9 +1,9 @@
-"""An emulation of CUDA graph capture for machines without CUDA: the dispatched ops are recorded once and replayed.
+"""An emulation of CUDA graph capture for machines without CUDA: dispatched ops are recorded once and replayed.
 
-Like a capture it records kernels and not Python: what the host did once is not done again, buffers keep their
-addresses, and what a capture refuses (a host sync, a data-dependent shape, a copy to the host) is refused. It looks
-into custom ops, so that what their implementations allocate or read is recorded too. Memory that it reads from outside
-is not kept alive by it. It is no test of CUDA kernels.
+Like a real capture it records kernels, not Python. What the host did once is not repeated, buffers keep their addresses,
+and whatever a capture refuses is refused: a host sync, a data-dependent shape, a copy to or from the host. It records the
+ops inside custom ops too, so that the memory that they allocate or read is known. It does not keep external memory alive.
+It does not test CUDA kernels.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,26 +16,43 @@ import torch
 from torch import Tensor
 
 from harness.base.source import SourceLine
-from harness.execution.external_memory import Borrowed, Noting, Outside, tensors_in
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
 
-# What moves data between host and device without a dispatched op when both are a CPU.
+# On a CPU tensor these dispatch no op, so a dispatch mode cannot see them: they are patched instead.
 _HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
 _HOST_WRITES = {name: f"torch.{name}()" for name in ("tensor", "as_tensor", "asarray", "from_numpy")}
-# What torch.Tensor([...]), torch.FloatTensor([...]) and the like dispatch once their memory is filled.
+# torch.Tensor([...]), torch.FloatTensor([...]) and the like dispatch these once their memory is filled.
 _FROM_HOST = ("aten::lift_fresh", "aten::lift")
 _DATA_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
 class CaptureRefused(RuntimeError):
-    """What a real capture would refuse. ``line`` is the user's line."""
+    """The layer did what a real capture would refuse. ``line`` is the user's line, ``cause`` the reason for the refusal."""
 
-    def __init__(self, what: str) -> None:
+    cause = (
+        "A CUDA graph records kernels only. During a capture the host may not wait for the device, copy to or from it "
+        "synchronously, or depend on its data."
+    )
+
+    def __init__(self, what: str, cause: str = "") -> None:
         super().__init__(what)
         self.line = SourceLine.here()
+        self.cause = cause or CaptureRefused.cause
 
 
 class NotCaptured(RuntimeError):
-    """A compiled layer ran, and no CUDA graph of it was replayed."""
+    """A compiled layer ran without replaying a CUDA graph."""
+
+    cause = "torch.compile runs this layer without a CUDA graph. Outside the harness it only logs that."
+
+
+class RecordedAgain(NotCaptured):
+    """torch.compile recorded a new CUDA graph where it should have replayed one."""
+
+    cause = (
+        "torch.compile records a new graph where a weight or buffer that the graph reads has moved, or where an earlier "
+        "output is alive or freed against its expectation."
+    )
 
 
 def _refuse(what: str) -> Callable[..., Any]:
@@ -53,7 +70,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 @contextmanager
 def _host_guard() -> Iterator[None]:
-    """Refuse what moves data between host and device. A function mode would not reach into custom ops; these patches do."""
+    """Refuse copies between host and device. Patches, because a TorchFunctionMode is off inside custom ops."""
     reads = {name: _refuse(f"{shown} in a capture waits for the device") for name, shown in _HOST_READS.items()}
     reads["new_tensor"] = _refuse(".new_tensor() in a capture copies from the host")
     writes = {name: _refuse(f"{shown} in a capture copies from the host") for name, shown in _HOST_WRITES.items()}
@@ -64,42 +81,43 @@ def _host_guard() -> Iterator[None]:
         yield
 
 
-class OpGraph(Noting):
-    """The dispatched ops of one call, with the very tensors they read and wrote; those from outside are borrowed."""
+class OpGraph(ExternalMemoryMode):
+    """The ops that one call dispatched, with the very tensors they read and wrote. External memory is referenced weakly."""
 
     def __init__(self) -> None:
-        super().__init__(Outside("cpu"))
+        super().__init__(ExternalMemory("cpu"))
         self._steps: list[Callable[[], None]] = []
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
-        """Run ``function`` once and record. Raises CaptureRefused."""
+        """Run ``function`` once and record it. Raises CaptureRefused."""
         with _host_guard(), self:
             return function(*inputs)
 
     def replay(self) -> None:
-        """Run the recorded ops again on the same buffers. Raises FreedMemory."""
-        self.outside.check()
+        """Run the recorded ops on the same buffers. Raises FreedMemory."""
+        self.external.check()
         for step in self._steps:
             step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in _FROM_HOST:  # ``x[0] = 1`` makes a scalar, which a kernel is passed
+        if func._schema.name in _FROM_HOST:
             if args[0].dim():
                 raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
-            self.outside.made(args)
-        if _depends_on_data(func) and not _by_numbers(func, args):
+            # ``x[0] = 1`` makes a scalar tensor, which CUDA passes to the kernel by value: it is not external memory.
+            self.external.note_created(args)
+        if _depends_on_data(func) and not _indexed_by_numbers(func, args):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an op that is a kernel, and record it."""
         out = func(*args, **kwargs)
-        self._steps.append(_step(func, args, kwargs, out, self.outside))
+        self._steps.append(_step(func, args, kwargs, out, self.external))
         return out
 
 
-def _by_numbers(func: Any, args: Any) -> bool:
-    """Whether this is ``x[indices]`` without a mask: tagged as dynamic, but its shape depends on no data."""
+def _indexed_by_numbers(func: Any, args: Any) -> bool:
+    """Whether this is ``x[indices]`` without a mask. Its tag says that its shape depends on data, but it does not."""
     masks = (torch.bool, torch.uint8)
     return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
 
@@ -109,30 +127,31 @@ def _depends_on_data(func: Any) -> bool:
     return any(tag in func.tags for tag in _DATA_TAGS)
 
 
-def _step(func: Any, args: Any, kwargs: Any, out: Any, outside: Outside) -> Callable[[], None]:
-    """A closure that runs the op again and puts what it gives into the tensors it gave when recorded."""
-    args, kwargs = _borrowing(args, outside), {name: _borrowing(value, outside) for name, value in kwargs.items()}
-    # What the op gave of memory from outside it wrote there itself.
-    kept = [None if outside.holds(tensor) else tensor for tensor in tensors_in(out)]
+def _step(func: Any, args: Any, kwargs: Any, out: Any, external: ExternalMemory) -> Callable[[], None]:
+    """A function that runs the op again and copies its results into the tensors that it returned in the capture."""
+    args = _weak(args, external)
+    kwargs = {name: _weak(value, external) for name, value in kwargs.items()}
+    # An output in external memory needs no copy: the op wrote it in place.
+    captured = [None if external.contains(tensor) else tensor for tensor in tensors_in(out)]
 
     def step() -> None:
-        fresh = func(*_there(args), **{name: _there(value) for name, value in kwargs.items()})
-        for old, new in zip(kept, tensors_in(fresh), strict=True):
+        results = func(*_resolved(args), **{name: _resolved(value) for name, value in kwargs.items()})
+        for old, new in zip(captured, tensors_in(results), strict=True):
             if old is not None and new is not old:
                 old.copy_(new)
 
     return step
 
 
-def _borrowing(value: Any, outside: Outside) -> Any:
-    """An argument without hold of memory from outside."""
+def _weak(value: Any, external: ExternalMemory) -> Any:
+    """An op's argument with weak references to the tensors in external memory, so that a step keeps none of it alive."""
     if isinstance(value, Tensor):
-        return Borrowed.of(value) if outside.holds(value) else value
-    return type(value)(_borrowing(part, outside) for part in value) if isinstance(value, list | tuple) else value
+        return WeakTensor.of(value) if external.contains(value) else value
+    return type(value)(_weak(part, external) for part in value) if isinstance(value, list | tuple) else value
 
 
-def _there(value: Any) -> Any:
-    """An argument with what it borrows."""
-    if isinstance(value, Borrowed):
+def _resolved(value: Any) -> Any:
+    """The inverse of ``_weak``."""
+    if isinstance(value, WeakTensor):
         return value.tensor()
-    return type(value)(map(_there, value)) if isinstance(value, list | tuple) else value
+    return type(value)(map(_resolved, value)) if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Where layers run."""
+"""The device that layers run on."""
 
 import torch
 
@@ -15,11 +15,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def loss(device: torch.device) -> str:
-    """The error that a device is lost to this process by, such as an illegal access; empty while it still works."""
+    """The error that makes a device unusable for this process, such as an illegal access; empty while it still works."""
     if device.type != "cuda":
         return ""
     try:
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(device)  # a kernel's error is reported at the next sync, and at every one after it
     except RuntimeError as error:
         return str(error).strip().splitlines()[0]
     return ""

@@ -1,4 +1,4 @@
-"""Evidence: what a mode leaves behind for the observers. Plain data, no judgement."""
+"""Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,13 @@ REPEATED = "repeated call"
 
 @dataclass(slots=True)
 class Record:
-    """One dispatched op. ``sources`` holds, per tensor input, the index of the record that made it (None: from outside)."""
+    """One dispatched op, with the user's line and the stage of the layer that it belongs to.
+
+    ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
+    ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
+    belongs to a custom op, where the recorder made one. The last three fields name what the schema does not declare:
+    arguments written to, arguments whose memory is returned, and outputs in each other's memory.
+    """
 
     op: str
     stage: str
@@ -44,12 +50,15 @@ class Record:
 
 @dataclass(slots=True)
 class Call:
-    """One call of the layer. ``snapshot`` is the output as it was right after the call.
+    """One call of the layer.
 
-    ``difference`` keeps how it differs from ``expected``, once an observer has asked: three of them do. ``routed`` says
-    whether the output came through the routed experts' op, where that was recorded; ``left`` names what of torch's
-    global state the call left changed; ``with_grad`` says that grad mode was on. ``replayed`` is the replay of a graph,
-    which writes the same output buffer each time; ``filled`` counts the rows of padding that filled its batch up.
+    ``before`` holds copies of the inputs from before the call, ``snapshot`` a copy of the output from right after it, and
+    ``expected`` the oracle's output. ``difference`` caches how the snapshot differs from it, since three observers ask.
+    ``routed`` says whether the output came through the routed experts' op; None where no ops were recorded.
+    ``changed_global_state`` names the global state that the call changed. ``with_grad`` says that grad mode was on.
+    ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
+    ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
+    rows that filled the batch up to the size of its graph.
     """
 
     label: str
@@ -63,15 +72,21 @@ class Call:
     expected: "Oracle | None" = None
     difference: "tuple[Difference | None] | None" = None
     routed: bool | None = None
-    left: tuple[str, ...] = ()
+    changed_global_state: tuple[str, ...] = ()
     with_grad: bool = False
+    poisoned: bool = False
     replayed: bool = False
-    filled: int = 0
+    padding_rows: int = 0
+
+    @property
+    def failed_record(self) -> Record | None:
+        """The last recorded op that raised; None where none did."""
+        return next((record for record in reversed(self.records) if record.error), None)
 
 
 @dataclass(slots=True)
 class Graph:
-    """One graph that Dynamo handed to the backend: the ops in it."""
+    """One graph that Dynamo gave to the backend: the names of its ops."""
 
     ops: tuple[str, ...]
 
@@ -80,9 +95,10 @@ class Graph:
 class Run:
     """Everything one mode did with one case.
 
-    ``changed_state`` names the tensors that the layer held before its first call and holds with other bits after its last;
-    ``reads_changed_state`` is False where it was seen that what calls change in the layer's state reaches no output.
-    ``settings`` are those of torch that this mode pins otherwise.
+    ``state_before`` and ``state_after`` hold the layer's tensors by name, before its first call and after its last.
+    ``changed_state`` names those whose bits changed. ``reads_changed_state`` is False where a run has shown that the changes
+    reach no output. ``graphs`` is None in modes that compile nothing. ``specialised`` says to what the trace fixed the
+    token count. ``settings`` are torch's settings that this mode pins to other values.
     """
 
     case: Case
@@ -102,7 +118,7 @@ class Run:
 
     @property
     def repeats(self) -> bool:
-        """Whether the first inputs came again and gave the same bits."""
+        """Whether the repeated call gave the same bits as the first call."""
         return _repeats(self.calls)
 
     @property
@@ -112,8 +128,8 @@ class Run:
 
 
 def _repeats(calls: list[Call]) -> bool:
-    again = next((call for call in calls if call.label == REPEATED), None)
-    first, second = calls[0].snapshot if calls else None, again.snapshot if again else None
+    repeated = next((call for call in calls if call.label == REPEATED), None)
+    first, second = calls[0].snapshot if calls else None, repeated.snapshot if repeated else None
     return isinstance(first, Tensor) and isinstance(second, Tensor) and same_bits(first, second)
 
 
@@ -122,25 +138,25 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
     flat = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
-    # As words where both can be: comparing bytes one by one takes eight times as long.
+    # Eight bytes at a time where both are aligned: comparing single bytes takes eight times as long.
     if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
         flat = [part.view(torch.int64) for part in flat]
     return torch.equal(*flat)
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite. Their sum tells in one pass; where it overflows, each is looked at."""
+    """Whether no element is NaN or infinite. The sum shows it in one pass; only where that overflows, every element is tested."""
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(tensor).all())
 
 
 def state_of(layer: object) -> dict[str, Tensor]:
-    """Every tensor a layer holds: parameters, buffers and plain attributes, of it and of its submodules."""
+    """The tensors of a layer and its submodules by name: parameters, buffers and plain attributes."""
     modules = dict(layer.named_modules()) if isinstance(layer, torch.nn.Module) else {"": layer}
-    held: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for prefix, module in modules.items():
         attributes = dict(getattr(module, "__dict__", {}))
         attributes |= attributes.pop("_parameters", {}) | attributes.pop("_buffers", {})
         for name, value in attributes.items():
             if isinstance(value, Tensor):
-                held[f"{prefix}.{name}".lstrip(".")] = value
-    return held
+                tensors[f"{prefix}.{name}".lstrip(".")] = value
+    return tensors

@@ -1,4 +1,8 @@
-"""Leaves: what an object holds, wherever it holds it: tensors, numbers, flags and names, each with its path."""
+"""Members: everything that an object holds, found through attributes, containers, slots, closures and bound methods.
+
+A *leaf* is a value that holds no other: a tensor, a number, a flag, a name. Its *path* is the chain of member names that
+leads to it from the root.
+"""
 
 import functools
 import types
@@ -10,16 +14,18 @@ from torch import Tensor
 
 Path = tuple[str, ...]
 Visit = Callable[[Path, Any], Any]
+Member = tuple[str, Any, Callable[[Any], None]]
+"""(name, value, a function that puts another value in its place)"""
 
-# Objects that hold nothing which a layer's build decides.
+# Objects that hold nothing which the build of a layer decides.
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
-_ATOMS = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.memory_format, Tensor)
+_LEAVES = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.memory_format, Tensor)
 
 
 def walk(root: Any, visit: Visit, shared: frozenset[int] = frozenset()) -> tuple[Any, set[int]]:
-    """Visit every leaf below ``root`` and put what the visit returns in its place; the root, and the ids of what was met.
+    """Replace every leaf below ``root`` by what ``visit(path, leaf)`` returns. Returns the root and the ids of all objects met.
 
-    Objects whose id is in ``shared`` are left alone. Tuples are made anew; everything else is changed where it is.
+    Objects whose id is in ``shared`` are not entered. Tuples are rebuilt; all other objects are changed in place.
     """
     walker = _Walker(visit, shared)
     return walker.visit((), root), set(walker.met)
@@ -27,43 +33,48 @@ def walk(root: Any, visit: Visit, shared: frozenset[int] = frozenset()) -> tuple
 
 class _Walker:
     def __init__(self, visit: Visit, shared: frozenset[int]) -> None:
-        self._leaf, self._shared = visit, shared
-        self.met: dict[int, Any] = {}
+        self._visit_leaf, self._shared = visit, shared
+        self.met: dict[int, Any] = {}  # holds the objects, since an id is unique only while its object lives
 
     def visit(self, path: Path, value: Any) -> Any:
-        if isinstance(value, _ATOMS):
-            return self._leaf(path, value)
+        if isinstance(value, _LEAVES):
+            return self._visit_leaf(path, value)
         if id(value) in self._shared or id(value) in self.met or isinstance(value, _OPAQUE):
             return value
         self.met[id(value)] = value
-        self._leaf((*path, "__class__"), type(value).__qualname__)  # two classes are two structures
-        if isinstance(value, tuple):
-            items = [self.visit((*path, str(place)), part) for place, part in enumerate(value)]
-            if all(new is old for new, old in zip(items, value, strict=True)):
-                return value
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        for name, part, put in parts(value):
-            new = self.visit((*path, name), part)
-            if new is not part:
-                put(new)
+        # The class counts as a leaf: two layers of different classes have different structures.
+        self._visit_leaf((*path, "__class__"), type(value).__qualname__)
+        return self._tuple(path, value) if isinstance(value, tuple) else self._members(path, value)
+
+    def _tuple(self, path: Path, value: Any) -> Any:
+        items = [self.visit((*path, str(index)), item) for index, item in enumerate(value)]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+    def _members(self, path: Path, value: Any) -> Any:
+        for name, member, replace in members_of(value):
+            new = self.visit((*path, name), member)
+            if new is not member:
+                replace(new)
         return value
 
 
-def parts(value: Any) -> list[tuple[str, Any, Callable[[Any], None]]]:
-    """(name, part, how to put another in its place) of what an object holds; a tuple's items are not told."""
+def members_of(value: Any) -> list[Member]:
+    """The members of an object. The items of a tuple are left out, since they cannot be replaced in place."""
     if isinstance(value, dict):
-        return [(str(key), part, functools.partial(value.__setitem__, key)) for key, part in list(value.items())]
+        return [(str(key), item, functools.partial(value.__setitem__, key)) for key, item in list(value.items())]
     if isinstance(value, list):
-        return [(str(place), part, functools.partial(value.__setitem__, place)) for place, part in enumerate(value)]
+        return [(str(index), item, functools.partial(value.__setitem__, index)) for index, item in enumerate(value)]
     if isinstance(value, types.CellType):
         return _cell(value)
-    outside = [
+    attributes = [
         (name, getattr(value, name), functools.partial(object.__setattr__, value, name)) for name in _names(value)
     ]
-    return outside + _dictionary(value)
+    return attributes + _dictionary(value)
 
 
-def _cell(cell: types.CellType) -> list[tuple[str, Any, Callable[[Any], None]]]:
+def _cell(cell: types.CellType) -> list[Member]:
     try:
         return [("cell", cell.cell_contents, functools.partial(setattr, cell, "cell_contents"))]
     except ValueError:  # an empty cell
@@ -71,7 +82,7 @@ def _cell(cell: types.CellType) -> list[tuple[str, Any, Callable[[Any], None]]]:
 
 
 def _names(value: Any) -> list[str]:
-    """Attributes outside of ``__dict__``: slots, a function's closure and defaults, a method's object."""
+    """Attributes that are not in ``__dict__``: slots, a function's closure and defaults, a method's object."""
     if isinstance(value, types.FunctionType):
         return ["__closure__", "__defaults__", "__kwdefaults__"]
     if isinstance(value, types.MethodType):
@@ -87,6 +98,6 @@ def _slots(kind: type) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slot for slot in slots if not slot.startswith("__"))
 
 
-def _dictionary(value: Any) -> list[tuple[str, Any, Callable[[Any], None]]]:
-    held = getattr(value, "__dict__", None)
-    return parts(held) if isinstance(held, dict) else []
+def _dictionary(value: Any) -> list[Member]:
+    attributes = getattr(value, "__dict__", None)
+    return members_of(attributes) if isinstance(attributes, dict) else []

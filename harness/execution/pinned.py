@@ -1,8 +1,9 @@
-"""Hermetic verdicts: every setting that could change one is pinned, and compiled artefacts are keyed by the fakes.
+"""Hermetic verdicts: every setting that could change one is pinned, and compile caches are keyed by the fakes.
 
-Inductor's caches do not see an op's fake: a broken fake passes from a cache that a right one filled, and the other way
-round. ``fingerprint`` hashes what the fakes answered for this very layer, with their sources and schemas; torch mixes
-it into every cache key (``cache_key_tag``). Kernels built from the same source stay shared, so it is right and fast.
+Inductor's caches are not keyed by an op's fake. Code compiled with a correct fake would be reused after the fake broke, and
+a broken fake would pass; and the other way round. ``fingerprint`` therefore hashes what the fakes returned in this graph,
+with their sources and schemas, and torch mixes the hash into every cache key (``cache_key_tag``). C++ and Triton kernels
+with the same source are still shared between graphs, so it stays fast.
 """
 
 import contextlib
@@ -41,23 +42,24 @@ INDUCTOR = {
     "compile_threads": 1,
     "triton.cudagraphs": False,
 }
-# By default an undeclared alias is a warning, and an error where CI was set when torch read its settings: that depends on
-# who imported what first.
+# By default torch only warns of an undeclared alias, and raises where CI was set when torch read its settings, which depends
+# on the order of imports.
 FUNCTORCH = {"check_custom_op_aliasing": True, "error_on_custom_op_aliasing": True}
 CONFIGS: dict[str, dict[str, Any]] = {"_dynamo": DYNAMO, "_functorch": FUNCTORCH, "_inductor": INDUCTOR}
 ENVIRONMENT = {"CI": "1"}
 
 
 def cache_folder() -> Path:
-    """Where compiled artefacts are kept: $HARNESS_CACHE, else the user's cache folder; one folder a torch version."""
-    return cache.base() / f"inductor-torch-{torch.__version__}"
+    """The folder of compiled artefacts, one for each torch version, below $HARNESS_CACHE or the user's cache folder."""
+    return cache.cache_root() / f"inductor-torch-{torch.__version__}"
 
 
 @functools.cache
 def trust_instruction_set(cache: Path) -> None:
-    """Inductor tries the CPU's vector instructions out in child processes, a second each time; once a cache is enough.
+    """Skip Inductor's test of the CPU's vector instructions where the cache shows that it has passed before.
 
-    A patch and no setting, since settings are part of torch's cache keys: the second run would find nothing.
+    The test compiles in child processes, a second for each process of the harness. It is patched rather than switched off
+    by a setting, because settings are part of torch's cache keys: the second run would find nothing in the cache.
     """
     isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa").VecISA
     if hasattr(isa, "check_build") and any(cache.glob("*/*.so")):
@@ -66,7 +68,7 @@ def trust_instruction_set(cache: Path) -> None:
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Pin torch's settings for a verdict, and put them back: no grad, asserts on, uninitialised memory filled with NaN."""
+    """Pin torch's settings inside a ``with`` block: no grad, asserts on, uninitialised memory filled with NaN."""
     environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
@@ -74,7 +76,7 @@ def pinned() -> Iterator[None]:
             config: Any = importlib.import_module(f"torch.{name}.config")
             stack.enter_context(config.patch(_known(config, settings)))
         stack.enter_context(GlobalState())
-        # Makes ``empty`` return NaN (floats) or the largest value (integers), inside ops too.
+        # Fills what ``empty`` returns with NaN (floats) or the largest value (integers), inside ops too.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.set_default_dtype(torch.float32)
         torch.set_grad_enabled(False)
@@ -86,7 +88,7 @@ def pinned() -> Iterator[None]:
 
 @contextlib.contextmanager
 def inductor_with(settings: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Further settings of Inductor, for one run; gives them as a record has them."""
+    """Patch more settings of Inductor inside a ``with`` block; yields them as a verdict's record shows them."""
     config: Any = importlib.import_module("torch._inductor.config")
     known = _known(config, settings)
     with config.patch(known):
@@ -94,36 +96,36 @@ def inductor_with(settings: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _known(config: Any, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The settings that this torch has; a setting that it lacks cannot change a verdict."""
+    """The settings that this torch has. One that it lacks cannot change a verdict."""
     return {name: value for name, value in wanted.items() if name in config._config}
 
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    kept = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in kept.items():
+        for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def fingerprint(graph: torch.fx.Graph) -> str:
-    """A hash of every custom op in a graph: its schema and sources, and what its fake answered for which inputs."""
-    told = []
+    """A hash of every custom op in a graph: its schema and sources, its inputs, and what its fake returned for them."""
+    entries = []
     for node in graph.nodes:
         schema = getattr(getattr(node.target, "default", node.target), "_schema", None)
         if node.op == "call_function" and schema is not None and is_custom(schema.name):
             metas = [_meta(value) for value in (*node.args, *node.kwargs.values(), node)]
-            told.append((schema.name, sources(schema.name), metas))
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+            entries.append((schema.name, sources(schema.name), metas))
+    return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
 
 
 def _meta(value: Any) -> Any:
-    """What a trace knows of an argument or result: the metas of its fake tensors, or the constant itself."""
-    known = value.meta.get("example_value") if isinstance(value, torch.fx.Node) else value
-    return [TensorMeta.of(leaf) if isinstance(leaf, torch.Tensor) else str(leaf) for leaf in tree_leaves(known)]
+    """The metadata of the fake tensors in an argument or a result; a constant as text."""
+    example = value.meta.get("example_value") if isinstance(value, torch.fx.Node) else value
+    return [TensorMeta.of(leaf) if isinstance(leaf, torch.Tensor) else str(leaf) for leaf in tree_leaves(example)]
 
 
 @contextlib.contextmanager
@@ -135,7 +137,7 @@ def keyed_by(tag: str) -> Iterator[None]:
 
 
 def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = "") -> Any:
-    """Inductor, with caches that see what the fakes answered in this graph, and ``also``: a backend of torch.compile."""
+    """A torch.compile backend: Inductor, its caches keyed by the graph's fakes and by ``also``."""
     from torch._inductor.compile_fx import compile_fx
 
     with keyed_by(fingerprint(module.graph) + also):

@@ -1,4 +1,4 @@
-"""Memory that a layer holds, however it keeps it: attributes, containers, submodules, what a function closes over."""
+"""Tensors that a layer can reach: through attributes, containers, submodules, and what its functions close over."""
 
 from collections.abc import Iterator
 from types import CellType
@@ -6,27 +6,28 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.execution.members import parts
+from harness.execution.members import members_of
 
-_DEEPEST = 6
+# Levels of nesting. Deeper objects belong to libraries rather than to the layer, and there are many of them.
+_MAX_DEPTH = 6
 
 
-def held_tensors(thing: object, deepest: int = _DEEPEST, met: set[int] | None = None) -> Iterator[Tensor]:
-    """Every tensor within reach of a layer, each once."""
-    met = set() if met is None else met
-    if id(thing) in met or not deepest or isinstance(thing, str | int | float | type | None):
+def reachable_tensors(thing: object, depth: int = _MAX_DEPTH, visited: set[int] | None = None) -> Iterator[Tensor]:
+    """Every tensor that a layer can reach in ``depth`` steps, each once."""
+    visited = set() if visited is None else visited
+    if id(thing) in visited or not depth or isinstance(thing, str | int | float | type | None):
         return
-    met.add(id(thing))
+    visited.add(id(thing))
     if isinstance(thing, Tensor):
         yield thing
         return
-    deeper = deepest - (not isinstance(thing, tuple | CellType))  # a closure is a tuple of cells
-    for part in _parts(thing):
-        yield from held_tensors(part, deeper, met)
+    deeper = depth - (not isinstance(thing, tuple | CellType))  # a closure, a tuple of cells, is not a level of nesting
+    for part in _contents(thing):
+        yield from reachable_tensors(part, deeper, visited)
 
 
-def _parts(thing: Any) -> Iterator[object]:
-    """What an object holds; of a tuple and a set, which the leaves have no other part for, the items."""
+def _contents(thing: Any) -> Iterator[object]:
+    """An object's members, and the items of a tuple or a set, which ``members_of`` leaves out."""
     if isinstance(thing, tuple | set):
         yield from thing
-    yield from (part for _, part, _ in parts(thing))
+    yield from (value for _, value, _ in members_of(thing))

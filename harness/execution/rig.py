@@ -1,4 +1,4 @@
-"""The rig: one subject, case and device, with what a mode needs to make calls and leave evidence."""
+"""The rig: one subject, one case and one device, with the means to build layers, make inputs, call layers and record that."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,17 +16,18 @@ from harness.execution.recorder import Recorder
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode
+from harness.subjects.checked import CheckedSubject, SubjectError
 from harness.subjects.subject import Subject, plain_names, routed_output
 
 if TYPE_CHECKING:
     from harness.subjects.subject import Oracle
 
 EAGER_AUDIT = "eager audit"
-# SystemExit too: a layer that exits must not end the run.
+# Whatever a layer raises is a finding. SystemExit too: a layer that exits must not end the run.
 LAYER_ERRORS = (Exception, SystemExit)
-_EXPECTED_KEPT = 32
-_ANY = Alignment("", 16, 16, 16)
-_expected: OrderedDict[Any, tuple[Subject, "Oracle"]] = OrderedDict()
+_ORACLE_CACHE_SIZE = 32
+_ANY_ALIGNMENT = Alignment("", 16, 16, 16)
+_oracle_cache: OrderedDict[Any, tuple[Subject, "Oracle"]] = OrderedDict()
 
 
 class BuildFailed(Exception):
@@ -35,68 +36,80 @@ class BuildFailed(Exception):
 
 @dataclass
 class Rig:
-    """Makes layers, inputs and calls for one verdict. A fresh layer each: no verdict sees another's state."""
+    """Builds layers, makes inputs and calls layers for one verdict. Each run gets a fresh layer, so none sees another's state."""
 
     subject: Subject
     case: Case
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
-    _routed: int | None = field(init=False)
+    _checked: CheckedSubject = field(init=False)
+    _routed_output: int | None = field(init=False)
     _fakes: FakeCallMode = field(init=False, default_factory=FakeCallMode)
 
     def __post_init__(self) -> None:
-        named = self.subject.ops(self.case)
-        self.ops, self._routed = plain_names(named), routed_output(named)
+        self._checked = CheckedSubject(self.subject)
+        declared = self._checked.ops(self.case)
+        self.ops, self._routed_output = plain_names(declared), routed_output(declared)
 
     @property
-    def experts(self) -> str:
-        """The routed experts' op, ``namespace::name``."""
+    def experts_op(self) -> str:
+        """The routed experts' op, ``namespace::name``; empty where the subject names none."""
         return self.ops[0] if self.ops else ""
 
-    def start(self, watch_state: bool = False, **notes: Any) -> Run:
-        """A new layer and an empty run; ``watch_state`` keeps a copy of every tensor that the layer holds."""
+    def start(self, watch_state: bool = False, **fields: Any) -> Run:
+        """A fresh layer and a run without calls. ``watch_state`` copies the layer's tensors. Raises Skip and BuildFailed."""
         try:
-            layer = self.subject.build(self.case, self.device)
-        except Skip:
+            layer = self._checked.build(self.case, self.device)
+        except (Skip, SubjectError):
             raise
         except LAYER_ERRORS as error:
             raise BuildFailed(str(error)) from error
-        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **notes)
+        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **fields)
         if watch_state:
             run.state_before = {name: tensor.clone() for name, tensor in state_of(layer).items()}
         return run
 
     def finish(self, run: Run) -> Run:
-        """Note the layer's state; the last thing a mode does."""
+        """Record the layer's state after the calls; a mode does this last."""
         run.state_after = now = state_of(run.layer)
         run.changed_state = tuple(n for n, old in run.state_before.items() if n in now and not same_bits(old, now[n]))
         return run
 
+    def check_ops_registered(self) -> None:
+        """Raise SubjectError where the subject names an op that does not exist: it would look like one that never ran."""
+        self._checked.check_registered(self.case)
+
     def inputs(self, tokens: int, seed: int) -> tuple[Tensor, ...]:
         """Fresh inputs of the layer."""
-        return tuple(self.subject.inputs(self.case, tokens, seed, self.device))
+        return self._checked.inputs(self.case, tokens, seed, self.device)
 
     def audit(self, run: Run) -> None:
-        """After a failed trace: an eager call that compares each custom op with its fake, to tell a layer's fault from a fake's."""
-        layer = self.subject.build(self.case, self.device)
+        """Add an eager call to a run whose trace failed, with each custom op compared with its fake.
+
+        It tells a fault of the layer, which fails here too, from a fault of a fake, which does not.
+        """
+        layer = self._checked.build(self.case, self.device)
         self.call(run, layer, EAGER_AUDIT, self.case.tokens, 0, self.recorder(audit=True))
 
     def recorder(self, **options: bool) -> Recorder:
-        """A recorder that knows this case's stages."""
-        return Recorder(self.case, self.experts, fakes=self._fakes, routed=self._routed, **options)
+        """A recorder for this case and its routed experts' op."""
+        return Recorder(self.case, self.experts_op, fakes=self._fakes, routed_output=self._routed_output, **options)
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
-        """The oracle's answer for ``inputs(tokens, seed)``; the inputs are made anew, so no layer can have touched them."""
-        case = self.case  # an oracle knows no padding, so cases that differ in it alone share its answer
-        same = replace(case, alignment=_ANY, kernel="", tokens=0, overridden=False)
-        key = (id(self.subject), same, tokens, seed, self.device)
-        if key not in _expected:
-            # The subject is kept too: while it lives no other one gets its id.
-            _expected[key] = self.subject, self.subject.oracle(self.case, self.inputs(tokens, seed))
-            if len(_expected) > _EXPECTED_KEPT:
-                _expected.popitem(last=False)
-        return _expected[key][1]
+        """The oracle's output for ``inputs(tokens, seed)``, from a cache.
+
+        The inputs are made anew, so that no layer can have changed them.
+        """
+        # The oracle knows no padding: cases that differ only in padding share its output.
+        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False)
+        key = (id(self.subject), unpadded, tokens, seed, self.device)
+        if key not in _oracle_cache:
+            # The entry holds the subject, because an id is unique only while its object lives.
+            _oracle_cache[key] = self.subject, self._checked.oracle(self.case, self.inputs(tokens, seed))
+            if len(_oracle_cache) > _ORACLE_CACHE_SIZE:
+                _oracle_cache.popitem(last=False)
+        return _oracle_cache[key][1]
 
     def call(
         self,
@@ -108,29 +121,35 @@ class Rig:
         recorder: Recorder | None = None,
         with_oracle: bool = True,
     ) -> Call:
-        """Call the layer once on fresh inputs, and add what happened to the run. An exception is evidence, not an error.
+        """Call the layer once on fresh inputs and add the call to the run. An exception is evidence and is stored in it.
 
-        Without the oracle's answer, the values of this call are no evidence, and what becomes of its output is.
-        Raises DeviceLost where nothing more can be asked of the device.
+        Without ``with_oracle`` the call's values are not compared with anything; later calls still show whether its output
+        is overwritten. Raises DeviceLost where the device can run nothing more.
         """
         inputs = self.inputs(tokens, seed)
         call = Call(label, tokens, inputs, before=tuple(tensor.clone() for tensor in inputs))
         run.calls.append(call)
         try:
-            if recorder is None:
-                call.output = function(*inputs)
-            else:
-                call.records = recorder.records
-                with recorder, GlobalState() as state:
-                    call.output = function(*inputs)
-                call.left = state.left
-                call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None
-        except LAYER_ERRORS as error:  # whatever a layer raises is the finding
+            _invoke(call, function, recorder)
+        except LAYER_ERRORS as error:
             call.error = error
-            if lost := loss(self.device):  # whatever is asked of the device from here on raises too
+            if lost := loss(self.device):
                 raise DeviceLost(lost) from error
             return call
         if isinstance(call.output, Tensor) and call.output.device.type == self.device.type:
             call.snapshot = call.output.clone()
         call.expected = self.expected(tokens, seed) if tokens and with_oracle else None
         return call
+
+
+def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None) -> None:
+    """Call the function on the call's inputs. What it returns, dispatches and changes goes into the call."""
+    if recorder is None:
+        call.output = function(*call.inputs)
+        return
+    call.records = recorder.records
+    # GlobalState is the outer one, so that the recorder does not take its comparison of generators for the layer's last op.
+    with GlobalState() as state, recorder:
+        call.output = function(*call.inputs)
+    call.changed_global_state, call.poisoned = state.changed, recorder.poisoned
+    call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None

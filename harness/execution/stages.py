@@ -1,6 +1,7 @@
-"""Which stage of the layer a dispatched op belongs to, told from the op, its widths and what flowed into it.
+"""Which stage of the layer a dispatched op belongs to, inferred from the op, its widths, and where its inputs came from.
 
-No layer has to be annotated: a stage follows from whether the data came through the routed experts.
+A layer needs no annotations. The same matmul is the shared expert's before the routed experts, and the latent
+up-projection's after them, so what decides is whether an input came through the routed experts.
 """
 
 from harness.matrix.case import Case
@@ -29,7 +30,10 @@ _AFTER = dict.fromkeys(_CUTS | _COPIES, UNPAD) | dict.fromkeys(_SCALES, SCALING)
 
 
 def stage_of(op: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...], case: Case, experts: str) -> str:
-    """The stage's name; the op's own name where none fits. ``routed`` says per input whether it came through the experts."""
+    """The stage, or the op's own name where no stage fits.
+
+    ``routed`` says for each input whether it came through the routed experts; ``experts`` is their op's name.
+    """
     if is_collective(op):
         return REDUCE
     if op == experts:
@@ -53,5 +57,5 @@ def _before(name: str, inputs: tuple[TensorMeta, ...], case: Case) -> str:
 
 
 def _matmul_widths(inputs: tuple[TensorMeta, ...]) -> set[object]:
-    """What a matmul's weight could give: mm takes [K, N], linear takes [N, K]."""
+    """The widths that a matmul may give. Both sizes of its weight count, since mm takes [K, N] and linear [N, K]."""
     return {size for meta in inputs[1:] for size in meta.shape}

@@ -1,15 +1,16 @@
-"""Finding and Verdict: what was seen, and what it amounts to. Plain data with a JSON form."""
+"""Finding and Verdict: what an observer found, and the result for a case. Plain data with a JSON form."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from harness.base.source import SourceLine
+from harness.findings import kinds
 
 OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
-# Findings that no user of what is judged can meet: told apart from the verdict.
+# Findings that no user of the subject can meet. They do not count in the verdict.
 LATENT = "latent"
 
-# The format of a verdict's record. Keys of the format before are read for one version more.
+# The format of a verdict's record. The keys of the format before are still read, for one version.
 FORMAT = 2
 _FORMER_KEYS = {"again": "reproduce", "guilty": "blame", "bugs": "similar_to"}
 
@@ -19,7 +20,7 @@ DEVICE_LOST = "device-lost"
 
 @dataclass(frozen=True, slots=True)
 class WidthOrigin:
-    """Who made a width: ``text`` says what it is (2816 = 2688 rounded up to 256, trtllm-nvfp4)."""
+    """What a width is (``2816 = 2688 rounded up to 256, trtllm-nvfp4``), and the stage and line that made it."""
 
     text: str
     stage: str
@@ -28,11 +29,12 @@ class WidthOrigin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing an observer saw.
+    """One thing that an observer found.
 
-    ``kind`` is the machine-readable class of it, ``what`` the fact in one line, ``cause`` the likely reason in one
-    sentence, ``call`` the call of the layer that showed it, ``similar_to`` public bugs that look the same, ``blame`` the
-    layer of the compiler that the fault comes from, where a bisection ran, ``waiver`` the public issue that excuses it.
+    ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
+    reasons that fit. ``call`` names the call of the layer that showed it. ``similar_to`` lists public bugs that look the
+    same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
+    excuses it.
     """
 
     observer: str
@@ -48,14 +50,19 @@ class Finding:
     blame: str = ""
     waiver: str = ""
 
+    @property
+    def page(self) -> str:
+        """The address of the entry that says what this kind means, its usual causes and how to fix it."""
+        return kinds.page(self.kind)
+
     def with_similar(self, bugs: tuple[str, ...]) -> Self:
-        """The same finding with the public bugs that look like it."""
+        """The same finding with the public bugs that look the same."""
         return replace(self, similar_to=bugs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one mode says of one case. ``checks`` names the observers that had something to look at."""
+    """The result of one case in one mode. ``checks`` names the observers that had evidence to look at."""
 
     subject: str
     case: str
@@ -77,16 +84,17 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether checks ran and none of them found anything."""
+        """Whether checks ran and found nothing."""
         return self.status == OK
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that ``json.dumps`` takes; ``from_json`` is its inverse."""
-        return {"format": FORMAT} | asdict(self)
+        findings = [asdict(finding) | {"page": finding.page} for finding in self.findings]
+        return {"format": FORMAT} | asdict(self) | {"findings": findings}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The verdict that ``to_json`` wrote, or the version before it."""
+        """The verdict in a record of ``to_json``, of this format or the one before."""
         fields = _renamed(data)
         fields.pop("format", None)
         findings = tuple(_finding(_renamed(entry)) for entry in fields["findings"])
@@ -98,6 +106,7 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finding(data: dict[str, Any]) -> Finding:
+    data.pop("page", None)  # it follows from the kind
     widths = tuple(WidthOrigin(w["text"], w["stage"], _line(w["line"])) for w in data["widths"])
     return Finding(**{**data, "widths": widths, "line": _line(data["line"]), "similar_to": tuple(data["similar_to"])})
 

@@ -1,17 +1,17 @@
-"""Case: a frozen description of one run of one layer."""
+"""Case: one layer at one size, and how it is run."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from harness.matrix.shapes import STAND_INS, Alignment, Shape
 
 KERNELS = ("wide", "narrow")
-# What a CPU shrinks to. The hidden, latent and padded widths are never touched: they are what is tested.
+# Sizes after shrinking, so that a CPU is fast enough. Hidden, latent and padded widths never shrink: they are tested.
 SHRUNK_EXPERTS = 3
 SHRUNK_TOP_K = 2
 SHRUNK_WIDTH = 64
-# Published models that have a shared expert also scale the routed output; the exact factor does not matter here,
-# only that it is not one and that it is exact in bfloat16.
+# Published models with a shared expert also scale the routed output. Any factor would do that is not one, so that a
+# missing or doubled scaling shows, and that bfloat16 represents exactly.
 ROUTED_SCALING = 2.5
 
 
@@ -21,7 +21,7 @@ def round_up(width: int, multiple: int) -> int:
 
 
 def shrink_width(width: int) -> int:
-    """A small width with the same remainder against the block of 64, so that it needs padding where the true one does."""
+    """A width of at most 64 with the same remainder modulo 64, so that it needs padding exactly where the published one does."""
     return min(width, width % SHRUNK_WIDTH or SHRUNK_WIDTH)
 
 
@@ -29,9 +29,9 @@ def shrink_width(width: int) -> int:
 class Case:
     """One layer at one size. Widths in elements, per tensor-parallel rank.
 
-    ``kernel`` is ``wide`` where the fused kernel writes the padded width and ``narrow`` where it writes the true one.
-    ``tp`` is the tensor-parallel size; ``shape`` holds the published sizes that the case was made from, ``full`` says
-    that nothing was shrunk, and ``overridden`` that the hidden size is not the published one.
+    ``kernel`` is ``wide`` where the fused kernel writes the padded width and ``narrow`` where it writes the true width.
+    ``tp`` is the tensor-parallel size. ``shape`` holds the published sizes. ``full`` says that nothing was shrunk.
+    ``overridden`` says that the hidden size is not the published one.
     """
 
     shape: Shape
@@ -51,7 +51,7 @@ class Case:
 
     @classmethod
     def of(cls, shape: Shape, alignment: Alignment, kernel: str, tp: int, tokens: int, full: bool = False) -> Self:
-        """The case of a shape, at true sizes if ``full`` and else shrunk where the sizes are not what is tested."""
+        """The case of a shape: at published sizes if ``full``, else with the sizes shrunk that are not under test."""
         shared = shape.shared_intermediate
         case = cls(
             shape=shape,
@@ -84,22 +84,22 @@ class Case:
 
     @property
     def gated(self) -> bool:
-        """Whether the first projection holds gate and up."""
+        """Whether the first projection computes both gate and up."""
         return self.shape.gated
 
     @property
     def activation(self) -> str:
-        """The activation that runs: the model's own, or the stand-in for one whose definition is not public."""
+        """The activation that runs: the model's own, or a stand-in where its definition is not public."""
         return STAND_INS.get(self.shape.activation, self.shape.activation)
 
     @property
     def latent(self) -> int | None:
-        """The latent width the routed experts work at, or None."""
+        """The latent width of the routed experts' input and output, or None."""
         return self.shape.latent
 
     @property
     def width(self) -> int:
-        """The routed experts' true width: latent where there is one, else hidden."""
+        """The routed experts' width before padding: latent where there is one, else hidden."""
         return self.latent or self.hidden
 
     @property
@@ -114,7 +114,7 @@ class Case:
 
     @property
     def changes(self) -> dict[str, str]:
-        """What differs from the published sizes, as ``now of published``."""
+        """What differs from the published sizes: name -> ``now of published``."""
         shape = self.shape
         pairs = {
             "intermediate": (self.intermediate, shape.intermediate),
@@ -123,26 +123,23 @@ class Case:
             "top_k": (self.top_k, shape.top_k),
             "activation": (self.activation, shape.activation),
         }
-        return {key: f"{now} of {true}" for key, (now, true) in pairs.items() if now != true}
+        return {key: f"{now} of {published}" for key, (now, published) in pairs.items() if now != published}
 
     @property
     def id(self) -> str:
-        """``key=value`` parts joined by dashes: stable, readable, and good for ``-k``."""
-        parts: dict[str, Any] = {"model": self.model, "hidden": self.hidden}
-        if self.latent:
-            parts["latent"] = self.latent
-        parts |= {"padded": self.padded, "rule": self.alignment.name, "kernel": self.kernel}
-        parts |= {"tp": self.tp, "tokens": self.tokens, "inter": _of(self.intermediate, self.shape.intermediate)}
-        parts["experts"] = _of(self.experts, self.shape.experts)
-        return "-".join(f"{key}={value}" for key, value in parts.items())
+        """Parts joined by dashes: stable, and each can be typed after ``-k``, whose grammar has no ``=``.
+
+        A name stands for itself and a number follows its key. The sizes that were shrunk follow from the shape; they are
+        in ``changes``, and ``full`` says that there are none.
+        """
+        latent = [f"latent{self.latent}"] if self.latent else []
+        widths = [f"hidden{self.hidden}", *latent, f"padded{self.padded}"]
+        parts = [self.model, *widths, self.alignment.name, self.kernel, f"tp{self.tp}", f"tokens{self.tokens}"]
+        return "-".join([*parts, *(["full"] if self.full else [])])
 
     def describe_width(self, width: int) -> str:
-        """Which of the layer's widths this is, and by which rule: ``2816 = 2688 rounded up to 256, trtllm-nvfp4``."""
+        """Which width of the layer this is, and by which rule: ``2816 = 2688 rounded up to 256, trtllm-nvfp4``."""
         if width == self.padded != self.width:
             return f"{width} = {self.width} rounded up to {self.alignment.hidden}, {self.alignment.name}"
         names = {self.hidden: "hidden", self.latent: "latent", self.shared: "shared intermediate"}
         return f"{width} = {names[width]}" if width in names else f"{width}"
-
-
-def _of(now: int, true: int) -> str:
-    return str(now) if now == true else f"{now}of{true}"

@@ -1,4 +1,4 @@
-"""The matrix: which cases are judged, from what the user chose. Imports no torch, so that collecting is cheap."""
+"""The selection: which cases run in which modes. Imports no torch, so that pytest collects fast."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from harness.matrix.shapes import ANY, BUILT_IN, Alignment, Catalogue, Shape, ch
 
 DEFAULT_TOKENS = 7
 DEFAULT_RULE = "trtllm-nvfp4"
-# Rows are (rule, kernel, tp, tokens). Every mode runs at FULL, and at PADDED where the rule pads the width: a narrow
-# kernel of an aligned width is the wide one. Graphs by bucket, and torch.compile's own, look at the same layer again for
-# what other modes do not see, which one row a model shows.
+# A row is (rule, kernel, tp, tokens). Every mode runs at FULL. PADDED applies where the rule pads the width, since at an
+# aligned width a narrow kernel is the wide one; graphs by bucket and torch.compile's own graphs are left out there,
+# because one row a model shows what they find.
 FULL = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),)
 PADDED = (
     (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
     (DEFAULT_RULE, "narrow", 1, 33),
     (DEFAULT_RULE, "narrow", 2, DEFAULT_TOKENS),
 )
-# Compiling costs most, and shows nothing new where nothing is padded: other ranks and rules run in the other modes,
-# and other token counts in those that fix the token count.
+# Compiling costs most and shows nothing new where nothing is padded, so these rows run in the other modes, and other
+# token counts only in modes with a static token count.
 RULES = (
     (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
     ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
@@ -32,17 +32,17 @@ PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic",
 RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
 ONE_TOKEN = ((DEFAULT_RULE, "wide", 2, 1),)
 ONE_TOKEN_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
-# Graphs of more tokens are those by bucket.
+# No CUDA graphs here: graphs by bucket run more tokens than the case has.
 TOKENS = (
     (DEFAULT_RULE, "wide", 1, 2),
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake")
-# Weights of true size take gigabytes, and seconds to make: every mode, both kernels and both kinds of ranks, and no row
-# that only says again what shrunk sizes say.
+# Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
+# sizes in every mode; shrunk sizes cover the rest.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
-# These rules' wide expert widths make a layer up to eight times larger: one synthetic shape meets each.
-FURTHER = {
+# These rules pad the expert width so far that a layer grows up to eight times: one synthetic shape runs each.
+SYNTHETIC_ROWS = {
     "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
     "synthetic-odd-intermediate": ("trtllm-mxfp4", "wide", 2, DEFAULT_TOKENS),
     "synthetic-2880-shared": ("marlin-nvfp4", "wide", 1, DEFAULT_TOKENS),
@@ -53,9 +53,10 @@ Row = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user chose. An empty tuple is no choice: the default plan; with ``proofs`` it has the proofs too.
+    """What the user chose. An empty tuple stands for the default.
 
-    ``cuda`` says that the cases run on a CUDA device, and so in the modes that need one.
+    ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
+    modes that need one.
     """
 
     models: tuple[str, ...] = ()
@@ -71,28 +72,28 @@ class Selection:
     cuda: bool = False
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
-        """The cases chosen, each with each of its modes, in a stable order. Raises BadInput with the nearest names."""
+        """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
         default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
         chosen = choose(list(self.modes), self.cuda) if self.modes else default
-        found = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
-        return found + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
+        runs = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
+        return runs + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
 
     def _runs(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
-        found: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
+        runs: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
         for shape, hidden in product(shapes, self.hidden or (0,)):
             sized = replace(shape, hidden=hidden) if hidden else shape
             for row, names, only_padded in self._rows(shape):
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
                 if case.padded != case.width or not only_padded:
                     modes = [mode for mode in chosen if self.modes or mode.name in names]
-                    found |= {(case.id, mode.name): (case, mode) for mode in modes}
-        return list(found.values())
+                    runs |= {(case.id, mode.name): (case, mode) for mode in modes}
+        return list(runs.values())
 
     def _proofs(self, catalogue: Catalogue) -> list[Case]:
-        """Every combination of shared expert, latent width, rule, kernel and ranks; or those of the models chosen."""
+        """Every combination of shared expert, latent width, rule, kernel and tp; where models are chosen, those of the models."""
         shapes = [catalogue.shape(name) for name in self.models] or list(ANY.values())
         rules = self.rules or (
             (DEFAULT_RULE,) if self.models and not set(self.models) & set(ANY) else tuple(catalogue.rules)
@@ -110,22 +111,22 @@ class Selection:
 
     @property
     def _explicit(self) -> bool:
-        """Whether the user chose rows, in place of the plan."""
+        """Whether the user chose rows in place of the default plan."""
         return bool(self.rules or self.kernels or self.tp or self.tokens)
 
     def _rows(self, shape: Shape) -> list[tuple[Row, Iterable[str], bool]]:
-        """Each row with the names of its modes, and whether it is judged only where its rule pads the width."""
+        """(row, names of its modes, whether it applies only where the rule pads the width)."""
         if self._explicit:
             tokens = self.tokens or (DEFAULT_TOKENS,)
             chosen = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
             return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
         if self.full:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
-        further = [FURTHER[shape.name]] if shape.name in FURTHER else []
+        synthetic = [SYNTHETIC_ROWS[shape.name]] if shape.name in SYNTHETIC_ROWS else []
         groups = (
             (FULL, MODES),
             (PADDED, PADDED_MODES),
-            ((*RULES, *further), RULES_MODES),
+            ((*RULES, *synthetic), RULES_MODES),
             (ONE_TOKEN, ONE_TOKEN_MODES),
             (TOKENS, TOKENS_MODES),
         )

@@ -1,6 +1,7 @@
-"""Shapes of real MoE layers and alignment rules, read from a models file and checked."""
+"""Shapes of published MoE layers and alignment rules, read from a models file and checked."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,14 +11,14 @@ from harness.base.errors import BadInput, unknown
 
 BUILT_IN = Path(__file__).parent / "data" / "models.json"
 ACTIVATIONS = ("silu", "relu2", "clamped-swiglu", "gelu-tanh")
-# The reference run of an activation whose definition is not public stands in by the nearest known one, and says so.
+# An activation whose definition is not public is replaced by the nearest known one; ``Case.changes`` reports it.
 STAND_INS = {"situ": "silu"}
 NVFP4_BLOCK = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """What a padded backend rounds widths up to, in elements."""
+    """The multiples that a padded backend rounds widths up to, in elements."""
 
     name: str
     hidden: int
@@ -33,7 +34,7 @@ class Alignment:
 class Shape:
     """One model's MoE layer, at its published sizes. Widths in elements; None where the model has no such part.
 
-    ``source`` is the models file that it was read from, empty for the built-in one.
+    ``source`` is the path of its models file, empty for the built-in one.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Shape:
     source: str = ""
 
 
-# One shape for each combination of parts, for proofs, which hold at every size: the sizes are a first one to trace.
+# One shape for each combination of parts, for proofs. A proof holds at every size; these sizes are traced first.
 ANY = {
     shape.name: shape
     for shape in (
@@ -62,26 +63,26 @@ ANY = {
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything a models file holds, by name."""
+    """The shapes and alignment rules of a models file, by name."""
 
     shapes: dict[str, Shape]
     rules: dict[str, Alignment]
 
     def shape(self, name: str) -> Shape:
-        """The shape called ``name``, one of ``ANY`` too; raises BadInput with the nearest names."""
+        """The shape called ``name``, from the file or from ``ANY``. Raises BadInput with the nearest names."""
         if name not in self.shapes and name not in ANY:
             raise unknown("model", name, ANY if name.startswith("any") else self.shapes)
         return self.shapes.get(name) or ANY[name]
 
     def rule(self, name: str) -> Alignment:
-        """The alignment rule called ``name``; raises BadInput with the nearest names."""
+        """The alignment rule called ``name``. Raises BadInput with the nearest names."""
         if name not in self.rules:
             raise unknown("alignment rule", name, self.rules)
         return self.rules[name]
 
 
 def check_width(what: str, width: Any, where: str) -> int:
-    """``width`` if it is a positive multiple of the NVFP4 block of 16; raises BadInput."""
+    """Return ``width`` if it is a positive multiple of the NVFP4 block of 16, else raise BadInput."""
     if not isinstance(width, int) or isinstance(width, bool) or width <= 0 or width % NVFP4_BLOCK:
         raise BadInput(f"{where}: {what} is {width!r}; NVFP4 scales blocks of 16, so give a positive multiple of 16")
     return width
@@ -98,11 +99,18 @@ def _optional_width(entry: dict[str, Any], key: str, where: str) -> int | None:
     return None if entry.get(key) is None else check_width(key, entry[key], where)
 
 
+def _check_name(name: str, where: str) -> None:
+    """A name stands in a case's id, in lists with commas and after pytest's ``-k``, whose grammar has only these signs."""
+    if not re.fullmatch(r"[\w.+/-]+", name):
+        raise BadInput(f"{where}: expected a name of letters, digits and . _ + - / that can be typed after pytest's -k")
+
+
 def read_shape(entry: Any, source: str) -> Shape:
-    """One entry of a models file as a Shape; raises BadInput naming the entry and the key."""
+    """One entry of a models file as a Shape. Raises BadInput, which names the entry and the key."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise BadInput(f"{source}: each model is an object with a 'name'; found {str(entry)[:60]!r}")
     where = f"{source}: model {entry['name']!r}"
+    _check_name(entry["name"], where)
     experts, top_k = _count(entry, "experts", where), _count(entry, "top_k", where)
     if top_k > experts:
         raise BadInput(f"{where}: top_k {top_k} is above its {experts} experts; expected at most that many")
@@ -125,8 +133,9 @@ def read_shape(entry: Any, source: str) -> Shape:
 
 
 def read_rule(name: str, entry: Any, source: str) -> Alignment:
-    """One alignment rule of a models file; ``intermediate`` stands for both the gated and the non-gated width."""
+    """One alignment rule of a models file. Its key ``intermediate`` sets both the gated and the non-gated multiple."""
     where = f"{source}: alignment rule {name!r}"
+    _check_name(name, where)
     if not isinstance(entry, dict):
         raise BadInput(f"{where}: expected an object with 'hidden' and 'intermediate'")
     both = entry.get("intermediate")
@@ -160,11 +169,11 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 @cache
 def load(path: Path = BUILT_IN) -> Catalogue:
-    """Read and check a models file. Rules that it does not give are the built-in ones. Raises BadInput."""
+    """Read and check a models file. It inherits the built-in rules. Raises BadInput."""
     data, source = _load_json(path), path.name
-    kept = "" if path == BUILT_IN else str(path)
+    origin = "" if path == BUILT_IN else str(path)
     entries = [*data["models"], *data.get("synthetic", [])]
-    shapes = [replace(read_shape(entry, source), source=kept) for entry in entries]
+    shapes = [replace(read_shape(entry, source), source=origin) for entry in entries]
     names = [shape.name for shape in shapes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"{source}: two models are called {twice!r}; expected each name once")

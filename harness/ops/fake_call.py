@@ -8,26 +8,26 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
-from harness.ops.arguments import Metas, metas, silent, undeclared_aliases, written
-from harness.ops.signatures import misfit
+from harness.ops.arguments import Metas, declared_writes, metas, not_written, undeclared_aliases
+from harness.ops.signatures import signature_mismatch
 
 
 class FakeCallMode(FakeTensorMode):
-    """A mode to call fakes in, which notes what is written to inside it: below autograd no version counter tells."""
+    """A FakeTensorMode that records which tensors are written inside it: below autograd no version counter does."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache_enabled = False  # a second answer must be its own
+        self.cache_enabled = False  # else the second call would return the first one's result from the cache
         self.written: set[int] = set()
 
     def fake(self, tensor: Tensor) -> Tensor:
-        """The fake of a tensor. ``from_tensor`` takes 80 us, and 400 for a view; a plain tensor is made in 12."""
+        """The fake of a tensor. ``from_tensor`` takes 80 us, 400 us for a view; a plain tensor takes 12 us this way."""
         if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg():
             return self.from_tensor(tensor, static_shapes=True)
         return FakeTensor(self, _meta(tensor), tensor.device)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.written |= {id(tensor) for tensor in written(func, args, kwargs or {})}
+        self.written |= {id(tensor) for tensor in declared_writes(func, args, kwargs or {})}
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
@@ -41,12 +41,11 @@ def _meta(tensor: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class FakeCall:
-    """What an op's fake implementation gave for the arguments of one real call.
+    """What an op's fake implementation returned for the arguments of one real call.
 
-    ``outputs`` is None where the fake raised ``error``. ``second_outputs`` is its answer to the same question, asked
-    once more: a fake that counts its calls or draws random sizes gives itself away. ``aliases`` and ``writes`` name
-    arguments whose memory the fake returns, or writes to, although the schema does not say so. ``signature_mismatch``
-    says how the Python signatures differ from the schema.
+    ``outputs`` is None where the fake raised ``error``. ``second_outputs`` is what it returned when it was called with
+    the same arguments again. ``aliases`` names arguments whose memory the fake returns, ``writes`` those that it writes
+    to, although the schema declares neither. ``signature_mismatch`` says how a Python signature differs from the schema.
     """
 
     outputs: Metas | None = None
@@ -59,16 +58,19 @@ class FakeCall:
 
 def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> FakeCall:
     """Call the fake implementation twice, with fakes of the arguments as they are now."""
-    answer = FakeCall(signature_mismatch=misfit(func))
+    call = FakeCall(signature_mismatch=signature_mismatch(func))
     try:
-        faked = tree_map_only(Tensor, mode.fake, (args, kwargs))
+        fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
         with mode, torch.no_grad():
             mode.written.clear()
-            out = func(*faked[0], **faked[1])
-            answer.writes = tuple(name for name, leaf in silent(func, *faked) if id(leaf) in mode.written)
-            # Twice: a fake must be a pure function of its arguments, and one that is not differs from itself.
-            answer.outputs, answer.second_outputs = metas(out), metas(func(*faked[0], **faked[1]))
-        answer.aliases = undeclared_aliases(func, faked[0], faked[1], out)
-    except Exception as error:  # a fake may raise anything; that is what we look for
-        answer.error = error
-    return answer
+            out = func(*fake_args, **fake_kwargs)
+            call.writes = tuple(
+                name for name, leaf in not_written(func, fake_args, fake_kwargs) if id(leaf) in mode.written
+            )
+            # Twice, because a fake must be a pure function of its arguments: one that counts its calls or draws random
+            # sizes gives another result the second time.
+            call.outputs, call.second_outputs = metas(out), metas(func(*fake_args, **fake_kwargs))
+        call.aliases = undeclared_aliases(func, fake_args, fake_kwargs, out)
+    except Exception as error:  # a fake may raise anything, and the contract observer reports it
+        call.error = error
+    return call

@@ -1,4 +1,4 @@
-"""TensorMeta: what a tensor looks like from outside, real or fake."""
+"""TensorMeta: a tensor's metadata, real or fake, without its values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Size = int | str
 
 @dataclass(frozen=True, slots=True)
 class TensorMeta:
-    """What a tensor looks like from outside. Sizes in elements; a symbolic size is its expression."""
+    """A tensor's metadata. Sizes, strides and offset in elements; a symbolic size is its expression as text."""
 
     shape: tuple[Size, ...]
     stride: tuple[Size, ...]
@@ -22,7 +22,7 @@ class TensorMeta:
 
     @classmethod
     def of(cls, tensor: Tensor) -> Self:
-        """The meta of a real or fake tensor. Adds no guard on a symbolic size."""
+        """The metadata of a real or fake tensor. Adds no guard on a symbolic size."""
         return cls(
             shape=tuple(_size(size) for size in tensor.shape),
             stride=tuple(_size(step) for step in tensor.stride()),
@@ -51,7 +51,7 @@ def bracket(sizes: Sequence[Size]) -> str:
 
 
 def _dense_rows(tensor: Tensor) -> bool:
-    """Whether the tensor is contiguous, decided on the sizes' printed form so that a symbolic size gets no guard."""
+    """Whether the tensor is contiguous. Compares symbolic sizes as text, since ``==`` on them would add a guard."""
     if any(size == 0 for size in tensor.shape if isinstance(size, int)):
         return True
     expected: Any = 1

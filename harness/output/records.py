@@ -1,4 +1,4 @@
-"""Records: the JSON lines that ``--json FILE`` asks for, each written as soon as it is known."""
+"""Records: the JSON lines of ``--json FILE``, each written as soon as it is known."""
 
 import json
 from contextlib import suppress
@@ -9,14 +9,14 @@ from harness.base.errors import BadInput
 
 
 class Records:
-    """The file of a run's records, as a context; without a path nothing is written.
+    """The file of a run's records, a context manager. Without a path nothing is written.
 
-    What the file held is given up at the first record and not before: a run that never began must not cost the records
-    of the last one. Raises BadInput where the file cannot be written; the records before are then complete.
+    The first record replaces the previous content of the file. A run that fails before that leaves the records of the last
+    run alone. Raises BadInput if the file cannot be written; the records before that are complete.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._path, self._begun = path, False
+        self._path, self._started = path, False
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -29,19 +29,19 @@ class Records:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # a full disk, which the write before has told
+        with suppress(OSError):  # a full disk, which write() has already reported
             if self._file is not None:
                 self._file.close()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add a record."""
+        """Append a record."""
         if self._file is None or self._path is None:
             return
         try:
-            if not self._begun and Path(self._path).is_file():
+            if not self._started and Path(self._path).is_file():
                 self._file.truncate(0)
-            self._begun = True
+            self._started = True
             self._file.write(json.dumps(record) + "\n")
         except OSError as error:
-            what = f"cannot write on to --json {self._path}: {error.strerror}; the records before are complete"
+            what = f"cannot append to --json {self._path}: {error.strerror}; the records before are complete"
             raise BadInput(what) from None

@@ -1,4 +1,4 @@
-"""The one message: a finding in words, with the command that shows it again. Plain text, no torch, no colour."""
+"""Findings and verdicts as plain text, each with the command that reproduces it. No torch, no colour."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ def _row(label: str, text: str) -> str:
 
 
 def mode_name(verdict: Verdict) -> str:
-    """The mode, with ``(emulated)`` where it stood in for the real thing."""
+    """The mode's name, with ``(emulated)`` if CUDA graphs were emulated."""
     return f"{verdict.mode} (emulated)" if verdict.emulated else verdict.mode
 
 
 def finding_text(verdict: Verdict, finding: Finding) -> str:
-    """Case, mode, stage, who made each width, the user's line, the cause, the public bug, and how to see it again."""
+    """Case, mode, stage, what made each width, the user's line, the cause, similar public bugs, and the reproducing command."""
     rows = [
         f"{finding.kind} at {finding.stage}: {verdict.model}, {mode_name(verdict)}",
         _row("case", verdict.case),
@@ -45,7 +45,7 @@ def _origin(origin: object) -> str:
 
 
 def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
-    """Everything that one verdict has to say; the traceback of a harness error from ``verbose`` 2 on."""
+    """The full text of one verdict; from ``verbose`` 2 on with the traceback of a harness error."""
     if verdict.status == FINDINGS:
         return "\n\n".join(finding_text(verdict, finding) for finding in verdict.findings if not finding.waiver)
     text = f"{verdict.status}: {verdict.model}, {mode_name(verdict)}\n" + _row("case", verdict.case)
@@ -58,8 +58,8 @@ def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
 
 
 def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
-    """Each kind of finding once in full, with how many cases more show it; with ``verbose``, every one of them."""
-    seen: dict[tuple[str, ...], list[tuple[Verdict, Finding]]] = defaultdict(list)
+    """Each kind of finding once in full, with the number of other verdicts that have it; with ``verbose``, every finding."""
+    by_kind: dict[tuple[str, ...], list[tuple[Verdict, Finding]]] = defaultdict(list)
     texts: list[str] = []
     for verdict in verdicts:
         if verdict.status == ERROR:
@@ -68,13 +68,14 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
             if finding.waiver:
                 continue
             key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
-            seen[key].append((verdict, finding))
-    return texts + [_with_count(found) for found in seen.values()]
+            by_kind[key].append((verdict, finding))
+    return texts + [_with_count(same_kind) for same_kind in by_kind.values()]
 
 
-def _with_count(found: list[tuple[Verdict, Finding]]) -> str:
-    text = finding_text(*found[0])
-    others = {(verdict.case, verdict.mode) for verdict, _ in found[1:]} - {(found[0][0].case, found[0][0].mode)}
+def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
+    (first, finding), *rest = same_kind
+    text = finding_text(first, finding)
+    others = {(verdict.case, verdict.mode) for verdict, _ in rest} - {(first.case, first.mode)}
     if others:
         modes = sorted({mode for _, mode in others})
         text += "\n" + _row("also", f"in {len(others)} more verdicts ({', '.join(modes)}); -v shows each")
@@ -82,47 +83,47 @@ def _with_count(found: list[tuple[Verdict, Finding]]) -> str:
 
 
 def issues_of(verdicts: Iterable[Verdict]) -> str:
-    """The public issues that findings of the verdicts are waived for, each once."""
+    """The public issues of the waived findings, each once."""
     issues = (finding.waiver for verdict in verdicts for finding in verdict.findings if finding.waiver)
     return ", ".join(dict.fromkeys(issues))
 
 
 def waived(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each issue and reason: how many verdicts are waived for it, and in which modes."""
-    return [f"waived {counted} for {told}" for told, counted in _by_reason(verdicts, WAIVED)]
+    """A line for each reason: how many verdicts are waived, and in which modes."""
+    return [f"waived {counted} for {reason}" for reason, counted in _by_reason(verdicts, WAIVED)]
 
 
 def skipped(verdicts: Iterable[Verdict]) -> list[str]:
-    """A line for each reason why cases did not run: how many verdicts, and in which modes."""
-    return [f"skipped {counted}: {told}" for told, counted in _by_reason(verdicts, SKIPPED)]
+    """A line for each reason: how many verdicts were skipped, and in which modes."""
+    return [f"skipped {counted}: {reason}" for reason, counted in _by_reason(verdicts, SKIPPED)]
 
 
 def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    modes_by_reason: dict[str, list[str]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.status == status:
-            found[verdict.reason].append(verdict.mode)
-    return [(told, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for told, modes in found.items()]
+            modes_by_reason[verdict.reason].append(verdict.mode)
+    return [(reason, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for reason, modes in modes_by_reason.items()]
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:
-    """One line: how many, of which status, how fast."""
+    """One line: how many verdicts of each status, and how fast."""
     counts = {
         status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, WAIVED, LATENT, SKIPPED, ERROR)
     }
     issues = issues_of(verdict for verdict in verdicts if verdict.status == WAIVED)
-    told = {WAIVED: f"{WAIVED} ({issues})"}
+    labels = {WAIVED: f"{WAIVED} ({issues})"}
     parts = ", ".join(
-        f"{count} {told.get(status, status)}" for status, count in counts.items() if count or status == "ok"
+        f"{count} {labels.get(status, status)}" for status, count in counts.items() if count or status == "ok"
     )
     rate = len(verdicts) / seconds if seconds else 0.0
     return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
 
 
 def where(verdicts: Iterable[Verdict]) -> str:
-    """The torch and the devices that the verdicts were made with; a worker that died could not tell."""
-    told = {(v.environment["torch"], v.environment["device"]) for v in verdicts if v.environment}
-    return ", ".join(f"torch {version} on {device}" for version, device in sorted(told))
+    """The torch versions and devices of the verdicts. A worker that died reported none."""
+    stacks = {(v.environment["torch"], v.environment["device"]) for v in verdicts if v.environment}
+    return ", ".join(f"torch {version} on {device}" for version, device in sorted(stacks))
 
 
 def time_per_mode(verdicts: Iterable[Verdict]) -> str:

@@ -1,4 +1,4 @@
-"""What the terminal shows: live progress while cases run, then a table model x mode. Colour only on a terminal."""
+"""The terminal: live progress while cases run, then a table of models and modes. Colour only on a terminal."""
 
 import time
 from collections import defaultdict
@@ -25,18 +25,18 @@ STYLES = {
     ERROR: "bold magenta",
 }
 _PLAIN_SECONDS = 10.0
-# More modes than these have short names where the console is narrower than this.
+# A console narrower than _WIDE shows more than _AT_FULL_LENGTH modes by short names.
 _AT_FULL_LENGTH, _WIDE = 6, 110
 _SHORT = {"cudagraph": "cuda\ngraph", "compiled": "comp.", "dynamic": "dyn.", "emulated": "emul."}
 
 
 class Ticker:
-    """Says how far a run is: a live bar on a terminal, elsewhere a plain line every ten seconds."""
+    """Shows how far a run is: a live bar on a terminal, elsewhere a plain line every ten seconds."""
 
     def __init__(self, console: Console, total: int, what: str = "verdicts") -> None:
         self.console, self.total, self.what, self.done, self.bad = console, total, what, 0, 0
         self._bar: Progress | None = None
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -50,37 +50,40 @@ class Ticker:
             yield
 
     def tick(self, verdict: Verdict) -> None:
-        """One more verdict."""
+        """Count one more verdict."""
         self.step(f"{verdict.model} {verdict.mode}", verdict.status in (FINDINGS, ERROR))
 
     def step(self, name: str, bad: bool) -> None:
-        """One more of what is counted, by its name."""
+        """Count one more step, by its name."""
         self.done += 1
         self.bad += bad
         text = name + (f"  [red]{self.bad} not ok" if self.bad else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=text)
-        elif time.monotonic() - self._said > _PLAIN_SECONDS:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line > _PLAIN_SECONDS:
+            self._last_line = time.monotonic()
             self.console.print(f"{self.done}/{self.total} {self.what}, {self.bad} not ok", highlight=False)
 
 
-class Telling:
-    """What a long preparation is at: a status line on a terminal, elsewhere its steps alone. A context that gives ``tell``."""
+class StatusLine:
+    """Shows the steps of a long preparation, on a terminal with a live status line. A context manager.
+
+    Entering it gives a function to call with the text of each step.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self._status: Status | None = None
 
     def __enter__(self) -> Callable[[str], None]:
-        return self._tell
+        return self._report
 
     def __exit__(self, *error: object) -> None:
         if self._status is not None:
             self._status.stop()
 
-    def _tell(self, text: str) -> None:
-        detail = text.startswith("pip: ")  # what pip says lives on the status line alone
+    def _report(self, text: str) -> None:
+        detail = text.startswith("pip: ")  # the output of pip goes to the status line only
         if not detail:
             self.console.print(f"harness: {text}", markup=False, highlight=False, soft_wrap=True)
         if self.console.is_terminal:
@@ -90,12 +93,12 @@ class Telling:
 
 
 def table(verdicts: list[Verdict], width: int) -> Table:
-    """Model x mode, each cell how many of its cases are ok, for a console of this width."""
+    """A table of models and modes for a console of this width. A cell says how many of its cases are ok."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
     for verdict in verdicts:
         cells[verdict.model, verdict.mode].append(verdict.status)
-    # One blank between columns: the longest model and the seven modes of a CPU, by short names, fit 80 columns.
+    # With one blank between columns, the longest model and the seven modes of a CPU fit 80 columns by short names.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("model", no_wrap=True, overflow="fold")
     modes = [mode for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
@@ -109,15 +112,15 @@ def table(verdicts: list[Verdict], width: int) -> Table:
 
 def _heading(name: str, short: bool) -> str:
     name = name.replace("-", "\n").replace(" (emulated)", "\nemulated")
-    for word, less in _SHORT.items() if short else ():
-        name = name.replace(word, less)
+    for word, abbreviation in _SHORT.items() if short else ():
+        name = name.replace(word, abbreviation)
     return name
 
 
-def cell(statuses: list[str], words: Mapping[str, str] | None = None) -> Text:
-    """How many are of the worst status there is, ``3 of 8 findings``; ``words`` says some statuses otherwise."""
+def cell(statuses: list[str], labels: Mapping[str, str] | None = None) -> Text:
+    """How many have the worst status, such as ``3 of 8 findings``. ``labels`` renames statuses."""
     if not statuses:
         return Text("-")
     worst = next(status for status in (ERROR, FINDINGS, WAIVED, LATENT, SKIPPED, OK) if status in statuses)
-    told, count = (words or {}).get(worst, worst), statuses.count(worst)
-    return Text(f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {told}", style=STYLES[worst])
+    label, count = (labels or {}).get(worst, worst), statuses.count(worst)
+    return Text(f"{count} ok" if worst == OK else f"{count} of {len(statuses)} {label}", style=STYLES[worst])

@@ -1,5 +1,5 @@
-"""Proof: every hidden size at once.
+"""Proof: every hidden size at once, by tracing a layer over symbolic sizes.
 
-Belongs here: symbols/ (a layer over symbols), regions/ (sets of sizes), the words for them, and the mode `proof`.
+Belongs here: symbols/ (a layer over symbols), regions/ (sets of sizes), their wording, and the mode `proof`.
 May import: base to observers.
 """

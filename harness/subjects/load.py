@@ -1,25 +1,24 @@
-"""How a subject is found by its import path."""
+"""Loading a subject by its import path."""
 
 from collections.abc import Sequence
 from typing import cast
 
 from harness.base.errors import BadInput, nearest
-from harness.base.loading import imported
+from harness.base.loading import import_named
 from harness.subjects.planted import planted_subject
 from harness.subjects.subject import METHODS, Subject
 
 
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
-    """The subject named by ``package.module:Name``, an instance or a class without arguments. Raises BadInput.
+    """The subject at ``package.module:Name``: an instance, or a class that takes no arguments. Raises BadInput.
 
-    ``package.module:where#what`` is an entry of a corpus (``harness.subjects.planted``).
-
-    ``path`` goes in front of the import path: the project's folder, and nothing that the caller did not name.
+    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` goes in front of
+    ``sys.path``, usually the project's folder.
     """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
-    module = imported(f"subject {spec!r}", module_name, path)
+    module = import_named(f"subject {spec!r}", module_name, path)
     attribute = planted_subject(module, name) if "#" in name else _attribute(module, name, spec)
     subject = _instance(attribute, spec) if isinstance(attribute, type) else attribute
     missing = [method for method in METHODS if not callable(getattr(subject, method, None))]

@@ -1,4 +1,4 @@
-"""Bisect: which layer of the compiler a finding of a compiled mode comes from, by torch's own CompilerBisector."""
+"""Bisect: name the compiler layer that a finding of a compiled mode comes from, with torch's CompilerBisector."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.findings.exception_text import first_line
+from harness.base.exception_text import first_line
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES, ModeInfo
@@ -27,12 +27,13 @@ _LAYERS = {
     "aot_eager_decomp_partition_crossref": FAKE,
     "inductor": "Inductor",
 }
-# They read the graphs that our own backend notes; the bisector puts torch's backends in its place.
+# These observers read the graphs that the harness's own backend records. The bisector replaces that backend with torch's,
+# so they have nothing to look at during a bisection.
 _OF_GRAPHS = {"dispatch", "collectives", "recompiles"}
-# For all findings of one verdict: a case gets five times that, and a bisection must never cost a verdict.
+# The limit for all findings of one verdict. A case gets five times as long, so a bisection never costs a verdict.
 _SECONDS = 60.0
-_told: dict[tuple[str, ...], str] = {}
-_Found = set[tuple[str, str]]
+_blame_by_kind: dict[tuple[str, ...], str] = {}
+_FindingKeys = set[tuple[str, str]]
 
 
 class _TooLongError(Exception):
@@ -40,23 +41,25 @@ class _TooLongError(Exception):
 
 
 def name_blame(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Verdict:
-    """The verdict with the blamed layer in each finding of a compiled mode; any other verdict as it is.
+    """Name the blamed compiler layer in each finding of a compiled mode. Other verdicts come back unchanged.
 
-    A kind of finding is bisected once in a process: that takes a second or two. What goes wrong in bisecting is told in
-    the layer's place.
+    Each kind of finding is bisected once per process, since a bisection takes a second or two. If the bisection itself
+    fails, the blame says why.
     """
     if mode.family != "compiled" or not verdict.findings:
         return verdict
-    until = time.monotonic() + _SECONDS
-    plain = cache(lambda: _findings(judge(subject, case, MODES["eager"], device)))
+    deadline = time.monotonic() + _SECONDS
+    in_eager = cache(lambda: _findings(judge(subject, case, MODES["eager"], device)))
     for finding in verdict.findings:
         key = _key(verdict, finding)
-        if key not in _told:
-            _told[key] = _blame(finding, plain, lambda: _good(judge(subject, case, mode, device), plain(), until))
-    named = (_told[_key(verdict, finding)] for finding in verdict.findings)
+        if key not in _blame_by_kind:
+            _blame_by_kind[key] = _blame(
+                finding, in_eager, lambda: _good(judge(subject, case, mode, device), in_eager(), deadline)
+            )
+    layers = (_blame_by_kind[_key(verdict, finding)] for finding in verdict.findings)
     return replace(
         verdict,
-        findings=tuple(replace(finding, blame=layer) for finding, layer in zip(verdict.findings, named, strict=True)),
+        findings=tuple(replace(finding, blame=layer) for finding, layer in zip(verdict.findings, layers, strict=True)),
     )
 
 
@@ -64,34 +67,34 @@ def _key(verdict: Verdict, finding: Finding) -> tuple[str, ...]:
     return verdict.subject, verdict.mode, finding.observer, finding.kind, finding.stage
 
 
-def _blame(finding: Finding, plain: Callable[[], _Found], good: Callable[[], bool]) -> str:
+def _blame(finding: Finding, in_eager: Callable[[], _FindingKeys], good: Callable[[], bool]) -> str:
     try:
-        lies = any(observer == "contract" for observer, _ in plain())
-        if finding.observer == "contract" and lies:
+        wrong_fake = any(observer == "contract" for observer, _ in in_eager())
+        if finding.observer == "contract" and wrong_fake:
             return FAKE
-        if finding.observer == "build" or (finding.observer, finding.kind) in plain():
+        if finding.observer == "build" or (finding.observer, finding.kind) in in_eager():
             return EAGER
         if finding.observer in _OF_GRAPHS:
-            return "dynamo"  # they are about the graph that it made
-        if lies and finding.observer != "graph breaks":
-            return FAKE  # the bisector's own check of fakes compares no strides
+            return "dynamo"  # these findings are about the graph that Dynamo made
+        if wrong_fake and finding.observer != "graph breaks":
+            return FAKE  # the bisector's own check of fakes does not compare strides
         return _bisected(good)
     except Exception as error:
         return f"not decided: {type(error).__name__}: {first_line(error)}"
 
 
-def _findings(verdict: Verdict) -> _Found:
-    """The observer and kind of each finding. Raises RuntimeError where nothing was judged."""
+def _findings(verdict: Verdict) -> _FindingKeys:
+    """The observer and kind of each finding. Raises RuntimeError if the case was not judged."""
     if verdict.status not in (OK, FINDINGS):
         raise RuntimeError(f"{verdict.status}, {verdict.reason}")
     return {(finding.observer, finding.kind) for finding in verdict.findings}
 
 
-def _good(verdict: Verdict, plain: _Found, until: float) -> bool:
-    """Whether nothing is found that eager does not show. Another backend may show a fault by another kind of finding."""
-    if time.monotonic() > until:
+def _good(verdict: Verdict, in_eager: _FindingKeys, deadline: float) -> bool:
+    """Whether the verdict has no finding that eager lacks. The kind is ignored: each backend may show a fault differently."""
+    if time.monotonic() > deadline:
         raise _TooLongError
-    return all(observer in _OF_GRAPHS for observer, _ in _findings(verdict) - plain)
+    return all(observer in _OF_GRAPHS for observer, _ in _findings(verdict) - in_eager)
 
 
 def _bisected(good: Callable[[], bool]) -> str:
@@ -102,19 +105,19 @@ def _bisected(good: Callable[[], bool]) -> str:
         try:
             result = _result(bisector, good)
         except _TooLongError:
-            known = f"{_LAYERS[bisector.get_backend()]}, not looked into further" if bisector.get_subsystem() else ""
+            known = f"{_LAYERS[bisector.get_backend()]}, not narrowed down" if bisector.get_subsystem() else ""
             return f"{known or 'not decided'}: it took more than {_SECONDS:.0f} s"
     if result is None:
-        return "not decided: torch's bisector sees it with none of its backends"
+        return "not decided: torch's bisector reproduces it with none of its backends"
     parts = [_LAYERS.get(result.backend, result.backend), result.subsystem, result.debug_info]
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
 def _result(bisector: Any, good: Callable[[], bool]) -> Any:
-    """Step by step, as torch's own command line does it, which exits after each step.
+    """Bisect one step at a time, as torch's command line does. It exits after each step.
 
-    In one go it would keep its state until its frame is collected, which the tracebacks of what failed in it hold: then
-    it would delete the state of the bisection that runs at that time.
+    In a single call, torch keeps its state in a frame that the tracebacks of failed runs keep alive. Once that frame is
+    collected, torch deletes the state of whichever bisection is running then.
     """
     while True:
         with contextlib.suppress(SystemExit):
@@ -123,7 +126,7 @@ def _result(bisector: Any, good: Callable[[], bool]) -> Any:
 
 @contextlib.contextmanager
 def _own_state(bisector: Any) -> Iterator[None]:
-    """A folder of our own for what it keeps: processes share Inductor's cache folder, where it would be else."""
+    """Give the bisector a private folder. By default it uses Inductor's cache folder, which processes share."""
     with tempfile.TemporaryDirectory() as folder:
         bisector.bisection_enabled, bisector.in_process_cache = True, folder
         try:

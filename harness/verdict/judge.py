@@ -1,4 +1,4 @@
-"""Judge: one case in one mode, from the subject to the verdict."""
+"""Judge: run one case in one mode, from the subject to the verdict."""
 
 import gc
 import os
@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from harness.base.errors import DeviceLost, Skip
+from harness.base.errors import BadInput, DeviceLost, Skip
+from harness.base.exception_text import first_line, user_line
 from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.device import loss
@@ -18,7 +19,6 @@ from harness.execution.evidence import Run
 from harness.execution.modes import Mode
 from harness.execution.pinned import CONFIGS, pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
-from harness.findings.exception_text import first_line, user_line
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
 from harness.matrix.case import Case
@@ -31,12 +31,12 @@ from harness.verdict.reproduce import reproduce
 
 
 def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
-    """Run ``case`` in ``mode`` on ``device`` and say what holds. Only Ctrl-C comes out as an exception.
+    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
-    ``spec`` is the subject's name on the command line, for the command that runs the case again.
+    ``spec`` is the subject's name on the command line. The reproducing command uses it.
     """
     start = time.perf_counter()
-    _calm_collector()
+    _tune_garbage_collector()
     status, reason, trace, emulated = ERROR, "", "", False
     proof: dict[str, Any] = {}
     settings: dict[str, str] = {}
@@ -57,9 +57,11 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         status, reason = SKIPPED, str(error)
     except DeviceLost as error:
         line = user_line(error.__cause__) if error.__cause__ else None
-    except Exception as error:  # the harness or the subject's own inputs and oracle failed: no verdict on the layer
+    except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
+        reason, trace = str(error), traceback.format_exc() if error.__cause__ else ""
+    except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
         reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
-    if lost := loss(device):  # whatever else was found, or went wrong in the harness, comes of it
+    if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
     return Verdict(
@@ -84,15 +86,15 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
 
 
 def _lost(error: str, line: SourceLine | None) -> Finding:
-    told = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"  # else CUDA tells of it late, at some other line
-    hint = "" if told else " Run it again with CUDA_LAUNCH_BLOCKING=1 in the environment to see the line."
+    blocking = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"  # otherwise CUDA reports the error late, at another line
+    hint = "" if blocking else " Set CUDA_LAUNCH_BLOCKING=1 and reproduce it to see the line."
     return Finding(
         observer="device",
         kind=DEVICE_LOST,
         stage="layer",
         what=error,
-        cause=f"A kernel reached for memory that is not its own, or asserted.{hint}",
-        line=line if told else None,
+        cause=f"A kernel accessed memory out of bounds, or a device-side assert failed.{hint}",
+        line=line if blocking else None,
     )
 
 
@@ -103,7 +105,7 @@ def _not_built(error: BuildFailed) -> Finding:
         kind="not-built",
         stage=stages.BUILD,
         what=f"{type(cause).__name__}: {first_line(cause)}",
-        cause="The layer could not be built for this case: its weights were not prepared, padded or registered rightly.",
+        cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
         line=user_line(cause),
     )
 
@@ -111,18 +113,20 @@ def _not_built(error: BuildFailed) -> Finding:
 def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
     module: Mode = import_module(mode.module)
     rig = Rig(subject, case, device, mode.name)
-    return module.run(rig, mode.dynamic)
+    run = module.run(rig, mode.dynamic)
+    rig.check_ops_registered()
+    return run
 
 
 def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Findings, and the names of the observers that had something to look at."""
+    """The findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []
     for observer in OBSERVERS:
-        seen = observer.look(run)
-        if seen is not None:
+        observed = observer.look(run)
+        if observed is not None:
             checks.append(observer.name)
-            findings += seen
+            findings += observed
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None:
         findings = _with_failure(run, explain(run, raised), findings)
@@ -133,25 +137,25 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
 
 
 def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:
-    """The findings with that of a call that raised: once, and not at all where it only follows from a wrong fake."""
-    sound = any(call.label == EAGER_AUDIT and call.error is None for call in run.calls)
+    """Add the finding of the call that raised, unless it only follows from a wrong fake."""
+    eager_works = any(call.label == EAGER_AUDIT and call.error is None for call in run.calls)
     fakes = [finding for finding in findings if finding.observer == "contract"]
-    if not sound or not fakes:
+    if not eager_works or not fakes:
         return [failure, *findings]
-    # Inductor's own words on a wrong fake say the same as the audit that came after it.
+    # Inductor's own assert about a wrong fake and the contract audit report the same fault: keep one of them.
     return [failure] if failure.kind == "fake-differs" else fakes
 
 
 @cache
-def _calm_collector() -> None:
-    """Torch and sympy are a million objects that live for good; walking them again and again is a tenth of a run."""
+def _tune_garbage_collector() -> None:
+    """Freeze what torch and sympy allocated. These million objects never die, and scanning them costs a tenth of a run."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
 @cache
 def environment(device: str) -> dict[str, str]:
-    """What a verdict depends on besides the code: versions, device and the pinned settings."""
+    """What a verdict depends on besides the code: versions, device and pinned settings."""
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     settings = {f"{part[1:]}.{key}": str(value) for part, pins in CONFIGS.items() for key, value in pins.items()}
     return {"torch": torch.__version__, "device": name, **settings}

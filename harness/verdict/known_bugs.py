@@ -1,4 +1,4 @@
-"""Public bugs of padded MoE layers, each with the findings that it looks like. Data: to add one, add an entry."""
+"""Public bugs of padded MoE layers, each with a test for findings similar to it. To add a bug, add an entry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from harness.matrix.case import Case
 
 @dataclass(frozen=True, slots=True)
 class KnownBug:
-    """A public bug: its id, what fixed it, its mechanism in one sentence, and the findings that look like it."""
+    """A public bug: its id, what fixed it, its mechanism in one sentence, and which findings are similar to it."""
 
     id: str
     fixed_by: str
     mechanism: str
-    looks_like: Callable[[Finding, Case], bool]
+    similar_to: Callable[[Finding, Case], bool]
 
     def __str__(self) -> str:
         return f"{self.id} (fixed by {self.fixed_by})" if self.fixed_by else self.id
@@ -45,8 +45,8 @@ def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
 
 def _scaled_twice(finding: Finding, case: Case) -> bool:
     factor = finding.detail.get("factors", {}).get("routed", 1.0)
-    right = case.scaling != 1 and abs(factor / case.scaling - 1) < 0.02
-    return finding.kind == "scaled" and finding.stage == stages.SCALING and right
+    is_factor = case.scaling != 1 and abs(factor / case.scaling - 1) < 0.02
+    return finding.kind == "scaled" and finding.stage == stages.SCALING and is_factor
 
 
 KNOWN_BUGS = (
@@ -104,18 +104,18 @@ KNOWN_BUGS = (
     KnownBug(
         "vllm#40044",
         "",
-        "buffers are allocated anew at each call, and the graph keeps the addresses of those it was captured with",
+        "each call allocates new buffers, and the graph keeps the addresses of those it was captured with",
         lambda finding, case: finding.kind == "freed-memory",
     ),
     KnownBug(
         "vllm#39288",
         "",
-        "the tokens that fill a batch up to its captured size hold NaN, which the router's top-k meets",
+        "the tokens that fill a batch up to its captured size contain NaN, which reaches the router's top-k",
         lambda finding, case: finding.kind == "padding-tokens-leak",
     ),
 )
 
 
 def name_bugs(finding: Finding, case: Case) -> Finding:
-    """The finding with the public bugs that it looks like."""
-    return finding.with_similar(tuple(str(bug) for bug in KNOWN_BUGS if bug.looks_like(finding, case)))
+    """The finding with the public bugs that it is similar to."""
+    return finding.with_similar(tuple(str(bug) for bug in KNOWN_BUGS if bug.similar_to(finding, case)))

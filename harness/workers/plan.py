@@ -1,4 +1,4 @@
-"""Judging in parallel: a plan of cases and modes, the workers' side of it, and the verdicts as they come."""
+"""The plan of a run: which cases in which modes, how a worker judges them, and the verdicts as they come."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be judged, and how. ``subject`` is an import path, ``spec`` its name on the command line.
+    """Which cases to judge, and how. ``subject`` is an import path, ``spec`` its name on the command line.
 
-    With ``bisect`` findings of compiled modes blame a layer of the compiler. ``start`` and ``command`` are those
-    of a job whose workers run in an engine's own environment.
+    ``bisect`` adds the blamed compiler layer to findings of compiled modes. ``start`` and ``command`` go to the ``Job``;
+    they differ from the defaults for workers that run in an engine's own environment.
     """
 
     selection: Selection
@@ -39,25 +39,25 @@ class Plan:
 
     @property
     def job(self) -> Job:
-        """What a worker is told at its start."""
-        told = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
-        told |= {
+        """The job that every worker of the plan gets."""
+        settings = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
+        settings |= {
             "bisect": self.bisect,
             "start": self.start,
             "command": self.command,
             "selection": asdict(self.selection),
         }
-        return Job(self.start, told, self.seconds, self.command)
+        return Job(self.start, settings, self.seconds, self.command)
 
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
-    """In a worker: a function from the index of a task, a case in a mode, to the verdict's JSON form."""
-    from harness.base.quiet import quiet_for_good
+    """In a worker: returns a function from a task's index to the verdict's JSON form. A task is a case in a mode."""
+    from harness.base.quiet import quiet_until_exit
     from harness.verdict.bisect import name_blame
     from harness.verdict.judge import judge
 
-    tasks, subject, device = chosen(settings)
-    quiet_for_good()
+    tasks, subject, device = load_plan(settings)
+    quiet_until_exit()
 
     def answer(index: int) -> dict[str, Any]:
         verdict = judge(subject, *tasks[index], device, settings["spec"])
@@ -68,19 +68,19 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     return answer
 
 
-def chosen(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
-    """In a worker: the tasks, the subject and the device of a plan's settings. Raises BadInput."""
+def load_plan(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
+    """In a worker: the plan's tasks, subject and device. Raises BadInput."""
     import torch
 
     from harness.execution.device import choose_device
     from harness.subjects.load import load_subject
 
     torch.set_num_threads(settings["threads"])
-    return selected(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+    return plan_tasks(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
 
 
-def selected(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
-    """In a worker: the tasks of a plan's settings."""
+def plan_tasks(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
+    """In a worker: the plan's tasks."""
     return Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
 
 
@@ -88,43 +88,43 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class Judging:
-    """Judges a plan. Tasks of one model stay together: they share weights and compiled kernels."""
+class PlanRun:
+    """Runs a plan on a pool of workers. One worker does all tasks of a model, since they share weights and compiled kernels."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.tasks = plan.selection.tasks()
 
     def __iter__(self) -> Iterator[Verdict]:
-        """The verdicts as they come. Raises BadInput if the subject cannot be used."""
+        """The verdicts in the order in which they finish. Raises BadInput if the subject cannot be used."""
         died: dict[int, str] = {}
         for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
             if reply.answer:
                 yield Verdict.from_json(reply.answer)
             elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
-                died[reply.task] = reply.died  # over the case, or over its bisection
+                died[reply.task] = reply.died  # either the case or its bisection killed the worker
             else:
                 yield self._died(reply.task, reply.died)
         yield from self._unbisected(died)
 
     def _unbisected(self, died: dict[int, str]) -> Iterator[Verdict]:
-        """The verdicts of tasks over which a worker died: with findings only if it was the bisection that killed it."""
+        """Judge once more, without bisection, each task whose worker died. Findings show that the bisection killed it."""
         for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers):
             verdict = Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
-            words = died[reply.task]
-            told = f"not decided: the worker process died over it ({words})"
-            named = tuple(replace(finding, blame=told) for finding in verdict.findings)
-            yield replace(verdict, findings=named) if named else self._died(reply.task, words)
+            end = died[reply.task]
+            blame = f"not decided: the bisection ended the worker process ({end})"
+            findings = tuple(replace(finding, blame=blame) for finding in verdict.findings)
+            yield replace(verdict, findings=findings) if findings else self._died(reply.task, end)
 
     def _groups(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
         for index, (case, _) in enumerate(self.tasks):
             groups.setdefault(case.model, []).append(index)
-        # The longest first, so that no worker is left with a long one at the end.
+        # The longest first, so that no worker starts a long group when the others are done.
         widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
         return [groups[model] for model in widest]
 
-    def _died(self, task: int, words: str) -> Verdict:
+    def _died(self, task: int, end: str) -> Verdict:
         (case, mode), plan = self.tasks[task], self.plan
         return Verdict(
             subject=plan.spec,
@@ -134,7 +134,7 @@ class Judging:
             padded=case.padded,
             mode=mode.name,
             status=ERROR,
-            reason=f"the worker process died ({words}); a case gets {plan.seconds:.0f} s",
+            reason=f"the worker process died ({end}); a case gets {plan.seconds:.0f} s",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
             changes=case.changes,
         )

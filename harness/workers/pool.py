@@ -1,4 +1,4 @@
-"""The pool: workers that do tasks side by side. A worker that dies is replaced, and the task it died over is reported."""
+"""The pool: workers that do tasks in parallel. A worker that dies is replaced, and the task that killed it is reported."""
 
 import os
 import threading
@@ -12,15 +12,15 @@ from typing import Any
 from harness.base.errors import BadInput
 from harness.workers.process import Job, WorkerProcess
 
-# In an answer: the worker can do no more tasks, and is replaced.
+# A key in an answer: the worker can do no more tasks and must be replaced.
 LAST = "last"
-# A worker holds about 1 GB of torch and weights.
+# A worker needs about 1 GB for torch and weights.
 _MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A task with its answer; None, and how the worker ended in words, where it died or was stopped over it."""
+    """A task and its answer. If the worker died or was stopped, the answer is None and ``died`` says how it ended."""
 
     task: Any
     answer: dict[str, Any] | None
@@ -28,10 +28,10 @@ class Reply:
 
 
 class Pool:
-    """Does the tasks of a job. The tasks of a group go to one worker, in order: they share what it keeps in memory.
+    """Does the tasks of a job. One worker does all tasks of a group, in order, so that they share its caches.
 
-    ``same`` says what tasks have in common: once a worker died over one, those left of its group with the same answer
-    are not tried.
+    ``same`` maps a task to what would kill a worker in the same way. Once a task killed its worker, the remaining tasks of
+    the group with an equal value are not tried.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Pool:
         self._closed = False
 
     def __iter__(self) -> Iterator[Reply]:
-        """The replies as they come. Raises BadInput if a worker cannot start."""
+        """The replies in the order in which they come. Raises BadInput if a worker cannot start."""
         for _ in range(self._running):
             threading.Thread(target=self._run, daemon=True).start()
         try:
@@ -71,7 +71,7 @@ class Pool:
             worker.kill()
 
     def _run(self) -> None:
-        """One thread's life: take a group of tasks, have its worker do them, take the next."""
+        """The loop of one thread: take a group of tasks, let its worker do them, take the next group."""
         group: deque[Any] = deque()
         worker: WorkerProcess | None = None
         try:
@@ -80,20 +80,20 @@ class Pool:
                 task = group.popleft()
                 answer = worker.ask(task)
                 last = bool(answer and answer.pop(LAST, False))
-                reply = Reply(task, answer, "" if answer else worker.last_words())
+                reply = Reply(task, answer, "" if answer else worker.exit_reason())
                 self._replies.put(reply)
                 if last:
                     worker.kill()
                     worker = None
                 if not answer:
                     worker = None
-                    self._leave_out(group, reply)
+                    self._skip_same(group, reply)
             self._replies.put(None)
         except Exception as error:
             self._replies.put(None if self._closed else error)
 
-    def _leave_out(self, group: deque[Any], dead: Reply) -> None:
-        """Answer the tasks left that would end as the one that a worker died over."""
+    def _skip_same(self, group: deque[Any], dead: Reply) -> None:
+        """Reply to the remaining tasks that would kill a worker in the same way."""
         for task in [task for task in group if self._same(task) == self._same(dead.task)]:
             group.remove(task)
             self._replies.put(Reply(task, None, f"not tried after {dead.died}"))
@@ -101,29 +101,29 @@ class Pool:
     def _next_group(self) -> deque[Any]:
         try:
             return self._groups.popleft()
-        except IndexError:  # another worker took the last one
+        except IndexError:  # another thread took the last group
             return deque()
 
     def _start(self) -> WorkerProcess:
         worker = WorkerProcess(self._job)
-        self._workers.append(worker)  # before it is ready: whoever stops the pool must find it
-        worker.greet()
+        self._workers.append(worker)  # before it is ready, so that close() also kills a worker that is starting
+        worker.wait_until_ready()
         return worker
 
 
 def workers_for(asked: int, one: bool = False) -> int:
-    """How many workers to run: as asked; else ``one``, as where they share a GPU, or one a core, at most 8. Raises BadInput."""
+    """How many workers to run: ``asked`` if not 0, else 1 if ``one`` (they share a GPU), else one per core, at most 8."""
     if asked < 0:
-        raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for one a core")
+        raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for one per core")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return asked or (1 if one else min(cores, _MOST_WORKERS))
 
 
 def has_cuda() -> bool:
-    """Whether cases run on a GPU by default. A look for the driver's device files, since torch costs a second."""
+    """Whether cases run on a GPU by default. Looks for the driver's device files, since importing torch takes a second."""
     return any(Path("/dev").glob("nvidia[0-9]*")) and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
 def runs_on_cuda(device: str) -> bool:
-    """Whether cases run on a GPU where this device was asked for: ``auto``, ``cpu`` or ``cuda``."""
+    """Whether cases run on a GPU for this ``--device``: ``auto``, ``cpu`` or ``cuda``."""
     return device == "cuda" or (device == "auto" and has_cuda())

@@ -1,7 +1,7 @@
-"""The worker: a child process that does tasks. It reads one task a line and writes one answer a line, all JSON.
+"""The worker: a child process that does tasks. It reads one task per line and writes one answer per line, as JSON.
 
-What the tasks are is its job's business (``harness.workers.plan:start`` judges cases). It needs torch, the harness and what
-the job loads, nothing else, so it also runs inside somebody else's environment.
+The job says what a task is; ``harness.workers.plan:start`` judges cases. A worker needs torch, the harness and what the job
+imports, and nothing else, so it also runs inside an engine's environment.
 """
 
 import contextlib
@@ -14,7 +14,8 @@ from typing import IO, Any
 
 
 def main() -> int:
-    """Serve tasks from standard input until it ends. What a subject prints goes to standard error, not into answers."""
+    """Do the tasks on standard input until it ends. What a subject prints goes to standard error, not between the answers."""
+    # On the level of file descriptors, since C code and child processes of a subject may print too.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
@@ -37,7 +38,7 @@ def _serve(tasks: IO[str], answers: IO[str]) -> None:
 
 
 def _started(start: str, settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """What ``module:function`` makes of the settings: a function from a task to its answer."""
+    """Call ``module:function`` with the settings. It returns a function from a task to its answer."""
     module, _, name = start.partition(":")
     function: Callable[[Any], dict[str, Any]] = getattr(import_module(module), name)(settings)
     return function

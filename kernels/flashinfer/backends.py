@@ -1,6 +1,6 @@
 """FlashInfer's NVFP4 MoE kernels: what each needs of the device, of the installed FlashInfer and of a layer's widths.
 
-FlashInfer is imported where it is asked for, never before.
+FlashInfer is imported inside functions, when they are called.
 """
 
 import importlib
@@ -26,17 +26,17 @@ class Backend:
 
     name: str
     function: str
-    """What of ``flashinfer.fused_moe`` is called."""
+    """The name of the function in ``flashinfer.fused_moe``."""
     capabilities: str
-    """Where it runs, in words; ``runs`` decides."""
+    """The compute capabilities, for messages; ``runs`` decides."""
     runs: Callable[[tuple[int, int]], bool]
     rule: Alignment
-    """What its widths are multiples of."""
+    """The multiples that its widths must be."""
     activations: tuple[str, ...]
     prepare: Prepare
     """Padded weights to the kernel's layout."""
     quantises: bool = True
-    """Whether its activations are NVFP4 too."""
+    """Whether it quantises activations to NVFP4 too."""
 
 
 _GATED = ("silu", "clamped-swiglu")
@@ -44,7 +44,7 @@ TRTLLM = Backend(
     name="trtllm",
     function="trtllm_fp4_block_scale_routed_moe",
     capabilities="10.x",
-    runs=lambda found: found[0] == 10,
+    runs=lambda capability: capability[0] == 10,
     rule=load().rule("trtllm-nvfp4"),
     activations=(*_GATED, "relu2"),  # its Geglu is in closed code: whether it uses tanh is not known
     prepare=for_trtllm,
@@ -53,7 +53,7 @@ CUTLASS = Backend(
     name="cutlass",
     function="cutlass_fused_moe",
     capabilities="10.0 or higher",
-    runs=lambda found: found >= (10, 0),
+    runs=lambda capability: capability >= (10, 0),
     rule=Alignment("flashinfer-cutlass", 64, 16, 16),  # csrc/fused_moe/cutlass_backend; runners round up to more
     activations=(*_GATED, "gelu-tanh", "relu2"),
     prepare=for_cutlass,
@@ -62,7 +62,7 @@ CUTILE = Backend(
     name="cutile",
     function="CuTileNvfp4Bf16Runner",
     capabilities="9.0",
-    runs=lambda found: found == (9, 0),
+    runs=lambda capability: capability == (9, 0),
     rule=Alignment("flashinfer-cutile", 64, 64, 64),  # flashinfer/fused_moe/prepare.py
     activations=(*_GATED, "gelu-tanh", "relu2"),
     prepare=for_cutile,
@@ -72,16 +72,15 @@ BACKENDS = {backend.name: backend for backend in (TRTLLM, CUTLASS, CUTILE)}
 
 
 def missing(backend: Backend, device: torch.device) -> str:
-    """Why the backend cannot run on this device with the installed FlashInfer, or nothing."""
+    """Why the backend cannot run on this device with the installed FlashInfer, or an empty string."""
     if find_spec("flashinfer") is None:
         return "flashinfer is not installed"
     if device.type != "cuda":
         return f"FlashInfer's kernels run on a CUDA device, not on {device.type}"
-    found = torch.cuda.get_device_capability(device)
-    if not backend.runs(found):
-        return (
-            f"{called(backend)} needs compute capability {backend.capabilities}; this device has {found[0]}.{found[1]}"
-        )
+    capability = torch.cuda.get_device_capability(device)
+    if not backend.runs(capability):
+        has = ".".join(map(str, capability))
+        return f"{called(backend)} needs compute capability {backend.capabilities}; this device has {has}"
     try:
         installed(backend)
     except Skip as error:
@@ -90,13 +89,13 @@ def missing(backend: Backend, device: torch.device) -> str:
 
 
 def _no_cutile(device: torch.device) -> str:
-    """Only FlashInfer knows whether its compiler of cuTile kernels is there and compiles for this device."""
+    """Asks FlashInfer, which alone knows whether its cuTile compiler is installed and supports this device."""
     available = importlib.import_module("flashinfer.cutile").is_cuda_tile_available(device)
     return "" if available else "cuda-tile and a tileiras compiler that knows this device are not installed"
 
 
 def refused(backend: Backend, case: Case) -> str:
-    """Why the backend does not take a case's widths or activation, or nothing."""
+    """Why the backend does not take a case's widths or activation, or an empty string."""
     if case.activation not in backend.activations:
         return f"{called(backend)} has no activation {case.activation}, or none that is known to be it"
     inner = "intermediate", case.padded_intermediate, backend.rule.intermediate(case.gated)
@@ -108,7 +107,7 @@ def refused(backend: Backend, case: Case) -> str:
 
 
 def called(backend: Backend) -> str:
-    """The function as a user would look for it."""
+    """The function's full name, as a user would search for it."""
     return f"{MODULE}.{backend.function}"
 
 
@@ -124,24 +123,24 @@ def installed(backend: Backend) -> Any:
 
 
 def version() -> str:
-    """The installed FlashInfer's version after a space, where it says one."""
-    found = getattr(importlib.import_module("flashinfer"), "__version__", "")
-    return f" {found}" if found else ""
+    """The installed FlashInfer's version after a space, or an empty string if it has none."""
+    number = getattr(importlib.import_module("flashinfer"), "__version__", "")
+    return f" {number}" if number else ""
 
 
 def fitting(function: Callable[..., Any], needed: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for a function: all that are needed, and those wanted that it has.
+    """Keyword arguments for a function: all that are needed, and those of the wanted ones that it has.
 
-    Raises Skip, with the names, where it lacks one that is needed or asks for one that is not given.
+    Raises Skip, with the names, if it lacks a needed argument or requires one that is not given.
     """
     parameters = inspect.signature(function).parameters
     name = getattr(function, "__name__", str(function))
     if lacking := [argument for argument in needed if argument not in parameters]:
         raise Skip(f"the installed FlashInfer's {name} has no argument {', '.join(lacking)}")
     given = {**needed, **{argument: value for argument, value in wanted.items() if argument in parameters}}
-    asked = [key for key, one in parameters.items() if key not in given and _required(one)]
-    if asked:
-        raise Skip(f"the installed FlashInfer's {name} asks for {', '.join(asked)}, which is not known here")
+    unknown = [key for key, one in parameters.items() if key not in given and _required(one)]
+    if unknown:
+        raise Skip(f"the installed FlashInfer's {name} asks for {', '.join(unknown)}, which is not known here")
     return given
 
 

@@ -1,4 +1,4 @@
-"""Calls of trtllm-gen's and CUTLASS' NVFP4 MoE, by keyword and with the parameters that the installed version has."""
+"""Calls of trtllm-gen's and CUTLASS' NVFP4 MoE, by keyword, with the parameters that the installed version has."""
 
 import importlib
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from kernels.layer.experts import CLAMP, STEEPNESS
 from kernels.layer.nvfp4 import quantise_rows
 from kernels.layer.weights import Experts
 
-# FlashInfer's ActivationType, by the names of ours.
+# Our names of activations to FlashInfer's ActivationType.
 _TYPES = {"silu": "Swiglu", "clamped-swiglu": "Swiglu", "gelu-tanh": "GegluTanh", "relu2": "Relu2"}
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """One call: tokens x [T, H] bf16, ids [T, K] int32, weights [T, K] fp32, prepared experts, and what to do."""
+    """One call: tokens x [T, H] bf16, ids [T, K] int32, weights [T, K] fp32, prepared experts, activation and widths."""
 
     x: Tensor
     ids: Tensor
@@ -36,7 +36,7 @@ class Routed:
 
 
 def trtllm(call: Routed) -> Tensor:
-    """``trtllm_fp4_block_scale_routed_moe``, which writes a narrower width where its output has one."""
+    """``trtllm_fp4_block_scale_routed_moe``, which writes the width that its output tensor has."""
     out = call.x.new_empty(call.x.shape[0], call.out_width)
     needed, wanted = trtllm_arguments(call, out)
     function = installed(TRTLLM)
@@ -45,7 +45,7 @@ def trtllm(call: Routed) -> Tensor:
 
 
 def trtllm_arguments(call: Routed, out: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a call needs and what it wants. x becomes NVFP4, with linear scales."""
+    """The arguments that a call needs, and those that it passes if the function has them. x becomes NVFP4 with linear scales."""
     codes, scales, _ = quantise_rows(call.x, INPUT_SCALE)
     experts, count = call.experts, call.experts.w13.shape[0]
     output1, gate = experts.w13_global_scale
@@ -76,7 +76,9 @@ def trtllm_arguments(call: Routed, out: Tensor) -> tuple[dict[str, Any], dict[st
         "local_expert_offset": 0,
         "local_num_experts": count,
         "routed_scaling_factor": None,
-        "routing_method_type": int(_named("RoutingMethodType", "Renormalize")),  # not applied to weights that are given
+        "routing_method_type": int(
+            _named("RoutingMethodType", "Renormalize")
+        ),  # has no effect on weights that are given
         "activation_type": int(_named("ActivationType", _TYPES[call.activation])),
         "output": out,
     }
@@ -93,14 +95,14 @@ def cutlass(call: Routed) -> Tensor:
 
 
 def cutlass_arguments(call: Routed, out: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a call needs and what it wants. x becomes NVFP4, with linear scales."""
+    """The arguments that a call needs, and those that it passes if the function has them. x becomes NVFP4 with linear scales."""
     codes, scales, _ = quantise_rows(call.x, INPUT_SCALE)
     experts, clamped = call.experts, call.activation == "clamped-swiglu"
     needed: dict[str, Any] = {
         "input": codes,
         "token_selected_experts": call.ids,
         "token_final_scales": call.weights,
-        # It tells NVFP4 by the words that weights are viewed as.
+        # It recognises NVFP4 by weights that are viewed as int64.
         "fc1_expert_weights": experts.w13.view(torch.int64),
         "fc2_expert_weights": experts.w2.view(torch.int64),
         "output_dtype": call.x.dtype,
@@ -118,7 +120,7 @@ def cutlass_arguments(call: Routed, out: Tensor) -> tuple[dict[str, Any], dict[s
         "swiglu_beta": call.filled(1.0) if clamped else None,
         "swiglu_limit": call.filled(CLAMP) if clamped else None,
         "activation_type": _named("ActivationType", _TYPES[call.activation]),
-        # The fused sum over experts uses atomics: the same inputs would not give the same bits.
+        # The fused sum over experts uses atomics: two runs on the same inputs could differ in their bits.
         "use_fused_finalize": False,
         "output": out,
     }
@@ -129,18 +131,18 @@ ARGUMENTS = {"trtllm": trtllm_arguments, "cutlass": cutlass_arguments}
 
 
 def misfit(backend: Backend, activation: str) -> str:
-    """Why the installed function does not take what a call needs, by name, or nothing."""
+    """Why the installed function does not take the arguments of a call, by name, or an empty string."""
     if backend.name not in ARGUMENTS:
         return ""
     try:
         fitting(installed(backend), *ARGUMENTS[backend.name](_shapes(activation), torch.empty(0, device="meta")))
-    except (AttributeError, Skip) as error:  # an enumeration may lack a name too
+    except (AttributeError, Skip) as error:  # AttributeError: an enumeration lacks a name
         return str(error)
     return ""
 
 
 def _shapes(activation: str) -> Routed:
-    """A call of one token and one expert, without memory."""
+    """A call of one token and one expert, on the meta device."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.uint8) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
@@ -163,6 +165,6 @@ def _named(enumeration: str, name: str) -> Any:
 
 
 def _linear_layout() -> Any:
-    """FlashInfer's name for linear scales, where it has one."""
+    """FlashInfer's name for linear scales, or None in a version that has none."""
     layouts = getattr(importlib.import_module("flashinfer.tllm_enums"), "SfLayout", None)
     return layouts and layouts.layout_linear

@@ -1,4 +1,4 @@
-"""Calls of FlashInfer's cuTile NVFP4 MoE, through the runner that chooses its tiles."""
+"""Calls of FlashInfer's cuTile NVFP4 MoE, through the runner that chooses the tiles."""
 
 import importlib
 from functools import cache
@@ -11,14 +11,15 @@ from kernels.flashinfer.backends import CUTILE, MODULE, fitting, installed
 from kernels.flashinfer.calls import Routed, narrowed
 from kernels.layer.experts import CLAMP, STEEPNESS
 
-# FlashInfer's typed activations, by the names of ours.
+# Our names of activations to FlashInfer's activation classes.
 _TYPED = {"silu": "SwiGLU", "clamped-swiglu": "SwiGLU", "gelu-tanh": "GeGLUTanh", "relu2": "ReLU2"}
 
 
 def cutile(call: Routed) -> Tensor:
     """``CuTileNvfp4Bf16Runner``, whose activations are bf16 and which writes the padded width.
 
-    Its first call of a size compiles and allocates a workspace that later ones use again, so a graph needs a call before.
+    The first call of a size compiles, and allocates a workspace that later calls reuse. A CUDA graph therefore needs one
+    call before its capture.
     """
     runner = _runner(call.x.device, call.experts.w13.shape[0], call.ids.shape[1], call.intermediate, call.activation)
     api, experts = importlib.import_module(MODULE), call.experts
@@ -39,7 +40,7 @@ def cutile(call: Routed) -> Tensor:
 
 @cache
 def _runner(device: torch.device, experts: int, top_k: int, intermediate: int, activation: str) -> Any:
-    """FlashInfer's runner for layers of these sizes."""
+    """FlashInfer's runner for layers of these sizes. Cached, so that later calls find its workspace."""
     api = importlib.import_module(MODULE)
     limits = {"alpha": STEEPNESS, "beta": 1.0, "limit": CLAMP} if activation == "clamped-swiglu" else {}
     config = api.MoEConfig(

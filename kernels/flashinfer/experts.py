@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.flashinfer.backends import BACKENDS, missing
 from kernels.flashinfer.calls import Routed, cutlass, trtllm
@@ -14,35 +15,16 @@ from kernels.layer.nvfp4 import quantise
 from kernels.layer.weights import Experts, pad_experts
 
 OP = "padded_moe::flashinfer_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_scalars, Tensor w2, Tensor w2_scale, Tensor w2_scalars, "
-    "str backend, str activation, SymInt intermediate, SymInt out_width) -> Tensor"
-)
 
 CALLS = {"trtllm": trtllm, "cutlass": cutlass, "cutile": cutile}
 
 
-def _fake_flashinfer_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_scalars: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_scalars: Tensor,
-    backend: str,
-    activation: str,
-    intermediate: int,
-    out_width: int,
-) -> Tensor:
+def _fake_flashinfer_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments of each backend that runs on the device, of both kinds of expert, padded and narrow widths written."""
+    """Arguments for each backend that runs on the device, with and without a gate, writing the padded and the true width."""
     for backend in (one for one in BACKENDS.values() if not missing(one, device)):
         for tokens, width, activation, gated in ((3, 272, "silu", True), (5, 528, "relu2", False)):
             generator = torch.Generator().manual_seed(width)
@@ -57,8 +39,8 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
             yield (*tensors, backend.name, activation, 128, width)
 
 
-# Widths follow the rule of the backend that is named. There is no implementation for a CPU.
-@register_op(OP, SCHEMA, fake=_fake_flashinfer_experts, devices=("cuda",), samples=_samples)
+# Each backend has an alignment rule of its own, so the op names none. There is no implementation for a CPU.
+@register_op(OP, fake=by_name(_fake_flashinfer_experts), devices=("cuda",), samples=_samples)
 def flashinfer_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,
@@ -78,7 +60,7 @@ def flashinfer_experts(
 
     hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as
     ``kernels.flashinfer.weights`` prepares them for ``backend``, one of trtllm, cutlass and cutile; ``intermediate`` is
-    their padded expert width and ``out_width`` at most H. The first two turn tokens and intermediates into NVFP4.
+    their padded expert width and ``out_width`` at most H. trtllm and cutlass quantise tokens and intermediates to NVFP4.
     """
     if not hidden_states.shape[0]:
         return hidden_states.new_empty(0, out_width)

@@ -1,4 +1,4 @@
-"""The padded layer with FlashInfer's NVFP4 kernels in it, a subject for each backend."""
+"""The padded layer with FlashInfer's NVFP4 kernels, one subject for each backend."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -19,17 +19,17 @@ from kernels.layer.oracle_nvfp4 import to_bf16, to_nvfp4
 from kernels.layer.subject import InTree
 from kernels.layer.weights import Experts
 
-# Of a sum in fp32, in units of the rms of such sums, generously; and how often a token is drawn again at most.
+# A generous bound of the rounding error of an fp32 sum, in units of the rms of such sums; and how often a token is redrawn.
 _SUM_ERROR, _DRAWS = 1e-5, 20
 
 
 def _input(x: Tensor) -> Tensor:
-    """The op gets bf16, and makes NVFP4 of it."""
+    """The op gets bf16, and quantises it to NVFP4."""
     return to_nvfp4(INPUT_SCALE)(to_bf16(x))
 
 
 def _moved(sums: Tensor, rounding: Step) -> Tensor:
-    """Whether errors of [..., K] sums change what their row is rounded to, in the same or in opposite directions by half."""
+    """Whether rounding errors of [..., K] sums change what their row is rounded to; gate and up may err in opposite directions."""
     error = _SUM_ERROR * sums.square().mean(-1, keepdim=True).sqrt().expand_as(sums)
     opposite = torch.cat([half * sign for half, sign in zip(error.chunk(2, -1), (1, -1), strict=True)], -1)
     settled = rounding(sums)
@@ -67,35 +67,38 @@ class FlashInfer(InTree):
         return layer
 
     def experts(self, case: Case, device: torch.device) -> Experts:
-        """The case's routed experts, padded by its alignment rule and then prepared, all at once: scalars are not per expert."""
+        """The case's routed experts, padded by its alignment rule and then prepared together: trtllm's scalars are [2, E]."""
         return self.backend.prepare(super().experts(case, device), case.gated)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """As in-tree; tokens are drawn again whose values NVFP4 rounds by the order in which they were summed."""
+        """As in-tree, but tokens are redrawn where the order of a sum decides how NVFP4 rounds it.
+
+        On such tokens a correct kernel may differ from the oracle by a whole code.
+        """
         hidden, ids, weights = super().inputs(case, tokens, seed, device)
-        generator = torch.Generator().manual_seed(-1 - seed)  # no token twice
+        generator = torch.Generator().manual_seed(-1 - seed)  # not the seed of any inputs: no token comes twice
         for _ in range(_DRAWS if self.backend.quantises else 0):
-            again = self.unsettled(case, hidden, ids)
-            if not again.any():
+            redrawn = self.unsettled(case, hidden, ids)
+            if not redrawn.any():
                 break
-            hidden[again] = torch.randn(int(again.sum()), case.hidden, generator=generator).to(hidden)
+            hidden[redrawn] = torch.randn(int(redrawn.sum()), case.hidden, generator=generator).to(hidden)
         return hidden, ids, weights
 
     def unsettled(self, case: Case, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Whether, bool [T], a rounding error of a sum becomes another code or scale: in the latent, or an intermediate.
+        """Whether a rounding error of a sum changes a code or scale, of the latent input or of an intermediate: bool [T].
 
-        At true sizes the intermediates are too many to have none, and one among them changes too little to show.
+        At true sizes intermediates are not looked at: among so many some always change, and one changes too little to show.
         """
-        found, x = masters_of(case, hidden.device), hidden.float()
-        again = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if found.latent is not None:
-            x = product(x, found.latent[0])
-            again |= _moved(x, self.rounding.x)
+        masters, x = masters_of(case, hidden.device), hidden.float()
+        unsettled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if masters.latent is not None:
+            x = product(x, masters.latent[0])
+            unsettled |= _moved(x, self.rounding.x)
         if case.full:
-            return again
-        w13 = torch.stack([found.expert(index)[0] for index in range(case.experts)])
+            return unsettled
+        w13 = torch.stack([masters.expert(index)[0] for index in range(case.experts)])
         projected = torch.einsum("th,enh->etn", self.rounding.x(x), w13)
-        return again | _moved(projected, lambda sums: self._inner(case, sums)).T.gather(1, ids.long()).any(1)
+        return unsettled | _moved(projected, lambda sums: self._inner(case, sums)).T.gather(1, ids.long()).any(1)
 
     def _inner(self, case: Case, projected: Tensor) -> Tensor:
         return self.rounding.inner(activated(self.rounding.projected(projected), case.activation, case.gated))
@@ -106,7 +109,7 @@ class FlashInfer(InTree):
 
 
 class Trtllm(FlashInfer):
-    """TensorRT-LLM's generated kernels. They are closed code: that nothing is rounded before the intermediate is, is assumed."""
+    """TensorRT-LLM's generated kernels. Their code is closed; we assume that they round nothing before the intermediate."""
 
     name = "flashinfer-trtllm"
     backend = TRTLLM
@@ -114,7 +117,7 @@ class Trtllm(FlashInfer):
 
 
 class Cutlass(FlashInfer):
-    """CUTLASS, whose first product and activation pass through bf16."""
+    """CUTLASS, which rounds the first product and the activation to bf16."""
 
     name = "flashinfer-cutlass"
     backend = CUTLASS

@@ -1,7 +1,7 @@
-"""Weights as FlashInfer's NVFP4 kernels want them, in plain torch: order of gate and up, rows, scale layout, scalars.
+"""Weights in the layouts of FlashInfer's NVFP4 kernels, in plain torch: order of gate and up, rows, scale layout, scalars.
 
-Each function takes padded ``Experts`` in the linear layout, gate over up, and gives ``Experts`` whose two global scales
-are replaced by the scalars of its kernel. Sources: flashinfer/fused_moe/prepare.py (0.7.2.post1), flashinfer/utils.py,
+Each function takes padded ``Experts`` in the linear layout, gate over up. It returns ``Experts`` that hold the scalars of
+its kernel in place of the two global scales. Sources: flashinfer/fused_moe/prepare.py (0.7.2.post1), flashinfer/utils.py,
 csrc/fused_moe/cutlass_backend, and FlashInfer's tests/moe/test_trtllm_gen_fused_moe.py for the scalars.
 """
 
@@ -16,8 +16,9 @@ from kernels.layer.weights import Experts
 Prepare = Callable[[Experts, bool], Experts]
 
 # Global scales of activations, which an engine calibrates beforehand: here for tokens up to 18 and intermediates up to 290.
-# 37 times a power of two: as a prime above 31 it leaves no bf16 value halfway between two codes, nor a block's amax
-# between two scales. There a kernel's approximate reciprocals could round either way, and no oracle could say which.
+# Each is 37 times a power of two. With a prime above 31 no bf16 value lies halfway between two codes, and no block's amax
+# halfway between two scales. At such a point a kernel's approximate reciprocal could round either way, and no oracle could
+# say which is correct.
 INPUT_SCALE, INNER_SCALE = 37 * 4.0, 37 / 4
 # Epilogue tiles of 128 rows are shuffled in blocks of 32: row 8a + b of a block is row 4b + a of the matrix.
 _SHUFFLED = 32
@@ -59,7 +60,7 @@ def for_cutlass(experts: Experts, gated: bool) -> Experts:
 def for_cutile(experts: Experts, gated: bool) -> Experts:
     """Gate over up and linear scales, as they are; both global scales are what a weight is multiplied by, fp32 [E].
 
-    This is the layout below SM100. A checkpoint's is up over gate, and FlashInfer's own preparation turns it round.
+    This is the layout below SM100. A checkpoint has up over gate, and FlashInfer's own preparation swaps them.
     """
     return Experts(
         experts.w13,
@@ -72,16 +73,16 @@ def for_cutile(experts: Experts, gated: bool) -> Experts:
 
 
 def up_gate_rows(rows: int) -> Tensor:
-    """Which row of [gate; up] each row of up, gate, up, gate, ... is."""
+    """For each row of up, gate, up, gate, ...: its row in [gate; up]."""
     gate, up = torch.arange(rows).chunk(2)
     return torch.stack((up, gate), 1).flatten()
 
 
 def shuffled_rows(rows: int) -> Tensor:
-    """Which row of a matrix each row of the shuffled one is; ``rows`` is a multiple of 32."""
+    """For each row of the shuffled matrix: its row in the plain one. ``rows`` is a multiple of 32."""
     return torch.arange(rows).view(-1, 8, _SHUFFLED // 8).transpose(1, 2).flatten()
 
 
 def up_over_gate(stack: Tensor, gated: bool) -> Tensor:
-    """[E, 2I, C], gate over up, to a new [E, 2I, C], up over gate; a stack of one part as it is."""
+    """[E, 2I, C] with gate over up to a new [E, 2I, C] with up over gate. Not gated, the stack is returned as it is."""
     return torch.cat(stack.chunk(2, 1)[::-1], 1) if gated else stack

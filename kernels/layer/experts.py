@@ -7,22 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.layer.nvfp4 import Nvfp4, byte_table, dequantise, quantise, unswizzle_128x4
 from kernels.layer.weights import pad_experts
 
 OP = "padded_moe::routed_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_global_scale, Tensor w2, Tensor w2_scale, Tensor w2_global_scale, "
-    "str activation, SymInt out_width, bool swizzled_scales=False) -> Tensor"
-)
-# gpt-oss bounds its gate and up projections, and steepens the gate's sigmoid.
+# gpt-oss clamps its gate and up projections, and scales the argument of the gate's sigmoid.
 CLAMP, STEEPNESS = 7.0, 1.702
 
 
 def activate(projected: Tensor, activation: str, gated: bool) -> Tensor:
-    """An activation of [T, 2I], gate and then up, or [T, I] where not gated, to [T, I]. Raises ValueError on others."""
+    """The activation of [T, 2I], gate and then up, or of [T, I] where not gated: [T, I]. Raises ValueError on an unknown one."""
     if not gated:
         return _point(projected, activation)
     gate, up = projected.chunk(2, -1)
@@ -44,25 +40,12 @@ def _point(x: Tensor, activation: str) -> Tensor:
     )
 
 
-def _fake_routed_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_global_scale: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_global_scale: Tensor,
-    activation: str,
-    out_width: int,
-    swizzled_scales: bool = False,
-) -> Tensor:
+def _fake_routed_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments at two sizes, from a kernel that writes the padded width and from one that writes the true one."""
+    """Arguments at two sizes, each for a kernel that writes the padded width and for one that writes the true width."""
     for tokens, width, padded, activation, gated in ((3, 48, 64, "silu", True), (5, 80, 128, "relu2", False)):
         generator = torch.Generator().manual_seed(width)
         first = quantise(torch.randn(4, 32 if gated else 16, width, generator=generator))
@@ -76,7 +59,7 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
         yield (*tensors, activation, width)
 
 
-@register_op(OP, SCHEMA, fake=_fake_routed_experts, samples=_samples)
+@register_op(OP, fake=by_name(_fake_routed_experts), samples=_samples)
 def routed_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,
@@ -94,11 +77,12 @@ def routed_experts(
     """The weighted sum of each token's experts, contiguous [T, out_width] in hidden_states' dtype.
 
     hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as in
-    ``kernels.layer.weights.Experts``. ``out_width`` is H for a kernel that writes the width it reads, less for one that
-    leaves padding out. An id that names no expert adds nothing.
+    ``kernels.layer.weights.Experts``. ``out_width`` is H for a kernel that writes the width it reads, and less for one
+    that leaves out the padding. An id that names no expert adds nothing.
 
-    Every expert sees every token, weighted by zero where it was not chosen: no shape depends on the routing, so a CUDA
-    graph can hold it. Products are accumulated in fp32 and the intermediate is rounded as kernels do.
+    Every expert computes every token, with weight zero where the token did not choose it. No shape depends on the
+    routing, so a CUDA graph can capture the op. Products accumulate in fp32, and the intermediate is rounded to the dtype
+    of hidden_states, as kernels do.
     """
     x = hidden_states.float()
     out = x.new_zeros(x.shape[0], out_width)
@@ -113,6 +97,10 @@ def routed_experts(
         share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
         out += share * (inner @ down.T)
     return out.to(hidden_states.dtype)
+
+
+SCHEMA = routed_experts.schema
+"""The schema that torch infers from the function above, for ops that take the same arguments."""
 
 
 def _matrix(codes: Tensor, scales: Tensor, global_scale: Tensor, rows: int, swizzled: bool, table: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The padded MoE layer: one short method per step, in the order that is right for every combination of its parts."""
+"""The padded MoE layer: one short method for each step, in an order that is correct for every combination of its parts."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class PaddedMoELayer(nn.Module):
     ``width`` is the routed experts' true width (latent where there is one), ``padded`` the width of their weights,
     ``out_width`` the width their kernel writes: ``padded`` or ``width``. ``shared`` is the shared expert's up weight
     [2S or S, H] and down weight [H, S]; ``latent`` the down weight [L, H] and the up weight [H, L]; all bf16.
-    Weights are held as given, not copied. ``tp`` is the number of ranks that the result is summed over.
+    Weights are stored as given, not copied. ``tp`` is the number of ranks that the output is summed over.
     """
 
     op = staticmethod(routed_experts.overload)
@@ -68,7 +68,7 @@ class PaddedMoELayer(nn.Module):
         return self.reduce(out)
 
     def shared_output(self, hidden_states: Tensor) -> Tensor | None:
-        """The shared expert of the whole hidden_states, never of the latent ones: [T, H], or None without one."""
+        """The shared expert's output [T, H], from hidden_states and never from the latent ones; None without such an expert."""
         if self.shared_up is None or self.shared_down is None:
             return None
         inner = activate(functional.linear(hidden_states, self.shared_up).float(), self.activation, self.gated)
@@ -79,7 +79,7 @@ class PaddedMoELayer(nn.Module):
         return hidden_states if self.latent_down is None else functional.linear(hidden_states, self.latent_down)
 
     def pad(self, x: Tensor) -> Tensor:
-        """[T, width] to [T, padded], with zeros."""
+        """[T, width] to [T, padded]; the added columns are zero."""
         return x if self.padded == self.width else functional.pad(x, (0, self.padded - self.width))
 
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
@@ -95,11 +95,11 @@ class PaddedMoELayer(nn.Module):
         return self.w13, self.w13_scale, self.w13_global_scale, self.w2, self.w2_scale, self.w2_global_scale
 
     def unpad(self, x: Tensor) -> Tensor:
-        """[T, out_width] to [T, width]: where columns are left out, a view with the strides of the wider tensor."""
+        """[T, out_width] to [T, width]. Where columns are cut off, a view with the strides of the wider tensor."""
         return x if self.out_width == self.width else x[..., : self.width]
 
     def scale(self, x: Tensor) -> Tensor:
-        """The routed scaling, once and of the routed part alone."""
+        """The routed scaling, applied once and to the routed part alone."""
         return x if self.scaling == 1 else x * self.scaling
 
     def from_latent(self, x: Tensor) -> Tensor:
@@ -107,21 +107,21 @@ class PaddedMoELayer(nn.Module):
         return x if self.latent_up is None else functional.linear(x, self.latent_up)
 
     def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
-        """The sum of both parts, once both have the true width."""
+        """The sum of both parts, which both have the true width by now."""
         return routed if shared is None else shared + routed
 
     @property
     def strided(self) -> bool:
-        """Whether the sum is still the view that ``unpad`` made, as no step after it wrote a tensor of its own."""
+        """Whether the sum is still the view that ``unpad`` returned, because no later step wrote a tensor of its own."""
         rewritten = self.scaling != 1 or self.latent_up is not None or self.shared_up is not None
         return self.out_width != self.width and not rewritten
 
     def dense(self, x: Tensor) -> Tensor:
-        """``x`` contiguous, for the all-reduce flattens it and the caller may."""
-        # Not .contiguous(): that copies at two tokens and not at one, and the layer would not mean the same at both.
+        """``x``, contiguous: the all-reduce flattens it, and the caller may."""
+        # Not .contiguous(): it copies at two tokens but returns a view at one, where a row's stride does not count.
         return x.clone(memory_format=torch.contiguous_format) if self.strided else x
 
     def reduce(self, x: Tensor) -> Tensor:
-        """The sum over ranks, once, of routed and shared part together."""
+        """The sum over ranks, taken once, of the routed and the shared part together."""
         out: Tensor = x if self.tp == 1 else all_reduce.overload(x, self.tp)
         return out

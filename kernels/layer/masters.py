@@ -1,7 +1,7 @@
-"""Master weights: made on the NVFP4 grid, so that quantising loses nothing and the oracle needs no dequantiser.
+"""Master weights, drawn on the NVFP4 grid. Quantising them loses nothing, so the oracle needs no dequantiser.
 
-Shrunk ones are made on the CPU and kept. Those of true size would take a hundred gigabytes in fp32: each expert is made
-anew, on the case's device, whenever somebody asks for it, and none is kept.
+Weights of reduced sizes are drawn on the CPU and cached. Weights of true sizes would take a hundred gigabytes in fp32, so
+each expert is drawn on the case's device whenever it is needed, and none is cached.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from kernels.layer.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, tw
 from kernels.layer.nvfp4 import BLOCK, Nvfp4, quantise
 
 Made = TypeVar("Made")
-# A sweep runs the cases of one model together, so few are kept. A proof comes back to the same small sizes again and
-# again.
-KEPT, KEPT_SMALL, SMALL = 3, 64, 2**22
+# How many sizes are cached, and how many elements a small one has. A sweep runs the cases of one model together, so few
+# are enough. A proof returns to the same small sizes many times.
+CACHED, CACHED_SMALL, SMALL = 3, 64, 2**22
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the weights depend on: cases that differ in anything else share them."""
+    """Everything that the weights depend on. Cases that differ in anything else share their weights."""
 
     hidden: int
     latent: int | None
@@ -54,7 +54,7 @@ class Sizes:
 
     @property
     def seed(self) -> int:
-        """The same in every process, which hash() is not."""
+        """The same in every process. Python's hash() is not."""
         return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
 
 
@@ -83,7 +83,7 @@ class Masters:
 
 @dataclass(frozen=True, slots=True)
 class TrueMasters:
-    """The weights of true sizes, made when they are asked for: always the same on one kind of device."""
+    """Weights of true sizes, drawn on each access. On one kind of device they are always the same."""
 
     sizes: Sizes
     device: torch.device
@@ -117,18 +117,18 @@ def _moved(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Te
     return pair and (pair[0].to(device), pair[1].to(device))
 
 
-def _kept(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
-    large, small = lru_cache(maxsize=KEPT)(make), lru_cache(maxsize=KEPT_SMALL)(make)
+def _cached(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
+    large, small = lru_cache(maxsize=CACHED)(make), lru_cache(maxsize=CACHED_SMALL)(make)
     return wraps(make)(lambda sizes: small(sizes) if sizes.small else large(sizes))
 
 
-@_kept
+@_cached
 def masters(sizes: Sizes) -> Masters:
-    """The weights of these sizes, always the same, scaled so that a projection keeps the size of what it is given."""
+    """The weights of these sizes, always the same, scaled so that a projection preserves the rms of its input."""
     generator = torch.Generator().manual_seed(sizes.seed)
     routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
     latent = _latent(sizes, generator)
-    # Kept in fp32, which the oracle computes in: converting 100 MB at each of its calls costs more than its products.
+    # Cached in fp32, which the oracle computes in: converting 100 MB in each call costs more than the products.
     return Masters(*routed, shared, latent and (latent[0].float(), latent[1].float()))
 
 
@@ -136,10 +136,10 @@ def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[T
     width, inner = sizes.latent or sizes.hidden, sizes.intermediate
     w13 = on_grid((len(experts), sizes.halves * inner, width), generator, 1.0)
     w2 = on_grid((len(experts), width, inner), generator, _activated(GRID_RMS, width))
-    # Experts differ in size, or a kernel that scales all of them as the first one would pass; what they give does not,
-    # as an activation is about quadratic.
-    number = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
-    each = two_to_the((number + 1) % 3 - 1)[:, None, None]
+    # Experts differ in scale: otherwise a kernel that gives all of them the first one's global scale would pass. Their
+    # outputs are of one size, since an activation is roughly quadratic and w2 divides by the square.
+    index = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
+    each = two_to_the((index + 1) % 3 - 1)[:, None, None]
     return w13.mul_(each), w2.div_(each.square())
 
 
@@ -158,17 +158,17 @@ def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] |
 
 
 def _activated(rms: float, columns: int) -> float:
-    """About the rms that an activation leaves: quadratic in its input, which powers of two bring only near one."""
+    """The approximate rms of an activation's output: the square of its input's, which powers of two bring only near one."""
     return (power(rms, columns) * rms * math.sqrt(columns)) ** 2
 
 
-@_kept
+@_cached
 def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
-    """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks and no further. Not to be written to."""
-    found = masters(sizes)
-    return quantise(whole_blocks(found.w13)), quantise(whole_blocks(found.w2))
+    """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks of 16 columns. Not to be written to."""
+    weights = masters(sizes)
+    return quantise(whole_blocks(weights.w13)), quantise(whole_blocks(weights.w2))
 
 
 def whole_blocks(weight: Tensor) -> Tensor:
-    """[E, R, C] with zeros to a multiple of the block: its values and its blocks' scales stay as they are."""
+    """[E, R, C] padded with zeros to a multiple of the block, which changes neither values nor scales."""
     return functional.pad(weight, (0, -weight.shape[-1] % BLOCK))

@@ -2,7 +2,8 @@
 
 A value is ``code * block_scale / global_scale``. Codes are E2M1, two per byte with the even column in the low nibble;
 each block of 16 columns has an E4M3 scale; each matrix has one fp32 global scale, ``448 * 6 / amax``. Scales are kept
-as uint8 views of their bits, since torch's schema tools reject float8 on a CPU. Nothing here waits for the device.
+as uint8 views of their bits, since torch's schema tools reject float8 on a CPU. No function here synchronises with the
+device, so all of them can run under a CUDA graph capture.
 """
 
 from typing import NamedTuple
@@ -44,7 +45,7 @@ def quantise(weight: Tensor) -> Nvfp4:
 
 
 def quantise_rows(rows: Tensor, global_scale: float) -> Nvfp4:
-    """Activations ``rows`` [T, K] with a global scale that is known before, as a kernel's input has; ties to even."""
+    """Activations ``rows`` [T, K] by a global scale that was calibrated beforehand, as for a kernel's input; ties to even."""
     blocks = rows.float().reshape(rows.shape[0], -1, BLOCK)
     return _encoded(blocks, blocks.abs().amax(-1), blocks.new_full((), global_scale))
 
@@ -53,7 +54,7 @@ def _encoded(blocks: Tensor, block_amax: Tensor, global_scale: Tensor) -> Nvfp4:
     wanted = global_scale[..., None, None] * block_amax / CODES_MAX
     scales = wanted.clamp(max=SCALE_MAX).to(torch.float8_e4m3fn)
     decode = scales.float() / global_scale[..., None, None]
-    # Dividing by infinity gives an all-zero block zero codes.
+    # A block of zeros has scale zero. Dividing by infinity gives it zero codes; dividing by zero would give NaN.
     decode = torch.where(decode > 0, decode, torch.inf)
     codes = round_e2m1(blocks / decode[..., None]).flatten(-2)
     return Nvfp4(pack(codes), scales.view(torch.uint8), global_scale)
@@ -62,8 +63,8 @@ def _encoded(blocks: Tensor, block_amax: Tensor, global_scale: Tensor) -> Nvfp4:
 def round_e2m1(values: Tensor) -> Tensor:
     """E2M1 codes (uint8, 0 to 15, bit 3 the sign) nearest to fp32 values, ties to even, saturating at 6."""
     size = values.abs().clamp_(max=CODES_MAX)
-    # The grid's step is 0.5 below 2, 1 below 4 and 2 above: of three lines that count its steps the lowest is right.
-    # torch rounds ties to even, and even codes are even steps.
+    # Codes are 0.5 apart below 2, 1 apart below 4 and 2 apart above. Three lines count the codes at each spacing, and the
+    # lowest line is the correct one. torch rounds ties to even, which here are even codes.
     steps = torch.minimum((size * 2).round_(), size.round().add_(2))
     codes = torch.minimum(steps, (size / 2).round_().add_(4)).to(torch.uint8)
     return codes.add_((values < 0).to(torch.uint8).mul_(SIGN))
@@ -80,7 +81,7 @@ def unpack(packed: Tensor) -> Tensor:
 
 
 def e2m1_values(device: torch.device) -> Tensor:
-    """fp32 [16]: what each code means. Computed, since a CUDA graph capture allows no copy from the host."""
+    """fp32 [16]: the value of each code. Computed on the device: a CUDA graph capture allows no copy from the host."""
     code = torch.arange(16, dtype=torch.int32, device=device)
     exponent, mantissa = (code >> 1) & 3, (code & 1).float()
     size = torch.where(exponent > 0, torch.exp2(exponent - 1.0) * (1 + mantissa / 2), mantissa / 2)
@@ -88,7 +89,7 @@ def e2m1_values(device: torch.device) -> Tensor:
 
 
 def byte_table(device: torch.device) -> Tensor:
-    """int64 [256]: per byte its two values side by side, two fp32 moved as one 64-bit word."""
+    """int64 [256]: for each byte its two fp32 values as one 64-bit word, so that one lookup moves both."""
     values = e2m1_values(device)
     return torch.stack((values.repeat(16), values.repeat_interleave(16)), -1).view(torch.int64).flatten()
 

@@ -1,7 +1,8 @@
-"""What the layer should give, by plain fp32 arithmetic on the weights that were quantised.
+"""The layer's expected output, by plain fp32 arithmetic on the master weights.
 
-Shares no code with the op, the format or the layer: nothing is padded, quantised or rounded unless the kernel's inputs
-are defined so (``Rounding``), and the routing sends an expert the tokens that chose it where the op masks experts.
+The oracle shares no code with the op, the format or the layer, so that no mistake of theirs can be in both. Nothing is
+padded, and nothing is quantised or rounded except where the kernel is defined to do so (``Rounding``). Routing sends each
+expert the tokens that chose it, while the op masks experts.
 """
 
 import math
@@ -16,7 +17,7 @@ Step = Callable[[Tensor], Tensor]
 
 
 class Rounding(NamedTuple):
-    """What a kernel by its definition rounds, and so its oracle too: the first product's input and output, the second's input."""
+    """What a kernel rounds by definition, and so its oracle: the first product's input and output, the second's input."""
 
     x: Step
     projected: Step
@@ -47,7 +48,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def relu2(x: Tensor) -> Tensor:
-    """The square of what is above zero."""
+    """The square of positive values, zero for others."""
     return torch.where(x > 0, x * x, 0.0)
 
 
@@ -67,7 +68,7 @@ def activated(rows: Tensor, activation: str, gated: bool) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """fp32 x [T, K] by weight [N, K] of any float dtype. In parts: one fp32 copy of a latent projection is slow."""
+    """fp32 x [T, K] by weight [N, K] of any float dtype, 512 rows at a time: an fp32 copy of a whole projection is slow."""
     return torch.cat([x @ rows.float().T for rows in torch.split(weight, 512)], -1)
 
 
@@ -82,8 +83,8 @@ def routed_output(
 ) -> Tensor:
     """Tokens x [T, H] through their experts, ids and weights [T, K], to [T, H].
 
-    ``expert`` gives an expert's w13 [2I or I, H] and w2 [H, I], and is asked once for each that a token chose: at true
-    sizes there is never more than one of them in fp32.
+    ``expert`` returns an expert's w13 [2I or I, H] and w2 [H, I]. It is called once for each expert that a token chose,
+    so that at true sizes only one expert exists in fp32 at a time.
     """
     x = rounding.x(x)
     out = torch.zeros_like(x)

@@ -1,4 +1,4 @@
-"""What a kernel with NVFP4 activations rounds, for its oracle: by comparisons on fp32 values, without any code of the format."""
+"""Rounding to NVFP4 for the oracle of a kernel that quantises activations: by comparisons, without the format's own code."""
 
 import torch
 from torch import Tensor
@@ -6,8 +6,8 @@ from torch import Tensor
 from kernels.layer.oracle import Step
 
 _BLOCK = 16
-# Sizes are 0, 0.5, 1, 1.5, 2, 3, 4 and 6. Halfway to the next a value gains the step to it, at every other one of them
-# only above halfway, for ties go to the even code.
+# Sizes are 0, 0.5, 1, 1.5, 2, 3, 4 and 6. Each pair is a point halfway between two sizes and the step from one to the
+# other. A tie goes to the even code: at the points of _ABOVE to the lower size, at those of _FROM to the higher.
 _ABOVE = ((0.25, 0.5), (1.25, 0.5), (2.5, 1.0), (5.0, 2.0))
 _FROM = ((0.75, 0.5), (1.75, 0.5), (3.5, 1.0))
 
@@ -24,14 +24,14 @@ def to_nvfp4(global_scale: float) -> Step:
         blocks = x.unflatten(-1, (-1, _BLOCK))
         wanted = blocks.abs().amax(-1, keepdim=True) * (global_scale / 6)
         scale = wanted.clamp(max=448).to(torch.float8_e4m3fn).float()
-        # What a scale leaves of a value, which is nothing where there is no scale.
-        left = torch.where(scale > 0, blocks * global_scale / scale, 0.0)
-        size, found = left.abs(), torch.zeros_like(left)
+        # Zero where the scale is zero.
+        scaled = torch.where(scale > 0, blocks * global_scale / scale, 0.0)
+        size, rounded_size = scaled.abs(), torch.zeros_like(scaled)
         for bound, step in _ABOVE:
-            found += (size > bound) * step
+            rounded_size += (size > bound) * step
         for bound, step in _FROM:
-            found += (size >= bound) * step
-        rounded: Tensor = found * left.sign() * scale / global_scale
+            rounded_size += (size >= bound) * step
+        rounded: Tensor = rounded_size * scaled.sign() * scale / global_scale
         return rounded.flatten(-2)
 
     return rounds

@@ -14,19 +14,19 @@ from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
 from kernels.layer.weights import Experts, filled, pad_experts
 
-_made: dict[object, Experts] = {}
+_cache: dict[object, Experts] = {}
 
 
-def _kept(key: object, make: Callable[[], Experts]) -> Experts:
-    """The experts made last are kept, as the cases of one model come together; they go before others are made."""
-    if key not in _made:
-        _made.clear()
-        _made[key] = make()
-    return _made[key]
+def _cached(key: object, make: Callable[[], Experts]) -> Experts:
+    """The experts of this key. Only the last key is cached, since the cases of one model run together."""
+    if key not in _cache:
+        _cache.clear()  # first: two sets of true size do not fit into memory
+        _cache[key] = make()
+    return _cache[key]
 
 
 class InTree:
-    """The layer, its inputs and its oracle, by ``harness.subjects.subject.Subject``."""
+    """The layer, its inputs and its oracle; see ``harness.subjects.subject.Subject``."""
 
     name = "in-tree"
     layer: type[PaddedMoELayer] = PaddedMoELayer
@@ -36,7 +36,7 @@ class InTree:
         """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
         if case.full:
             check_memory(case, device)
-        found = masters_of(case, device)
+        masters = masters_of(case, device)
         return self.layer(
             self.experts(case, device),
             width=case.width,
@@ -46,23 +46,23 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(found.shared),
-            latent=_copies(found.latent),
+            shared=_copies(masters.shared),
+            latent=_copies(masters.latent),
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
         """The case's routed experts, padded by its alignment rule."""
         if case.full:
             key = (self, Sizes.of(case), case.padded, case.padded_intermediate, device)
-            return _kept(key, lambda: filled(case.experts, self._each(case, device))).copy()
+            return _cached(key, lambda: filled(case.experts, self._each(case, device))).copy()
         first, second = quantised(Sizes.of(case))
         return self.prepared(case, first.to(device), second.to(device))
 
     def _each(self, case: Case, device: torch.device) -> Iterator[Experts]:
-        """Each expert on its own: no temporary is a multiple of all of them."""
-        found = masters_of(case, device)
+        """One expert at a time, so that no temporary is as large as all of them."""
+        masters = masters_of(case, device)
         for index in range(case.experts):
-            w13, w2 = found.expert(index)
+            w13, w2 = masters.expert(index)
             yield self.prepared(case, quantise(w13[None]), quantise(w2[None]))
 
     def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
@@ -74,22 +74,22 @@ class InTree:
         generator = torch.Generator().manual_seed(seed)
         hidden = torch.randn(tokens, case.hidden, generator=generator).to(getattr(torch, case.dtype))
         ids = torch.rand(tokens, case.experts, generator=generator).topk(case.top_k).indices.int()
-        # Their sum is not one, as with sigmoid routers: a kernel that normalises what it is given shows.
+        # Their sum is not one, as with sigmoid routers: a kernel that normalises its weights once more gives wrong values.
         weights = torch.randn(tokens, case.top_k, generator=generator).sigmoid()
         return hidden.to(device), ids.to(device), weights.to(device)
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
-        found = masters_of(case, inputs[0].device)
+        masters = masters_of(case, inputs[0].device)
         return layer_output(
             inputs,
-            found.expert,
+            masters.expert,
             activation=case.activation,
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=found.shared,
-            latent=found.latent,
+            shared=masters.shared,
+            latent=masters.latent,
             rounding=self.rounding,
         )
 

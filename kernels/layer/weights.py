@@ -1,4 +1,4 @@
-"""Weight preparation: quantised experts padded to the widths that a kernel wants."""
+"""Weight preparation: quantised experts padded to the widths that a kernel needs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class Experts:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def copy(self) -> "Experts":
-        """The same in memory of its own."""
+        """A copy in memory of its own."""
         return Experts(**{name: tensor.clone() for name, tensor in self.tensors().items()})
 
 
 def filled(experts: int, each: Iterator[Experts]) -> Experts:
-    """All experts as one, from ``each`` of them on its own; none of it is held twice."""
+    """All experts in one, copied from ``each`` single expert in turn, so that no weight exists twice."""
     first = next(each)
     whole = {name: tensor.new_empty(experts, *tensor.shape[1:]) for name, tensor in first.tensors().items()}
     for index, one in enumerate(chain((first,), each)):
@@ -55,7 +55,7 @@ def pad_experts(w13: Nvfp4, w2: Nvfp4, *, hidden: int, intermediate: int, scale_
     """Quantised experts padded to ``hidden`` and ``intermediate``, in memory of their own; the padding is worth zero.
 
     ``w13`` is [E, 2I, H] or [E, I, H], ``w2`` is [E, H, I]. Raises ValueError on a layout other than ``linear`` and
-    ``swizzled``, on a width below the true one, and on one that is no multiple of the NVFP4 block of 16.
+    ``swizzled``, on a width below the true one, and on a width that is not a multiple of the NVFP4 block of 16.
     """
     if scale_layout not in LAYOUTS:
         raise ValueError(f"scale_layout is {scale_layout!r}; expected one of {', '.join(LAYOUTS)}")
@@ -74,7 +74,8 @@ def pad_experts(w13: Nvfp4, w2: Nvfp4, *, hidden: int, intermediate: int, scale_
 def pad_matrices(weight: Nvfp4, rows: int, columns: int, parts: int = 1) -> Nvfp4:
     """Matrices of ``parts`` stacked parts, each part padded to ``rows`` and ``columns`` with zero codes and scales.
 
-    Gate and up are two parts: padding their stack at its end would move the boundary that kernels find at half height.
+    Gate and up are two parts. Padding the whole stack at its end would move the boundary, which kernels expect at half
+    the height.
     """
     return Nvfp4(
         pad_parts(weight.codes, rows, columns // 2, parts),
@@ -87,7 +88,7 @@ def pad_parts(stack: Tensor, rows: int, columns: int, parts: int) -> Tensor:
     """[E, parts * R, C] to a new [E, parts * rows, columns], zeros at the end of each part."""
     split = stack.view(*stack.shape[:-2], parts, -1, stack.shape[-1])
     padded = functional.pad(split, (0, columns - split.shape[-1], 0, rows - split.shape[-2]))
-    # torch promises no copy where nothing is padded.
+    # functional.pad may return its input where nothing is padded, and the caller expects memory of its own.
     own = padded.clone() if padded.data_ptr() == stack.data_ptr() else padded
     return own.flatten(-3, -2)
 

@@ -20,7 +20,8 @@ from kernels.triton.subject import missing
 _PADDED = 256
 Inputs = tuple[Tensor, Tensor, Tensor]
 """hidden_states [T, H], topk_ids and topk_weights [T, K]"""
-# Each call gets inputs of its own: at few tokens the active weights of one would fit in the cache.
+# (at most so many tokens, so many sets of inputs). Calls take turns with them: at few tokens the active weights of one set
+# would stay in the cache.
 _SETS = ((8, 12), (64, 6), (2**31, 3))
 
 
@@ -65,7 +66,7 @@ def made(shape: Shape, device: torch.device) -> Layer:
 def _random(experts: int, rows: int, columns: int, device: torch.device) -> Nvfp4:
     codes = torch.randint(0, 256, (experts, rows, columns // 2), dtype=torch.uint8, device=device)
     scales = (torch.rand(experts, rows, columns // BLOCK, device=device) * 200 + 20).to(torch.float8_e4m3fn)
-    # Such that rows of random codes give products of a size of about one.
+    # Chosen so that products with rows of random codes are about one in size.
     return Nvfp4(codes, scales.view(torch.uint8), (torch.rand(experts, device=device) + 0.5) * 360 * columns**0.5)
 
 
@@ -97,7 +98,7 @@ def _cell(name: str, layer: Layer, tokens: int) -> Cell:
 
 
 def rotated(shape: Shape, tokens: int, device: torch.device) -> list[Inputs]:
-    """Several inputs, so many that the weights they ask for do not stay in the cache."""
+    """Sets of inputs, so many that the weights they read do not stay in the cache."""
     return [_inputs(shape, tokens, seed, device) for seed in range(next(s for most, s in _SETS if tokens <= most))]
 
 
@@ -124,7 +125,7 @@ def launched(
 
 
 def _grouped(layer: Layer, one: Inputs) -> Callable[[Inputs], Tensor]:
-    """The two products alone, on tokens that are sorted by expert already: routing and sum are given for nothing."""
+    """The two products alone, on tokens that were sorted by expert beforehand: routing and sum are not timed."""
     order = one[1].flatten().long().argsort(stable=True)
     rows = one[0][order // layer.shape.top_k].contiguous()
     ends = torch.bincount(one[1].flatten(), minlength=layer.shape.experts).cumsum(0).int()
@@ -148,6 +149,6 @@ def _error(layer: Layer, one: Inputs) -> tuple[float, float]:
         inner = activated(inner, layer.shape.activation, layer.shape.gated)
         wanted[rows] += share[rows, None] * (inner @ _expert(layer.w2, expert).T)
     off = routed(layer, one, layer.shape.hidden).float() - wanted
-    # Few tokens make a column's own norm a matter of luck: against the mean column's.
+    # Relative to the mean column's norm: with few tokens a single column's own norm is a matter of luck.
     mean = wanted.norm() / wanted.shape[1] ** 0.5
     return float(off.norm() / wanted.norm()), float(off.norm(dim=0).max() / mean)

@@ -1,4 +1,4 @@
-"""Which tiles the Triton kernel uses: a table that was measured, and a rule for shapes that it does not hold."""
+"""The tiles that the Triton kernel uses: a table of measured ones, and a rule for shapes that are not in it."""
 
 import json
 from dataclasses import astuple, dataclass, replace
@@ -13,7 +13,7 @@ TABLE = Path(__file__).with_name("tuned.json")
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """One grouped product's tiles: ``bn`` rows of the weight by a block's tokens, and ``split`` parts of its columns."""
+    """The tiles of one grouped product: ``bn`` rows of the weight by a block's tokens, the columns in ``split`` parts."""
 
     bn: int
     warps: int
@@ -21,11 +21,11 @@ class Tiles:
     split: int = 1
 
     def memory(self, bm: int, halves: int) -> int:
-        """Bytes of shared memory that a program takes at most: x, words and scales of each stage; ``halves`` 2 if gated."""
+        """The most bytes of shared memory that a program takes: x, words and scales of each stage; ``halves`` is 2 if gated."""
         return self.stages * (bm * 2 * STEP + self.bn * (2 * WORDS + 4 * SCALE_WORDS) * halves)
 
     def within(self, limit: float, bm: int, halves: int) -> Self:
-        """These tiles with so few stages, two at least, that a program takes no more than ``limit`` bytes."""
+        """These tiles with the most stages, but at least two, whose program takes no more than ``limit`` bytes."""
         fits = next((s for s in range(self.stages, 2, -1) if replace(self, stages=s).memory(bm, halves) <= limit), 2)
         return replace(self, stages=min(fits, self.stages))
 
@@ -46,7 +46,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a config is chosen by."""
+    """The sizes that a config is chosen by."""
 
     hidden: int
     intermediate: int
@@ -61,7 +61,7 @@ class Sizes:
 
 
 def choose(sizes: Sizes, tokens: int) -> Config:
-    """The measured config of the nearest token count that is not less, else of the largest; else the rule's."""
+    """The measured config of the next larger token count in the table, or of its largest; the rule's without a table."""
     rows = _table().get(sizes.key)
     if not rows:
         return rule(sizes, tokens)
@@ -70,7 +70,7 @@ def choose(sizes: Sizes, tokens: int) -> Config:
 
 
 def rule(sizes: Sizes, tokens: int) -> Config:
-    """Blocks about as long as an expert's share of the tokens; wide tiles once blocks are long."""
+    """Blocks about as long as an expert's share of the tokens, and wide tiles for long blocks."""
     share = tokens * sizes.top_k / sizes.experts
     bm = 8 if share <= 4 else next((size for size in (16, 32, 64) if share <= size), 128)
     if bm < 64:
@@ -92,5 +92,5 @@ def row(config: Config) -> list[int]:
 
 @cache
 def _table() -> dict[str, dict[int, Config]]:
-    found = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
-    return {key: {int(count): parse(row) for count, row in rows.items()} for key, rows in found.items()}
+    shapes = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
+    return {key: {int(count): parse(row) for count, row in rows.items()} for key, rows in shapes.items()}

@@ -1,11 +1,20 @@
-"""NVFP4 to bf16 in registers: the words and scales of ``kernels.triton.pack`` to the left operands of four products."""
+"""NVFP4 to bf16 in registers: words and scales of ``kernels.triton.pack`` become the left operands of four products."""
 
 import triton
 import triton.language as tl
 
-# Four products' bf16 pairs from two words and their scales. A code's bits, at the low end of a bf16's exponent, are worth
-# 2^-126 of the code, subnormals included; the scales carry 2^119 of that, and the epilogue the last 2^7. Byte j of the
-# scales is product j's: twice in a register, times 16 and raised to a bf16's exponent.
+# From two words and their scales, the bf16 pairs of four products.
+#
+# Codes: a code's three value bits go to the lowest exponent bits and the highest mantissa bit of a bf16, which is then worth
+# 2^-126 times the code. That holds for the code 0.5 too, as a bf16 subnormal, so no code needs a case of its own and no table
+# is read. The masks: 0x81C0 takes sign, exponent and mantissa of codes 0 to 2 after one shift at most. Code 3 has the bits that the
+# others left, in three places.
+#
+# Scales: byte j of a word belongs to product j. ``prmt`` puts it into both halves of a register, times 16 moves its five
+# exponent and three mantissa bits into a bf16's, and 0x7600 adds 236 to the exponent, which makes the bf16 2^119 times the
+# scale. The product is 2^-7 times the weight; ``Packed.decode`` holds the missing 2^7. No bf16 holds 2^126 times a large scale.
+#
+# The product is an ``fma`` with -0.0, which changes no result, not even a zero's sign: ``mul.bf16x2`` needs SM90, ``fma`` SM80.
 _DEQUANTISE = tl.constexpr("""
 {
 .reg .b32 a, b, c, d, e, f, z, s, t, u, v;
@@ -41,7 +50,7 @@ fma.rn.bf16x2 $3, d, v, z;
 
 @triton.jit
 def _times(bits, scales, J: tl.constexpr):
-    """What the assembly's product gives, in fp32, for the interpreter: it flushes bf16 subnormals when it converts them."""
+    """The assembly's product in fp32, for the interpreter, which flushes bf16 subnormals to zero when it converts them."""
     code = (bits << 16).to(tl.float32, bitcast=True)
     scale = (((scales >> (8 * J)) & 0xFF) << 4) + 0x7600
     return code * (scale << 16).to(tl.float32, bitcast=True)

@@ -6,38 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from kernels.layer.nvfp4 import quantise
 from kernels.triton.pack import Packed, pack_matrices
 
 OP = "padded_moe::triton_experts"
-SCHEMA = (
-    "(Tensor hidden_states, Tensor topk_ids, Tensor topk_weights, "
-    "Tensor w13, Tensor w13_scale, Tensor w13_decode, Tensor w2, Tensor w2_scale, Tensor w2_decode, "
-    "str activation, SymInt intermediate, SymInt out_width, Tensor? shared=None) -> Tensor"
-)
 
 
-def _fake_triton_experts(
-    hidden_states: Tensor,
-    topk_ids: Tensor,
-    topk_weights: Tensor,
-    w13: Tensor,
-    w13_scale: Tensor,
-    w13_decode: Tensor,
-    w2: Tensor,
-    w2_scale: Tensor,
-    w2_decode: Tensor,
-    activation: str,
-    intermediate: int,
-    out_width: int,
-    shared: Tensor | None = None,
-) -> Tensor:
+def _fake_triton_experts(hidden_states: Tensor, out_width: int) -> Tensor:
     return hidden_states.new_empty(hidden_states.shape[0], out_width)
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
-    """Arguments of both kinds of expert, at widths that are multiples of 16 and of nothing more."""
+    """Arguments with and without a gate, at widths that are multiples of 16 and of no larger power of two."""
     for tokens, width, inner, activation, gated in ((3, 48, 80, "silu", True), (5, 144, 48, "relu2", False)):
         generator = torch.Generator().manual_seed(width)
         first = pack_matrices(quantise(torch.randn(4, 2 * inner if gated else inner, width, generator=generator)))
@@ -50,8 +32,8 @@ def _samples(device: torch.device) -> Iterator[tuple[Any, ...]]:
         yield (*tensors, activation, inner, width + 16)
 
 
-# Widths are multiples of the block of 16; the op needs no other alignment and so no padding.
-@register_op(OP, SCHEMA, fake=_fake_triton_experts, samples=_samples, alignment="16")
+# NVFP4's own block of 16 is the only alignment that the op needs, so it needs no padding.
+@register_op(OP, fake=by_name(_fake_triton_experts), samples=_samples, alignment="16")
 def triton_experts(
     hidden_states: Tensor,
     topk_ids: Tensor,

@@ -1,4 +1,4 @@
-"""The launches of the Triton kernel: align, two grouped products, combine. Imports triton; import it where it is used."""
+"""The launches of the Triton kernel: align, two grouped products, combine. Imports triton, so import this where it is used."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,19 +14,19 @@ from kernels.triton.gemm import grouped_product
 from kernels.triton.pack import Packed
 from kernels.triton.route import align, combine
 
-# What the interpreter has no inline assembly for.
+# Triton's interpreter runs no inline assembly.
 ASSEMBLY = not triton.knobs.runtime.interpret
 CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Pairs of token and expert in blocks of one expert each, at most ``most`` of them; unsorted, a block is a pair."""
+    """Pairs of token and expert in at most ``most`` blocks, each of one expert. Unsorted, each pair is a block."""
 
     ids: Tensor
     most: int
     table: Tensor
-    """int32: how many blocks; (expert, first row, end) of each; the pairs in order"""
+    """int32: the number of blocks; (expert, first row, end) of each; the pairs in order. One tensor, so one allocation"""
 
     @property
     def is_sorted(self) -> bool:
@@ -75,8 +75,9 @@ def routed(
 
 
 def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
-    """The blocks of ids [T, K]. One token's experts differ, so that nothing is to be sorted."""
+    """The blocks of ids [T, K]."""
     pairs = ids.numel()
+    # The experts of a single token are distinct: each pair is a block, and sorting them would only cost a launch.
     if ids.shape[0] == 1:
         return Routing(ids, pairs, ids.new_empty(0, dtype=torch.int32))
     most = most_blocks(pairs, experts, bm)
@@ -87,7 +88,7 @@ def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
 
 
 def most_blocks(pairs: int, experts: int, bm: int) -> int:
-    """The most blocks that any routing of so many pairs takes: every expert's last block may hold one pair."""
+    """The most blocks that any routing of so many pairs takes, where the last block of every expert holds one pair."""
     return min(pairs, min(pairs, experts) + pairs // bm)
 
 
@@ -117,7 +118,7 @@ def _product(
     tiles: Tiles,
     activation: str = "",
 ) -> None:
-    """One grouped product of ``width`` columns; the first one where an activation is named."""
+    """One grouped product of ``width`` columns. It is the layer's first product if an activation is named."""
     rows = weight.words.shape[2]
     grouped_product[(routing.most * triton.cdiv(width, tiles.bn) * tiles.split,)](
         source,
@@ -152,15 +153,15 @@ def sum_experts(rows: Tensor, ids: Tensor, weights: Tensor, shared: Tensor | Non
     """Add each token's rows, and the shared expert's, into ``out``."""
     tokens, top_k = ids.shape
     block = min(1024 if tokens > 16 else 256, triton.next_power_of_2(out.shape[1]))
-    held = out if shared is None else shared
+    addend = out if shared is None else shared  # never read without a shared expert, but a kernel needs a pointer
     combine[(tokens, triton.cdiv(out.shape[1], block))](
         rows,
         ids,
         weights,
-        held,
+        addend,
         out,
         rows.stride(0),
-        held.stride(0),
+        addend.stride(0),
         rows.shape[1],
         out.shape[1],
         E=experts,
@@ -174,7 +175,7 @@ def sum_experts(rows: Tensor, ids: Tensor, weights: Tensor, shared: Tensor | Non
 
 @cache
 def _shared_memory(device: torch.device) -> float:
-    """The bytes that a program may take."""
+    """The bytes of shared memory that a program may take; no limit in the interpreter."""
     if device.type != "cuda":
         return inf
     properties = triton.runtime.driver.active.utils.get_device_properties(device.index)

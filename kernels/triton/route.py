@@ -1,4 +1,4 @@
-"""Routing for the Triton kernel, on the device and without a wait for it: experts' blocks, and the sum over experts."""
+"""Routing for the Triton kernel, on the device and without synchronising: blocks of each expert, and the sum over experts."""
 
 import triton
 import triton.language as tl
@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def _ids(ids_ptr, start, PAIRS, E: tl.constexpr, CHUNK: tl.constexpr):
-    """Ids of a chunk of pairs; those that name no expert, and those beyond the end, become E."""
+    """Ids of a chunk of pairs. Ids that name no expert, and those past the end, become E."""
     at = start + tl.arange(0, CHUNK)
     ids = tl.load(ids_ptr + at, mask=at < PAIRS, other=E)
     return tl.where((ids >= 0) & (ids < E), ids, E)
@@ -24,13 +24,15 @@ def align(
     EP: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """One program an expert: its pairs in order, and its blocks of BM. EP is a power of two above E.
+    """One program for each expert writes its pairs in order, and its blocks of BM. EP is a power of two above E.
 
-    Each program counts every expert's pairs for itself, which costs less than a second launch.
+    Each program counts the pairs of every expert, since its own begin where the others' end. Counting E times costs less
+    than a second launch, and needs no atomics: the order of the pairs, and so of every sum, is the same in each run.
     """
     expert = tl.program_id(0)
     counts = tl.zeros((EP,), tl.int32)
-    # while, not range: the interpreter makes no range of numbers that it holds in arrays.
+    # while, not range: the interpreter holds numbers in arrays, which Python's range does not take. PAIRS * 0 is a zero of
+    # the type that the loop carries.
     start = PAIRS * 0
     while start < PAIRS:
         counts += tl.histogram(_ids(ids_ptr, start, PAIRS, E, CHUNK), EP)
@@ -80,7 +82,8 @@ def combine(
 ):
     """out[t] = shared[t] + the sum of a token's rows by its weights; columns from WIDTH to OUT become zero.
 
-    The row of a pair whose id names no expert was never written, so it is not read.
+    The row of a pair whose id names no expert was never written and may hold NaN, so it is masked and not multiplied by
+    zero. Parts and experts are summed in a fixed order in fp32: the same inputs give the same bits.
     """
     token = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -1,4 +1,4 @@
-"""The padded layer with the Triton kernel in it. On a CPU it needs Triton's interpreter, which is slow."""
+"""The padded layer with the Triton kernel. On a CPU it needs Triton's interpreter, which is slow."""
 
 import os
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Triton(InTree):
 
 
 def missing(device: torch.device) -> str:
-    """Why the kernel cannot run on this device, or nothing."""
+    """Why the kernel cannot run on this device, or an empty string."""
     if find_spec("triton") is None:
         return "triton is not installed"
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":

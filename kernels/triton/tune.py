@@ -1,7 +1,7 @@
 """Finds the tiles that the table holds: ``python -m kernels.triton.tune --shapes gpt-oss-20b --tokens 1,256``, on a CUDA device.
 
-Each product is timed for itself beside a fixed other one, so that the candidates add up and do not multiply. What is
-faster than the table's own tiles, by more than two timings of the same differ, goes into the table.
+Each product is timed with the other one fixed, so that the numbers of candidates add up and do not multiply. A config
+replaces the table's own if it is faster by more than the noise between two timings.
 """
 
 import argparse
@@ -25,22 +25,22 @@ from kernels.triton import bench
 from kernels.triton.config import TABLE, Config, Sizes, Tiles, choose, row
 from kernels.triton.pack import SCALE_WORDS, STEP, WORDS, Packed
 
-# Fewer accumulators than a thread has registers, beside what dequantising takes; a launch takes at most this much memory.
+# Accumulators must leave a thread registers for dequantising. A launch takes at most this much shared memory.
 ACCUMULATORS, SHARED = 160, 200 * 1024
 NOISE = 0.01
 WORKERS = 12
 
 
 def candidates(bm: int, gated: bool, tokens: int) -> Iterator[Tiles]:
-    """Tiles of one product that a multiprocessor can hold. Only few tokens leave it idle enough to split columns."""
+    """Tiles of one product that fit a multiprocessor. Columns are split only at few tokens, where programs are too few."""
     splits = (1, 2, 3, 4, 5, 6, 8) if tokens == 1 else (1, 2) if tokens <= 8 else (1,)
     stages = (3, 4, 5, 6) if tokens == 1 else (2, 3, 4)
     widths = (64, 128, 256) if bm > 16 else (64, 128)
     for bn, warps, depth, split in product(widths, (4, 8), stages, splits):
         halves = 2 if gated else 1
-        held = bm * bn * halves / (32 * warps)
+        accumulators = bm * bn * halves / (32 * warps)
         tiles = Tiles(bn, warps, depth, split)
-        if held <= ACCUMULATORS and bn >= 16 * warps and tiles.memory(bm, halves) <= SHARED:
+        if accumulators <= ACCUMULATORS and bn >= 16 * warps and tiles.memory(bm, halves) <= SHARED:
             yield tiles
 
 
@@ -51,13 +51,13 @@ def blocks(sizes: Sizes, tokens: int) -> Sequence[int]:
 
 
 def compile_one(task: tuple[Shape, int, Config]) -> None:
-    """In a process of its own: a call on weights that nothing wrote, which leaves its kernels in Triton's cache."""
+    """Runs in a worker process: one call on uninitialised weights, which puts its kernels into Triton's cache."""
     shape, tokens, config = task
     device = torch.device("cuda")
     rows = shape.intermediate * (2 if shape.gated else 1)
     first = _unwritten(shape.experts, rows, shape.hidden, device)
     packed = first, _unwritten(shape.experts, shape.hidden, shape.intermediate, device)
-    with suppress(Exception):  # too much for a multiprocessor: then it will not be timed either
+    with suppress(Exception):  # does not fit a multiprocessor, and will not be timed either
         bench.launched(shape, packed, bench.rotated(shape, tokens, device)[0], shape.hidden, config)
 
 
@@ -69,7 +69,7 @@ def _unwritten(experts: int, rows: int, columns: int, device: torch.device) -> P
 
 
 def tuned(layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor) -> tuple[Config, float, float]:
-    """The best config, its time, and that of the table's."""
+    """The best config, its time in us, and the time of the table's own."""
     shape, sizes = layer.shape, sizes_of(layer.shape)
     inputs = bench.rotated(shape, tokens, layer.w2.codes.device)
 
@@ -78,27 +78,27 @@ def tuned(layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor) -> tuple[C
             return microseconds(
                 [partial(bench.launched, shape, layer.packed, one, shape.hidden, config) for one in inputs]
             )
-        except Exception:  # too much for a multiprocessor
+        except Exception:  # does not fit a multiprocessor
             return math.inf
 
     start = choose(sizes, tokens)
-    found = []
+    tried = []
     for bm in sorted({start.bm, *blocks(sizes, tokens)}):
         firsts = [replace(start, bm=bm, first=tiles) for tiles in candidates(bm, sizes.gated, tokens)]
         seconds = [replace(start, bm=bm, second=tiles) for tiles in candidates(bm, False, tokens)]
         list(pool.map(compile_one, [(shape, tokens, config) for config in (*firsts, *seconds)]))
-        found.append(Config(bm, min(firsts, key=time).first, min(seconds, key=time).second))
-    best = min((start, *found), key=time)
+        tried.append(Config(bm, min(firsts, key=time).first, min(seconds, key=time).second))
+    best = min((start, *tried), key=time)
     return best, time(best), time(start)
 
 
 def sizes_of(shape: Shape) -> Sizes:
-    """What the table knows a shape by."""
+    """The sizes by which the table names a shape."""
     return Sizes(shape.hidden, shape.intermediate, shape.experts, shape.top_k, shape.gated)
 
 
 def main() -> None:
-    """Tune what is asked for and write the table after each cell."""
+    """Tune the shapes and token counts of the command line, and write the table after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", type=names, default=tuple(bench.SHAPES))
     parser.add_argument("--tokens", type=numbers, default=(1, 8, 64, 256, 1024, 4096))

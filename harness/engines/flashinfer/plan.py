@@ -1,4 +1,4 @@
-"""The audit of one FlashInfer, from outside: its declarations by one worker, then each op's rows by the audit's own."""
+"""The audit of one FlashInfer. One worker captures its declarations, then the general audit makes the rows of each op."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.audit.plan import KINDS, Auditing, Plan
+from harness.audit.plan import KINDS, AuditRun, Plan
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.base.errors import BadInput, nearest
 from harness.engines.flashinfer.declared.functions import SPACE
@@ -15,36 +15,36 @@ from harness.engines.flashinfer.declared.sites import Site
 from harness.workers.pool import Pool
 from harness.workers.process import Job
 
-STUB = "the real side is FlashInfer's own Python, which checks, allocates and returns, around a stub kernel"
-DECLARED, PARAMETERS, FAKE, ELSEWHERE = "declared schema", "parameters", "fake", "off the CPU"
-# What means something around a stub kernel. Layouts and values do not: the checks of them are in the kernels.
+STUB = "the real implementation is FlashInfer's own Python around a stub kernel: it checks, allocates and returns"
+DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
+# The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
 AUDITED = (
     "mutation", "alias", FAKE, "data reads", "count", "shape", "stride", "storage offset", "dtype", "device",
     "fake is pure", "fake writes", "aot_eager", "inductor",
 )  # fmt: skip
-ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, ELSEWHERE)
+ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 
 
 @dataclass(frozen=True)
 class _Plan(Plan):
-    """A plan of the audit whose commands are those of this lane."""
+    """A plan of the audit whose reproducing commands name the FlashInfer."""
 
     site: str = ""
 
     def reproduce(self, op: str, row: str, variant: str = "") -> str:
-        """A command that looks at this row again."""
+        """A command that reproduces this row."""
         return reproduce(self.site, op.partition("::")[2], row)
 
 
 def reproduce(site: str, op: str, row: str) -> str:
-    """A command that looks at one row of one op of one FlashInfer again."""
+    """A command that reproduces one row of one op of one FlashInfer."""
     rows = f" --rows {shlex.quote(row)}" if row != SURVEY else ""
     return f"harness audit flashinfer {op} --versions {shlex.quote(site)}{rows}"
 
 
 @dataclass
-class Lane:
-    """One FlashInfer under audit. ``ops`` are names or patterns, all where there is none; ``rows`` likewise."""
+class FlashInferAudit:
+    """The audit of one FlashInfer. ``ops`` are names or patterns, ``rows`` names; empty means all."""
 
     site: Site
     ops: Sequence[str]
@@ -53,18 +53,20 @@ class Lane:
     path: tuple[str, ...]
     workers: int
     seconds: float
-    told: list[dict[str, Any]] = field(default_factory=list)
+    declarations: list[dict[str, Any]] = field(default_factory=list)
 
     def declare(self) -> int:
-        """Capture what it declares; returns how many rows there will be. Raises BadInput."""
+        """Capture its declarations; returns the number of rows that will come. Raises BadInput."""
         (reply,) = list(Pool(Job("harness.engines.flashinfer.worker:start", {"path": self._path}), [[0]], 1))
         if reply.answer is None:
             raise BadInput(f"capturing FlashInfer {self.site.version} ended the process ({reply.died})")
         every = reply.answer["ops"]
-        self.told = [told for told in every if not self.ops or any(fnmatchcase(told["op"], one) for one in self.ops)]
-        missing = [one for one in self.ops if not any(fnmatchcase(told["op"], one) for told in every)]
-        if missing and not self.told:
-            near = nearest(missing[0], [told["op"] for told in every])
+        self.declarations = [
+            declared for declared in every if not self.ops or any(fnmatchcase(declared["op"], one) for one in self.ops)
+        ]
+        missing = [one for one in self.ops if not any(fnmatchcase(declared["op"], one) for declared in every)]
+        if missing and not self.declarations:
+            near = nearest(missing[0], [declared["op"] for declared in every])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise BadInput(f"FlashInfer {self.site.version} declares no op {missing[0]!r}{hint}")
         return len(list(self._declared())) + len(self._audited) * (1 + len(self._wanted))
@@ -76,7 +78,11 @@ class Lane:
     @property
     def _audited(self) -> list[str]:
         return (
-            [f"{SPACE}::{told['op']}" for told in self.told if told["auditable"] and told["samples"]]
+            [
+                f"{SPACE}::{declared['op']}"
+                for declared in self.declarations
+                if declared["auditable"] and declared["samples"]
+            ]
             if self._wanted
             else []
         )
@@ -86,7 +92,7 @@ class Lane:
         return tuple(row for row in AUDITED if not self.rows or row in self.rows)
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows as they come. Raises BadInput where a worker cannot start."""
+        """The rows as they come. Raises BadInput if a worker cannot start."""
         yield from self._declared()
         if not self._audited:
             return
@@ -97,24 +103,24 @@ class Lane:
             device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
         )  # fmt: skip
-        labels = {told["op"]: told["samples"] for told in self.told}
-        known = {told["op"]: told for told in self.told}
-        for row in Auditing(plan):
+        labels = {declared["op"]: declared["samples"] for declared in self.declarations}
+        known = {declared["op"]: declared for declared in self.declarations}
+        for row in AuditRun(plan):
             op = row.op.partition("::")[2]
             if row.row == FAKE and not known[op]["fake"]:
-                continue  # told by the declaration
+                continue  # the declaration has already given this row
             yield replace(row, op=op, variant=_label(row.variant, labels[op]), notes=(*row.notes, STUB), unusable=False)
-            yield from self._others(row, known[op])
+            yield from self._other_samples(row, known[op])
 
-    def _others(self, row: Row, told: dict[str, Any]) -> Iterator[Row]:
-        """The other samples on which a row breaks: a release may mend one of them."""
+    def _other_samples(self, row: Row, declared: dict[str, Any]) -> Iterator[Row]:
+        """The same row for the other samples on which it breaks."""
         if row.status == BREAKS:
-            same = [one for one in told["breaches"] if one["row"] == row.row]
-            for one in same[1:]:
-                command = reproduce(self.site.named, told["op"], row.row)
+            breaches = [one for one in declared["breaches"] if one["row"] == row.row]
+            for one in breaches[1:]:
+                command = reproduce(self.site.named, declared["op"], row.row)
                 yield replace(
                     row,
-                    op=told["op"],
+                    op=declared["op"],
                     what=one["what"],
                     variant=one["sample"],
                     notes=(STUB,),
@@ -123,19 +129,19 @@ class Lane:
                 )
 
     def script(self, row: Row) -> str:
-        """A script of five lines that shows a row which breaks; empty where there is none."""
-        told = next(told for told in self.told if told["op"] == row.op)
-        found: str = told["scripts"].get(f"{row.row} {row.variant}", "") if row.status == BREAKS else ""
-        return found
+        """A script of five lines that shows the breach; empty if there is none."""
+        declared = next(declared for declared in self.declarations if declared["op"] == row.op)
+        script: str = declared["scripts"].get(f"{row.row} {row.variant}", "") if row.status == BREAKS else ""
+        return script
 
     def _declared(self) -> Iterator[Row]:
-        for told in self.told:
-            for row, seen in _rows(told):
+        for declared in self.declarations:
+            for row, outcome in _rows(declared):
                 if not self.rows or row in self.rows:
-                    status, what, variant, notes = seen
-                    command = reproduce(self.site.named, told["op"], row)
+                    status, what, variant, notes = outcome
+                    command = reproduce(self.site.named, declared["op"], row)
                     yield Row(
-                        op=told["op"],
+                        op=declared["op"],
                         row=row,
                         status=status,
                         what=what,
@@ -145,38 +151,38 @@ class Lane:
                     )
 
 
-Seen = tuple[str, str, str, tuple[str, ...]]
+Outcome = tuple[str, str, str, tuple[str, ...]]
 
 
-def _rows(told: dict[str, Any]) -> Iterator[tuple[str, Seen]]:
-    """The rows that the declaration alone decides."""
-    if told["reason"]:
-        yield SURVEY, (NOT_RUN, f"not captured: {told['reason']}", "", ())
+def _rows(declared: dict[str, Any]) -> Iterator[tuple[str, Outcome]]:
+    """The rows that follow from the declaration alone."""
+    if declared["reason"]:
+        yield SURVEY, (NOT_RUN, f"not captured: {declared['reason']}", "", ())
         return
-    yield DECLARED, _schema(told)
-    if told["fake"]:
-        yield PARAMETERS, _parameters(told)
-    elif told["trivial"]:
-        yield FAKE, (NOT_APPLICABLE, "none is declared and none is needed: it returns nothing", "", ())
-    elif told["auditable"]:
-        yield FAKE, (BREAKS, "no fake is declared: torch.compile could not trace the op", "", ())
-    if told["elsewhere"]:
-        yield ELSEWHERE, _elsewhere(told)
-    if not told["auditable"]:
-        yield SURVEY, (NOT_RUN, "torch has no schema for it, nor for anything near it", "", ())
-    elif told["unsampled"]:
-        yield SURVEY, (NOT_RUN, told["unsampled"], "", ())
+    yield DECLARED, _schema(declared)
+    if declared["fake"]:
+        yield PARAMETERS, _parameters(declared)
+    elif declared["trivial"]:
+        yield FAKE, (NOT_APPLICABLE, "none is declared, and none is needed: the op returns nothing", "", ())
+    elif declared["auditable"]:
+        yield FAKE, (BREAKS, "no fake is declared: torch.compile cannot trace the op", "", ())
+    if declared["off_cpu"]:
+        yield OFF_CPU, _off_cpu(declared)
+    if not declared["auditable"]:
+        yield SURVEY, (NOT_RUN, "torch can infer no schema for it, not even with small changes", "", ())
+    elif declared["unsampled"]:
+        yield SURVEY, (NOT_RUN, declared["unsampled"], "", ())
 
 
-def _schema(told: dict[str, Any]) -> Seen:
-    if not told["refused"]:
+def _schema(declared: dict[str, Any]) -> Outcome:
+    if not declared["refused"]:
         return HOLDS, "torch infers a schema", "", ()
-    notes = (f"audited with {'; '.join(told['mended'])}",) if told["mended"] else ()
-    return BREAKS, f"torch refuses it: {_short(told['refused'])}", "", notes
+    notes = (f"audited with {'; '.join(declared['changed'])}",) if declared["changed"] else ()
+    return BREAKS, f"torch refuses the declaration: {_short(declared['refused'])}", "", notes
 
 
 def _short(text: str) -> str:
-    """Torch's first sentence or two."""
+    """The first sentence or two of torch's message."""
     return (
         re.split(r" mutates_args should| It is not a type| If you are using", text)[0]
         .removesuffix(".")
@@ -184,24 +190,24 @@ def _short(text: str) -> str:
     )
 
 
-def _parameters(told: dict[str, Any]) -> Seen:
-    if told["differs"]:
-        return BREAKS, "; ".join(told["differs"]), "", tuple(told["notes"])
-    return HOLDS, "real and fake have the same", "", tuple(told["notes"])
+def _parameters(declared: dict[str, Any]) -> Outcome:
+    if declared["differs"]:
+        return BREAKS, "; ".join(declared["differs"]), "", tuple(declared["notes"])
+    return HOLDS, "real and fake have the same parameters", "", tuple(declared["notes"])
 
 
-def _elsewhere(told: dict[str, Any]) -> Seen:
-    found = [one for one in told["elsewhere"] if one["differs"]]
-    if found:
-        return BREAKS, f"on tensors that are not the CPU's, {found[0]['differs']}", found[0]["sample"], ()
-    ran = [one for one in told["elsewhere"] if not one["unrun"]]
+def _off_cpu(declared: dict[str, Any]) -> Outcome:
+    different = [one for one in declared["off_cpu"] if one["differs"]]
+    if different:
+        return BREAKS, f"on tensors that are not on the CPU, {different[0]['differs']}", different[0]["sample"], ()
+    ran = [one for one in declared["off_cpu"] if not one["unrun"]]
     if not ran:
-        return NOT_RUN, f"the real body does not run on tensors without data: {told['elsewhere'][0]['unrun']}", "", ()
-    return HOLDS, f"{len(ran)} samples", "", ()
+        return NOT_RUN, f"the real body does not run on meta tensors: {declared['off_cpu'][0]['unrun']}", "", ()
+    return HOLDS, f"on {len(ran)} samples", "", ()
 
 
 def _label(variant: str, labels: Sequence[str]) -> str:
-    """The name of a sample in the place of its number."""
+    """The sample's name, for a label of the audit that only has its number."""
     if not variant.startswith("as given"):
         return variant
     number = variant.rpartition("sample ")[2] if "sample " in variant else "1"

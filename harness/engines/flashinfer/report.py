@@ -1,4 +1,4 @@
-"""What the audit of one FlashInfer or several says: rows that break or were not run, and what became of them. Plain rich."""
+"""The report on one or several FlashInfers: a table of breaches, ops that were not run, and changes between versions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "
 
 
 @dataclass(frozen=True)
-class Audited:
-    """One FlashInfer with its rows; ``failed`` says why it could not be judged."""
+class AuditedVersion:
+    """One FlashInfer with its rows. ``failed`` says why it could not be audited."""
 
     version: str
     rows: Sequence[Row]
@@ -25,12 +25,12 @@ class Audited:
     scripts: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def row(self, op: str, name: str) -> Row | None:
-        """One row, if there is one."""
+        """The row of an op by name, if there is one."""
         return next((row for row in self.rows if (row.op, row.row) == (op, name)), None)
 
     @property
     def ops(self) -> list[str]:
-        """Its ops, in the order of its source."""
+        """Its ops in the order of its source."""
         return list(dict.fromkeys(row.op for row in self.rows))
 
     @property
@@ -42,14 +42,14 @@ class Audited:
         """The other samples on which a row breaks."""
         return [one.variant for one in self.rows if (one.op, one.row) == (row.op, row.row) and one is not row]
 
-    def told(self) -> dict[tuple[str, str, str], str]:
-        """What breaks, by op, row and sample. A compiled row is left out: it breaks because another one does."""
+    def breaches(self) -> dict[tuple[str, str, str], str]:
+        """What breaks, by op, row and sample. Compiled rows are left out: they break because another row does."""
         broken = [row for row in self.rows if row.status == BREAKS and row.row not in COMPILED]
         return {(row.op, row.row, row.variant): row.what for row in broken}
 
 
-def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
-    """Each row that breaks in some version, a column a version. Verbose shows every row."""
+def table(audited: Sequence[AuditedVersion], verbose: int = 0) -> Table:
+    """Each row that breaks in some version, with a column for each version. With ``verbose``, every row."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column("op and property", no_wrap=True)
     for one in audited:
@@ -57,8 +57,8 @@ def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
     grid.add_column("what", overflow="fold")
     for op in _ops(audited):
         names = [name for name in ROWS if verbose or any((op, name) in one.broken for one in audited)]
-        found = {name: [one.row(op, name) for one in audited] for name in names}
-        shown = {name: rows for name, rows in found.items() if any(rows)}
+        rows_by_name = {name: [one.row(op, name) for one in audited] for name in names}
+        shown = {name: rows for name, rows in rows_by_name.items() if any(rows)}
         if shown:
             grid.add_row(Text(op, style="bold"))
         for name, rows in shown.items():
@@ -67,29 +67,29 @@ def table(audited: Sequence[Audited], verbose: int = 0) -> Table:
     return grid
 
 
-def _ops(audited: Sequence[Audited]) -> list[str]:
+def _ops(audited: Sequence[AuditedVersion]) -> list[str]:
     return list(dict.fromkeys(op for one in reversed(audited) for op in one.ops))
 
 
-def _what(audited: Sequence[Audited], rows: Sequence[Row | None], verbose: int) -> Text:
-    """What was seen: once where the versions say the same, else each by name."""
-    told = {
-        one.version: _words(row, one.others(row))
+def _what(audited: Sequence[AuditedVersion], rows: Sequence[Row | None], verbose: int) -> Text:
+    """The text of a row: once if all versions agree, else by version."""
+    text_by_version = {
+        one.version: _text(row, one.others(row))
         for one, row in zip(audited, rows, strict=True)
         if row and (verbose or row.status == BREAKS)
     }
-    if len(set(told.values())) <= 1:
-        return Text(next(iter(told.values()), ""))
-    return Text("\n".join(f"{version}: {words}" for version, words in told.items()))
+    if len(set(text_by_version.values())) <= 1:
+        return Text(next(iter(text_by_version.values()), ""))
+    return Text("\n".join(f"{version}: {text}" for version, text in text_by_version.items()))
 
 
-def _words(row: Row, others: Sequence[str]) -> str:
+def _text(row: Row, others: Sequence[str]) -> str:
     more = f"; also {', '.join(f'[{name}]' for name in others)}" if others else ""
     return row.what + (f" [{row.variant}]" if row.variant else "") + more
 
 
-def unrun(audited: Audited) -> list[str]:
-    """The ops of which only the declaration was judged, by reason."""
+def unrun(audited: AuditedVersion) -> list[str]:
+    """The ops that were not run, by reason. Only their declarations were checked."""
     reasons: dict[str, list[str]] = {}
     for row in audited.rows:
         if row.row == SURVEY and row.status != HOLDS:
@@ -97,8 +97,8 @@ def unrun(audited: Audited) -> list[str]:
     return [f"not run  {audited.version}: {', '.join(ops)}: {why}" for why, ops in reasons.items()]
 
 
-def scripts(audited: Audited) -> list[str]:
-    """For each row that breaks, the script that shows it with FlashInfer alone, on a CPU."""
+def scripts(audited: AuditedVersion) -> list[str]:
+    """For each breach, a script that shows it on a CPU with FlashInfer alone."""
     first = {key[:2]: (key[2], text) for key, text in reversed(audited.scripts.items())}
     return [
         f"\n# {audited.version}: {_named((op, row, sample))}\n{text}"
@@ -106,10 +106,10 @@ def scripts(audited: Audited) -> list[str]:
     ]
 
 
-def summary(audited: Audited) -> str:
+def summary(audited: AuditedVersion) -> str:
     """One line a version."""
     if audited.failed:
-        return f"{audited.version}: could not be judged: {audited.failed}"
+        return f"{audited.version}: could not be audited: {audited.failed}"
     counts = Counter(row.status for row in audited.rows)
     ran = sum(row.row == SURVEY and row.status == HOLDS for row in audited.rows)
     broken = len({op for op, _ in audited.broken})
@@ -119,18 +119,18 @@ def summary(audited: Audited) -> str:
     )
 
 
-def changes(audited: Sequence[Audited]) -> list[str]:
-    """What was mended, what is new and what still breaks from each version to the next, sample by sample."""
+def changes(audited: Sequence[AuditedVersion]) -> list[str]:
+    """What was fixed, what is new and what still breaks from each version to the next, sample by sample."""
     lines: list[str] = []
     for old, new in pairwise([one for one in audited if not one.failed]):
-        was, now = old.told(), new.told()
-        looked = {(row.op, row.row) for row in new.rows if row.status in (HOLDS, BREAKS)}
+        was, now = old.breaches(), new.breaches()
+        checked = {(row.op, row.row) for row in new.rows if row.status in (HOLDS, BREAKS)}
         before = set(old.ops)
-        mended = [key for key in was if key not in now and key[:2] in looked]
+        fixed = [key for key in was if key not in now and key[:2] in checked]
         fresh = [key for key in now if key not in was]
-        counts = f"{len(set(was) & set(now))} breaches remain, {len(mended)} are mended, {len(fresh)} are new"
+        counts = f"{len(set(was) & set(now))} breaches remain, {len(fixed)} are fixed, {len(fresh)} are new"
         lines += [f"{old.version} to {new.version}: {counts}"]
-        lines += [f"  mended  {_named(key)}: {was[key]}" for key in mended]
+        lines += [f"  fixed   {_named(key)}: {was[key]}" for key in fixed]
         lines += [f"  new     {_named(key)}{'' if key[0] in before else ' (a new op)'}: {now[key]}" for key in fresh]
     return lines
 
@@ -140,10 +140,10 @@ def _named(key: tuple[str, str, str]) -> str:
     return f"{op}, {row}" + (f" [{sample}]" if sample else "")
 
 
-def exit_code(audited: Sequence[Audited], named: bool) -> int:
-    """2 if a version, or an op that was named, could not be judged; else 1 if a row breaks, else 0."""
+def exit_code(audited: Sequence[AuditedVersion], named: bool) -> int:
+    """2 if a version, or an op that the user named, could not be audited; else 1 if a row breaks, else 0."""
     for one in audited:
-        idle = [row for row in one.rows if row.row == SURVEY and row.status == NOT_RUN]
-        if one.failed or (named and idle) or not one.rows:
+        not_run = [row for row in one.rows if row.row == SURVEY and row.status == NOT_RUN]
+        if one.failed or (named and not_run) or not one.rows:
             return 2
     return 1 if any(one.broken for one in audited) else 0

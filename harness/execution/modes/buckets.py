@@ -1,7 +1,7 @@
-"""CUDA graphs by token bucket, as engines keep them: a graph for each size, the largest first, all in one memory pool.
+"""CUDA graphs by token bucket, as engines use them: one graph for each batch size, the largest first, in one memory pool.
 
-A batch takes the next larger graph, and the rows that are left are padding. Between replays a batch larger than any
-graph runs eager, as a prefill does, and what the layer makes anew then must not be what the graphs read.
+A batch runs in the next larger graph, and the rows beyond it are padding. Between the replays a batch larger than any graph
+runs in eager, as a prefill does. If the layer replaces a buffer then that the graphs read, the next replay shows it.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import torch
 
 from harness.execution.evidence import Call, Run
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
-from harness.execution.modes.eager import more
+from harness.execution.modes.eager import larger_batch
 from harness.execution.rig import Rig
 
 # Engines capture the multiples of eight.
@@ -21,17 +21,17 @@ _STEP = 8
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
-    """Two graphs, each replayed on a batch that does not fill it; a larger batch; and the smaller graph once more."""
-    with _rows_apart():
+    """Replay two graphs, each on a batch that does not fill it; run a larger batch; replay the smaller graph again."""
+    with _rows_independent():
         return _run(rig)
 
 
 def _run(rig: Rig) -> Run:
     run = rig.start(emulated=rig.device.type != "cuda")
     assert run.layer is not None
-    few, many = rig.case.tokens, more(rig.case.tokens)
+    few, many = rig.case.tokens, larger_batch(rig.case.tokens)
     sizes = _bucket(many), _bucket(few)
-    # At the largest size, as engines do: what grows with the batch is as large as any graph needs before the first is made.
+    # At the largest size first, as engines do, so that buffers that grow with the batch have grown before the captures.
     if not rig.call(run, run.layer, "warm-up", sizes[0], WARM_UP, rig.recorder()).error:
         graphs = _captured(rig, run, sizes)
         if len(graphs) == len(sizes):
@@ -43,21 +43,21 @@ def _run(rig: Rig) -> Run:
 
 
 @contextmanager
-def _rows_apart() -> Iterator[None]:
-    """Without oneDNN where its bf16 product lets a row's NaN into the row before: on CPUs with AMX (oneDNN#5717)."""
-    # Not mkldnn.flags, which sets precision and determinism too.
+def _rows_independent() -> Iterator[None]:
+    """Turn oneDNN off where its bf16 matmul lets a NaN of one row reach the row before: on CPUs with AMX (oneDNN#5717)."""
+    # mkldnn.flags would reset precision and determinism too.
     onednn: Any = torch.backends.mkldnn
-    kept = onednn.enabled
-    onednn.enabled = kept and not _joins_rows()
+    before = onednn.enabled
+    onednn.enabled = before and not _mixes_rows()
     try:
         yield
     finally:
-        onednn.enabled = kept
+        onednn.enabled = before
 
 
 @cache
-def _joins_rows() -> bool:
-    """Whether a product multiplies what lies behind the end of a row by zero: of finite values nothing is seen."""
+def _mixes_rows() -> bool:
+    """Whether oneDNN's matmul reads past the end of a row and multiplies by zero, which hides finite values but not NaN."""
     rows = torch.ones(32, 48, dtype=torch.bfloat16)
     rows[16:] = torch.nan
     product = torch.nn.functional.linear(rows, rows.new_ones(80, 48))
@@ -65,12 +65,12 @@ def _joins_rows() -> bool:
 
 
 def _bucket(tokens: int) -> int:
-    """The smallest captured size that a batch does not fill."""
+    """The smallest graph size that a batch does not fill completely."""
     return (tokens // _STEP + 1) * _STEP
 
 
 def _captured(rig: Rig, run: Run, sizes: tuple[int, ...]) -> list[Captured]:
-    """A graph for each size, fewer where one was refused. All read the first rows of the same buffers."""
+    """A graph for each size, fewer where a capture was refused. All graphs read the first rows of the same buffers."""
     static = rig.inputs(sizes[0], CAPTURE)
     pool = None if run.emulated else torch.cuda.graph_pool_handle()
     graphs: list[Captured] = []

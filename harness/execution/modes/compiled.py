@@ -13,12 +13,12 @@ from harness.execution.modes import fake
 from harness.execution.pinned import cache_folder, inductor, trust_instruction_set
 from harness.execution.rig import Rig
 
-# A second token count of other parity and magnitude than the first: a guard on either fails.
+# Added to the first token count, it gives one of other parity and magnitude: a guard on either then fails.
 _MORE_TOKENS = 9
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
-    """Two calls of one compiled layer: other inputs, and with dynamic tokens another token count."""
+    """Two calls of one compiled layer with different inputs; where the token count is dynamic, with different counts."""
     run = rig.start()
     graphs: list[Graph] = []
     run.graphs = graphs
@@ -27,12 +27,12 @@ def run(rig: Rig, dynamic: bool) -> Run:
     skip_guard_profiling()
     torch._dynamo.reset()
     compiled = torch.compile(
-        run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=inductor_noting(graphs)
+        run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=recording_inductor(graphs)
     )
     call = rig.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
     if not call.error:
-        label, more = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
-        call = rig.call(run, _marked(compiled, dynamic), label, more, 1)
+        label, second = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
+        call = rig.call(run, _marked(compiled, dynamic), label, second, 1)
     if call.error:
         call.records = stages(rig, dynamic, tokens)
         rig.audit(run)
@@ -40,13 +40,13 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 
 def stages(rig: Rig, dynamic: bool, tokens: int) -> list[Record]:
-    """A compiled call dispatches no op that can be recorded; where one failed, a FakeTensor trace tells the stages."""
+    """Records of a FakeTensor trace, for a compiled call that failed: compiled code dispatches no ops to record."""
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     return fake.trace(rig, rig.start(), mode, "trace", tokens).records
 
 
-def inductor_noting(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
-    """Inductor as a backend that first notes which ops are in the graph; each call of it is one compilation."""
+def recording_inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
+    """Inductor as a backend that first adds the graph's ops to ``graphs``. Each call of it is one compilation."""
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         graphs.append(Graph(tuple(_names(module))))
@@ -72,7 +72,7 @@ def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
 
 
 def skip_guard_profiling() -> None:
-    """Dynamo times each new set of guards after flushing the CPU's caches, for a log line: 20 ms of a 90 ms compile."""
+    """Skip the timing of guards. Dynamo flushes the CPU's caches for it, only to log a line: 20 ms of a 90 ms compile."""
     guards: Any = torch._dynamo.guards
     if hasattr(guards, "profile_guard_manager"):
         guards.profile_guard_manager = lambda *_: 0.0

@@ -1,4 +1,8 @@
-"""Eager: plain calls. The first is audited, the second has a poisoned tail; more tokens, one, none, and the first again."""
+"""Eager: plain calls of one layer.
+
+The first call is audited, and the second one's padded tail is poisoned. Then come more tokens, one token, zero tokens, and
+the first inputs again.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -12,10 +16,10 @@ from harness.execution.evidence import REPEATED, Call, Run, same_bits
 from harness.execution.rig import Rig
 
 ONE = "one token"
-# Batches larger than any before: few, so that cases share the oracle's answer, with the compiled modes as well.
+# Larger batches. There are only few sizes, so that cases and modes share the oracle's cached output.
 _LARGER, _STEP = (16, 42), 9
-# Calls in which memory that a layer gives out in turn comes round again.
-_FURTHER = 8
+# Enough calls for a layer that returns a few buffers in turn to return the first one again.
+_EXTRA_CALLS = 8
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -25,8 +29,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
     plan = (
         ("first call", rig.case.tokens, 0, rig.recorder(audit=True)),
         ("second call", rig.case.tokens, 1, rig.recorder(poison=True)),
-        # Before the small ones, so that the last call grows again within memory that was made for more.
-        ("more tokens", more(rig.case.tokens), 1, None),
+        # Before the small batches, so that the last call uses part of a buffer that was made for more tokens.
+        ("more tokens", larger_batch(rig.case.tokens), 1, None),
         (ONE, 1, 2, rig.recorder(contract=True)),
         ("zero tokens", 0, 3, rig.recorder(contract=True)),
     )
@@ -35,40 +39,41 @@ def run(rig: Rig, dynamic: bool) -> Run:
             continue
         if rig.call(run, run.layer, label, tokens, seed, recorder).error:
             return rig.finish(run)
-    with torch.inference_mode(), _evaluating(run.layer):
-        again = rig.call(run, run.layer, REPEATED, rig.case.tokens, 0, rig.recorder())
-        if not again.error:
-            _take_turns(rig, run, again)
+    with torch.inference_mode(), _eval_mode(run.layer):
+        repeated = rig.call(run, run.layer, REPEATED, rig.case.tokens, 0, rig.recorder())
+        if not repeated.error:
+            _call_until_reused(rig, run, repeated)
     rig.finish(run)
     run.reads_changed_state = _reads_changed_state(rig, run)
     return run
 
 
-def more(tokens: int) -> int:
-    """A batch larger than this one."""
+def larger_batch(tokens: int) -> int:
+    """A token count larger than this one."""
     return next((larger for larger in _LARGER if larger > tokens), tokens + _STEP)
 
 
-def _take_turns(rig: Rig, run: Run, call: Call) -> None:
-    """More calls, where somebody else holds the memory of an output: it may be written again, in turn with other memory."""
+def _call_until_reused(rig: Rig, run: Run, call: Call) -> None:
+    """Make extra calls where the layer still refers to the memory of its output: it may write there in a later call."""
     layer = run.layer
     if layer is None or not isinstance(call.output, Tensor) or not call.output.numel():
         return
-    if _users(call) <= _users(Call("", 1, (), output=torch.empty(1))):
+    # Compared with an output that nobody else refers to.
+    if _references(call) <= _references(Call("", 1, (), output=torch.empty(1))):
         return
-    for further in range(_FURTHER):
-        if rig.call(run, layer, "further call", rig.case.tokens, 1 + further % 2).error:
+    for extra in range(_EXTRA_CALLS):
+        if rig.call(run, layer, "extra call", rig.case.tokens, 1 + extra % 2).error:
             return
 
 
-def _users(call: Call) -> int:
-    """How many hold a call's output or its memory, this call and this function among them."""
+def _references(call: Call) -> int:
+    """The number of references to a call's output and to its storage, those of the call and of this function included."""
     assert call.output is not None
     return sys.getrefcount(call.output) + torch._C._storage_Use_Count(call.output.untyped_storage()._cdata)
 
 
 def _with_grad(rig: Rig, run: Run) -> bool:
-    """The call of one token with grad mode on. A layer for inference alone may raise there: then it is made without."""
+    """Make the call of one token with grad mode on; False where it raised. A layer for inference only may raise there."""
     assert run.layer is not None
     with torch.enable_grad():
         call = rig.call(run, run.layer, ONE, 1, 2, rig.recorder(contract=True))
@@ -79,36 +84,37 @@ def _with_grad(rig: Rig, run: Run) -> bool:
 
 
 @contextmanager
-def _evaluating(layer: Any) -> Iterator[None]:
-    """A module as engines run it, told that it is no longer trained."""
-    parts = list(layer.modules()) if isinstance(layer, torch.nn.Module) else []
-    training = [part.training for part in parts]
-    for part in parts:
-        part.training = False
+def _eval_mode(layer: Any) -> Iterator[None]:
+    """Put a module and its submodules into eval mode, as engines do, and restore each one's own mode."""
+    modules = list(layer.modules()) if isinstance(layer, torch.nn.Module) else []
+    training = [module.training for module in modules]
+    for module in modules:
+        module.training = False
     try:
         yield
     finally:
-        for part, was in zip(parts, training, strict=True):
-            part.training = was
+        for module, was in zip(modules, training, strict=True):
+            module.training = was
 
 
 def _reads_changed_state(rig: Rig, run: Run) -> bool:
-    """Whether what the calls changed in the layer's state reaches the output: a weight does, a workspace does not.
+    """Whether the state that the calls changed reaches the output.
 
-    The elements that were changed are spoilt, and the first inputs come once more.
+    The changed elements are overwritten with garbage, and the first inputs are run again. If the output changes, that state
+    was a weight; if not, it was only a workspace.
     """
     changed = run.changed_state
     if not changed or run.failed or run.layer is None:
         return True
-    apart = Run(case=run.case, mode=run.mode, ops=run.ops, layer=run.layer)
-    with torch.inference_mode():  # as the call before, whose tensors the layer may have kept
+    separate = Run(case=run.case, mode=run.mode, ops=run.ops, layer=run.layer)
+    with torch.inference_mode():  # tensors that the layer saved in the call before can be changed only here
         for name in changed:
-            _spoil(run.state_after[name], run.state_before[name])
-        call = rig.call(apart, run.layer, "spoilt call", rig.case.tokens, 0, rig.recorder())
+            _overwrite(run.state_after[name], run.state_before[name])
+        call = rig.call(separate, run.layer, "call with overwritten state", rig.case.tokens, 0, rig.recorder())
     first = run.calls[0].snapshot
     return call.snapshot is None or first is None or not same_bits(call.snapshot, first)
 
 
-def _spoil(now: Tensor, before: Tensor) -> None:
+def _overwrite(now: Tensor, before: Tensor) -> None:
     changed = now != before if now.shape == before.shape else torch.ones_like(now, dtype=torch.bool)
     now[changed] = torch.nan if now.is_floating_point() else ~now[changed]

@@ -1,4 +1,7 @@
-"""torch.compile's own CUDA graphs, ``mode="reduce-overhead"``. Inductor leaves them out with a log line; here that is a finding."""
+"""torch.compile's own CUDA graphs, ``mode="reduce-overhead"``.
+
+Where Inductor cannot make a graph it skips it with a log line, and the layer is only slow. Here that is a finding.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,15 +13,15 @@ import torch
 from torch import Tensor
 
 from harness.base.errors import Skip
-from harness.execution.capture import NotCaptured
+from harness.execution.capture import NotCaptured, RecordedAgain
 from harness.execution.evidence import Call, Graph, Run
-from harness.execution.modes.compiled import inductor_noting, skip_guard_profiling, stages
+from harness.execution.modes.compiled import recording_inductor, skip_guard_profiling, stages
 from harness.execution.pinned import inductor_with
 from harness.execution.rig import Rig
 
-# What the mode sets, and what makes it all or nothing: an error where it is skipped, and no part of the layer left out.
+# What "reduce-overhead" sets, an error where a graph is skipped, and one graph for the whole layer.
 SETTINGS = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True, "graph_partition": False}
-# Inductor runs a layer once, records it at the second call, and replays from the third on. With the seeds of the inputs.
+# (label, seed of the inputs). Inductor only runs the first call, records the second, and replays from the third on.
 _CALLS = (
     ("warm-up", 0),
     ("recording", 2),
@@ -30,24 +33,24 @@ _CALLS = (
 def run(rig: Rig, dynamic: bool) -> Run:
     """Four calls of the compiled layer. Raises Skip without CUDA."""
     if rig.device.type != "cuda":
-        raise Skip("torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in for them")
+        raise Skip("torch.compile's own CUDA graphs need a CUDA device; there is no emulation of them")
     return recorded(rig)
 
 
 def recorded(rig: Rig) -> Run:
-    """The calls, counted: a replay that replays no graph, or that records anew, is a call that failed."""
+    """The four calls. A replay that replays no graph, or that records a graph again, counts as failed."""
     run = rig.start()
     graphs: list[Graph] = []
     run.graphs = graphs
     skip_guard_profiling()
     with inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=inductor_noting(graphs))
+        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=recording_inductor(graphs))
         for label, seed in _CALLS:
             counts.clear()
             torch.compiler.cudagraph_mark_step_begin()
-            call = rig.call(run, _kept(compiled), label, rig.case.tokens, seed)
+            call = rig.call(run, _copying(compiled), label, rig.case.tokens, seed)
             call.replayed = "replay" in label
-            call.error = call.error or _unlike_a_replay(call, counts)
+            call.error = call.error or _not_a_replay(call, counts)
             if call.error:
                 break
     if call.error and not isinstance(call.error, NotCaptured):
@@ -56,30 +59,30 @@ def recorded(rig: Rig) -> Run:
     return rig.finish(run)
 
 
-def _unlike_a_replay(call: Call, counts: Counter[str]) -> NotCaptured | None:
+def _not_a_replay(call: Call, counts: Counter[str]) -> NotCaptured | None:
     if call.replayed and not counts["replay"]:
-        return NotCaptured("the third call and on run no CUDA graph; TORCH_LOGS=cudagraphs may tell why")
+        return NotCaptured("this call should replay a CUDA graph and ran none; TORCH_LOGS=cudagraphs may say why")
     if call.replayed and counts["capture_begin"]:
-        return NotCaptured("a graph was recorded anew: an address that it reads is not the one of the call before")
+        return RecordedAgain("a graph was recorded again instead of replayed; TORCH_LOGS=cudagraphs may say why")
     return None
 
 
-def _kept(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """The next replay writes into the same output, so a copy with the same strides is what is looked at."""
+def _copying(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a copy of the output with the same strides, since the next replay overwrites the output itself."""
 
     def call(*inputs: Tensor) -> Any:
         output = compiled(*inputs)
         if not isinstance(output, Tensor):
             return output
-        kept = torch.empty_strided(output.shape, output.stride(), dtype=output.dtype, device=output.device)
-        return kept.copy_(output)
+        copy = torch.empty_strided(output.shape, output.stride(), dtype=output.dtype, device=output.device)
+        return copy.copy_(output)
 
     return call
 
 
 @contextmanager
 def _counting() -> Iterator[Counter[str]]:
-    """How often any CUDA graph was captured and replayed: torch's own count of skips misses some."""
+    """Count the captures and replays of CUDA graphs. torch's own counter of skipped graphs misses some."""
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         for name in ("capture_begin", "replay"):
@@ -98,15 +101,15 @@ def _counted(method: Callable[..., Any], name: str, counts: Counter[str]) -> Cal
 
 @contextmanager
 def _fresh_trees() -> Iterator[None]:
-    """No graph, pool or compiled code of another case, before and after."""
-    _forget()
+    """Drop the graphs, pools and compiled code of other cases, before and after."""
+    _reset()
     try:
         yield
     finally:
-        _forget()
+        _reset()
 
 
-def _forget() -> None:
+def _reset() -> None:
     from torch._inductor.cudagraph_trees import reset_cudagraph_trees
 
     torch._dynamo.reset()

@@ -1,15 +1,15 @@
-"""Arithmetic on points and on truths at points: exact, or refused."""
+"""Arithmetic and logic on points, for each operation in torch's guards. It is exact, or raises Undecidable."""
 
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from harness.proof.regions.points import Points, Verdicts
+from harness.proof.regions.points import Points, Ternary
 
 
 class Undecidable(Exception):
-    """An expression that cannot be evaluated exactly at these points; the text says which part of it."""
+    """An expression cannot be evaluated exactly at these points; the text says which part of it."""
 
 
 def add(*parts: Points) -> Points:
@@ -23,7 +23,7 @@ def negative(a: Points) -> Points:
 
 
 def times(*parts: Points) -> Points:
-    """The product; of two sizes it is no linear function."""
+    """The product. That of two unbounded classes is not linear and is refused."""
     return reduce(product, parts)
 
 
@@ -35,9 +35,9 @@ def product(a: Points, b: Points) -> Points:
 
 
 def floor(a: Points, b: Points) -> Points:
-    """A divided by b, rounded down; b plain and positive."""
+    """A divided by b, rounded down. The divisor must be plain and positive."""
     if not b.plain or (b.base <= 0).any() or (a.slope % b.base).any():
-        raise Undecidable("a division that leaves no linear function")
+        raise Undecidable("a division whose result is not linear")
     return Points(a.slope // b.base, a.base // b.base)
 
 
@@ -47,9 +47,9 @@ def ceil(a: Points, b: Points) -> Points:
 
 
 def mod(a: Points, b: Points) -> Points:
-    """What a leaves by b."""
+    """The remainder of a divided by b."""
     if not b.plain or (b.base <= 0).any() or (a.slope % b.base).any():
-        raise Undecidable("a remainder that depends on more than the class")
+        raise Undecidable("a remainder that differs within a class")
     return Points(0 * a.slope, a.base % b.base)
 
 
@@ -59,7 +59,7 @@ def modular_indexing(a: Points, b: Points, c: Points) -> Points:
 
 
 def power(a: Points, b: Points) -> Points:
-    """A to the power of b, of plain sizes."""
+    """A to the power of b, both plain."""
     if not b.plain or (b.base < 0).any() or a.slope.any():
         raise Undecidable("a power of a size")
     return Points(a.slope, a.base**b.base)
@@ -74,7 +74,7 @@ def lesser(a: Points, b: Points) -> Points:
     """The smaller of two."""
     below = at_least(difference(b, a))
     if not (below.true | at_least(difference(a, b)).true).all():
-        raise Undecidable("a minimum that changes within a class")
+        raise Undecidable("a minimum that changes from one to the other within a class")
     return Points(np.where(below.true, a.slope, b.slope), np.where(below.true, a.base, b.base))
 
 
@@ -88,35 +88,36 @@ def difference(a: Points, b: Points) -> Points:
     return Points(a.slope - b.slope, a.base - b.base)
 
 
-def at_least(d: Points) -> Verdicts:
+def at_least(d: Points) -> Ternary:
     """Whether d >= 0 for every q, or for none."""
-    return Verdicts((d.slope >= 0) & (d.base >= 0), (d.slope <= 0) & (d.base < 0))
+    return Ternary((d.slope >= 0) & (d.base >= 0), (d.slope <= 0) & (d.base < 0))
 
 
-def zero(d: Points) -> Verdicts:
+def zero(d: Points) -> Ternary:
     """Whether d == 0 for every q, or for none."""
-    root = np.where(d.slope != 0, d.slope, 1)
-    hit = (d.slope != 0) & (d.base % root == 0) & (-d.base // root >= 0)
-    never = np.where(d.slope == 0, d.base != 0, ~hit)
-    return Verdicts((d.slope == 0) & (d.base == 0), never)
+    divisor = np.where(d.slope != 0, d.slope, 1)  # 1 only avoids a division by zero
+    # slope * q + base is zero at one q, if that is a whole number of 0 or more.
+    somewhere = (d.slope != 0) & (d.base % divisor == 0) & (-d.base // divisor >= 0)
+    never = np.where(d.slope == 0, d.base != 0, ~somewhere)
+    return Ternary((d.slope == 0) & (d.base == 0), never)
 
 
-def negation(a: Verdicts) -> Verdicts:
+def negation(a: Ternary) -> Ternary:
     """Not a."""
-    return Verdicts(a.false, a.true)
+    return Ternary(a.false, a.true)
 
 
-def both(*parts: Verdicts) -> Verdicts:
+def both(*parts: Ternary) -> Ternary:
     """All of them."""
-    return reduce(lambda a, b: Verdicts(a.true & b.true, a.false | b.false), parts)
+    return reduce(lambda a, b: Ternary(a.true & b.true, a.false | b.false), parts)
 
 
-def either(*parts: Verdicts) -> Verdicts:
+def either(*parts: Ternary) -> Ternary:
     """Any of them."""
     return negation(both(*(negation(part) for part in parts)))
 
 
-def equal(a: Points, b: Points) -> Verdicts:
+def equal(a: Points, b: Points) -> Ternary:
     """Whether a == b."""
     return zero(difference(a, b))
 

@@ -1,4 +1,4 @@
-"""Conditions: where an expression of torch's guards holds, at many points at once."""
+"""Conditions: at which of many points a guard of torch holds."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import numpy as np
 import sympy
 
 from harness.proof.regions.arithmetic import METHODS, ROUNDED, Undecidable
-from harness.proof.regions.points import Points, Verdicts
+from harness.proof.regions.points import Points, Ternary
 
 __all__ = ["Undecidable", "holds"]
 
 
-def holds(expression: Any, known: dict[sympy.Symbol, Points]) -> Verdicts:
-    """Where a boolean expression holds, its symbols being the points. Raises Undecidable where it is not understood."""
-    found = _Evaluator(known).value(expression)
-    if not isinstance(found, Verdicts):
-        raise Undecidable(f"{expression} is no condition")
-    return found
+def holds(expression: Any, known: dict[sympy.Symbol, Points]) -> Ternary:
+    """Where a boolean expression holds, given the points of its symbols. Raises Undecidable."""
+    truth = _Evaluator(known).value(expression)
+    if not isinstance(truth, Ternary):
+        raise Undecidable(f"{expression} is not a condition")
+    return truth
 
 
 class _Evaluator:
@@ -26,7 +26,7 @@ class _Evaluator:
         self._ones = np.ones_like(first.base)
 
     def value(self, expression: Any) -> Any:
-        """Points or Verdicts, each part computed once."""
+        """The Points or the Ternary of an expression. Each subexpression is computed once."""
         if expression not in self.known:
             self.known[expression] = self._compute(expression)
         return self.known[expression]
@@ -34,13 +34,13 @@ class _Evaluator:
     def _compute(self, expression: Any) -> Any:
         if expression in (sympy.true, sympy.false):
             truth = np.full(self._ones.shape, bool(expression))
-            return Verdicts(truth, ~truth)
+            return Ternary(truth, ~truth)
         if expression.is_Integer:
             return self._constant(int(expression))
         method = METHODS.get(type(expression).__name__)
         if method is None:
             raise Undecidable(f"{type(expression).__name__} in {expression}")
-        if type(expression).__name__ in ROUNDED:  # of a true division, whose own value is no whole number
+        if type(expression).__name__ in ROUNDED:  # rounds a true division, whose own value is not an integer
             inner = expression.args[0]
             if type(inner).__name__ not in ("IntTrueDiv", "FloatTrueDiv"):
                 raise Undecidable(f"{expression}")

@@ -1,8 +1,8 @@
-"""Points: many sizes at once, and what an expression of torch's guards is worth at each of them.
+"""Points: the value of an expression at many sizes at once.
 
-A point is a linear function ``slope * q + base`` of a whole number q of 0 or more. A plain size has slope 0. A class of
-sizes without an upper bound, all that leave the remainder r, has the modulus as slope: what holds there for every q
-holds for every size of the class. Arithmetic on points is exact, or refused.
+A point is a linear function ``slope * q + base`` for every whole number q of 0 or more. A plain size has slope 0. A class of
+sizes without an upper bound, all those with the same remainder, has the modulus as its slope. What holds there for every q
+holds for every size of the class. Arithmetic on points is exact; where it cannot be, it raises Undecidable.
 """
 
 from dataclasses import dataclass
@@ -10,33 +10,33 @@ from typing import Any
 
 import numpy as np
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
-Truths = np.ndarray[Any, np.dtype[np.bool_]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
     """The value of an expression at each point: ``slope * q + base`` for every whole q of 0 or more."""
 
-    slope: Numbers
-    base: Numbers
+    slope: Integers
+    base: Integers
 
     @classmethod
-    def sizes(cls, sizes: Numbers) -> "Points":
+    def sizes(cls, sizes: Integers) -> "Points":
         """Plain sizes."""
         return cls(np.zeros_like(sizes), sizes)
 
     @classmethod
     def tail(cls, above: int, modulus: int, step: int = 1) -> "Points":
-        """Every multiple of ``step`` above a bound, one class for each remainder by the modulus, a multiple of step."""
+        """Every multiple of ``step`` above a bound: one class for each remainder by ``modulus``, which step must divide."""
         first = above // modulus * modulus + modulus
         base = np.arange(first, first + modulus, step, dtype=np.int64)
         between = np.arange(above // step * step + step, first, step, dtype=np.int64)
         slope = np.full_like(base, modulus)
         return cls(np.concatenate((np.zeros_like(between), slope)), np.concatenate((between, base)))
 
-    def where(self, mask: Truths) -> "Points":
-        """Some of them."""
+    def where(self, mask: Mask) -> "Points":
+        """The points where the mask is true."""
         return Points(self.slope[mask], self.base[mask])
 
     @property
@@ -46,8 +46,8 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
-    """Three-valued truth at each point: certainly true, certainly false, or neither known."""
+class Ternary:
+    """Three-valued truth at each point: true for every q, false for every q, or (neither mask set) undecided."""
 
-    true: Truths
-    false: Truths
+    true: Mask
+    false: Mask

@@ -1,4 +1,4 @@
-"""Builder: a subject's layer at any size, as small as it can be in all that is no width."""
+"""Builder: a subject's layer at any hidden and latent size, with everything else as small as possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from harness.matrix.case import Case
-from harness.proof.symbols.fit import Sizes
+from harness.proof.symbols.formula import Sizes
 from harness.subjects.subject import Subject, plain_names
 
 AXES = ("hidden", "latent")
@@ -16,7 +16,7 @@ _CPU = torch.device("cpu")
 
 
 class NotProvable(Exception):
-    """Why nothing can be said of every size; ``sizes`` is where a real run ended otherwise than the trace, if one did."""
+    """The reason why nothing can be proven. ``sizes`` is where a real run ended differently from its trace, if one did."""
 
     def __init__(self, reason: str, sizes: Sizes | None = None) -> None:
         super().__init__(reason)
@@ -25,7 +25,7 @@ class NotProvable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Builds the layer of a case at any sizes, with the smallest experts that there can be, and makes its inputs."""
+    """Builds the layer of a case at any sizes, with few and small experts, and makes its inputs."""
 
     subject: Subject
     case: Case
@@ -37,7 +37,7 @@ class Builder:
 
     @property
     def axes(self) -> int:
-        """1, or 2 where the case has a latent width."""
+        """The number of sizes that vary: 1, or 2 where the case has a latent width."""
         return 1 if self.case.latent is None else 2
 
     def at(self, sizes: Sequence[int]) -> Case:
@@ -55,7 +55,10 @@ class Builder:
 
 
 def steps_of(builder: Builder) -> tuple[int, ...]:
-    """The smallest step of each axis at which layers can be built: some subjects take multiples of 16 only."""
+    """The smallest step at which layers can be built, one for each axis. Some subjects take only multiples of 16.
+
+    Raises NotProvable where no step works.
+    """
     error: Exception | None = None
     for step in _STEPS:
         try:
@@ -65,4 +68,4 @@ def steps_of(builder: Builder) -> tuple[int, ...]:
             error = failure
         else:
             return (step,) * builder.axes
-    raise NotProvable(f"the subject builds at no sizes but its own: {type(error).__name__}: {error}")
+    raise NotProvable(f"the subject builds no layer at other sizes: {type(error).__name__}: {error}")

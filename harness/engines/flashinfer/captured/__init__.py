@@ -1,1 +1,1 @@
-"""Captured: FlashInfer's Python bodies, run around stub kernels, registered as private ops."""
+"""Captured: the Python bodies of FlashInfer's ops, with stub kernels, registered with torch in a namespace of our own."""

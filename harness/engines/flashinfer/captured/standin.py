@@ -1,6 +1,6 @@
-"""Stand-ins for what a machine without a GPU lacks: FlashInfer's third-party modules, its JIT and its kernels.
+"""Stand-ins for what a machine without a GPU lacks: third-party modules, the JIT and the kernels.
 
-FlashInfer's own Python runs as it is. Nothing here computes: a kernel fills what it may write with ones.
+FlashInfer's own Python runs unchanged. Stub kernels compute nothing: they fill with ones what they may write.
 """
 
 import importlib.abc
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-# What FlashInfer imports without asking whether it is there. Packages that it does ask for (cutlass, cudnn) stay absent.
+# What FlashInfer imports without checking that it is installed. Packages that it checks for (cutlass, cudnn) stay absent.
 THIRD_PARTY = ("tvm_ffi", "cuda", "pynvml", "tqdm", "requests")
 
 
 class _Name(type):
-    """Makes a class whose attributes are more such classes, so that it may be called, subclassed, indexed, joined."""
+    """The type of a class that can be called, subclassed, indexed and used in unions. Its attributes are such classes too."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -50,7 +50,7 @@ def named(name: str) -> Any:
 
 
 def _launch(_: Any, *args: Any, **kwargs: Any) -> None:
-    """A call of a third-party module: while an op runs, the launch of a kernel of it, such as cuda.tile's."""
+    """A call into a third-party module. While an op runs, it is the launch of a kernel, such as one of cuda.tile."""
     if _running:
         _kernel(*args, **kwargs)
 
@@ -63,10 +63,10 @@ class _Module(ModuleType):
 
 
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules that are not installed; the last finder asked."""
+    """Finds third-party modules that are not installed. It is the last finder on sys.meta_path."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """A stand-in for a third-party module that nobody else found."""
+        """A stand-in for a third-party module that no other finder found."""
         if name.partition(".")[0] not in THIRD_PARTY:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
@@ -80,7 +80,7 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class Kernels:
-    """A JIT module: whatever it is asked for is a kernel, and what a kernel returns is one more such module."""
+    """A JIT module. Each of its attributes is a stub kernel, which returns such a module again."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -89,14 +89,14 @@ class Kernels:
 
 
 class Spec:
-    """What FlashInfer's ``gen_*_module`` functions give: it builds nothing, and loads stand-in kernels."""
+    """The return value of FlashInfer's ``gen_*_module`` functions. It builds nothing and loads stub kernels."""
 
     def build_and_load(self, *args: Any, **kwargs: Any) -> Kernels:
         """The loaded module."""
         return Kernels()
 
     def get_library_paths(self) -> tuple[str, ...]:
-        """No library, so no loader of cubins is set up."""
+        """No library, so that no loader of cubins is set up."""
         return ()
 
     def get_library_path(self) -> str:
@@ -105,7 +105,7 @@ class Spec:
 
 
 class Launched(Kernels):
-    """What a launcher of the trtllm-gen MoE returns: an array, laid out as ``FusedMoeLauncher::run`` says it is.
+    """The return value of a trtllm-gen MoE launcher: an array with the layout of ``FusedMoeLauncher::run``.
 
     csrc/trtllm_fused_moe_kernel_launcher.cu: [output] or, not finalised, [gemm2_output, expert_weights,
     expanded_idx_to_permuted_idx]; with a LoRA delta gemm1_output comes last.
@@ -115,36 +115,36 @@ class Launched(Kernels):
         self._arguments = arguments
 
     def __getitem__(self, place: int) -> Tensor:
-        told, hidden = self._arguments, self._arguments["hidden_states"]
-        tokens, chosen = hidden.shape[0], told["top_k"] + (told.get("num_fused_shared_experts") or 0)
+        arguments, hidden = self._arguments, self._arguments["hidden_states"]
+        tokens, chosen = hidden.shape[0], arguments["top_k"] + (arguments.get("num_fused_shared_experts") or 0)
         packed = hidden.dtype == torch.uint8
         width, rows = hidden.shape[1] * (1 + packed), tokens * chosen + 16  # the rows depend on the routing
         indices: tuple[tuple[int, ...], torch.dtype] = ((tokens * chosen,), torch.int32)
         slots = [((tokens, width), torch.bfloat16), indices]
-        if not told.get("do_finalize", True):
+        if not arguments.get("do_finalize", True):
             slots = [((rows, width), torch.bfloat16), ((tokens, chosen), torch.bfloat16), indices]
-        shape, dtype = [*slots, ((rows, told["intermediate_size"]), torch.bfloat16)][place]
+        shape, dtype = [*slots, ((rows, arguments["intermediate_size"]), torch.bfloat16)][place]
         made: Tensor = hidden.new_ones(shape, dtype=dtype)
         return made
 
 
-def forward(_: Any, inputs: Sequence[Any], *__: Any, **told: Any) -> list[Tensor]:
-    """What a runner of the Prims-TS MoE returns; its kernels are CuTe's, which need the compiler of their own.
+def forward(_: Any, inputs: Sequence[Any], *__: Any, **options: Any) -> list[Tensor]:
+    """The return value of a Prims-TS MoE runner, whose real kernels need CuTe's compiler.
 
-    prims_ts/moe/runner.py, the end of each ``forward``: nothing, the output having been written, or, not finalised,
-    [gemm2_output, expert_weights, expanded_idx_to_permuted_idx].
+    See the end of each ``forward`` in prims_ts/moe/runner.py. It returns nothing if the output was written, or, not
+    finalised, [gemm2_output, expert_weights, expanded_idx_to_permuted_idx].
     """
-    launched = _kernel(inputs, told)
-    return [] if told["do_finalize"] else [launched[place] for place in range(3)]
+    launched = _kernel(inputs, options)
+    return [] if options["do_finalize"] else [launched[place] for place in range(3)]
 
 
-# The op that runs: its arguments, their storages, and those among them that its kernel writes.
+# A stack of running ops: (arguments, their storages, the storages that the kernel writes).
 _running: list[tuple[dict[str, Any], frozenset[int], frozenset[int]]] = []
 
 
 @contextmanager
 def running(arguments: dict[str, Any], written: Callable[[str], bool]) -> Iterator[None]:
-    """Tell the kernels which memory is the caller's, and which of it they write."""
+    """Let the stub kernels know which memory is the caller's, and which of it they write."""
     given = {name: {_storage(leaf) for leaf in _tensors(value)} for name, value in arguments.items()}
     every = frozenset().union(*given.values())
     wrote = frozenset().union(*(storages for name, storages in given.items() if written(name)))
@@ -156,7 +156,7 @@ def running(arguments: dict[str, Any], written: Callable[[str], bool]) -> Iterat
 
 
 def _kernel(*args: Any, **kwargs: Any) -> Any:
-    """Fill with ones what the op allocated for it, and those arguments that a kernel writes."""
+    """Fill with ones what the op allocated, and those arguments that a kernel writes."""
     arguments, every, wrote = _running[-1] if _running else ({}, frozenset(), frozenset())
     for leaf in _tensors((args, kwargs)):
         if _storage(leaf) in wrote or _storage(leaf) not in every:
@@ -173,13 +173,13 @@ def _storage(leaf: Tensor) -> int:
 
 
 class Imported(importlib.abc.MetaPathFinder):
-    """Finds FlashInfer's modules, as Python does, and has each looked at once it has run: bodies import some late."""
+    """Finds FlashInfer's modules as Python does, and calls ``then`` on each after import. Op bodies import some late."""
 
     def __init__(self, then: Callable[[ModuleType], None]) -> None:
         self._then = then
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """The module's own spec, with a loader that does one thing more."""
+        """The module's own spec, with a loader that also calls ``then``."""
         spec = importlib.machinery.PathFinder.find_spec(name, path) if name.startswith("flashinfer.") else None
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
@@ -193,6 +193,6 @@ class Imported(importlib.abc.MetaPathFinder):
 
 
 def install(then: Callable[[ModuleType], None]) -> None:
-    """From now on, stand in for the modules that are not installed, and show ``then`` each module of FlashInfer."""
+    """From now on, stand in for modules that are not installed, and call ``then`` on each module of FlashInfer."""
     sys.meta_path.append(Absent())
     sys.meta_path.insert(0, Imported(then))

@@ -1,1 +1,1 @@
-"""Declared: what FlashInfer's source says of its ops, read and not run."""
+"""Declared: what FlashInfer's source says about its ops. It is read, not run."""

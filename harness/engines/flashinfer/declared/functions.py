@@ -1,15 +1,15 @@
-"""What FlashInfer declares, read from its source: which op, in which file, in which function. Imports nothing of it."""
+"""Read FlashInfer's declarations from its source: which op, in which file, in which function. Imports nothing of it."""
 
 import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-# Where captured ops are registered.
+# The namespace in which captured ops are registered.
 SPACE = "flashinfer_captured"
 DECORATORS = ("register_custom_op", "register_fake_op")
-# The one that registers: FlashInfer uses it for few ops, and other packages in its tree for theirs.
+# Torch's own decorator. FlashInfer uses it for a few ops, and other packages in its tree for theirs.
 REGISTERING, _OWN = "custom_op", "flashinfer::"
-# The part of FlashInfer that is judged: files, and names of ops wherever they stand.
+# The part of FlashInfer that is audited: these files, and ops with these names in any file.
 _FILES = ("fused_moe/", "quantization/", "gated_act_mxfp8", "moe_alltoall", "trtllm_alltoall", "cake_moe_grouped_gemm")
 _NAMES = ("moe", "quantize", "_quant", "fp4_dequant", "fp8_dequant")
 _OTHER = ("packbits", "segment_packbits", "quantized_all_reduce")
@@ -17,9 +17,9 @@ _OTHER = ("packbits", "segment_packbits", "quantized_all_reduce")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One decorator in the source. ``function`` is the outermost one around it, empty at the module's own level.
+    """One decorator in the source. ``function`` is the outermost function around it, empty at the top level of the module.
 
-    ``line`` is the ``def``, ``first`` the first decorator, where Python says that the function begins.
+    ``line`` is the line of ``def``. ``first`` is the line of the first decorator, which is Python's ``co_firstlineno``.
     """
 
     op: str
@@ -36,24 +36,24 @@ class Declared:
         return ".".join(part for part in parts if part != "__init__")
 
     @property
-    def judged(self) -> bool:
-        """Whether it is an op of MoE or of FP4 or FP8 quantisation."""
+    def audited(self) -> bool:
+        """Whether it is an op for MoE, or for FP4 or FP8 quantisation."""
         known = any(part in self.file for part in _FILES) or any(part in self.op for part in _NAMES)
         return known and self.op not in _OTHER
 
 
 def declarations(package: Path) -> list[Declared]:
-    """Every declaration below the package's folder, in the order of files and lines."""
-    found: list[Declared] = []
+    """Every declaration in the package's folder, in the order of files and lines."""
+    result: list[Declared] = []
     for file in sorted(package.rglob("*.py")):
         text = file.read_text("utf-8", errors="replace")
         if any(f"@{name}(" in text for name in DECORATORS) or f'{REGISTERING}("{_OWN}' in text:
-            found += _declared(ast.parse(text), str(file.relative_to(package.parent)))
-    return found
+            result += _declared(ast.parse(text), str(file.relative_to(package.parent)))
+    return result
 
 
 def _declared(tree: ast.Module, file: str) -> list[Declared]:
-    found: list[Declared] = []
+    result: list[Declared] = []
 
     def walk(node: ast.AST, function: str) -> None:
         for child in ast.iter_child_nodes(node):
@@ -63,13 +63,13 @@ def _declared(tree: ast.Module, file: str) -> list[Declared]:
                     name = _decorator(decorator)
                     if name and isinstance(decorator, ast.Call):
                         op = _op(decorator.args[0]) if decorator.args else "?"
-                        found.append(Declared(op, name != DECORATORS[1], file, child.lineno, first, function))
+                        result.append(Declared(op, name != DECORATORS[1], file, child.lineno, first, function))
                 walk(child, function or child.name)
             else:
                 walk(child, function)
 
     walk(tree, "")
-    return found
+    return result
 
 
 def _decorator(node: ast.expr) -> str:
@@ -81,7 +81,7 @@ def _decorator(node: ast.expr) -> str:
 
 
 def _op(node: ast.expr) -> str:
-    """The op's short name; parts that are known only when it runs are left out."""
+    """The op's short name, without parts that are known only at run time."""
     if isinstance(node, ast.BinOp):
         return f"{_op(node.left)}{_op(node.right)}"
     if isinstance(node, ast.JoinedStr):

@@ -1,4 +1,4 @@
-"""A captured op as torch would register it: its schema, as declared or mended, and what is wrong with the declaration."""
+"""The schema with which torch registers a captured op, as declared or with changes, and what is wrong with the declaration."""
 
 import enum
 import functools
@@ -17,65 +17,67 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What torch infers. ``refused`` is what it says of the declaration as it stands; ``mended`` what was changed for it."""
+    """The schema that torch infers. ``refused`` is torch's error for the unchanged declaration, ``changed`` our changes to it."""
 
     text: str
     refused: str
-    mended: tuple[str, ...]
+    changed: tuple[str, ...]
 
 
 def infer(real: Function, mutates: Any) -> Schema:
-    """The schema of a declaration; where torch refuses it, of the nearest one that torch takes, if there is one."""
+    """The schema of a declaration. If torch refuses it, the schema after as few changes as possible, if there is one."""
     refused = _tried(real, mutates)
     if not isinstance(refused, str):
         return Schema(refused[0], "", ())
-    mended: list[str] = []
-    plain = _plain(real, mended)
+    changed: list[str] = []
+    plain = _plain(real, changed)
     names = list(inspect.signature(real).parameters)
-    told = [mutates] if isinstance(mutates, str) else list(mutates or ())
-    known = [name for name in told if name in names]
-    if known != told or isinstance(mutates, str):
-        mended.append(f"mutates_args {mutates!r} as {tuple(known)!r}")
+    declared = [mutates] if isinstance(mutates, str) else list(mutates or ())
+    known = [name for name in declared if name in names]
+    if known != declared or isinstance(mutates, str):
+        changed.append(f"mutates_args {mutates!r} as {tuple(known)!r}")
     tensors = [name for name in known if "Tensor" in str(inspect.signature(plain).parameters[name].annotation)]
     if tensors != known:
-        mended.append(f"mutates_args without {', '.join(name for name in known if name not in tensors)}: no tensors")
-    found = _tried(plain, tensors)
-    return Schema("", refused, ()) if isinstance(found, str) else Schema(found[0], refused, tuple(mended))
+        changed.append(
+            f"mutates_args without {', '.join(name for name in known if name not in tensors)}, which are not tensors"
+        )
+    inferred = _tried(plain, tensors)
+    return Schema("", refused, ()) if isinstance(inferred, str) else Schema(inferred[0], refused, tuple(changed))
 
 
 def _tried(function: Function, mutates: Any) -> tuple[str] | str:
-    """(schema,), or torch's words."""
+    """(schema,), or torch's error."""
     try:
         text = torch.library.infer_schema(function, mutates_args=mutates)
-        torch._C.parse_schema(f"op{text}")  # it infers an enum's default, and then cannot read what it wrote
+        torch._C.parse_schema(f"op{text}")  # torch infers a schema with an enum's default, but cannot parse it
         return (text,)
-    except Exception as error:  # ValueError mostly; an annotation that cannot be evaluated raises anything
-        return _words(error)
+    except Exception as error:  # mostly ValueError; evaluating an annotation may raise anything
+        return _error_text(error)
 
 
-def _words(error: Exception) -> str:
-    """Torch's words, without the whole signature after them."""
+def _error_text(error: Exception) -> str:
+    """Torch's error, without the signature at its end."""
     text = " ".join(str(error).split()).removeprefix("infer_schema(func): ")
     for end in (" Got func with signature", " The valid types are", ": op("):
         text = text.partition(end)[0]
-    enum_default = "; it has no default of an enum" if "unexpected type, file a bug report" in text else ""
+    enum_default = "; a schema has no enum defaults" if "unexpected type, file a bug report" in text else ""
     return text + enum_default
 
 
-def _plain(real: Function, mended: list[str]) -> Function:
-    """The function with annotations that torch has a type for: int for an enum, and what the name or default suggests."""
+def _plain(real: Function, changed: list[str]) -> Function:
+    """The function with annotations that torch has types for: int for an enum, a list of tensors for no return annotation."""
     signature = inspect.signature(real)
     hints = hints_of(real)
     parameters = [
-        _parameter(parameter, hints.get(parameter.name), mended) for parameter in signature.parameters.values()
+        _parameter(parameter, hints.get(parameter.name), changed) for parameter in signature.parameters.values()
     ]
     while parameters and _left_out(parameters[-1]):
-        mended.append(f"without {parameters.pop().name}: torch has no type for it")
+        changed.append(f"without {parameters.pop().name}: torch has no type for it")
     returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
     if returns is inspect.Signature.empty:
-        mended.append("no return annotation: a list of tensors")
+        changed.append("a list of tensors as the missing return annotation")
         returns = list[torch.Tensor]
-    returns = _one_of("return", returns, mended)
+    returns = _one_of("return", returns, changed)
 
     def plain(*args: Any, **kwargs: Any) -> Any:
         return real(*args, **kwargs)
@@ -86,41 +88,41 @@ def _plain(real: Function, mended: list[str]) -> Function:
 
 
 def _left_out(parameter: inspect.Parameter) -> bool:
-    """Whether it may be left at its default, and torch has no type for it."""
+    """Whether the parameter has a default, and torch has no type for it."""
     return parameter.default is not parameter.empty and parameter.annotation not in SUPPORTED_PARAM_TYPES
 
 
-def _parameter(parameter: inspect.Parameter, hint: Any, mended: list[str]) -> inspect.Parameter:
+def _parameter(parameter: inspect.Parameter, hint: Any, changed: list[str]) -> inspect.Parameter:
     kind, optional = enumeration(hint) or _constants(hint), type(None) in typing.get_args(hint)
-    hint, default = _one_of(parameter.name, hint, mended), parameter.default
+    hint, default = _one_of(parameter.name, hint, changed), parameter.default
     if isinstance(default, enum.Enum):
         default = default.value
     if kind:
-        mended.append(f"{parameter.name}: {kind.__name__} as int")
+        changed.append(f"{parameter.name}: {kind.__name__} as int")
         hint = int | None if optional or default is None else int
     return parameter.replace(annotation=parameter.empty if hint is None else hint, default=default)
 
 
-def _one_of(name: str, hint: Any, mended: list[str]) -> Any:
-    """The tensors of an annotation that names tensors and something else; torch has no type for both."""
+def _one_of(name: str, hint: Any, changed: list[str]) -> Any:
+    """The tensor type in a union of tensors and something else: torch has no type for both."""
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if typing.get_origin(hint) not in (typing.Union, types.UnionType) or len(kinds) < 2:
         return hint
     lists = [kind for kind in kinds if typing.get_origin(kind) is list]
     chosen = lists[0] if name == "return" and lists else torch.Tensor if torch.Tensor in kinds else hint
     if chosen is not hint:
-        mended.append(f"{name}: {str(hint).replace('typing.', '')} as {getattr(chosen, '__name__', chosen)}")
+        changed.append(f"{name}: {str(hint).replace('typing.', '')} as {getattr(chosen, '__name__', chosen)}")
     return chosen
 
 
 def enumeration(hint: Any) -> type[enum.Enum] | None:
-    """The enum that an annotation names, alone or as an optional."""
+    """The enum in an annotation, alone or optional."""
     kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and issubclass(kind, enum.Enum)]
     return kinds[0] if kinds else None
 
 
 def _constants(hint: Any) -> type | None:
-    """The class of an annotation that does nothing but name integers: an enum by another name."""
+    """The class in an annotation that only names integers, which is an enum in all but name."""
     for kind in [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type)]:
         values = [value for name, value in vars(kind).items() if name[0] != "_"]
         if values and all(isinstance(value, int) for value in values):
@@ -129,15 +131,15 @@ def _constants(hint: Any) -> type | None:
 
 
 def hints_of(function: Function) -> dict[str, Any]:
-    """The annotations, text among them evaluated where that can be done."""
+    """The annotations, with strings evaluated if possible."""
     try:
         return typing.get_type_hints(inspect.unwrap(function))
-    except Exception:  # a name that only a type checker knows
+    except Exception:  # a name that is imported only for type checkers
         return dict(getattr(inspect.unwrap(function), "__annotations__", {}))
 
 
 def with_enums(function: Function) -> Function:
-    """The function taking plain numbers where it is annotated with an enum: the dispatcher has no enums."""
+    """The function with ints for its enum parameters: the dispatcher has no enums."""
     hints = hints_of(function)
     names = list(inspect.signature(function).parameters)
     kinds = {name: enumeration(hints.get(name)) for name in names}
@@ -157,29 +159,29 @@ def _enum(kind: type[enum.Enum] | None, value: Any) -> Any:
 
 
 def required(function: Function) -> list[str]:
-    """The parameters that a call must give."""
-    told = inspect.signature(function).parameters.values()
-    return [one.name for one in told if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    """The parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
 
 
 def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:
-    """How the fake's parameter list differs: what breaks a call, and what does not."""
+    """How the fake's parameters differ from the real ones: differences that break a call, and notes on those that do not."""
     ours, theirs = (inspect.signature(function).parameters for function in (real, fake))
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.values()):
-        return [], ["the fake takes anything (*args)"]
+        return [], ["the fake takes any arguments (*args)"]
     lacks = [name for name in ours if name not in theirs]
     extra = [name for name, parameter in theirs.items() if name not in ours]
     order = [name for name in theirs if name in ours] != [name for name in ours if name in theirs]
-    told = [f"the fake lacks {', '.join(lacks)}"] if lacks else []
-    told += [f"the fake asks for {', '.join(extra)}, which the real op has not"] if extra else []
-    told += ["the fake has its parameters in another order"] if order else []
+    breaking = [f"the fake lacks {', '.join(lacks)}"] if lacks else []
+    breaking += [f"the fake has {', '.join(extra)}, which the real op lacks"] if extra else []
+    breaking += ["the fake has its parameters in another order"] if order else []
     notes: list[str] = []
     for name in ours:
         if name in theirs and ours[name].default != theirs[name].default:
             one, other = ours[name].default, theirs[name].default
-            words = f"{name} defaults to {_default(one)} in the real op and to {_default(other)} in the fake"
-            (notes if one is inspect.Parameter.empty else told).append(words)
-    return told, notes
+            text = f"{name} defaults to {_default(one)} in the real op and to {_default(other)} in the fake"
+            (notes if one is inspect.Parameter.empty else breaking).append(text)
+    return breaking, notes
 
 
 def _default(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which FlashInfer: the installed one, a folder, or a release whose wheel is fetched into the cache. Imports nothing of it."""
+"""Find a FlashInfer: the installed one, a folder, or a release that pip downloads into the cache. Imports nothing of it."""
 
 import importlib.machinery
 import os
@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.base.cache import base, under_another_name
+from harness.base.cache import atomic_folder, cache_root
 from harness.base.errors import BadInput
 
 PACKAGE = "flashinfer-python"
@@ -19,7 +19,7 @@ _FETCH_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A FlashInfer: how the user named it, its version, and the folder to put on the import path (None: as it is)."""
+    """A FlashInfer: the name that the user gave, its version, and the folder for the import path (None: it is importable)."""
 
     named: str
     version: str
@@ -32,7 +32,7 @@ class Site:
 
 
 def site(named: str) -> Site:
-    """The FlashInfer of this name: ``installed``, a folder with ``flashinfer/`` in it, or a release. Raises BadInput."""
+    """The FlashInfer for ``installed``, a folder that contains ``flashinfer/``, or a release number. Raises BadInput."""
     if named == INSTALLED:
         return _installed()
     folder = Path(named).expanduser()
@@ -53,44 +53,44 @@ def package() -> Path:
     """The folder of the FlashInfer that would be imported. Raises BadInput."""
     spec = importlib.machinery.PathFinder.find_spec("flashinfer")
     if spec is None or not spec.submodule_search_locations:
-        raise BadInput("FlashInfer is not installed here; give --versions 0.7.2.post1, which fetches it, or a folder")
+        raise BadInput("FlashInfer is not installed here; give --versions 0.7.2.post1 to download it, or a folder")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _folder(named: str, folder: Path) -> Site:
     if not (folder / "flashinfer").is_dir():
-        raise BadInput(f"--versions {named}: expected a folder that holds the package's folder flashinfer/")
+        raise BadInput(f"--versions {named}: expected a folder that contains the package's folder flashinfer/")
     return Site(named, _version(folder / "flashinfer") or named, folder.resolve())
 
 
 def _version(folder: Path) -> str:
-    """What the package calls itself, without running it."""
+    """The package's version, read from its source."""
     for name in ("_build_meta.py", "version.py"):
         file = folder / name
-        found = (
+        version = (
             re.search(r"^__version__\s*=\s*[\"']([^\"']+)", file.read_text("utf-8"), re.M) if file.is_file() else None
         )
-        if found:
-            return found[1]
+        if version:
+            return version[1]
     return ""
 
 
 def cache() -> Path:
-    """Where releases are kept."""
-    return base() / "flashinfer"
+    """The folder of downloaded releases."""
+    return cache_root() / "flashinfer"
 
 
 def _fetched(version: str) -> Path:
-    """The folder of a release, fetched where it is not there yet."""
+    """The folder of a release, downloaded if it is not there yet."""
     wanted = cache() / version
     if not wanted.is_dir():
-        with under_another_name(wanted) as fresh:
+        with atomic_folder(wanted) as fresh:
             _unpack(_download(version, fresh), fresh, version)
     return wanted
 
 
 def _unpack(wheel: Path, place: Path, version: str) -> None:
-    """The wheel's Python alone; the wheel goes. Raises BadInput."""
+    """Unpack only the wheel's Python files, and delete the wheel. Raises BadInput."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if name.startswith("flashinfer") and name.endswith(".py")]
@@ -99,22 +99,24 @@ def _unpack(wheel: Path, place: Path, version: str) -> None:
     except (OSError, zipfile.BadZipFile) as error:
         raise BadInput(f"{PACKAGE} {version} cannot be unpacked into {cache()}: {error}") from None
     if not (place / "flashinfer").is_dir():
-        raise BadInput(f"{wheel.name} holds no folder flashinfer/: expected FlashInfer's Python in it")
+        raise BadInput(f"{wheel.name} contains no folder flashinfer/; expected a wheel of FlashInfer")
 
 
 def _download(version: str, folder: Path) -> Path:
-    """The wheel of a release, by pip and its configuration. Raises BadInput with pip's last error."""
+    """Download the wheel of a release with pip. Raises BadInput with pip's last error."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     try:
         done = subprocess.run(
             [*command, f"{PACKAGE}=={version}"], capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise BadInput(f"{PACKAGE} {version} was not fetched within {_FETCH_SECONDS} s; is there a network?") from None
+        raise BadInput(
+            f"{PACKAGE} {version} was not downloaded within {_FETCH_SECONDS} s; is there a network?"
+        ) from None
     wheels = list(folder.glob("*.whl"))
     if done.returncode == 0 and wheels:
         return wheels[0]
-    raise BadInput(f"{PACKAGE} {version} cannot be fetched: {_reason(done.stderr)}")
+    raise BadInput(f"{PACKAGE} {version} cannot be downloaded: {_reason(done.stderr)}")
 
 
 def _reason(text: str) -> str:
@@ -124,8 +126,8 @@ def _reason(text: str) -> str:
         return "pip reaches no package index; is there a network?"
     versions = re.search(r"from versions: ([^)]+)\)", text)
     if versions and versions[1] == "none":
-        return "pip finds no release of it at all; is there a network, and a package index that has it?"
+        return "pip finds no release of it; is there a network, and a package index that has it?"
     if versions:
         return f"there is no such release; the newest are {', '.join(versions[1].split(', ')[-6:])}"
     lines = [line for line in text.splitlines() if line.startswith("ERROR")]
-    return lines[-1].removeprefix("ERROR: ") if lines else (text.strip().splitlines() or ["pip said nothing"])[-1]
+    return lines[-1].removeprefix("ERROR: ") if lines else (text.strip().splitlines() or ["pip printed nothing"])[-1]

@@ -1,6 +1,6 @@
-"""Sample arguments of the MoE ops of two backends with declarations of their own, Prims-TS and Cake.
+"""Sample arguments for the MoE ops of two backends with their own declarations, Prims-TS and Cake.
 
-Hidden is padded (2816) or narrow (2688); Prims-TS returns the width of its activations, whichever it is.
+The hidden size is padded (2816) or narrow (2688). The outputs of Prims-TS have the width of its activations.
 """
 
 from collections.abc import Callable
@@ -28,19 +28,19 @@ from harness.engines.flashinfer.samples.quantize import E4M3, x
 
 def prims_ts_bf16_moe() -> Samples:
     """bf16 weights and activations."""
-    told = bf16()
-    yield "from logits", told, {}
+    arguments = bf16()
+    yield "from logits", arguments, {}
     yield "narrow width", bf16(HIDDEN), {}
-    yield "routed before", told | routed(), {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output given", told, output(PADDED)
-    yield "not finalised", told, {"do_finalize": False}
+    yield "routed before", arguments | routed(), {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output given", arguments, output(PADDED)
+    yield "not finalised", arguments, {"do_finalize": False}
 
 
 def _fp4(packed: bool, width: int = PADDED) -> dict[str, Any]:
-    """As trtllm-gen's; shared experts are not named, for which the fake of 0.7.2.post1 would refuse every sample."""
-    told = fp4(packed, width)
-    del told["num_fused_shared_experts"]
-    return told
+    """As for trtllm-gen, but without num_fused_shared_experts: the fake of 0.7.2.post1 would refuse every sample with it."""
+    arguments = fp4(packed, width)
+    del arguments["num_fused_shared_experts"]
+    return arguments
 
 
 def prims_ts_fp4_block_scale_moe() -> Samples:
@@ -57,7 +57,7 @@ def prims_ts_fp4_block_scale_moe() -> Samples:
 
 
 def prims_ts_fp8_per_tensor_scale_moe() -> Samples:
-    """e4m3, a scale an expert."""
+    """e4m3, one scale per expert."""
     yield "from logits", fp8(), {}
     yield "narrow width", fp8(HIDDEN), {}
     yield "output given", fp8(), output(PADDED)
@@ -66,12 +66,12 @@ def prims_ts_fp8_per_tensor_scale_moe() -> Samples:
 
 def prims_ts_fp8_block_scale_moe() -> Samples:
     """e4m3 with DeepSeek's blocks of 128, or MXFP8."""
-    for label, told, about in prims_ts_fp8_per_tensor_scale_moe():
-        hidden = told["hidden_states"].shape[1]
+    for label, arguments, about in prims_ts_fp8_per_tensor_scale_moe():
+        hidden = arguments["hidden_states"].shape[1]
         blocks = {"hidden_states_scale": torch.ones(hidden // 128, TOKENS)}
         blocks |= {"gemm1_weights_scale": torch.ones(EXPERTS, 2 * INTER // 128, hidden // 128)}
         blocks |= {"gemm2_weights_scale": torch.ones(EXPERTS, hidden // 128, INTER // 128)}
-        yield label, told | blocks, about
+        yield label, arguments | blocks, about
     scales = {"hidden_states_scale": x(TOKENS, PADDED // 32, dtype=torch.uint8)}
     scales |= {"gemm1_weights_scale": x(EXPERTS, 2 * INTER, PADDED // 32, dtype=torch.uint8)}
     scales |= {"gemm2_weights_scale": x(EXPERTS, PADDED, INTER // 32, dtype=torch.uint8)}
@@ -79,7 +79,7 @@ def prims_ts_fp8_block_scale_moe() -> Samples:
 
 
 def _offsets() -> tuple[tuple[str, torch.Tensor], ...]:
-    """Where each expert's rows end; with or without the leading 0."""
+    """The end of each expert's rows, with or without a leading 0."""
     ends = torch.tensor([2, 2, TOKENS], dtype=torch.int32)
     return ("ends", ends), ("a leading 0 and ends", torch.cat((ends.new_zeros(1), ends)))
 
@@ -87,23 +87,28 @@ def _offsets() -> tuple[tuple[str, torch.Tensor], ...]:
 def cake_moe_grouped_gemm_fwd() -> Samples:
     """[sum_m, K] by [E, N, K] into [sum_m, N]."""
     for label, ends in _offsets():
-        told: dict[str, Any] = {"x": x(TOKENS, HIDDEN), "w": x(EXPERTS, 2 * INTER, HIDDEN), "offs": ends}
-        yield label, told, {"out": x(TOKENS, 2 * INTER)}
+        arguments: dict[str, Any] = {"x": x(TOKENS, HIDDEN), "w": x(EXPERTS, 2 * INTER, HIDDEN), "offs": ends}
+        yield label, arguments, {"out": x(TOKENS, 2 * INTER)}
 
 
 def cake_moe_grouped_gemm_dgrad() -> Samples:
     """[sum_m, N] by [E, N, K] into [sum_m, K]."""
     for label, ends in _offsets():
-        told: dict[str, Any] = {"g": x(TOKENS, 2 * INTER), "w": x(EXPERTS, 2 * INTER, PADDED), "offs": ends}
-        yield label, told, {"out": x(TOKENS, PADDED)}
+        arguments: dict[str, Any] = {"g": x(TOKENS, 2 * INTER), "w": x(EXPERTS, 2 * INTER, PADDED), "offs": ends}
+        yield label, arguments, {"out": x(TOKENS, PADDED)}
 
 
 def cake_moe_grouped_gemm_wgrad() -> Samples:
     """[sum_m, N] by [sum_m, K] into [E, N, K], bf16 or fp32."""
     for label, ends in _offsets():
-        told: dict[str, Any] = {"g": x(TOKENS, 2 * INTER), "x": x(TOKENS, PADDED), "offs": ends, "num_groups": EXPERTS}
-        yield label, told, {"out": x(EXPERTS, 2 * INTER, PADDED)}
-    yield "fp32 out", told, {"out": x(EXPERTS, 2 * INTER, PADDED, dtype=torch.float32)}
+        arguments: dict[str, Any] = {
+            "g": x(TOKENS, 2 * INTER),
+            "x": x(TOKENS, PADDED),
+            "offs": ends,
+            "num_groups": EXPERTS,
+        }
+        yield label, arguments, {"out": x(EXPERTS, 2 * INTER, PADDED)}
+    yield "fp32 out", arguments, {"out": x(EXPERTS, 2 * INTER, PADDED, dtype=torch.float32)}
 
 
 SAMPLES: dict[str, Callable[[], Samples]] = {

@@ -1,7 +1,7 @@
-"""Sample arguments of FlashInfer's MoE ops: padded and narrow widths, packed and unpacked activations, finalised or not.
+"""Sample arguments for FlashInfer's MoE ops: padded and narrow widths, packed and unpacked activations, finalised or not.
 
-Hidden 2688 is padded to 2816 or comes narrow; the other sizes are small. The arguments that every sample of an op shares
-are left out where a release does not know them; what a sample is about must be there, or the sample is left out.
+The hidden size is 2688, padded to 2816 or narrow; the other sizes are small. A sample consists of shared arguments and
+special ones. A release that lacks a shared parameter is called without it. If it lacks a special one, the sample is skipped.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def _ones(count: int = EXPERTS) -> Tensor:
 
 
 def _common() -> dict[str, Any]:
-    """Sizes and switches, under each of the names that FlashInfer has for them."""
+    """Sizes and switches, by every name that FlashInfer uses for them."""
     counts = {"num_experts": EXPERTS, "local_num_experts": EXPERTS, "num_local_experts": EXPERTS, "top_k": TOP_K}
     sizes = {"intermediate_size": INTER, "local_expert_offset": 0, "routed_scaling_factor": 1.0}
     groups = {"n_group": None, "topk_group": None, "num_fused_shared_experts": 0}
@@ -49,42 +49,42 @@ def _from_logits(dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
 
 
 def routed() -> dict[str, Any]:
-    """Routing that was decided before."""
+    """Arguments for an op that gets the routing instead of logits."""
     ids = torch.arange(TOKENS * TOP_K, dtype=torch.int32).view(TOKENS, TOP_K) % EXPERTS
     return {"routing_input_mode": UNPACKED, "routing_logits": None, "topk_ids": ids}
 
 
 def output(width: int) -> dict[str, Tensor]:
-    """A buffer of the caller's."""
+    """An output buffer from the caller."""
     return {"output": torch.zeros(TOKENS, width, dtype=torch.bfloat16)}
 
 
 def bf16(hidden: int = PADDED) -> dict[str, Any]:
-    """bf16 weights and activations of a width."""
-    told = _common() | {"hidden_states": x(TOKENS, hidden)}
-    return told | {"gemm1_weights": x(EXPERTS, 2 * INTER, hidden), "gemm2_weights": x(EXPERTS, hidden, INTER)}
+    """bf16 weights and activations of one width."""
+    arguments = _common() | {"hidden_states": x(TOKENS, hidden)}
+    return arguments | {"gemm1_weights": x(EXPERTS, 2 * INTER, hidden), "gemm2_weights": x(EXPERTS, hidden, INTER)}
 
 
 def trtllm_bf16_moe() -> Samples:
-    """bf16 weights and activations; the width is hidden_states', an output of it may be given."""
-    told = bf16()
-    yield "from logits", told, {}
-    yield "routed before", told, routed() | {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output given", told, output(PADDED)
-    yield "not finalised", told, {"do_finalize": False}
+    """bf16 weights and activations. The caller may give an output as wide as hidden_states."""
+    arguments = bf16()
+    yield "from logits", arguments, {}
+    yield "routed before", arguments, routed() | {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output given", arguments, output(PADDED)
+    yield "not finalised", arguments, {"do_finalize": False}
 
 
 def fp8(hidden: int = PADDED) -> dict[str, Any]:
-    """e4m3 weights and activations of a width."""
-    told = _common() | {"hidden_states": x(TOKENS, hidden, dtype=E4M3)}
-    return told | {
+    """e4m3 weights and activations of one width."""
+    arguments = _common() | {"hidden_states": x(TOKENS, hidden, dtype=E4M3)}
+    return arguments | {
         "gemm1_weights": x(EXPERTS, 2 * INTER, hidden, dtype=E4M3),
         "gemm2_weights": x(EXPERTS, hidden, INTER, dtype=E4M3),
     }
 
 
 def trtllm_fp8_per_tensor_scale_moe() -> Samples:
-    """e4m3, a scale an expert."""
+    """e4m3, one scale per expert."""
     yield "from logits", fp8(), {}
     yield "output given", fp8(), output(PADDED)
     yield "not finalised", fp8(), {"do_finalize": False}
@@ -92,41 +92,41 @@ def trtllm_fp8_per_tensor_scale_moe() -> Samples:
 
 
 def trtllm_fp8_per_tensor_scale_routed_moe() -> Samples:
-    """The same, routed before."""
-    told = fp8() | routed()
-    yield "weights given", told, {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output given", told, {"expert_weights": x(TOKENS, TOP_K), **output(PADDED)}
-    yield "not finalised", told, {"expert_weights": x(TOKENS, TOP_K), "do_finalize": False}
+    """The same with given routing."""
+    arguments = fp8() | routed()
+    yield "weights given", arguments, {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output given", arguments, {"expert_weights": x(TOKENS, TOP_K), **output(PADDED)}
+    yield "not finalised", arguments, {"expert_weights": x(TOKENS, TOP_K), "do_finalize": False}
 
 
 def trtllm_fp8_per_channel_scale_moe() -> Samples:
-    """e4m3, a scale a row of the weights."""
-    told = fp8() | {"hidden_states_scale": torch.ones(TOKENS, 1)}
-    told |= {
+    """e4m3, one scale per row of the weights."""
+    arguments = fp8() | {"hidden_states_scale": torch.ones(TOKENS, 1)}
+    arguments |= {
         "gemm1_per_channel_weight_scale": torch.ones(EXPERTS, 2 * INTER),
         "gemm2_per_channel_weight_scale": torch.ones(EXPERTS, PADDED),
     }
-    yield "from logits", told, {}
-    yield "not finalised", told, {"do_finalize": False}
+    yield "from logits", arguments, {}
+    yield "not finalised", arguments, {"do_finalize": False}
 
 
 def trtllm_fp8_block_scale_moe() -> Samples:
     """e4m3 with DeepSeek's blocks of 128 x 128, or MXFP8."""
-    told = fp8() | {"hidden_states_scale": torch.ones(PADDED // 128, TOKENS)}
-    told |= {"gemm1_weights_scale": torch.ones(EXPERTS, 2 * INTER // 128, PADDED // 128)}
-    told |= {"gemm2_weights_scale": torch.ones(EXPERTS, PADDED // 128, INTER // 128)}
-    yield "from logits", told, {}
-    yield "routed before", told, routed() | {"expert_weights": x(TOKENS, TOP_K)}
-    yield "output of the padded width given", told, output(PADDED)
-    yield "narrower output given", told, output(HIDDEN)
-    yield "valid_hidden_size", told, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
-    yield "not finalised", told, {"do_finalize": False}
+    arguments = fp8() | {"hidden_states_scale": torch.ones(PADDED // 128, TOKENS)}
+    arguments |= {"gemm1_weights_scale": torch.ones(EXPERTS, 2 * INTER // 128, PADDED // 128)}
+    arguments |= {"gemm2_weights_scale": torch.ones(EXPERTS, PADDED // 128, INTER // 128)}
+    yield "from logits", arguments, {}
+    yield "routed before", arguments, routed() | {"expert_weights": x(TOKENS, TOP_K)}
+    yield "output of the padded width given", arguments, output(PADDED)
+    yield "narrower output given", arguments, output(HIDDEN)
+    yield "valid_hidden_size", arguments, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
+    yield "not finalised", arguments, {"do_finalize": False}
 
 
 def fp4(packed: bool, width: int = PADDED) -> dict[str, Any]:
-    """NVFP4 weights; activations NVFP4, two values a byte, or bf16."""
+    """NVFP4 weights. The activations are NVFP4, two values per byte, or bf16."""
     hidden = x(TOKENS, width // 2, dtype=torch.uint8) if packed else x(TOKENS, width)
-    told = _common() | {
+    arguments = _common() | {
         "hidden_states": hidden,
         "hidden_states_scale": x(TOKENS, width // 16, dtype=E4M3) if packed else None,
     }
@@ -135,7 +135,7 @@ def fp4(packed: bool, width: int = PADDED) -> dict[str, Any]:
     block = 16 if packed else 32
     scale = E4M3 if packed else torch.uint8
     scales = {"gemm1_weights_scale": x(EXPERTS, 2 * INTER, width // block, dtype=scale)}
-    return told | first | second | scales | {"gemm2_weights_scale": x(EXPERTS, width, INTER // block, dtype=scale)}
+    return arguments | first | second | scales | {"gemm2_weights_scale": x(EXPERTS, width, INTER // block, dtype=scale)}
 
 
 def trtllm_fp4_block_scale_moe() -> Samples:
@@ -159,39 +159,39 @@ def trtllm_fp4_block_scale_moe() -> Samples:
 
 def trtllm_mxint4_block_scale_moe() -> Samples:
     """bf16 activations, int4 weights in blocks of 32."""
-    told = _common() | {"hidden_states": x(TOKENS, PADDED)}
-    told |= {
+    arguments = _common() | {"hidden_states": x(TOKENS, PADDED)}
+    arguments |= {
         "gemm1_weights": x(EXPERTS, 2 * INTER, PADDED // 2, dtype=torch.uint8),
         "gemm1_weights_scale": x(EXPERTS, 2 * INTER, PADDED // 32),
     }
-    told |= {
+    arguments |= {
         "gemm2_weights": x(EXPERTS, PADDED, INTER // 2, dtype=torch.uint8),
         "gemm2_weights_scale": x(EXPERTS, PADDED, INTER // 32),
     }
-    yield "from logits", told, {}
-    yield "output of the padded width given", told, output(PADDED)
-    yield "narrower output given", told, output(HIDDEN)
-    yield "valid_hidden_size", told, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
-    yield "not finalised", told, {"do_finalize": False}
+    yield "from logits", arguments, {}
+    yield "output of the padded width given", arguments, output(PADDED)
+    yield "narrower output given", arguments, output(HIDDEN)
+    yield "valid_hidden_size", arguments, {"valid_hidden_size": HIDDEN, "valid_intermediate_size": INTER}
+    yield "not finalised", arguments, {"do_finalize": False}
 
 
 def cutlass_fused_moe() -> Samples:
-    """bf16, into the caller's output; with the minimum of latency or without."""
+    """bf16, into the caller's output, with or without min_latency_mode."""
     ids = torch.arange(TOKENS * TOP_K, dtype=torch.int32).view(TOKENS, TOP_K) % EXPERTS
-    told: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "input": x(TOKENS, PADDED),
         "token_selected_experts": ids,
         "token_final_scales": torch.ones(TOKENS, TOP_K),
     }
-    told |= {
+    arguments |= {
         "fc1_expert_weights": x(EXPERTS, 2 * INTER, PADDED),
         "fc1_expert_biases": None,
         "output_dtype": torch.bfloat16,
     }
-    told |= {"fc2_expert_weights": x(EXPERTS, PADDED, INTER), "fc2_expert_biases": None, "quant_scales": []}
-    yield "as called by default", told, output(PADDED)
+    arguments |= {"fc2_expert_weights": x(EXPERTS, PADDED, INTER), "fc2_expert_biases": None, "quant_scales": []}
+    yield "as called by default", arguments, output(PADDED)
     rows = {"output": torch.zeros(TOKENS * EXPERTS, PADDED, dtype=torch.bfloat16)}
-    yield "minimum of latency", told, rows | {"min_latency_mode": True}
+    yield "minimum of latency", arguments, rows | {"min_latency_mode": True}
 
 
 SAMPLES: dict[str, Callable[[], Samples]] = {

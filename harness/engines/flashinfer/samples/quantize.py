@@ -1,7 +1,7 @@
-"""Sample arguments of FlashInfer's FP4 and FP8 quantisation ops: one function an op, named as the op is.
+"""Sample arguments for FlashInfer's FP4 and FP8 quantisation ops. Each function has the name of its op.
 
-Each yields (what is special about it, arguments by name): rows that are no multiple of 128 and widths whose count of
-scales is none of 4, which a swizzled layout pads; each scale layout; two and three dimensions.
+It yields (label, arguments by name). There are rows that are not a multiple of 128, and widths whose number of scales is
+not a multiple of 4, since a swizzled layout pads both. There are all scale layouts, and two and three dimensions.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ LINEAR, SWIZZLED, SMALL = 2, 0, 1  # flashinfer.tllm_enums.SfLayout
 
 
 def x(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """Random numbers; bytes for a type that is packed."""
+    """Random numbers; small integers for packed types."""
     generator = torch.Generator().manual_seed(sum(shape))
     if dtype in (torch.uint8, torch.int32):
         return torch.randint(0, 100, shape, generator=generator, dtype=dtype)
@@ -33,7 +33,7 @@ def fp4_quantize_sm100() -> Samples:
 
 
 def fp4_quantize() -> Samples:
-    """The op that FlashInfer registers itself: any layout of [.., M, K], column-major too."""
+    """The op that FlashInfer itself registers: [.., M, K] in any layout, also column-major."""
     scale = torch.ones(1)
     yield "7 x 2688, scales swizzled", {"input": x(7, 2688), "global_scale": scale}
     yield "7 x 80, scales swizzled 8x4", {"input": x(7, 80), "global_scale": scale, "is_sf_8x4_layout": True}
@@ -57,7 +57,7 @@ def block_scale_interleave_sm100() -> Samples:
 
 
 def block_scale_interleave_sm100_out() -> Samples:
-    """The same into a buffer of the caller's."""
+    """The same into the caller's buffer."""
     yield "7 x 5", {"unswizzled_sf": x(7, 5, dtype=torch.uint8), "out": torch.zeros(1024, dtype=torch.uint8)}
 
 
@@ -67,19 +67,19 @@ def fp4_batched_quantize_sm100() -> Samples:
 
 
 def nvfp4_quant_and_per_token_scale_sm100() -> Samples:
-    """[M, K], a scale a token."""
+    """[M, K], one scale per token."""
     for layout, name in ((LINEAR, "linear"), (SWIZZLED, "swizzled"), (SMALL, "swizzled 8x4")):
         yield f"7 x 80, scales {name}", {"input": x(7, 80), "scale_inv": 1.0, "sf_layout": layout}
 
 
 def nvfp4_quant_and_per_token_scale_out_sm100() -> Samples:
-    """The same into buffers of the caller's."""
+    """The same into the caller's buffers."""
     buffers = {"output": x(7, 40, dtype=torch.uint8), "output_scale": x(7, 5, dtype=torch.uint8)}
     yield "7 x 80", {"input": x(7, 80), "scale_inv": 1.0, **buffers, "output_per_token_scale": torch.zeros(7)}
 
 
 def silu_and_mul_scaled_nvfp4_experts_quantize_sm100() -> Samples:
-    """[B, M, 2K], a mask an expert."""
+    """[B, M, 2K], one mask per expert."""
     yield (
         "3 x 7 x 160",
         {"input": x(3, 7, 160), "mask": torch.full((3,), 5, dtype=torch.int32), "global_scale": torch.ones(3)},
@@ -87,7 +87,7 @@ def silu_and_mul_scaled_nvfp4_experts_quantize_sm100() -> Samples:
 
 
 def scaled_fp4_grouped_quant_sm100() -> Samples:
-    """[B, M, K], a mask a group."""
+    """[B, M, K], one mask per group."""
     mask = torch.full((3,), 5, dtype=torch.int32)
     yield "3 x 7 x 80", {"input_tensor": x(3, 7, 80), "input_global_scale": torch.ones(3), "mask": mask}
 
@@ -102,13 +102,13 @@ def e2m1_and_ufp8sf_scale_to_float_sm100() -> Samples:
 
 
 def nvfp4_kv_dequant() -> Samples:
-    """Packed rows of a cache."""
+    """Packed rows of a KV cache."""
     packed = {"fp4_data": x(7, 40, dtype=torch.uint8), "block_scales": x(7, 5, dtype=torch.uint8)}
     yield "7 x 40 packed", {**packed, "global_scale": torch.ones(1), "output": x(7, 80)}
 
 
 def nvfp4_kv_quant() -> Samples:
-    """Rows of a cache to packed ones."""
+    """Rows of a KV cache to packed ones."""
     out = {"fp4_output": x(7, 40, dtype=torch.uint8), "block_scales": x(7, 5, dtype=torch.uint8)}
     yield "7 x 80", {"input": x(7, 80), "global_scale": torch.ones(1), **out}
 
@@ -129,7 +129,7 @@ def mxfp8_dequantize_host_sm100() -> Samples:
 
 
 def mxfp8_grouped_quantize() -> Samples:
-    """[B, M, K], a mask a group."""
+    """[B, M, K], one mask per group."""
     for shape in ((3, 7, 96), (3, 130, 256)):
         mask = torch.full((3,), 5, dtype=torch.int32)
         yield " x ".join(map(str, shape)), {"a": x(*shape), "mask": mask}
@@ -145,7 +145,7 @@ def silu_and_mul_mxfp8_quantize() -> Samples:
 
 
 def silu_and_mul_mxfp8_quantize_backward() -> Samples:
-    """The gradient of it, quantised alike."""
+    """Its gradient, quantised in the same way."""
     for label, arguments in silu_and_mul_mxfp8_quantize():
         yield label, {**arguments, "grad_output": x(7, 96)}
 
@@ -156,7 +156,7 @@ def rmsnorm_quant() -> Samples:
 
 
 def fused_add_rmsnorm_quant() -> Samples:
-    """The same after a residual is added, which is written too."""
+    """The same after adding a residual, which is also written."""
     for label, arguments in rmsnorm_quant():
         yield label, {**arguments, "residual": x(7, 2688)}
 
@@ -168,7 +168,7 @@ def layernorm_quant() -> Samples:
 
 
 def fused_add_rmsnorm_fp8_block_quant() -> Samples:
-    """[M, H] into buffers of e4m3 and of a scale for each 128 columns."""
+    """[M, H] into buffers of e4m3 and one scale per 128 columns."""
     out = {"out": x(7, 2688, dtype=E4M3), "block_scale": torch.zeros(21, 8), "normed_out": x(7, 2688)}
     yield "7 x 2688", {**out, "input": x(7, 2688), "residual": x(7, 2688), "weight": x(2688)}
 
