@@ -152,7 +152,7 @@ def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, d
     assert "killed: harness 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
     assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
     assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
-    assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
+    assert "found nothing here: " in done.stdout  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("width", "headings"), [(80, "fault e f found by O V I"), (140, "fault eager fake")])
