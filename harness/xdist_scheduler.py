@@ -5,7 +5,7 @@ import re
 from xdist.scheduler import LoadScopeScheduling
 
 
-class ModelScheduling(LoadScopeScheduling):
+class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
     """Cases of one model go to one worker, which compiles its layer once; any other test goes wherever there is room.
 
     ``--dist loadgroup`` would do it by the mark ``xdist_group``, but xdist 3.8 writes the group into a private field of
