@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from harness.base.errors import BadInput, DeviceLost, Skip
-from harness.base.exception_text import first_line, user_line
+from harness.base.exception_text import first_line, is_ctrl_c, raised_text, user_line
+from harness.base.printable import bounded
 from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.device import loss
@@ -58,9 +59,13 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     except DeviceLost as error:
         line = user_line(error.__cause__) if error.__cause__ else None
     except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
-        reason = str(error)
+        reason, trace = str(error), bounded(traceback.format_exc()) if error.__cause__ else ""
     except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
-        reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
+        reason, trace = f"{type(error).__name__}: {first_line(error)}", bounded(traceback.format_exc())
+    except BaseException as error:  # KeyboardInterrupt and the like
+        if is_ctrl_c(error):
+            raise
+        reason = f"the subject or its layer raised {raised_text(error)}"
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)

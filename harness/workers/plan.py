@@ -8,7 +8,7 @@ from harness.findings.finding import DEVICE_LOST, ERROR, Verdict
 from harness.matrix.selection import Selection
 from harness.verdict.reproduce import reproduce
 from harness.workers.pool import LAST, Pool
-from harness.workers.process import TASK_SECONDS, Job
+from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +134,7 @@ class PlanRun:
             padded=case.padded,
             mode=mode.name,
             status=ERROR,
-            reason=f"the worker process died ({end}); a case gets {plan.seconds:.0f} s",
+            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end})",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
             changes=case.changes,
         )
