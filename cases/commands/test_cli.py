@@ -354,7 +354,7 @@ def test_nothing_but_skipped_is_no_success(more: tuple[str, ...], code: int, sub
     done = harness("check", *ONE, "--subject", "wrong:Skips", *more, path=subjects)
     assert done.returncode == code
     line = "harness: nothing was judged: all 1 skipped (not on this machine); --allow-skipped accepts that\n"
-    assert done.stderr == ("" if more else line)
+    assert (line in done.stderr) == (not more)
     assert "1 skipped" in done.stdout.splitlines()[-1]
     assert "skipped 1 (eager): not on this machine" in done.stdout.splitlines()
 
@@ -524,8 +524,7 @@ def test_what_is_skipped_is_told_once_with_its_reason(capsys: pytest.CaptureFixt
     assert main(["check", "--device", "cpu", *narrow, "--allow-skipped"]) == 0
     (message,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
     assert message == (
-        "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device, and no emulation stands in "
-        "for them"
+        "skipped 3 (cudagraph-compiled): torch.compile's own CUDA graphs need a CUDA device; there is no emulation of them"
     )
 
 

@@ -1,11 +1,13 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from harness.base.compiler import compiler, has_compiler
 from harness.base.errors import BadInput
 from harness.base.options import (
     NARROWING,
@@ -85,6 +87,7 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
+    _warn_of_compiler(selection)
     verdicts: list[Verdict] = []
     with Records(chosen.json) as records:
         plan_run = PlanRun(_plan(chosen, selection))
@@ -97,6 +100,13 @@ def run(chosen: argparse.Namespace) -> int:
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
     return judged_code(verdicts, chosen.allow_skipped)
+
+
+def _warn_of_compiler(selection: Selection) -> None:
+    """One line before any case runs where the compiled modes will be skipped."""
+    chosen = any("compiled" in mode.name for _, mode in selection.tasks())
+    if chosen and not selection.cuda and not has_compiler():
+        print(f"harness: no C++ compiler {compiler()!r}: compiled modes are skipped", file=sys.stderr)
 
 
 def judged_code(verdicts: list[Verdict], allow_skipped: bool) -> int:

@@ -28,6 +28,7 @@ from harness.observers import OBSERVERS
 from harness.proof.findings import with_proof
 from harness.subjects.subject import Subject
 from harness.verdict.known_bugs import name_bugs
+from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
 from harness.verdict.reproduce import reproduce
 
 
@@ -116,11 +117,23 @@ def _not_built(error: BuildFailed) -> Finding:
 
 
 def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+    if problem := missing_compiler(mode, device.type):
+        raise Skip(problem)
     module: Mode = import_module(mode.module)
     rig = Rig(subject, case, device, mode.name)
-    run = module.run(rig, mode.dynamic)
+    try:
+        run = module.run(rig, mode.dynamic)
+    except BuildFailed as error:
+        _refuse_machine_fault(error)
+        raise
     rig.check_ops_registered()
     return run
+
+
+def _refuse_machine_fault(error: BaseException) -> None:
+    """Raise MachineFault where an exception shows that the machine lacked something: the layer is not to blame."""
+    if reason := machine_fault(error):
+        raise MachineFault(reason)
 
 
 def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
@@ -133,7 +146,8 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
             checks.append(observer.name)
             findings += observed
     raised = next((call for call in run.calls if call.error is not None), None)
-    if raised is not None:
+    if raised is not None and raised.error is not None:
+        _refuse_machine_fault(raised.error)
         findings = _with_failure(run, explain(run, raised), findings)
     if run.proof is not None:
         findings = with_proof(run, findings)

@@ -78,6 +78,7 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
         return
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in tasks:
+        begin()  # a worker that was slow to read the task has not worked on it yet
         result = answer(json.loads(line))
         if os.getpid() != worker:  # a child that the subject forked came back from its call
             os._exit(0)
