@@ -21,7 +21,7 @@ examples:
   kubectl logs pod | harness diagnose
   harness diagnose --json ci.log
 
-exit code: 0 a failure of this family, 1 others only, 2 none, or a log that cannot be read (docs/diagnose.md)"""
+exit code: 0 a failure of this family, 1 others only, 2 none, or a log that cannot be read (docs/how-to/diagnose.md)"""
 _STYLES = {"head": "bold", "name": "cyan", "family": "bold red", "undecided": "yellow", "other": "green"}
 
 

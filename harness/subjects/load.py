@@ -13,8 +13,8 @@ from harness.subjects.subject import METHODS, Subject
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     """The subject at ``package.module:Name``: an instance, or a class that takes no arguments. Raises BadInput.
 
-    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` goes in front of
-    ``sys.path``, usually the project's folder.
+    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` is added to
+    ``sys.path``: usually the project's folder.
     """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:

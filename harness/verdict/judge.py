@@ -26,6 +26,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
 from harness.proof.findings import with_proof
+from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
 from harness.verdict.known_bugs import name_bugs
 from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
@@ -106,11 +107,12 @@ def _lost(error: str, line: SourceLine | None) -> Finding:
 
 def _not_built(error: BuildFailed) -> Finding:
     cause = error.__cause__ or error
+    at = f"{error}: " if isinstance(error, BuildFailsAt) else ""
     return Finding(
         observer="build",
         kind="not-built",
         stage=stages.BUILD,
-        what=f"{type(cause).__name__}: {first_line(cause)}",
+        what=f"{at}{type(cause).__name__}: {first_line(cause)}",
         cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
         line=user_line(cause),
     )
