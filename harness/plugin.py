@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
+from harness.base.printable import printable
 from harness.matrix.modes import PROOF
 from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
@@ -162,9 +163,9 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
         # record_property warns, and so fails, in JUnit's default family.
         request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
-            pytest.skip(verdict.reason)
+            pytest.skip(printable(verdict.reason))
         if verdict.status == "waived":
-            pytest.xfail(verdict.reason)
+            pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)

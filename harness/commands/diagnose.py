@@ -56,9 +56,10 @@ def _show(report: Report) -> None:
         for line in rendered(report):
             print("".join(text for _, text in line))
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from harness.output.terminal import new_console
+
+    console = new_console()
     for line in rendered(report):
         console.print(Text.assemble(*((text, _STYLES.get(style, "")) for style, text in line)), soft_wrap=True)
