@@ -1,21 +1,19 @@
 """The pytest plugin: options, markers, and the matrix for any test that asks for ``padding_case`` and ``mode``.
 
+It does nothing in a session whose tests ask for none of its fixtures and that was given none of its options.
 Collecting imports no torch; the fixtures that judge do.
 """
 
-import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.base.errors import BadInput
-from harness.base.options import add_selection, add_waivers, refuse_workers
-from harness.base.project import find
+from harness.base.printable import printable
 from harness.matrix.modes import PROOF
-from harness.matrix.selection import Selection
-from harness.subjects.load import load_subject
-from harness.verdict.waivers import Waivers
+from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 
     Judge = Callable[[Case, ModeInfo], Verdict]
 
-_SELECTION = pytest.StashKey[Selection]()
-_WAIVERS = pytest.StashKey[Waivers]()
+_SESSION = pytest.StashKey[Session]()
+_BY_MODEL = pytest.StashKey[bool]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
@@ -34,65 +32,46 @@ XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that ``harness check`` has too, in a group of their own."""
-    group = parser.getgroup("harness", "padded MoE harness")
-
-    def add(option: str, **settings: Any) -> None:
-        kind = settings.pop("type", None)
-        if kind is not None:
-            settings["type"] = _typed(kind)
-        group.addoption(option, **settings)
-
-    add_selection(add)
-    add_waivers(add)
+    add_options(parser.getgroup("harness", "padded MoE harness"))
 
 
-def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """Keep an error as the option's value until ``pytest_configure``: an exit while parsing would be a traceback."""
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Note, before xdist sets its default, whether the user chose how tests are dealt out to workers."""
+    option = config.option
+    unchosen = getattr(option, "dist", "") == "no" and not option.distload
+    config.stash[_BY_MODEL] = unchosen and bool(Session(config).given or PREFIX in option.keyword)
+    return (yield)
 
-    def convert(text: str) -> object:
-        try:
-            return kind(text)
-        except argparse.ArgumentTypeError as error:
-            return BadInput(str(error))
 
-    return convert
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the cases of one model on one worker, where the session asks for such cases and the user chose nothing."""
+    if not config.stash.get(_BY_MODEL, False):
+        return None
+    from harness.xdist_scheduler import ModelScheduling
+
+    return ModelScheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers and check the options before anything is collected; bad input ends with exit code 2."""
+    """Register markers, and check the options that were typed; bad input ends with exit code 2."""
     markers = MARKERS if config.pluginmanager.hasplugin("xdist") else (*MARKERS, XDIST_GROUP)
     for marker in markers:
         config.addinivalue_line("markers", marker)
-    options = config.option
+    session = config.stash[_SESSION] = Session(config)
     try:
-        selection = _selection(options)
-        if selection.full:
-            refuse_workers(getattr(options, "numprocesses", None) or 1)  # xdist's
-        selection.tasks()
-        given = options.waivers
-        waivers = Waivers.read(given if given is not None else find(config.rootpath).waivers)
-        if options.subject != "in-tree":  # loaded here already: a worker of xdist could not say what is wrong with it
-            project = find(config.rootpath)
-            load_subject(project.subject(options.subject), project.path)
+        if session.given:
+            session.check()
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
-    config.stash[_SELECTION] = selection
-    config.stash[_WAIVERS] = waivers
-
-
-def _selection(options: argparse.Namespace) -> Selection:
-    chosen = {name: getattr(options, name) for name in ("models", "hidden", "tokens", "modes", "full")}
-    for name, value in chosen.items():
-        if isinstance(value, BadInput):
-            raise BadInput(f"--{name}: {value}")
-    return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())  # a proof asks about every hidden size
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize ``padding_case`` and ``mode`` with the chosen matrix; cases of one model stay on one xdist worker."""
     if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
         return
-    selection = metafunc.config.stash[_SELECTION]
+    selection = metafunc.config.stash[_SESSION].selection
     metafunc.parametrize(
         ("padding_case", "mode"),
         [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in selection.tasks()],
@@ -110,21 +89,24 @@ def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of xdist tells which waivers matched there."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].tally()
+    """A worker of xdist that judged something tells which waivers matched there."""
+    config = session.config
+    if hasattr(config, "workeroutput") and "waivers" in vars(config.stash[_SESSION]):
+        config.workeroutput[_WORKERS_SENT] = config.stash[_SESSION].waivers.tally()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """What a worker told; one that crashed tells nothing."""
-    told = getattr(node, "workeroutput", {})
-    node.config.stash[_WAIVERS].add(told.get(_WORKERS_SENT, [0]))
+    """What a worker told; one that judged nothing, or crashed, tells nothing."""
+    tally = getattr(node, "workeroutput", {}).get(_WORKERS_SENT)
+    if tally is not None:
+        node.config.stash[_SESSION].waivers.add(tally)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
-    for line in config.stash.get(_WAIVERS, Waivers()).unmatched():
+    session = config.stash.get(_SESSION, None)
+    for line in session.waivers.unmatched() if session and "waivers" in vars(session) else ():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
 
 
@@ -146,38 +128,53 @@ def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def judge_case(request: pytest.FixtureRequest) -> "Judge":
-    """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
+def judge_case(pytestconfig: pytest.Config) -> "Judge":
+    """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one.
+
+    Where there is no subject to judge, or the waivers cannot be read, it fails the test that calls it, in one line.
+    """
+    try:
+        return _judge(pytestconfig.stash[_SESSION])
+    except BadInput as error:
+        why = prefixed(f"harness: {error}")
+        return lambda case, mode: pytest.fail(why, pytrace=False)
+
+
+def _judge(session: Session) -> "Judge":
     from harness.execution.device import choose_device
     from harness.verdict.bisect import name_blame
     from harness.verdict.judge import judge
 
-    name = request.config.option.subject
-    project = find(request.config.rootpath)
-    try:
-        subject = load_subject(project.subject(name), project.path)
-    except BadInput as error:
-        pytest.exit(f"harness: {error}", returncode=2)
-    device = choose_device("auto")
-    return lambda case, mode: name_blame(judge(subject, case, mode, device, name), subject, case, mode, device)
+    name, subject, waivers, device = session.subject_name, session.subject, session.waivers, choose_device("auto")
+
+    def judged(case: "Case", mode: "ModeInfo") -> "Verdict":
+        return waivers.apply(name_blame(judge(subject, case, mode, device, name), subject, case, mode, device))
+
+    return judged
 
 
 @pytest.fixture
-def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
+def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
     from harness.output.report import verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
-        verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))
+        verdict = judge_case(case, mode)
         # record_property warns, and so fails, in JUnit's default family.
         request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
-            pytest.skip(verdict.reason)
+            pytest.skip(printable(verdict.reason))
         if verdict.status == "waived":
-            pytest.xfail(verdict.reason)
+            pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
-            told = f"{verdict_text(verdict, request.config.option.verbose)}\n{where([verdict])}"
-            pytest.fail(told.rstrip(), pytrace=False)
+            rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
+            pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict
 
     return check
+
+
+def _in_pytest(request: pytest.FixtureRequest, case: "Case") -> str:
+    """The line with the command that runs this test again; xdist's groups stand at the end of an id."""
+    name = shlex.quote(request.node.nodeid.removesuffix(f"@{case.model}"))
+    return f"  {'in pytest':<12}" + " ".join(["pytest", name, *request.config.stash[_SESSION].given])

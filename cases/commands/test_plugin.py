@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -57,7 +58,7 @@ def test_marked():
     pass
 """
 # Four cases: wide and narrow, tensor-parallel 1 and 2.
-FOUR = ("--models", NANO, "--modes", "eager", "--tokens", "3")
+FOUR = ("--padding-models", NANO, "--padding-modes", "eager", "--padding-tokens", "3")
 SPY = """
 import sys
 
@@ -127,7 +128,14 @@ def run(folder: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 def test_options_are_a_group_of_their_own() -> None:
     shown = in_checkout("--help").stdout
     group = shown.partition("\npadded MoE harness:\n")[2].partition("\n\n")[0]
-    for option in ("--subject", "--models", "--hidden", "--tokens", "--modes", "--full"):
+    for option in (
+        "--padding-subject",
+        "--padding-models",
+        "--padding-hidden",
+        "--padding-tokens",
+        "--padding-modes",
+        "--padding-full",
+    ):
         assert re.search(rf"^  {option}[= ]", group, re.MULTILINE), option
         assert len(re.findall(rf"^  {option}[= ]", shown, re.MULTILINE)) == 1, option
 
@@ -140,7 +148,7 @@ def test_ids_are_stable_and_each_its_own() -> None:
 
 
 def test_a_dash_pins_a_number_after_k() -> None:
-    both = ("--models", NANO, "--tokens", "7,70", "--modes", "eager")
+    both = ("--padding-models", NANO, "--padding-tokens", "7,70", "--padding-modes", "eager")
     assert part("tokens", collected(*both, "-k", "tokens7")) == {"7", "70"}
     assert part("tokens", collected(*both, "-k", "tokens7-")) == {"7"}
 
@@ -148,13 +156,13 @@ def test_a_dash_pins_a_number_after_k() -> None:
 @pytest.mark.parametrize(
     ("arguments", "key", "expected"),
     [
-        (["--models", f"{NANO},kimi-k3"], "model", {NANO, "kimi-k3"}),
-        (["--modes", "eager"], "mode", {"eager"}),
-        (["--modes", "compiled"], "mode", {"compiled-static", "compiled-dynamic"}),
-        (["--modes", "compiled-static,fake-dynamic"], "mode", {"compiled-static", "fake-dynamic"}),
-        (["--hidden", "2720,2880"], "hidden", {"2720", "2880"}),
-        (["--tokens", "0,5"], "tokens", {"0", "5"}),
-        (["--full", "--models", NANO], "tokens", {"7", "33"}),
+        (["--padding-models", f"{NANO},kimi-k3"], "model", {NANO, "kimi-k3"}),
+        (["--padding-modes", "eager"], "mode", {"eager"}),
+        (["--padding-modes", "compiled"], "mode", {"compiled-static", "compiled-dynamic"}),
+        (["--padding-modes", "compiled-static,fake-dynamic"], "mode", {"compiled-static", "fake-dynamic"}),
+        (["--padding-hidden", "2720,2880"], "hidden", {"2720", "2880"}),
+        (["--padding-tokens", "0,5"], "tokens", {"0", "5"}),
+        (["--padding-full", "--padding-models", NANO], "tokens", {"7", "33"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -191,10 +199,13 @@ def test_k_selects_nothing_that_is_not_there() -> None:
     assert collected("-k", "padding and 2689") == []
 
 
-@pytest.mark.parametrize("full", [[], ["--full"]], ids=["shrunk", "full"])
+@pytest.mark.parametrize("full", [[], ["--padding-full"]], ids=["shrunk", "full"])
 def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tmp_path: Path) -> None:
-    (tmp_path / "sees_cuda.py").write_text("import harness.plugin\nharness.plugin.has_cuda = lambda: True\n")
-    chosen = ("--models", f"{NANO},any-plain", *full)
+    (tmp_path / "sees_cuda.py").write_text(
+        "import harness.plugin\nimport harness.pytest_session\n"
+        "harness.plugin.has_cuda = harness.pytest_session.has_cuda = lambda: True\n"
+    )
+    chosen = ("--padding-models", f"{NANO},any-plain", *full)
 
     def seen(*arguments: str) -> list[str]:
         done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-p", "sees_cuda", *arguments, *chosen, path=tmp_path)
@@ -223,17 +234,20 @@ def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "gpt-oss"], "unknown model 'gpt-oss'; did you mean gpt-oss-20b"),
-        (["--modes", "egaer"], "unknown mode 'egaer'; did you mean eager"),
-        (["--hidden", "2690"], "hidden is 2690"),
-        (["--hidden", "wide"], "'wide' is not a list of whole numbers"),
-        (["--hidden=wide"], "'wide' is not a list of whole numbers"),
-        (["--tokens", "-1"], "--tokens is -1"),
-        (["--tokens", "few"], "'few' is not a list of whole numbers"),
-        (["--models", ""], "''"),
-        (["--subject", "in-tre"], "unknown subject 'in-tre'; did you mean in-tree?"),
-        (["--modes", "egaer", "-n", "2"], "unknown mode 'egaer'; did you mean eager"),
-        (["--full", "-n", "2"], "--full with 2 workers: cases of true size fill the memory, so they run on one"),
+        (["--padding-models", "gpt-oss"], "unknown model 'gpt-oss'; did you mean gpt-oss-20b"),
+        (["--padding-modes", "egaer"], "unknown mode 'egaer'; did you mean eager"),
+        (["--padding-hidden", "2690"], "--padding-hidden: hidden is 2690"),
+        (["--padding-hidden", "wide"], "'wide' is not a list of whole numbers"),
+        (["--padding-hidden=wide"], "'wide' is not a list of whole numbers"),
+        (["--padding-tokens", "-1"], "--padding-tokens is -1"),
+        (["--padding-tokens", "few"], "'few' is not a list of whole numbers"),
+        (["--padding-models", ""], "''"),
+        (["--padding-subject", "in-tre"], "unknown subject 'in-tre'; did you mean in-tree?"),
+        (["--padding-modes", "egaer", "-n", "2"], "unknown mode 'egaer'; did you mean eager"),
+        (
+            ["--padding-full", "-n", "2"],
+            "--padding-full with 2 workers: cases of true size fill the memory, so they run on one",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -243,7 +257,16 @@ def test_bad_option(arguments: list[str], message: str) -> None:
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_subject_that_does_not_import(workers: list[str]) -> None:
-    chosen = ["--models", "qwen3-30b-a3b", "--modes", "eager", "--tokens", "3", "--subject", "nowhere.layers:Mine"]
+    chosen = [
+        "--padding-models",
+        "qwen3-30b-a3b",
+        "--padding-modes",
+        "eager",
+        "--padding-tokens",
+        "3",
+        "--padding-subject",
+        "nowhere.layers:Mine",
+    ]
     assert "does not import: ModuleNotFoundError: No module named 'nowhere'" in refusal(*chosen, *workers)
 
 
@@ -264,10 +287,13 @@ def test_in_tree_layer_passes_on_two_workers(tmp_path: Path) -> None:
 
 
 def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -> None:
-    result = run(outside, "--subject", "theirs:NoUnpad", "--junitxml", "out.xml")
+    result = run(outside, "--padding-subject", "theirs:NoUnpad", "--junitxml", "out.xml")
     result.assert_outcomes(failed=1, passed=3, deselected=1, warnings=0)
     assert result.ret == 1
     text = result.stdout.str()
+    (command,) = re.findall(r"^  in pytest   pytest (.*)$", text, re.MULTILINE)
+    repeated = outside.runpytest_subprocess(*shlex.split(command), timeout=120)
+    repeated.assert_outcomes(failed=1)
     for label in ("  case ", "  found by", "  what ", "  cause ", "  reproduce "):
         assert text.count(f"\n{label}") >= 1, label
     assert "2816 = 2688 rounded up to 256, trtllm-nvfp4" in text
@@ -284,7 +310,7 @@ def test_finding_is_the_one_message_and_no_traceback(outside: pytest.Pytester) -
 
 
 def test_last_failed_and_first_failure(outside: pytest.Pytester) -> None:
-    chosen = ("--subject", "theirs:NoUnpad")
+    chosen = ("--padding-subject", "theirs:NoUnpad")
     run(outside, *chosen).assert_outcomes(failed=1, passed=3)
     second = run(outside, *chosen, "--lf", "-v")
     second.assert_outcomes(failed=1)
@@ -294,22 +320,24 @@ def test_last_failed_and_first_failure(outside: pytest.Pytester) -> None:
 
 
 def test_harness_error_fails_in_words_and_shows_its_traceback_on_demand(outside: pytest.Pytester) -> None:
-    chosen = ("--subject", "theirs:BadOracle", "-x")
+    chosen = ("--padding-subject", "theirs:BadOracle", "-x")
     quiet = run(outside, *chosen)
     quiet.assert_outcomes(failed=1)
-    quiet.stdout.fnmatch_lines(["  reason      RuntimeError: the oracle broke"])
+    quiet.stdout.fnmatch_lines(["  reason      oracle() raised RuntimeError: the oracle broke*"])
     quiet.stdout.no_fnmatch_line("*Traceback*")
     run(outside, *chosen, "-vv").stdout.fnmatch_lines(["Traceback (most recent call last):"])
 
 
 def test_skip_gives_its_reason(outside: pytest.Pytester) -> None:
-    result = run(outside, "--subject", "theirs:Skips", "-rs")
+    result = run(outside, "--padding-subject", "theirs:Skips", "-rs")
     result.assert_outcomes(skipped=4)
     result.stdout.fnmatch_lines(["SKIPPED*not on this machine"])
 
 
 def test_markers_are_registered(outside: pytest.Pytester) -> None:
-    result = outside.runpytest_subprocess("--strict-markers", "-m", "gpu and slow", "--models", NANO, timeout=60)
+    result = outside.runpytest_subprocess(
+        "--strict-markers", "-m", "gpu and slow", "--padding-models", NANO, timeout=60
+    )
     outcomes = result.parseoutcomes()  # the matrix itself has neither mark
     assert outcomes["passed"] == 1
     assert outcomes["deselected"] > 0

@@ -9,7 +9,8 @@ import pytest
 
 from fixtures.imports import ROOT, files, imported
 from harness.base.errors import BadInput
-from harness.base.project import Project, find
+from harness.base.loading import import_named
+from harness.base.project import Project, find, find_or_in_tree
 
 # What a worker runs. It must live inside somebody else's environment, which has torch and perhaps nothing else.
 RUNTIME = (
@@ -93,8 +94,65 @@ def test_a_corpus_and_its_faults_by_id(tmp_path: Path) -> None:
 
 def test_no_settings_at_all(tmp_path: Path) -> None:
     assert find(tmp_path) == Project(tmp_path)
-    with pytest.raises(BadInput, match="no subject 'in-tree' below"):
+    with pytest.raises(BadInput, match=r"no subject is chosen for .*: give --subject package\.module:Name, or set"):
         find(tmp_path).subject("in-tree")
+
+
+def test_default_subject(tmp_path: Path) -> None:
+    table = '[tool.harness]\nsubject = "mine"\n[tool.harness.subjects]\nmine = "my.layers:Mine"\n'
+    project = find(settings(tmp_path, table))
+    assert project.subject(project.default) == "my.layers:Mine"
+    assert find(ROOT).default == "in-tree"
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("subject-s", "did you mean subjects or subject"),
+        ("waiver", "did you mean waivers"),
+        ("zzz", "expected subject,"),
+    ],
+)
+def test_unknown_key_offers_the_nearest(key: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=rf"unknown key '{key}' in \[tool.harness\]; {hint}"):
+        find(settings(tmp_path, f'[tool.harness]\n{key} = "x"\n'))
+
+
+@pytest.mark.parametrize("git", ["folder", "file"])
+def test_the_search_stops_at_the_root_of_the_repository(git: str, tmp_path: Path) -> None:
+    settings(tmp_path, '[tool.harness.subjects]\nmine = "my.layers:Mine"\n')
+    plain, repository = tmp_path / "plain" / "tests", tmp_path / "repository" / "tests"
+    for folder in (plain, repository):
+        folder.mkdir(parents=True)
+    mark = repository.parent / ".git"
+    mark.mkdir() if git == "folder" else mark.write_text("gitdir: elsewhere\n")
+    assert find(plain) == Project(tmp_path, {"mine": "my.layers:Mine"})
+    assert find(repository) == Project(repository)
+
+
+def test_no_project_is_the_in_tree_layer_but_for_a_subject_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", "in-tree", "vllm#35949"):
+        assert find_or_in_tree(name).root == ROOT
+    assert find_or_in_tree("mine.layers:Mine") == Project(tmp_path)
+
+
+def test_a_project_s_own_table_is_never_the_in_tree_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(settings(tmp_path, "[tool.harness]\n"))
+    assert find_or_in_tree() == Project(tmp_path)
+
+
+def test_a_project_s_folder_comes_last_and_the_in_tree_one_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('hides the one of the standard library')\n")
+    (tmp_path / "only_mine.py").write_text("import json\nNAME = json.__name__\n")
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if Path(folder or ".").resolve() != ROOT])
+    monkeypatch.delitem(sys.modules, "json")
+    assert import_named("it", "only_mine", (str(tmp_path), str(ROOT))).NAME == "json"
+    assert (sys.path[0], sys.path[-1]) == (str(ROOT), str(tmp_path))
 
 
 def test_table_without_subjects(tmp_path: Path) -> None:
@@ -124,8 +182,17 @@ def test_unknown_subject_offers_the_nearest(tmp_path: Path) -> None:
         "[tool.harness]\nsubjects = 3\n",
         "[tool.harness.subjects]\nmine = 3\n",
         "[tool.harness]\ncorpus = 3\n",
+        '[tool.harness]\nwaivers = ""\n',
     ],
-    ids=["not-toml", "tool-a-number", "harness-a-number", "subjects-a-number", "subject-a-number", "corpus-a-number"],
+    ids=[
+        "not-toml",
+        "tool-a-number",
+        "harness-a-number",
+        "subjects-a-number",
+        "subject-a-number",
+        "corpus-a-number",
+        "waivers-empty",
+    ],
 )
 def test_settings_of_the_wrong_form(text: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"pyproject\.toml") as caught:

@@ -1,8 +1,10 @@
 """The first line of an exception's text, and the user's line that raised it."""
 
 import re
+import signal
 import traceback
 
+from harness.base.printable import bounded
 from harness.base.source import SourceLine, library_roots
 
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
@@ -16,18 +18,38 @@ def first_line(error: BaseException) -> str:
 
     torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     if len(lines) > 1 and _WRAPPER.search(lines[0]):
-        return lines[1]
+        return bounded(lines[1])
     if lines and (inner := _TRACED.search(lines[0])):
-        return inner[1].strip()
-    return lines[0] if lines else type(error).__name__
+        return bounded(inner[1].strip())
+    return bounded(lines[0] if lines else type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """The exception's text. A user's exception may fail to make one; then what it raised instead."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"{type(error).__name__}, whose __str__ raises {type(failure).__name__}"
+
+
+def raised_text(error: BaseException) -> str:
+    """Type and first line of an exception, with the user's line that raised it where there is one."""
+    line = user_line(error)
+    where = f" ({line}: {line.text})" if line else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether a KeyboardInterrupt may come from the keyboard. It cannot in a worker, which ignores that signal."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def user_line(error: BaseException) -> SourceLine | None:
     """The innermost user line of an exception: from its traceback, or from the stack that Dynamo writes into its text."""
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-    frames += [(file, int(number)) for file, number in _USER_LINE.findall(str(error))]
+    frames += [(file, int(number)) for file, number in _USER_LINE.findall(text_of(error))]
     users = [frame for frame in frames if not frame[0].startswith(library_roots())]
     return SourceLine.at(*users[-1]) if users else None
 

@@ -9,7 +9,9 @@ from importlib.resources import files
 from typing import Any
 
 _SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?)"
-_SHAPE = r"(?:torch\.Size\()?(?:\[[^\[\]]*\]|\([^()]*\))\)?"
+# No space but after a comma: one inside a number would be a line broken there, which is for the other form of a pattern.
+_ITEMS = r"(?:[^\[\](), ]+(?:: ?hint ?= ?\d+)?(?:, ?|(?=[\])])))*"
+_SHAPE = rf"(?:torch\.Size\()?(?:\[\*?{_ITEMS}\]|\({_ITEMS}\))\)?"
 # What stands between < and > in a pattern: <a> is a size, <a:shape> a list of them, and so on.
 _PARTS = {
     "size": _SIZE,

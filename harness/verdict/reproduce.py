@@ -2,6 +2,8 @@
 
 import shlex
 
+from harness.base.errors import BadInput
+from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF
 
@@ -23,15 +25,25 @@ def reproduce(case: Case, mode: str, subject: str, device: str) -> str:
         parts.append(f"--models-file {shlex.quote(case.shape.source)}")
     if case.full:
         parts.append("--full")
-    if subject != "in-tree":
-        parts.append(f"--subject {shlex.quote(subject)}")
+    parts += _subject(subject)
     if device != "cpu":
         parts.append(f"--device {device}")
     return " ".join(parts)
 
 
 def _prove(case: Case, subject: str) -> str:
-    parts = [
-        f"harness prove --models {case.model} --rules {case.alignment.name} --kernels {case.kernel} --tp {case.tp}"
-    ]
-    return " ".join(parts + ([f"--subject {shlex.quote(subject)}"] if subject != "in-tree" else []))
+    parts = [f"harness prove --models {case.model} --rules {case.alignment.name}"]
+    parts += [f"--kernels {case.kernel} --tp {case.tp}"]
+    return " ".join([*parts, *_subject(subject)])
+
+
+def _subject(name: str) -> list[str]:
+    """The option, left out where the command judges the in-tree layer without it."""
+    return [] if name == DEFAULT_SUBJECT == _default() else [f"--subject {shlex.quote(name)}"]
+
+
+def _default() -> str:
+    try:
+        return find().default
+    except BadInput:  # a table of somebody else's, around the current folder and not around the tests
+        return ""

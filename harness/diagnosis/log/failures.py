@@ -27,6 +27,8 @@ _HEADING = re.compile(r"[_=]{5,}")
 QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
 # How many lines before and after an exception may belong to it, and how many a failure has at most.
 BEFORE, _AFTER, LONGEST = 60, 14, 400
+# How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
+_CLOSE, _CUT = 30, 60
 
 
 @dataclass(slots=True)
@@ -120,12 +122,15 @@ class Writer:
             if _HEADING.match(text):
                 return lines[place + 1 :]
         place = len(lines)
-        while (
-            place
-            and (not lines[place - 1].text.strip() or lines[place - 1].text[0] in " \t>")
-            and len(lines) - place < 30
-        ):
+        while place and len(lines) - place < _CLOSE and _leads(lines, place - 1):
             place -= 1
         if any(FRAME.match(line.text) for line in lines[place:]):
             return lines[place:]
         return [line for line in lines[-2:] if line.level not in QUIET]
+
+
+def _leads(lines: list[Line], place: int) -> bool:
+    """Whether a line can be of a traceback's end: indented, empty, or the rest of a frame that a terminal cut."""
+    text = lines[place].text
+    cut = place > 0 and len(lines[place - 1].text) >= _CUT and FRAME.match(lines[place - 1].text)
+    return not text.strip() or text[0] in " \t>" or bool(cut)

@@ -69,7 +69,9 @@ class Texts:
             found = [m for wrapped in (False, True) if (m := first_match(joined.text, kinds, wrapped))]
             if found:
                 cut = self._cut(found[0], joined)
-                best = min(found, key=lambda match: (match.kind.rank, match.order, match.wrapped != cut))
+                best = min(
+                    found, key=lambda match: (match.kind.rank, match.order, -len(match.groups), match.wrapped != cut)
+                )
                 return best, joined.number(_spaced(joined.text, best.place) if best.wrapped else best.place)
         return None
 

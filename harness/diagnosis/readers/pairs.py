@@ -1,5 +1,6 @@
 """The two sizes in a message, and readings of a pair: padded, or not of this family."""
 
+import re
 from typing import Any
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
@@ -9,6 +10,7 @@ from harness.diagnosis.widths import Pair
 
 # Two sizes as the message has them, first and second, and the dimension where it says which.
 Sizes = tuple[int, int, int | None]
+_HINT = re.compile(r"^\w+: ?hint ?= ?")
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
@@ -129,7 +131,8 @@ def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
 
 
 def _numbers(a: str, b: str, dim: int | None) -> Sizes | None:
-    """The sizes as numbers; None for a symbol, for nothing, and for two that agree."""
+    """The sizes as numbers; None for a symbol without a hint, for nothing, and for two that agree."""
+    a, b = _HINT.sub("", a), _HINT.sub("", b)
     if a.isdigit() and b.isdigit() and a != b and int(a) and int(b):
         return int(a), int(b), dim
     return None
