@@ -281,7 +281,7 @@ class RaisesOnData(PaddedMoELayer):
 
 
 def test_a_clean_trace_of_a_call_that_raises_is_said_to_prove_nothing() -> None:
-    assert "It raises on data and traces clean" in judged(RaisesOnData).findings[0].cause
+    assert "It raises on real tensors and traces clean" in judged(RaisesOnData).findings[0].cause
     assert judged(RaisesOnData, mode="fake").findings == ()
 
 
