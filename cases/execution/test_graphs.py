@@ -12,6 +12,7 @@ from fixtures.faults import graphs
 from fixtures.judged import judged, keys
 from fixtures.planting import GRAPHS, SMALL, Planted, case
 from harness.base.errors import Skip
+from harness.execution import stages
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory

@@ -335,7 +335,8 @@ def test_a_wrapper_s_line_is_not_the_message() -> None:
     wrapped = RuntimeError("backend='inductor' raised:\nTypeError: expected a tensor\n\nSet TORCHDYNAMO_VERBOSE=1")
     assert first_line(wrapped) == "TypeError: expected a tensor"
     traced = RuntimeError(
-        "Dynamo failed to run FX node with fake tensors: call_function f(*(FakeTensor(..., size=(7, 80)),), **{}): got RuntimeError('sizes differ')"
+        "Dynamo failed to run FX node with fake tensors: call_function f(*(FakeTensor(..., size=(7, 80)),), **{}): "
+        "got RuntimeError('sizes differ')"
     )
     assert first_line(traced) == "RuntimeError('sizes differ')"
     assert first_line(RuntimeError("plain:")) == "plain:"

@@ -75,7 +75,7 @@ def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
     inputs = rig.inputs(rows, call.seed)
     inputs[0][call.tokens :] = torch.nan
     watch = _NaNWatch(rig, state_of(fresh.layer), call.tokens, rows)
-    with torch.set_grad_enabled(call.with_grad), rig.recorder(poison=call.poisoned), watch:  # type: ignore[attr-defined]
+    with torch.set_grad_enabled(call.with_grad), rig.recorder(poison=call.poisoned), watch:
         assert fresh.layer is not None
         fresh.layer(*inputs)
     return watch.first

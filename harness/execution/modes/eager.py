@@ -28,7 +28,7 @@ _EXTRA_CALLS = 8
 def run(rig: Rig, dynamic: bool) -> Run:
     """Six calls of one layer; stops at the first that raises."""
     run = _run(rig)
-    if not_finite(run) and rig.device.type == "cpu" and torch.backends.mkldnn.enabled:  # type: ignore[attr-defined]
+    if not_finite(run) and rig.device.type == "cpu" and torch.backends.mkldnn.enabled:
         with without_onednn():  # a NaN that is gone then is oneDNN's
             run = _run(rig)
     run.trace_is_clean = run.failed and _traces(rig, run.calls[-1])
