@@ -1,7 +1,9 @@
 """Fake: the layer traced over FakeTensors, with a static or a symbolic token count."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -72,6 +74,7 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
     assert run.layer is not None
     try:
         with ExitStack() as stack:
+            stack.enter_context(_hashable_sizes())
             stack.enter_context(mode)
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(recorder)
@@ -84,6 +87,17 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
         run.specialised_at = mode.shape_env.blamed(run.specialised)
         run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
     return call
+
+
+@contextmanager
+def _hashable_sizes() -> Iterator[None]:
+    """Let a symbolic size be the key of an lru_cache, which Dynamo looks through and a plain trace does not."""
+
+    def key(size: torch.SymInt) -> int:
+        return hash((id(size.node.shape_env), str(size.node.expr)))
+
+    with mock.patch.object(torch.SymInt, "__hash__", key):
+        yield
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
