@@ -396,7 +396,7 @@ def test_a_product_that_mixes_rows_is_not_onednn_s() -> None:
 
         def dense(self, x: Tensor) -> Tensor:
             joins = self.always or torch._C._get_mkldnn_enabled()
-            return super().dense(x) + (torch.where(x.isnan().any(0), torch.nan, 0.0) if joins else 0.0)
+            return super().dense(x) + (torch.where(x.isnan().any(0), torch.nan, 0).to(x.dtype) if joins else 0)
 
     class MixesItself(Mixes):
         always = True

@@ -22,7 +22,7 @@ READERS = (
 
 
 _ON_DATA = ("raised", "op-raised")  # other kinds of exceptions are of the shapes, which a trace knows
-_TRACE_IS_CLEAN = "It raises on data and traces clean: the modes fake and fake-dynamic prove nothing here."
+_TRACE_IS_CLEAN = "It raises on real tensors and traces clean: the modes fake and fake-dynamic prove nothing here."
 
 
 def explain(run: Run, call: Call) -> Finding:

@@ -61,19 +61,19 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
             "columns": len(difference.columns),
             "worst": difference.worst,
             "factors": difference.factors,
-            "shared_reads_latent": any(_comes_through(call.records, record, stages.DOWN) for record in _shared(call)),
+            "shared_reads_latent": _reads_latent(call.records),
         },
     )
 
 
-def _shared(call: Call) -> list[Record]:
-    return [record for record in call.records if record.stage == stages.SHARED]
-
-
-def _comes_through(records: list[Record], record: Record, stage: str) -> bool:
-    """Whether an input of a recorded op came through a stage."""
-    makers = [records[source] for source in record.sources if source is not None]
-    return any(maker.stage == stage or _comes_through(records, maker, stage) for maker in makers)
+def _reads_latent(records: list[Record]) -> bool:
+    """Whether an op of the shared expert has an input that came through the latent down-projection."""
+    through: list[bool] = []  # for each record, whether it is that projection or came through it; makers come first
+    for record in records:
+        through.append(
+            record.stage == stages.DOWN or any(through[source] for source in record.sources if source is not None)
+        )
+    return any(came and record.stage == stages.SHARED for came, record in zip(through, records, strict=True))
 
 
 def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
