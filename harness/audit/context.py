@@ -1,12 +1,15 @@
 """An op under audit: its samples and their variants, and the cached calls of its real implementation and its fake."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -19,6 +22,7 @@ from harness.base.exception_text import first_line
 
 # With SystemExit, since an implementation that exits must not end the audit.
 ERRORS = (Exception, SystemExit)
+_UNFILLABLE = "fill_empty_deterministic_"  # in torch's error: torch has no fill for the dtype, such as float4
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class AuditedOp:
     journal: Journal
     only: str = ""
     kinds: tuple[str, ...] = tuple(MAKERS)
+    fills: bool = True  # whether torch can fill fresh memory of every dtype that the op allocates
     _attempts: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
     _real_calls: dict[str, RealCall] = field(default_factory=dict)
     _fake_calls: dict[str, FakeCall] = field(default_factory=dict)
@@ -146,7 +151,8 @@ class AuditedOp:
     def call(self, sample: Sample) -> Any:
         """Call the op on these arguments, without copying them. The random seed is the same for every call."""
         torch.manual_seed(0)
-        return self.op(*sample.args, **sample.kwargs)
+        with _aliases_returned():
+            return self.op(*sample.args, **sample.kwargs)
 
     def fresh(self, variant: Variant) -> Sample:
         """A copy of the variant's arguments in new memory."""
@@ -156,10 +162,30 @@ class AuditedOp:
     def real(self, variant: Variant) -> RealCall:
         """The real implementation's call on a variant, cached. Raises what the op raises."""
         if variant.label not in self._real_calls:
-            after = self.fresh(variant)
-            out = self.call(after)
-            self._real_calls[variant.label] = RealCall(out, self.fresh(variant), after)
+            try:
+                self._real_calls[variant.label] = self._call(variant)
+            except NotImplementedError as error:
+                if _UNFILLABLE not in str(error) or not self.fills:
+                    raise
+                self.fills = torch.utils.deterministic.fill_uninitialized_memory = False
+                self._real_calls[variant.label] = self._call(variant)
         return self._real_calls[variant.label]
+
+    def _call(self, variant: Variant) -> RealCall:
+        after = self.fresh(variant)
+        out = self.call(after)
+        exact_copy(out)  # the checks copy outputs too, and torch cannot make fresh memory of every dtype
+        return RealCall(out, self.fresh(variant), after)
+
+    @contextmanager
+    def fillable(self) -> Iterator[None]:
+        """Leave fresh memory unfilled inside a ``with`` block if the op allocates a dtype that torch cannot fill."""
+        before = torch.utils.deterministic.fill_uninitialized_memory
+        torch.utils.deterministic.fill_uninitialized_memory = before and self.fills
+        try:
+            yield
+        finally:
+            torch.utils.deterministic.fill_uninitialized_memory = before
 
     def fake(self, variant: Variant) -> FakeCall:
         """The fake's call on a variant, cached."""
@@ -171,13 +197,20 @@ class AuditedOp:
         """Call the fake, not from the cache. Data-dependent sizes become symbols."""
         mode = mode or FakeTensorMode(shape_env=ShapeEnv())
         # With its cache on, FakeTensor would answer a repeated call without running the fake.
-        with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+        with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
             leaves = tree_map_only(Tensor, lambda x: mode.from_tensor(x, static_shapes=True), sample.leaves)
             given = sample.with_leaves(leaves)
             try:
                 return FakeCall(self.op(*given.args, **given.kwargs), given)
             except ERRORS as error:  # a fake may raise anything, and that is a result
                 return FakeCall(None, given, error)
+
+
+def _aliases_returned() -> Any:
+    """Let an op of ``custom_op`` return an alias, where torch would raise: the row `alias` judges it, and others go on."""
+    utils: Any = torch._library.utils
+    name = "_c_check_aliasing_constraint"
+    return mock.patch.object(utils, name, lambda *_, **__: None) if hasattr(utils, name) else nullcontext()
 
 
 def outputs(out: Any) -> list[Any]:

@@ -69,6 +69,7 @@ class _Survey:
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
     given: int = 0
+    crashed: bool = False
     died: list[tuple[str, str]] = field(default_factory=list)
     reason: str = ""
     seconds: float = 0.0
@@ -109,6 +110,7 @@ class AuditRun:
         answer = reply.answer
         if answer is None:
             label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
+            survey.crashed |= not _late(reply)
             survey.died.append((label or reply.task["kind"], self._end(reply)))
             return
         survey.accepted += len(answer["accepted"])
@@ -119,9 +121,9 @@ class AuditRun:
             survey.given = len(answer["accepted"])
 
     def _end(self, reply: Reply) -> str:
-        code = reply.died.removeprefix("exit code ").partition(",")[0]
-        if code == str(-signal.SIGKILL):
-            return f"no answer within {self.plan.seconds:g} s; its process was stopped"
+        code = _code(reply)
+        if _late(reply):
+            return f"no answer within {self.plan.seconds:g} s; its process was stopped; --seconds N allows more time"
         if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"
@@ -137,7 +139,10 @@ class AuditRun:
         if survey.died:
             kind, end = survey.died[0]
             more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
-            return Row(**{**fields, "status": BREAKS, "what": end + more, "variant": kind})
+            if survey.crashed or survey.given:
+                status = BREAKS if survey.crashed else NOT_RUN
+                return Row(**{**fields, "status": status, "what": end + more, "variant": kind})
+            return Row(**{**fields, "status": NOT_RUN, "what": end + more, "variant": kind, "unusable": True})
         if not survey.given:
             reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
             return Row(**{**fields, "status": NOT_RUN, "what": reason, "notes": (), "unusable": True})
@@ -146,10 +151,20 @@ class AuditRun:
 
     def _property(self, op: str, name: str, reply: Reply) -> Row:
         if reply.answer is None:
-            return Row(op=op, row=name, status=BREAKS, what=self._end(reply), reproduce=self.plan.reproduce(op, name))
+            end, status = self._end(reply), NOT_RUN if _late(reply) else BREAKS
+            return Row(op=op, row=name, status=status, what=end, reproduce=self.plan.reproduce(op, name))
         result = reply.answer
         command = self.plan.reproduce(op, name, result["variant"])
         return Row.from_json(result | {"op": op, "row": name, "reproduce": command})
+
+
+def _code(reply: Reply) -> str:
+    return reply.died.removeprefix("exit code ").partition(",")[0]
+
+
+def _late(reply: Reply) -> bool:
+    """Whether a worker was stopped at its time limit. A loaded machine does that too, so it is no fault of the op."""
+    return _code(reply) == str(-signal.SIGKILL)
 
 
 def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:

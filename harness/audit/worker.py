@@ -3,6 +3,7 @@
 import importlib
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from harness.audit.context import AuditedOp
 from harness.audit.journal import journal_file
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
+from harness.audit.registrations import observe
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
 from harness.base.errors import BadInput
@@ -24,13 +26,14 @@ from harness.execution.pinned import pinned
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
     torch.set_num_threads(1)
+    observe()
     load_modules(settings["modules"], settings["path"])
     device = choose_device(settings["device"])
     ops = {name: _prepared(name, settings, device) for name in settings["samples"]}
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
         audited = ops[task["op"]]
-        with pinned():
+        with pinned(), nullcontext() if isinstance(audited, str) else audited.fillable():
             if "kind" in task:
                 return timed(partial(_survey, audited, task["kind"]))
             return timed(partial(_look, audited, task["row"]))

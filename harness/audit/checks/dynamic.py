@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -64,7 +65,8 @@ def _trace(audited: AuditedOp, sample: Sample, change: Resize, how: DimDynamic) 
             return f"argument {audited.names(sample)[place]!r} is `int` in the schema, so each size needs its own trace"
         leaves[place] = symbol
     given = sample.with_leaves(leaves)
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+    # As torch.compile traces: without the Python dispatcher, torch's own C++ metas turn a symbol into a number.
+    with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
         try:
             return FakeCall(audited.op(*given.args, **given.kwargs), given), symbol
         except ERRORS as error:
@@ -139,7 +141,7 @@ def _trace_unbacked(audited: AuditedOp, sample: Sample, change: Resize) -> FakeC
     size = mode.shape_env.create_unbacked_symint()
     torch._check(size >= 2)
     leaves = list(sample.leaves)
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+    with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
         for place, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor):
                 shape = [size if (place, dim) in change.dims else old for dim, old in enumerate(leaf.shape)]
