@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,10 +15,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
+from harness.audit.resizes import demand
 from harness.audit.samples import Sample
 from harness.audit.tensors import exact_copy, tensors
-from harness.audit.variants import GIVEN, MAKERS, Variant, candidates
+from harness.audit.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
+from harness.audit.variants import MAKERS, candidates
 from harness.base.exception_text import first_line
 
 # With SystemExit, since an implementation that exits must not end the audit.
@@ -53,6 +57,7 @@ class AuditedOp:
     journal: Journal
     only: str = ""
     kinds: tuple[str, ...] = tuple(MAKERS)
+    sizes: tuple[int, ...] = ()
     fills: bool = True  # whether torch can fill fresh memory of every dtype that the op allocates
     _attempts: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
     _real_calls: dict[str, RealCall] = field(default_factory=dict)
@@ -67,9 +72,10 @@ class AuditedOp:
         journal: Path,
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
+        sizes: tuple[int, ...] = (),
     ) -> "AuditedOp":
         """An op with the file of its journal. With ``only``, just the variants whose label contains this text."""
-        return cls(op, samples, device, Journal(journal), only, kinds)
+        return cls(op, samples, device, Journal(journal), only, kinds, sizes)
 
     def names(self, sample: Sample) -> dict[int, str]:
         """The name of the argument of each leaf: ``x`` or ``xs[1]``."""
@@ -98,20 +104,49 @@ class AuditedOp:
 
     def _try(self, kind: str) -> Iterator[tuple[Variant, str | None]]:
         bases = self.samples if kind == GIVEN else [variant.sample for variant in self.given]
-        if not bases:
-            return
-        names, written = [self.names(base) for base in bases], self.written(bases[0])
+        if kind in (GUARD, MULTIPLE) and not bases:
+            bases = self.samples  # what the op refuses in its own memory or at this size, it may accept in these
+        wanted = self._refused_sizes() if kind == MULTIPLE else set()
         accepted: set[str] = set()
-        for place, variant in enumerate(candidates(kind, bases, written, names)):
+        for place, variant in enumerate(candidates(kind, [self._base(*pair) for pair in enumerate(bases)])):
             key = f"{kind}/{place}"
             if self.journal.crashed(key):
                 return  # the next variant of this kind may crash too, and would cost the rows another worker
+            if kind == MULTIPLE and variant.resize and variant.resize.old not in wanted:
+                continue
             if variant.label in accepted or (kind != GIVEN and self.only not in variant.label):
                 continue
             refused = self._attempt(key, variant)
             if refused is None:
                 accepted.add(variant.label)
             yield variant, refused
+
+    def _base(self, number: int, sample: Sample) -> Base:
+        return Base(number, sample, self.written(sample), self.names(sample), self.op, self.hints)
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What the op's source names."""
+        return hints_of(self.op, self.sizes)
+
+    def _refused_sizes(self) -> set[int]:
+        """The sizes of which the op may demand a multiple: all if it refuses the samples, else those that it does not let vary."""
+        if not self.given:
+            return {size for leaf in tensors([sample.leaves for sample in self.samples]) for size in leaf.shape}
+        accepted = {variant.label for variant, refused in self.attempts(OTHER) if refused is None}
+        return {one.resize.old for one, _ in self.attempts(OTHER) if one.resize and one.label not in accepted}
+
+    def demands(self) -> list[str]:
+        """For each size, the multiple that the op needs, in words."""
+        found: dict[str, dict[int, bool]] = {}
+        for variant, refused in [pair for kind in (OTHER, MULTIPLE) for pair in self.attempts(kind)]:
+            where = variant.label.partition(": ")[2].partition(", sample")[0]
+            if variant.resize is not None and not variant.base:
+                taken = found.setdefault(where.rpartition(f" {variant.resize.old} to ")[0], {})
+                taken[variant.resize.new] = taken.get(variant.resize.new, False) or refused is None
+                taken[variant.resize.old] = bool(self.given)
+        split = {where: [{n for n in taken if taken[n] is way} for way in (True, False)] for where, taken in found.items()}
+        return [f"{where}: {text}" for where, sets in split.items() if (text := demand(*sets))]
 
     def _attempt(self, key: str, variant: Variant) -> str | None:
         if key not in self.journal.ended:
@@ -132,14 +167,17 @@ class AuditedOp:
     @property
     def accepted(self) -> list[Variant]:
         """Every variant that the real implementation accepts, limited to those that ``only`` chooses."""
-        variants = [variant for kind in self.kinds for variant, refused in self.attempts(kind) if refused is None]
+        # Sizes that are tried only to see what the op demands are judged where it accepts nothing else.
+        kinds = [kind for kind in self.kinds if kind != MULTIPLE or not self.given]
+        variants = [variant for kind in kinds for variant, refused in self.attempts(kind) if refused is None]
         return [variant for variant in variants if self.only in variant.label]
 
     @property
     def refused(self) -> list[tuple[Variant, str]]:
         """Every variant that it refuses in each form that was tried, with its error."""
         accepted = {variant.label for variant in self.accepted}
-        every = [(variant, error) for kind in self.kinds for variant, error in self.attempts(kind) if error is not None]
+        tried = [pair for kind in self.kinds if kind != MULTIPLE for pair in self.attempts(kind)]
+        every = [(variant, error) for variant, error in tried if error is not None]
         return [(variant, error) for variant, error in every if variant.label not in accepted]
 
     def one_of_each(self) -> list[Variant]:

@@ -15,8 +15,9 @@ from harness.workers.process import Job
 SECONDS = 120.0
 # The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
 KINDS = (
-    "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset",
+    "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset", "guard rows",
     "zero rows", "one row", "other size", "other dtype",
+    "bool", "optional", "named value", "named size", "multiple",
 )  # fmt: skip
 
 
@@ -35,6 +36,7 @@ class Plan:
     workers: int = 1
     seconds: float = SECONDS
     kinds: tuple[str, ...] = KINDS
+    sizes: tuple[int, ...] = ()
 
     @property
     def job(self) -> Job:
@@ -43,7 +45,7 @@ class Plan:
         specs = {op: self.spec(op) for op in self.ops}
         return Job(
             "harness.audit.worker:start",
-            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
+            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds, "sizes": self.sizes},
             self.seconds,
         )
 
@@ -58,6 +60,7 @@ class Plan:
         parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
         parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
         parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
+        parts += [f"--sizes {','.join(map(str, self.sizes))}"] if self.sizes else []
         parts += [f"--variant {shlex.quote(variant)}"] if variant and not variant.startswith("as given") else []
         return " ".join([*parts, *([f"--device {self.device}"] if self.device not in ("cpu", "auto") else [])])
 
@@ -69,6 +72,7 @@ class _Survey:
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
     given: int = 0
+    demands: list[str] = field(default_factory=list)
     crashed: bool = False
     died: list[tuple[str, str]] = field(default_factory=list)
     reason: str = ""
@@ -115,6 +119,7 @@ class AuditRun:
             return
         survey.accepted += len(answer["accepted"])
         survey.refused += answer["refused"]
+        survey.demands += answer["demands"]
         survey.reason = survey.reason or answer["reason"]
         survey.seconds += answer["seconds"]
         if reply.task["kind"] == KINDS[0]:
@@ -135,7 +140,10 @@ class AuditRun:
         row = Row(
             op=op, row=SURVEY, status=HOLDS, what="", reproduce=self.plan.reproduce(op, SURVEY), seconds=survey.seconds
         )
-        fields = {**row.to_json(), "notes": tuple(f"not accepted: {refusal}" for refusal in refusals)}
+        fields = {
+            **row.to_json(),
+            "notes": (*survey.demands, *(f"not accepted: {refusal}" for refusal in refusals)),
+        }
         if survey.died:
             kind, end = survey.died[0]
             more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
@@ -145,7 +153,10 @@ class AuditRun:
             return Row(**{**fields, "status": NOT_RUN, "what": end + more, "variant": kind, "unusable": True})
         if not survey.given:
             reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
-            return Row(**{**fields, "status": NOT_RUN, "what": reason, "notes": (), "unusable": True})
+            more = f"; it accepts {survey.accepted} variants of them" if survey.accepted else ""
+            notes = tuple(survey.demands)
+            what, unusable = reason + more, not survey.accepted
+            return Row(**{**fields, "status": NOT_RUN, "what": what, "notes": notes, "unusable": unusable})
         refused = f", and refuses {len(refusals)}" if refusals else ""
         return Row(**{**fields, "what": f"the real implementation accepts {survey.accepted} variants{refused}"})
 

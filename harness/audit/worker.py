@@ -17,6 +17,7 @@ from harness.audit.plan import timed
 from harness.audit.registrations import observe
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
+from harness.audit.variant import MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.execution.device import choose_device
@@ -54,19 +55,23 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         return str(error)
     samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
+    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"]))
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     if isinstance(audited, str):
-        return {"accepted": [], "refused": [], "reason": audited}
+        return {"accepted": [], "refused": [], "reason": audited, "demands": []}
     attempts = audited.attempts(kind)
     accepted = {variant.label for variant, error in attempts if error is None}
     refused = {
         variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
     }
     refusals = [f"{label}: {error}" for label, error in refused.items()]
-    return {"accepted": sorted(accepted), "refused": refusals, "reason": "" if accepted else _unusable(audited)}
+    if kind == MULTIPLE:  # these are refused on purpose
+        judged = [] if audited.given else sorted(accepted)
+        return {"accepted": judged, "refused": [], "reason": "", "demands": audited.demands()}
+    reason = "" if accepted else _unusable(audited)
+    return {"accepted": sorted(accepted), "refused": refusals, "reason": reason, "demands": []}
 
 
 def _unusable(audited: AuditedOp) -> str:

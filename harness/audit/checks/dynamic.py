@@ -54,7 +54,8 @@ def _trace(audited: AuditedOp, sample: Sample, change: Resize, how: DimDynamic) 
     leaves, symbol = list(sample.leaves), None
     for place, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
-            chosen = [how if (place, dim) in change.dims else DimDynamic.STATIC for dim in range(leaf.dim())]
+            changes = [(place, dim) in change.dims or place in change.tables for dim in range(leaf.dim())]
+            chosen = [how if moves else DimDynamic.STATIC for moves in changes]
             context: Any = StatelessSymbolicContext(dynamic_sizes=chosen)
             source = ConstantSource(f"leaf{place}")
             leaves[place] = mode.from_tensor(leaf, symbolic_context=context, source=source)
@@ -101,10 +102,17 @@ def _judge(audited: AuditedOp, variant: Variant, base: Variant, faked: FakeCall,
         if _compare(audited.fake(at), audited.real(at).out, {}):
             notes.append(f"{at.label}: also wrong without symbols; see the rows above")
             continue
-        different = _compare(faked, audited.real(at).out, {expr: size})
+        different = _compare(faked, audited.real(at).out, {expr: size} | _tables(faked, change, size))
         if different:
             return f"traced with a symbol, at size {size}: {different}"
     return ""
+
+
+def _tables(faked: FakeCall, change: Resize, size: int) -> dict[Any, int]:
+    """The numbers of entries of the tables of offsets, which have symbols of their own."""
+    entries = [faked.given.leaves[place].shape[0] for place in change.tables]
+    exprs = [entry.node.shape_env.replace(entry.node.expr) for entry in entries if not isinstance(entry, int)]
+    return {expr: size + 1 for expr in exprs if expr.is_Symbol}
 
 
 def _compare(faked: FakeCall, out: Any, known: dict[Any, int]) -> str:
@@ -145,6 +153,7 @@ def _trace_unbacked(audited: AuditedOp, sample: Sample, change: Resize) -> FakeC
         for place, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor):
                 shape = [size if (place, dim) in change.dims else old for dim, old in enumerate(leaf.shape)]
+                shape = [size + 1] if place in change.tables else shape
                 leaves[place] = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
         given = sample.with_leaves(leaves)
         try:
