@@ -139,14 +139,19 @@ class AuditedOp:
     def demands(self) -> list[str]:
         """For each size, the multiple that the op needs, in words."""
         found: dict[str, dict[int, bool]] = {}
+        olds: dict[str, int] = {}
         for variant, refused in [pair for kind in (OTHER, MULTIPLE) for pair in self.attempts(kind)]:
             where = variant.label.partition(": ")[2].partition(", sample")[0]
             if variant.resize is not None and not variant.base:
-                taken = found.setdefault(where.rpartition(f" {variant.resize.old} to ")[0], {})
+                where = where.rpartition(f" {variant.resize.old} to ")[0]
+                olds[where], taken = variant.resize.old, found.setdefault(where, {})
                 taken[variant.resize.new] = taken.get(variant.resize.new, False) or refused is None
                 taken[variant.resize.old] = bool(self.given)
-        split = {where: [{n for n in taken if taken[n] is way} for way in (True, False)] for where, taken in found.items()}
-        return [f"{where}: {text}" for where, sets in split.items() if (text := demand(*sets))]
+        demands = {
+            where: demand({n for n in taken if taken[n]}, {n for n in taken if not taken[n]}, olds[where])
+            for where, taken in found.items()
+        }
+        return [f"{where}: {text}" for where, text in demands.items() if text]
 
     def _attempt(self, key: str, variant: Variant) -> str | None:
         if key not in self.journal.ended:

@@ -100,12 +100,15 @@ def multiples(base: Base) -> Iterator[Variant]:
     yield from sized(MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1)], rows=False)(base)
 
 
-def demand(accepted: set[int], refused: set[int]) -> str:
-    """Which multiple an op needs, from the sizes that it accepts and refuses; empty if that does not show."""
+def demand(accepted: set[int], refused: set[int], old: int) -> str:
+    """Which multiple an op needs, from the sizes that it accepts and refuses; empty if that does not show.
+
+    ``old`` is the size in the sample, which is named if it is refused.
+    """
     for m in POWERS:
         odd = sorted(size for size in refused if size % m)
         if {m, 2 * m} <= accepted and odd and {m + 1, 2 * m + 1} <= refused:
-            shown = list(dict.fromkeys([odd[0], 2 * m + 1]))[:2]
+            shown = sorted({old if old in odd else m + 1, 2 * m + 1})
             return f"takes {m} and {2 * m}, refuses {' and '.join(map(str, shown))}: needs a multiple of {m}"
     return ""
 

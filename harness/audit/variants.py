@@ -95,6 +95,15 @@ def _guarded(x: Tensor) -> Tensor | None:
     return middle
 
 
+def _guard(base: Base) -> Iterator[Variant]:
+    """Written arguments between rows of garbage, at the sample's sizes and at others."""
+    make = _with_layout(GUARD, _guarded, of="written")
+    yield from make(base)
+    for other in other_sizes()(base) if base.written else ():
+        for variant in make(replace(base, sample=other.sample)):
+            yield replace(variant, label=f"{variant.label}, {other.label.partition(': ')[2]}")
+
+
 def _given(base: Base) -> Iterator[Variant]:
     label = GIVEN if not base.number else f"{GIVEN}, sample {base.number + 1}"
     yield Variant(label, GIVEN, base.sample, base.number)
@@ -121,7 +130,7 @@ MAKERS: dict[str, Maker] = {
     "sliced": _with_layout("sliced", _sliced),
     "broadcast": _with_layout("broadcast", _broadcast, of="read"),
     "storage offset": _with_layout("storage offset", _offset),
-    GUARD: _with_layout(GUARD, _guarded, of="written"),
+    GUARD: _guard,
     ZERO: sized(ZERO, lambda _: (0,), rows=True),
     "one row": sized("one row", lambda _: (1,), rows=True),
     OTHER: other_sizes(),

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from harness.audit.checks.data import data_decides
 from harness.audit.context import AuditedOp, outputs
 from harness.audit.ops import fake_function, is_composite, source_of
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
@@ -161,10 +162,12 @@ def _field(audited: AuditedOp, name: str) -> CheckResult:
             different = different or (resolver.impossible if name == "shape" else "")
             if different:
                 where = f"output {place}: " if len(real) > 1 else ""
-                return breaks(where + different, variant.label)
+                return breaks(where + different + data_decides(audited, variant, place, name), variant.label)
     if compared:
         return holds(f"on {compared} outputs")
-    return not_applicable(last or "no output to compare: the op returns no tensor, or the fake raises on every variant")
+    if not any(True for _ in _pairs(audited)):
+        return not_run("the fake raises on every variant; see the row `fake`")
+    return not_applicable(last or "no output to compare: the op returns no tensor")
 
 
 def _one(real: Tensor, faked: TensorMeta, name: str) -> tuple[str, str]:
