@@ -11,12 +11,13 @@ from harness.audit.resizes import multiples, named_sizes, other_sizes, sized
 from harness.audit.tensors import plain
 from harness.audit.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
 
-__all__ = ["GIVEN", "GUARD", "LAYOUTS", "MAKERS", "MULTIPLE", "OTHER", "Base", "Resize", "Variant", "candidates"]
+__all__ = ["DTYPE", "GIVEN", "GUARD", "LAYOUTS", "MAKERS", "MULTIPLE", "OTHER", "Base", "Resize", "Variant", "candidates"]
 
 _EXTRA = 3  # columns outside the slice
 _GARBAGE = 12345.0  # their content; not NaN, which would hide that an op writes NaN there
 _OFFSET_BYTES = 64
 _GUARD_ROWS = 128
+DTYPE = "other dtype"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _WHOLE = (torch.int32, torch.int64)
 
@@ -119,7 +120,7 @@ def _dtyped(base: Base) -> Iterator[Variant]:
                 continue
             leaves = [x.to(new) if isinstance(x, Tensor) and x.dtype == old else x for x in given]
             label = f"dtype {str(old).removeprefix('torch.')} to {str(new).removeprefix('torch.')}"
-            yield Variant(label, "other dtype", base.sample.with_leaves(leaves), base.number)
+            yield Variant(label, DTYPE, base.sample.with_leaves(leaves), base.number)
 
 
 LAYOUTS = ("permuted", "channels last", "sliced", "broadcast", "storage offset")
@@ -134,7 +135,7 @@ MAKERS: dict[str, Maker] = {
     ZERO: sized(ZERO, lambda _: (0,), rows=True),
     "one row": sized("one row", lambda _: (1,), rows=True),
     OTHER: other_sizes(),
-    "other dtype": _dtyped,
+    DTYPE: _dtyped,
     BOOL: flipped,
     OPTIONAL: optionals,
     VALUE: named,

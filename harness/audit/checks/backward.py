@@ -8,18 +8,19 @@ from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.checks.autograd import requires_gradients, with_gradients
+from harness.audit.checks.autograd import with_gradients
 from harness.audit.checks.compiled import cause, inductor_backend
 from harness.audit.context import ERRORS, AuditedOp
 from harness.audit.ops import has_formula, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.tensors import difference, tensors
-from harness.audit.variants import GIVEN, Variant
+from harness.audit.variants import GIVEN, OTHER, Variant
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 
 _NONE = "no autograd formula is registered: the op is for inference"
+_KINDS = (GIVEN, "permuted", OTHER)  # each compiles twice
 Gradients = list[Tensor | None]
 
 
@@ -29,7 +30,7 @@ def backward(audited: AuditedOp) -> CheckResult:
         return not_applicable(_NONE)
     if is_composite(audited.op):
         return not_applicable("composite: torch traces through the op, and differentiates what it finds")
-    variants = [variant for variant in audited.one_of_each() if _judged(audited, variant)]
+    variants = [variant for variant in audited.one_of_each() if variant.kind in _KINDS]
     compared = 0
     for variant in variants:
         found = _look(audited, variant)
@@ -39,10 +40,6 @@ def backward(audited: AuditedOp) -> CheckResult:
     if not compared:
         return not_applicable("no output has a gradient")
     return holds(f"{compared} variants, by the fakes, aot_eager and Inductor")
-
-
-def _judged(audited: AuditedOp, variant: Variant) -> bool:
-    return variant.kind == GIVEN or requires_gradients(audited.given[0] if audited.given else variant)
 
 
 def _look(audited: AuditedOp, variant: Variant) -> CheckResult | None:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness.audit.context import ERRORS, AuditedOp, outputs
-from harness.audit.variants import Variant
+from harness.audit.variants import DTYPE, Variant
 from harness.ops.arguments import metas
 
 
@@ -18,7 +18,8 @@ def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) ->
         return ""
     for other in audited.accepted:
         theirs = _of(audited, other, place)
-        if theirs is None or not (_alike(variant, other) or _symbolic(audited, variant, place)):
+        symbolic = what == "rank" and other.kind != DTYPE and _symbolic(audited, variant, place)
+        if theirs is None or not (symbolic or _alike(variant, other)):
             continue
         values = [(x.dim(), x.dtype)[what == "dtype"] for x in (ours, theirs)]
         if values[0] != values[1]:
