@@ -1,8 +1,7 @@
 """Variants with other sizes: all dimensions of one size change together, then only the leading ones."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from harness.audit.samples import Sample
@@ -25,7 +24,9 @@ def _dims(sample: Sample) -> dict[int, list[tuple[int, int]]]:
     return {size: own for size, dims in by_size.items() if (own := _own(leaves, size, dims, by_size))}
 
 
-def _own(leaves: Sequence[object], size: int, dims: list[tuple[int, int]], by_size: dict[int, object]) -> list[tuple[int, int]]:
+def _own(
+    leaves: Sequence[object], size: int, dims: list[tuple[int, int]], by_size: Collection[int]
+) -> list[tuple[int, int]]:
     return [pair for pair in dims if not (is_offsets(leaves[pair[0]]) and size - 1 in by_size)]
 
 
@@ -97,7 +98,9 @@ def named_sizes(base: Base) -> Iterator[Variant]:
 
 def multiples(base: Base) -> Iterator[Variant]:
     """Each size at a power of two and twice that, and at one more than each, to see what the op demands of it."""
-    yield from sized(MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1)], rows=False)(base)
+    yield from sized(MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1)], rows=False)(
+        base
+    )
 
 
 def demand(accepted: set[int], refused: set[int], old: int) -> str:

@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from harness.execution.evidence import same_bits
 
-
 PACKED = tuple(getattr(torch, name) for name in ("float4_e2m1fn_x2",) if hasattr(torch, name))
 
 

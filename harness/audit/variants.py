@@ -11,7 +11,19 @@ from harness.audit.resizes import multiples, named_sizes, other_sizes, sized
 from harness.audit.tensors import plain
 from harness.audit.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
 
-__all__ = ["DTYPE", "GIVEN", "GUARD", "LAYOUTS", "MAKERS", "MULTIPLE", "OTHER", "Base", "Resize", "Variant", "candidates"]
+__all__ = [
+    "DTYPE",
+    "GIVEN",
+    "GUARD",
+    "LAYOUTS",
+    "MAKERS",
+    "MULTIPLE",
+    "OTHER",
+    "Base",
+    "Resize",
+    "Variant",
+    "candidates",
+]
 
 _EXTRA = 3  # columns outside the slice
 _GARBAGE = 12345.0  # their content; not NaN, which would hide that an op writes NaN there

@@ -17,7 +17,7 @@ from harness.audit.plan import timed
 from harness.audit.registrations import observe
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
-from harness.audit.variant import MULTIPLE
+from harness.audit.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.execution.device import choose_device
@@ -55,7 +55,9 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         return str(error)
     samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"]))
+    return AuditedOp.of(
+        op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"])
+    )
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     if kind == MULTIPLE:  # these are refused on purpose
         judged = [] if audited.given else sorted(accepted)
         return {"accepted": judged, "refused": [], "reason": "", "demands": audited.demands()}
+    refusals = [] if kind == GUARD else refusals  # those of the same sizes without guard rows say it already
     reason = "" if accepted else _unusable(audited)
     return {"accepted": sorted(accepted), "refused": refusals, "reason": reason, "demands": []}
 

@@ -93,7 +93,9 @@ def _against_fakes(audited: AuditedOp, sample: Sample, eager: Gradients) -> str:
 
 def _metadata(audited: AuditedOp, sample: Sample, eager: Gradients, other: Gradients, what: str) -> str:
     names = audited.names(sample)
-    wanted = [names[place] for place, leaf in enumerate(sample.leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    wanted = [
+        names[place] for place, leaf in enumerate(sample.leaves) if isinstance(leaf, Tensor) and leaf.requires_grad
+    ]
     for name, real, fake in zip(wanted, eager, other, strict=False):
         if isinstance(real, Tensor) and isinstance(fake, Tensor):
             different = differs(TensorMeta.of(real), TensorMeta.of(fake))

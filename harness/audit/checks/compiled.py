@@ -1,5 +1,6 @@
 """The op compiled alone, by aot_eager and by Inductor. Values, strides and writes must be those of eager."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ def writes_and_lists(schema: Any) -> str:
     return f"writes its argument {', '.join(map(repr, written))} and returns {kinds}; return a tuple of tensors instead"
 
 
+_WRAPPED = re.compile(r"got (\w+)\(((?:'|\"))(.*?)\2\)")
 ALIASES = "may not alias any inputs"  # in torch's error
 SHARES = "an error of torch: an output shares memory with an argument or another output; see the row `alias`"
 
@@ -84,7 +86,9 @@ def cause(error: BaseException) -> str:
         error = error.__cause__
     if ALIASES in str(error):
         return SHARES
-    return error_line(getattr(error, "inner_exception", None) or error)
+    inner = getattr(error, "inner_exception", None) or error
+    wrapped = _WRAPPED.search(str(inner))  # torch keeps only the text of an error that a fake raises
+    return f"{wrapped[1]}: {wrapped[3]}" if wrapped else error_line(inner)
 
 
 def _compare(audited: AuditedOp, variant: Variant, backend: Any, on_copies: bool) -> str:

@@ -24,7 +24,9 @@ def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) ->
         values = [(x.dim(), x.dtype)[what == "dtype"] for x in (ours, theirs)]
         if values[0] != values[1]:
             here, there = (str(value).removeprefix("torch.") for value in values)
-            return f": the {what} itself depends on data ({here} here, {there} in {other.label!r}): no fake can be right"
+            return (
+                f": the {what} itself depends on data ({here} here, {there} in {other.label!r}): no fake can be right"
+            )
     return ""
 
 

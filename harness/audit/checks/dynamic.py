@@ -11,7 +11,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from harness.audit.checks.contract import error_line
 from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
-from harness.audit.row import CheckResult, breaks, holds, not_applicable
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import OTHER, Resize, Variant
@@ -43,6 +43,8 @@ def dynamic(audited: AuditedOp) -> CheckResult:
             return breaks(wrong, variant.label)
         done += 1
         _unbacked(audited, base.sample, variant, notes)
+    if resized and all(audited.fake(variant).error is not None for variant in resized):
+        return not_run("the fake raises at every other size; see the row `fake`")
     if not done:
         return not_applicable("no size could be made a symbol", *notes)
     return holds(f"{done} sizes as symbols, each right at two values", *dict.fromkeys(notes))

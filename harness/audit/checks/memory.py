@@ -65,7 +65,11 @@ def alias(audited: AuditedOp) -> CheckResult:
         shared = _shared_fake(audited, variant)
         if shared:
             return breaks(shared, variant.label)
-        unused |= _fresh(audited, ran)
+        for place, declared in _fresh(audited, ran).items():
+            if declared.alias_info.is_write:
+                what = f"output {place} is declared as the argument that the op writes, but it has memory of its own"
+                return breaks(what, variant.label)
+            unused.add(place)
     notes = [f"output {place} is declared as an alias, but in some calls it is not" for place in sorted(unused)]
     return holds(
         "every output has its own memory" if not _declared(audited) else "outputs share memory as declared", *notes
@@ -110,17 +114,17 @@ def _shared(audited: AuditedOp, ran: RealCall) -> str:
 
 def _allowed(audited: AuditedOp, declared: Any, source: Any) -> bool:
     tagged = _RETURN_ARGUMENTS & set(audited.op.tags)
-    if tagged and getattr(source, "name", "") and source.alias_info and source.alias_info.is_write:
+    if tagged and source.name and source.alias_info and source.alias_info.is_write:
         return True  # torch demands that an op with such a tag returns the arguments that it writes
     sets = [info.alias_info.before_set if info.alias_info else set() for info in (declared, source)]
     return bool(sets[0] & sets[1])
 
 
-def _fresh(audited: AuditedOp, ran: RealCall) -> set[str]:
-    """The outputs that are declared as aliases but have their own memory."""
+def _fresh(audited: AuditedOp, ran: RealCall) -> dict[str, Any]:
+    """The outputs that are declared as aliases but have their own memory, each with its declaration."""
     arguments = {storage_id(leaf) for leaf in tensors(ran.after.leaves)}
     return {
-        place
+        place: declared
         for place, declared, leaves in _returns(audited, ran.out)
         if declared.alias_info and any(leaf.numel() and storage_id(leaf) not in arguments for leaf in leaves)
     }
