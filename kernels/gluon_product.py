@@ -58,8 +58,8 @@ def _tile(t, count, tiles, blocks_ptr, GROUP: gl.constexpr):
 
 @gluon.jit
 def _load_block(
-    x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, ws, ss, full, empty, stage, phase,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr,
+    x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, ws, ss, full, empty, stage, phase, filled,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     """The producer's part of a tile: every step's x, words and scales into shared memory."""
     row = first + gl.arange(0, BM, gl.SliceLayout(1, _ROWS))
@@ -98,18 +98,25 @@ def _load_block(
         async_copy.async_copy_global_to_shared(ws.index(2 * stage + 1), w_high + step * (N * 32))
         async_copy.async_copy_global_to_shared(ss.index(2 * stage), p_low + step * (N * 2))
         async_copy.async_copy_global_to_shared(ss.index(2 * stage + 1), p_high + step * (N * 2))
-        async_copy.mbarrier_arrive(full.index(stage), increment_count=False)
+        if LAG == 0:
+            async_copy.mbarrier_arrive(full.index(stage), increment_count=False)
+        else:
+            async_copy.commit_group()
+            async_copy.wait_group(LAG)
+            fence_async_shared()
+            mbarrier.arrive(full.index((stage + (STAGES - LAG)) % STAGES), pred=filled >= LAG)
+            filled += 1
         stage += 1
         if stage == STAGES:
             stage = 0
             phase ^= 1
-    return stage, phase
+    return stage, phase, filled
 
 
 @gluon.jit
 def _produce(
     x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, ws, ss, full, empty,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -118,16 +125,22 @@ def _produce(
     count = gl.load(count_ptr)
     stage = 0
     phase = 1
+    filled = 0
     for t in range(gl.program_id(0), count * tiles, gl.num_programs(0)):
         place, expert, first, end = _tile(t, count, tiles, blocks_ptr, GROUP)
         words = words_ptr + expert * (steps * N * 32)
         scales = scales_ptr + expert * (steps * N * 2)
         if end - first <= HALF:
-            stage, phase = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase,
-                                       K, TOP_K, FIRST, GATED, HALF, STAGES)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase, filled,
+                                       K, TOP_K, FIRST, GATED, HALF, STAGES, LAG)  # fmt: skip
         else:
-            stage, phase = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase,
-                                       K, TOP_K, FIRST, GATED, BM, STAGES)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase, filled,
+                                       K, TOP_K, FIRST, GATED, BM, STAGES, LAG)  # fmt: skip
+    if LAG > 0:
+        async_copy.wait_group(0)
+        fence_async_shared()
+        for i in gl.static_range(LAG):
+            mbarrier.arrive(full.index((stage + (STAGES - LAG + i)) % STAGES), pred=filled >= LAG - i)
 
 
 @gluon.jit
@@ -166,49 +179,37 @@ def _store(y, out_ptr, pairs_ptr, out_stride, OUT, n, first, end, FIRST: gl.cons
 
 @gluon.jit
 def _multiply_block(
-    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, ws, ss, full, empty, stage, phase,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr,
+    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
     A: gl.constexpr = gl.DotOperandLayout(0, L, 2)
     steps: gl.constexpr = (K + 127) // 128
     acc = gl.zeros([64, BM], gl.float32, L)
     up = gl.zeros([64, BM], gl.float32, L)
-    mbarrier.wait(full.index(stage), phase)
-    words = ws.index(2 * stage).slice(64 * WG, 64, 0).load(A)
-    scales = ss.index(2 * stage).slice(64 * WG, 64, 0).load(_SCALES)
-    a0, a1, a2, a3 = _dequantise(words, scales, A)
-    for _ in range(steps - 1):
-        fence_async_shared()
+    for _ in range(steps):
+        mbarrier.wait(full.index(stage), phase)
+        if LAG == 0:
+            fence_async_shared()
+        words = ws.index(2 * stage).slice(64 * WG, 64, 0).load(A)
+        scales = ss.index(2 * stage).slice(64 * WG, 64, 0).load(_SCALES)
+        more = ws.index(2 * stage + 1).slice(64 * WG, 64, 0).load(A)
+        more_scales = ss.index(2 * stage + 1).slice(64 * WG, 64, 0).load(_SCALES)
+        a0, a1, a2, a3 = _dequantise(words, scales, A)
+        b0, b1, b2, b3 = _dequantise(more, more_scales, A)
+        if PING:
+            mbarrier.wait(turn.index(WG), parity)
         going = _issue(a0, a1, a2, a3, xs, stage, acc, BM)
-        words = ws.index(2 * stage + 1).slice(64 * WG, 64, 0).load(A)
-        scales = ss.index(2 * stage + 1).slice(64 * WG, 64, 0).load(_SCALES)
-        b0, b1, b2, b3 = _dequantise(words, scales, A)
         going_up = _issue(b0, b1, b2, b3, xs, stage, up, BM)
-        before = stage
+        if PING:
+            mbarrier.arrive(turn.index(1 - WG))
+            parity ^= 1
+        acc, up = warpgroup_mma_wait(0, deps=[going, going_up])
+        mbarrier.arrive(empty.index(stage))
         stage += 1
         if stage == STAGES:
             stage = 0
             phase ^= 1
-        mbarrier.wait(full.index(stage), phase)
-        words = ws.index(2 * stage).slice(64 * WG, 64, 0).load(A)
-        scales = ss.index(2 * stage).slice(64 * WG, 64, 0).load(_SCALES)
-        acc, words, scales = warpgroup_mma_wait(4, deps=[going, words, scales])
-        a0, a1, a2, a3 = _dequantise(words, scales, A)
-        up, a0, a1, a2, a3 = warpgroup_mma_wait(0, deps=[going_up, a0, a1, a2, a3])
-        mbarrier.arrive(empty.index(before))
-    fence_async_shared()
-    going = _issue(a0, a1, a2, a3, xs, stage, acc, BM)
-    words = ws.index(2 * stage + 1).slice(64 * WG, 64, 0).load(A)
-    scales = ss.index(2 * stage + 1).slice(64 * WG, 64, 0).load(_SCALES)
-    b0, b1, b2, b3 = _dequantise(words, scales, A)
-    going_up = _issue(b0, b1, b2, b3, xs, stage, up, BM)
-    acc, up = warpgroup_mma_wait(0, deps=[going, going_up])
-    mbarrier.arrive(empty.index(stage))
-    stage += 1
-    if stage == STAGES:
-        stage = 0
-        phase ^= 1
     acc *= decode
     up *= decode
     if GATED:
@@ -219,13 +220,13 @@ def _multiply_block(
             up = point(up, ACTIVATION)
         _store(acc.to(gl.bfloat16), out_ptr, pairs_ptr, out_stride, OUT, n + 64 * WG, first, end, FIRST, BM)
         _store(up.to(gl.bfloat16), out_ptr, pairs_ptr, out_stride, OUT, n + 128 + 64 * WG, first, end, FIRST, BM)
-    return stage, phase
+    return stage, phase, parity
 
 
 @gluon.jit
 def _consume(
-    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
+    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -233,39 +234,44 @@ def _consume(
     count = gl.load(count_ptr)
     stage = 0
     phase = 0
+    parity = 0
     for t in range(gl.program_id(0), count * tiles, gl.num_programs(0)):
         place, expert, first, end = _tile(t, count, tiles, blocks_ptr, GROUP)
         decode = gl.load(decode_ptr + expert)
         if end - first <= HALF:
-            stage, phase = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase,
-                                           WG, K, FIRST, GATED, ACTIVATION, HALF, STAGES)  # fmt: skip
+            stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
+                                           WG, K, FIRST, GATED, ACTIVATION, HALF, STAGES, PING, LAG)  # fmt: skip
         else:
-            stage, phase = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase,
-                                           WG, K, FIRST, GATED, ACTIVATION, BM, STAGES)  # fmt: skip
+            stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
+                                           WG, K, FIRST, GATED, ACTIVATION, BM, STAGES, PING, LAG)  # fmt: skip
 
 
 @gluon.jit
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr,
+    REGS: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
     ws = gl.allocate_shared_memory(gl.int16, [2 * STAGES, 128, 32], _PANEL)
     ss = gl.allocate_shared_memory(gl.int32, [2 * STAGES, 128, 2], _PLAIN)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    turn = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    mbarrier.init(turn.index(0), count=1)
+    mbarrier.init(turn.index(1), count=1)
+    mbarrier.arrive(turn.index(0))
     for i in gl.static_range(STAGES):
-        mbarrier.init(full.index(i), count=128)
+        mbarrier.init(full.index(i), count=128 if LAG == 0 else 1)
         mbarrier.init(empty.index(i), count=2)
     gl.warp_specialize(
         [
             (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, ws, ss, full, empty,
-                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
+                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
+                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, PING, LAG)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
+                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, PING, LAG)),
         ],
         [4, 4],
         [REGS, REGS],
