@@ -7,7 +7,6 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
     mbarrier,
     warpgroup_mma,
-    warpgroup_mma_init,
     warpgroup_mma_wait,
 )
 
@@ -28,6 +27,9 @@ _SCALES = gl.constexpr(gl.SliceLayout(2, _SPREAD.value))
 _ROWS = gl.constexpr(gl.BlockedLayout([1, 8], [8, 4], [4, 1], [1, 0]))
 _PLAIN = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
 _PANEL = gl.constexpr(gl.NVMMASharedLayout(swizzle_byte_width=64, element_bitwidth=16, rank=2))
+_OUT = gl.constexpr(gl.BlockedLayout([8, 1], [8, 4], [1, 4], [0, 1]))
+_TOKENS = gl.constexpr(gl.SliceLayout(0, _OUT.value))
+MORE = gl.constexpr(32)
 
 
 @gluon.jit
@@ -51,23 +53,42 @@ def _tile(t, count, tiles, blocks_ptr, GROUP: gl.constexpr):
     group = t // (GROUP * tiles)
     size = gl.minimum(GROUP, count - group * GROUP)
     within = t - group * (GROUP * tiles)
-    block = group * GROUP + within % size
-    at = blocks_ptr + 3 * block
-    return within // size, gl.load(at).to(gl.int64), gl.load(at + 1), gl.load(at + 2)
+    at = blocks_ptr + 3 * (group * GROUP + within % size)
+    return within // size, gl.load(at), gl.load(at + 1), gl.load(at + 2)
+
+
+@gluon.jit
+def _copy_x(x, row, end, K, k, xs, stage, BM: gl.constexpr, WHOLE: gl.constexpr):
+    for j in gl.static_range(4):
+        to = xs.index(4 * stage + j)
+        if BM < to.shape[0]:
+            to = to.slice(0, BM, 0)
+        at = k + 32 * j
+        if WHOLE:
+            async_copy.async_copy_global_to_shared(to, x + at)
+        else:
+            column = gl.arange(0, 32, gl.SliceLayout(0, _ROWS))
+            async_copy.async_copy_global_to_shared(to, x + at, (column + at < K)[None, :] & (row < end)[:, None])
+
+
+@gluon.jit
+def _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K: gl.constexpr, FIRST: gl.constexpr, BM: gl.constexpr):
+    row = first + gl.arange(0, BM, gl.SliceLayout(1, _ROWS))
+    row = gl.where(row < end, row, end - 1)
+    source = gl.load(pairs_ptr + row) // TOP_K if FIRST else row
+    return x_ptr + (source.to(gl.int64) * x_stride)[:, None] + gl.arange(0, 32, gl.SliceLayout(0, _ROWS))[None, :], row
 
 
 @gluon.jit
 def _load_block(
-    x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, ws, ss, full, empty, stage, phase, filled,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr,
+    x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     """The producer's part of a tile: every step's x, words and scales into shared memory."""
-    row = first + gl.arange(0, BM, gl.SliceLayout(1, _ROWS))
-    row = gl.where(row < end, row, first)
-    if FIRST:
-        row = gl.load(pairs_ptr + row) // TOP_K
+    x, row = _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K, FIRST, BM)
+    if EXTRA:
+        e, e_row = _rows(x_ptr, pairs_ptr, x_stride, first + BM, end, TOP_K, FIRST, MORE)
     column = gl.arange(0, 32, gl.SliceLayout(0, _ROWS))
-    x = x_ptr + (row.to(gl.int64) * x_stride)[:, None] + column[None, :]
     r = gl.arange(0, 128, gl.SliceLayout(1, _ROWS))
     low = n + r
     high = OUT + low if GATED else low + 128
@@ -83,29 +104,18 @@ def _load_block(
     steps: gl.constexpr = (K + 127) // 128
     for step in range(steps):
         mbarrier.wait(empty.index(stage), phase)
-        for j in gl.static_range(4):
-            if BM == 128:
-                to = xs.index(4 * stage + j)
-            else:
-                to = xs.index(4 * stage + j).slice(0, BM, 0)
-            at = step * 128 + 32 * j
-            if K % 128 == 0:
-                async_copy.async_copy_global_to_shared(to, x + at)
-            else:
-                mask = (column + at < K)[None, :] & (row >= 0)[:, None]
-                async_copy.async_copy_global_to_shared(to, x + at, mask)
+        _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
+        if EXTRA:
+            _copy_x(e, e_row, end, K, step * 128, xe, stage, MORE, K % 128 == 0)
         async_copy.async_copy_global_to_shared(ws.index(2 * stage), w_low + step * (N * 32))
         async_copy.async_copy_global_to_shared(ws.index(2 * stage + 1), w_high + step * (N * 32))
         async_copy.async_copy_global_to_shared(ss.index(2 * stage), p_low + step * (N * 2))
         async_copy.async_copy_global_to_shared(ss.index(2 * stage + 1), p_high + step * (N * 2))
-        if LAG == 0:
-            async_copy.mbarrier_arrive(full.index(stage), increment_count=False)
-        else:
-            async_copy.commit_group()
-            async_copy.wait_group(LAG)
-            fence_async_shared()
-            mbarrier.arrive(full.index((stage + (STAGES - LAG)) % STAGES), pred=filled >= LAG)
-            filled += 1
+        async_copy.commit_group()
+        async_copy.wait_group(LAG)
+        fence_async_shared()
+        mbarrier.arrive(full.index((stage + (STAGES - LAG)) % STAGES), pred=filled >= LAG)
+        filled += 1
         stage += 1
         if stage == STAGES:
             stage = 0
@@ -115,7 +125,7 @@ def _load_block(
 
 @gluon.jit
 def _produce(
-    x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, ws, ss, full, empty,
+    x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
@@ -128,150 +138,209 @@ def _produce(
     filled = 0
     for t in range(gl.program_id(0), count * tiles, gl.num_programs(0)):
         place, expert, first, end = _tile(t, count, tiles, blocks_ptr, GROUP)
-        words = words_ptr + expert * (steps * N * 32)
-        scales = scales_ptr + expert * (steps * N * 2)
-        if end - first <= HALF:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase, filled,
-                                       K, TOP_K, FIRST, GATED, HALF, STAGES, LAG)  # fmt: skip
+        words = words_ptr + expert.to(gl.int64) * (steps * N * 32)
+        scales = scales_ptr + expert.to(gl.int64) * (steps * N * 2)
+        n = place * BN
+        size = end - first
+        if size <= HALF:
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG)  # fmt: skip
+        elif size <= HALF + MORE:
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG)  # fmt: skip
+        elif (size > BM) & (size <= BM + MORE):
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG)  # fmt: skip
         else:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, place * BN, first, end, xs, ws, ss, full, empty, stage, phase, filled,
-                                       K, TOP_K, FIRST, GATED, BM, STAGES, LAG)  # fmt: skip
-    if LAG > 0:
-        async_copy.wait_group(0)
-        fence_async_shared()
-        for i in gl.static_range(LAG):
-            mbarrier.arrive(full.index((stage + (STAGES - LAG + i)) % STAGES), pred=filled >= LAG - i)
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG)  # fmt: skip
+    async_copy.wait_group(0)
+    fence_async_shared()
+    for i in gl.static_range(LAG):
+        mbarrier.arrive(full.index((stage + (STAGES - LAG + i)) % STAGES), pred=filled >= LAG - i)
 
 
 @gluon.jit
-def _issue(a0, a1, a2, a3, xs, stage, acc, BM: gl.constexpr):
-    if BM == 128:
-        acc = warpgroup_mma(a0, xs.index(4 * stage).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a1, xs.index(4 * stage + 1).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a2, xs.index(4 * stage + 2).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a3, xs.index(4 * stage + 3).permute((1, 0)), acc, is_async=True)
+def _right(xs, at, BM: gl.constexpr):
+    x = xs.index(at)
+    if BM < x.shape[0]:
+        x = x.slice(0, BM, 0)
+    return x.permute((1, 0))
+
+
+@gluon.jit
+def _half(
+    acc, extra, xs, xe, ws, ss, turn, stage, parity,
+    WG: gl.constexpr, PART: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr,
+):  # fmt: skip
+    """One step of 64 rows: dequantises while the other consumer multiplies, then multiplies in its turn."""
+    L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
+    E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
+    A: gl.constexpr = gl.DotOperandLayout(0, L, 2)
+    B: gl.constexpr = gl.DotOperandLayout(0, E, 2)
+    words = ws.index(2 * stage + PART).slice(64 * WG, 64, 0).load(A)
+    scales = ss.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
+    a0, a1, a2, a3 = _dequantise(words, scales, A)
+    mbarrier.wait(turn.index(WG), parity)
+    acc = warpgroup_mma(a0, _right(xs, 4 * stage, BM), acc, is_async=True)
+    acc = warpgroup_mma(a1, _right(xs, 4 * stage + 1, BM), acc, is_async=True)
+    acc = warpgroup_mma(a2, _right(xs, 4 * stage + 2, BM), acc, is_async=True)
+    acc = warpgroup_mma(a3, _right(xs, 4 * stage + 3, BM), acc, is_async=True)
+    if EXTRA:
+        extra = warpgroup_mma(gl.convert_layout(a0, B, assert_trivial=True), _right(xe, 4 * stage, MORE), extra, is_async=True)
+        extra = warpgroup_mma(gl.convert_layout(a1, B, assert_trivial=True), _right(xe, 4 * stage + 1, MORE), extra, is_async=True)
+        extra = warpgroup_mma(gl.convert_layout(a2, B, assert_trivial=True), _right(xe, 4 * stage + 2, MORE), extra, is_async=True)
+        extra = warpgroup_mma(gl.convert_layout(a3, B, assert_trivial=True), _right(xe, 4 * stage + 3, MORE), extra, is_async=True)
+        mbarrier.arrive(turn.index(1 - WG))
+        acc, extra = warpgroup_mma_wait(0, deps=[acc, extra])
     else:
-        acc = warpgroup_mma(a0, xs.index(4 * stage).slice(0, BM, 0).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a1, xs.index(4 * stage + 1).slice(0, BM, 0).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a2, xs.index(4 * stage + 2).slice(0, BM, 0).permute((1, 0)), acc, is_async=True)
-        acc = warpgroup_mma(a3, xs.index(4 * stage + 3).slice(0, BM, 0).permute((1, 0)), acc, is_async=True)
-    return acc
+        mbarrier.arrive(turn.index(1 - WG))
+        acc = warpgroup_mma_wait(0, deps=[acc])
+    return acc, extra, parity ^ 1
 
 
 @gluon.jit
-def _store(y, out_ptr, pairs_ptr, out_stride, OUT, n, first, end, FIRST: gl.constexpr, BM: gl.constexpr):
+def _targets(pairs_ptr, first, end, FIRST: gl.constexpr, BM: gl.constexpr):
+    """The rows of the output that a block's tokens go to."""
+    row = first + gl.arange(0, BM, _TOKENS)
+    return row if FIRST else gl.load(pairs_ptr + row, mask=row < end, other=0)
+
+
+@gluon.jit
+def _store(y, rows, out_ptr, out_stride, OUT, n, first, end, BM: gl.constexpr):
     """Rows n to n + 64 of y [64, BM] as columns of the output's rows."""
-    if BM > 64:
-        left, right = gl.split(gl.permute(gl.reshape(y, [64, 2, BM // 2]), (0, 2, 1)))
-        _store(left, out_ptr, pairs_ptr, out_stride, OUT, n, first, end, FIRST, BM // 2)
-        _store(right, out_ptr, pairs_ptr, out_stride, OUT, n, first + BM // 2, end, FIRST, BM // 2)
-    else:
-        O: gl.constexpr = gl.BlockedLayout([8, 1], [8, 4], [1, 4], [0, 1])
-        y = gl.convert_layout(y, O)
-        row = first + gl.arange(0, BM, gl.SliceLayout(0, O))
-        live = row < end
-        if not FIRST:
-            row = gl.load(pairs_ptr + row, mask=live, other=0)
-        column = n + gl.arange(0, 64, gl.SliceLayout(1, O))
-        out = out_ptr + (row.to(gl.int64) * out_stride)[None, :] + column[:, None]
-        gl.store(out, y, mask=(column < OUT)[:, None] & live[None, :])
+    y = gl.convert_layout(y, _OUT)
+    live = first + gl.arange(0, BM, _TOKENS) < end
+    column = n + gl.arange(0, 64, gl.SliceLayout(1, _OUT))
+    out = out_ptr + (rows.to(gl.int64) * out_stride)[None, :] + column[:, None]
+    gl.store(out, y, mask=(column < OUT)[:, None] & live[None, :])
+
+
+@gluon.jit
+def _activated(acc, up, decode, ACTIVATION: gl.constexpr, GATED: gl.constexpr, FIRST: gl.constexpr):
+    acc *= decode
+    up *= decode
+    if GATED:
+        acc = gate_up(acc, up, ACTIVATION)
+    elif FIRST:
+        acc = point(acc, ACTIVATION)
+        up = point(up, ACTIVATION)
+    return acc.to(gl.bfloat16), up.to(gl.bfloat16)
+
+
+@gluon.jit
+def _split(y):
+    return gl.split(gl.permute(gl.reshape(y, [64, 2, 64]), (0, 2, 1)))
 
 
 @gluon.jit
 def _multiply_block(
-    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
+    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
-    A: gl.constexpr = gl.DotOperandLayout(0, L, 2)
+    E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
+    C: gl.constexpr = 64 if BM > 64 else BM
     steps: gl.constexpr = (K + 127) // 128
+    rows = _targets(pairs_ptr, first, end, FIRST, C)
+    if BM > 64:
+        rows_2 = _targets(pairs_ptr, first + 64, end, FIRST, 64)
+    if EXTRA:
+        rows_e = _targets(pairs_ptr, first + BM, end, FIRST, MORE)
     acc = gl.zeros([64, BM], gl.float32, L)
     up = gl.zeros([64, BM], gl.float32, L)
+    acc_e = gl.zeros([64, MORE], gl.float32, E)
+    up_e = gl.zeros([64, MORE], gl.float32, E)
     for _ in range(steps):
         mbarrier.wait(full.index(stage), phase)
-        if LAG == 0:
-            fence_async_shared()
-        words = ws.index(2 * stage).slice(64 * WG, 64, 0).load(A)
-        scales = ss.index(2 * stage).slice(64 * WG, 64, 0).load(_SCALES)
-        more = ws.index(2 * stage + 1).slice(64 * WG, 64, 0).load(A)
-        more_scales = ss.index(2 * stage + 1).slice(64 * WG, 64, 0).load(_SCALES)
-        a0, a1, a2, a3 = _dequantise(words, scales, A)
-        b0, b1, b2, b3 = _dequantise(more, more_scales, A)
-        if PING:
-            mbarrier.wait(turn.index(WG), parity)
-        going = _issue(a0, a1, a2, a3, xs, stage, acc, BM)
-        going_up = _issue(b0, b1, b2, b3, xs, stage, up, BM)
-        if PING:
-            mbarrier.arrive(turn.index(1 - WG))
-            parity ^= 1
-        acc, up = warpgroup_mma_wait(0, deps=[going, going_up])
+        acc, acc_e, parity = _half(acc, acc_e, xs, xe, ws, ss, turn, stage, parity, WG, 0, BM, EXTRA)
+        up, up_e, parity = _half(up, up_e, xs, xe, ws, ss, turn, stage, parity, WG, 1, BM, EXTRA)
         mbarrier.arrive(empty.index(stage))
         stage += 1
         if stage == STAGES:
             stage = 0
             phase ^= 1
-    acc *= decode
-    up *= decode
-    if GATED:
-        _store(gate_up(acc, up, ACTIVATION).to(gl.bfloat16), out_ptr, pairs_ptr, out_stride, OUT, n + 64 * WG, first, end, FIRST, BM)
+    y, z = _activated(acc, up, decode, ACTIVATION, GATED, FIRST)
+    n += 64 * WG
+    if BM > 64:
+        left, right = _split(y)
+        _store(left, rows, out_ptr, out_stride, OUT, n, first, end, C)
+        _store(right, rows_2, out_ptr, out_stride, OUT, n, first + 64, end, C)
+        if not GATED:
+            left, right = _split(z)
+            _store(left, rows, out_ptr, out_stride, OUT, n + 128, first, end, C)
+            _store(right, rows_2, out_ptr, out_stride, OUT, n + 128, first + 64, end, C)
     else:
-        if FIRST:
-            acc = point(acc, ACTIVATION)
-            up = point(up, ACTIVATION)
-        _store(acc.to(gl.bfloat16), out_ptr, pairs_ptr, out_stride, OUT, n + 64 * WG, first, end, FIRST, BM)
-        _store(up.to(gl.bfloat16), out_ptr, pairs_ptr, out_stride, OUT, n + 128 + 64 * WG, first, end, FIRST, BM)
+        _store(y, rows, out_ptr, out_stride, OUT, n, first, end, C)
+        if not GATED:
+            _store(z, rows, out_ptr, out_stride, OUT, n + 128, first, end, C)
+    if EXTRA:
+        y, z = _activated(acc_e, up_e, decode, ACTIVATION, GATED, FIRST)
+        _store(y, rows_e, out_ptr, out_stride, OUT, n, first + BM, end, MORE)
+        if not GATED:
+            _store(z, rows_e, out_ptr, out_stride, OUT, n + 128, first + BM, end, MORE)
     return stage, phase, parity
 
 
 @gluon.jit
 def _consume(
-    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
+    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
     tiles = gl.cdiv(OUT, BN)
     count = gl.load(count_ptr)
+    total = count * tiles
     stage = 0
     phase = 0
     parity = 0
-    for t in range(gl.program_id(0), count * tiles, gl.num_programs(0)):
-        place, expert, first, end = _tile(t, count, tiles, blocks_ptr, GROUP)
+    start = gl.program_id(0)
+    if start < total:
+        place, expert, first, end = _tile(start, count, tiles, blocks_ptr, GROUP)
         decode = gl.load(decode_ptr + expert)
-        if end - first <= HALF:
-            stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
-                                           WG, K, FIRST, GATED, ACTIVATION, HALF, STAGES, PING, LAG)  # fmt: skip
-        else:
-            stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, place * BN, first, end, xs, ws, ss, full, empty, turn, stage, phase, parity,
-                                           WG, K, FIRST, GATED, ACTIVATION, BM, STAGES, PING, LAG)  # fmt: skip
+        for t in range(start, total, gl.num_programs(0)):
+            n = place * BN
+            # The next tile's place, asked for now that it may take its time.
+            soon, expert, next_first, next_end = _tile(gl.minimum(t + gl.num_programs(0), total - 1), count, tiles, blocks_ptr, GROUP)
+            size = end - first
+            if size <= HALF:
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES)  # fmt: skip
+            elif size <= HALF + MORE:
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES)  # fmt: skip
+            elif (size > BM) & (size <= BM + MORE):
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES)  # fmt: skip
+            else:
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES)  # fmt: skip
+            decode = gl.load(decode_ptr + expert)
+            place = soon
+            first = next_first
+            end = next_end
 
 
 @gluon.jit
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr, PING: gl.constexpr, LAG: gl.constexpr,
+    REGS: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
+    xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, MORE, 32], _PANEL)
     ws = gl.allocate_shared_memory(gl.int16, [2 * STAGES, 128, 32], _PANEL)
     ss = gl.allocate_shared_memory(gl.int32, [2 * STAGES, 128, 2], _PLAIN)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     turn = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    for i in gl.static_range(STAGES):
+        mbarrier.init(full.index(i), count=1)
+        mbarrier.init(empty.index(i), count=2)
     mbarrier.init(turn.index(0), count=1)
     mbarrier.init(turn.index(1), count=1)
     mbarrier.arrive(turn.index(0))
-    for i in gl.static_range(STAGES):
-        mbarrier.init(full.index(i), count=128 if LAG == 0 else 1)
-        mbarrier.init(empty.index(i), count=2)
     gl.warp_specialize(
         [
-            (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, ws, ss, full, empty,
+            (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
                         K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, PING, LAG)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, ws, ss, full, empty, turn,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, PING, LAG)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
         ],
         [4, 4],
         [REGS, REGS],

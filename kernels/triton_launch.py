@@ -74,7 +74,7 @@ def routed(
     return out
 
 
-def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
+def sort_pairs(ids: Tensor, experts: int, bm: int, slack: int = 0) -> Routing:
     """The blocks of ids [T, K]. One token's experts differ, so that nothing is to be sorted."""
     pairs = ids.numel()
     if ids.shape[0] == 1:
@@ -82,7 +82,7 @@ def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
     most = most_blocks(pairs, experts, bm)
     routing = Routing(ids, most, ids.new_empty(1 + 3 * most + pairs, dtype=torch.int32))
     lanes, chunk = triton.next_power_of_2(experts + 1), min(CHUNK, max(32, triton.next_power_of_2(pairs)))
-    align[(experts,)](ids, *routing.parts, pairs, experts, bm, lanes, chunk, num_warps=4)
+    align[(experts,)](ids, *routing.parts, pairs, experts, bm, slack, lanes, chunk, num_warps=4)
     return routing
 
 

@@ -21,10 +21,13 @@ def align(
     PAIRS,
     E: tl.constexpr,
     BM: tl.constexpr,
+    SLACK: tl.constexpr,
     EP: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
     """One program an expert: its pairs in order, and its blocks of BM. EP is a power of two above E.
+
+    An expert's last block may hold up to SLACK pairs more, for a kernel that takes such blocks whole.
 
     Each program counts every expert's pairs for itself, which costs less than a second launch.
     """
@@ -37,7 +40,7 @@ def align(
         start += CHUNK
     lane = tl.arange(0, EP)
     counts = tl.where(lane < E, counts, 0)
-    blocks = (counts + BM - 1) // BM
+    blocks = tl.maximum((counts - SLACK + BM - 1) // BM, tl.minimum(counts, 1))
     first = tl.sum(tl.where(lane < expert, counts, 0))
     block = tl.sum(tl.where(lane < expert, blocks, 0))
     mine = tl.sum(tl.where(lane == expert, counts, 0))
@@ -45,7 +48,8 @@ def align(
         tl.store(count_ptr, tl.sum(blocks))
     end = first + mine
     row = first
-    while row < end:
+    last = first + tl.maximum(mine - SLACK, tl.minimum(mine, 1))
+    while row < last:
         tl.store(blocks_ptr + 3 * block, expert)
         tl.store(blocks_ptr + 3 * block + 1, row)
         tl.store(blocks_ptr + 3 * block + 2, end)
