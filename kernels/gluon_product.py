@@ -82,7 +82,7 @@ def _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K: gl.constexpr, FIRST: gl
 @gluon.jit
 def _load_block(
     x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     """The producer's part of a tile: every step's x, words and scales into shared memory."""
     x, row = _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K, FIRST, BM)
@@ -104,7 +104,8 @@ def _load_block(
     steps: gl.constexpr = (K + 127) // 128
     for step in range(steps):
         mbarrier.wait(empty.index(stage), phase)
-        _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
+        if DEBUG != 1:
+            _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
         if EXTRA:
             _copy_x(e, e_row, end, K, step * 128, xe, stage, MORE, K % 128 == 0)
         async_copy.async_copy_global_to_shared(ws.index(2 * stage), w_low + step * (N * 32))
@@ -126,7 +127,7 @@ def _load_block(
 @gluon.jit
 def _produce(
     x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -143,13 +144,13 @@ def _produce(
         n = place * BN
         size = end - first
         if size <= HALF:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG)  # fmt: skip
-        elif size <= HALF + MORE:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG)  # fmt: skip
-        elif (size > BM) & (size <= BM + MORE):
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+        elif size <= (HALF + MORE if EXTRAS else 0):
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+        elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
         else:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
     async_copy.wait_group(0)
     fence_async_shared()
     for i in gl.static_range(LAG):
@@ -167,7 +168,7 @@ def _right(xs, at, BM: gl.constexpr):
 @gluon.jit
 def _half(
     acc, extra, xs, xe, ws, ss, turn, stage, parity,
-    WG: gl.constexpr, PART: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr,
+    WG: gl.constexpr, PART: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     """One step of 64 rows: dequantises while the other consumer multiplies, then multiplies in its turn."""
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
@@ -176,8 +177,15 @@ def _half(
     B: gl.constexpr = gl.DotOperandLayout(0, E, 2)
     words = ws.index(2 * stage + PART).slice(64 * WG, 64, 0).load(A)
     scales = ss.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
-    a0, a1, a2, a3 = _dequantise(words, scales, A)
-    mbarrier.wait(turn.index(WG), parity)
+    if DEBUG == 2:
+        a0 = words.to(gl.bfloat16, bitcast=True)
+        a1 = a0
+        a2 = a0
+        a3 = a0
+    else:
+        a0, a1, a2, a3 = _dequantise(words, scales, A)
+    if DEBUG != 3:
+        mbarrier.wait(turn.index(WG), parity)
     acc = warpgroup_mma(a0, _right(xs, 4 * stage, BM), acc, is_async=True)
     acc = warpgroup_mma(a1, _right(xs, 4 * stage + 1, BM), acc, is_async=True)
     acc = warpgroup_mma(a2, _right(xs, 4 * stage + 2, BM), acc, is_async=True)
@@ -232,7 +240,7 @@ def _split(y):
 @gluon.jit
 def _multiply_block(
     decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
     E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
@@ -249,8 +257,8 @@ def _multiply_block(
     up_e = gl.zeros([64, MORE], gl.float32, E)
     for _ in range(steps):
         mbarrier.wait(full.index(stage), phase)
-        acc, acc_e, parity = _half(acc, acc_e, xs, xe, ws, ss, turn, stage, parity, WG, 0, BM, EXTRA)
-        up, up_e, parity = _half(up, up_e, xs, xe, ws, ss, turn, stage, parity, WG, 1, BM, EXTRA)
+        acc, acc_e, parity = _half(acc, acc_e, xs, xe, ws, ss, turn, stage, parity, WG, 0, BM, EXTRA, DEBUG)
+        up, up_e, parity = _half(up, up_e, xs, xe, ws, ss, turn, stage, parity, WG, 1, BM, EXTRA, DEBUG)
         mbarrier.arrive(empty.index(stage))
         stage += 1
         if stage == STAGES:
@@ -281,7 +289,7 @@ def _multiply_block(
 @gluon.jit
 def _consume(
     decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -301,13 +309,13 @@ def _consume(
             soon, expert, next_first, next_end = _tile(gl.minimum(t + gl.num_programs(0), total - 1), count, tiles, blocks_ptr, GROUP)
             size = end - first
             if size <= HALF:
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES)  # fmt: skip
-            elif size <= HALF + MORE:
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES)  # fmt: skip
-            elif (size > BM) & (size <= BM + MORE):
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES)  # fmt: skip
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES, DEBUG)  # fmt: skip
+            elif size <= (HALF + MORE if EXTRAS else 0):
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES, DEBUG)  # fmt: skip
+            elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES, DEBUG)  # fmt: skip
             else:
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES)  # fmt: skip
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES, DEBUG)  # fmt: skip
             decode = gl.load(decode_ptr + expert)
             place = soon
             first = next_first
@@ -318,10 +326,10 @@ def _consume(
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr, LAG: gl.constexpr,
+    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
-    xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, MORE, 32], _PANEL)
+    xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES if EXTRAS else 4, MORE, 32], _PANEL)
     ws = gl.allocate_shared_memory(gl.int16, [2 * STAGES, 128, 32], _PANEL)
     ss = gl.allocate_shared_memory(gl.int32, [2 * STAGES, 128, 2], _PLAIN)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
@@ -336,11 +344,11 @@ def long_product(
     gl.warp_specialize(
         [
             (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG)),
+                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG, EXTRAS, DEBUG)),
             (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
+                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, DEBUG)),
             (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP)),
+                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, DEBUG)),
         ],
         [4, 4],
         [REGS, REGS],
