@@ -29,14 +29,16 @@ _PLAIN = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
 _PANEL = gl.constexpr(gl.NVMMASharedLayout(swizzle_byte_width=64, element_bitwidth=16, rank=2))
 _OUT = gl.constexpr(gl.BlockedLayout([8, 1], [8, 4], [1, 4], [0, 1]))
 _TOKENS = gl.constexpr(gl.SliceLayout(0, _OUT.value))
-MORE = gl.constexpr(32)
+MORE = gl.constexpr(16)
+# A fragment of the weight as every consumer carries it from tile to tile.
+_LEFT = gl.constexpr(gl.DotOperandLayout(0, gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 16, 16]), 2))
 
 
 @gluon.jit
-def _dequantise(words, scales, A: gl.constexpr):
+def _dequantise(words, scales):
     """int16 [64, 32] and int32 [64, 2] to the left operands of four products, bf16 [64, 32]."""
     s = gl.expand_dims(scales, 2).broadcast_to(64, 2, 16)
-    s = gl.convert_layout(gl.reshape(s, [64, 32]), A, assert_trivial=True)
+    s = gl.convert_layout(gl.reshape(s, [64, 32]), _LEFT, assert_trivial=True)
     return gl.inline_asm_elementwise(
         ASM,
         "=r,=r,=r,=r,r,r,r",
@@ -45,6 +47,21 @@ def _dequantise(words, scales, A: gl.constexpr):
         is_pure=True,
         pack=2,
     )
+
+
+# Stores that never happen, of every register of four fragments. Without them the assembler dequantises after the wait for
+# the turn, while the matrix units stand still.
+_STORES = "\n".join(
+    f"@p st.shared.v4.b32 [z], {{{', '.join(f'${4 + 4 * i + j}' for j in range(4))}}};" for i in range(8)
+)
+HOLD = gl.constexpr("{\n.reg .pred p;\n.reg .b32 z;\nmov.u32 z, %laneid;\nshl.b32 z, z, 4;\nsetp.eq.s32 p, $36, -1;\n" + _STORES + "\n}")
+HOLD_OPERANDS = gl.constexpr(",".join(["=r"] * 4 + ["r"] * 48))
+
+
+@gluon.jit
+def _hold(a0, a1, a2, a3, count):
+    """Nothing: but the fragments must be there. ``count`` is never -1."""
+    gl.inline_asm_elementwise(HOLD, HOLD_OPERANDS, [a0, a1, a2, a3, count], dtype=gl.int8, is_pure=False, pack=16)
 
 
 @gluon.jit
@@ -82,7 +99,7 @@ def _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K: gl.constexpr, FIRST: gl
 @gluon.jit
 def _load_block(
     x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
     """The producer's part of a tile: every step's x, words and scales into shared memory."""
     x, row = _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K, FIRST, BM)
@@ -104,8 +121,7 @@ def _load_block(
     steps: gl.constexpr = (K + 127) // 128
     for step in range(steps):
         mbarrier.wait(empty.index(stage), phase)
-        if DEBUG != 1:
-            _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
+        _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
         if EXTRA:
             _copy_x(e, e_row, end, K, step * 128, xe, stage, MORE, K % 128 == 0)
         async_copy.async_copy_global_to_shared(ws.index(2 * stage), w_low + step * (N * 32))
@@ -127,7 +143,7 @@ def _load_block(
 @gluon.jit
 def _produce(
     x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -144,17 +160,19 @@ def _produce(
         n = place * BN
         size = end - first
         if size <= HALF:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG, EXTRAS)  # fmt: skip
         elif size <= (HALF + MORE if EXTRAS else 0):
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG, EXTRAS)  # fmt: skip
         elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG, EXTRAS)  # fmt: skip
         else:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG, EXTRAS, DEBUG)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG, EXTRAS)  # fmt: skip
     async_copy.wait_group(0)
     fence_async_shared()
     for i in gl.static_range(LAG):
         mbarrier.arrive(full.index((stage + (STAGES - LAG + i)) % STAGES), pred=filled >= LAG - i)
+    # The consumers ask for one step beyond their last, and use nothing of it.
+    mbarrier.arrive(full.index(stage))
 
 
 @gluon.jit
@@ -166,41 +184,43 @@ def _right(xs, at, BM: gl.constexpr):
 
 
 @gluon.jit
-def _half(
-    acc, extra, xs, xe, ws, ss, turn, stage, parity,
-    WG: gl.constexpr, PART: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, DEBUG: gl.constexpr,
-):  # fmt: skip
-    """One step of 64 rows: dequantises while the other consumer multiplies, then multiplies in its turn."""
-    L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
-    E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
-    A: gl.constexpr = gl.DotOperandLayout(0, L, 2)
-    B: gl.constexpr = gl.DotOperandLayout(0, E, 2)
-    words = ws.index(2 * stage + PART).slice(64 * WG, 64, 0).load(A)
-    scales = ss.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
-    if DEBUG == 2:
-        a0 = words.to(gl.bfloat16, bitcast=True)
-        a1 = a0
-        a2 = a0
-        a3 = a0
-    else:
-        a0, a1, a2, a3 = _dequantise(words, scales, A)
-    if DEBUG != 3:
-        mbarrier.wait(turn.index(WG), parity)
-    acc = warpgroup_mma(a0, _right(xs, 4 * stage, BM), acc, is_async=True)
-    acc = warpgroup_mma(a1, _right(xs, 4 * stage + 1, BM), acc, is_async=True)
-    acc = warpgroup_mma(a2, _right(xs, 4 * stage + 2, BM), acc, is_async=True)
-    acc = warpgroup_mma(a3, _right(xs, 4 * stage + 3, BM), acc, is_async=True)
+def _fragments(ws, ss, stage, WG: gl.constexpr, PART: gl.constexpr):
+    """The words and scales of 64 rows, in a consumer's registers."""
+    words = ws.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_LEFT)
+    return words, ss.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
+
+
+@gluon.jit
+def _four(a0, a1, a2, a3, xs, stage, acc, BM: gl.constexpr):
+    """acc + the four products of a step, which go on when this returns."""
+    A: gl.constexpr = gl.DotOperandLayout(0, gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16]), 2)
+    acc = warpgroup_mma(gl.convert_layout(a0, A, assert_trivial=True), _right(xs, 4 * stage, BM), acc, is_async=True)
+    acc = warpgroup_mma(gl.convert_layout(a1, A, assert_trivial=True), _right(xs, 4 * stage + 1, BM), acc, is_async=True)
+    acc = warpgroup_mma(gl.convert_layout(a2, A, assert_trivial=True), _right(xs, 4 * stage + 2, BM), acc, is_async=True)
+    acc = warpgroup_mma(gl.convert_layout(a3, A, assert_trivial=True), _right(xs, 4 * stage + 3, BM), acc, is_async=True)
+    return acc
+
+
+@gluon.jit
+def _issue(
+    a0, a1, a2, a3, acc, extra, xs, xe, turn, stage, parity, WG: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr
+):
+    """Multiplies in this consumer's turn, and gives the turn away."""
+    mbarrier.wait(turn.index(WG), parity)
+    acc = _four(a0, a1, a2, a3, xs, stage, acc, BM)
     if EXTRA:
-        extra = warpgroup_mma(gl.convert_layout(a0, B, assert_trivial=True), _right(xe, 4 * stage, MORE), extra, is_async=True)
-        extra = warpgroup_mma(gl.convert_layout(a1, B, assert_trivial=True), _right(xe, 4 * stage + 1, MORE), extra, is_async=True)
-        extra = warpgroup_mma(gl.convert_layout(a2, B, assert_trivial=True), _right(xe, 4 * stage + 2, MORE), extra, is_async=True)
-        extra = warpgroup_mma(gl.convert_layout(a3, B, assert_trivial=True), _right(xe, 4 * stage + 3, MORE), extra, is_async=True)
-        mbarrier.arrive(turn.index(1 - WG))
-        acc, extra = warpgroup_mma_wait(0, deps=[acc, extra])
+        extra = _four(a0, a1, a2, a3, xe, stage, extra, MORE)
+    mbarrier.arrive(turn.index(1 - WG))
+    return acc, extra
+
+
+@gluon.jit
+def _wait(acc, extra, words, scales, EXTRA: gl.constexpr):
+    if EXTRA:
+        acc, extra, words, scales = warpgroup_mma_wait(0, deps=[acc, extra, words, scales])
     else:
-        mbarrier.arrive(turn.index(1 - WG))
-        acc = warpgroup_mma_wait(0, deps=[acc])
-    return acc, extra, parity ^ 1
+        acc, words, scales = warpgroup_mma_wait(0, deps=[acc, words, scales])
+    return acc, extra, words, scales
 
 
 @gluon.jit
@@ -233,22 +253,39 @@ def _activated(acc, up, decode, ACTIVATION: gl.constexpr, GATED: gl.constexpr, F
 
 
 @gluon.jit
-def _split(y):
-    return gl.split(gl.permute(gl.reshape(y, [64, 2, 64]), (0, 2, 1)))
+def _halves(y):
+    return gl.split(gl.permute(gl.reshape(y, [64, 2, y.shape[1] // 2]), (0, 2, 1)))
+
+
+@gluon.jit
+def _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, first, end, BM: gl.constexpr):
+    """Pieces of 32 tokens, which take little shared memory on their way to whole rows."""
+    if BM == 128:
+        y, z = _halves(y)
+    y0, y1 = _halves(y)
+    _store(y0, rows_0, out_ptr, out_stride, OUT, n, first, end, 32)
+    _store(y1, rows_1, out_ptr, out_stride, OUT, n, first + 32, end, 32)
+    if BM == 128:
+        z0, z1 = _halves(z)
+        _store(z0, rows_2, out_ptr, out_stride, OUT, n, first + 64, end, 32)
+        _store(z1, rows_3, out_ptr, out_stride, OUT, n, first + 96, end, 32)
 
 
 @gluon.jit
 def _multiply_block(
-    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, DEBUG: gl.constexpr,
+    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
     E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
-    C: gl.constexpr = 64 if BM > 64 else BM
     steps: gl.constexpr = (K + 127) // 128
-    rows = _targets(pairs_ptr, first, end, FIRST, C)
-    if BM > 64:
-        rows_2 = _targets(pairs_ptr, first + 64, end, FIRST, 64)
+    rows_0 = _targets(pairs_ptr, first, end, FIRST, 32)
+    rows_1 = _targets(pairs_ptr, first + 32, end, FIRST, 32)
+    rows_2 = rows_0
+    rows_3 = rows_1
+    if BM == 128:
+        rows_2 = _targets(pairs_ptr, first + 64, end, FIRST, 32)
+        rows_3 = _targets(pairs_ptr, first + 96, end, FIRST, 32)
     if EXTRA:
         rows_e = _targets(pairs_ptr, first + BM, end, FIRST, MORE)
     acc = gl.zeros([64, BM], gl.float32, L)
@@ -256,40 +293,40 @@ def _multiply_block(
     acc_e = gl.zeros([64, MORE], gl.float32, E)
     up_e = gl.zeros([64, MORE], gl.float32, E)
     for _ in range(steps):
-        mbarrier.wait(full.index(stage), phase)
-        acc, acc_e, parity = _half(acc, acc_e, xs, xe, ws, ss, turn, stage, parity, WG, 0, BM, EXTRA, DEBUG)
-        up, up_e, parity = _half(up, up_e, xs, xe, ws, ss, turn, stage, parity, WG, 1, BM, EXTRA, DEBUG)
-        mbarrier.arrive(empty.index(stage))
+        acc, acc_e = _issue(a0, a1, a2, a3, acc, acc_e, xs, xe, turn, stage, parity, WG, BM, EXTRA)
+        words, scales = _fragments(ws, ss, stage, WG, 1)
+        acc, acc_e, words, scales = _wait(acc, acc_e, words, scales, EXTRA)
+        b0, b1, b2, b3 = _dequantise(words, scales)
+        _hold(b0, b1, b2, b3, count)
+        up, up_e = _issue(b0, b1, b2, b3, up, up_e, xs, xe, turn, stage, parity ^ 1, WG, BM, EXTRA)
+        before = stage
         stage += 1
         if stage == STAGES:
             stage = 0
             phase ^= 1
-    y, z = _activated(acc, up, decode, ACTIVATION, GATED, FIRST)
+        mbarrier.wait(full.index(stage), phase)
+        words, scales = _fragments(ws, ss, stage, WG, 0)
+        up, up_e, words, scales = _wait(up, up_e, words, scales, EXTRA)
+        mbarrier.arrive(empty.index(before))
+        a0, a1, a2, a3 = _dequantise(words, scales)
+        _hold(a0, a1, a2, a3, count)
     n += 64 * WG
-    if BM > 64:
-        left, right = _split(y)
-        _store(left, rows, out_ptr, out_stride, OUT, n, first, end, C)
-        _store(right, rows_2, out_ptr, out_stride, OUT, n, first + 64, end, C)
-        if not GATED:
-            left, right = _split(z)
-            _store(left, rows, out_ptr, out_stride, OUT, n + 128, first, end, C)
-            _store(right, rows_2, out_ptr, out_stride, OUT, n + 128, first + 64, end, C)
-    else:
-        _store(y, rows, out_ptr, out_stride, OUT, n, first, end, C)
-        if not GATED:
-            _store(z, rows, out_ptr, out_stride, OUT, n + 128, first, end, C)
+    y, z = _activated(acc, up, decode, ACTIVATION, GATED, FIRST)
+    _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, first, end, BM)
+    if not GATED:
+        _store_all(z, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n + 128, first, end, BM)
     if EXTRA:
         y, z = _activated(acc_e, up_e, decode, ACTIVATION, GATED, FIRST)
         _store(y, rows_e, out_ptr, out_stride, OUT, n, first + BM, end, MORE)
         if not GATED:
             _store(z, rows_e, out_ptr, out_stride, OUT, n + 128, first + BM, end, MORE)
-    return stage, phase, parity
+    return stage, phase, a0, a1, a2, a3
 
 
 @gluon.jit
 def _consume(
     decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -303,19 +340,22 @@ def _consume(
     if start < total:
         place, expert, first, end = _tile(start, count, tiles, blocks_ptr, GROUP)
         decode = gl.load(decode_ptr + expert)
+        mbarrier.wait(full.index(stage), phase)
+        words, scales = _fragments(ws, ss, stage, WG, 0)
+        a0, a1, a2, a3 = _dequantise(words, scales)
         for t in range(start, total, gl.num_programs(0)):
             n = place * BN
             # The next tile's place, asked for now that it may take its time.
             soon, expert, next_first, next_end = _tile(gl.minimum(t + gl.num_programs(0), total - 1), count, tiles, blocks_ptr, GROUP)
             size = end - first
             if size <= HALF:
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES, DEBUG)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES)  # fmt: skip
             elif size <= (HALF + MORE if EXTRAS else 0):
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES, DEBUG)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES)  # fmt: skip
             elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES, DEBUG)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES)  # fmt: skip
             else:
-                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES, DEBUG)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES)  # fmt: skip
             decode = gl.load(decode_ptr + expert)
             place = soon
             first = next_first
@@ -326,7 +366,7 @@ def _consume(
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, DEBUG: gl.constexpr,
+    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
     xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES if EXTRAS else 4, MORE, 32], _PANEL)
@@ -344,11 +384,11 @@ def long_product(
     gl.warp_specialize(
         [
             (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG, EXTRAS, DEBUG)),
+                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG, EXTRAS)),
             (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, DEBUG)),
+                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS)),
             (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, DEBUG)),
+                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS)),
         ],
         [4, 4],
         [REGS, REGS],
