@@ -203,24 +203,23 @@ def _four(a0, a1, a2, a3, xs, stage, acc, BM: gl.constexpr):
 
 @gluon.jit
 def _issue(
-    a0, a1, a2, a3, acc, extra, xs, xe, turn, stage, parity, WG: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr
+    a0, a1, a2, a3, acc, extra, xs, xe, stage, BM: gl.constexpr, EXTRA: gl.constexpr
 ):
-    """Multiplies in this consumer's turn, and gives the turn away."""
-    mbarrier.wait(turn.index(WG), parity)
+    """Starts a half step's products."""
     acc = _four(a0, a1, a2, a3, xs, stage, acc, BM)
     if EXTRA:
         extra = _four(a0, a1, a2, a3, xe, stage, extra, MORE)
-    mbarrier.arrive(turn.index(1 - WG))
     return acc, extra
 
 
 @gluon.jit
-def _wait(acc, extra, words, scales, EXTRA: gl.constexpr):
+def _wait(acc, extra, w, v, EXTRA: gl.constexpr, LEFT: gl.constexpr):
+    """Waits until all but the last LEFT products are there. w and v are only there after it."""
     if EXTRA:
-        acc, extra, words, scales = warpgroup_mma_wait(0, deps=[acc, extra, words, scales])
+        acc, extra, w, v = warpgroup_mma_wait(LEFT, deps=[acc, extra, w, v])
     else:
-        acc, words, scales = warpgroup_mma_wait(0, deps=[acc, words, scales])
-    return acc, extra, words, scales
+        acc, w, v = warpgroup_mma_wait(LEFT, deps=[acc, w, v])
+    return acc, extra, w, v
 
 
 @gluon.jit
@@ -273,8 +272,8 @@ def _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, f
 
 @gluon.jit
 def _multiply_block(
-    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr,
+    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, HELD: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
     E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
@@ -293,12 +292,10 @@ def _multiply_block(
     acc_e = gl.zeros([64, MORE], gl.float32, E)
     up_e = gl.zeros([64, MORE], gl.float32, E)
     for _ in range(steps):
-        acc, acc_e = _issue(a0, a1, a2, a3, acc, acc_e, xs, xe, turn, stage, parity, WG, BM, EXTRA)
+        acc, acc_e = _issue(a0, a1, a2, a3, acc, acc_e, xs, xe, stage, BM, EXTRA)
         words, scales = _fragments(ws, ss, stage, WG, 1)
-        acc, acc_e, words, scales = _wait(acc, acc_e, words, scales, EXTRA)
         b0, b1, b2, b3 = _dequantise(words, scales)
-        _hold(b0, b1, b2, b3, count)
-        up, up_e = _issue(b0, b1, b2, b3, up, up_e, xs, xe, turn, stage, parity ^ 1, WG, BM, EXTRA)
+        up, up_e = _issue(b0, b1, b2, b3, up, up_e, xs, xe, stage, BM, EXTRA)
         before = stage
         stage += 1
         if stage == STAGES:
@@ -306,10 +303,12 @@ def _multiply_block(
             phase ^= 1
         mbarrier.wait(full.index(stage), phase)
         words, scales = _fragments(ws, ss, stage, WG, 0)
-        up, up_e, words, scales = _wait(up, up_e, words, scales, EXTRA)
-        mbarrier.arrive(empty.index(before))
+        acc, acc_e, words, scales = _wait(acc, acc_e, words, scales, EXTRA, 8 if EXTRA else 4)
         a0, a1, a2, a3 = _dequantise(words, scales)
-        _hold(a0, a1, a2, a3, count)
+        if HELD:
+            _hold(a0, a1, a2, a3, count)
+        up, up_e, a0, a1 = _wait(up, up_e, a0, a1, EXTRA, 0)
+        mbarrier.arrive(empty.index(before))
     n += 64 * WG
     y, z = _activated(acc, up, decode, ACTIVATION, GATED, FIRST)
     _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, first, end, BM)
@@ -325,8 +324,8 @@ def _multiply_block(
 
 @gluon.jit
 def _consume(
-    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr,
+    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr, HELD: gl.constexpr,
 ):  # fmt: skip
     BN: gl.constexpr = 128 if GATED else 256
     HALF: gl.constexpr = BM // 2
@@ -335,7 +334,6 @@ def _consume(
     total = count * tiles
     stage = 0
     phase = 0
-    parity = 0
     start = gl.program_id(0)
     if start < total:
         place, expert, first, end = _tile(start, count, tiles, blocks_ptr, GROUP)
@@ -349,13 +347,13 @@ def _consume(
             soon, expert, next_first, next_end = _tile(gl.minimum(t + gl.num_programs(0), total - 1), count, tiles, blocks_ptr, GROUP)
             size = end - first
             if size <= HALF:
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES, HELD)  # fmt: skip
             elif size <= (HALF + MORE if EXTRAS else 0):
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES, HELD)  # fmt: skip
             elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES, HELD)  # fmt: skip
             else:
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES)  # fmt: skip
+                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES, HELD)  # fmt: skip
             decode = gl.load(decode_ptr + expert)
             place = soon
             first = next_first
@@ -366,7 +364,7 @@ def _consume(
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
     K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
+    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, HELD: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
     xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES if EXTRAS else 4, MORE, 32], _PANEL)
@@ -374,21 +372,17 @@ def long_product(
     ss = gl.allocate_shared_memory(gl.int32, [2 * STAGES, 128, 2], _PLAIN)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-    turn = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
         mbarrier.init(full.index(i), count=1)
         mbarrier.init(empty.index(i), count=2)
-    mbarrier.init(turn.index(0), count=1)
-    mbarrier.init(turn.index(1), count=1)
-    mbarrier.arrive(turn.index(0))
     gl.warp_specialize(
         [
             (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
                         K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG, EXTRAS)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
+                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, HELD)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
+                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, HELD)),
         ],
         [4, 4],
         [REGS, REGS],
