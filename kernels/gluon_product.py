@@ -14,6 +14,7 @@ from kernels.triton_activate import gate_up, point
 from kernels.triton_decode import _DEQUANTISE
 
 ASM = gl.constexpr(_DEQUANTISE.value)
+MORE = gl.constexpr(16)
 _SPREAD = gl.constexpr(
     gl.DistributedLinearLayout(
         [[0, 0, 1], [8, 0, 0], [0, 0, 8], [0, 1, 0]],
@@ -24,14 +25,11 @@ _SPREAD = gl.constexpr(
     )
 )
 _SCALES = gl.constexpr(gl.SliceLayout(2, _SPREAD.value))
+_LEFT = gl.constexpr(gl.DotOperandLayout(0, gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 16, 16]), 2))
 _ROWS = gl.constexpr(gl.BlockedLayout([1, 8], [8, 4], [4, 1], [1, 0]))
+_PAIRS = gl.constexpr(gl.BlockedLayout([1, 2], [32, 1], [4, 1], [1, 0]))
 _PLAIN = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
 _PANEL = gl.constexpr(gl.NVMMASharedLayout(swizzle_byte_width=64, element_bitwidth=16, rank=2))
-_OUT = gl.constexpr(gl.BlockedLayout([8, 1], [8, 4], [1, 4], [0, 1]))
-_TOKENS = gl.constexpr(gl.SliceLayout(0, _OUT.value))
-MORE = gl.constexpr(16)
-# A fragment of the weight as every consumer carries it from tile to tile.
-_LEFT = gl.constexpr(gl.DotOperandLayout(0, gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 16, 16]), 2))
 
 
 @gluon.jit
@@ -49,29 +47,31 @@ def _dequantise(words, scales):
     )
 
 
-# Stores that never happen, of every register of four fragments. Without them the assembler dequantises after the wait for
-# the turn, while the matrix units stand still.
-_STORES = "\n".join(
-    f"@p st.shared.v4.b32 [z], {{{', '.join(f'${4 + 4 * i + j}' for j in range(4))}}};" for i in range(8)
-)
-HOLD = gl.constexpr("{\n.reg .pred p;\n.reg .b32 z;\nmov.u32 z, %laneid;\nshl.b32 z, z, 4;\nsetp.eq.s32 p, $36, -1;\n" + _STORES + "\n}")
-HOLD_OPERANDS = gl.constexpr(",".join(["=r"] * 4 + ["r"] * 48))
-
-
-@gluon.jit
-def _hold(a0, a1, a2, a3, count):
-    """Nothing: but the fragments must be there. ``count`` is never -1."""
-    gl.inline_asm_elementwise(HOLD, HOLD_OPERANDS, [a0, a1, a2, a3, count], dtype=gl.int8, is_pure=False, pack=16)
-
-
 @gluon.jit
 def _tile(t, count, tiles, blocks_ptr, GROUP: gl.constexpr):
-    """Tile t: its block and its place among the weight's rows. GROUP blocks share a tile of the weight in the cache."""
+    """Tile t: its place among the weight's rows, and its block. GROUP blocks share a tile of the weight in the cache."""
     group = t // (GROUP * tiles)
     size = gl.minimum(GROUP, count - group * GROUP)
     within = t - group * (GROUP * tiles)
     at = blocks_ptr + 3 * (group * GROUP + within % size)
     return within // size, gl.load(at), gl.load(at + 1), gl.load(at + 2)
+
+
+@gluon.jit
+def _weight_rows(n, OUT, LAYOUT: gl.constexpr, PART: gl.constexpr, GATED: gl.constexpr, PARTS: gl.constexpr):
+    """Which row of the weight each of a part's 128 rows is; rows that there are not repeat the first."""
+    r = gl.arange(0, 128, gl.SliceLayout(1, LAYOUT))
+    if PARTS == 2:
+        row = n + r
+        if GATED:
+            return gl.where(row < OUT, row, 0) + PART * OUT
+        row += 128 * PART
+        return gl.where(row < OUT, row, 0)
+    if GATED:
+        # Rows of gate and up alternate by eights, so that a thread of the product has both.
+        row = n + r // 64 * 32 + r % 64 // 16 * 8 + r % 8
+        return gl.where(row < OUT, row, 0) + r // 8 % 2 * OUT
+    return gl.where(n + r < OUT, n + r, 0)
 
 
 @gluon.jit
@@ -99,35 +99,30 @@ def _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K: gl.constexpr, FIRST: gl
 @gluon.jit
 def _load_block(
     x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, PARTS: gl.constexpr, STAGES: gl.constexpr, LAG: gl.constexpr,
 ):  # fmt: skip
     """The producer's part of a tile: every step's x, words and scales into shared memory."""
     x, row = _rows(x_ptr, pairs_ptr, x_stride, first, end, TOP_K, FIRST, BM)
     if EXTRA:
         e, e_row = _rows(x_ptr, pairs_ptr, x_stride, first + BM, end, TOP_K, FIRST, MORE)
     column = gl.arange(0, 32, gl.SliceLayout(0, _ROWS))
-    r = gl.arange(0, 128, gl.SliceLayout(1, _ROWS))
-    low = n + r
-    high = OUT + low if GATED else low + 128
-    w_low = words + (gl.where(low < OUT, low, 0) * 32)[:, None] + column[None, :]
-    w_high = words + (gl.where(low < OUT if GATED else high < OUT, high, 0) * 32)[:, None] + column[None, :]
-    S: gl.constexpr = gl.BlockedLayout([2, 2], [32, 1], [4, 1], [1, 0])
-    q = gl.arange(0, 128, gl.SliceLayout(1, S))
-    s_low = n + q
-    s_high = OUT + s_low if GATED else s_low + 128
-    two = gl.arange(0, 2, gl.SliceLayout(0, S))
-    p_low = scales + (gl.where(s_low < OUT, s_low, 0) * 2)[:, None] + two[None, :]
-    p_high = scales + (gl.where(s_low < OUT if GATED else s_high < OUT, s_high, 0) * 2)[:, None] + two[None, :]
+    two = gl.arange(0, 2, gl.SliceLayout(0, _PAIRS))
+    w_0 = words + (_weight_rows(n, OUT, _ROWS, 0, GATED, PARTS) * 32)[:, None] + column[None, :]
+    s_0 = scales + (_weight_rows(n, OUT, _PAIRS, 0, GATED, PARTS) * 2)[:, None] + two[None, :]
+    if PARTS == 2:
+        w_1 = words + (_weight_rows(n, OUT, _ROWS, 1, GATED, PARTS) * 32)[:, None] + column[None, :]
+        s_1 = scales + (_weight_rows(n, OUT, _PAIRS, 1, GATED, PARTS) * 2)[:, None] + two[None, :]
     steps: gl.constexpr = (K + 127) // 128
     for step in range(steps):
         mbarrier.wait(empty.index(stage), phase)
         _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
         if EXTRA:
             _copy_x(e, e_row, end, K, step * 128, xe, stage, MORE, K % 128 == 0)
-        async_copy.async_copy_global_to_shared(ws.index(2 * stage), w_low + step * (N * 32))
-        async_copy.async_copy_global_to_shared(ws.index(2 * stage + 1), w_high + step * (N * 32))
-        async_copy.async_copy_global_to_shared(ss.index(2 * stage), p_low + step * (N * 2))
-        async_copy.async_copy_global_to_shared(ss.index(2 * stage + 1), p_high + step * (N * 2))
+        async_copy.async_copy_global_to_shared(ws.index(PARTS * stage), w_0 + step * (N * 32))
+        async_copy.async_copy_global_to_shared(ss.index(PARTS * stage), s_0 + step * (N * 2))
+        if PARTS == 2:
+            async_copy.async_copy_global_to_shared(ws.index(2 * stage + 1), w_1 + step * (N * 32))
+            async_copy.async_copy_global_to_shared(ss.index(2 * stage + 1), s_1 + step * (N * 2))
         async_copy.commit_group()
         async_copy.wait_group(LAG)
         fence_async_shared()
@@ -143,10 +138,11 @@ def _load_block(
 @gluon.jit
 def _produce(
     x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, BM: gl.constexpr, PARTS: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
-    BN: gl.constexpr = 128 if GATED else 256
+    BN: gl.constexpr = (64 if GATED else 128) * PARTS
     HALF: gl.constexpr = BM // 2
+    LEAST: gl.constexpr = BM // 4
     steps: gl.constexpr = (K + 127) // 128
     tiles = gl.cdiv(OUT, BN)
     count = gl.load(count_ptr)
@@ -159,20 +155,20 @@ def _produce(
         scales = scales_ptr + expert.to(gl.int64) * (steps * N * 2)
         n = place * BN
         size = end - first
-        if size <= HALF:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, STAGES, LAG, EXTRAS)  # fmt: skip
+        if size <= LEAST:
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM // 4, False, PARTS, STAGES, LAG)  # fmt: skip
+        elif size <= HALF:
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, False, PARTS, STAGES, LAG)  # fmt: skip
         elif size <= (HALF + MORE if EXTRAS else 0):
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, STAGES, LAG, EXTRAS)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, HALF, True, PARTS, STAGES, LAG)  # fmt: skip
         elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, STAGES, LAG, EXTRAS)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, True, PARTS, STAGES, LAG)  # fmt: skip
         else:
-            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, STAGES, LAG, EXTRAS)  # fmt: skip
+            stage, phase, filled = _load_block(x_ptr, words, scales, pairs_ptr, x_stride, N, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, filled, K, TOP_K, FIRST, GATED, BM, False, PARTS, STAGES, LAG)  # fmt: skip
     async_copy.wait_group(0)
     fence_async_shared()
     for i in gl.static_range(LAG):
         mbarrier.arrive(full.index((stage + (STAGES - LAG + i)) % STAGES), pred=filled >= LAG - i)
-    # The consumers ask for one step beyond their last, and use nothing of it.
-    mbarrier.arrive(full.index(stage))
 
 
 @gluon.jit
@@ -181,13 +177,6 @@ def _right(xs, at, BM: gl.constexpr):
     if BM < x.shape[0]:
         x = x.slice(0, BM, 0)
     return x.permute((1, 0))
-
-
-@gluon.jit
-def _fragments(ws, ss, stage, WG: gl.constexpr, PART: gl.constexpr):
-    """The words and scales of 64 rows, in a consumer's registers."""
-    words = ws.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_LEFT)
-    return words, ss.index(2 * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
 
 
 @gluon.jit
@@ -202,158 +191,143 @@ def _four(a0, a1, a2, a3, xs, stage, acc, BM: gl.constexpr):
 
 
 @gluon.jit
-def _issue(
-    a0, a1, a2, a3, acc, extra, xs, xe, stage, BM: gl.constexpr, EXTRA: gl.constexpr
-):
-    """Starts a half step's products."""
+def _part(
+    acc, extra, xs, xe, ws, ss, turn, stage, parity,
+    WG: gl.constexpr, PART: gl.constexpr, PARTS: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr,
+):  # fmt: skip
+    """A step of 64 rows: dequantises while the other consumer multiplies, then multiplies in its turn."""
+    words = ws.index(PARTS * stage + PART).slice(64 * WG, 64, 0).load(_LEFT)
+    scales = ss.index(PARTS * stage + PART).slice(64 * WG, 64, 0).load(_SCALES)
+    a0, a1, a2, a3 = _dequantise(words, scales)
+    mbarrier.wait(turn.index(WG), parity)
     acc = _four(a0, a1, a2, a3, xs, stage, acc, BM)
     if EXTRA:
         extra = _four(a0, a1, a2, a3, xe, stage, extra, MORE)
-    return acc, extra
-
-
-@gluon.jit
-def _wait(acc, extra, w, v, EXTRA: gl.constexpr, LEFT: gl.constexpr):
-    """Waits until all but the last LEFT products are there. w and v are only there after it."""
-    if EXTRA:
-        acc, extra, w, v = warpgroup_mma_wait(LEFT, deps=[acc, extra, w, v])
+        mbarrier.arrive(turn.index(1 - WG))
+        acc, extra = warpgroup_mma_wait(0, deps=[acc, extra])
     else:
-        acc, w, v = warpgroup_mma_wait(LEFT, deps=[acc, w, v])
-    return acc, extra, w, v
+        mbarrier.arrive(turn.index(1 - WG))
+        acc = warpgroup_mma_wait(0, deps=[acc])
+    return acc, extra, parity ^ 1
 
 
 @gluon.jit
-def _targets(pairs_ptr, first, end, FIRST: gl.constexpr, BM: gl.constexpr):
+def _targets(pairs_ptr, first, end, FIRST: gl.constexpr, BM: gl.constexpr, O: gl.constexpr):
     """The rows of the output that a block's tokens go to."""
-    row = first + gl.arange(0, BM, _TOKENS)
+    row = first + gl.arange(0, BM, gl.SliceLayout(0, O))
     return row if FIRST else gl.load(pairs_ptr + row, mask=row < end, other=0)
 
 
 @gluon.jit
-def _store(y, rows, out_ptr, out_stride, OUT, n, first, end, BM: gl.constexpr):
-    """Rows n to n + 64 of y [64, BM] as columns of the output's rows."""
-    y = gl.convert_layout(y, _OUT)
-    live = first + gl.arange(0, BM, _TOKENS) < end
-    column = n + gl.arange(0, 64, gl.SliceLayout(1, _OUT))
-    out = out_ptr + (rows.to(gl.int64) * out_stride)[None, :] + column[:, None]
-    gl.store(out, y, mask=(column < OUT)[:, None] & live[None, :])
+def _store(y, rows, out_ptr, out_stride, OUT, n, first, end, BM: gl.constexpr, O: gl.constexpr):
+    """y [rows of the weight, BM tokens] as columns n and up of the output's rows, in pieces that take little memory."""
+    if BM > 32:
+        left, right = gl.split(gl.permute(gl.reshape(y, [y.shape[0], 2, BM // 2]), (0, 2, 1)))
+        rows_left, rows_right = gl.split(gl.permute(gl.reshape(rows, [2, BM // 2]), (1, 0)))
+        _store(left, rows_left, out_ptr, out_stride, OUT, n, first, end, BM // 2, O)
+        _store(right, rows_right, out_ptr, out_stride, OUT, n, first + BM // 2, end, BM // 2, O)
+    else:
+        y = gl.convert_layout(y, O)
+        rows = gl.convert_layout(rows, gl.SliceLayout(0, O))
+        live = first + gl.arange(0, BM, gl.SliceLayout(0, O)) < end
+        column = n + gl.arange(0, y.shape[0], gl.SliceLayout(1, O))
+        out = out_ptr + (rows.to(gl.int64) * out_stride)[None, :] + column[:, None]
+        gl.store(out, y, mask=(column < OUT)[:, None] & live[None, :])
 
 
 @gluon.jit
-def _activated(acc, up, decode, ACTIVATION: gl.constexpr, GATED: gl.constexpr, FIRST: gl.constexpr):
+def _finish(
+    acc, up, decode, rows, out_ptr, out_stride, OUT, n, first, end,
+    BM: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, PARTS: gl.constexpr, O: gl.constexpr,
+):  # fmt: skip
+    """Activates the products of a block and writes them."""
     acc *= decode
-    up *= decode
-    if GATED:
-        acc = gate_up(acc, up, ACTIVATION)
-    elif FIRST:
-        acc = point(acc, ACTIVATION)
-        up = point(up, ACTIVATION)
-    return acc.to(gl.bfloat16), up.to(gl.bfloat16)
-
-
-@gluon.jit
-def _halves(y):
-    return gl.split(gl.permute(gl.reshape(y, [64, 2, y.shape[1] // 2]), (0, 2, 1)))
-
-
-@gluon.jit
-def _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, first, end, BM: gl.constexpr):
-    """Pieces of 32 tokens, which take little shared memory on their way to whole rows."""
-    if BM == 128:
-        y, z = _halves(y)
-    y0, y1 = _halves(y)
-    _store(y0, rows_0, out_ptr, out_stride, OUT, n, first, end, 32)
-    _store(y1, rows_1, out_ptr, out_stride, OUT, n, first + 32, end, 32)
-    if BM == 128:
-        z0, z1 = _halves(z)
-        _store(z0, rows_2, out_ptr, out_stride, OUT, n, first + 64, end, 32)
-        _store(z1, rows_3, out_ptr, out_stride, OUT, n, first + 96, end, 32)
+    if PARTS == 1:
+        if GATED:
+            gate, up = gl.split(gl.permute(gl.reshape(acc, [4, 2, 8, BM]), (0, 2, 3, 1)))
+            acc = gl.reshape(gate_up(gate, up, ACTIVATION), [32, BM])
+        elif FIRST:
+            acc = point(acc, ACTIVATION)
+        _store(acc.to(gl.bfloat16), rows, out_ptr, out_stride, OUT, n, first, end, BM, O)
+    else:
+        up *= decode
+        if GATED:
+            acc = gate_up(acc, up, ACTIVATION)
+        elif FIRST:
+            acc = point(acc, ACTIVATION)
+            up = point(up, ACTIVATION)
+        _store(acc.to(gl.bfloat16), rows, out_ptr, out_stride, OUT, n, first, end, BM, O)
+        if not GATED:
+            _store(up.to(gl.bfloat16), rows, out_ptr, out_stride, OUT, n + 128, first, end, BM, O)
 
 
 @gluon.jit
 def _multiply_block(
-    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, STAGES: gl.constexpr, HELD: gl.constexpr,
+    decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, PARTS: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     L: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BM, 16])
     E: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, MORE, 16])
+    ROWS: gl.constexpr = 32 if (PARTS == 1) and GATED else 64
+    O: gl.constexpr = gl.BlockedLayout([8, 1], [ROWS // 8, 256 // ROWS], [1, 4], [0, 1])
     steps: gl.constexpr = (K + 127) // 128
-    rows_0 = _targets(pairs_ptr, first, end, FIRST, 32)
-    rows_1 = _targets(pairs_ptr, first + 32, end, FIRST, 32)
-    rows_2 = rows_0
-    rows_3 = rows_1
-    if BM == 128:
-        rows_2 = _targets(pairs_ptr, first + 64, end, FIRST, 32)
-        rows_3 = _targets(pairs_ptr, first + 96, end, FIRST, 32)
+    rows = _targets(pairs_ptr, first, end, FIRST, BM, O)
     if EXTRA:
-        rows_e = _targets(pairs_ptr, first + BM, end, FIRST, MORE)
+        rows_e = _targets(pairs_ptr, first + BM, end, FIRST, MORE, O)
     acc = gl.zeros([64, BM], gl.float32, L)
     up = gl.zeros([64, BM], gl.float32, L)
     acc_e = gl.zeros([64, MORE], gl.float32, E)
     up_e = gl.zeros([64, MORE], gl.float32, E)
     for _ in range(steps):
-        acc, acc_e = _issue(a0, a1, a2, a3, acc, acc_e, xs, xe, stage, BM, EXTRA)
-        words, scales = _fragments(ws, ss, stage, WG, 1)
-        b0, b1, b2, b3 = _dequantise(words, scales)
-        up, up_e = _issue(b0, b1, b2, b3, up, up_e, xs, xe, stage, BM, EXTRA)
-        before = stage
+        mbarrier.wait(full.index(stage), phase)
+        acc, acc_e, parity = _part(acc, acc_e, xs, xe, ws, ss, turn, stage, parity, WG, 0, PARTS, BM, EXTRA)
+        if PARTS == 2:
+            up, up_e, parity = _part(up, up_e, xs, xe, ws, ss, turn, stage, parity, WG, 1, PARTS, BM, EXTRA)
+        mbarrier.arrive(empty.index(stage))
         stage += 1
         if stage == STAGES:
             stage = 0
             phase ^= 1
-        mbarrier.wait(full.index(stage), phase)
-        words, scales = _fragments(ws, ss, stage, WG, 0)
-        acc, acc_e, words, scales = _wait(acc, acc_e, words, scales, EXTRA, 8 if EXTRA else 4)
-        a0, a1, a2, a3 = _dequantise(words, scales)
-        if HELD:
-            _hold(a0, a1, a2, a3, count)
-        up, up_e, a0, a1 = _wait(up, up_e, a0, a1, EXTRA, 0)
-        mbarrier.arrive(empty.index(before))
-    n += 64 * WG
-    y, z = _activated(acc, up, decode, ACTIVATION, GATED, FIRST)
-    _store_all(y, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n, first, end, BM)
-    if not GATED:
-        _store_all(z, rows_0, rows_1, rows_2, rows_3, out_ptr, out_stride, OUT, n + 128, first, end, BM)
+    n += ROWS * WG
+    _finish(acc, up, decode, rows, out_ptr, out_stride, OUT, n, first, end, BM, FIRST, GATED, ACTIVATION, PARTS, O)
     if EXTRA:
-        y, z = _activated(acc_e, up_e, decode, ACTIVATION, GATED, FIRST)
-        _store(y, rows_e, out_ptr, out_stride, OUT, n, first + BM, end, MORE)
-        if not GATED:
-            _store(z, rows_e, out_ptr, out_stride, OUT, n + 128, first + BM, end, MORE)
-    return stage, phase, a0, a1, a2, a3
+        _finish(acc_e, up_e, decode, rows_e, out_ptr, out_stride, OUT, n, first + BM, end, MORE, FIRST, GATED, ACTIVATION, PARTS, O)
+    return stage, phase, parity
 
 
 @gluon.jit
 def _consume(
-    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
-    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr, HELD: gl.constexpr,
+    decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+    WG: gl.constexpr, K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, PARTS: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
-    BN: gl.constexpr = 128 if GATED else 256
+    BN: gl.constexpr = (64 if GATED else 128) * PARTS
     HALF: gl.constexpr = BM // 2
+    LEAST: gl.constexpr = BM // 4
     tiles = gl.cdiv(OUT, BN)
     count = gl.load(count_ptr)
     total = count * tiles
     stage = 0
     phase = 0
+    parity = 0
     start = gl.program_id(0)
     if start < total:
         place, expert, first, end = _tile(start, count, tiles, blocks_ptr, GROUP)
         decode = gl.load(decode_ptr + expert)
-        mbarrier.wait(full.index(stage), phase)
-        words, scales = _fragments(ws, ss, stage, WG, 0)
-        a0, a1, a2, a3 = _dequantise(words, scales)
         for t in range(start, total, gl.num_programs(0)):
             n = place * BN
             # The next tile's place, asked for now that it may take its time.
             soon, expert, next_first, next_end = _tile(gl.minimum(t + gl.num_programs(0), total - 1), count, tiles, blocks_ptr, GROUP)
             size = end - first
-            if size <= HALF:
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, False, STAGES, HELD)  # fmt: skip
+            if size <= LEAST:
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM // 4, False, PARTS, STAGES)  # fmt: skip
+            elif size <= HALF:
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, False, PARTS, STAGES)  # fmt: skip
             elif size <= (HALF + MORE if EXTRAS else 0):
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, HALF, True, STAGES, HELD)  # fmt: skip
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, HALF, True, PARTS, STAGES)  # fmt: skip
             elif (size > BM) & (size <= (BM + MORE if EXTRAS else 0)):
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, True, STAGES, HELD)  # fmt: skip
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, True, PARTS, STAGES)  # fmt: skip
             else:
-                stage, phase, a0, a1, a2, a3 = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, stage, phase, a0, a1, a2, a3, count, WG, K, FIRST, GATED, ACTIVATION, BM, False, STAGES, HELD)  # fmt: skip
+                stage, phase, parity = _multiply_block(decode, pairs_ptr, out_ptr, out_stride, OUT, n, first, end, xs, xe, ws, ss, full, empty, turn, stage, phase, parity, WG, K, FIRST, GATED, ACTIVATION, BM, False, PARTS, STAGES)  # fmt: skip
             decode = gl.load(decode_ptr + expert)
             place = soon
             first = next_first
@@ -363,26 +337,30 @@ def _consume(
 @gluon.jit
 def long_product(
     x_ptr, words_ptr, scales_ptr, decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, x_stride, out_stride, N, OUT,
-    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr, HELD: gl.constexpr,
+    K: gl.constexpr, TOP_K: gl.constexpr, FIRST: gl.constexpr, GATED: gl.constexpr, ACTIVATION: gl.constexpr, BM: gl.constexpr, PARTS: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
+    REGS: gl.constexpr, LAG: gl.constexpr, EXTRAS: gl.constexpr,
 ):  # fmt: skip
     xs = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES, BM, 32], _PANEL)
-    xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES if EXTRAS else 4, MORE, 32], _PANEL)
-    ws = gl.allocate_shared_memory(gl.int16, [2 * STAGES, 128, 32], _PANEL)
-    ss = gl.allocate_shared_memory(gl.int32, [2 * STAGES, 128, 2], _PLAIN)
+    xe = gl.allocate_shared_memory(gl.bfloat16, [4 * STAGES if EXTRAS else 1, MORE, 32], _PANEL)
+    ws = gl.allocate_shared_memory(gl.int16, [PARTS * STAGES, 128, 32], _PANEL)
+    ss = gl.allocate_shared_memory(gl.int32, [PARTS * STAGES, 128, 2], _PLAIN)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    turn = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
         mbarrier.init(full.index(i), count=1)
         mbarrier.init(empty.index(i), count=2)
+    mbarrier.init(turn.index(0), count=1)
+    mbarrier.init(turn.index(1), count=1)
+    mbarrier.arrive(turn.index(0))
     gl.warp_specialize(
         [
             (_produce, (x_ptr, words_ptr, scales_ptr, pairs_ptr, blocks_ptr, count_ptr, x_stride, N, OUT, xs, xe, ws, ss, full, empty,
-                        K, TOP_K, FIRST, GATED, BM, STAGES, GROUP, LAG, EXTRAS)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
-                        0, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, HELD)),
-            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty,
-                        1, K, FIRST, GATED, ACTIVATION, BM, STAGES, GROUP, EXTRAS, HELD)),
+                        K, TOP_K, FIRST, GATED, BM, PARTS, STAGES, GROUP, LAG, EXTRAS)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+                        0, K, FIRST, GATED, ACTIVATION, BM, PARTS, STAGES, GROUP, EXTRAS)),
+            (_consume, (decode_ptr, pairs_ptr, blocks_ptr, count_ptr, out_ptr, out_stride, OUT, xs, xe, ws, ss, full, empty, turn,
+                        1, K, FIRST, GATED, ACTIVATION, BM, PARTS, STAGES, GROUP, EXTRAS)),
         ],
         [4, 4],
         [REGS, REGS],
