@@ -13,7 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What of the tests is asked for, since it takes minutes and the package index."""
     parser.addoption(
-        "--releases", action="store_true", help="judge releases of vLLM whole; fetch what is not cached (docs/vllm.md)"
+        "--releases",
+        action="store_true",
+        help="judge releases of vLLM whole; fetch what is not cached (docs/how-to/vllm-releases.md)",
     )
 
 

@@ -1,34 +1,36 @@
-"""The command line. Each command is a module of ``harness.commands``, loaded when it is the one that was typed."""
+"""The command line. Each command is a module of ``harness.commands``, imported only when that command runs."""
 
 import argparse
 import sys
 from importlib import import_module
 from typing import Any
 
-from harness.errors import BadInput, nearest
+from harness.base.errors import BadInput, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
-# name: (module, what it does). A module has ``arguments(parser)`` and ``run(chosen)``, which returns the exit code.
+# name: (module, what it does). Each module has ``arguments(parser)`` and ``run(chosen)``, which returns the exit code.
 COMMANDS = {
-    "check": ("harness.commands.check", "judge layers"),
-    "prove": ("harness.commands.prove", "prove a layer's shapes at every hidden size at once"),
-    "selftest": ("harness.commands.selftest", "plant known faults and say who sees them"),
-    "audit": ("harness.commands.audit", "audit any registered torch op: what holds and what does not"),
-    "new-subject": ("harness.commands.new_subject", "write a template for a layer of your own"),
-    "vllm": ("harness.commands.vllm", "judge releases of vLLM, or a source tree of it"),
-    "bench": ("harness.commands.bench", "time the kernel on a CUDA device, beside its floor"),
-    "list": ("harness.commands.listing", "show subjects, ops, models, modes, observers, known bugs and faults"),
+    "check": ("harness.commands.check", "check padded MoE layers in every mode; start here"),
+    "prove": ("harness.commands.prove", "prove a layer's shapes for all hidden sizes at once"),
+    "selftest": ("harness.commands.selftest", "test the harness: plant known faults and show what finds them"),
+    "audit": ("harness.commands.audit", "audit any torch custom op: schema, fake, aliasing, compilation"),
+    "new-subject": ("harness.commands.new_subject", "write a template for your own layer"),
+    "diagnose": ("harness.commands.diagnose", "read a log: name the failure, its cause and the command that tries it"),
+    "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
+    "bench": ("harness.commands.bench", "time the project's kernel on a CUDA device against a lower bound"),
+    "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),
+    "list": ("harness.commands.listing", "show every name that the other commands take"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with its errors in one line and the nearest valid option offered."""
+    """argparse with one-line errors that suggest the nearest valid option."""
 
     module = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Each command refuses what it does not know itself: the parser above would offer its own options alone."""
-        if self.module:  # a command's parser gets its options only when it is the command
+        """Reject unknown options in the command's own parser: the top-level parser would suggest only its own options."""
+        if self.module:  # a command's options are added only when it runs: its module may be slow to import
             import_module(self.module).arguments(self)
             self.module = ""
         known, unknown = super().parse_known_args(args, namespace)
@@ -37,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return known, unknown
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise BadInput instead of printing the usage over the error."""
+        """Raise BadInput instead of printing the usage before the error."""
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
             options = [name for action in self._actions for name in action.option_strings]
@@ -49,7 +51,10 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     """The whole command line."""
     top = Parser(
-        prog="harness", description="torch.compile compatibility checks for padded mixture-of-experts kernels."
+        prog="harness",
+        description="Check that padded mixture-of-experts layers give the same result in eager mode, under torch.compile\n"
+        "and in CUDA graphs. `harness COMMAND --help` explains each command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=Parser)
@@ -69,7 +74,7 @@ def _version() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Bad input is one line on standard error."""
+    """Run the command line and return the exit code. Bad input gives one line on standard error."""
     try:
         chosen = parser().parse_args(arguments)
         if chosen.command is None:

@@ -1,32 +1,29 @@
 """The pytest plugin: options, markers, and the matrix for any test that asks for ``padding_case`` and ``mode``.
 
+It does nothing in a session whose tests ask for none of its fixtures and that was given none of its options.
 Collecting imports no torch; the fixtures that judge do.
 """
 
-import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import BadInput
-from harness.matrix import Selection
-from harness.modes import PROOF
-from harness.options import add_selection, add_waivers, refuse_workers
-from harness.pool import has_cuda
-from harness.project import find
-from harness.subject import load_subject
-from harness.waivers import Waivers
+from harness.base.errors import BadInput
+from harness.matrix.modes import PROOF
+from harness.pytest_session import PREFIX, Session, add_options, prefixed
+from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
-    from harness.case import Case
-    from harness.finding import Verdict
-    from harness.modes import ModeInfo
+    from harness.findings.finding import Verdict
+    from harness.matrix.case import Case
+    from harness.matrix.modes import ModeInfo
 
     Judge = Callable[[Case, ModeInfo], Verdict]
 
-_SELECTION = pytest.StashKey[Selection]()
-_WAIVERS = pytest.StashKey[Waivers]()
+_SESSION = pytest.StashKey[Session]()
+_GROUPED = "harness_grouped"  # what the controller of xdist tells its workers
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
@@ -34,72 +31,54 @@ XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that ``harness check`` has too, in a group of their own."""
-    group = parser.getgroup("harness", "padded MoE harness")
-
-    def add(option: str, **settings: Any) -> None:
-        kind = settings.pop("type", None)
-        if kind is not None:
-            settings["type"] = _typed(kind)
-        group.addoption(option, **settings)
-
-    add_selection(add)
-    add_waivers(add)
+    add_options(parser.getgroup("harness", "padded MoE harness"))
 
 
-def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """Keep an error as the option's value until ``pytest_configure``: an exit while parsing would be a traceback."""
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Let xdist keep the cases of one model together, where the user chose no distribution of their own."""
+    option = config.option
+    unchosen = getattr(option, "dist", "") == "no" and not option.distload
+    if unchosen and option.numprocesses and (Session(config).given or PREFIX in option.keyword):
+        option.dist = "loadgroup"  # xdist itself would choose 'load', which splits groups
+    return (yield)
 
-    def convert(text: str) -> object:
-        try:
-            return kind(text)
-        except argparse.ArgumentTypeError as error:
-            return BadInput(str(error))
 
-    return convert
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of xdist reads the command line anew, which does not say what was chosen here."""
+    node.workerinput[_GROUPED] = node.config.option.dist == "loadgroup"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers and check the options before anything is collected; bad input ends with exit code 2."""
+    """Register markers, and check the options that were typed; bad input ends with exit code 2."""
     markers = MARKERS if config.pluginmanager.hasplugin("xdist") else (*MARKERS, XDIST_GROUP)
     for marker in markers:
         config.addinivalue_line("markers", marker)
-    options = config.option
+    if getattr(config, "workerinput", {}).get(_GROUPED):
+        config.option.loadgroup = True  # by which a worker of xdist adds the group to each id
+    session = config.stash[_SESSION] = Session(config)
     try:
-        selection = _selection(options)
-        if selection.full:
-            refuse_workers(getattr(options, "numprocesses", None) or 1)  # xdist's
-        selection.tasks()
-        given = options.waivers
-        waivers = Waivers.read(given if given is not None else find(config.rootpath).waivers)
-        if options.subject != "in-tree":  # loaded here already: a worker of xdist could not say what is wrong with it
-            project = find(config.rootpath)
-            load_subject(project.subject(options.subject), project.path)
+        if session.given:
+            session.check()
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
-    config.stash[_SELECTION] = selection
-    config.stash[_WAIVERS] = waivers
-
-
-def _selection(options: argparse.Namespace) -> Selection:
-    chosen = {name: getattr(options, name) for name in ("models", "hidden", "tokens", "modes", "full")}
-    for name, value in chosen.items():
-        if isinstance(value, BadInput):
-            raise BadInput(f"--{name}: {value}")
-    return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())  # a proof asks about every hidden size
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize ``padding_case`` and ``mode`` with the chosen matrix; cases of one model stay on one xdist worker."""
     if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
         return
-    selection = metafunc.config.stash[_SELECTION]
+    selection = metafunc.config.stash[_SESSION].selection
     metafunc.parametrize(
         ("padding_case", "mode"),
-        [
-            pytest.param(case, mode, id=f"{case.id}-mode={mode.name}", marks=_marks(case, mode))
-            for case, mode in selection.tasks()
-        ],
+        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in selection.tasks()],
     )
+
+
+def _name(case: "Case", mode: "ModeInfo") -> str:
+    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
+    return f"{case.id.removesuffix('-full')}-{mode.exact}"
 
 
 def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
@@ -108,59 +87,92 @@ def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of xdist tells which waivers matched there."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_WORKERS_SENT] = session.config.stash[_WAIVERS].told()
+    """A worker of xdist that judged something tells which waivers matched there."""
+    config = session.config
+    if hasattr(config, "workeroutput") and "waivers" in vars(config.stash[_SESSION]):
+        config.workeroutput[_WORKERS_SENT] = config.stash[_SESSION].waivers.tally()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """What a worker told; one that crashed tells nothing."""
-    told = getattr(node, "workeroutput", {})
-    node.config.stash[_WAIVERS].add(told.get(_WORKERS_SENT, [0]))
+    """What a worker told; one that judged nothing, or crashed, tells nothing."""
+    tally = getattr(node, "workeroutput", {}).get(_WORKERS_SENT)
+    if tally is not None:
+        node.config.stash[_SESSION].waivers.add(tally)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
-    for line in config.stash.get(_WAIVERS, Waivers()).idle():
+    session = config.stash.get(_SESSION, None)
+    for line in session.waivers.unmatched() if session and "waivers" in vars(session) else ():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
 
 
-@pytest.fixture(scope="session")
-def judge_case(request: pytest.FixtureRequest) -> "Judge":
-    """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one."""
-    from harness.bisect import name_guilty
-    from harness.device import choose_device
-    from harness.judge import judge
+def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
+    """What a JUnit file notes of a verdict; a property that has no value there is left out."""
+    from harness.output.report import issues_of
 
-    name = request.config.option.subject
-    project = find(request.config.rootpath)
+    noted = {"subject": verdict.subject, "model": case.model, "hidden": case.hidden, "padded": case.padded}
+    noted |= {"rule": case.alignment.name, "kernel": case.kernel, "tp": case.tp, "tokens": case.tokens}
+    noted |= {"mode": verdict.mode, "verdict": verdict.status, "emulated": verdict.emulated}
+    found = {
+        "kind": ", ".join(dict.fromkeys(finding.kind for finding in verdict.findings)),
+        "waiver": issues_of([verdict]),
+        "torch": verdict.environment.get("torch"),
+        "reproduce": verdict.reproduce,
+    }
+    # torch's version is a class of its own, which xdist cannot send.
+    return noted | {name: str(value) for name, value in found.items() if value}
+
+
+@pytest.fixture(scope="session")
+def judge_case(pytestconfig: pytest.Config) -> "Judge":
+    """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one.
+
+    Where there is no subject to judge, or the waivers cannot be read, it fails the test that calls it, in one line.
+    """
     try:
-        subject = load_subject(project.subject(name), project.path)
+        return _judge(pytestconfig.stash[_SESSION])
     except BadInput as error:
-        pytest.exit(f"harness: {error}", returncode=2)
-    device = choose_device("auto")
-    return lambda case, mode: name_guilty(judge(subject, case, mode, device, name), subject, case, mode, device)
+        why = prefixed(f"harness: {error}")
+        return lambda case, mode: pytest.fail(why, pytrace=False)
+
+
+def _judge(session: Session) -> "Judge":
+    from harness.execution.device import choose_device
+    from harness.verdict.bisect import name_blame
+    from harness.verdict.judge import judge
+
+    name, subject, waivers, device = session.subject_name, session.subject, session.waivers, choose_device("auto")
+
+    def judged(case: "Case", mode: "ModeInfo") -> "Verdict":
+        return waivers.apply(name_blame(judge(subject, case, mode, device, name), subject, case, mode, device))
+
+    return judged
 
 
 @pytest.fixture
-def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Callable[[Case, ModeInfo], Verdict]":
+def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
-    from harness.report import issues_of, verdict_text, where
+    from harness.output.report import verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
-        verdict = request.config.stash[_WAIVERS].apply(judge_case(case, mode))
-        noted = {"hidden": case.hidden, "padded": case.padded, "mode": mode.name, "verdict": verdict.status}
-        noted["emulated"] = verdict.emulated
-        noted |= {"waiver": issues} if (issues := issues_of([verdict])) else {}
-        request.node.user_properties += noted.items()  # record_property warns, and so fails, in JUnit's default family
+        verdict = judge_case(case, mode)
+        # record_property warns, and so fails, in JUnit's default family.
+        request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
             pytest.skip(verdict.reason)
         if verdict.status == "waived":
             pytest.xfail(verdict.reason)
         if not verdict.ok:
-            told = f"{verdict_text(verdict, request.config.option.verbose)}\n{where([verdict])}"
-            pytest.fail(told.rstrip(), pytrace=False)
+            rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
+            pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict
 
     return check
+
+
+def _in_pytest(request: pytest.FixtureRequest, case: "Case") -> str:
+    """The line with the command that runs this test again; xdist adds the group to a node's id."""
+    name = shlex.quote(request.node.nodeid.removesuffix(f"@{case.model}"))
+    return f"  {'in pytest':<12}" + " ".join(["pytest", name, *request.config.stash[_SESSION].given])

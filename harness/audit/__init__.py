@@ -1,1 +1,5 @@
-"""The audit of one registered torch op, anybody's: what holds and what does not, on samples and variants of them."""
+"""Audit: one registered op, whoever made it.
+
+Belongs here: samples and variants of them, the rows, one check a property (checks/), the workers' side.
+May import: base to output.
+"""

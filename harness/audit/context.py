@@ -1,4 +1,4 @@
-"""An op under audit: its samples and their variants, what the real implementation gave for each, and what the fake did."""
+"""An op under audit: its samples and their variants, and the cached calls of its real implementation and its fake."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
-from harness.audit.tensors import faithful, tensors
+from harness.audit.tensors import exact_copy, tensors
 from harness.audit.variants import GIVEN, MAKERS, Variant, candidates
-from harness.explain import first_line
+from harness.base.exception_text import first_line
 
-# SystemExit too: an implementation that exits must not end the audit.
+# With SystemExit, since an implementation that exits must not end the audit.
 ERRORS = (Exception, SystemExit)
 
 
 @dataclass(slots=True)
-class Ran:
-    """One call of the real implementation: what it gave, and the very arguments it was given, before and after."""
+class RealCall:
+    """One call of the real implementation: its outputs, and its arguments before and after the call."""
 
     out: Any
     before: Sample
@@ -31,8 +31,8 @@ class Ran:
 
 
 @dataclass(slots=True)
-class Faked:
-    """One call of the fake: what it gave, or the error it raised; the fake arguments as it left them."""
+class FakeCall:
+    """One call of the fake: its outputs or its error, and the fake arguments after the call."""
 
     out: Any
     given: Sample
@@ -40,8 +40,8 @@ class Faked:
 
 
 @dataclass
-class Audited:
-    """An op under audit. Everything that one row has found out is kept for the next."""
+class AuditedOp:
+    """An op under audit. Calls are cached, since most rows need the same ones."""
 
     op: torch._ops.OpOverload
     samples: list[Sample]
@@ -49,9 +49,9 @@ class Audited:
     journal: Journal
     only: str = ""
     kinds: tuple[str, ...] = tuple(MAKERS)
-    _tried: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
-    _ran: dict[str, Ran] = field(default_factory=dict)
-    _faked: dict[str, Faked] = field(default_factory=dict)
+    _attempts: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
+    _real_calls: dict[str, RealCall] = field(default_factory=dict)
+    _fake_calls: dict[str, FakeCall] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,47 +62,50 @@ class Audited:
         journal: Path,
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
-    ) -> "Audited":
-        """An op with its journal's file; ``only`` keeps to the variants whose label has this text."""
+    ) -> "AuditedOp":
+        """An op with the file of its journal. With ``only``, just the variants whose label contains this text."""
         return cls(op, samples, device, Journal(journal), only, kinds)
 
     def names(self, sample: Sample) -> dict[int, str]:
-        """The argument that each leaf belongs to, ``x`` or ``xs[1]``."""
-        found: list[str] = []
+        """The name of the argument of each leaf: ``x`` or ``xs[1]``."""
+        labels: list[str] = []
         for argument, value in sample.arguments(self.op):
             leaves = tree_leaves(value)
             many = isinstance(value, (list, tuple))
-            found += [f"{argument.name}[{place}]" if many else argument.name for place in range(len(leaves))]
-        return dict(enumerate(found))
+            labels += [f"{argument.name}[{place}]" if many else argument.name for place in range(len(leaves))]
+        return dict(enumerate(labels))
 
     def written(self, sample: Sample) -> frozenset[int]:
-        """The leaves that the schema declares to be written."""
+        """The places of the leaves that the schema declares as mutable."""
         flags: list[bool] = []
         for argument, value in sample.arguments(self.op):
             flags += [bool(argument.alias_info and argument.alias_info.is_write)] * len(tree_leaves(value))
         return frozenset(place for place, flag in enumerate(flags) if flag)
 
-    def tried(self, kind: str) -> list[tuple[Variant, str | None]]:
-        """Every variant of a kind with why it was refused (None: accepted); those that killed the process are left out."""
-        if kind not in self._tried:
-            self._tried[kind] = list(self._try(kind))
-        return self._tried[kind]
+    def attempts(self, kind: str) -> list[tuple[Variant, str | None]]:
+        """Each variant of a kind with the reason why the op refused it, None if it accepted it.
+
+        Variants that killed an earlier process are left out.
+        """
+        if kind not in self._attempts:
+            self._attempts[kind] = list(self._try(kind))
+        return self._attempts[kind]
 
     def _try(self, kind: str) -> Iterator[tuple[Variant, str | None]]:
         bases = self.samples if kind == GIVEN else [variant.sample for variant in self.given]
         if not bases:
             return
         names, written = [self.names(base) for base in bases], self.written(bases[0])
-        done: set[str] = set()
+        accepted: set[str] = set()
         for place, variant in enumerate(candidates(kind, bases, written, names)):
             key = f"{kind}/{place}"
             if self.journal.crashed(key):
-                return  # the next may do the same; a row must not pay for it
-            if variant.label in done or (kind != GIVEN and self.only not in variant.label):
+                return  # the next variant of this kind may crash too, and would cost the rows another worker
+            if variant.label in accepted or (kind != GIVEN and self.only not in variant.label):
                 continue
             refused = self._attempt(key, variant)
             if refused is None:
-                done.add(variant.label)
+                accepted.add(variant.label)
             yield variant, refused
 
     def _attempt(self, key: str, variant: Variant) -> str | None:
@@ -119,65 +122,66 @@ class Audited:
     @property
     def given(self) -> list[Variant]:
         """The samples that the real implementation accepts."""
-        return [variant for variant, refused in self.tried(GIVEN) if refused is None]
+        return [variant for variant, refused in self.attempts(GIVEN) if refused is None]
 
     @property
     def accepted(self) -> list[Variant]:
-        """Every variant that the real implementation accepts; just the chosen one where one was chosen."""
-        found = [variant for kind in self.kinds for variant, refused in self.tried(kind) if refused is None]
-        return [variant for variant in found if self.only in variant.label]
+        """Every variant that the real implementation accepts, limited to those that ``only`` chooses."""
+        variants = [variant for kind in self.kinds for variant, refused in self.attempts(kind) if refused is None]
+        return [variant for variant in variants if self.only in variant.label]
 
     @property
     def refused(self) -> list[tuple[Variant, str]]:
-        """Every variant that it refuses in each form that was tried, with its words."""
-        taken = {variant.label for variant in self.accepted}
-        every = [(variant, words) for kind in self.kinds for variant, words in self.tried(kind) if words is not None]
-        return [(variant, words) for variant, words in every if variant.label not in taken]
+        """Every variant that it refuses in each form that was tried, with its error."""
+        accepted = {variant.label for variant in self.accepted}
+        every = [(variant, error) for kind in self.kinds for variant, error in self.attempts(kind) if error is not None]
+        return [(variant, error) for variant, error in every if variant.label not in accepted]
 
     def one_of_each(self) -> list[Variant]:
-        """Every sample as given, and the first accepted variant of each other kind."""
-        found = [variant for variant in self.accepted if variant.kind != GIVEN]
+        """Every given sample, and the first accepted variant of each other kind."""
+        others = [variant for variant in self.accepted if variant.kind != GIVEN]
         given = [variant for variant in self.given if self.only in variant.label]
-        return given + list({variant.kind: variant for variant in reversed(found)}.values())[::-1]
+        return given + list({variant.kind: variant for variant in reversed(others)}.values())[::-1]
 
     def call(self, sample: Sample) -> Any:
-        """Call the op on these very arguments, random numbers drawn from the same seed each time."""
+        """Call the op on these arguments, without copying them. The random seed is the same for every call."""
         torch.manual_seed(0)
         return self.op(*sample.args, **sample.kwargs)
 
     def fresh(self, variant: Variant) -> Sample:
-        """The variant's arguments in memory of their own."""
-        sample: Sample = variant.sample.with_leaves(faithful(variant.sample.leaves))
+        """A copy of the variant's arguments in new memory."""
+        sample: Sample = variant.sample.with_leaves(exact_copy(variant.sample.leaves))
         return sample
 
-    def real(self, variant: Variant) -> Ran:
-        """What the real implementation gives for a variant. Raises what it raises."""
-        if variant.label not in self._ran:
+    def real(self, variant: Variant) -> RealCall:
+        """The real implementation's call on a variant, cached. Raises what the op raises."""
+        if variant.label not in self._real_calls:
             after = self.fresh(variant)
             out = self.call(after)
-            self._ran[variant.label] = Ran(out, self.fresh(variant), after)
-        return self._ran[variant.label]
+            self._real_calls[variant.label] = RealCall(out, self.fresh(variant), after)
+        return self._real_calls[variant.label]
 
-    def fake(self, variant: Variant) -> Faked:
-        """What the fake gives for a variant."""
-        if variant.label not in self._faked:
-            self._faked[variant.label] = self.run_fake(variant.sample)
-        return self._faked[variant.label]
+    def fake(self, variant: Variant) -> FakeCall:
+        """The fake's call on a variant, cached."""
+        if variant.label not in self._fake_calls:
+            self._fake_calls[variant.label] = self.run_fake(variant.sample)
+        return self._fake_calls[variant.label]
 
-    def run_fake(self, sample: Sample, mode: FakeTensorMode | None = None) -> Faked:
-        """Call the fake anew; data-dependent sizes become symbols."""
+    def run_fake(self, sample: Sample, mode: FakeTensorMode | None = None) -> FakeCall:
+        """Call the fake, not from the cache. Data-dependent sizes become symbols."""
         mode = mode or FakeTensorMode(shape_env=ShapeEnv())
+        # With its cache on, FakeTensor would answer a repeated call without running the fake.
         with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
             leaves = tree_map_only(Tensor, lambda x: mode.from_tensor(x, static_shapes=True), sample.leaves)
             given = sample.with_leaves(leaves)
             try:
-                return Faked(self.op(*given.args, **given.kwargs), given)
-            except ERRORS as error:  # a fake may raise anything; that is what is looked for
-                return Faked(None, given, error)
+                return FakeCall(self.op(*given.args, **given.kwargs), given)
+            except ERRORS as error:  # a fake may raise anything, and that is a result
+                return FakeCall(None, given, error)
 
 
 def outputs(out: Any) -> list[Any]:
-    """The leaves of a result; none for an op that returns nothing."""
+    """The leaves of a result; empty for an op that returns nothing."""
     return [] if out is None else tree_leaves(out)
 
 

@@ -1,16 +1,16 @@
-"""The journal: what a worker was about to try, on disk, so that the one that replaces it after a crash leaves it out."""
+"""The journal: a file of what a worker is about to try. After a crash, the next worker skips what crashed."""
 
 import json
 from pathlib import Path
 
 
 def journal_file(folder: str, op: str) -> Path:
-    """Where the journal of an op lies, by the name that the user gave it."""
+    """The path of an op's journal, from the name that the user gave."""
     return Path(folder, op.replace(":", ".") + ".jsonl")
 
 
 class Journal:
-    """Tries of one op by number: begun, and how each ended. A try that began and never ended took the process down."""
+    """The attempts on one op, and how each ended. An attempt without an end crashed the process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -29,11 +29,11 @@ class Journal:
             self.ended[key] = entry["refused"]
 
     def begin(self, key: str, label: str) -> None:
-        """A try begins."""
+        """Record that an attempt begins."""
         self._write({"try": key, "label": label})
 
     def end(self, key: str, refused: str | None) -> None:
-        """It ended: accepted (None), or refused with these words."""
+        """Record its end: accepted (None), or refused with this error."""
         self._write({"try": key, "refused": refused})
 
     def _write(self, entry: dict[str, str | None]) -> None:
@@ -43,9 +43,9 @@ class Journal:
 
     @property
     def last_crash(self) -> str:
-        """The label of the last try that took its process down; empty where none did."""
+        """The label of the last attempt that crashed its process; empty if none did."""
         return next((label for key, label in reversed(self.begun.items()) if self.crashed(key)), "")
 
     def crashed(self, key: str) -> bool:
-        """Whether this try took its process down."""
+        """Whether this attempt crashed its process."""
         return key in self.begun and key not in self.ended

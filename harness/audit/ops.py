@@ -1,4 +1,4 @@
-"""Finding an op by what a user calls it, and what torch's dispatcher knows of it."""
+"""Find an op by the name that a user gives, and ask torch's dispatcher about it."""
 
 import importlib
 import inspect
@@ -8,24 +8,24 @@ from typing import Any
 
 import torch
 
-from harness.errors import BadInput, nearest
-from harness.registry import registered, unwrapped
+from harness.base.errors import BadInput, nearest
+from harness.ops.registry import registered, unwrap_fake
 
-# What torch registers late: imported first, so that these ops are not taken for somebody else's.
+# Parts of torch that register ops on import. They are imported first, so that their ops do not count as the user's.
 _TORCH_PARTS = ("torch._inductor.compile_fx", "torch.distributed", "torch.onnx")
 
 
-class NoOp(Exception):
-    """There is no such op. The text says so, with the nearest names."""
+class UnknownOp(Exception):
+    """There is no such op. The text suggests the nearest names."""
 
 
 def load_modules(modules: Sequence[str], path: Sequence[str]) -> None:
-    """Import what registers the ops. ``path`` goes in front of the import path. Raises BadInput."""
+    """Import the modules that register ops, with ``path`` in front of the import path. Raises BadInput."""
     sys.path[:0] = [folder for folder in path if folder not in sys.path]
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception as error:  # somebody's module may raise anything at import
+        except Exception as error:  # a user's module may raise anything at import
             raise BadInput(
                 f"--import {name}: {type(error).__name__}: {error}; expected a module that can be imported"
             ) from error
@@ -34,7 +34,7 @@ def load_modules(modules: Sequence[str], path: Sequence[str]) -> None:
 def normal(name: str) -> tuple[str, str, str]:
     """(namespace, name, overload or "") of ``ns::name``, ``ns.name`` or ``torch.ops.ns.name``, each with ``.overload``.
 
-    Raises BadInput where it is none of these.
+    Raises BadInput for any other form.
     """
     text = name.removeprefix("torch.ops.")
     space, colons, rest = text.partition("::")
@@ -45,38 +45,38 @@ def normal(name: str) -> tuple[str, str, str]:
 
 
 def find(name: str) -> torch._ops.OpOverload:
-    """The op of this name; where no overload is named, the default one or the only one. Raises NoOp."""
+    """The op of this name. Without an overload, the default one or the only one. Raises UnknownOp."""
     space, short, overload = normal(name)
     try:
         packet = getattr(getattr(torch.ops, space), short)
     except (AttributeError, RuntimeError):
-        raise NoOp(_missing(f"{space}::{short}")) from None
+        raise UnknownOp(_missing(f"{space}::{short}")) from None
     if not isinstance(packet, torch._ops.OpOverloadPacket):
-        raise NoOp(f"torch.ops.{space}.{short} is a {type(packet).__name__}, no op of the dispatcher")
+        raise UnknownOp(f"torch.ops.{space}.{short} is a {type(packet).__name__}, not an op of the dispatcher")
     overloads = packet.overloads()
     wanted = overload or ("default" if "default" in overloads else overloads[0] if len(overloads) == 1 else "")
     if wanted not in overloads:
-        raise NoOp(
+        raise UnknownOp(
             f"{space}::{short} has the overloads {', '.join(overloads)}; name one: {space}::{short}.{overloads[0]}"
         )
-    found: torch._ops.OpOverload = getattr(packet, wanted)
-    return found
+    op: torch._ops.OpOverload = getattr(packet, wanted)
+    return op
 
 
 def names() -> set[str]:
-    """Every op that the dispatcher holds, ``ns::name`` or ``ns::name.overload``."""
+    """Every op in the dispatcher, as ``ns::name`` or ``ns::name.overload``."""
     return set(torch._C._dispatch_get_all_op_names())
 
 
 def registered_by(modules: Sequence[str], path: Sequence[str]) -> list[str]:
-    """Every op that these modules register, by name, without the overloads torch generates (``.out``). Raises BadInput."""
+    """The names of all ops that these modules register, without torch's generated ``.out`` overloads. Raises BadInput."""
     for part in _TORCH_PARTS:
         importlib.import_module(part)
     before = names()
     load_modules(modules, path)
     spaces = {name.partition("::")[0] for name in before}
-    mine = sorted(name for name in names() - before if name.partition("::")[0] not in spaces)
-    return [name for name in mine if not (name.endswith(".out") and name.removesuffix(".out") in mine)]
+    added = sorted(name for name in names() - before if name.partition("::")[0] not in spaces)
+    return [name for name in added if not (name.endswith(".out") and name.removesuffix(".out") in added)]
 
 
 def _missing(name: str) -> str:
@@ -89,34 +89,34 @@ def _missing(name: str) -> str:
 
 
 def has_kernel(op: torch._ops.OpOverload, key: str) -> bool:
-    """Whether the dispatcher holds a kernel for a dispatch key."""
-    found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), key)
-    return found
+    """Whether the dispatcher has a kernel for a dispatch key."""
+    present: bool = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), key)
+    return present
 
 
 def is_composite(op: torch._ops.OpOverload) -> bool:
-    """Whether torch traces through the op, so that it needs no fake of its own."""
+    """Whether torch traces through the op, so that the op needs no fake."""
     return has_kernel(op, "CompositeImplicitAutograd")
 
 
 def devices(op: torch._ops.OpOverload) -> list[str]:
-    """The device types that have a kernel of their own or through a composite one."""
+    """The device types with a kernel, either their own or a composite one."""
     every = is_composite(op) or has_kernel(op, "CompositeExplicitAutograd")
     return [name for name in ("cpu", "cuda", "xpu", "mps") if every or has_kernel(op, name.upper())]
 
 
 def fake_function(op: torch._ops.OpOverload) -> Callable[..., Any] | None:
-    """The Python function that is the op's fake; None where it is not Python or cannot be reached."""
+    """The op's fake as a Python function; None if it is not written in Python or cannot be reached."""
     name = op._schema.name
     if name in registered():
         return registered()[name].fake
     holder = torch._library.simple_registry.singleton.find(name)
     kernel = holder.fake_impl.kernel
-    return unwrapped(kernel.func) if kernel else None
+    return unwrap_fake(kernel.func) if kernel else None
 
 
 def source_of(function: Callable[..., Any] | None) -> str:
-    """Where a Python function stands, ``file:line``; empty where that is not known."""
+    """The place of a Python function, ``file:line``; empty if unknown."""
     try:
         inner = inspect.unwrap(function) if function else None
         return f"{inspect.getsourcefile(inner)}:{inspect.getsourcelines(inner)[1]}" if inner else ""

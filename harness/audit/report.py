@@ -1,4 +1,4 @@
-"""The audit's table and its findings in words. Plain rich, no torch."""
+"""The text of an audit: a table for each op, reproducing commands and a summary. Only rich, no torch."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ _SHOWN_NOTES = 2
 
 
 def table(op: str, rows: list[Row], verbose: int = 0) -> Table:
-    """One op's properties: what holds and what does not, with the variant that shows it."""
+    """The properties of one op, with the variant that shows each breach."""
     grid = Table(title=op, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column("property", no_wrap=True)
     grid.add_column("", no_wrap=True)
@@ -29,24 +29,24 @@ def table(op: str, rows: list[Row], verbose: int = 0) -> Table:
     return grid
 
 
-def again(rows: list[Row]) -> list[str]:
-    """For each row that breaks, the command that shows it again."""
+def reproduce_lines(rows: list[Row]) -> list[str]:
+    """The reproducing command of each row that breaks."""
     broken = [row for row in rows if row.status == BREAKS]
-    return [f"again   {row.row}: {row.again}" for row in broken]
+    return [f"reproduce   {row.row}: {row.reproduce}" for row in broken]
 
 
 def summary(rows: list[Row], seconds: float) -> str:
-    """The last line: how many rows of how many ops hold, break, mean nothing here, or could not be run."""
+    """The last line: how many ops, and how many rows of each status."""
     counts = Counter(row.status for row in rows)
     ops = len({row.op for row in rows})
-    told = ", ".join(
+    by_status = ", ".join(
         f"{counts[status]} {status}" for status in (BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN) if counts[status]
     )
-    return f"{ops} op{'s' if ops != 1 else ''}, {len(rows)} rows: {told}; {seconds:.1f} s"
+    return f"{ops} op{'s' if ops != 1 else ''}, {len(rows)} rows: {by_status}; {seconds:.1f} s"
 
 
 def exit_code(rows: list[Row]) -> int:
-    """2 if nothing could be run of an op, else 1 if a row breaks, else 0."""
+    """2 if an op could not be run, else 1 if a row breaks, else 0."""
     if any(row.unusable for row in rows) or not rows:
         return 2
     return 1 if any(row.status == BREAKS for row in rows) else 0

@@ -7,8 +7,8 @@ HOLDS, BREAKS, NOT_APPLICABLE, NOT_RUN = "holds", "breaks", "not applicable", "n
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a check saw. ``variant`` names the sample that shows it; ``notes`` are facts that break nothing."""
+class CheckResult:
+    """The result of one check. ``variant`` names the sample that shows it. ``notes`` are facts that do not break the row."""
 
     status: str
     what: str
@@ -16,29 +16,29 @@ class Seen:
     notes: tuple[str, ...] = ()
 
 
-def holds(what: str, *notes: str) -> Seen:
-    """The property holds on everything that was tried."""
-    return Seen(HOLDS, what, notes=notes)
+def holds(what: str, *notes: str) -> CheckResult:
+    """The property holds for every variant that was tried."""
+    return CheckResult(HOLDS, what, notes=notes)
 
 
-def breaks(what: str, variant: str = "", *notes: str) -> Seen:
+def breaks(what: str, variant: str = "", *notes: str) -> CheckResult:
     """The property does not hold."""
-    return Seen(BREAKS, what, variant, notes)
+    return CheckResult(BREAKS, what, variant, notes)
 
 
-def not_applicable(why: str, *notes: str) -> Seen:
-    """The property means nothing for this op."""
-    return Seen(NOT_APPLICABLE, why, notes=notes)
+def not_applicable(why: str, *notes: str) -> CheckResult:
+    """The property has no meaning for this op."""
+    return CheckResult(NOT_APPLICABLE, why, notes=notes)
 
 
-def not_run(why: str, *notes: str) -> Seen:
+def not_run(why: str, *notes: str) -> CheckResult:
     """The check could not be run here."""
-    return Seen(NOT_RUN, why, notes=notes)
+    return CheckResult(NOT_RUN, why, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One property of one op. ``again`` is the command that shows it again; ``unusable`` marks an op nothing ran of."""
+    """One property of one op. ``reproduce`` is a command that reproduces it. ``unusable`` marks an op that cannot be run."""
 
     op: str
     row: str
@@ -46,7 +46,7 @@ class Row:
     what: str
     variant: str = ""
     notes: tuple[str, ...] = ()
-    again: str = ""
+    reproduce: str = ""
     seconds: float = 0.0
     unusable: bool = False
 
@@ -62,10 +62,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property that is looked at. ``check`` is ``module:function`` below ``harness.audit.checks``.
+    """A property that the audit checks. ``check`` is ``module:function`` below ``harness.audit.checks``.
 
-    ``needs`` says what has to work for the check to run at all: ``schema`` nothing, ``fake`` samples, ``real`` samples
-    that the real implementation accepts.
+    ``needs`` says what the check requires: ``schema`` nothing, ``fake`` samples, ``real`` samples that the real
+    implementation accepts.
     """
 
     name: str
@@ -76,32 +76,58 @@ class Property:
 
 SURVEY = "runs"
 PROPERTIES = {
-    found.name: found
-    for found in (
-        Property("schema", "schema:schema", "schema", "the schema can be compiled and the fake takes its arguments"),
-        Property("mutation", "memory:mutation", "real", "the op writes what the schema declares, nothing else"),
-        Property("alias", "memory:alias", "real", "no output shares memory that the schema does not declare"),
-        Property("fake", "contract:fake", "fake", "there is a fake, and it takes what the real implementation takes"),
-        Property("data reads", "contract:data_reads", "fake", "the fake reads no tensor's data"),
-        Property("count", "contract:count", "real", "real and fake give the same number of outputs"),
+    entry.name: entry
+    for entry in (
+        Property(
+            "schema",
+            "schema:schema",
+            "schema",
+            "the fake and the real implementations take the arguments of the schema",
+        ),
+        Property(
+            "mutation",
+            "memory:mutation",
+            "real",
+            "the op writes only the arguments that its schema declares as mutable",
+        ),
+        Property("alias", "memory:alias", "real", "outputs share memory only where the schema declares it"),
+        Property(
+            "fake", "contract:fake", "fake", "there is a fake, and it accepts what the real implementation accepts"
+        ),
+        Property("data reads", "contract:data_reads", "fake", "the fake does not read the data of a tensor"),
+        Property("count", "contract:count", "real", "real and fake return the same number of outputs"),
         Property("shape", "contract:shape", "real", "real and fake agree on every shape"),
         Property("stride", "contract:stride", "real", "real and fake agree on every stride"),
         Property("storage offset", "contract:offset", "real", "real and fake agree on every storage offset"),
         Property("dtype", "contract:dtype", "real", "real and fake agree on every dtype"),
         Property("device", "contract:device", "real", "real and fake agree on every device"),
         Property("dynamic shapes", "dynamic:dynamic", "fake", "one symbolic trace of the fake is right at two sizes"),
-        Property("fake is pure", "purity:pure", "fake", "the fake's answer depends on its arguments alone"),
-        Property("fake writes", "purity:writes", "fake", "the fake changes none of its arguments"),
-        Property("poisoned memory", "values:poison", "real", "no memory that nothing wrote reaches the output"),
-        Property("layout", "values:layout", "real", "the same values give the same answer in any layout"),
-        Property("second call", "values:second", "real", "the same inputs give the same bits; outputs are left alone"),
-        Property("aot_eager", "compiled:aot_eager", "real", "functionalised, it gives eager's values and strides"),
-        Property("inductor", "compiled:inductor", "real", "compiled by Inductor, it gives eager's values and strides"),
-        Property("capture", "capture:capture", "real", "a CUDA graph holds it: a replay follows changed inputs"),
-        Property("autograd", "autograd:autograd", "real", "gradients are registered where torch looks for them"),
-        Property("opcheck schema", "opcheck:schema", "real", "torch's own test of the schema"),
-        Property("opcheck autograd", "opcheck:autograd", "real", "torch's own test of the autograd registration"),
-        Property("opcheck fake", "opcheck:fake", "real", "torch's own test of the fake"),
-        Property("opcheck aot", "opcheck:aot", "real", "torch's own test under AOTAutograd with dynamic shapes"),
+        Property("fake is pure", "purity:pure", "fake", "the result of the fake depends only on its arguments"),
+        Property("fake writes", "purity:writes", "fake", "the fake does not change its arguments"),
+        Property("poisoned memory", "values:poison", "real", "uninitialised memory does not reach the outputs"),
+        Property("layout", "values:layout", "real", "the same values give the same outputs in any layout"),
+        Property(
+            "second call",
+            "values:second",
+            "real",
+            "the same inputs give the same bits, and later calls do not change earlier outputs",
+        ),
+        Property(
+            "aot_eager", "compiled:aot_eager", "real", "through AOTAutograd it gives the values and strides of eager"
+        ),
+        Property(
+            "inductor", "compiled:inductor", "real", "compiled by Inductor it gives the values and strides of eager"
+        ),
+        Property(
+            "capture", "capture:capture", "real", "a CUDA graph can capture it, and a replay follows changed inputs"
+        ),
+        Property("autograd", "autograd:autograd", "real", "an autograd formula is registered where torch looks for it"),
+        Property("opcheck schema", "opcheck:schema", "real", "opcheck's test of the schema"),
+        Property("opcheck autograd", "opcheck:autograd", "real", "opcheck's test of the autograd registration"),
+        Property("opcheck fake", "opcheck:fake", "real", "opcheck's test of the fake"),
+        Property("opcheck aot", "opcheck:aot", "real", "opcheck's test under AOTAutograd with dynamic shapes"),
     )
+}
+ROW_TEXTS = {SURVEY: "the real implementation runs on the samples"} | {
+    name: row.about for name, row in PROPERTIES.items()
 }

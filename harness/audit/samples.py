@@ -1,4 +1,4 @@
-"""Samples: arguments that an op takes, from the user's function, the registry, or in simple cases from the schema."""
+"""Samples: arguments for an op, from the user's function, from the registry, or for simple schemas made up."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness.errors import BadInput, nearest
-from harness.loading import imported
-from harness.registry import registered
+from harness.base.errors import BadInput, nearest
+from harness.base.loading import import_named
+from harness.ops.registry import registered
 
 HOW = (
     "write a function that yields argument tuples and name it with --samples mymodule:samples, "
@@ -20,18 +20,18 @@ HOW = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Arguments of one call."""
+    """The arguments of one call."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def leaves(self) -> list[Any]:
-        """Every value in the arguments, lists taken apart."""
+        """Every value in the arguments, with lists flattened."""
         return tree_flatten((self.args, self.kwargs))[0]
 
     def with_leaves(self, leaves: list[Any]) -> "Sample":
-        """The same arguments with other values."""
+        """The same structure with other values."""
         args, kwargs = tree_unflatten(leaves, tree_flatten((self.args, self.kwargs))[1])
         return Sample(args, kwargs)
 
@@ -44,23 +44,23 @@ class Sample:
 
 
 def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sample]:
-    """The samples of an op: from ``spec`` (module:function), else the registry, else derived. Raises BadInput."""
+    """The samples of an op: from ``spec`` (module:function), else the registry, else made up. Raises BadInput."""
     if spec:
         return _called(spec, _function(spec), device)
     own = registered().get(op._schema.name)
     if own and own.samples:
         return _called(f"the samples of {own.name}", own.samples, device)
-    return _derived(op, device)
+    return _made_up(op, device)
 
 
 def _function(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise BadInput(f"--samples {spec!r} is not of the form module:function; {HOW}")
-    found = imported(f"--samples {spec!r}", module)
-    function = getattr(found, name, None)
+    contents = import_named(f"--samples {spec!r}", module)
+    function = getattr(contents, name, None)
     if not callable(function):
-        near = nearest(name, [public for public in vars(found) if not public.startswith("_")])
+        near = nearest(name, [public for public in vars(contents) if not public.startswith("_")])
         raise BadInput(
             f"--samples {spec!r}: the module has no function {name!r}"
             + (f"; did you mean {' or '.join(near)}?" if near else f"; {HOW}")
@@ -70,12 +70,12 @@ def _function(spec: str) -> Any:
 
 def _called(what: str, function: Any, device: torch.device) -> list[Sample]:
     try:
-        found = list(function(device) if _takes_device(function) else function())
+        samples = list(function(device) if _takes_device(function) else function())
     except Exception as error:  # a user's function may raise anything
         raise BadInput(f"--samples {what} raised {type(error).__name__}: {error}") from error
-    if not found:
+    if not samples:
         raise BadInput(f"--samples {what} yields nothing; {HOW}")
-    return [_sample(what, one) for one in found]
+    return [_sample(what, one) for one in samples]
 
 
 def _takes_device(function: Any) -> bool:
@@ -92,8 +92,8 @@ def _sample(what: str, one: Any) -> Sample:
     raise BadInput(f"--samples {what} yields a {type(one).__name__}; expected a tuple of arguments, or (args, kwargs)")
 
 
-def _derived(op: torch._ops.OpOverload, device: torch.device) -> list[Sample]:
-    """Tensors of random numbers where the schema asks for nothing but tensors without a default; else none."""
+def _made_up(op: torch._ops.OpOverload, device: torch.device) -> list[Sample]:
+    """Random tensors, if every argument without a default is a tensor; else no samples."""
     needed = [argument for argument in op._schema.arguments if not argument.has_default_value()]
     if not needed or any(str(argument.type) not in ("Tensor", "List[Tensor]") for argument in needed):
         return []

@@ -1,4 +1,4 @@
-"""Symbolic sizes made numbers: a fake's answer with its symbols replaced by the sizes of a real answer."""
+"""Replace symbolic sizes in a fake's outputs by the sizes of the real outputs."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -6,22 +6,22 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.evidence import Size, TensorMeta
+from harness.ops.tensor_meta import Size, TensorMeta
 
 
-class Settled:
-    """Replaces symbols. One that depends on data takes the size that the real output has where it is first met."""
+class SymbolResolver:
+    """Replaces symbols by numbers. A data-dependent symbol gets the real output's size at its first occurrence."""
 
     def __init__(self, known: dict[Any, int] | None = None) -> None:
         self.known: dict[Any, int] = dict(known or {})
         self.impossible = ""
 
     def meta(self, fake: Tensor, real: Tensor) -> TensorMeta:
-        """The fake's meta with numbers in place of symbols."""
-        found = TensorMeta.of(fake)
+        """The metadata of a fake output with numbers for symbols."""
+        meta = TensorMeta.of(fake)
         shape = tuple(self._learn(ours, theirs) for ours, theirs in zip(fake.shape, _padded(real, fake), strict=True))
         stride = tuple(self.number(step) for step in fake.stride())
-        return replace(found, shape=shape, stride=stride, offset=self.number(fake.storage_offset()))
+        return replace(meta, shape=shape, stride=stride, offset=self.number(fake.storage_offset()))
 
     def _learn(self, size: Any, real: int | None) -> Size:
         if not isinstance(size, int):
@@ -32,13 +32,13 @@ class Settled:
         return self.number(size)
 
     def _bounded(self, bounds: Any, real: int) -> None:
-        """A range that the fake gives for a size, and compiled code relies on, has to hold."""
+        """Note a real size outside the range that the fake promises, since compiled code relies on that range."""
         if not bounds.lower <= real <= bounds.upper:
             least = f"at least {bounds.lower}" if real < bounds.lower else f"at most {bounds.upper}"
-            self.impossible = f"the fake says that a size depending on data is {least}, and the real one is {real}"
+            self.impossible = f"the fake says that a data-dependent size is {least}, and the real size is {real}"
 
     def number(self, value: Any) -> Size:
-        """An int where everything in it is known; else its expression."""
+        """An int if every symbol in it is known; else its expression."""
         if isinstance(value, int):
             return value
         expr = value.node.shape_env.replace(value.node.expr).subs(self.known)

@@ -1,4 +1,4 @@
-"""Copies of arguments that keep strides, offsets and shared storages, and comparisons of what became of them."""
+"""Copy arguments with their strides, offsets and shared storages, and compare tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from harness.evidence import same_bits
+from harness.execution.evidence import same_bits
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -16,14 +16,14 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def faithful(tree: Any) -> Any:
-    """A copy of arguments: own memory, the same sizes, strides, offsets, and the same sharing of storages."""
+def exact_copy(tree: Any) -> Any:
+    """A copy in new memory with the same sizes, strides and offsets. Tensors that shared a storage still do."""
     storages: dict[int, Any] = {}
     return tree_map(lambda leaf: _copy(leaf, storages) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def plain(tensor: Tensor) -> bool:
-    """Whether a tensor is an ordinary strided one, whose storage can be copied and looked at."""
+    """Whether a tensor is strided and ordinary, so that its storage can be copied and read."""
     ordinary = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_conj()
     return ordinary and not tensor.is_neg() and type(tensor) in (Tensor, torch.nn.Parameter)
 
@@ -39,35 +39,35 @@ def _copy(tensor: Tensor, storages: dict[int, Any]) -> Tensor:
 
 
 def memory(tensor: Tensor) -> Tensor:
-    """Every byte of the tensor's storage, uint8 [bytes]; the tensor's own bytes where it has no storage to look at."""
+    """All bytes of the tensor's storage, uint8 [bytes]. A tensor without a readable storage gives a copy of itself."""
     if not plain(tensor):
         return tensor.detach().clone()
     return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 def storage_id(tensor: Tensor) -> int:
-    """Names the storage; 0 where no memory can be shared."""
+    """An id of the storage; 0 if no memory can be shared."""
     return tensor.untyped_storage()._cdata if plain(tensor) and tensor.untyped_storage().nbytes() else 0
 
 
 def written_outside(before: Tensor, after: Tensor) -> bool:
-    """Whether memory of the storage beyond the tensor's own elements changed. Both are faithful copies of one tensor."""
+    """Whether storage bytes outside the tensor's elements changed. Both are exact copies of one tensor."""
     if not plain(before) or before.untyped_storage().nbytes() == 0:
         return False
-    trial: Tensor = faithful(after)
+    trial: Tensor = exact_copy(after)
     trial.copy_(before)
     return not torch.equal(memory(trial), memory(before))
 
 
 def difference(left: Any, right: Any, exact: bool = False) -> str:
-    """How two results differ, in words; empty where they agree within the tolerance of their dtype (NaN equals NaN)."""
+    """How two results differ. Empty if they agree within the tolerance of their dtype; NaN equals NaN."""
     ours, theirs = tree_leaves(left), tree_leaves(right)
     if len(ours) != len(theirs):
         return f"{len(ours)} values and {len(theirs)}"
     for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        words = _differs(one, other, exact)
-        if words:
-            return f"output {place}: {words}" if len(ours) > 1 else words
+        text = _differs(one, other, exact)
+        if text:
+            return f"output {place}: {text}" if len(ours) > 1 else text
     return ""
 
 
@@ -77,7 +77,7 @@ def _differs(one: Any, other: Any, exact: bool) -> str:
     if one.shape != other.shape or one.dtype != other.dtype:
         return f"{one.dtype} {list(one.shape)} and {other.dtype} {list(other.shape)}"
     if not plain(one) or not plain(other):
-        return "" if torch.equal(one, other) else "other values"
+        return "" if torch.equal(one, other) else "different values"
     if same_bits(one, other):
         return ""
     wide = torch.complex128 if one.is_complex() else torch.float64
@@ -96,11 +96,11 @@ def _tolerance(dtype: torch.dtype, exact: bool) -> tuple[float, float]:
 
 
 @contextmanager
-def filled(on: bool) -> Iterator[None]:
-    """Torch's deterministic mode on (memory that nothing wrote is NaN, or the largest integer) or off, and back."""
-    kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+def deterministic_fill(on: bool) -> Iterator[None]:
+    """Switch torch's deterministic mode on or off, and back. It fills new memory with NaN, or the largest integer."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(on, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

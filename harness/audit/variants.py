@@ -1,4 +1,4 @@
-"""Variants of a sample: the same call with other strides, sizes and dtypes, tried on the real implementation."""
+"""Variants of a sample: the same call with other strides, sizes or dtypes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,8 +10,8 @@ from harness.audit.samples import Sample
 from harness.audit.tensors import plain
 
 GIVEN, ZERO, OTHER = "as given", "zero rows", "other size"
-_EXTRA = 3  # columns beside a slice
-_GARBAGE = 12345.0  # in them: a number, since no sum or product would show that NaN was written
+_EXTRA = 3  # columns outside the slice
+_GARBAGE = 12345.0  # their content; not NaN, which would hide that an op writes NaN there
 _OFFSET_BYTES = 64
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _WHOLE = (torch.int32, torch.int64)
@@ -19,7 +19,7 @@ _WHOLE = (torch.int32, torch.int64)
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Sizes that vary jointly: all dimensions (leaf, dimension) and numbers (leaf) that were ``old`` are now ``new``."""
+    """Sizes that change together: the dimensions (leaf, dimension) and int arguments (leaf) of size ``old`` become ``new``."""
 
     old: int
     new: int
@@ -29,7 +29,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A sample with what was changed of it. ``label`` is unique in an op's audit."""
+    """A changed sample. ``label`` is unique in the audit of an op."""
 
     label: str
     kind: str
@@ -41,8 +41,8 @@ class Variant:
 Maker = Callable[[int, Sample, frozenset[int], dict[int, str]], Iterator[Variant]]
 
 
-def _relaid(kind: str, change: Callable[[Tensor], Tensor | None], mutable: bool = True) -> Maker:
-    """Variants in which one tensor at a time is laid out otherwise, its values kept (or repeated)."""
+def _with_layout(kind: str, change: Callable[[Tensor], Tensor | None], mutable: bool = True) -> Maker:
+    """Make variants in which one tensor has another layout, with the same values (or one row repeated)."""
 
     def make(base: int, sample: Sample, written: frozenset[int], names: dict[int, str]) -> Iterator[Variant]:
         for place, leaf in enumerate(sample.leaves):
@@ -57,7 +57,7 @@ def _relaid(kind: str, change: Callable[[Tensor], Tensor | None], mutable: bool 
 
 
 def _permuted(x: Tensor) -> Tensor | None:
-    """Dense with the last two dimensions' strides exchanged."""
+    """A dense tensor with the strides of its last two dimensions exchanged."""
     if x.dim() < 2 or min(x.shape[-2:]) < 2:
         return None
     return x.transpose(-1, -2).contiguous().transpose(-1, -2)
@@ -68,11 +68,11 @@ def _channels_last(x: Tensor) -> Tensor | None:
 
 
 def _sliced(x: Tensor) -> Tensor | None:
-    """The first columns of a wider tensor, whose others hold garbage."""
+    """The first columns of a wider tensor, whose other columns contain garbage."""
     if not x.dim() or not x.numel():
         return None
     wide = x.new_empty(*x.shape[:-1], x.shape[-1] + _EXTRA)
-    _spoil(wide)
+    _fill_with_garbage(wide)
     wide[..., : x.shape[-1]] = x
     return wide[..., : x.shape[-1]]
 
@@ -86,12 +86,12 @@ def _offset(x: Tensor) -> Tensor | None:
         return None
     skip = max(1, _OFFSET_BYTES // x.element_size())
     flat = x.new_empty(skip + x.numel())
-    _spoil(flat)
+    _fill_with_garbage(flat)
     flat[skip:] = x.reshape(-1)
     return flat[skip:].view(x.shape)
 
 
-def _spoil(x: Tensor) -> None:
+def _fill_with_garbage(x: Tensor) -> None:
     if x.is_floating_point() or x.is_complex():
         x.fill_(_GARBAGE if x.element_size() > 1 else torch.nan)
     elif x.dtype != torch.bool:
@@ -103,19 +103,19 @@ def _given(base: int, sample: Sample, written: frozenset[int], names: dict[int, 
 
 
 def _dims(sample: Sample) -> dict[int, list[tuple[int, int]]]:
-    """For each size, the (leaf, dimension) pairs that have it."""
-    found: dict[int, list[tuple[int, int]]] = {}
+    """For each size, the (leaf, dimension) pairs of that size."""
+    by_size: dict[int, list[tuple[int, int]]] = {}
     for place, leaf in enumerate(sample.leaves):
         if isinstance(leaf, Tensor) and plain(leaf):
             for dim, size in enumerate(leaf.shape):
-                found.setdefault(size, []).append((place, dim))
-    return found
+                by_size.setdefault(size, []).append((place, dim))
+    return by_size
 
 
 def _sized(kind: str, sizes: Callable[[int], tuple[int, ...]], rows: bool) -> Maker:
-    """Variants in which every dimension of one size has another; where that is refused, only those at the front.
+    """Make variants in which all dimensions of one size get another size, and variants in which only leading ones do.
 
-    The variants of one change share a label, in the order in which they are to be tried: the first that is accepted counts.
+    The variants of one change share a label and are tried in this order. The first one that the op accepts counts.
     """
 
     def make(base: int, sample: Sample, written: frozenset[int], names: dict[int, str]) -> Iterator[Variant]:
@@ -139,7 +139,7 @@ def _sized(kind: str, sizes: Callable[[int], tuple[int, ...]], rows: bool) -> Ma
 
 
 def _resized(sample: Sample, change: Resize) -> Sample | None:
-    """The sample at another size, indices kept in range; None where there is no index that is in range."""
+    """The sample at another size, with indices reduced to the new range; None if no index is left in range."""
     leaves = sample.leaves
     for place, dim in change.dims:
         index = torch.arange(change.new, device=leaves[place].device) % change.old
@@ -154,8 +154,8 @@ def _resized(sample: Sample, change: Resize) -> Sample | None:
 
 
 def _indices(x: Tensor, change: Resize) -> Tensor:
-    """Per column, bool: whether its numbers may index what is about to shrink, and some would then be out of range."""
-    small = x.is_floating_point() and x.element_size() == 1  # float8 holds no indices, and torch has no % for it
+    """For each column, whether its numbers may be indices into a shrinking dimension, with some out of the new range."""
+    small = x.is_floating_point() and x.element_size() == 1  # float8 is not used for indices, and torch has no % for it
     if small or not plain(x) or not x.numel() or not x.dim() or x.dtype == torch.bool or x.is_complex():
         return torch.zeros(0, dtype=torch.bool)
     columns = x.double().reshape(-1, x.shape[-1])
@@ -167,14 +167,14 @@ def _indices(x: Tensor, change: Resize) -> Tensor:
 
 
 def _in_range(x: Tensor, change: Resize) -> Tensor:
-    found = _indices(x, change)
-    if not found.any():
+    indices = _indices(x, change)
+    if not indices.any():
         return x
-    return torch.where(found if x.is_floating_point() else found[0], x % change.new, x)
+    return torch.where(indices if x.is_floating_point() else indices[0], x % change.new, x)
 
 
 def _dtyped(base: int, sample: Sample, written: frozenset[int], names: dict[int, str]) -> Iterator[Variant]:
-    """Every tensor of one dtype in another: floats for floats, int32 for int64 and back."""
+    """Convert all tensors of one dtype to another: floats to floats, int32 to int64 and back."""
     used = dict.fromkeys(leaf.dtype for leaf in sample.leaves if isinstance(leaf, Tensor) and plain(leaf))
     for old in used:
         for new in FLOATS if old in FLOATS else _WHOLE if old in _WHOLE else ():
@@ -188,25 +188,24 @@ def _dtyped(base: int, sample: Sample, written: frozenset[int], names: dict[int,
 LAYOUTS = ("permuted", "channels last", "sliced", "broadcast", "storage offset")
 MAKERS: dict[str, Maker] = {
     GIVEN: _given,
-    "permuted": _relaid("permuted", _permuted),
-    "channels last": _relaid("channels last", _channels_last),
-    "sliced": _relaid("sliced", _sliced),
-    "broadcast": _relaid("broadcast", _broadcast, mutable=False),
-    "storage offset": _relaid("storage offset", _offset),
+    "permuted": _with_layout("permuted", _permuted),
+    "channels last": _with_layout("channels last", _channels_last),
+    "sliced": _with_layout("sliced", _sliced),
+    "broadcast": _with_layout("broadcast", _broadcast, mutable=False),
+    "storage offset": _with_layout("storage offset", _offset),
     ZERO: _sized(ZERO, lambda _: (0,), rows=True),
     "one row": _sized("one row", lambda _: (1,), rows=True),
     OTHER: _sized(OTHER, lambda old: (2 * old + 1, 2 * old), rows=False),
     "other dtype": _dtyped,
 }
-# Beyond the first sample only the layouts as given: variants of each would be the same again.
 
 
 def candidates(kind: str, samples: list[Sample], written: frozenset[int], names: list[dict[int, str]]) -> list[Variant]:
-    """Every variant of a kind, to be tried in this order; those of one label stand for one change."""
+    """Every variant of a kind, in the order to try them. Variants with one label are alternatives for one change."""
     made: list[Variant] = []
     for base, sample in enumerate(samples):
         if base and kind not in (GIVEN, OTHER):
-            continue
+            continue  # the other kinds of variants would repeat those of the first sample
         for variant in MAKERS[kind](base, sample, written, names[base]):
             label = variant.label if not base or kind == GIVEN else f"{variant.label}, sample {base + 1}"
             made.append(replace(variant, label=label))

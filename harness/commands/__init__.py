@@ -1,1 +1,5 @@
-"""The commands of the console command ``harness``, one module each."""
+"""Commands: the edge, one module a command.
+
+Belongs here: `arguments(parser)` and `run(chosen)` of each command, and nothing that another room could use.
+May import: every room.
+"""

@@ -1,4 +1,4 @@
-"""``harness audit``: one table for each op of what holds and what does not."""
+"""``harness audit``: for each op a table of the properties that hold and those that do not."""
 
 import argparse
 import sys
@@ -6,36 +6,47 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.audit.auditing import SECONDS, Auditing, Plan, rows
-from harness.audit.row import BREAKS, PROPERTIES, SURVEY, Row
+from harness.audit.plan import SECONDS, AuditRun, Plan, rows
+from harness.audit.row import BREAKS, ROW_TEXTS, Row
+from harness.base.errors import BadInput
+from harness.base.options import add_workers, names
+from harness.base.project import find
 from harness.commands import flashinfer
-from harness.errors import BadInput
-from harness.options import add_workers, names
-from harness.pool import Pool, workers_for
-from harness.process import Job
-from harness.project import find
-from harness.records import Records
+from harness.output.records import Records
+from harness.workers.pool import Pool, workers_for
+from harness.workers.process import Job
 
 ABOUT = """\
-Audit any op of torch's dispatcher, yours or not: schema, mutation, alias, real against fake, dynamic shapes,
-functionalisation, Inductor, CUDA graph capture, and opcheck's own findings, on your samples and variants of them.
+Audit any op in torch's dispatcher, yours or not. The audit calls the op and its fake implementation on sample arguments, and
+on variants of them: other strides, sizes and dtypes. The table has a row for each property that torch.compile and CUDA graphs
+rely on, and says whether it holds or breaks. The end of this page lists the rows.
+
+Samples come from --samples, or from the harness's op registry. An op that takes only tensors is tried with random ones.
 
 examples:
-  harness audit padded_moe::routed_experts --import kernels.experts
+  harness audit padded_moe::routed_experts --import kernels.layer.experts
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
-  harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    some rows only
-  harness audit --import mylib.ops                 every op that a module registers
-  harness audit mylib::gemm --json rows.jsonl      one JSON record a row, as it happens
-  harness audit flashinfer                         what the installed FlashInfer declares and does not register
-  harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some of its ops, of two releases, which are fetched
+  harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
+  harness audit --import mylib.ops                 every op that this module registers
+  harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
+  harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
+  harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some ops of two releases, which pip downloads
 
-A samples function yields argument tuples, or (args, kwargs) pairs; it may take a torch.device:
+A samples function yields tuples of arguments, or (args, kwargs) pairs. It may take a torch.device:
   def gemm(device):
       yield (torch.randn(5, 8, device=device), torch.randn(8, 3, device=device))
-Sizes that mean different things should differ: equal ones are varied together.
+Use different numbers for sizes with different meanings. The audit varies all equal sizes together.
 
-exit code: 0 all that was looked at holds, 1 something breaks, 2 bad input or an op that cannot be run at all"""
-_EPILOGUE = "rows: " + ", ".join((SURVEY, *PROPERTIES))
+exit code: 0 every row that was run holds, 1 a row breaks, 2 bad input or an op of which nothing can be run"""
+_EPILOGUE = (
+    "\n".join(("rows:", *(f"  {name:<18}{about}" for name, about in ROW_TEXTS.items())))
+    + """
+
+rows with flashinfer only:
+  declared schema   torch can infer a schema from the declaration
+  parameters        real and fake have the same parameters
+  off the CPU       real and fake agree on tensors that are not on the CPU"""
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,51 +54,77 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
     parser.epilog = _EPILOGUE
     add = parser.add_argument
-    add("ops", nargs="*", metavar="OP", help="ns::name, ns.name or torch.ops.ns.name, with or without .overload")
-    add("--import", dest="modules", action="append", default=[], metavar="MODULE", help="registers the ops; repeatable")
     add(
-        "--samples", action="append", default=[], metavar="MODULE:FUNCTION", help="samples for all ops, or one for each"
+        "ops",
+        nargs="*",
+        metavar="OP",
+        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer",
     )
-    add("--versions", type=names, default=(), metavar="LIST", help="of flashinfer: releases, folders, or installed")
-    add("--rows", type=names, default=(), metavar="LIST", help="properties to look at (default: all)")
-    add("--variant", default="", metavar="TEXT", help="only variants of the samples whose name has this text")
-    add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="where the samples are (default: cpu)")
-    add("--seconds", type=float, default=SECONDS, metavar="N", help=f"limit for one row (default: {SECONDS:.0f})")
-    add("--json", metavar="FILE", help="write one JSON record a row, as it happens")
+    add(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module, which registers the ops; repeatable",
+    )
+    add(
+        "--samples",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="function that yields sample arguments; one for all ops, or one for each in order",
+    )
+    add(
+        "--versions",
+        type=names,
+        default=(),
+        metavar="LIST",
+        help="only with flashinfer: release numbers, folders, or installed (default: installed)",
+    )
+    add("--rows", type=names, default=(), metavar="LIST", help="rows to run (default: all)")
+    add("--variant", default="", metavar="TEXT", help="run only the variants of the samples whose name contains TEXT")
+    add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the samples (default: cpu)")
+    add("--seconds", type=float, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})")
+    add(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each row, as soon as it is known (docs/reference/records.md)",
+    )
     add_workers(add)
-    add("-v", "--verbose", action="count", default=0, help="every note")
+    add("-v", "--verbose", action="count", default=0, help="print every note, and the seconds of each row")
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Audit the ops; 0 all holds, 1 something breaks, 2 an op cannot be run at all. Raises BadInput, KeyboardInterrupt."""
+    """Audit the ops; 0 all rows hold, 1 a row breaks, 2 an op cannot be run. Raises BadInput, KeyboardInterrupt."""
     if chosen.ops[:1] == ["flashinfer"]:
         return flashinfer.run(chosen)
     if chosen.versions:
-        raise BadInput("--versions is for `harness audit flashinfer`; give flashinfer in the place of an op")
+        raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
     from rich.console import Console
 
-    from harness.audit.report import again, exit_code, summary, table
-    from harness.terminal import Ticker
+    from harness.audit.report import exit_code, reproduce_lines, summary, table
+    from harness.output.terminal import Ticker
 
     start = time.monotonic()
-    found: list[Row] = []
+    results: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, Records(chosen.json) as records:
-        auditing = Auditing(_plan(chosen, folder))
-        ticker = Ticker(Console(stderr=True), auditing.total, "rows")
+        audit_run = AuditRun(_plan(chosen, folder))
+        ticker = Ticker(Console(stderr=True), audit_run.total, "rows")
         with ticker.running():
-            for row in auditing:
-                found.append(row)
+            for row in audit_run:
+                results.append(row)
                 records.write(row.to_json())
                 ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    for op in auditing.plan.ops:
-        mine = [row for row in found if row.op == op]
-        console.print(table(op, mine, chosen.verbose))
-        for line in again(mine):
+    for op in audit_run.plan.ops:
+        own = [row for row in results if row.op == op]
+        console.print(table(op, own, chosen.verbose))
+        for line in reproduce_lines(own):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print()
-    console.print(summary(found, time.monotonic() - start), highlight=False, soft_wrap=True)
-    return exit_code(found)
+    console.print(summary(results, time.monotonic() - start), highlight=False, soft_wrap=True)
+    return exit_code(results)
 
 
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
@@ -115,11 +152,13 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
 
 def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, ...]:
     if not modules:
-        raise BadInput("no op is named; give NAMESPACE::NAME, or --import MODULE for every op that a module registers")
-    job = Job("harness.audit.working:discover", {"modules": modules, "path": path})
+        raise BadInput(
+            "no op is named; give NAMESPACE::NAME, or --import MODULE to audit every op that the module registers"
+        )
+    job = Job("harness.audit.worker:discover", {"modules": modules, "path": path})
     (reply,) = list(Pool(job, [[0]], 1))
     if reply.answer is None:
         raise BadInput(f"importing {', '.join(modules)} ended the process ({reply.died})")
     if reply.answer["ops"]:
         return tuple(reply.answer["ops"])
-    raise BadInput(f"importing {', '.join(modules)} registers no op in torch's dispatcher; name the ops themselves")
+    raise BadInput(f"importing {', '.join(modules)} registers no op in torch's dispatcher; give the names of the ops")

@@ -1,26 +1,32 @@
-"""``harness bench``: time a kernel on a CUDA device beside what it must beat and what nothing can."""
+"""``harness bench``: time a kernel on a CUDA device, beside what it must beat and the lower bound of the device."""
 
 import argparse
 import sys
 from typing import Any
 
-from harness.benchmark import Ceilings, Cells, timed
-from harness.errors import BadInput, unknown
-from harness.loading import imported
-from harness.options import names, numbers
-from harness.project import find
-from harness.records import Records
+from harness.base.errors import BadInput, unknown
+from harness.base.loading import import_named
+from harness.base.options import names, numbers
+from harness.base.project import find_or_in_tree
+from harness.benchmark.benchmark import Ceilings, Cells, timed
+from harness.output.records import Records
 
 TOKENS = (1, 8, 64, 256, 1024, 4096)
 ABOUT = """\
-Time the project's kernel on a CUDA device: by replay of CUDA graphs, on inputs that rotate past the cache, median of
-seven. First it must be right: the relative error against an fp32 oracle below 0.01, of the worst column below 0.05.
+Time the project's kernel on a CUDA device. Each time is the median of seven replays of a CUDA graph. Each call in
+the graph has its own data, so that the cache does not help. A result is checked before it is timed: its relative error
+against an fp32 oracle must be at most 0.01, and that of its worst column at most 0.05.
 
-Beside it stand what the project compares with (for the NVFP4 kernel torch._grouped_mm in bf16, and ways of cutting the
-padding off) and the floor: the larger of weight bytes over a measured copy bandwidth, and operations over a measured
-bf16 matrix rate. No time is below it.
+The table shows the kernel beside the alternatives that the project names. For the NVFP4 kernel these are torch._grouped_mm in
+bf16, and several ways to remove the padding. `floor` is a lower bound on the time: either all weights are read at the measured
+copy bandwidth, or all operations run at the measured bf16 matmul rate, whichever takes longer. `x floor` is the kernel's time
+as a multiple of it.
 
-[tool.harness] bench = "package.module:function" names what is timed; see docs/kernel.md.
+pyproject.toml names what is timed: [tool.harness] bench = "package.module:function" (docs/explanation/kernel.md).
+
+examples:
+  harness bench                                    every shape and token count
+  harness bench --tokens 1,64 --json bench.jsonl   two token counts, with a JSON record for each cell
 
 exit code: 0 timed, 1 a wrong result, 2 no CUDA device or bad input"""
 
@@ -28,23 +34,23 @@ exit code: 0 timed, 1 a wrong result, 2 no CUDA device or bad input"""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness bench``."""
     parser.description = ABOUT
-    parser.add_argument("--shapes", type=names, default=(), metavar="NAME,...", help="shapes (default: all)")
-    told = ", ".join(map(str, TOKENS))
+    parser.add_argument("--shapes", type=names, default=(), metavar="NAME,...", help="shapes to time (default: all)")
+    default = ", ".join(map(str, TOKENS))
     parser.add_argument(
-        "--tokens", type=numbers, default=TOKENS, metavar="N,...", help=f"token counts (default: {told})"
+        "--tokens", type=numbers, default=TOKENS, metavar="N,...", help=f"token counts to time (default: {default})"
     )
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a cell, as it happens")
+    parser.add_argument("--json", metavar="FILE", help="write a JSON record for each cell, as soon as it is known")
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Time every cell, print the table, write records. Raises BadInput."""
+    """Time every cell, print the table, write the records. Raises BadInput."""
     if min(chosen.tokens) < 1:
         raise BadInput(f"--tokens is {min(chosen.tokens)}; expected 1 or more tokens in a batch")
     cells, shapes = _cells(chosen.shapes)
     import torch
     from rich.console import Console
 
-    from harness.terminal import Ticker
+    from harness.output.terminal import Ticker
 
     if not torch.cuda.is_available():
         raise BadInput(f"harness bench times CUDA graphs, and torch {torch.__version__} sees no CUDA device here")
@@ -56,30 +62,32 @@ def run(chosen: argparse.Namespace) -> int:
         for cell in cells(device, shapes, chosen.tokens):
             results.append(timed(cell, ceilings))
             records.write(results[-1].to_json() | where)
-            ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].right)
+            ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_table(results))
-    for line in [line for result in results for line in result.words()]:
+    for line in [line for result in results for line in result.lines()]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"torch {where['torch']} on {where['device']}; {ceilings}", highlight=False)
-    return 0 if all(result.right for result in results) else 1
+    return 0 if all(result.correct for result in results) else 1
 
 
 def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
     """The function that the project names, and the shapes to time. Raises BadInput."""
-    project = find()
+    project = find_or_in_tree()
     if not project.bench:
-        raise BadInput(f'no bench below {project.root}; name one: [tool.harness] bench = "package.module:function"')
+        raise BadInput(
+            f'pyproject.toml in {project.root} names no benchmark; add [tool.harness] bench = "package.module:function"'
+        )
     module, _, name = project.bench.partition(":")
-    found: Any = imported(f"[tool.harness] bench {project.bench!r}", module, project.path)
-    if not callable(getattr(found, name, None)) or not hasattr(found, "SHAPES"):
+    benchmark: Any = import_named(f"[tool.harness] bench {project.bench!r}", module, project.path)
+    if not callable(getattr(benchmark, name, None)) or not hasattr(benchmark, "SHAPES"):
         raise BadInput(
             f"[tool.harness] bench {project.bench!r}: expected {module} to have SHAPES and {name or 'cells'}()"
         )
     for shape in asked:
-        if shape not in found.SHAPES:
-            raise unknown("shape", shape, found.SHAPES, listed=False)
-    return getattr(found, name), asked or tuple(found.SHAPES)
+        if shape not in benchmark.SHAPES:
+            raise unknown("shape", shape, benchmark.SHAPES, listed=False)
+    return getattr(benchmark, name), asked or tuple(benchmark.SHAPES)
 
 
 def _table(results: list[Any]) -> Any:
@@ -95,5 +103,5 @@ def _table(results: list[Any]) -> Any:
         first = next(iter(result.times.values()), float("nan"))
         errors = f"{result.whole_error:.4f}", f"{result.column_error:.4f}"
         cells += [f"{result.floor:.1f}", f"{first / result.floor:.1f}", *errors]
-        grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.right else "red")
+        grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.correct else "red")
     return grid

@@ -1,4 +1,4 @@
-"""``harness check``: the matrix with live progress, a record a verdict, a table and the findings."""
+"""``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
 import time
@@ -8,58 +8,85 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.base.errors import BadInput
+from harness.base.options import (
+    NARROWING,
+    add_device,
+    add_selection,
+    add_vllm,
+    add_waivers,
+    add_workers,
+    refuse_workers,
+)
+from harness.base.project import find_or_in_tree
 from harness.engines.vllm.targets import target
-from harness.errors import BadInput
-from harness.finding import ERROR, FINDINGS, Verdict
-from harness.judging import Judging, Plan
-from harness.matrix import Selection
-from harness.options import NARROWING, add_device, add_selection, add_vllm, add_waivers, add_workers, refuse_workers
-from harness.pool import runs_on_cuda, workers_for
-from harness.project import find
-from harness.records import Records
-from harness.report import grouped, skipped, summary, time_per_mode, waived, where
-from harness.shapes import BUILT_IN
-from harness.terminal import Telling, Ticker, table
-from harness.waivers import Waivers
+from harness.findings.finding import ERROR, FINDINGS, Verdict
+from harness.matrix.selection import Selection
+from harness.matrix.shapes import BUILT_IN
+from harness.output.records import Records
+from harness.output.report import grouped, skipped, summary, time_per_mode, waived, where
+from harness.output.terminal import StatusLine, Ticker, table
+from harness.verdict.waivers import Waivers
+from harness.workers.plan import Plan, PlanRun
+from harness.workers.pool import runs_on_cuda, workers_for
 
 Change = Callable[[Verdict], Verdict]
 ABOUT = """\
-Judge padded MoE layers: every model shape, eager, traced, compiled and replayed from a CUDA graph.
+Check that a padded mixture-of-experts (MoE) layer gives the same result in eager mode, traced with fake tensors,
+compiled by torch.compile and replayed from a CUDA graph.
+
+A case is one model shape with one alignment rule, kernel kind, number of ranks and number of tokens. A mode is one way to
+run the layer. Each case in each mode gets a verdict: ok, or findings. A finding names the kind of error, the stage of the
+layer, the line of your code, the likely cause and the command that reproduces it. `harness list` shows all names.
 
 examples:
-  harness check                                    everything, on the in-tree layer
+  harness check                                    all models and modes, on the layer that comes with the harness
   harness check --models nemotron-3-nano-30b-a3b   one model
-  harness check --hidden 2720 --modes compiled     a hidden size of your own, compiled only
-  harness check --subject mypkg.layers:MyMoE       your own layer (docs/subject.md)
-  harness check --subject vllm                     the vLLM that is importable (docs/vllm.md)
-  harness check --json verdicts.jsonl              one JSON record a verdict, as it happens
-  harness check --waivers waivers.toml             known findings, each with a public issue, fail nothing
+  harness check --hidden 2720 --modes compiled     another hidden size, compiled only
+  harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
+  harness check --subject vllm                     the layer of the installed vLLM (docs/how-to/vllm-releases.md)
+  harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/reference/records.md)
+  harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/how-to/waivers.md)
 
-exit code: 0 all ok, 1 findings, 2 bad input or a harness error, 130 Ctrl-C"""
+exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness check``."""
     parser.description = ABOUT
-    add_selection(parser.add_argument_group("what to judge").add_argument)
+    add_selection(parser.add_argument_group("which cases to judge").add_argument)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
+    parser.add_argument(
+        "--models-file",
+        metavar="FILE",
+        help="read model shapes and alignment rules from this file (docs/reference/models.md)",
+    )
     add_device(parser.add_argument)
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
+    )
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every finding; -vv tracebacks too")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="-v: print every finding, not one of each kind; -vv: also tracebacks of harness errors",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Judge what was chosen; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
+    """Judge the chosen cases; 0 all ok, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = replace(selected(chosen), cuda=runs_on_cuda(chosen.device))
-    waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find().waivers)
+    selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
+    waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
     with Records(chosen.json) as records:
-        verdicts = list(followed(Judging(_plan(chosen, selection)), records, waivers.apply))
+        verdicts = list(with_progress(PlanRun(_plan(chosen, selection)), records, waivers.apply))
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
     console = Console()
     console.print(table(verdicts, console.width))
@@ -70,29 +97,29 @@ def run(chosen: argparse.Namespace) -> int:
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
     console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    for line in waivers.idle():
+    for line in waivers.unmatched():
         Console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
     return exit_code(verdicts)
 
 
-def followed(judging: Judging, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
-    """The verdicts, each changed, recorded and shown as progress when it comes. Raises BadInput."""
-    ticker = Ticker(Console(stderr=True), len(judging.tasks))
+def with_progress(plan_run: PlanRun, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
+    """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
+    ticker = Ticker(Console(stderr=True), len(plan_run.tasks))
     with ticker.running():
-        for verdict in map(change, judging):
+        for verdict in map(change, plan_run):
             records.write(verdict.to_json())
             ticker.tick(verdict)
             yield verdict
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
-    """2 if the harness itself failed anywhere, else 1 if there is a finding, else 0."""
+    """2 if the harness failed on any case, or judged none; else 1 if there is a finding, else 0."""
     statuses = {verdict.status for verdict in verdicts}
     return 2 if ERROR in statuses or not verdicts else 1 if FINDINGS in statuses else 0
 
 
-def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Selection:
-    """The cases and modes that the options choose; ``models`` where they name none."""
+def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Selection:
+    """The cases and modes that the options choose; ``models`` if the options name none."""
     return Selection(
         models=chosen.models or models,
         hidden=chosen.hidden,
@@ -107,17 +134,16 @@ def selected(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Select
 
 
 def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
-    project = find()
+    project = find_or_in_tree(chosen.subject)
+    subject = chosen.subject or project.default
     if chosen.full:
         refuse_workers(chosen.workers)
-    engine = None if chosen.subject in project.subjects else target(chosen.subject, chosen.vllm)
+    engine = None if subject in project.subjects else target(subject, chosen.vllm)
     if engine is not None:
-        with Telling() as tell:
-            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), tell)
+        with StatusLine() as report:
+            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:
-        raise BadInput(
-            f"--vllm {chosen.vllm} is the source tree of --subject vllm, and the subject is {chosen.subject!r}"
-        )
+        raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
-    spec = project.subject(chosen.subject)
-    return Plan(selection, spec, chosen.subject, chosen.device, workers, project.path, bisect=True)
+    spec = project.subject(subject)
+    return Plan(selection, spec, subject, chosen.device, workers, project.path, bisect=True)

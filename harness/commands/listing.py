@@ -9,25 +9,47 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.modes import EVERY_MODE
+from harness.base.project import Project, find_or_in_tree
+from harness.matrix.modes import EVERY_MODE
+from harness.matrix.shapes import load
 from harness.observers import OBSERVERS, RAISING
-from harness.project import DEFAULT_SUBJECT, Project, find
-from harness.shapes import load
-from harness.subject import load_subject
+from harness.subjects.load import load_subject
 
+ABOUT = """\
+List every name that other commands take or print:
+  subjects     layers to judge, for --subject
+  ops          custom ops that the subject's module registers
+  models       model shapes, for --models
+  alignment    alignment rules that say how widths are padded, for --rules
+  modes        ways to run a layer, for --modes
+  observers    what looks for each kind of error
+  faults       planted errors, for `harness selftest` and --subject
+  known bugs   public bugs that a finding can be similar to
+
+examples:
+  harness list
+  harness list --subject mypkg.layers:MyMoE      with the ops of your own layer
+  harness list --json > names.json
+
+exit code: 0, or 2 bad input"""
 Rows = list[dict[str, Any]]
 _SHORT = {"intermediate": "inter", "shared_intermediate": "shared", "top_k": "top-k"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness list``."""
-    parser.description = "Show what there is: subjects, ops, models, modes, observers, known bugs, faults."
-    parser.add_argument("--json", action="store_true", help="as JSON; its models part is a valid models file")
-    parser.add_argument("--subject", default="", help="also show the ops that this subject's module registers")
+    parser.description = ABOUT
+    parser.add_argument("--json", action="store_true", help="print JSON, which --models-file accepts too")
+    parser.add_argument(
+        "--subject",
+        default="",
+        metavar="NAME",
+        help="show the ops of this subject's module: a name, or package.module:Name",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Print everything that can be named on the command line. Raises BadInput."""
+    """Print every name that can be given on the command line. Raises BadInput."""
     parts = everything(chosen.subject)
     if chosen.json:
         print(json.dumps(parts, indent=1))
@@ -40,14 +62,14 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def everything(subject: str = "") -> dict[str, Any]:
-    """All lists by title. Ops are those that the given subject's module, or else the in-tree one's, registers."""
-    from harness.known_bugs import KNOWN_BUGS  # these two import torch
-    from harness.registry import registered
+    """All lists by title. The ops are those of the given subject's module, or of the project's default subject."""
+    from harness.ops.registry import registered
+    from harness.verdict.known_bugs import KNOWN_BUGS  # these two import torch
 
-    project = find()
+    project = find_or_in_tree(subject)
     catalogue = load()
-    if subject or DEFAULT_SUBJECT in project.subjects:
-        load_subject(project.subject(subject or DEFAULT_SUBJECT), project.path)
+    if subject or project.default in project.subjects:
+        load_subject(project.subject(subject or project.default), project.path)
     ops = [
         {"op": op.name, "schema": op.schema, "devices": ", ".join(op.reals), "samples": bool(op.samples)}
         for op in registered().values()
@@ -66,10 +88,10 @@ def everything(subject: str = "") -> dict[str, Any]:
 
 
 def _faults(project: Project) -> Rows:
-    """The faults of the project's corpus; what a right variant is about is told by ``harness selftest`` alone."""
+    """The faults of the project's corpus. Correct variants appear only in ``harness selftest``."""
     if not project.corpus:
         return []
-    from harness.corpus import load_corpus
+    from harness.selftest.corpus import load_corpus
 
     faults = load_corpus(project.corpus, project.path).faults.values()
     return [{"id": fault.id, "mechanism": fault.mechanism, "trigger": fault.trigger} for fault in faults]

@@ -1,4 +1,4 @@
-"""``harness prove``: every hidden size at once, with the exact set of those that fail."""
+"""``harness prove``: prove a layer's shapes for all hidden sizes at once, and give the exact set of sizes that fail."""
 
 import argparse
 import time
@@ -9,79 +9,105 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.case import Case
-from harness.commands.check import exit_code, followed
-from harness.errors import BadInput
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.judging import Judging, Plan
-from harness.matrix import Selection
-from harness.modes import PROOF
-from harness.options import NARROWING, add_workers, names
-from harness.pool import Pool, workers_for
-from harness.process import Job
-from harness.project import find
-from harness.records import Records
-from harness.report import grouped, where
+from harness.base.errors import BadInput
+from harness.base.options import NARROWING, add_subject, add_workers, names
+from harness.base.project import find_or_in_tree
+from harness.commands.check import exit_code, with_progress
+from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import PROOF
+from harness.matrix.selection import Selection
+from harness.output.records import Records
+from harness.output.report import grouped, where
+from harness.workers.plan import Plan, PlanRun
+from harness.workers.pool import Pool, workers_for
+from harness.workers.process import Job
 
 ABOUT = """\
-Prove a layer's shapes, strides, dtypes and its all-reduce for every hidden size from 1 to 65,536 at once, and every
-latent width where it has one; beyond that bound too, where the remainders decide it. docs/proof.md says how.
+Prove that a layer's shapes, strides, dtypes and all-reduce are right for every hidden size from 1 to 65,536 at once, and
+for every latent width if the layer has one. If only remainders of the size matter, the proof also holds for larger sizes.
+
+The prover builds the layer at a few small sizes and derives a layer with symbolic sizes from them. It traces that layer over
+fake tensors, once for each region of sizes that take the same branches. The result is the exact set of sizes that fail.
+docs/explanation/proof.md explains the method.
 
 examples:
-  harness prove                                     every combination of parts, rules, kernels and ranks
-  harness prove --subject 'vllm#35949'              which sizes the bug of April 2026 hits
-  harness prove --models gpt-oss-20b -v             one model's layer: regions, guards, obligations
-  harness prove --models any-shared --exhaustive 3000   beside real runs at every size up to 3000
+  harness prove                                     every combination of layer parts, rules, kernels and ranks
+  harness prove --subject 'vllm#35949'              which sizes this bug of vLLM breaks
+  harness prove --models gpt-oss-20b -v             one model's layer, with regions, guards and obligations
+  harness prove --models any-shared --exhaustive 3000   also run the layer at every size up to 3000, and compare
 
-exit code: 0 proven, 1 some sizes fail, 2 bad input or a harness error, 130 Ctrl-C. 'not provable' is neither: it says why."""
+exit code: 0 no size fails, 1 some sizes fail, 2 bad input or an error in the harness, 130 Ctrl-C
+A combination can also be 'not provable'. That does not change the exit code; the report says why."""
+_ABOUT = {"--rules": "alignment rules (default: each of them)"}
 _LABEL = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness prove``."""
     parser.description = ABOUT
-    parser.add_argument("--subject", default="in-tree", metavar="NAME", help="a name, or package.module:Name")
-    models = "layers to prove: models, or any-plain, any-shared, any-latent, any-shared-latent (default: these four)"
+    add_subject(parser.add_argument)
+    models = (
+        "model shapes, or any-plain, any-shared, any-latent, any-shared-latent: a layer with these parts "
+        "at any size (default: these four)"
+    )
     parser.add_argument("--models", type=names, default=(), metavar="LIST", help=models)
     for option, (kind, about) in NARROWING.items():
-        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about.replace("a plan that meets ", ""))
+        parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
     parser.add_argument(
-        "--exhaustive", type=int, default=0, metavar="N", help="also run every size from 2 to N, and compare"
+        "--exhaustive",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also run the layer at every size from 2 to N, and compare with the proof",
     )
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a combination, as it happens")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each combination, as soon as it is known (docs/reference/records.md)",
+    )
     add_workers(parser.add_argument)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="-v regions, guards and obligations of each")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="also print the regions, guards and obligations of each combination",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Prove what was chosen; 0 proven, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
+    """Prove the chosen combinations; 0 proven, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     if chosen.exhaustive < 0:
         raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
-    judging = Judging(_plan(chosen))
+    plan_run = PlanRun(_plan(chosen))
     with Records(chosen.json) as records:
-        found = {verdict.case: verdict for verdict in followed(judging, records)}
-    proofs = [(case, found[case.id]) for case, _ in judging.tasks]
-    must = dict(_further(judging, 0)) if chosen.verbose else {}
+        by_case = {verdict.case: verdict for verdict in with_progress(plan_run, records)}
+    proofs = [(case, by_case[case.id]) for case, _ in plan_run.tasks]
+    obligations = dict(_worker_answers(plan_run, 0)) if chosen.verbose else {}
     console = Console()
     console.print(_table(proofs))
-    texts = [_details(case, verdict.proof, must[case]) for case, verdict in proofs if chosen.verbose and verdict.proof]
+    texts = [
+        _details(case, verdict.proof, obligations[case]) for case, verdict in proofs if chosen.verbose and verdict.proof
+    ]
     texts += [f"{label(case)}: {verdict.reason}" for case, verdict in proofs if verdict.status == SKIPPED]
     verdicts = [verdict for _, verdict in proofs]
     for text in texts + grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
     console.print(_summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    return max(exit_code(verdicts), _exhaustive(judging, chosen.exhaustive) if chosen.exhaustive else 0)
+    return max(exit_code(verdicts), _exhaustive(plan_run, chosen.exhaustive) if chosen.exhaustive else 0)
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
-    project = find()
+    project = find_or_in_tree(chosen.subject)
+    subject = chosen.subject or project.default
     selection = Selection(
         models=chosen.models, rules=chosen.rules, kernels=chosen.kernels, tp=chosen.tp, modes=(PROOF.name,)
     )
-    spec = project.subject(chosen.subject)
-    return Plan(selection, spec, chosen.subject, "cpu", workers_for(chosen.workers), project.path)
+    spec = project.subject(subject)
+    return Plan(selection, spec, subject, "cpu", workers_for(chosen.workers), project.path)
 
 
 def label(case: Case) -> str:
@@ -90,7 +116,7 @@ def label(case: Case) -> str:
 
 
 def _table(proofs: Iterable[tuple[Case, Verdict]]) -> Table:
-    """Layer x alignment rule; each cell how many of its combinations of kernel and ranks are proven."""
+    """A table of layers and alignment rules. A cell says how many of its combinations of kernel and ranks are proven."""
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for case, verdict in proofs:
         cells[case.model, case.alignment.name].append(verdict.status)
@@ -105,10 +131,10 @@ def _table(proofs: Iterable[tuple[Case, Verdict]]) -> Table:
 
 
 def _cell(statuses: list[str]) -> str:
-    words = {ERROR: "error", FINDINGS: "[bold red]fail[/]", SKIPPED: "[yellow]unknown[/]", OK: "[green]proven[/]"}
-    worst = next((status for status in words if status in statuses), OK)
+    labels = {ERROR: "error", FINDINGS: "[bold red]fail[/]", SKIPPED: "[yellow]unknown[/]", OK: "[green]proven[/]"}
+    worst = next((status for status in labels if status in statuses), OK)
     count = statuses.count(worst)
-    return f"{count} {words[worst]}" if worst == OK else f"{count} of {len(statuses)} {words[worst]}"
+    return f"{count} {labels[worst]}" if worst == OK else f"{count} of {len(statuses)} {labels[worst]}"
 
 
 def _details(case: Case, proof: dict[str, Any], answer: dict[str, Any]) -> str:
@@ -128,33 +154,35 @@ def _details(case: Case, proof: dict[str, Any], answer: dict[str, Any]) -> str:
 
 def _summary(verdicts: list[Verdict], seconds: float) -> str:
     counts = [(status, sum(verdict.status == status for verdict in verdicts)) for status in (FINDINGS, SKIPPED, ERROR)]
-    words = {FINDINGS: "fail", SKIPPED: "not provable", ERROR: "error"}
-    rest = "".join(f", {count} {words[status]}" for status, count in counts if count)
+    labels = {FINDINGS: "fail", SKIPPED: "not provable", ERROR: "error"}
+    rest = "".join(f", {count} {labels[status]}" for status, count in counts if count)
     proven = sum(verdict.ok for verdict in verdicts)
     sizes = sorted({verdict.proof["sizes"] for verdict in verdicts if verdict.proof.get("sizes")})
     return f"{len(verdicts)} combinations: {proven} proven{rest}; {'; '.join(sizes)}; {seconds:.1f} s"
 
 
-def _exhaustive(judging: Judging, largest: int) -> int:
-    """Real runs at every size, each combination beside its proof; 1 where they differ."""
+def _exhaustive(plan_run: PlanRun, largest: int) -> int:
+    """Run each combination at every size and compare with its proof; 1 if they differ anywhere."""
     console, differing = Console(), 0
     console.print()
-    for case, answer in _further(judging, largest):
+    for case, answer in _worker_answers(plan_run, largest):
         differing += "reason" in answer or bool(answer["disagree"])
         console.print(f"{label(case)}: {_compared(answer, largest)}", markup=False, highlight=False, soft_wrap=True)
     return int(differing > 0)
 
 
-def _further(judging: Judging, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Each case with its obligations, or where ``largest`` is given with a comparison; a ``reason`` where there is none."""
-    settings = judging.plan.job.settings | {"largest": largest}
-    tasks = [[index] for index in range(len(judging.tasks))]
-    for reply in Pool(Job("harness.proof.further:start", settings, 3600.0), tasks, judging.plan.workers):
-        yield judging.tasks[reply.task][0], reply.answer or {"reason": reply.died}
+def _worker_answers(plan_run: PlanRun, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Each case with its obligations, or with ``largest`` the comparison with real runs; ``reason`` if there is none."""
+    settings = plan_run.plan.job.settings | {"largest": largest}
+    tasks = [[index] for index in range(len(plan_run.tasks))]
+    for reply in Pool(Job("harness.workers.proof_tasks:start", settings, 3600.0), tasks, plan_run.plan.workers):
+        yield plan_run.tasks[reply.task][0], reply.answer or {"reason": reply.died}
 
 
 def _compared(answer: dict[str, Any], largest: int) -> str:
     if "reason" in answer:
         return f"not compared: {answer['reason']}"
-    told = f"{answer['failed']:,} of {answer['ran']:,} real runs up to {largest} fail"
-    return f"{told}; the proof disagrees at {answer['disagree'][:8]}" if answer["disagree"] else f"{told}, as proven"
+    summary = f"{answer['failed']:,} of {answer['ran']:,} real runs up to {largest} fail"
+    return (
+        f"{summary}; the proof disagrees at {answer['disagree'][:8]}" if answer["disagree"] else f"{summary}, as proven"
+    )

@@ -1,4 +1,4 @@
-"""``harness selftest``: plants every fault of a corpus, and prints which mode and which observer saw it."""
+"""``harness selftest``: plant every fault of a corpus, and print which modes and observers find it."""
 
 import argparse
 import sys
@@ -9,49 +9,74 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.errors import BadInput
-from harness.modes import choose
-from harness.options import add_device, add_workers, names
-from harness.pool import runs_on_cuda, workers_for
-from harness.project import find
-from harness.records import Records
-from harness.terminal import Ticker
+from harness.base.errors import BadInput
+from harness.base.options import add_device, add_workers, names
+from harness.base.project import find, find_or_in_tree
+from harness.matrix.modes import choose
+from harness.output.records import Records
+from harness.output.terminal import Ticker
+from harness.workers.pool import runs_on_cuda, workers_for
 
 if TYPE_CHECKING:
     from harness.selftest.score import Scored
     from harness.selftest.trials import Answer, Trials
 
 ABOUT = """\
-Test the harness: plant each fault of the corpus, run the check, and say who saw it, beside what torch's own tools
-(opcheck, eager compared with compiled, Inductor alone) see of it in the same run. Right variants must give no finding.
+Test the harness itself. A corpus is a list of faults: layers with one small, known error, many from public bugs. The
+self-test runs the check on each fault and prints a matrix: which modes and which observers found it. Beside that stands what
+torch's own tools find in the same layer: opcheck, a comparison of eager with compiled, and Inductor alone.
+
+A fault is killed if every mode that must find it does, with the right explanation. Otherwise it survives. The corpus also has
+correct variants, which must give no finding; a finding there is a false alarm.
 
 examples:
-  harness selftest                               every fault, in each mode in which it must be seen
-  harness selftest --faults 'vllm#*'             the faults of these ids
-  harness selftest --faults 'vllm#35949' -v      one fault, with what was found
-  harness selftest --modes eager,compiled        these modes for every fault
-  harness selftest --corpus mymoe.faults         a corpus of your own (docs/corpus.md)
+  harness selftest                               every fault, in each mode that must find it
+  harness selftest --faults 'vllm#*'             the faults whose ids match
+  harness selftest --faults 'vllm#35949' -v      one fault, with the text of its findings
+  harness selftest --modes eager,compiled        every fault in these modes
+  harness selftest --corpus mymoe.faults         your own corpus (docs/reference/corpus.md)
 
-exit code: 0 all killed and no false alarm, 1 a survivor or a false alarm, 2 bad input, 130 Ctrl-C"""
+exit code: 0 every fault killed and no false alarm, 1 a survivor or a false alarm, 2 bad input, 130 Ctrl-C"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness selftest``."""
     parser.description = ABOUT
-    parser.add_argument("--faults", type=names, default=(), metavar="LIST", help="ids or patterns (default: all)")
     parser.add_argument(
-        "--modes", type=names, default=(), metavar="LIST", help="default: those that must see each fault"
+        "--faults",
+        type=names,
+        default=(),
+        metavar="LIST",
+        help="ids or patterns of faults and correct variants (default: all)",
     )
-    parser.add_argument("--corpus", default="", metavar="MODULE", help="default: the project's, in its pyproject.toml")
+    parser.add_argument(
+        "--modes",
+        type=names,
+        default=(),
+        metavar="LIST",
+        help="modes to run each fault in (default: those that must find it)",
+    )
+    parser.add_argument(
+        "--corpus",
+        default="",
+        metavar="MODULE",
+        help="module with the corpus (default: [tool.harness] corpus in pyproject.toml)",
+    )
     add_device(parser.add_argument)
-    parser.add_argument("--seconds", type=float, default=120.0, help="limit for one fault in one mode (default: 120)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a fault or right variant (docs/json.md)")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, metavar="N", help="time limit for one fault in one mode (default: 120)"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each fault and correct variant (docs/reference/records.md)",
+    )
     add_workers(parser.add_argument)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="every finding's text")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="print the text of every finding")
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Plant what was chosen; 0 all killed and nothing else found, else 1. Raises BadInput, KeyboardInterrupt."""
+    """Run the chosen faults; 0 all killed and no false alarm, else 1. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     trials = _trials(chosen)
     scored = _scored(trials, chosen)
@@ -61,8 +86,8 @@ def run(chosen: argparse.Namespace) -> int:
     console.print(matrix(scored, console.width))
     legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
     console.print(f"\n{legend}", markup=False, highlight=False)
-    found = problems(scored)
-    for text in (*(_texts(scored) if chosen.verbose else ()), *found):
+    failures = problems(scored)
+    for text in (*(_texts(scored) if chosen.verbose else ()), *failures):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print()
     most = len(scored) if chosen.verbose else 4
@@ -72,22 +97,22 @@ def run(chosen: argparse.Namespace) -> int:
         f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s",
     ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return 1 if found else 0
+    return 1 if failures else 0
 
 
 def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
-    """Run everything; an entry's record is written once its last trial has answered."""
+    """Run all trials. The record of an entry is written when its last trial has answered."""
     from harness.selftest.record import record
     from harness.selftest.score import Scored
 
     scored = {entry.id: Scored(entry) for entry in trials.entries}
-    left = Counter(trial.entry for trial in trials.all())
+    remaining = Counter(trial.entry for trial in trials.all())
     with Records(chosen.json) as records:
-        for answer in _ticked(trials, chosen.workers):
+        for answer in _with_progress(trials, chosen.workers):
             one = scored[answer.trial.entry]
             one.answers.append(answer)
-            left[one.entry.id] -= 1
-            if not left[one.entry.id]:
+            remaining[one.entry.id] -= 1
+            if not remaining[one.entry.id]:
                 records.write(record(one))
     return list(scored.values())
 
@@ -95,7 +120,7 @@ def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
 def _trials(chosen: argparse.Namespace) -> "Trials":
     cuda = runs_on_cuda(chosen.device)
     modes = tuple(mode.name for mode in choose(list(chosen.modes), cuda))
-    project = find()
+    project = find() if chosen.corpus else find_or_in_tree()
     module = chosen.corpus or project.corpus
     if not module:
         raise BadInput(
@@ -103,7 +128,7 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
         )
     if chosen.seconds <= 0:
         raise BadInput(f"--seconds is {chosen.seconds:g}; expected more than 0")
-    from harness.corpus import load_corpus  # imports the corpus, and so torch
+    from harness.selftest.corpus import load_corpus  # imports the corpus, and so torch
     from harness.selftest.trials import Trials
 
     corpus = load_corpus(module, project.path)
@@ -111,7 +136,7 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
     return Trials(corpus, entries, modes, project.path, "cuda" if cuda else "cpu", chosen.seconds)
 
 
-def _ticked(trials: "Trials", workers: int) -> "Iterable[Answer]":
+def _with_progress(trials: "Trials", workers: int) -> "Iterable[Answer]":
     ticker = Ticker(Console(stderr=True), len(trials.all()), "trials")
     with ticker.running():
         for answer in trials.run(workers_for(workers, trials.device == "cuda")):
@@ -120,7 +145,7 @@ def _ticked(trials: "Trials", workers: int) -> "Iterable[Answer]":
 
 
 def _texts(scored: "list[Scored]") -> list[str]:
-    from harness.report import verdict_text
+    from harness.output.report import verdict_text
 
     return [
         f"{one.entry.id}\n{verdict_text(answer.verdict)}"

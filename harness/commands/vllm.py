@@ -1,4 +1,4 @@
-"""``harness vllm``: releases of vLLM, each in a process of its own, and a table of where each breaks."""
+"""``harness vllm``: check releases of vLLM, each in its own processes, and print a table of what breaks where."""
 
 import argparse
 import time
@@ -6,51 +6,53 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from harness.commands.check import exit_code, followed, selected
+from harness.base.errors import BadInput
+from harness.base.options import NARROWING, SELECTION, add_workers
+from harness.commands.check import exit_code, selection_of, with_progress
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
-from harness.errors import BadInput
-from harness.finding import Verdict
-from harness.judging import Judging
-from harness.matrix import Selection
-from harness.options import NARROWING, SELECTION, add_workers
-from harness.pool import workers_for
-from harness.records import Records
-from harness.report import grouped, summary, where
-from harness.terminal import Telling
+from harness.findings.finding import Verdict
+from harness.matrix.selection import Selection
+from harness.output.records import Records
+from harness.output.report import grouped, summary, where
+from harness.output.terminal import StatusLine
+from harness.workers.plan import PlanRun
+from harness.workers.pool import workers_for
 
-# A layer for each combination of padded or not, with a shared expert or without, latent or not.
+# One model for each combination of padded or not, with or without a shared expert, latent or not.
 MODELS = (
     "gpt-oss-20b",
     "nemotron-3-nano-30b-a3b",
     "synthetic-2880-shared",
     "synthetic-latent-padded",
-    "synthetic-latent-padded-noshared",
+    "synthetic-latent-routed",
     "nemotron-3-super-120b-a12b",
     "deepseek-v2-lite",
     "qwen3-30b-a3b",
 )
 ABOUT = """\
-Judge the MoE layer that releases of vLLM ship, on a machine without a GPU: its own layer, runner and custom op, with a
-stand-in for the kernel. Releases are fetched from the package index as sources and kept; one environment serves all.
+Check the MoE layer of vLLM releases on a machine without a GPU. The layer, its runner and its custom op are vLLM's own code;
+only the fused kernel is replaced by a stand-in written in torch. Releases are downloaded as sources from the package index,
+and cached. One cached environment, of some 2 GB, serves all of them; the first run builds it.
+
+The table has a row for each group of cases that breaks, by hidden size, padded size, layer parts and kernel. Narrow kernels
+write the true width, wide ones the padded width. `latent` marks what a narrow kernel would break in a release that has none.
 
 examples:
-  harness vllm 0.20.1 0.20.2                       two releases, a layer for each combination of parts
+  harness vllm 0.20.1 0.20.2                       two releases, one model for each combination of layer parts
   harness vllm --vllm ~/src/vllm                   a checkout or an unpacked source archive
-  harness vllm 0.20.1 --models gpt-oss-20b -v      one model, every finding
-  harness vllm 0.33.0 --modes eager,fake           without Inductor
-  harness vllm 0.33.0 --json verdicts.jsonl        one JSON record a verdict, as it happens
-  harness check --subject vllm                     every model, on the vLLM that is importable
+  harness vllm 0.20.1 --models gpt-oss-20b -v      one model, with every finding
+  harness vllm 0.33.0 --modes eager,fake           without Inductor, which is faster
+  harness vllm 0.33.0 --json verdicts.jsonl        write a JSON record for each verdict (docs/reference/records.md)
+  harness check --subject vllm                     all models, on the installed vLLM
 
-`latent` is what a kernel that writes the true width would break in a release that has no such kernel.
-
-exit code: 0 all ok, 1 findings, 2 bad input, or a release that could not be judged, 130 Ctrl-C (docs/vllm.md)"""
-_ABOUT = {"--models": f"model shapes (default: {len(MODELS)}, one for each combination of parts)"}
+exit code: 0 all ok, 1 findings, 2 bad input or a release that could not be judged, 130 Ctrl-C (docs/how-to/vllm-releases.md)"""
+_ABOUT = {"--models": f"model shapes to judge (default: {len(MODELS)}, one for each combination of layer parts)"}
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What was judged, and which targets could not be."""
+    """The verdicts, and for each target that could not be judged the reason."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -59,28 +61,48 @@ class Outcome:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness vllm``."""
     parser.description = ABOUT
-    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="releases by number: 0.20.1 0.20.2")
+    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="release numbers, such as 0.20.1 0.20.2")
     parser.add_argument(
-        "--vllm", action="append", default=[], metavar="PATH", help="a checkout or unpacked source archive"
+        "--vllm",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also check this checkout or unpacked source archive; repeatable",
     )
     for option, (kind, about) in (SELECTION | NARROWING).items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
-    parser.add_argument("--models-file", metavar="FILE", help="a models file of your own (docs/models.md)")
-    parser.add_argument("--json", metavar="FILE", help="write one JSON record a verdict, as it happens")
+    parser.add_argument(
+        "--models-file",
+        metavar="FILE",
+        help="read model shapes and alignment rules from this file (docs/reference/models.md)",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
+    )
     parser.set_defaults(full=False)
     add_workers(parser.add_argument)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="-v every group and finding; -vv tracebacks")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="-v: print every group and finding; -vv: also tracebacks of harness errors",
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Judge each release; 0 all ok, 1 findings, 2 where one could not be judged. Raises BadInput, KeyboardInterrupt."""
+    """Judge each release; 0 all ok, 1 findings, 2 if one could not be judged. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = selected(chosen, () if chosen.models_file else MODELS)
+    selection = selection_of(chosen, () if chosen.models_file else MODELS)
     targets = [Target(f"vllm=={release}") for release in chosen.releases] + [
         Target(f"vllm@{path}") for path in chosen.vllm
     ]
     if not targets:
-        raise BadInput("give releases, like `harness vllm 0.20.1 0.20.2`, or a source tree with --vllm PATH")
+        raise BadInput(
+            "no release is named; give some, as in `harness vllm 0.20.1 0.20.2`, or a source tree with --vllm PATH"
+        )
     cases = Grouped(selection)
     outcome = Outcome()
     with Records(chosen.json) as records:
@@ -91,12 +113,12 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, records: Records) -> None:
-    """Add one target's verdicts, or why there are none: the others go on."""
+    """Add the verdicts of one target, or the reason why there are none. The other targets still run."""
     try:
-        with Telling() as tell:
-            plan = one.plan(selection, workers_for(workers or 1), tell)
-        for verdict in followed(Judging(plan), records):
-            outcome.verdicts.append(verdict)  # one by one: a worker that cannot start leaves what was judged
+        with StatusLine() as report:
+            plan = one.plan(selection, workers_for(workers or 1), report)
+        for verdict in with_progress(PlanRun(plan), records):
+            outcome.verdicts.append(verdict)  # one at a time: if a worker cannot start later on, these verdicts stay
     except BadInput as error:
         outcome.refused[one.spec] = str(error)
         records.write({"subject": one.spec, "status": "error", "reason": str(error)})

@@ -1,1 +1,5 @@
-"""Engines: adapters that let the harness judge what somebody else ships. Each imports its engine when it is asked to."""
+"""Engines: layers and ops of other projects.
+
+Belongs here: a room for each engine, with its releases, its environment, and its layer as a subject or its ops for the audit.
+May import: base to benchmark.
+"""

@@ -1,70 +1,73 @@
-"""Contract: each custom op's fake says exactly what its real implementation gives."""
+"""Contract: each custom op's fake returns exactly the metadata that its real implementation does."""
 
-from harness import stages
-from harness.evidence import Record, Run, TensorMeta
-from harness.explain import first_line
-from harness.finding import Finding, WidthOrigin
+from harness.base.exception_text import first_line
+from harness.execution.evidence import Record, Run
+from harness.findings.finding import Finding, WidthOrigin
+from harness.ops.fake_call import FakeCall
+from harness.ops.tensor_meta import TensorMeta
 
 
 def look(run: Run) -> list[Finding] | None:
-    """At most one finding for each custom op of the first call that was audited."""
-    audited = [
-        (call.label, record) for call in run.calls for record in call.records if record.fake or record.fake_error
-    ]
+    """At most one finding for each custom op whose fake was called beside it."""
+    audited = [(call.label, record) for call in run.calls for record in call.records if record.fake]
     if not audited:
         return None
-    seen: dict[str, Finding] = {}
+    first: dict[str, Finding] = {}
     for label, record in audited:
         finding = _judge(run, label, record)
         if finding:
-            seen.setdefault(record.op, finding)
-    return list(seen.values())
+            first.setdefault(record.op, finding)
+    return list(first.values())
 
 
 def _judge(run: Run, label: str, record: Record) -> Finding | None:
-    if record.fake_error is not None:
-        kind = type(record.fake_error).__name__
-        return _finding(
-            run, label, record, "no-fake", f"its fake implementation raised {kind}: {first_line(record.fake_error)}"
-        )
-    real, fake = record.outputs, record.fake or ()
-    if record.misfit:
-        return _finding(run, label, record, "signature", record.misfit)
-    if record.fake_writes:
-        what = f"its fake implementation writes to {', '.join(record.fake_writes)}"
+    fake = record.fake
+    assert fake is not None
+    if fake.error is not None:
+        what = f"its fake implementation raised {type(fake.error).__name__}: {first_line(fake.error)}"
+        return _finding(run, label, record, "no-fake", what)
+    if fake.signature_mismatch:
+        return _finding(run, label, record, "signature", fake.signature_mismatch)
+    if fake.writes:
+        what = f"its fake implementation writes to {', '.join(fake.writes)}"
         return _finding(run, label, record, "fake-impure", what)
-    if record.fake != record.fake_again:
-        what = "its fake implementation gives something else when it is asked again"
+    if fake.outputs != fake.second_outputs:
+        what = "its fake implementation returns something else when it is called a second time"
         return _finding(run, label, record, "fake-impure", what)
-    if len(real) != len(fake):
-        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(fake)}")
-    for place, (ours, theirs) in enumerate(zip(real, fake, strict=True)):
-        difference = differs(ours, theirs)
+    return _outputs_differ(run, label, record, fake)
+
+
+def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Finding | None:
+    real, faked = record.outputs, fake.outputs or ()
+    if len(real) != len(faked):
+        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(faked)}")
+    for index, (real_meta, fake_meta) in enumerate(zip(real, faked, strict=True)):
+        difference = differs(real_meta, fake_meta)
         if difference:
-            where = f"output {place}: " if len(real) > 1 else ""
-            return _finding(run, label, record, "fake-differs", f"{where}{difference}", ours, theirs)
-    if record.fake_aliases and not record.undeclared_aliases:
-        what = f"its fake implementation returns memory of {', '.join(record.fake_aliases)}, which real does not"
+            where = f"output {index}: " if len(real) > 1 else ""
+            return _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
+    if fake.aliases and not record.undeclared_aliases:
+        what = f"its fake implementation returns memory of {', '.join(fake.aliases)}, which real does not"
         return _finding(run, label, record, "fake-differs", what)
     return None
 
 
 def differs(real: TensorMeta | None, fake: TensorMeta | None) -> str:
-    """The first property in which a real output differs from its fake, in words; empty where none does."""
+    """The first property in which a real output differs from its fake, as text; empty where none does."""
     if real is None or fake is None:
         return "" if real is fake else f"real gives {real}, its fake {fake}"
     for name in ("shape", "dtype", "device"):
         if getattr(real, name) != getattr(fake, name):
             return f"real gives {name} {_show(getattr(real, name))}, its fake {_show(getattr(fake, name))}"
-    if _steps(real) != _steps(fake):
+    if _strides(real) != _strides(fake):
         return f"real gives stride {_show(real.stride)}, its fake {_show(fake.stride)}"
     if real.offset != fake.offset:
         return f"real gives storage offset {real.offset}, its fake {fake.offset}"
     return ""
 
 
-def _steps(meta: TensorMeta) -> list[object]:
-    """The strides that mean something: of dimensions longer than one, of a tensor with elements."""
+def _strides(meta: TensorMeta) -> list[object]:
+    """The strides that matter: those of dimensions longer than one, in a tensor that has elements."""
     if 0 in meta.shape:
         return []
     return [step for size, step in zip(meta.shape, meta.stride, strict=True) if size != 1]
@@ -72,6 +75,14 @@ def _steps(meta: TensorMeta) -> list[object]:
 
 def _show(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+_CAUSES = {
+    "no-fake": "The fake implementation raised on arguments that the kernel accepts.",
+    "signature": "torch calls it as the schema says, so it gets wrong arguments, or its own default in place of the schema's.",
+    "fake-impure": "A trace calls the fake once and trusts the result: it must be a pure function of its arguments.",
+    "fake-differs": "Compiled code trusts the fake, so it would read the kernel's output wrongly.",
+}
 
 
 def _finding(
@@ -84,17 +95,14 @@ def _finding(
     fake: TensorMeta | None = None,
 ) -> Finding:
     widths = dict.fromkeys(meta.width for meta in (real, fake) if meta is not None and isinstance(meta.width, int))
-    raised = "The fake implementation cannot be run on what the kernel was given."
     return Finding(
         observer="contract",
         kind=kind,
         stage=record.stage,
         what=f"{record.op}: {what}",
-        cause=raised
-        if kind == "no-fake"
-        else "Compiled code will read the kernel's output by the fake's word, and wrongly.",
+        cause=_CAUSES[kind],
         call=label,
         line=record.line,
-        widths=tuple(WidthOrigin(run.case.describe_width(int(w)), stages.EXPERTS, None) for w in widths),
+        widths=tuple(WidthOrigin(run.case.describe_width(int(w)), record.stage, None) for w in widths),
         detail={"op": record.op, "real": real.width if real else None, "fake": fake.width if fake else None},
     )

@@ -1,8 +1,8 @@
-"""Dispatch: the custom ops that the subject names were seen to run. Some engines bypass them on a CPU."""
+"""Dispatch: the custom ops that the subject names really ran. Some engines bypass them on a CPU."""
 
-from harness import stages
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:
@@ -10,10 +10,10 @@ def look(run: Run) -> list[Finding] | None:
     if run.failed or not run.ops or not (run.calls or run.graphs):
         return None
     if run.graphs is not None:
-        met = {op for graph in run.graphs for op in graph.ops}
+        dispatched = {op for graph in run.graphs for op in graph.ops}
     else:
-        met = {record.op for call in run.calls for record in call.records}
-    absent = [_finding(op, run.mode) for op in run.ops if op not in met]
+        dispatched = {record.op for call in run.calls for record in call.records}
+    absent = [_finding(op, run.mode) for op in run.ops if op not in dispatched]
     return absent or ([_unused(run)] if run.calls[0].routed is False else [])
 
 
@@ -22,8 +22,8 @@ def _unused(run: Run) -> Finding:
         observer="dispatch",
         kind="unused",
         stage=stages.EXPERTS,
-        what=f"the output does not depend on what {run.ops[0]} gave",
-        cause="The op runs, and the layer computes its result another way: what was tested is not what is used.",
+        what=f"the output does not come from {run.ops[0]}",
+        cause="The op runs, but the layer computes its output without the op's result, so testing the op says nothing of the layer.",
         call=run.calls[0].label,
     )
 
@@ -34,5 +34,5 @@ def _finding(op: str, mode: str) -> Finding:
         kind="never-dispatched",
         stage=stages.EXPERTS,
         what=f"{op} was never dispatched",
-        cause=f"The layer went around its custom op in {mode}, so neither its fake nor its kernel was tested.",
+        cause=f"In mode {mode} the layer bypasses this op, so neither its kernel nor its fake was tested.",
     )

@@ -1,12 +1,12 @@
-"""Poison: padding and memory that nothing wrote hold NaN; none of it may reach the output."""
+"""Poison: the padded tail and memory that nothing wrote hold NaN, and no NaN may reach the output."""
 
 import torch
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, all_finite
-from harness.finding import Finding
-from harness.values import ranges
+from harness.execution import stages
+from harness.execution.difference import ranges
+from harness.execution.evidence import Call, Run, all_finite
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:
@@ -23,30 +23,39 @@ def look(run: Run) -> list[Finding] | None:
 
 def _finding(run: Run, call: Call) -> Finding:
     assert call.snapshot is not None
-    spoilt = ~torch.isfinite(call.snapshot)
-    columns, tokens = (spoilt.any(side).nonzero().flatten().tolist() for side in (0, 1))
+    bad = ~torch.isfinite(call.snapshot)
+    columns, tokens = (bad.any(dim).nonzero().flatten().tolist() for dim in (0, 1))
     width = call.snapshot.shape[-1]
-    first_was_clean = call is not run.calls[0] and run.mode == "eager"
-    never = call.replayed and len(columns) == width
-    cause = "Memory that nothing wrote was read: a torch.empty that is not filled, or a kernel that skips its tail."
-    if first_was_clean:
-        cause = f"What the kernel leaves in the padded tail (columns {run.case.width} and on) reached the output."
-    if never:
-        cause = "The replay left the output buffer unwritten, or read memory that nothing wrote."
-    if call.filled:
-        cause = (
-            f"The rows that fill the batch up to its captured size ({call.filled} of {call.tokens + call.filled}) hold "
-            "NaN, and reach the other tokens: by a sum, a maximum or a count over all rows."
-        )
+    after_first = call is not run.calls[0] and run.mode == "eager"
     return Finding(
         observer="poison",
-        kind="padding-tokens-leak" if call.filled else "padding-leaks" if first_was_clean else "uninitialised",
-        stage=stages.UNPAD if first_was_clean else stages.EXPERTS,
-        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are NaN{_in_some(tokens, call)}",
-        cause=cause,
+        kind="padding-tokens-leak" if call.padding_rows else "padding-leaks" if after_first else "uninitialised",
+        stage=stages.UNPAD if after_first else stages.EXPERTS,
+        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}",
+        cause=_cause(run, call, whole=len(columns) == width),
         call=call.label,
     )
 
 
-def _in_some(tokens: list[int], call: Call) -> str:
+def _cause(run: Run, call: Call, whole: bool) -> str:
+    """The causes that fit; ``whole`` says that every column is bad."""
+    if call.padding_rows:
+        rows = f"The {call.padding_rows} padding rows of this batch of {call.tokens + call.padding_rows} hold NaN."
+        return f"{rows} They reach the other tokens, as by a sum or a maximum over all rows, or {_UNWRITTEN}."
+    if call.replayed and whole:
+        return f"The replay did not write the output buffer, or {_UNWRITTEN}."
+    if call.poisoned:
+        return f"This call's padded tail (columns {run.case.width} and on) holds NaN, and it reached the output."
+    return f"{_UNWRITTEN[0].upper()}{_UNWRITTEN[1:]}, or the arithmetic overflowed or divided by zero."
+
+
+_UNWRITTEN = "memory that nothing wrote was read: an unfilled torch.empty, or the tail that a kernel skips"
+
+
+def _values(snapshot: Tensor) -> str:
+    kinds = (("NaN", torch.isnan), ("infinite", torch.isinf))
+    return " or ".join(name for name, is_kind in kinds if is_kind(snapshot).any())
+
+
+def _in_tokens(tokens: list[int], call: Call) -> str:
     return "" if len(tokens) == call.tokens else f", in tokens {ranges(tokens)} of {call.tokens}"

@@ -1,23 +1,28 @@
-"""Recompiles: a second call compiles nothing, and a dynamic token count is not fixed to one number."""
+"""Recompiles: a second call does not recompile, and a trace does not fix a dynamic token count."""
 
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 
 
 def look(run: Run) -> list[Finding] | None:
-    """A finding for a second graph, or for a token symbol that the trace fixed."""
+    """A finding for a second graph, or for a dynamic token count that the trace fixed or restricted."""
     if run.specialised is not None:
         return [_finding("specialised", f"the trace holds only where {run.specialised}", _FIXED, run)]
     if run.graphs is None:
         return [] if run.mode == "fake-dynamic" else None
     if len(run.graphs) > 1 and not run.failed:
         what = f"{len(run.graphs)} graphs were compiled for {len(run.calls)} calls; expected 1"
-        return [_finding("recompiled", what, _AGAIN, run)]
+        return [_finding("recompiled", what, _RECOMPILED, run)]
     return []
 
 
-_FIXED = "The layer decides on the token count in Python, so other batch sizes compile again, or run the wrong branch."
-_AGAIN = "A guard failed that should hold: a value of the first call was burnt into the graph."
+_FIXED = (
+    "The layer depends on the token count, by a Python branch or a fixed size, so other batch sizes compile again or take "
+    "the wrong branch."
+)
+_RECOMPILED = (
+    "A guard of the first graph failed at a later call: the graph depends on a value that changes between calls."
+)
 
 
 def _finding(kind: str, what: str, cause: str, run: Run) -> Finding:

@@ -1,28 +1,32 @@
-"""Tokens: a batch of one and a batch of none work. A tensor of no rows has a null pointer; one row has free strides."""
+"""Tokens: batches of one token and of none work.
 
-from harness.evidence import Call, Run
-from harness.finding import Finding
+Both are special: a tensor without rows has a null pointer, and the stride of a single row means nothing.
+"""
+
+from harness.execution.evidence import Call, Run
+from harness.findings.finding import Finding
 from harness.observers.values import comparable, difference_of
 
 
 def look(run: Run) -> list[Finding] | None:
-    """A finding where one token gives other values than the oracle; a call that raised is told by its exception."""
+    """A finding where few tokens differ from the oracle although the first call does not. ``explain`` reports a call that raised."""
     small = [call for call in run.calls if call.tokens <= 1]
     if not small:
         return None
-    wrong = [call for call in small if any(call is other for other in comparable(run)) and difference_of(call)]
+    compared = comparable(run)
+    wrong = [call for call in small if any(call is other for other in compared) and difference_of(call)]
     first = run.calls[0]
-    right = any(first is call for call in comparable(run)) and not difference_of(first)
-    return [_finding(call) for call in wrong if right and call is not first]
+    correct = any(first is call for call in compared) and not difference_of(first)
+    return [_finding(first, call) for call in wrong if correct and call is not first]
 
 
-def _finding(call: Call) -> Finding:
+def _finding(first: Call, call: Call) -> Finding:
     return Finding(
         observer="tokens",
         kind="few-tokens",
         stage="layer",
         what=f"{call.label}: the output differs from the oracle",
-        cause="The layer is right for more tokens and wrong for this few"
-        + (", or it looks at grad mode, which was on in this call." if call.with_grad else "."),
+        cause=f"The layer is correct for {first.tokens} tokens. It is wrong for {call.tokens}, or reuses something of an earlier "
+        + ("call, or depends on grad mode, which was on in this call." if call.with_grad else "call."),
         call=call.label,
     )

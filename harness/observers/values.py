@@ -1,18 +1,19 @@
-"""Values: the first output agrees with the oracle in every column, or which part of the layer is wrong and how."""
+"""Values: the first output agrees with the oracle in every column; else, which part of the layer is wrong and how."""
 
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, all_finite
-from harness.finding import Finding
-from harness.values import TOLERANCE, Difference, compare, ranges
+from harness.execution import stages
+from harness.execution.difference import TOLERANCE, Difference, compare, ranges
+from harness.execution.evidence import Call, Run, all_finite
+from harness.findings.finding import Finding
 
-# A cut or a tail gone wrong leaves whole ranges of columns right; where all are wrong, some are near by chance.
-_CUT_RUNS, _CUT_SHARE = 3, 0.05
+# A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
+# chance, and the wrong ones form many ranges.
+_CUT_RANGES, _CUT_SHARE = 3, 0.05
 
 
 def look(run: Run) -> list[Finding] | None:
-    """A finding where the first call's output differs; later calls are the second-call observer's."""
+    """A finding where the first call's output differs. Later calls belong to the second-call observer."""
     calls = comparable(run)
     if not calls or calls[0] is not run.calls[0]:
         return None
@@ -21,7 +22,7 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def comparable(run: Run) -> list[Call]:
-    """The calls that have an output and an oracle's answer of the same shape."""
+    """The calls whose output can be compared: it has the oracle's shape."""
     return [
         call
         for call in run.calls
@@ -32,7 +33,7 @@ def comparable(run: Run) -> list[Call]:
 
 
 def difference_of(call: Call) -> Difference | None:
-    """How a call's output differs from the oracle; None where it does not, or is not finite (the poison observer's)."""
+    """How a call's output differs from the oracle; None where it does not, or is not finite, which the poison observer reports."""
     assert call.snapshot is not None
     assert call.expected is not None
     if call.difference is None:
@@ -41,7 +42,7 @@ def difference_of(call: Call) -> Difference | None:
 
 
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
-    """The finding for a difference, with the part of the layer that it points to."""
+    """The finding for a difference, at the stage of the layer that it points to."""
     kind, stage, cause = diagnose(run, difference)
     factors = ", ".join(f"{part} x {factor:.3g}" for part, factor in difference.factors.items())
     return Finding(
@@ -60,32 +61,35 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     if difference.explained:
         return _scaled(run, difference.factors)
-    if 2 * len(difference.tokens) < run.case.tokens and 2 * len(difference.columns) > difference.width:
-        return "wrong-tokens", stages.EXPERTS, f"Tokens {ranges(difference.tokens)} are wrong and the others right."
-    right_columns = difference.width - len(difference.columns)
-    if right_columns >= _CUT_SHARE * difference.width and difference.runs <= _CUT_RUNS:
-        where = ranges(difference.columns)
-        return (
-            "wrong-columns",
-            stages.UNPAD,
-            f"Columns {where} are wrong and the others right: a cut or a tail gone wrong.",
-        )
-    right = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
-    wrong = [part for part in difference.factors if part not in right]
-    if right and wrong:
-        stage = stages.SHARED if wrong == ["shared"] else stages.EXPERTS if wrong == ["routed"] else wrong[0]
-        return (
-            "wrong-part",
-            stage,
-            f"The {right[0]} part is right; the {wrong[0]} part is not: it read or computed something else.",
-        )
-    if len(difference.tokens) * 2 < run.case.tokens:
-        return "wrong-tokens", stages.EXPERTS, f"Tokens {ranges(difference.tokens)} are wrong and the others right."
-    return (
-        "wrong-values",
+    few_tokens = len(difference.tokens) * 2 < run.case.tokens
+    wrong_tokens = (
+        "wrong-tokens",
         stages.EXPERTS,
-        "The output is not the oracle's in any part: look at weights, routing and layout.",
+        f"Tokens {ranges(difference.tokens)} are wrong; the others are correct.",
     )
+    if few_tokens and 2 * len(difference.columns) > difference.width:
+        return wrong_tokens
+    correct_columns = difference.width - len(difference.columns)
+    if correct_columns >= _CUT_SHARE * difference.width and difference.range_count <= _CUT_RANGES:
+        where = f"Columns {ranges(difference.columns)} are wrong; the others are correct"
+        return "wrong-columns", stages.UNPAD, f"{where}: look at the cut of the padding and at the kernel's tail."
+    if wrong_part := _wrong_part(difference):
+        return wrong_part
+    if few_tokens:
+        return wrong_tokens
+    unlocalised = "No single part, column or token explains the difference: look at weights, routing and layout."
+    return "wrong-values", stages.EXPERTS, unlocalised
+
+
+def _wrong_part(difference: Difference) -> tuple[str, str, str] | None:
+    """One part of the oracle is in the output, and another is not."""
+    correct = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
+    wrong = [part for part in difference.factors if part not in correct]
+    if not correct or not wrong:
+        return None
+    stage = stages.SHARED if wrong == ["shared"] else stages.EXPERTS if wrong == ["routed"] else wrong[0]
+    cause = f"The {correct[0]} part is correct and the {wrong[0]} part is not: it reads or computes something wrong."
+    return "wrong-part", stage, cause
 
 
 def _near(left: float, right: float) -> bool:
@@ -93,15 +97,23 @@ def _near(left: float, right: float) -> bool:
 
 
 def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
-    """The output is the oracle's parts, each times a factor."""
+    """(kind, stage, cause) where the output is the oracle's parts, each times a factor."""
     case = run.case
     off = {part: factor for part, factor in factors.items() if not _near(factor, 1)}
     part, factor = next(iter((off or factors).items()))
     same = len(off) == len(factors) and all(_near(other, factor) for other in off.values())
     if same and case.tp > 1 and _near(factor, 1 / case.tp):
-        return "not-reduced", stages.REDUCE, f"The output is 1/{case.tp} of what it should be: it was never reduced."
+        return (
+            "not-reduced",
+            stages.REDUCE,
+            f"The output is 1/{case.tp} of what it should be, as if it was never reduced.",
+        )
     if same and case.tp > 1 and _near(factor, case.tp):
-        return "reduced-twice", stages.REDUCE, f"The output is {case.tp} times what it should be: it was reduced twice."
+        return (
+            "reduced-twice",
+            stages.REDUCE,
+            f"The output is {case.tp} times what it should be, as if it was reduced twice.",
+        )
     if _near(factor, 0):
         return "missing-part", stages.ADD, f"The {part} part is missing from the output."
     if part == "shared":
@@ -110,13 +122,13 @@ def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
         return (
             "scaled",
             stages.SCALING,
-            f"The {part} part is {factor:.3g} times too large: the routed scaling factor was applied twice.",
+            f"The {part} part is {factor:.3g} times what it should be, as if the routed scaling factor was applied twice.",
         )
     if case.scaling != 1 and _near(factor, 1 / case.scaling):
         return (
             "scaled",
             stages.SCALING,
-            f"The {part} part is {1 / factor:.3g} times too small: the routed scaling factor was not applied.",
+            f"The {part} part is 1/{1 / factor:.3g} of what it should be, as if the routed scaling factor was not applied.",
         )
     stage = stages.SHARED if part == "shared" else stages.SCALING
     return "scaled", stage, f"The {part} part is {factor:.3g} times what it should be."

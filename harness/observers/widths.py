@@ -1,22 +1,23 @@
-"""Widths: the output has the shape, stride and dtype of hidden_states, with the stage that made it otherwise."""
+"""Widths: the output has the shape, layout, dtype and device of hidden_states."""
 
 from torch import Tensor
 
-from harness import stages
-from harness.evidence import Call, Run, TensorMeta, bracket
-from harness.explain import origin
-from harness.finding import Finding
+from harness.execution import stages
+from harness.execution.evidence import Call, Run
+from harness.findings.finding import Finding
+from harness.findings.origins import origin
+from harness.ops.tensor_meta import TensorMeta, bracket
 
 
 def look(run: Run) -> list[Finding] | None:
-    """One finding for each call whose output is not [tokens, hidden], dense, in the input's dtype."""
-    given = [call for call in run.calls if call.error is None]
-    return [finding for call in given if (finding := _judge(run, call))] if given else None
+    """One finding for each call whose output is not [tokens, hidden], contiguous, in the input's dtype and on its device."""
+    returned = [call for call in run.calls if call.error is None]
+    return [finding for call in returned if (finding := _judge(run, call))] if returned else None
 
 
 def _judge(run: Run, call: Call) -> Finding | None:
     if not isinstance(call.output, Tensor):
-        return _finding(run, call, "not-a-tensor", f"the layer gave a {type(call.output).__name__}", "one tensor")
+        return _finding(run, call, "not-a-tensor", f"the layer returned a {type(call.output).__name__}", "one tensor")
     meta, given = TensorMeta.of(call.output), TensorMeta.of(call.inputs[0])
     expected = (given.shape[0], run.case.hidden)
     if meta.shape != expected:
@@ -41,7 +42,7 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
         what=f"{what}; expected {expected}",
         cause="The padding was not cut off."
         if leaked
-        else "The layer must give what the next layer takes: the form of hidden_states.",
+        else "The next layer expects an output with the shape, layout, dtype and device of hidden_states.",
         call=call.label,
         line=last.line if last else None,
         widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),

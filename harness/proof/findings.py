@@ -1,26 +1,26 @@
-"""Findings of a proof: what a real run at a counterexample shows, said of every size that fails."""
+"""Findings of a proof: those of a real run at a counterexample, with the set of all failing sizes."""
 
 from dataclasses import replace
 
-from harness.errors import Skip
-from harness.evidence import Run
-from harness.finding import Finding
+from harness.base.errors import Skip
+from harness.execution.evidence import Run
+from harness.findings.finding import Finding
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN, Proof
 
 
-def with_proof(run: Run, seen: list[Finding]) -> list[Finding]:
-    """The findings of the run at a counterexample, each with the failing set. Raises Skip where nothing is decided."""
+def with_proof(run: Run, findings: list[Finding]) -> list[Finding]:
+    """The findings of the run at a counterexample, each with the failing sizes. Raises Skip where nothing is decided."""
     proof: Proof = run.proof
     if proof.status == PROVEN:
-        return seen
-    if proof.status == NOT_PROVABLE and not seen:
+        return findings
+    if proof.status == NOT_PROVABLE and not findings:
         raise Skip(proof.text)
-    told = proof.text if proof.status == FAILS else f"not at every size as traced ({proof.reason})"
+    failing = proof.text if proof.status == FAILS else f"not proven ({proof.reason})"
     at = "" if proof.counterexample is None else f"; at {_sizes(run)}"
     return [
-        replace(finding, what=f"{told}{at}: {finding.what}", detail=finding.detail | {"failing": proof.count})
-        for finding in seen
-    ] or [_alone(proof)]
+        replace(finding, what=f"{failing}{at}: {finding.what}", detail=finding.detail | {"failing": proof.count})
+        for finding in findings
+    ] or [_only_traced(proof)]
 
 
 def _sizes(run: Run) -> str:
@@ -28,15 +28,15 @@ def _sizes(run: Run) -> str:
     return f"hidden {run.case.hidden}{latent}"
 
 
-def _alone(proof: Proof) -> Finding:
-    """A proof that fails although real runs show nothing: it was traced, once for each size."""
+def _only_traced(proof: Proof) -> Finding:
+    """The finding of a proof that fails although the real run shows nothing."""
     return Finding(
         observer="proof",
         kind="specialised" if not proof.count else "fails-when-traced",
         stage="layer",
         what=proof.text,
-        cause="int(), float(), range() or a look-up makes a plain number of a size: traced, the layer is a new one each time."
+        cause="int(), float(), range() or a look-up turns a size into a plain number, so the layer is traced anew for each size."
         if not proof.count
-        else "The layer fails over symbolic sizes alone.",
+        else "The layer fails over symbolic sizes only.",
         call="proof",
     )

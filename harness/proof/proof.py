@@ -1,4 +1,4 @@
-"""Proof: what is known of a layer at every size at once. Plain data with a JSON form."""
+"""Proof: the result for a layer at every size. Plain data with a JSON form."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ PROVEN, FAILS, NOT_PROVABLE = "proven", "fails", "not provable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionText:
-    """Sizes that take the same way: where, how many, how it ends (empty: well), under which guards, real runs made."""
+    """One region: its sizes as text, their number, what goes wrong there (empty: nothing), its guards, and the real runs made."""
 
     where: str
     count: int
@@ -19,11 +19,11 @@ class RegionText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The answer for one combination of shared expert, latent width, kernel, alignment rule and ranks.
+    """The result for one combination of shared expert, latent width, kernel, alignment rule and tensor-parallel size.
 
-    ``sizes`` says which sizes were asked about and ``total`` how many they are; ``failing`` is the exact failing set in
-    words and ``count`` its size; ``models`` are the published models in it, ``own_fails`` says whether the case itself is.
-    ``beyond`` is what holds above the largest size, ``one`` what goes wrong at a size of one.
+    ``sizes`` says which sizes the proof covers, and ``total`` counts them. ``failing`` describes the exact set of failing
+    sizes, and ``count`` counts it. ``models`` are the published models in that set; ``own_fails`` says whether the case's own
+    sizes are. ``beyond`` says what holds above the largest size. ``one`` says what goes wrong at a size of 1.
     """
 
     status: str
@@ -45,7 +45,7 @@ class Proof:
 
     @property
     def text(self) -> str:
-        """The answer in one line."""
+        """The result in one line."""
         if self.status == NOT_PROVABLE:
             return f"not provable: {self.reason}"
         if self.status == PROVEN:

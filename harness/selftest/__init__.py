@@ -1,1 +1,5 @@
-"""The harness tested by the faults of a corpus: what is run, what torch's own tools see, and what it amounts to."""
+"""Selftest: the harness judged by planted faults.
+
+Belongs here: the corpus' entries, trials, torch's own tools beside them, the score, the kill matrix.
+May import: base to audit.
+"""

@@ -1,8 +1,8 @@
-"""The JSON record of one fault or right variant (docs/json.md)."""
+"""The JSON record of one fault or correct variant (docs/reference/records.md)."""
 
 from typing import Any
 
-from harness.corpus import Fault
+from harness.selftest.corpus import Fault
 from harness.selftest.score import Scored
 from harness.selftest.trials import Answer
 
@@ -10,7 +10,7 @@ from harness.selftest.trials import Answer
 def record(one: Scored) -> dict[str, Any]:
     """Plain data that ``json.dumps`` takes."""
     entry = one.entry
-    about: dict[str, Any] = {"id": entry.id, "kind": "fault" if isinstance(entry, Fault) else "right"}
+    about: dict[str, Any] = {"id": entry.id, "kind": "fault" if isinstance(entry, Fault) else "correct"}
     if isinstance(entry, Fault):
         about |= {"mechanism": entry.mechanism, "trigger": entry.trigger, "fix": entry.fix}
         about |= {"must_modes": list(entry.modes), "must_see": sorted(entry.must_see)}
@@ -28,10 +28,10 @@ def record(one: Scored) -> dict[str, Any]:
 
 def _trial(one: Scored, answer: Answer) -> dict[str, Any]:
     case = one.entry.cases[answer.trial.place]
-    told: dict[str, Any] = {"case": case.id, "mode": answer.trial.mode, "shows": answer in one.shown}
+    record: dict[str, Any] = {"case": case.id, "mode": answer.trial.mode, "shows": answer in one.shown}
     verdict = answer.verdict
     if verdict is None:
-        return told | {"status": "died", "reason": answer.died}
+        return record | {"status": "died", "reason": answer.died}
     findings = [{"observer": f.observer, "kind": f.kind, "stage": f.stage, "what": f.what} for f in verdict.findings]
-    told |= {"status": verdict.status, "reason": verdict.reason, "seconds": verdict.seconds}
-    return told | {"findings": findings, "again": verdict.again}
+    record |= {"status": verdict.status, "reason": verdict.reason, "seconds": verdict.seconds}
+    return record | {"findings": findings, "reproduce": verdict.reproduce}

@@ -1,31 +1,31 @@
-"""What a self-test prints: the kill matrix, the totals, survivors, false alarms, and what each observer is good for."""
+"""The text of a self-test: the kill matrix, totals, survivors, false alarms, and which observers are needed."""
 
 from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from harness.corpus import Fault, Right, observers
-from harness.modes import EVERY_MODE
+from harness.matrix.modes import EVERY_MODE
+from harness.selftest.corpus import Correct, Fault, observers
 from harness.selftest.score import (
     FAILED,
+    FOUND,
     LEFT_OUT,
+    MISREPORTED,
     MISSED,
-    SILENT,
-    TOLD,
-    WRONGLY,
+    NOT_FOUND,
     Scored,
     only_by_one,
     silent_count,
     tool_counts,
 )
-from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
 
 _MARKS = {
-    TOLD: ("X", "green"),
-    WRONGLY: ("?", "bold red"),
+    FOUND: ("X", "green"),
+    MISREPORTED: ("?", "bold red"),
     MISSED: ("!", "bold red"),
-    SILENT: (".", "dim"),
+    NOT_FOUND: (".", "dim"),
     FAILED: ("E", "bold magenta"),
     LEFT_OUT: ("s", "yellow"),
 }
@@ -44,8 +44,8 @@ _MODES = {
 }
 WIDE = 110
 LEGEND = (
-    "X seen, . not seen, blank not run; modes: ! must see it and does not, ? told as something else, E no verdict, "
-    "s skipped; Inductor: S passes, with silently wrong values"
+    "X found, . not found, blank not run; modes: ! not found but must be, ? found only as something else, E no verdict, "
+    "s skipped; Inductor: S no error, but silently wrong values"
 )
 SHORT = (
     "columns: e eager, f fake, F its dynamic form, c compiled, C its dynamic form, g cudagraph, G its dynamic form, "
@@ -54,7 +54,7 @@ SHORT = (
 
 
 def matrix(scored: Sequence[Scored], width: int) -> Table:
-    """Faults by modes, the observers that saw each, and torch's own tools beside them; short headings below WIDE."""
+    """A table of faults and modes, with the observers that found each fault and torch's own tools. Narrow below WIDE."""
     short = width < WIDE
     faults = [one for one in scored if isinstance(one.entry, Fault)]
     modes = [mode for mode in EVERY_MODE if any(mode in one.marks for one in faults)]
@@ -62,7 +62,7 @@ def matrix(scored: Sequence[Scored], width: int) -> Table:
     grid.add_column("fault", no_wrap=True, overflow="fold")
     for mode in modes:
         grid.add_column(_MODES.get(mode, (mode, mode))[short], no_wrap=True)
-    grid.add_column("seen by", overflow="fold")
+    grid.add_column("found by", overflow="fold")
     for name in TOOL_NAMES:
         grid.add_column(_TOOLS[name][short], no_wrap=True)
     for one in faults:
@@ -82,24 +82,24 @@ def _tool(one: Scored, name: str) -> str:
 
 
 def totals(scored: Sequence[Scored]) -> str:
-    """One line: faults killed, by us and by each of torch's tools, and the right variants left alone."""
+    """One line: how many faults the harness kills and torch's tools find, and how many correct variants have no finding."""
     faults = [one for one in scored if isinstance(one.entry, Fault)]
-    right = [one for one in scored if isinstance(one.entry, Right)]
+    correct = [one for one in scored if isinstance(one.entry, Correct)]
     counts = tool_counts(faults)
     silent = silent_count(faults)
-    told = [
+    by_tool = [
         f"{name} {count}" + (f" ({silent} silently wrong)" if name == INDUCTOR else "")
         for name, count in counts.items()
     ]
     ours = sum(one.killed for one in faults)
-    alone = sum(not one.false_alarms for one in right)
-    parts = [f"killed: ours {ours} of {len(faults)}; {', '.join(told)}"] if faults else []
-    parts += [f"right variants left alone: {alone} of {len(right)}"] if right else []
+    clean = sum(not one.false_alarms for one in correct)
+    parts = [f"killed: harness {ours} of {len(faults)}; {', '.join(by_tool)}"] if faults else []
+    parts += [f"correct variants without a finding: {clean} of {len(correct)}"] if correct else []
     return "; ".join(parts)
 
 
 def problems(scored: Sequence[Scored]) -> list[str]:
-    """Survivors and false alarms, each with its reasons and the command that shows it again."""
+    """Survivors and false alarms, each with its reasons and the command that reproduces it."""
     texts = []
     for one in scored:
         for title, reasons in (("survivor", one.survived), ("false alarm", one.false_alarms)):
@@ -107,7 +107,7 @@ def problems(scored: Sequence[Scored]) -> list[str]:
                 lines = [
                     f"{title}: {one.entry.id}: {_about(one)}",
                     *(f"  {reason}" for reason in reasons),
-                    *_again(one),
+                    *_reproduce(one),
                 ]
                 texts.append("\n".join(lines))
     return texts
@@ -117,27 +117,30 @@ def _about(one: Scored) -> str:
     return one.entry.mechanism if isinstance(one.entry, Fault) else one.entry.about
 
 
-def _again(one: Scored) -> list[str]:
+def _reproduce(one: Scored) -> list[str]:
     blamed = one.blamed or next((answer for answer in one.shown), None)
-    return [f"  again {blamed.verdict.again}"] if blamed and blamed.verdict else []
+    return [f"  reproduce {blamed.verdict.reproduce}"] if blamed and blamed.verdict else []
 
 
 def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:
-    """What is worth knowing of the observers: the faults that one alone sees, ``most`` by name, and who is spare."""
+    """Notes on the observers: the faults that only one finds, ``most`` of them by name, and observers that are not needed."""
     faults = [one for one in scored if isinstance(one.entry, Fault)]
     if not faults:
         return []
     alone = only_by_one(faults)
-    lines = [f"seen by {name} alone: {len(ids)} ({_some(ids, most)})" for name, ids in alone.items()]
-    told = {name for one in faults for name in one.observers}
+    lines = [f"found by {name} alone: {len(ids)} ({_some(ids, most)})" for name, ids in alone.items()]
+    reporting = {name for one in faults for name in one.observers}
     for title, names in (
-        ("no fault here needs, each also seen by another", [n for n in observers() if n in told and n not in alone]),
-        ("saw nothing here", [name for name in observers() if name not in told]),
+        (
+            "not needed for any fault here, since another observer finds each of theirs",
+            [n for n in observers() if n in reporting and n not in alone],
+        ),
+        ("found nothing here", [name for name in observers() if name not in reporting]),
     ):
         if names:
             lines.append(f"{title}: {', '.join(names)}")
     return lines + [
-        f"torch's tools could not look at {one.entry.id}: {died}" for one in faults for died in one.tools_died
+        f"torch's tools could not run on {one.entry.id}: {died}" for one in faults for died in one.tools_died
     ]
 
 

@@ -1,7 +1,7 @@
-"""What torch's own tools see of a layer, without an oracle: opcheck, eager against compiled, and Inductor alone.
+"""What torch's own tools find in a layer: opcheck, a comparison of eager with compiled, and Inductor alone.
 
-They run under the harness's pinned settings (asserts on, uninitialised memory filled with NaN, caches that see the
-fakes), which shows them at their best: none of that is torch's default.
+They run under the harness's pinned settings, which are not torch's defaults and help them: asserts are on, uninitialised
+memory is filled with NaN, and cache keys include the fakes.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness.bench import LAYER_ERRORS, Bench
-from harness.case import Case
-from harness.evidence import is_custom
-from harness.explain import first_line
-from harness.hermetic import cache_folder, inductor, pinned, trust_instruction_set
-from harness.selftest.trials import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
-from harness.subject import Subject
-from harness.values import compare
+from harness.base.exception_text import first_line
+from harness.execution.difference import compare
+from harness.execution.pinned import cache_folder, inductor, pinned, trust_instruction_set
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.matrix.case import Case
+from harness.ops.names import is_custom
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.subjects.subject import Subject
 
 _CALLS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Whether a tool reports the layer, in which words, and whether it passes one that gives wrong values."""
+class ToolResult:
+    """Whether a tool reports an error, the text of it, and whether it silently passes wrong values."""
 
     seen: bool
     says: str = ""
@@ -36,53 +36,53 @@ class Seen:
 
 @dataclass(slots=True)
 class _Outputs:
-    """The outputs of two calls with other inputs, or the error that one of them raised."""
+    """The outputs of two calls with different inputs, or the error that one of them raised."""
 
     given: list[Any]
     error: BaseException | None = None
 
 
 def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
-    """Each tool's ``Seen`` in its JSON form, by the names in TOOL_NAMES."""
+    """The ``ToolResult`` of each tool as JSON, by the names in TOOL_NAMES."""
     with pinned():
-        bench = Bench(subject, case, device, "eager")
+        rig = Rig(subject, case, device, "eager")
         recorded = _Recorded()
         try:
             with recorded:
-                eager = _outputs(bench, bench.start().layer)
-            compiled = _outputs(bench, _compiled(bench))
-        except Exception as error:  # the layer cannot be built: every tool's user would see that
-            seen = Seen(True, f"{type(error).__name__}: {first_line(error)}")
-            return {name: asdict(seen) for name in TOOL_NAMES}
-        found = {
+                eager = _outputs(rig, rig.start().layer)
+            compiled = _outputs(rig, _compiled(rig))
+        except Exception as error:  # the layer cannot be built, which a user of any tool would see
+            result = ToolResult(True, f"{type(error).__name__}: {first_line(error)}")
+            return {name: asdict(result) for name in TOOL_NAMES}
+        results = {
             OPCHECK: _opcheck(recorded),
             AGAINST_EAGER: _against(eager, compiled),
-            INDUCTOR: _alone(bench, compiled),
+            INDUCTOR: _alone(rig, compiled),
         }
-    return {name: asdict(seen) for name, seen in found.items()}
+    return {name: asdict(result) for name, result in results.items()}
 
 
-def _outputs(bench: Bench, layer: Any) -> _Outputs:
+def _outputs(rig: Rig, layer: Any) -> _Outputs:
     outputs = _Outputs([])
     for seed in range(_CALLS):
         try:
-            out = layer(*bench.inputs(bench.case.tokens, seed))
+            out = layer(*rig.inputs(rig.case.tokens, seed))
         except LAYER_ERRORS as error:
             outputs.error = error
             break
-        outputs.given.append(_same(out) if isinstance(out, Tensor) else out)
+        outputs.given.append(_copy(out) if isinstance(out, Tensor) else out)
     return outputs
 
 
-def _compiled(bench: Bench) -> Callable[..., Any]:
+def _compiled(rig: Rig) -> Callable[..., Any]:
     trust_instruction_set(cache_folder())
     torch._dynamo.reset()
-    function: Callable[..., Any] = torch.compile(bench.start().layer, fullgraph=True, dynamic=False, backend=inductor)
+    function: Callable[..., Any] = torch.compile(rig.start().layer, fullgraph=True, dynamic=False, backend=inductor)
     return function
 
 
 class _Recorded(TorchDispatchMode):
-    """The arguments of the first call of each custom op, as they were before it."""
+    """Records the arguments of the first call of each custom op, as they were before the call."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -91,11 +91,11 @@ class _Recorded(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if is_custom(func._schema.name) and func not in self.calls:
-            self.calls[func] = tree_map_only(Tensor, _same, (args, kwargs))
+            self.calls[func] = tree_map_only(Tensor, _copy, (args, kwargs))
         return func(*args, **kwargs)
 
 
-def _same(tensor: Tensor) -> Tensor:
+def _copy(tensor: Tensor) -> Tensor:
     """A copy with the same strides."""
     span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     if not tensor.numel():
@@ -104,28 +104,28 @@ def _same(tensor: Tensor) -> Tensor:
     return memory.as_strided(tensor.shape, tensor.stride())
 
 
-def _opcheck(recorded: _Recorded) -> Seen:
-    """torch.library.opcheck, its default tests, on every custom op that the eager calls dispatched."""
+def _opcheck(recorded: _Recorded) -> ToolResult:
+    """Run torch.library.opcheck's default tests on every custom op that the eager calls dispatched."""
     for op, (args, kwargs) in recorded.calls.items():
         try:
             results = torch.library.opcheck(op, args, kwargs, raise_exception=False)
         except LAYER_ERRORS as error:  # the op itself raised
-            return Seen(True, f"{op}: {type(error).__name__}: {first_line(error)}")
+            return ToolResult(True, f"{op}: {type(error).__name__}: {first_line(error)}")
         for test, result in results.items():
             if result != "SUCCESS":
-                return Seen(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
-    return Seen(False)
+                return ToolResult(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
+    return ToolResult(False)
 
 
-def _against(eager: _Outputs, compiled: _Outputs) -> Seen:
-    """A user's comparison of eager with compiled: an exception in either, or another shape, stride, dtype or value."""
+def _against(eager: _Outputs, compiled: _Outputs) -> ToolResult:
+    """Compare eager with compiled as a user would: exceptions, shapes, strides, dtypes and values."""
     for name, outputs in (("eager", eager), ("compiled", compiled)):
         if outputs.error is not None:
-            return Seen(True, f"{name} raised {type(outputs.error).__name__}: {first_line(outputs.error)}")
+            return ToolResult(True, f"{name} raised {type(outputs.error).__name__}: {first_line(outputs.error)}")
     for ours, theirs in zip(eager.given, compiled.given, strict=True):
         if difference := _difference(ours, theirs):
-            return Seen(True, difference)
-    return Seen(False)
+            return ToolResult(True, difference)
+    return ToolResult(False)
 
 
 def _difference(eager: Any, compiled: Any) -> str:
@@ -133,8 +133,8 @@ def _difference(eager: Any, compiled: Any) -> str:
     if len(left) != len(right):
         return f"eager gives {len(left)} outputs, compiled {len(right)}"
     for ours, theirs in zip(left, right, strict=True):
-        if isinstance(ours, Tensor) and isinstance(theirs, Tensor) and (told := _of_tensors(ours, theirs)):
-            return told
+        if isinstance(ours, Tensor) and isinstance(theirs, Tensor) and (text := _of_tensors(ours, theirs)):
+            return text
     return ""
 
 
@@ -146,20 +146,20 @@ def _of_tensors(eager: Tensor, compiled: Tensor) -> str:
         return f"eager gives stride {eager.stride()}, compiled {compiled.stride()}"
     finite = torch.isfinite(eager)
     if not torch.equal(finite, torch.isfinite(compiled)):
-        return "eager and compiled are not finite in different places"
+        return "eager and compiled have NaN or infinity in different places"
     if eager.dim() != 2 or not eager.numel():
         return ""
-    found = compare(compiled.nan_to_num(0.0, 0.0, 0.0), eager.nan_to_num(0.0, 0.0, 0.0).float())
-    return f"columns {found.ranges} differ" if found else ""
+    difference = compare(compiled.nan_to_num(0.0, 0.0, 0.0), eager.nan_to_num(0.0, 0.0, 0.0).float())
+    return f"columns {difference.ranges} differ" if difference else ""
 
 
-def _alone(bench: Bench, compiled: _Outputs) -> Seen:
-    """Inductor with its asserts: it raises, or passes, silently where the values are not the oracle's."""
+def _alone(rig: Rig, compiled: _Outputs) -> ToolResult:
+    """Inductor with its asserts. It raises, or passes; ``silent`` if the values then differ from the oracle's."""
     if compiled.error is not None:
-        return Seen(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
+        return ToolResult(True, f"{type(compiled.error).__name__}: {first_line(compiled.error)}")
     for seed, out in enumerate(compiled.given):
-        expected = bench.expected(bench.case.tokens, seed)
-        right = isinstance(out, Tensor) and out.shape == (bench.case.tokens, bench.case.hidden)
-        if not right or out.device != bench.device or not torch.isfinite(out).all() or compare(out, expected):
-            return Seen(False, silent=True)
-    return Seen(False)
+        expected = rig.expected(rig.case.tokens, seed)
+        shape_ok = isinstance(out, Tensor) and out.shape == (rig.case.tokens, rig.case.hidden)
+        if not shape_ok or out.device != rig.device or not torch.isfinite(out).all() or compare(out, expected):
+            return ToolResult(False, silent=True)
+    return ToolResult(False)

@@ -1,40 +1,39 @@
-"""Which entry of a corpus is run on which case in which mode, and the worker's side of it."""
+"""The trials of a self-test: which entry runs on which case in which mode, and how a worker runs it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.case import Case
-from harness.corpus import Corpus, Fault, Right, load_corpus
-from harness.finding import Verdict
-from harness.modes import EVERY_MODE, ModeInfo
-from harness.pool import Pool
-from harness.process import Job
+from harness.findings.finding import Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE, ModeInfo
+from harness.selftest.corpus import Corpus, Correct, Fault, load_corpus
+from harness.selftest.tool_names import TOOLS
+from harness.workers.pool import Pool
+from harness.workers.process import Job
 
-TOOLS = "torch's tools"
-OPCHECK, AGAINST_EAGER, INDUCTOR = TOOL_NAMES = ("opcheck", "eager/compiled", "inductor")
-# Where its trigger is absent a fault is the right layer: the modes that cost little do.
+# Without its trigger a fault is a correct layer. The cheap modes are enough to check that.
 ABSENT_MODES = ("eager", "fake-dynamic", "cudagraph")
-# Entries that share a model share its weights and oracle; few enough that no worker is left with a long rest.
+# Entries of one model share its weights and oracle. Small groups keep the workers evenly busy.
 _TOGETHER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One entry on one case in one mode, or looked at by torch's tools. ``place`` is the case's in the entry's cases."""
+    """One entry on one case in one mode, or under torch's tools. ``place`` is the index of the case in the entry."""
 
     entry: str
     place: int
     mode: str
 
     def to_json(self) -> list[Any]:
-        """What goes to the worker."""
+        """The task for the worker."""
         return [self.entry, self.place, self.mode]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a trial: a verdict, or what torch's tools say; neither if the worker died, which ``died`` words."""
+    """The result of a trial: a verdict, or the results of torch's tools. If the worker died, ``died`` says how."""
 
     trial: Trial
     verdict: Verdict | None = None
@@ -44,27 +43,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Everything that a self-test runs. ``modes`` are those chosen; none means each entry's own."""
+    """All trials of a self-test. ``modes`` are those chosen by the user; empty means each entry's own."""
 
     corpus: Corpus
-    entries: Sequence[Fault | Right]
+    entries: Sequence[Fault | Correct]
     modes: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     device: str = "cpu"
     seconds: float = 120.0
 
-    def of(self, entry: Fault | Right) -> list[Trial]:
-        """The trials of one entry: its modes at each of its cases; torch's tools at the first that shows a fault."""
+    def of(self, entry: Fault | Correct) -> list[Trial]:
+        """The trials of one entry: its modes at each case, and torch's tools at the first case that shows the fault."""
         shown = entry.shown if isinstance(entry, Fault) else entry.cases
         trials = [
             Trial(entry.id, place, mode)
             for place, case in enumerate(entry.cases)
             for mode in self._modes(entry, case in shown)
         ]
-        looked = [Trial(entry.id, entry.cases.index(shown[0]), TOOLS)] if isinstance(entry, Fault) else []
-        return trials + looked
+        with_tools = [Trial(entry.id, entry.cases.index(shown[0]), TOOLS)] if isinstance(entry, Fault) else []
+        return trials + with_tools
 
-    def _modes(self, entry: Fault | Right, shows: bool) -> Sequence[str]:
+    def _modes(self, entry: Fault | Correct, shows: bool) -> Sequence[str]:
         own = self._possible(entry.modes) if shows else ABSENT_MODES
         return [mode for mode in EVERY_MODE if mode in (self.modes if shows and self.modes else own)]
 
@@ -76,8 +75,8 @@ class Trials:
         return [trial for entry in self.entries for trial in self.of(entry)]
 
     def groups(self) -> list[list[list[Any]]]:
-        """The tasks for the pool: a few entries of one model together, the widest first."""
-        by_model: dict[str, list[Fault | Right]] = {}
+        """The groups of tasks for the pool: a few entries of one model each, the widest models first."""
+        by_model: dict[str, list[Fault | Correct]] = {}
         for entry in self.entries:
             by_model.setdefault(entry.cases[0].model, []).append(entry)
         chunks = [
@@ -88,9 +87,9 @@ class Trials:
         return [[trial.to_json() for entry in chunk for trial in self.of(entry)] for chunk in chunks]
 
     def run(self, workers: int) -> Iterator[Answer]:
-        """The answers as they come. Raises BadInput if the corpus cannot be loaded in a worker."""
-        told = {"path": self.path, "device": self.device, "corpus": self.corpus.module}
-        job = Job("harness.selftest.trials:start", told, self.seconds)
+        """The answers as they come. Raises BadInput if a worker cannot load the corpus."""
+        settings = {"path": self.path, "device": self.device, "corpus": self.corpus.module}
+        job = Job("harness.selftest.trials:start", settings, self.seconds)
         for reply in Pool(job, self.groups(), workers, same=lambda task: task[0]):
             trial = Trial(*reply.task)
             if reply.answer is None:
@@ -102,12 +101,12 @@ class Trials:
 
 
 def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
-    """In a worker: a function from a trial to the verdict's JSON form, or to what torch's tools say."""
+    """In a worker: returns a function from a trial to the verdict's JSON form, or to the results of torch's tools."""
     import torch
 
-    from harness.device import choose_device
-    from harness.judge import judge
+    from harness.execution.device import choose_device
     from harness.selftest.tools import look
+    from harness.verdict.judge import judge
 
     torch.set_num_threads(1)
     corpus = load_corpus(settings["corpus"], settings["path"])

@@ -1,1 +1,1 @@
-"""The properties that an audit looks at. Each module has functions from an ``Audited`` op to a ``Seen``."""
+"""The properties that an audit checks. Each module has functions from an ``AuditedOp`` to a ``CheckResult``."""

@@ -1,14 +1,14 @@
-"""Gradients: whether a formula is registered where torch looks for one, and what a backward does."""
+"""Gradients: whether an autograd formula is registered where torch looks for it, and whether a backward runs."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp
 from harness.audit.ops import has_kernel, is_composite
-from harness.audit.row import Seen, breaks, holds, not_applicable
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.tensors import tensors
 from harness.audit.variants import Variant
@@ -16,8 +16,8 @@ from harness.audit.variants import Variant
 _KEYS = ("Autograd", "AutogradCPU", "AutogradCUDA")
 
 
-def with_gradients(audited: Audited, variant: Variant) -> Sample | None:
-    """The variant's arguments, floats that are not written requiring gradients; None where there are none."""
+def with_gradients(audited: AuditedOp, variant: Variant) -> Sample | None:
+    """The variant's arguments. Floats that the op does not write require gradients; None if there are none."""
     sample = audited.fresh(variant)
     written = audited.written(sample)
     chosen = [
@@ -31,60 +31,64 @@ def with_gradients(audited: Audited, variant: Variant) -> Sample | None:
 _DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def autograd(audited: Audited) -> Seen:
-    """A registered formula is run once; without one, outputs must not seem differentiable."""
+def autograd(audited: AuditedOp) -> CheckResult:
+    """Run a registered formula once. Without one, the outputs must not look differentiable."""
     variant = audited.accepted[0]
     sample = with_gradients(audited, variant)
     if sample is None:
-        return not_applicable("no argument that could have a gradient")
+        return not_applicable("no argument can have a gradient")
     registered = is_composite(audited.op) or any(has_kernel(audited.op, key) for key in _KEYS)
     try:
         with torch.enable_grad():
             out = audited.call(sample)
-            wanted = [leaf for leaf in tensors(out) if leaf.requires_grad]
-            if wanted and registered:
+            differentiable = [leaf for leaf in tensors(out) if leaf.requires_grad]
+            if differentiable and registered:
                 torch.autograd.backward(
-                    [leaf.float().sum() if leaf.is_floating_point() else leaf.sum() for leaf in wanted]
+                    [leaf.float().sum() if leaf.is_floating_point() else leaf.sum() for leaf in differentiable]
                 )
     except ERRORS as error:
         if not registered:
-            return not_applicable("no autograd formula", f"with gradients on, the op raises {words(error)}")
-        return breaks(f"a formula is registered, and a backward raises {words(error)}", variant.label)
+            return not_applicable(
+                "no autograd formula is registered", f"with gradients enabled, the op raises {error_line(error)}"
+            )
+        return breaks(f"an autograd formula is registered, but backward raises {error_line(error)}", variant.label)
     if not registered:
         return _without(audited, variant)
-    return _with(audited, sample, variant, bool(wanted))
+    return _with(audited, sample, variant, bool(differentiable))
 
 
-def asked_for(variant: Variant) -> bool:
-    """Whether the sample's own tensors require gradients: its author means the op to be differentiable."""
+def requires_gradients(variant: Variant) -> bool:
+    """Whether tensors of the sample require gradients, so that its author expects the op to be differentiable."""
     return any(leaf.requires_grad for leaf in tensors(variant.sample.leaves))
 
 
-def _without(audited: Audited, variant: Variant) -> Seen:
-    """No formula: torch's fallback raises in a backward, unless the kernel itself tracks gradients."""
-    kept = torch._C._get_autograd_fallback_mode()
+def _without(audited: AuditedOp, variant: Variant) -> CheckResult:
+    """Without a formula, torch's fallback raises in backward, unless the kernel itself tracks gradients."""
+    mode = torch._C._get_autograd_fallback_mode()
     sample: Any = with_gradients(audited, variant)
     try:
         torch._C._set_autograd_fallback_mode("nothing")
         with torch.enable_grad():
             out = audited.call(sample)
     finally:
-        torch._C._set_autograd_fallback_mode(kept)
+        torch._C._set_autograd_fallback_mode(mode)
     given = {id(leaf) for leaf in sample.leaves}
     if any(leaf.requires_grad and id(leaf) not in given for leaf in tensors(out)):
-        tracks = "its kernel tracks gradients, and no formula is registered: eager code gets some, compiled code none"
-        return breaks(tracks, variant.label) if asked_for(variant) else not_applicable(_INFERENCE, tracks)
-    if asked_for(variant):
-        return breaks("the sample requires gradients, and no formula is registered: there are none", variant.label)
+        tracks = (
+            "its kernel tracks gradients, but no formula is registered: eager code gets gradients, compiled code none"
+        )
+        return breaks(tracks, variant.label) if requires_gradients(variant) else not_applicable(_INFERENCE, tracks)
+    if requires_gradients(variant):
+        return breaks("the sample requires gradients, but no formula is registered", variant.label)
     return not_applicable(_INFERENCE)
 
 
-_INFERENCE = "no autograd formula: for inference"
+_INFERENCE = "no autograd formula is registered: the op is for inference"
 
 
-def _with(audited: Audited, sample: Sample, variant: Variant, differentiable: bool) -> Seen:
+def _with(audited: AuditedOp, sample: Sample, variant: Variant, differentiable: bool) -> CheckResult:
     if not differentiable:
-        return holds("a formula is registered; no output is differentiable")
+        return holds("an autograd formula is registered; no output is differentiable")
     names = audited.names(sample)
     without = []
     for place, leaf in enumerate(sample.leaves):
@@ -92,6 +96,9 @@ def _with(audited: Audited, sample: Sample, variant: Variant, differentiable: bo
             if leaf.grad is None:
                 without.append(names[place])
             elif leaf.grad.shape != leaf.shape:
-                return breaks(f"the gradient of {names[place]!r} is {list(leaf.grad.shape)}", variant.label)
+                return breaks(
+                    f"the gradient of {names[place]!r} has shape {list(leaf.grad.shape)}, the argument {list(leaf.shape)}",
+                    variant.label,
+                )
     notes = [f"no gradient for {', '.join(without)}"] if without else []
-    return holds("a formula is registered and a backward runs", *notes)
+    return holds("an autograd formula is registered, and backward runs", *notes)

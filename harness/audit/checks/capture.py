@@ -1,4 +1,4 @@
-"""CUDA graphs: captured once, replayed on changed inputs. Without CUDA emulated over dispatched ops, and said so."""
+"""CUDA graphs: capture once, replay on changed inputs. Without CUDA the capture is emulated, and the row says so."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,70 +7,72 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from harness.audit.checks.contract import words
-from harness.audit.context import ERRORS, Audited, outputs
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
+from harness.audit.checks.contract import error_line
+from harness.audit.context import ERRORS, AuditedOp, outputs
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
-from harness.audit.tensors import difference, faithful, filled, tensors
-from harness.modes.capture import CaptureRefused, OpGraph
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, tensors
+from harness.execution.capture import CaptureRefused, OpGraph
 
 
-def capture(audited: Audited) -> Seen:
-    """A warm-up on other inputs, a capture, a replay of the same inputs and one of changed inputs."""
+def capture(audited: AuditedOp) -> CheckResult:
+    """Warm up on other inputs, capture, then replay with the same inputs and with changed ones."""
     emulated = audited.device.type != "cuda"
-    never = _impossible(audited)
-    if never:
-        return never
+    impossible = _impossible(audited)
+    if impossible:
+        return impossible
     variant = audited.accepted[0]
     name = "emulated" if emulated else "captured"
+    # Warm up on other inputs: what the op caches in its first call must not happen to be right for the capture.
     audited.call(_changed(audited.fresh(variant)))
     static = audited.fresh(variant)
-    start = faithful(static.leaves)
+    start = exact_copy(static.leaves)
     try:
-        with filled(True):
+        with deterministic_fill(True):
             replay, out = (_emulate if emulated else _capture)(audited, static)
     except CaptureRefused as error:
         return breaks(f"{name}: {error}" + (f" ({error.line})" if error.line else ""), variant.label)
     except ERRORS as error:
         return _refused(name, error, variant.label)
     if not tensors(out) and not audited.written(static):
-        return holds(f"{name}: captured; it gives nothing to compare")
+        return holds(f"{name}: captured; it returns and writes nothing to compare")
     try:
-        same = _replayed(audited, replay, out, static, start)
+        difference_on_same = _replayed(audited, replay, out, static, start)
     except ERRORS as error:
         return _refused(name, error, variant.label)
-    if same and emulated:
-        why = "the kernel writes memory beside torch's ops (C++ loops, ctypes), which the emulation cannot replay"
-        return not_run(f"{why}; --device cuda captures really")
-    if same:
-        return breaks(f"{name}: a replay with the same inputs gives {same}", variant.label)
-    found = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
-    if found:
+    if difference_on_same and emulated:
+        why = "the kernel writes memory without torch ops (C++ loops, ctypes), which the emulation cannot replay"
+        return not_run(f"{why}; --device cuda makes a real capture")
+    if difference_on_same:
+        return breaks(f"{name}: a replay with the same inputs differs from eager: {difference_on_same}", variant.label)
+    changed = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
+    if changed:
         return breaks(
-            f"{name}: a replay with other inputs gives {found}: something of the capture is kept", variant.label
+            f"{name}: a replay with other inputs differs from eager: {changed}; the graph still uses a value from the capture",
+            variant.label,
         )
     return holds(f"{name}: replays follow the inputs")
 
 
-def _impossible(audited: Audited) -> Seen | None:
-    """What no graph can hold, or what no comparison can judge."""
+def _impossible(audited: AuditedOp) -> CheckResult | None:
+    """A result if no graph can capture the op, or no comparison can judge it; else None."""
     variant = audited.accepted[0]
     out = outputs(audited.fake(variant).out)
     if any(isinstance(leaf, Tensor) and any(not isinstance(size, int) for size in leaf.shape) for leaf in out):
-        return not_applicable("the size of an output depends on data, as the fake says: no CUDA graph can hold the op")
-    with filled(True):
+        return not_applicable("by the fake, the size of an output depends on data: no CUDA graph can capture the op")
+    with deterministic_fill(True):
         pair = [audited.call(audited.fresh(variant)) for _ in range(2)]
-    return not_run("it answers otherwise at each call; see the row `second call`") if difference(*pair) else None
+    return not_run("the outputs differ from call to call; see the row `second call`") if difference(*pair) else None
 
 
-def _refused(name: str, error: BaseException, label: str) -> Seen:
+def _refused(name: str, error: BaseException, label: str) -> CheckResult:
     if name == "emulated":
-        return not_run(f"the emulation cannot record it: {words(error)}; --device cuda captures really")
-    return breaks(f"the capture fails: {words(error)}", label)
+        return not_run(f"the emulation cannot record it: {error_line(error)}; --device cuda makes a real capture")
+    return breaks(f"capture raises {error_line(error)}", label)
 
 
 def _changed(sample: Sample) -> Sample:
-    """The same arguments with other values of the same range: rows in reverse order and a half of each float."""
+    """Other values of the same range in the same memory: reverse the rows and halve the floats."""
     for leaf in sample.leaves:
         if isinstance(leaf, Tensor) and leaf.dim() and leaf.numel() and 0 not in leaf.stride():
             leaf.copy_(leaf.clone().flip(0))
@@ -79,13 +81,13 @@ def _changed(sample: Sample) -> Sample:
     return sample
 
 
-def _replayed(audited: Audited, replay: Callable[[], None], out: Any, static: Sample, leaves: list[Any]) -> str:
-    """How a replay on these values differs from an eager call on them; empty where it does not."""
+def _replayed(audited: AuditedOp, replay: Callable[[], None], out: Any, static: Sample, leaves: list[Any]) -> str:
+    """How a replay on these values differs from an eager call on them; empty if it does not."""
     for buffer, value in zip(static.leaves, leaves, strict=True):
         if isinstance(buffer, Tensor) and 0 not in buffer.stride():
             buffer.copy_(value)
-    eager = static.with_leaves(faithful(leaves))
-    with filled(True):
+    eager = static.with_leaves(exact_copy(leaves))
+    with deterministic_fill(True):
         expected = audited.call(eager)
         torch.manual_seed(0)
         replay()
@@ -94,13 +96,13 @@ def _replayed(audited: Audited, replay: Callable[[], None], out: Any, static: Sa
     return difference((expected, [a for a, _ in pairs]), (out, [b for _, b in pairs]))
 
 
-def _emulate(audited: Audited, static: Sample) -> tuple[Callable[[], None], Any]:
+def _emulate(audited: AuditedOp, static: Sample) -> tuple[Callable[[], None], Any]:
     graph = OpGraph()
     out = graph.capture(lambda *_: audited.call(static), ())
     return graph.replay, out
 
 
-def _capture(audited: Audited, static: Sample) -> tuple[Callable[[], None], Any]:
+def _capture(audited: AuditedOp, static: Sample) -> tuple[Callable[[], None], Any]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

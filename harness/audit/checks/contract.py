@@ -1,4 +1,4 @@
-"""Real against fake: existence, count, shape, stride, offset, dtype and device, on every variant."""
+"""The fake against the real implementation, on every variant: count, shape, stride, offset, dtype and device."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,161 +7,168 @@ from typing import Any
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.context import Audited, outputs
+from harness.audit.context import AuditedOp, outputs
 from harness.audit.ops import fake_function, is_composite, source_of
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
-from harness.audit.symbols import Settled
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
+from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import Variant
-from harness.evidence import TensorMeta
-from harness.explain import first_line
+from harness.base.exception_text import first_line
 from harness.observers.contract import differs
+from harness.ops.tensor_meta import TensorMeta
 
 _MISSING = ("UnsupportedOperatorException", "NotImplementedError")
 _READS = ("DataDependentOutputException", "GuardOnDataDependentSymNode", "UserError")
-_READ_WORDS = ("data_ptr", "data pointer", "numpy()", "tolist", "_local_scalar_dense", "unbacked")
+_READ_TEXTS = ("data_ptr", "data pointer", "numpy()", "tolist", "_local_scalar_dense", "unbacked")
 
 
-def words(error: BaseException) -> str:
-    """An error in one line: its class and first line."""
+def error_line(error: BaseException) -> str:
+    """An error in one line: its class and the first line of its text."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def missing(error: BaseException) -> bool:
-    """Whether this error says that there is no fake at all."""
+    """Whether this error says that the op has no fake."""
     name, text = type(error).__name__, str(error)
-    told = "no fake impl" in text or "fake impl" in text or "'Meta' backend" in text or "meta kernel" in text.lower()
-    return name == _MISSING[0] or (name in _MISSING and told)
+    says_so = "no fake impl" in text or "fake impl" in text or "'Meta' backend" in text or "meta kernel" in text.lower()
+    return name == _MISSING[0] or (name in _MISSING and says_so)
 
 
 def reads_data(error: BaseException) -> bool:
-    """Whether this error says that the fake asked for a tensor's data."""
-    return type(error).__name__ in _READS or any(word in str(error) for word in _READ_WORDS)
+    """Whether this error says that the fake read the data of a tensor."""
+    return type(error).__name__ in _READS or any(text in str(error) for text in _READ_TEXTS)
 
 
-def fake(audited: Audited) -> Seen:
-    """There is a fake, and it takes whatever the real implementation takes."""
+def fake(audited: AuditedOp) -> CheckResult:
+    """There is a fake, and it accepts whatever the real implementation accepts."""
     variants = audited.accepted or _unrun(audited)
     for variant in variants:
         error = audited.fake(variant).error
         if error is None or (reads_data(error) and not missing(error)):
-            continue  # what it reads is another row's business
+            continue  # a read of data breaks the row `data reads`, not this one
         if missing(error):
             return breaks("there is no fake (meta) implementation: torch.compile cannot trace the op", variant.label)
         if audited.accepted:
-            return breaks(f"the fake refuses what the real implementation takes: {words(error)}", variant.label)
-        return not_run(f"the fake raised {words(error)}, and no real implementation runs here to compare with")
-    notes = _laxer(audited)
+            return breaks(f"the fake refuses what the real implementation accepts: {error_line(error)}", variant.label)
+        return not_run(f"the fake raises {error_line(error)}, and no real implementation runs here to compare with")
+    notes = _lax_notes(audited)
     if is_composite(audited.op):
-        return not_applicable("composite: torch traces through the op, which needs no fake", *notes)
+        return not_applicable("composite: torch traces through the op, so it needs no fake", *notes)
     where = source_of(fake_function(audited.op))
-    return holds(f"takes {len(variants)} variants" + (f"; {where}" if where else ""), *notes)
+    return holds(f"accepts {len(variants)} variants" + (f"; {where}" if where else ""), *notes)
 
 
-def _unrun(audited: Audited) -> list[Variant]:
+def _unrun(audited: AuditedOp) -> list[Variant]:
     return [Variant("as given", "as given", sample) for sample in audited.samples]
 
 
-def _laxer(audited: Audited) -> list[str]:
-    """Variants that the fake takes and the real implementation refuses: found out only when compiled code runs."""
+def _lax_notes(audited: AuditedOp) -> list[str]:
+    """Variants that the fake accepts and the real implementation refuses. Users see that only when compiled code runs."""
     lax = [variant for variant, _ in audited.refused if audited.accepted and audited.fake(variant).error is None]
     if not lax:
         return []
     more = f" and {len(lax) - 1} more" if len(lax) > 1 else ""
-    return [f"the fake takes what the real implementation refuses: {lax[0].label}{more}"]
+    return [f"the fake accepts what the real implementation refuses: {lax[0].label}{more}"]
 
 
-def data_reads(audited: Audited) -> Seen:
-    """The fake reads no data: asked without symbols, where a read cannot be put off."""
+def data_reads(audited: AuditedOp) -> CheckResult:
+    """The fake reads no data. It runs without a ShapeEnv, where a read raises instead of giving a symbol."""
     variants = audited.accepted or _unrun(audited)
     answered = 0
     for variant in variants:
-        asked = audited.run_fake(variant.sample, FakeTensorMode())
-        error = asked.error
+        error = audited.run_fake(variant.sample, FakeTensorMode()).error
         if error is None or missing(error):
             answered += error is None
         elif type(error).__name__ == "DynamicOutputShapeException" and not _item(error):
-            return holds("the output's size depends on data, which the fake says with a symbol and reads nothing")
+            return holds("the size of an output depends on data; the fake uses a symbol for it and reads nothing")
         elif reads_data(error):
-            return breaks(f"the fake asks for a tensor's data: {words(error)}", variant.label)
+            return breaks(f"the fake reads the data of a tensor: {error_line(error)}", variant.label)
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
-    return holds(f"asked {answered} times") if answered else not_run("the fake answered nowhere; see the row `fake`")
+    return (
+        holds(f"on {answered} variants")
+        if answered
+        else not_run("the fake raises on every variant; see the row `fake`")
+    )
 
 
 def _item(error: BaseException) -> bool:
     return "_local_scalar_dense" in str(error)
 
 
-def _pairs(audited: Audited) -> Iterator[tuple[Variant, list[Any], list[Any]]]:
-    """(variant, real outputs, fake outputs) wherever both answered."""
+def _pairs(audited: AuditedOp) -> Iterator[tuple[Variant, list[Any], list[Any]]]:
+    """(variant, real outputs, fake outputs) for each variant on which neither raised."""
     for variant in audited.accepted:
         faked = audited.fake(variant)
         if faked.error is None:
             yield variant, outputs(audited.real(variant).out), outputs(faked.out)
 
 
-def count(audited: Audited) -> Seen:
-    """Real and fake give as many outputs, tensors for tensors."""
-    seen = 0
+def count(audited: AuditedOp) -> CheckResult:
+    """Real and fake return the same number of outputs, and tensors at the same places."""
+    compared = 0
     for variant, real, faked in _pairs(audited):
-        seen += 1
+        compared += 1
         if len(real) != len(faked):
             return breaks(f"real gives {len(real)} outputs, its fake {len(faked)}", variant.label)
         for place, (ours, theirs) in enumerate(zip(real, faked, strict=True)):
             if isinstance(ours, Tensor) != isinstance(theirs, Tensor):
                 kinds = f"real gives a {type(ours).__name__}, its fake a {type(theirs).__name__}"
                 return breaks(f"output {place}: {kinds}", variant.label)
-    return holds(f"on {seen} variants") if seen else not_run("the fake answered on no variant; see the row `fake`")
+    return (
+        holds(f"on {compared} variants")
+        if compared
+        else not_run("the fake raises on every variant; see the row `fake`")
+    )
 
 
-def shape(audited: Audited) -> Seen:
+def shape(audited: AuditedOp) -> CheckResult:
     """Every shape."""
     return _field(audited, "shape")
 
 
-def stride(audited: Audited) -> Seen:
-    """Every stride that means something: of dimensions longer than one, of tensors with elements."""
+def stride(audited: AuditedOp) -> CheckResult:
+    """Every stride that matters: of dimensions longer than one, in tensors with elements."""
     return _field(audited, "stride")
 
 
-def offset(audited: Audited) -> Seen:
+def offset(audited: AuditedOp) -> CheckResult:
     """Every storage offset."""
     return _field(audited, "offset")
 
 
-def dtype(audited: Audited) -> Seen:
+def dtype(audited: AuditedOp) -> CheckResult:
     """Every dtype."""
     return _field(audited, "dtype")
 
 
-def device(audited: Audited) -> Seen:
+def device(audited: AuditedOp) -> CheckResult:
     """Every device type."""
     return _field(audited, "device")
 
 
-def _field(audited: Audited, name: str) -> Seen:
+def _field(audited: AuditedOp, name: str) -> CheckResult:
     compared, last = 0, ""
     for variant, real, faked in _pairs(audited):
         if len(real) != len(faked):
             last = "the number of outputs differs; see the row `count`"
             continue
-        settled = Settled()
+        resolver = SymbolResolver()
         for place, (ours, theirs) in enumerate(zip(real, faked, strict=True)):
             if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor):
                 continue
-            found, last = _one(ours, settled.meta(theirs, ours), name)
+            different, last = _one(ours, resolver.meta(theirs, ours), name)
             compared += not last
-            found = found or (settled.impossible if name == "shape" else "")
-            if found:
+            different = different or (resolver.impossible if name == "shape" else "")
+            if different:
                 where = f"output {place}: " if len(real) > 1 else ""
-                return breaks(where + found, variant.label)
+                return breaks(where + different, variant.label)
     if compared:
         return holds(f"on {compared} outputs")
-    return not_applicable(last or "no output to compare: the op returns no tensor, or the fake answered nowhere")
+    return not_applicable(last or "no output to compare: the op returns no tensor, or the fake raises on every variant")
 
 
 def _one(real: Tensor, faked: TensorMeta, name: str) -> tuple[str, str]:
-    """How one output differs in one property; or why it cannot be compared."""
+    """(how one output differs in one property, why it cannot be compared); both may be empty."""
     ours = TensorMeta.of(real)
     if name in ("stride", "offset") and ours.shape != faked.shape:
         return "", "the shapes differ; see the row `shape`"

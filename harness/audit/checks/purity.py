@@ -1,4 +1,4 @@
-"""The fake as a function: the same answer each time, in any state of torch, and no argument changed."""
+"""The fake as a pure function: the same result each time, in any state of torch, and no argument changed."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,25 +8,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.arguments import metas
-from harness.audit.context import ERRORS, Audited, Faked, outputs
+from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
 from harness.audit.ops import fake_function, is_composite
-from harness.audit.row import Seen, breaks, holds, not_applicable, not_run
-from harness.audit.tensors import filled, memory
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
+from harness.audit.tensors import deterministic_fill, memory
 from harness.audit.variants import GIVEN, Variant
-from harness.evidence import TensorMeta, same_bits
+from harness.execution.evidence import same_bits
+from harness.ops.arguments import metas
+from harness.ops.tensor_meta import TensorMeta
 
 
-def _variants(audited: Audited) -> list[Variant]:
+def _variants(audited: AuditedOp) -> list[Variant]:
     return audited.accepted or [Variant(GIVEN, GIVEN, sample) for sample in audited.samples]
 
 
-def _told(faked: Faked) -> object:
-    """What a fake answered, in a form that can be compared; symbols of data-dependent sizes count as one."""
+def _answer_of(faked: FakeCall) -> object:
+    """The result of a fake, in a form that can be compared. All data-dependent sizes count as equal."""
     if faked.error is not None:
         return type(faked.error).__name__
-    known = metas(tuple(outputs(faked.out)))
-    return tuple(meta and replace(meta, shape=_plain(meta.shape), stride=_plain(meta.stride)) for meta in known)
+    outputs_meta = metas(tuple(outputs(faked.out)))
+    return tuple(meta and replace(meta, shape=_plain(meta.shape), stride=_plain(meta.stride)) for meta in outputs_meta)
 
 
 def _plain(sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -35,75 +36,76 @@ def _plain(sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    kept = torch.get_default_dtype()
+    before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         yield
     finally:
-        torch.set_default_dtype(kept)
+        torch.set_default_dtype(before)
 
 
-def pure(audited: Audited) -> Seen:
-    """Asked again, in between other questions and real calls, and in other states of torch, the fake answers the same."""
+def pure(audited: AuditedOp) -> CheckResult:
+    """The fake gives the same result after other fake calls, after real calls, and in other states of torch."""
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
     variants = _variants(audited)
-    first = {variant.label: _told(audited.run_fake(variant.sample)) for variant in variants}
+    first = {variant.label: _answer_of(audited.run_fake(variant.sample)) for variant in variants}
     if all(isinstance(answer, str) for answer in first.values()):
-        return not_run("the fake answered on no variant; see the row `fake`")
-    for variant in [*reversed(variants), *variants]:  # each is asked after others than the first time
-        if _told(audited.run_fake(variant.sample)) != first[variant.label]:
-            return breaks("asked again, the fake gives another answer", variant.label)
+        return not_run("the fake raises on every variant; see the row `fake`")
+    # In another order than the first time: a fake that remembers its last call would else answer the same.
+    for variant in [*reversed(variants), *variants]:
+        if _answer_of(audited.run_fake(variant.sample)) != first[variant.label]:
+            return breaks("a second call of the fake gives another result", variant.label)
     if audited.given:
         audited.call(audited.fresh(audited.given[0]))
-        if _told(audited.run_fake(audited.given[0].sample)) != first[audited.given[0].label]:
-            return breaks("after a real call, the fake gives another answer", audited.given[0].label)
-    found = _state(audited, variants[0], first[variants[0].label])
-    return found or holds(f"{len(variants)} variants, each asked three times")
+        if _answer_of(audited.run_fake(audited.given[0].sample)) != first[audited.given[0].label]:
+            return breaks("after a real call, the fake gives another result", audited.given[0].label)
+    depends = _state(audited, variants[0], first[variants[0].label])
+    return depends or holds(f"{len(variants)} variants, each called three times")
 
 
-def _state(audited: Audited, variant: Variant, first: object) -> Seen | None:
-    """Other states of torch: a fake may follow one only where the real implementation follows it too."""
+def _state(audited: AuditedOp, variant: Variant, first: object) -> CheckResult | None:
+    """Other states of torch. The fake may depend on a state only if the real implementation does too."""
     states: dict[str, Callable[[], object]] = {
-        "the default dtype float64": lambda: _default_dtype(torch.float64),
-        "the deterministic mode off": lambda: filled(False),
-        "gradients on": torch.enable_grad,
+        "default dtype float64": lambda: _default_dtype(torch.float64),
+        "deterministic mode off": lambda: deterministic_fill(False),
+        "gradients enabled": torch.enable_grad,
     }
     for name, state in states.items():
         with state():  # type: ignore[attr-defined]
-            told = _told(audited.run_fake(variant.sample))
-            if told == first or not audited.given:
+            answer = _answer_of(audited.run_fake(variant.sample))
+            if answer == first or not audited.given:
                 continue
             real = metas(tuple(outputs(audited.call(audited.fresh(variant)))))
-        if told != real:
+        if answer != real:
             return breaks(
-                f"with {name}, the fake gives another answer and the real implementation does not", variant.label
+                f"with {name}, the fake gives another result, and the real implementation does not", variant.label
             )
     return None
 
 
-def writes(audited: Audited) -> Seen:
-    """The fake's arguments have the same meta after it, and undeclared ones no new version."""
+def writes(audited: AuditedOp) -> CheckResult:
+    """The fake leaves the metadata of its arguments alone, and writes only what the schema declares."""
     if is_composite(audited.op):
         return not_applicable("composite: the op has no fake of its own")
     answered = 0
     for variant in _variants(audited):
         faked = audited.fake(variant)
         answered += faked.error is None
-        found = _reshaped(audited, variant, faked)
-        if found:
-            return breaks(f"the fake changes the size, stride or dtype of its argument {found!r}", variant.label)
-        found = _wrote(audited, variant)
-        if found:
+        argument = _reshaped(audited, variant, faked)
+        if argument:
+            return breaks(f"the fake changes the size, stride or dtype of its argument {argument!r}", variant.label)
+        argument = _wrote(audited, variant)
+        if argument:
             return breaks(
-                f"the fake writes to its argument {found!r}, which the schema does not declare", variant.label
+                f"the fake writes to its argument {argument!r}, which the schema does not declare", variant.label
             )
     if not answered:
-        return not_run("the fake answered on no variant; see the row `fake`")
-    return holds("it leaves its arguments alone")
+        return not_run("the fake raises on every variant; see the row `fake`")
+    return holds("it does not change its arguments")
 
 
-def _reshaped(audited: Audited, variant: Variant, faked: Faked) -> str:
+def _reshaped(audited: AuditedOp, variant: Variant, faked: FakeCall) -> str:
     names = audited.names(faked.given)
     for place, leaf in enumerate(faked.given.leaves):
         if isinstance(leaf, Tensor) and TensorMeta.of(leaf) != TensorMeta.of(variant.sample.leaves[place]):
@@ -111,13 +113,13 @@ def _reshaped(audited: Audited, variant: Variant, faked: Faked) -> str:
     return ""
 
 
-def _wrote(audited: Audited, variant: Variant) -> str:
-    """The undeclared argument that the fake writes when it is given real tensors: what a fake tensor would not show."""
+def _wrote(audited: AuditedOp, variant: Variant) -> str:
+    """The undeclared argument that the fake writes, or empty. Called with real tensors: fake ones have no data to change."""
     function = fake_function(audited.op)
     if function is None:
         return ""
     before, after = audited.fresh(variant), audited.fresh(variant)
-    with contextlib.suppress(*ERRORS):  # one that needs torch's context of a fake cannot be asked this way
+    with contextlib.suppress(*ERRORS):  # a fake that needs torch's fake context cannot be called this way
         function(*after.args, **after.kwargs)
     names, declared = audited.names(before), audited.written(before)
     for place, (old, new) in enumerate(zip(before.leaves, after.leaves, strict=True)):

@@ -1,4 +1,4 @@
-"""Values without an oracle: memory that nothing wrote, and the same question asked twice."""
+"""Values, without an oracle: uninitialised memory, layouts, and repeated calls."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,51 +6,53 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.context import Audited
-from harness.audit.row import Seen, breaks, holds, not_applicable
-from harness.audit.tensors import difference, faithful, filled, plain, storage_id, tensors
+from harness.audit.context import AuditedOp
+from harness.audit.row import CheckResult, breaks, holds, not_applicable
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, plain, storage_id, tensors
 from harness.audit.variants import GIVEN, LAYOUTS, Variant
 
-# Bytes that freed memory is left full of: NaN in every float, and small ordinary numbers.
-_DIRT = (0xFF, 0x11)
+# Bytes to fill memory with before it is freed: 0xFF is NaN in every float, 0x11 a small number.
+_FILL_BYTES = (0xFF, 0x11)
 _BLOCKS = 8
 
 
-def _result(audited: Audited, variant: Variant) -> Any:
-    """Outputs, and the arguments that the op wrote."""
+def _result(audited: AuditedOp, variant: Variant) -> Any:
+    """Copies of the outputs, and of the arguments that the op writes."""
     sample = audited.fresh(variant)
     out = audited.call(sample)
     written = audited.written(sample)
-    return faithful((out, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
+    return exact_copy((out, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
 
 
-def poison(audited: Audited) -> Seen:
-    """The same answer with NaN in the memory that torch hands out, and with two kinds of dirt in what the heap reuses."""
+def poison(audited: AuditedOp) -> CheckResult:
+    """The outputs do not depend on what uninitialised memory contains: NaN, or one of two bytes in freed blocks."""
     compared = 0
     for variant in audited.accepted:
-        with filled(True):
+        # Twice, since an op that is not deterministic would differ without any uninitialised memory.
+        with deterministic_fill(True):
             pair = _result(audited, variant), _result(audited, variant)
         if not tensors(pair) or difference(*pair):
-            continue  # it answers otherwise each time, which the row `second call` tells
+            continue  # the outputs differ from call to call, which breaks the row `second call`
         compared += 1
-        with filled(False):
+        with deterministic_fill(False):
             plain = _result(audited, variant)
-            dirty = [_dirty(audited, variant, byte) for byte in _DIRT]
-        found = difference(plain, pair[0])
-        if found:
+            in_used = [_result_in_used_memory(audited, variant, byte) for byte in _FILL_BYTES]
+        different = difference(plain, pair[0])
+        if different:
             return breaks(
-                f"memory that nothing wrote reaches the output: ordinary and filled memory give {found}", variant.label
+                f"uninitialised memory reaches the output: fresh memory and memory full of NaN give {different}",
+                variant.label,
             )
-        found = difference(dirty[0], dirty[1], exact=True)
-        if found and not _varies(audited, variant):
+        different = difference(in_used[0], in_used[1], exact=True)
+        if different and not _varies(audited, variant):
             return breaks(
-                f"memory that nothing wrote reaches the output: two contents of it give {found}", variant.label
+                f"uninitialised memory reaches the output: two different contents of it give {different}", variant.label
             )
-    return holds(f"{compared} variants") if compared else not_applicable("no output whose values could be compared")
+    return holds(f"{compared} variants") if compared else not_applicable("no output has values that can be compared")
 
 
-def _dirty(audited: Audited, variant: Variant, byte: int) -> Any:
-    """The answer right after blocks of the outputs' sizes were filled and freed."""
+def _result_in_used_memory(audited: AuditedOp, variant: Variant, byte: int) -> Any:
+    """The result right after blocks of the outputs' sizes were filled with a byte and freed, so that the heap reuses them."""
     out = tensors(audited.real(variant).out)
     sizes = {max(1, leaf.untyped_storage().nbytes()) for leaf in out if storage_id(leaf)} or {64}
     sample = audited.fresh(variant)
@@ -60,20 +62,24 @@ def _dirty(audited: Audited, variant: Variant, byte: int) -> Any:
     del blocks
     result = audited.call(sample)
     written = audited.written(sample)
-    return faithful((result, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
+    return exact_copy((result, [leaf for place, leaf in enumerate(sample.leaves) if place in written]))
 
 
-def _varies(audited: Audited, variant: Variant) -> bool:
-    """Whether the answer's last bits differ from call to call in the same memory."""
-    with filled(False):
+def _varies(audited: AuditedOp, variant: Variant) -> bool:
+    """Whether the last bits of the result differ from call to call in the same memory."""
+    with deterministic_fill(False):
         return any(
-            difference(_dirty(audited, variant, _DIRT[0]), _dirty(audited, variant, _DIRT[0]), exact=True)
+            difference(
+                _result_in_used_memory(audited, variant, _FILL_BYTES[0]),
+                _result_in_used_memory(audited, variant, _FILL_BYTES[0]),
+                exact=True,
+            )
             for _ in range(3)
         )
 
 
-def layout(audited: Audited) -> Seen:
-    """The same values whatever the strides: each laid out variant against a dense copy of it."""
+def layout(audited: AuditedOp) -> CheckResult:
+    """Compare each variant with another layout with a dense copy of it."""
     compared = 0
     for variant in audited.accepted:
         if variant.kind not in LAYOUTS:
@@ -81,62 +87,62 @@ def layout(audited: Audited) -> Seen:
         dense = replace(variant, sample=variant.sample.with_leaves([_dense(leaf) for leaf in variant.sample.leaves]))
         one, other = _result(audited, dense), _result(audited, variant)
         if difference(one, _result(audited, dense)):
-            continue  # it answers otherwise each time, which the row `second call` tells
+            continue  # the outputs differ from call to call, which breaks the row `second call`
         compared += 1
-        found = difference(one, other)
-        if found:
-            return breaks(f"dense and laid out otherwise, the same values give {found}", variant.label)
-    return holds(f"{compared} variants") if compared else not_applicable("the op takes no other layout")
+        different = difference(one, other)
+        if different:
+            return breaks(f"the same values in dense and in this layout give {different}", variant.label)
+    return holds(f"{compared} variants") if compared else not_applicable("the op accepts no other layout")
 
 
 def _dense(leaf: Any) -> Any:
     return leaf.clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) and plain(leaf) else leaf
 
 
-def second(audited: Audited) -> Seen:
-    """The same bits again, after other calls too; the first outputs keep their values and their memory."""
+def second(audited: AuditedOp) -> CheckResult:
+    """The same inputs give the same bits, also after other calls. The first outputs keep their values and memory."""
     for variant in audited.accepted:
-        found = _twice(audited, variant)
-        if found:
-            return breaks(found, variant.label)
+        different = _twice(audited, variant)
+        if different:
+            return breaks(different, variant.label)
     notes = [] if _depends(audited) else ["other values in every argument give the same outputs"]
     random = torch.Tag.nondeterministic_seeded in audited.op.tags
     what = f"{len(audited.accepted)} variants, each called three times"
     return holds(what + (", from one seed" if random else ""), *notes)
 
 
-def _twice(audited: Audited, variant: Variant) -> str:
+def _twice(audited: AuditedOp, variant: Variant) -> str:
     one, two = audited.fresh(variant), audited.fresh(variant)
     first = audited.call(one)
-    kept = faithful(first)
-    again = audited.call(two)
-    if difference(kept, again, exact=True):
-        return f"the same inputs give other values: {difference(kept, again, exact=True)}"
-    if difference(first, kept, exact=True):
+    first_values = exact_copy(first)
+    second_outputs = audited.call(two)
+    if difference(first_values, second_outputs, exact=True):
+        return f"the same inputs give different values: {difference(first_values, second_outputs, exact=True)}"
+    if difference(first, first_values, exact=True):
         return "the second call changed the outputs of the first"
     own = {storage_id(leaf) for leaf in tensors(one.leaves)} | {0}
-    if {storage_id(leaf) for leaf in tensors(first)} - own & {storage_id(leaf) for leaf in tensors(again)}:
+    if {storage_id(leaf) for leaf in tensors(first)} - own & {storage_id(leaf) for leaf in tensors(second_outputs)}:
         return "the second call returns the memory of the first one's outputs"
     for other in audited.one_of_each()[:3]:
         if other.kind != GIVEN:
             audited.call(audited.fresh(other))
     audited.call(_other_values(audited, variant))
-    if difference(first, kept, exact=True):
+    if difference(first, first_values, exact=True):
         return "a call with other inputs changed the first outputs"
     third = audited.call(audited.fresh(variant))
-    found = difference(kept, third, exact=True)
-    return f"after other calls, the same inputs give other values: {found}" if found else ""
+    different = difference(first_values, third, exact=True)
+    return f"after other calls, the same inputs give different values: {different}" if different else ""
 
 
-def _depends(audited: Audited) -> bool:
-    """Whether the outputs follow the arguments' values, as far as one change of them shows."""
+def _depends(audited: AuditedOp) -> bool:
+    """Whether one change of the arguments' values changes the outputs."""
     one = audited.call(audited.fresh(audited.accepted[0]))
     other = audited.call(_other_values(audited, audited.accepted[0]))
     return not tensors(one) or bool(difference(one, other, exact=True))
 
 
-def _other_values(audited: Audited, variant: Variant) -> Any:
-    """The same arguments with their rows in reverse order: values of the same range."""
+def _other_values(audited: AuditedOp, variant: Variant) -> Any:
+    """The same arguments with reversed rows, so that values stay in the same range."""
     sample = audited.fresh(variant)
     for leaf in sample.leaves:
         if isinstance(leaf, Tensor) and leaf.dim() and leaf.is_floating_point() and 0 not in leaf.stride():

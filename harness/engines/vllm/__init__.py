@@ -1,5 +1,5 @@
-"""vLLM: its own MoE layer, runner and custom op, with a torch-written stand-in for the kernel alone.
+"""vLLM: its own MoE layer, runner and custom op. Only the kernel is a stand-in, written in torch.
 
-Runs inside vLLM's environment, so it needs torch, vLLM and the standard library only; nothing here imports vLLM before
-``subject.VllmLayer`` is made, and nothing imports ``kernels``, a name that transformers looks for elsewhere.
+It runs inside vLLM's environment, so it needs only torch, vLLM and the standard library. Nothing here imports vLLM before
+``subject.VllmLayer`` is constructed. Nothing imports ``kernels``, since transformers looks for another package of that name.
 """

@@ -1,7 +1,7 @@
-"""The first lines of a process that runs vLLM: ``python -P boot.py [TREE]``. A script; standard library only.
+"""The start script of a process that runs vLLM: ``python -P boot.py [TREE]``. It needs only the standard library.
 
-It imports the harness by its place, so that nothing else of its checkout can be imported: the room ``kernels`` would
-stand where transformers looks for Hugging Face's package of that name.
+It imports the harness by its path, so that nothing else of the checkout is importable. Otherwise transformers would import
+the checkout's ``kernels`` in place of Hugging Face's package of that name.
 """
 
 import importlib.util
@@ -12,21 +12,21 @@ PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def clean(path: list[str]) -> list[str]:
-    """An import path without folders that hold the harness's own ``kernels``."""
-    return [entry for entry in path if not Path(entry, "kernels", "nvfp4.py").is_file()]
+    """The import path without folders that contain the harness's own ``kernels``."""
+    return [entry for entry in path if not Path(entry, "kernels", "layer", "nvfp4.py").is_file()]
 
 
 def keep_bytecode() -> None:
-    """Where Python is told to write none beside sources: in the environment, which is the harness's own.
+    """Write bytecode to the harness's own environment even if Python must not write any beside the sources.
 
-    It was installed uncompiled, and compiling all that vLLM imports takes ten seconds each time.
+    The environment was installed uncompiled, and compiling all that vLLM imports takes ten seconds in each process.
     """
     if sys.dont_write_bytecode:
         sys.pycache_prefix, sys.dont_write_bytecode = str(Path(sys.prefix, "bytecode")), False
 
 
 def main() -> int:
-    """Import the harness, put the tree in front, and serve as a worker."""
+    """Import the harness, put the tree in front of the import path, and run as a worker."""
     if sys.argv[1:]:
         keep_bytecode()
     sys.path[:] = [*sys.argv[1:], *clean(sys.path)]
@@ -37,7 +37,7 @@ def main() -> int:
     assert spec.loader is not None
     sys.modules["harness"] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
-    from harness.worker import main as serve
+    from harness.workers.worker import main as serve
 
     return serve()
 

@@ -12,10 +12,10 @@ from torch import distributed, nn
 from torch._C._distributed_c10d import FileStore, HashStore
 from torch.distributed import ProcessGroup
 
+from harness.base.errors import BadInput
 from harness.engines.vllm.ranks import Ranks
-from harness.errors import BadInput
 
-# The constructors of vLLM's MoE layer, newest first; those that take no shared expert of their own come with one that does.
+# The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
 PATIENCE = timedelta(seconds=120)
 NEEDED = (
@@ -28,7 +28,7 @@ NEEDED = (
     "tp_size",
     "shared_experts",
 )
-# Given where the constructor takes them.
+# Arguments that a release's constructor may lack; they are passed if it has them.
 GIVEN = (
     "params_dtype",
     "reduce_results",
@@ -43,7 +43,7 @@ GIVEN = (
 
 
 class Engine:
-    """vLLM as imported here, set up once a process: it keeps its groups and its forward context in globals."""
+    """The imported vLLM, set up once per process, since vLLM keeps its groups and its forward context in globals."""
 
     def __init__(self, ranks: Ranks) -> None:
         import vllm
@@ -54,7 +54,7 @@ class Engine:
         self.root = Path(str(vllm.__file__)).parent
         _on_no_cpu_platform(self.version)
         self.config = VllmConfig(device_config=DeviceConfig(device="cpu"))
-        # Never left: layers are built and run until the process ends.
+        # These contexts are never exited: layers are built and run until the process ends.
         self.contexts = ExitStack()
         self.contexts.enter_context(set_current_vllm_config(self.config))
         _start_groups(ranks)
@@ -62,12 +62,12 @@ class Engine:
         self.factory, self.takes = _factory()
 
     def layer(self, **given: Any) -> nn.Module:
-        """VLLM's MoE layer, of those arguments that this release's constructor takes."""
+        """Construct vLLM's MoE layer with those arguments that this release's constructor takes."""
         made: nn.Module = self.factory(**{name: value for name, value in given.items() if name in self.takes})
         return made
 
     def forget(self, prefix: str) -> None:
-        """Let go of a layer, which the forward context holds by name."""
+        """Remove a layer from the forward context, which would keep it alive by its name."""
         compilation = self.config.compilation_config
         compilation.static_forward_context.pop(prefix, None)
         if prefix in compilation.static_all_moe_layers:
@@ -79,52 +79,52 @@ def _on_no_cpu_platform(version: str) -> None:
 
     if current_platform.is_cpu():
         raise BadInput(
-            f"vLLM {version} runs on its CPU platform, which calls plain functions and never the custom op: "
-            "nothing that other platforms run would be judged; give a source tree with --vllm PATH"
+            f"vLLM {version} runs on its CPU platform, which never calls the custom op, so a "
+            "verdict would say nothing about other platforms; give a source tree with --vllm PATH"
         )
 
 
 def _start_groups(ranks: Ranks) -> None:
     from vllm.distributed import parallel_state
 
-    # Here and not in vLLM, which waits half an hour for a rank that died.
+    # vLLM would do this itself, but with a timeout of half an hour for a rank that died.
     store = HashStore() if ranks.size == 1 else FileStore(ranks.meeting, ranks.size)
     distributed.init_process_group("gloo", store=store, timeout=PATIENCE, world_size=ranks.size, rank=ranks.rank)
     parallel_state.init_distributed_environment(ranks.size, ranks.rank, "env://", 0, "gloo")
     parallel_state.initialize_model_parallel(ranks.size)
     group = parallel_state.get_tp_group()
     if ranks.size > 1:
-        # As on a GPU: through vLLM's custom op, out of place, by a communicator that flattens what it is given.
+        # As on a GPU: vLLM's custom op reduces out of place, with a communicator that flattens its input.
         group.use_custom_op_call = True
         group.device_communicator = Gloo(group.device_group)
 
 
 class Gloo:
-    """A device communicator over gloo. Like those of a GPU it gives a new tensor and takes dense memory alone."""
+    """A device communicator over gloo. Like a GPU's, it returns a new tensor and accepts only contiguous memory."""
 
     def __init__(self, group: ProcessGroup) -> None:
         self.group = group
 
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
-        """The sum over ranks. Raises RuntimeError on a tensor that is not contiguous, as ``view(-1)`` does."""
+        """The sum over ranks. ``view(-1)`` raises RuntimeError on a tensor that is not contiguous."""
         summed = x.view(-1).clone()
         distributed.all_reduce(summed, group=self.group)
-        # Memory that gloo never held: its thread may hold the sum a moment longer on one rank than on another, and who
-        # holds an output decides which calls follow.
+        # A copy in memory that gloo never referenced. Its thread may keep the sum alive a moment longer on one rank than on
+        # another. Checks that depend on an output's lifetime would then make different calls on each rank, and hang.
         return summed.view(x.shape).clone()
 
 
 def _factory() -> tuple[Callable[..., Any], frozenset[str]]:
     from vllm.model_executor.layers import fused_moe
 
-    found = next((getattr(fused_moe, name) for name in FACTORIES if hasattr(fused_moe, name)), None)
-    if found is None:
+    factory = next((getattr(fused_moe, name) for name in FACTORIES if hasattr(fused_moe, name)), None)
+    if factory is None:
         raise BadInput(f"vllm.model_executor.layers.fused_moe has none of {', '.join(FACTORIES)}")
-    return found, _checked(found)
+    return factory, _checked(factory)
 
 
 def _checked(factory: Callable[..., Any]) -> frozenset[str]:
-    """The names that a constructor takes. Raises BadInput where it lacks one that a case needs, or asks for another."""
+    """The parameters of a constructor. Raises BadInput if it lacks one that cases need, or requires an unknown one."""
     signature = inspect.signature(factory.__init__ if inspect.isclass(factory) else factory)
     named = {
         n: p for n, p in signature.parameters.items() if n != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
@@ -132,7 +132,7 @@ def _checked(factory: Callable[..., Any]) -> frozenset[str]:
     missing = [name for name in NEEDED if name not in named]
     unknown = [name for name, given in named.items() if given.default is given.empty and name not in (*NEEDED, *GIVEN)]
     if missing or unknown:
-        told = [f"it does not take {', '.join(missing)}"] if missing else []
-        told += [f"it asks for {', '.join(unknown)}, unknown to the harness"] if unknown else []
-        raise BadInput(f"{getattr(factory, '__name__', factory)} of this vLLM has changed: {'; '.join(told)}")
+        problems = [f"it does not take {', '.join(missing)}"] if missing else []
+        problems += [f"it requires {', '.join(unknown)}, which the harness does not know"] if unknown else []
+        raise BadInput(f"{getattr(factory, '__name__', factory)} of this vLLM has changed: {'; '.join(problems)}")
     return frozenset(named)

@@ -1,4 +1,4 @@
-"""Groups of cases that break together, and the table release x group x mode."""
+"""Groups of cases that break together, and the table of releases, groups and modes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from harness.case import Case
-from harness.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
-from harness.matrix import Selection
-from harness.modes import EVERY_MODE
-from harness.terminal import STYLES, cell
+from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE
+from harness.matrix.selection import Selection
+from harness.output.terminal import STYLES, cell
 
 REST = "all else"
 
@@ -27,26 +27,28 @@ class Grouped:
 
 
 def group(case: Case) -> str:
-    """What matters of a case: the width and what it is padded to, the layer's parts, the width that the kernel writes."""
+    """The name of a case's group: width and padded width, layer parts, and which width the kernel writes."""
     width = f"{case.width}/{case.padded}" if case.padded != case.width else f"{case.width}"
     parts = [part for part, there in (("latent", case.latent), ("shared", case.shared)) if there]
     return " ".join([width, *parts, case.kernel])
 
 
 def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: Grouped, verbose: int) -> Table:
-    """A row for each release and group with something to tell, and one for all its other groups."""
+    """A row for each group of a release that breaks, and one row for all its other groups."""
     modes = [mode.name for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("vLLM", "width/padded"):
         grid.add_column(heading, no_wrap=True, overflow="fold")
     for mode in modes:
-        told = "\nemulated" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
-        grid.add_column(mode.replace("-", "\n") + told, justify="right", overflow="fold")
+        suffix = "\nemulated" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
+        grid.add_column(mode.replace("-", "\n") + suffix, justify="right", overflow="fold")
     for spec in dict.fromkeys([verdict.subject for verdict in verdicts]):
         rows = _rows([verdict for verdict in verdicts if verdict.subject == spec], cases, verbose)
-        for place, (name, found) in enumerate(rows.items()):
+        for place, (name, group_verdicts) in enumerate(rows.items()):
             grid.add_row(
-                _short(spec) if not place else "", name, *(_cell(v for v in found if v.mode == m) for m in modes)
+                _short(spec) if not place else "",
+                name,
+                *(_cell(v for v in group_verdicts if v.mode == m) for m in modes),
             )
     for spec in refused:
         grid.add_row(_short(spec), Text("not judged", style=STYLES[ERROR]))
@@ -61,18 +63,25 @@ def _rows(verdicts: list[Verdict], cases: Grouped, verbose: int) -> dict[str, li
     rows: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         rows[cases.of(verdict)].append(verdict)
-    quiet = [name for name, found in rows.items() if not verbose and all(v.status in (OK, SKIPPED) for v in found)]
+    quiet = [
+        name
+        for name, group_verdicts in rows.items()
+        if not verbose and all(v.status in (OK, SKIPPED) for v in group_verdicts)
+    ]
     rest = [verdict for name in quiet for verdict in rows.pop(name)]
     return dict(sorted(rows.items())) | ({REST if rows else "all": rest} if rest else {})
 
 
 def _cell(verdicts: Iterable[Verdict]) -> Text:
-    found = list(verdicts)
-    return cell([verdict.status for verdict in found], {FINDINGS: _told(found)})
+    listed = list(verdicts)
+    return cell([verdict.status for verdict in listed], {FINDINGS: _label(listed)})
 
 
-def _told(verdicts: list[Verdict]) -> str:
-    """The public bug's number where every finding looks like one."""
+def _label(verdicts: list[Verdict]) -> str:
+    """The number of a public bug if every finding is similar to that one, else ``red``."""
     findings = [finding for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings]
-    ids = {finding.bugs[0].partition(" ")[0].removeprefix("vllm") if finding.bugs else "" for finding in findings}
+    ids = {
+        finding.similar_to[0].partition(" ")[0].removeprefix("vllm") if finding.similar_to else ""
+        for finding in findings
+    }
     return ids.pop() if len(ids) == 1 and "" not in ids else "red"

@@ -1,4 +1,4 @@
-"""The layer under test: vLLM's own, built for a case, with what the model around it does where the runner does not."""
+"""The layer under test: vLLM's own, built for a case. In older releases it also does what the model around the layer does."""
 
 import itertools
 import weakref
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.case import Case
 from harness.engines.vllm.engine import Engine
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.weights import Pair, masters
+from harness.matrix.case import Case
 
 _count = itertools.count()
 
 
 class SharedExpert(nn.Module):
-    """A dense shared expert, as a model hands it to the layer; not reduced, since the layer reduces the sum."""
+    """A dense shared expert, as a model passes it to the layer. It does not reduce, since the layer reduces the sum."""
 
     def __init__(self, up: Tensor, down: Tensor) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class Layer(nn.Module):
 
     def __init__(self, engine: Engine, case: Case) -> None:
         super().__init__()
-        found, prefix = masters(case), f"model.layers.{next(_count)}.mlp.experts"
-        down, up = _transforms(found.latent)
+        weights, prefix = masters(case), f"model.layers.{next(_count)}.mlp.experts"
+        down, up = _transforms(weights.latent)
         self.tp, self.engine = case.tp, engine
-        # Up to 0.19 the layer returns both parts, and the model scales, projects, adds and reduces.
-        self.by_model = "routed_output_transform" not in engine.takes and bool(found.shared or found.latent)
-        # Who scales, the model or the runner; the one that does not is told 1.
+        # Up to 0.19 the layer returns routed and shared parts, and the model scales, projects, adds and reduces them.
+        self.by_model = "routed_output_transform" not in engine.takes and bool(weights.shared or weights.latent)
+        # Either the model or the runner scales. The other one gets a factor of 1.
         self.scaling = case.scaling if "apply_routed_scale_to_output" not in engine.takes else 1.0
         self.up = up if self.by_model else None
         self.experts: Any = engine.layer(
@@ -55,7 +55,7 @@ class Layer(nn.Module):
             dp_size=1,
             pcp_size=1,
             prefix=prefix,
-            shared_experts=found.shared and SharedExpert(*found.shared),
+            shared_experts=weights.shared and SharedExpert(*weights.shared),
             routed_input_transform=down,
             routed_output_transform=up,
             routed_scaling_factor=case.scaling / self.scaling,
@@ -68,12 +68,12 @@ class Layer(nn.Module):
         """[T, H] bf16 and [T, E] fp32 to [T, H] bf16."""
         out = self.experts(hidden_states, router_logits)
         out = self.after(*out) if isinstance(out, tuple) else out
-        # vLLM's next layer takes rows of any stride, and gets a slice of padded ones where nothing is added; the harness
-        # asks for the form of hidden_states.
+        # Without a shared expert vLLM returns a slice of padded rows, which its next layer accepts. The harness requires the
+        # layout of hidden_states.
         return out.contiguous()
 
     def after(self, shared: Tensor | None, routed: Tensor) -> Tensor:
-        """What models of these releases do with the parts (NemotronHMoE.forward)."""
+        """What models of these releases do with the routed and shared parts (NemotronHMoE.forward)."""
         if self.scaling != 1:
             routed *= self.scaling
         if self.up is not None:
@@ -92,12 +92,12 @@ def _transforms(pair: Pair | None) -> tuple[nn.Module | None, nn.Module | None]:
     down, up = (nn.Linear(w.shape[1], w.shape[0], bias=False, device="meta") for w in pair)  # filled below
     for linear, weight in zip((down, up), pair, strict=True):
         linear.weight = nn.Parameter(weight.clone(), requires_grad=False)
-    up.reduce_commutative = True  # type: ignore[assignment]  # as vLLM's models say of a projection without bias
+    up.reduce_commutative = True  # type: ignore[assignment]  # vLLM's models set this for a projection without bias
     return down, up
 
 
 def _load(layer: nn.Module) -> None:
-    """What vLLM's loader does once the checkpoint is read."""
+    """What vLLM's loader does after it has read the checkpoint."""
     for module in layer.modules():
         method: Any = getattr(module, "quant_method", None)
         if isinstance(method, StandIn):

@@ -1,7 +1,7 @@
-"""Tensor-parallel ranks: each a process that judges the same case at the same time, over a real gloo group.
+"""Tensor-parallel ranks: processes that judge the same case at the same time, with a real gloo group.
 
-Ranks hold identical shards and get identical inputs, so the sum over them is the partial result times their number, as
-with the in-process all-reduce of the in-tree layer; a missing reduce, a second one and a strided input show.
+All ranks have the same shard and get the same inputs, so the sum over ranks is a rank's result times their number. The
+in-process all-reduce of the in-tree layer does the same. A missing or second reduce, and a strided input, give a finding.
 """
 
 import tempfile
@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.finding import ERROR
-from harness.judging import selected
-from harness.judging import start as start_one
-from harness.process import Job, WorkerProcess
+from harness.findings.finding import ERROR
+from harness.workers.plan import plan_tasks
+from harness.workers.plan import start as start_one
+from harness.workers.process import Job, WorkerProcess
 
 Answer = Callable[[int], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """A process's place among the ranks, and the file through which they meet."""
+    """A process's place among the ranks, and the file through which they find each other."""
 
     rank: int = 0
     size: int = 1
@@ -37,29 +37,29 @@ def here() -> Ranks:
 
 
 def start(settings: dict[str, Any]) -> Answer:
-    """In a worker: as ``harness.judging.start``, with more processes where a case has more ranks. Raises BadInput."""
+    """In a worker: ``harness.workers.plan.start``, with more processes for cases with more ranks. Raises BadInput."""
     global _here
-    # A bisection is ended by the clock and keeps files: ranks would come apart.
-    alone = settings | {"bisect": False}
+    # A bisection stops by the clock and writes files, so that ranks would make different calls and hang.
+    without_bisect = settings | {"bisect": False}
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
-        return _apart(settings, start_one(alone))
-    tasks = selected(settings)
+        return _mark_latent(settings, start_one(without_bisect))
+    tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
         _here = Ranks(0, size, str(Path(folder, "meeting")))
         others = [_other(settings, rank) for rank in range(1, size)]
-        answer = _apart(settings, _started(settings, others))
-    together = _together(_apart(settings, start_one(alone)), others)
-    return lambda index: (together if tasks[index][0].tp > 1 else answer)(index)
+        answer = _mark_latent(settings, _started(settings, others))
+    on_all_ranks = _on_all_ranks(_mark_latent(settings, start_one(without_bisect)), others)
+    return lambda index: (on_all_ranks if tasks[index][0].tp > 1 else answer)(index)
 
 
 def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
-    """The answer of rank 0. The others start at the same time, since all of them have to meet."""
+    """The answer of rank 0. The other ranks start at the same time, since all must join the group."""
     with ThreadPoolExecutor(max(len(others), 1)) as threads:
-        ready = [threads.submit(other.greet) for other in others]
+        starting = [threads.submit(other.wait_until_ready) for other in others]
         answer = start_one(settings)
-        for greeting in ready:
+        for greeting in starting:
             greeting.result()
     return answer
 
@@ -71,14 +71,14 @@ def _other(settings: dict[str, Any], rank: int) -> WorkerProcess:
     )
 
 
-def _together(answer: Answer, others: list[WorkerProcess]) -> Answer:
-    """The answer of rank 0 with every other rank at the same task; an error where they end differently."""
+def _on_all_ranks(answer: Answer, others: list[WorkerProcess]) -> Answer:
+    """The answer of rank 0, while every other rank does the same task. An error if their statuses differ."""
     threads = ThreadPoolExecutor(max(len(others), 1))
 
     def answered(index: int) -> dict[str, Any]:
-        asked = [threads.submit(other.ask, index) for other in others]
+        others_answers = [threads.submit(other.ask, index) for other in others]
         verdict = answer(index)
-        for rank, future in enumerate(asked, 1):
+        for rank, future in enumerate(others_answers, 1):
             theirs = (future.result() or {"status": "died"})["status"]
             if theirs != verdict["status"]:
                 return verdict | {"status": ERROR, "reason": f"rank 0: {verdict['status']}, rank {rank}: {theirs}"}
@@ -87,8 +87,8 @@ def _together(answer: Answer, others: list[WorkerProcess]) -> Answer:
     return answered
 
 
-def _apart(settings: dict[str, Any], answer: Answer) -> Answer:
-    """Answers that tell a latent weakness from a bug that users meet."""
-    from harness.engines.vllm.latent import apart
+def _mark_latent(settings: dict[str, Any], answer: Answer) -> Answer:
+    """Mark findings that no user can hit as latent."""
+    from harness.engines.vllm.latent import mark_latent
 
-    return apart(answer, selected(settings))
+    return mark_latent(answer, plan_tasks(settings))

@@ -1,7 +1,7 @@
-"""The stand-in for the kernel, through vLLM's own plug points: a quantisation config and a fused MoE method.
+"""The stand-in for the kernel, a quantisation config and a fused MoE method. vLLM's own extension points take them.
 
-It pads as vLLM's NVFP4 path does (``process_weights_after_loading`` sets ``moe.hidden_dim``) and writes the padded width,
-or the true one where the case asks for a narrow kernel. Imported only where vLLM is.
+It pads as vLLM's NVFP4 path does: ``process_weights_after_loading`` sets ``moe.hidden_dim``. It writes the padded width, or
+the true width for a case with a narrow kernel. Importing it needs vLLM.
 """
 
 import inspect
@@ -16,8 +16,8 @@ from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEM
 from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
-from harness.case import Case
 from harness.engines.vllm.weights import masters
+from harness.matrix.case import Case
 
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 
@@ -38,17 +38,17 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
 
     @property
     def has_unpadded_output(self) -> bool:
-        """How releases from 0.24 on are told that the kernel writes the true width."""
+        """From 0.24 on, vLLM reads here that the kernel writes the true width."""
         return self.case.kernel == "narrow"
 
     def create_weights(self, layer: nn.Module, num_experts: int, *sizes: Any, **more: Any) -> None:
-        """The masters, unpadded, as a checkpoint holds them."""
-        found = masters(self.case)
-        for name, tensor in (("w13_weight", found.w13), ("w2_weight", found.w2)):
+        """The unpadded master weights, as a checkpoint has them."""
+        weights = masters(self.case)
+        for name, tensor in (("w13_weight", weights.w13), ("w2_weight", weights.w2)):
             layer.register_parameter(name, nn.Parameter(tensor.clone(), requires_grad=False))
 
     def process_weights_after_loading(self, layer: Any) -> None:
-        """Pad the weights, and tell the runner the width that the kernel takes."""
+        """Pad the weights, and set the width that the kernel takes for the runner."""
         more = self.case.padded - self.case.width
         w13, w2 = functional.pad(layer.w13_weight, (0, more)), functional.pad(layer.w2_weight, (0, 0, 0, more))
         layer.w13_weight, layer.w2_weight = (nn.Parameter(w, requires_grad=False) for w in (w13, w2))
@@ -59,7 +59,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         return None
 
     def apply(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Not a modular kernel."""
+        """Unused: the stand-in is not a modular kernel."""
         raise NotImplementedError
 
     def apply_monolithic(self, layer: Any, x: Tensor, router_logits: Tensor, input_ids: Tensor | None = None) -> Tensor:
@@ -74,7 +74,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
             share = (weights * (ids == expert)).sum(-1, keepdim=True)
             inner = gated((x @ w13[expert].T).float()).to(x.dtype)
             out += share * (inner @ w2[expert].T).float()
-        # As monolithic kernels do: 1 where the runner scales the output.
+        # Monolithic kernels scale. The factor is 1 if the runner scales the output.
         scaled: Tensor = out * layer.routed_scaling_factor
         return scaled.to(x.dtype)
 
@@ -95,12 +95,12 @@ class StandInConfig(QuantizationConfig):  # type: ignore[misc]
         return "harness"
 
     def get_supported_act_dtypes(self) -> list[torch.dtype]:
-        """What the harness judges."""
+        """The dtype that the harness tests."""
         return [torch.bfloat16]
 
     @classmethod
     def get_min_capability(cls) -> int:
-        """No GPU is asked for."""
+        """No GPU is required."""
         return 0
 
     @staticmethod
@@ -121,7 +121,7 @@ def gated(rows: Tensor) -> Tensor:
 
 
 def writes_narrow() -> bool:
-    """Whether a kernel of this vLLM's own writes the true width: its TRT-LLM MXFP4 experts name it."""
+    """Whether a kernel of this vLLM writes the true width: its TRT-LLM MXFP4 experts name that width."""
     try:
         return "hidden_dim_unpadded" in inspect.getsource(import_module(_MXFP4))
     except ModuleNotFoundError:
@@ -129,15 +129,15 @@ def writes_narrow() -> bool:
 
 
 def says_by_kernel_class() -> bool:
-    """Whether the runner asks for the kernel's class to know whether it writes the true width (0.20.2 to 0.23)."""
+    """Whether the runner decides by the kernel's class if it writes the true width (0.20.2 to 0.23)."""
     return "TrtLlmMxfp4ExpertsBase" in inspect.getsource(moe_runner)
 
 
 def _trtllm_kernel() -> Any:
-    """What such a runner looks at: a kernel whose experts are of that class, and which reduces nothing itself."""
+    """A kernel for such a runner: its experts have that class, and it does no reduce itself."""
     base = import_module(_MXFP4).TrtLlmMxfp4ExpertsBase
     experts: Any = object.__new__(type("StandInExperts", (base,), {}))
-    told = {"is_monolithic": True, "owns_shared_experts": False, "can_overlap_shared_experts": False}
-    kernel = SimpleNamespace(impl=SimpleNamespace(fused_experts=experts), output_is_reduced=lambda: False, **told)
+    attributes = {"is_monolithic": True, "owns_shared_experts": False, "can_overlap_shared_experts": False}
+    kernel = SimpleNamespace(impl=SimpleNamespace(fused_experts=experts), output_is_reduced=lambda: False, **attributes)
     kernel.prepare_finalize = SimpleNamespace(topk_indices_dtype=lambda: None)
     return kernel

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.case import Case
+from harness.base.errors import BadInput, Skip
 from harness.engines.vllm.ranks import here
 from harness.engines.vllm.weights import oracle
-from harness.errors import BadInput, Skip
+from harness.matrix.case import Case
 
 if TYPE_CHECKING:
     from harness.engines.vllm.engine import Engine
@@ -22,33 +22,35 @@ QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGIN
 
 @cache
 def _engine() -> "Engine":
-    """The process's vLLM: it keeps its state in globals."""
-    gc.disable()  # an import makes a million objects, and the collector walks them again and again
+    """The process's vLLM, once per process, since it keeps its state in globals."""
+    gc.disable()  # importing vLLM makes a million objects, which the collector would scan many times
     try:
-        import harness.engines.vllm.standin  # noqa: F401 - its base classes are plug points too
+        import harness.engines.vllm.standin  # noqa: F401 - checks that this vLLM has its base classes
         from harness.engines.vllm.engine import Engine
 
         return Engine(here())
     except (ImportError, AttributeError) as error:
-        raise BadInput(f"the vLLM here cannot be driven: {type(error).__name__}: {error}") from error
+        raise BadInput(f"this vLLM cannot be used: {type(error).__name__}: {error}") from error
     finally:
         gc.enable()
 
 
 class VllmLayer:
-    """vLLM's layer, its inputs and its oracle, by ``harness.subject.Subject``. Raises BadInput without a usable vLLM."""
+    """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        self.engine = _engine()  # a vLLM that cannot be driven is told before any case
+        self.engine = _engine()  # here, so that an unusable vLLM is reported before any case runs
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
-        """The engine's own layer. Raises Skip where this vLLM or this process cannot run the case."""
+        """Build vLLM's own layer. Raises Skip if this vLLM or this process cannot run the case."""
         from harness.engines.vllm.layer import Layer
 
         if case.tp not in (1, self.engine.ranks.size):
-            raise Skip(f"tensor-parallel size {case.tp} needs as many processes; {self.engine.ranks.size} here")
+            raise Skip(
+                f"tensor-parallel size {case.tp} needs as many processes, and this worker has {self.engine.ranks.size}"
+            )
         if case.latent and "routed_input_transform" not in self.engine.takes:
             raise Skip(f"vLLM {self.engine.version} has no latent transforms")
         return Layer(self.engine, case)
@@ -64,5 +66,5 @@ class VllmLayer:
         return oracle(case, inputs[0], inputs[1])
 
     def ops(self, case: Case) -> Sequence[str]:
-        """The op around the routed experts, which runs the shared expert too where there is one."""
+        """The op around the routed experts. If there is a shared expert, the op runs it too."""
         return ("vllm::moe_forward_shared[1]" if case.shared else "vllm::moe_forward",)

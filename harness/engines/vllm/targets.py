@@ -1,13 +1,13 @@
-"""Which vLLM: the importable one (``vllm``), a release (``vllm==0.20.2``) or a source tree (``vllm@PATH``)."""
+"""Find a vLLM: the importable one (``vllm``), a release (``vllm==0.20.2``) or a source tree (``vllm@PATH``)."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engines.vllm.environment import Tell, python
+from harness.engines.vllm.environment import Report, python
 from harness.engines.vllm.releases import checkout, tree
-from harness.judging import Plan
-from harness.matrix import Selection
+from harness.matrix.selection import Selection
+from harness.workers.plan import Plan
 
 NAME = "vllm"
 SUBJECT = "harness.engines.vllm.subject:VllmLayer"
@@ -23,7 +23,7 @@ class Target:
 
     @property
     def release(self) -> str:
-        """The release's number, empty for a tree and for the importable vLLM."""
+        """The release's number; empty for a tree and the importable vLLM."""
         return self.spec.partition("==")[2]
 
     @property
@@ -31,19 +31,19 @@ class Target:
         """The source tree's path, or empty."""
         return self.spec.partition("@")[2]
 
-    def command(self, tell: Tell) -> tuple[str, ...]:
-        """What starts a worker; fetches and builds what is not there. Raises BadInput."""
+    def command(self, report: Report) -> tuple[str, ...]:
+        """The command that starts a worker. Downloads and builds what is missing. Raises BadInput."""
         if self.release:
-            found = tree(self.release, tell)
+            folder = tree(self.release, report)
         elif self.path:
-            found = checkout(self.path)
+            folder = checkout(self.path)
         else:
             return (sys.executable, "-P", str(_BOOT))
-        return (str(python(tell)), "-P", str(_BOOT), str(found))
+        return (str(python(report)), "-P", str(_BOOT), str(folder))
 
-    def plan(self, selection: Selection, workers: int, tell: Tell) -> Plan:
-        """The plan that judges it. A worker with two ranks is two processes. Raises BadInput."""
-        command = self.command(tell)
+    def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
+        """The plan that judges it. A worker with two ranks has two processes. Raises BadInput."""
+        command = self.command(report)
         return Plan(selection, SUBJECT, self.spec, "cpu", workers, bisect=True, start=START, command=command)
 
 

@@ -1,0 +1,176 @@
+"""Pasted texts: the answer to each, and that what a log puts before and around it changes nothing."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.failure_texts import TEXTS, Text
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.diagnosis import Diagnosis, Report
+from harness.diagnosis.patterns import kinds
+from harness.diagnosis.readers import READERS
+from harness.diagnosis.relatives import bugs
+from harness.diagnosis.render import rendered
+
+
+def report_of(text: str | bytes) -> Report:
+    return diagnose(io.BytesIO(text.encode() if isinstance(text, str) else text), "a log")
+
+
+def shown(report: Report) -> str:
+    return "\n".join("".join(part for _, part in line) for line in rendered(report))
+
+
+def gist(report: Report) -> list[tuple[str, str, list[int], int | None, str]]:
+    return [
+        (one.kind, one.verdict, sorted(width.size for width in one.widths), one.padded, one.op)
+        for one in report.failures
+    ]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
+def test_a_text_has_its_answer(text: Text) -> None:
+    report = report_of(text.text)
+    (one,) = report.failures
+    assert (one.kind, one.verdict) == (text.kind, text.verdict)
+    assert tuple(sorted(width.size for width in one.widths)) == text.sizes
+    assert (one.padded or 0) == text.padded
+    answer = shown(report)
+    assert [words for words in text.says if words not in answer] == []
+    assert [words for words in text.never if words in answer] == []
+    assert report.exit_code == (1 if text.verdict == "other" else 0)
+
+
+def before(prefix: str) -> Callable[[str], str]:
+    return lambda text: "".join(prefix + line for line in text.splitlines(keepends=True))
+
+
+def wrapped(width: int) -> Callable[[str], str]:
+    def wrap(text: str) -> str:
+        cut = [line[at : at + width] for line in text.split("\n") for at in range(0, max(len(line), 1), width)]
+        return "\n".join(cut)
+
+    return wrap
+
+
+DRESSES: dict[str, Callable[[str], str]] = {
+    "vllm": before("(EngineCore_DP0 pid=1234) ERROR 11-26 20:03:01 [core.py:710] "),
+    "vllm in colour": before(
+        "\x1b[1;36m(Worker_TP0 pid=12)\x1b[0;0m ERROR 11-26 20:03:01 [multiproc_executor.py:844] "
+    ),
+    "vllm of old": before("ERROR 02-11 07:31:20 engine.py:389] "),
+    "sglang": before("[2026-05-22 04:54:32 TP6] "),
+    "torch": before("E1126 20:03:01.886000 6930 torch/_subclasses/fake_tensor.py:3090] [0/0] "),
+    "torchrun": before("[rank3]: "),
+    "ray": before("(RayWorkerWrapper pid=14820, ip=33.108.200.75) "),
+    "kubernetes": before("2026-11-26T20:03:01.123456789Z stderr F "),
+    "github": before("2026-11-26T20:03:01.1234567Z "),
+    "docker": before("vllm-server-1  | "),
+    "syslog": before("Nov 26 21:00:01 gpu-node-3 python[4242]: "),
+    "logging": before("2026-11-26 20:03:01,123 - root - ERROR - "),
+    "loguru": before("2026-11-26 20:03:01.123 | ERROR    | app.server:run:42 - "),
+    "srun": before("12: "),
+    "mpirun": before("[1,3]<stderr>:"),
+    "quoted": before("> "),
+    "in a box": before("│ "),
+    "pytest": before("E       "),
+    "red": lambda text: "\n".join(f"\x1b[31m{line}\x1b[0m" for line in text.split("\n")),
+    "carriage returns": lambda text: text.replace("\n", "\r\n"),
+    "markdown": lambda text: f"### Bug\n\nI see this:\n```\n{text}```\n\nAny idea?\n",
+    "80 columns": wrapped(80),
+    "120 columns": wrapped(120),
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_what_a_log_puts_before_a_line_changes_no_answer(dress: str) -> None:
+    changed = [
+        (text.name, gist(report_of(DRESSES[dress](text.text))))
+        for text in TEXTS
+        if gist(report_of(DRESSES[dress](text.text))) != gist(report_of(text.text))
+    ]
+    assert changed == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_other_encodings_change_no_answer(encoding: str) -> None:
+    for text in TEXTS:
+        assert gist(report_of(text.text.encode(encoding))) == gist(report_of(text.text))
+
+
+def test_a_short_message_broken_at_any_column_is_understood() -> None:
+    message = (
+        "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1"
+    )
+    for width in range(30, len(message)):
+        (one,) = report_of(wrapped(width)(message)).failures
+        assert (one.kind, one.padded) == ("broadcast", 2816), width
+
+
+def named(name: str) -> str:
+    return next(text.text for text in TEXTS if text.name == name)
+
+
+def test_several_failures_of_a_log_are_told_apart_this_family_first() -> None:
+    noise = "INFO 11-26 20:03:01 [loggers.py:123] Engine 000: 0 requests\n" * 40
+    report = report_of(noise.join(named(name) for name in ("module", "fake-too-wide", "memory", "add-eager")))
+    assert [one.kind for one in report.failures] == [
+        "size-stride-assert",
+        "broadcast",
+        "missing-module",
+        "out-of-memory",
+    ]
+    lines = [one.line for one in report.failures]
+    text = noise.join(named(name) for name in ("module", "fake-too-wide", "memory", "add-eager")).split("\n")
+    assert "expected size" in text[lines[0] - 1]
+    assert "size of tensor a" in text[lines[1] - 1]
+    assert report.exit_code == 0
+
+
+def test_processes_that_write_in_turn_are_one_failure_each() -> None:
+    lines = named("view-in-a-collective").splitlines()
+    mixed = "".join(f"(Worker_TP{rank} pid={rank}) {line}\n" for line in lines for rank in range(4))
+    end = "RuntimeError: Engine core initialization failed. See root cause above.\n"
+    (one,) = report_of(mixed + end).failures
+    assert (one.kind, one.count, len(one.writers)) == ("view", 4, 4)
+    assert "4 times, 4 processes" in shown(report_of(mixed))
+
+
+def test_a_chain_of_exceptions_is_one_failure() -> None:
+    chain = (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in f\nTypeError: gemm_fake() missing 1 required positional '
+        "argument: 'eps'\n\nThe above exception was the direct cause of the following exception:\n\n"
+        'Traceback (most recent call last):\n  File "b.py", line 2, in g\ntorch._dynamo.exc.Unsupported: TypeError when making '
+        "fake tensor call\n"
+    )
+    assert [one.kind for one in report_of(chain).failures] == ["fake-lacks-default"]
+
+
+def test_a_message_that_the_log_repeats_otherwise_is_one_failure() -> None:
+    assert len(report_of(named("add-eager") + "\n" * 3 + named("add-traced")).failures) == 1
+
+
+def test_a_warning_of_a_logger_is_no_failure() -> None:
+    assert report_of("WARNING 11-26 20:03:01 [x.py:1] Failed to import vllm._C: undefined symbol: foo\n").failures == ()
+
+
+def test_control_characters_of_a_log_are_escaped() -> None:
+    text = shown(report_of("ValueError: \x07bad\x1b]0;title\x07 thing\x9b2J\n"))
+    assert text.isprintable() or all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_every_reader_and_every_symptom_is_reached_by_a_text() -> None:
+    found: list[Diagnosis] = [one for text in TEXTS for one in report_of(text.text).failures]
+    relatives = {relative.id for one in found for relative in one.relatives}
+    assert {bug.id for bug in bugs() if bug.symptoms} - relatives == set()
+    used = {kind.id: kind for kind in kinds()}
+    assert {kind.reader for kind in used.values()} == set(READERS)
+    assert {used[one.kind].reader for one in found if one.kind in used} == set(READERS)
+
+
+def test_the_data_names_what_there_is() -> None:
+    ids = [kind.id for kind in kinds()]
+    assert len(ids) == len(set(ids))
+    assert len({bug.id for bug in bugs()}) == len(bugs())
+    assert {kind for bug in bugs() for symptom in bug.symptoms for kind in symptom.kinds} <= set(ids)

@@ -1,0 +1,305 @@
+"""FlashInfer: each planted fault of an imitated tree breaks its rows and no other; what cannot be judged is one line."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.flashinfer_tree import CORRECT, FAULTS, UNRUN, write
+from harness.cli import main
+from harness.engines.flashinfer.declared import sites
+from harness.engines.flashinfer.declared.functions import declarations
+from harness.engines.flashinfer.declared.schema import differences, infer
+from harness.engines.flashinfer.declared.sites import BadInput, cache, site
+from harness.engines.flashinfer.plan import ROWS
+
+RELEASE, OLDER = "0.7.2.post1", "0.6.18"
+
+
+def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    file = folder / "rows.jsonl"
+    code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
+    return code, [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["version"] == version and row["status"] == "breaks":
+            found[row["op"]].add(row["row"])
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
+    folder = tmp_path_factory.mktemp("trees")
+    one, other = write(folder / "one"), write(folder / "other", fixed=True, version="2.0")
+    command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
+    file = folder / "rows.jsonl"
+    done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
+    return done.returncode, [json.loads(line) for line in file.read_text().splitlines()], done.stdout + done.stderr
+
+
+def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    assert broken(run_of_all[1], "1.0") == FAULTS
+    assert not set(CORRECT) & set(FAULTS)
+    compiled = {row["op"] for row in run_of_all[1] if row["status"] == "holds" and row["row"] == "inductor"}
+    assert set(CORRECT) <= compiled
+
+
+def test_every_row_says_that_the_kernel_is_a_stub(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    assert all(any("around a stub kernel" in note for note in row["notes"]) for row in run_of_all[1])
+    assert "FlashInfer's own Python around a stub kernel" in run_of_all[2]
+    assert {row["row"] for row in run_of_all[1]} <= set(ROWS)
+
+
+def test_what_cannot_be_captured_is_not_run_with_its_reason(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    rows = {(row["op"], row["row"]): row for row in run_of_all[1] if row["version"] == "1.0"}
+    for op, reason in UNRUN.items():
+        assert rows[op, "runs"]["status"] == "not run"
+        assert reason in rows[op, "runs"]["what"]
+
+
+def test_two_versions_say_what_was_fixed_and_a_missing_third_costs_only_itself(
+    run_of_all: tuple[int, list[dict[str, Any]], str],
+) -> None:
+    code, rows, output = run_of_all
+    assert code == 2  # the folder between them does not exist
+    assert "expected a folder that contains the package's folder flashinfer/" in output
+    assert "1.0 to 2.0: 24 breaches remain, 2 are fixed, 0 are new" in output
+    assert "fixed   fp4_quantize_sm100, dtype" in output
+    assert broken(rows, "2.0") == {op: rows for op, rows in FAULTS.items() if op != "fp4_quantize_sm100"}
+
+
+def test_every_contract_breach_has_a_script_of_five_lines(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
+    for row in run_of_all[1]:
+        if row["status"] == "breaks" and row["row"] in ("count", "shape", "dtype", "mutation", "alias", "parameters"):
+            assert len(row["script"].splitlines()) <= 5
+            compile(row["script"], row["op"], "exec")
+            assert "harness" not in row["script"]
+
+
+def test_a_breach_that_is_named_again_is_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = write(tmp_path / "tree")
+    code, rows = audited(tmp_path, "fp4_quant*", "--versions", str(tree), "--rows", "dtype", "-v")
+    assert code == 1
+    assert {(row["op"], row["row"]) for row in rows} == {
+        ("fp4_quantize_sm100", "runs"),
+        ("fp4_quantize_sm100", "dtype"),
+    }
+    assert "import importlib, inspect, torch, unittest.mock as mock" in capsys.readouterr().out
+    code, _ = audited(tmp_path, "fp4_batched_quantize_sm100", "--versions", str(tree), "--rows", "dtype,shape")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--versions", "no/such/folder"), "expected a folder that contains the package's folder flashinfer/"),
+        (("--versions", "latest"), "is neither a release such as 0.7.2.post1, nor a folder"),
+        (("--rows", "strides"), "did you mean stride"),
+        (("--import", "torch"), "--import cannot be used with flashinfer"),
+        (("--samples", "a:b"), "--samples cannot be used with flashinfer"),
+        (("--device", "cuda"), "its kernels are stubs on the CPU"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "flashinfer", *arguments]) == 2
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
+
+
+def test_versions_are_for_flashinfer_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "a::b", "--versions", "1.0"]) == 2
+    assert "--versions works only with flashinfer" in capsys.readouterr().err
+
+
+def test_an_op_that_is_not_declared_gets_the_nearest_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "flashinfer", "fp4_quantise_sm100", "--versions", str(write(tmp_path))]) == 2
+    assert "did you mean fp4_quantize_sm100" in capsys.readouterr().err
+
+
+def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda *_: None)
+    assert main(["audit", "flashinfer"]) == 2
+    assert "FlashInfer is not installed here; give --versions 0.7.2.post1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("utils.py", "register_custom_op = None\n", "flashinfer.utils has no register_custom_op"),
+        ("utils.py", "raise OSError('no driver')\n", "flashinfer.utils does not import: OSError: no driver"),
+        ("*/**/*.py", "", "declares no op for MoE or quantisation"),
+        ("quantization/fp4.py", "@register_custom_op(\n", "cannot be captured: SyntaxError"),
+    ],
+)
+def test_internals_that_changed_are_said_in_one_line(
+    file: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = write(tmp_path)
+    for changed in (tree / "flashinfer").glob(file):
+        changed.write_text(text)
+    assert main(["audit", "flashinfer", "--versions", str(tree)]) == 2
+    output = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("harness:")]
+    assert len(output) == 1
+    assert words in output[0]
+
+
+def test_a_release_is_fetched_once_and_never_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zipfile
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    tree, fetched = write(tmp_path / "tree"), []
+
+    def download(version: str, folder: Path) -> Path:
+        fetched.append(version)
+        wheel = folder / "flashinfer_python.whl"
+        if version == "9.0":
+            wheel.write_bytes(b"PK half a file")
+            return wheel
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for file in sorted(tree.rglob("*.py")):
+                archive.write(file, file.relative_to(tree))
+        return wheel
+
+    monkeypatch.setattr(sites, "_download", download)
+    assert (site("1.0").path, site("1.0").version, fetched) == ((str(cache() / "1.0"),), "1.0", ["1.0"])
+    assert (cache() / "1.0" / "flashinfer" / "utils.py").is_file()
+    with pytest.raises(BadInput, match=r"9\.0 cannot be unpacked"):
+        site("9.0")
+    assert [folder.name for folder in cache().iterdir()] == ["1.0"]
+
+
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_no_index_is_one_line(retries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", retries)
+    with pytest.raises(BadInput, match="is there a network"):
+        site("0.0.1")
+    assert not list((tmp_path / "flashinfer").iterdir())
+
+
+def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> None:
+    found = declarations(write(tmp_path) / "flashinfer")
+    reals = {declared.op: declared for declared in found if declared.real}
+    assert set(reals) == {*FAULTS, *CORRECT, *UNRUN}
+    assert reals["fp4_quantize_sm100"].module == "flashinfer.quantization.fp4"
+    assert reals["fp4_quantize_sm100"].function == "get_module"
+    assert reals["rmsnorm_quant"].function == ""
+    assert all(declared.audited for declared in found)
+
+
+def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
+    def real(a: int, b: int = 1, c: int = 2) -> None: ...
+    def swapped(b: int, a: int = 1, c: int = 2) -> None: ...
+    def more(a: int, b: int = 1, c: int = 2, d: int = 3) -> None: ...
+    def laxer(a: int = 0, b: int = 1, c: int = 2) -> None: ...
+    def anything(*args: int, **kwargs: int) -> None: ...
+
+    assert differences(real, real) == ([], [])
+    assert "the fake has its parameters in another order" in differences(real, swapped)[0]
+    assert differences(real, more)[0] == ["the fake has d, which the real op lacks"]
+    assert differences(real, laxer) == ([], ["a defaults to nothing in the real op and to 0 in the fake"])
+    assert differences(real, anything)[0] == []
+
+
+def test_a_refused_schema_is_changed_as_little_as_possible() -> None:
+    import torch
+
+    def real(x: torch.Tensor, out: torch.Tensor, scale: float | torch.Tensor) -> None: ...
+
+    found = infer(real, ("out", "nothing"))
+    assert found.refused
+    assert found.text == "(Tensor x, Tensor(a1!) out, Tensor scale) -> ()"
+    assert any("scale" in words for words in found.changed)
+    assert infer(lambda x: x, ()).text == ""
+
+
+def _released(wanted: str) -> str:
+    """What names this release after ``--versions``: it must be installed or in the cache."""
+    if find_spec("flashinfer") is not None and version("flashinfer-python") == wanted:
+        return "installed"
+    if not (cache() / wanted).is_dir():
+        pytest.skip(
+            f"FlashInfer {wanted} is neither installed nor in the cache; .ci/run and `harness audit flashinfer` fetch it"
+        )
+    return wanted
+
+
+def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
+    rows = "parameters,fake,count,shape,dtype,off the CPU"
+    code, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", rows)
+    assert code == 1
+    found_rows = broken(found, RELEASE)
+    assert found_rows["fp4_quantize_sm100"] == {"fake", "shape", "dtype"}
+    assert found_rows["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype"}
+    assert found_rows["block_scale_interleave_sm100"] == {"shape", "dtype"}
+    assert found_rows["silu_and_mul_scaled_nvfp4_experts_quantize_sm100"] == {"shape"}
+    assert found_rows["e2m1_and_ufp8sf_scale_to_float_sm100"] == {"off the CPU"}
+    assert found_rows["cutlass_fused_moe"] == {"count"}
+    assert found_rows["trtllm_fp4_block_scale_moe"] == {"parameters", "fake", "shape"}
+    assert found_rows["trtllm_fp8_per_channel_scale_moe"] == {"count"}
+    assert found_rows["rmsnorm_quant"] == {"parameters", "fake"}
+    assert found_rows["prims_ts_fp4_block_scale_moe"] == {"parameters", "fake", "count"}
+    for op in ("prims_ts_bf16_moe", "prims_ts_fp8_per_tensor_scale_moe", "prims_ts_fp8_block_scale_moe"):
+        assert found_rows[op] == {"count"}
+    assert not {"fp4_batched_quantize_sm100", "nvfp4_kv_quant", "fused_add_rmsnorm_fp8_block_quant"} & set(found_rows)
+    assert not {op for op in found_rows if "grouped" in op}  # theirs are right, and are run
+
+
+def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(tmp_path: Path) -> None:
+    _, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", "runs,fake,mutation")
+    runs = {row["op"]: row for row in found if row["row"] == "runs"}
+    idle = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
+    assert (len(runs), len(idle)) == (65, 8)
+    assert all("its kernel makes its outputs" in what for what in idle.values())
+    found_rows = broken(found, RELEASE)
+    assert all("fake" in found_rows[op] for op in idle)
+    assert found_rows["trtllm_moe_allreduce_fusion"] == {"mutation"}
+
+
+def test_an_older_release_shows_what_was_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = f"{_released(OLDER)},{_released(RELEASE)}"
+    audited(tmp_path, "trtllm_fp4_block_scale_moe", "--versions", versions, "--rows", "shape,parameters")
+    output = capsys.readouterr().out
+    assert "real gives shape [7, 2816], its fake [7, 1408] [packed activations]" in " ".join(output.split())
+    assert "fixed   trtllm_fp4_block_scale_moe, shape [packed activations]" in output
+    assert "new     trtllm_fp4_block_scale_moe, parameters: the fake lacks hidden_states_scale_layout" in output
+
+
+def _scripts() -> list[str]:
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "flashinfer-breaches.md"
+    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
+    assert len(_scripts()) >= 8
+    for script in _scripts():
+        assert len(script.strip().splitlines()) <= 5
+        assert "harness" not in script
+        compile(script, "docs/explanation/flashinfer-breaches.md", "exec")
+
+
+def test_the_scripts_of_the_page_show_that_release() -> None:
+    if find_spec("flashinfer") is None or version("flashinfer-python") != RELEASE:
+        pytest.skip(f"flashinfer-python {RELEASE} is not installed")
+    for script in _scripts():
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        *shown, last = [line.partition(" ")[2] for line in done.stdout.splitlines()] or [""]
+        assert done.returncode or shown != [last], script

@@ -1,0 +1,264 @@
+"""Releases of vLLM: each is red where its source is wrong and nowhere else, and so is a runner that a fault is planted in.
+
+No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`).
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.base.errors import BadInput
+from harness.cli import main
+from harness.commands.vllm import MODELS
+from harness.engines.vllm import environment, releases, targets
+from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
+from harness.matrix.case import Case
+from harness.matrix.selection import Selection
+from harness.workers.plan import PlanRun
+
+# The first release waits for the environment, or three times for an index that does not answer.
+pytestmark = pytest.mark.timeout(900)
+RUNNER = releases.LAYER / "runner" / "moe_runner.py"
+GPT, NEMOTRON = "gpt-oss-20b", "nemotron-3-nano-30b-a3b"
+Expected = tuple[str, frozenset[tuple[str, str, str]]]
+"""A status, and of each finding the kind, the stage and the bug that it is like."""
+
+
+@pytest.fixture
+def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """The tree of a release by its number. Skips where it is not cached; with `--releases` fetches it, or ends the run."""
+
+    def tree(version: str) -> Path:
+        place = environment.room() / f"vllm-{version}"
+        if request.config.getoption("releases"):
+            try:
+                targets.Target(f"vllm=={version}").command(print)
+            except BadInput as error:
+                pytest.exit(str(error), returncode=2)  # the next would wait for the same index
+        elif not (environment.folder().is_dir() and place.is_dir()):
+            pytest.skip(f"vLLM {version} is not cached; --releases fetches it")
+        return place
+
+    return tree
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What is wrong in a release: which padded cases it breaks in which modes, and the status and findings expected of each."""
+
+    breaks: Callable[[Case, str], bool]
+    expected: Expected
+
+
+def lies(case: Case, mode: str) -> bool:
+    """The fake gives the padded width, the kernel the true one: seen where both are."""
+    return case.kernel == "narrow" and mode in ("eager", "compiled", "compiled-dynamic")
+
+
+def strided(case: Case, mode: str) -> bool:
+    """Rows cut off a padded kernel's are strided, but for a single one; eager calls have more in turn."""
+    return case.kernel == "wide" and cut_off(case) and (case.tokens > 1 or mode == "eager")
+
+
+def strided_by_the_fake(case: Case, mode: str) -> bool:
+    """What the kernel would not pad, the fake does."""
+    return case.kernel == "narrow" and cut_off(case) and mode in ("fake", "fake-dynamic")
+
+
+def cut_off(case: Case) -> bool:
+    """Whether the sum of both parts is a view of padded rows when it is reduced; a projection makes rows anew."""
+    return case.shared is not None and case.latent is None and case.tp == 2
+
+
+FAKE = frozenset({("fake-differs", "routed experts", "vllm#41645")})
+VIEW = frozenset({("not-contiguous", "all-reduce", "vllm#40794")})
+UP_TO_0_19 = (Wrong(strided, (FINDINGS, VIEW)), Wrong(lies, (LATENT, FAKE)), Wrong(strided_by_the_fake, (LATENT, VIEW)))
+# docs/how-to/vllm-releases.md has the lines of their sources. What is not here is right.
+WRONG = {
+    "0.18.0": UP_TO_0_19,
+    "0.19.1": UP_TO_0_19,
+    "0.20.0": (Wrong(lies, (LATENT, FAKE)),),
+    "0.20.1": (Wrong(lies, (FINDINGS, FAKE)),),
+}
+
+
+def expected(version: str) -> dict[tuple[str, str], Expected]:
+    """What is expected of every case and mode, by their ids."""
+    found: dict[tuple[str, str], Expected] = {}
+    for case, mode in Selection(models=MODELS).tasks():
+        padded = case.padded != case.width
+        wrong = [one for one in WRONG.get(version, ()) if padded and one.breaks(case, mode.name)]
+        found[case.id, mode.name] = wrong[0].expected if wrong else (OK, frozenset())
+    return found
+
+
+def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, object]:
+    """Where the records of a release are not as expected: what was found there, None where nothing was."""
+    want, found = expected(version), {}
+    for record in records:
+        findings = [(one["kind"], one["stage"], *_first(one["similar_to"])) for one in record.get("findings", ())]
+        found[record.get("case"), record.get("mode")] = (record["status"], frozenset(findings))
+    return {key: found.get(key) for key in want.keys() | found if found.get(key) != want.get(key)}
+
+
+def _first(bugs: list[str]) -> list[str]:
+    """The id of the first bug of a finding, alone in a list; none for none."""
+    return [bug.partition(" ")[0] for bug in bugs[:1]]
+
+
+def judged_whole(version: str, folder: Path) -> None:
+    """`harness vllm` on a release. Its exit code alone would not say what was red."""
+    file = folder / "verdicts.jsonl"
+    code = main(["vllm", version, "--json", str(file)])
+    assert not unexpected(version, [json.loads(line) for line in file.read_text("utf-8").splitlines()])
+    assert code == any(status == FINDINGS for status, _ in expected(version).values())
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("releases"):
+        pytest.skip("a release is judged whole under --releases alone: half a minute each")
+
+
+# The red release, the one that fixed it, and the newest: `.ci/run` asks for these by the test's name.
+@pytest.mark.parametrize("version", ["0.20.1", "0.20.2", "0.33.0"])
+def test_pair_and_newest(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
+    release(version)
+    judged_whole(version, tmp_path)
+
+
+@pytest.mark.parametrize("version", ["0.18.0", "0.19.1", "0.20.0", "0.21.0", "0.22.1", "0.23.0", "0.24.0", "0.25.1"])
+def test_other_releases(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
+    release(version)
+    judged_whole(version, tmp_path)
+
+
+def as_expected(version: str) -> list[dict[str, Any]]:
+    """Records of a release that is as expected."""
+    return [
+        {"case": case, "mode": mode, "status": status}
+        | {
+            "findings": [
+                {"kind": kind, "stage": stage, "similar_to": [f"{bug} (fixed)"]} for kind, stage, bug in findings
+            ]
+        }
+        for (case, mode), (status, findings) in expected(version).items()
+    ]
+
+
+def test_what_is_expected_surprises_nobody() -> None:
+    red = [record for record in as_expected("0.20.1") if record["status"] == FINDINGS]
+    assert {record["mode"] for record in red} == {"eager", "compiled", "compiled-dynamic"}
+    assert any("hidden2880-padded3072" in record["case"] for record in red)
+    for version in ("0.18.0", "0.20.1", "0.20.2"):
+        assert not unexpected(version, as_expected(version))
+
+
+# Each is a record that must fail the lane though the exit code is as it should be.
+@pytest.mark.parametrize(
+    ("status", "change"),
+    [
+        (FINDINGS, {"status": OK, "findings": []}),
+        (FINDINGS, {"findings": [{"kind": "graph-break", "stage": "routed experts", "similar_to": ["vllm#41645"]}]}),
+        (FINDINGS, {"findings": [{"kind": "fake-differs", "stage": "shared add", "similar_to": ["vllm#41645"]}]}),
+        (FINDINGS, {"findings": [{"kind": "fake-differs", "stage": "routed experts", "similar_to": []}]}),
+        (FINDINGS, {"status": LATENT}),
+        (OK, {"status": "skipped"}),
+        (OK, {"status": FINDINGS, "findings": [{"kind": "fake-differs", "stage": "x", "similar_to": ["vllm#41645"]}]}),
+        (OK, {"mode": "another"}),
+    ],
+)
+def test_red_for_another_reason_is_unexpected(status: str, change: dict[str, Any]) -> None:
+    records = as_expected("0.20.1")
+    record = next(record for record in records if record["status"] == status)
+    record |= change
+    assert unexpected("0.20.1", records)
+
+
+def test_a_release_that_was_not_judged_is_unexpected() -> None:
+    assert (None, None) in unexpected("0.20.2", [{"subject": "vllm==0.20.2", "status": "error", "reason": "no index"}])
+    assert unexpected("0.20.2", as_expected("0.20.2")[1:])
+
+
+def judged(target: targets.Target, **chosen: tuple[object, ...]) -> list[Verdict]:
+    selection = Selection(tokens=(7,), **chosen)  # type: ignore[arg-type]
+    return list(PlanRun(target.plan(selection, 1, lambda text: None)))
+
+
+# what: (the line's text, what it becomes, the case, the finding's kind, its stage, the bug that it is like)
+FAULTS = {
+    "or-to-and": (
+        "shared_output is not None or self.routed_output_transform is not None",
+        "shared_output is not None and self.routed_output_transform is not None",
+        (NEMOTRON, 1),
+        ("width-mismatch", "shared add", "vllm#41184"),
+    ),
+    "slice-removed": (
+        "return states[..., :trunc_size]",
+        "return states",
+        (GPT, 1),
+        ("wrong-shape", "unpad", ""),
+    ),
+    "slice-unconditional": (
+        "        ) and hidden_dim_was_padded:",
+        "        ) or hidden_dim_was_padded:",
+        (GPT, 2),
+        ("not-contiguous", "all-reduce", "vllm#40794"),
+    ),
+    "scale-twice": (
+        "fused_output *= self.routed_scaling_factor",
+        "fused_output *= self.routed_scaling_factor**2",
+        (NEMOTRON, 1),
+        ("scaled", "routed scaling", "vllm#45037"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_changed_condition_of_the_runner_is_red_at_its_stage(
+    fault: str, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    old, new, (model, tp), (kind, stage, bug) = FAULTS[fault]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.20.2"), tree)
+    text = (tree / RUNNER).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / RUNNER).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=(model,), tp=(tp,), kernels=("wide",), modes=("eager", "cudagraph")
+    )
+    assert {verdict.status for verdict in verdicts} == {FINDINGS}
+    finding = verdicts[0].findings[0]
+    assert (finding.kind, finding.stage) == (kind, stage)
+    assert not bug or any(bug in like for like in finding.similar_to)
+
+
+def test_the_fake_of_0_20_1_lies_at_2880_of_3072(release: Callable[[str], Path]) -> None:
+    release("0.20.1")
+    verdicts = judged(
+        targets.Target("vllm==0.20.1"), models=(GPT,), tp=(1,), kernels=("narrow",), modes=("eager", "fake", "compiled")
+    )
+    by_mode = {verdict.mode: verdict for verdict in verdicts}
+    for mode in ("eager", "compiled", "compiled-dynamic"):
+        assert any("vllm#41645" in bug for finding in by_mode[mode].findings for bug in finding.similar_to)
+    assert by_mode["fake"].status == OK
+
+
+def test_0_20_2_is_right_on_one_rank_and_on_two(release: Callable[[str], Path]) -> None:
+    release("0.20.2")
+    verdicts = judged(targets.Target("vllm==0.20.2"), models=(GPT, NEMOTRON), modes=("eager", "fake", "cudagraph"))
+    assert {verdict.status for verdict in verdicts} == {OK}
+    assert any("tp=2" in verdict.case for verdict in verdicts)
+
+
+def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Path]) -> None:
+    release("0.20.0")
+    verdicts = judged(
+        targets.Target("vllm==0.20.0"), models=(GPT,), tp=(1,), kernels=("wide", "narrow"), modes=("eager",)
+    )
+    assert [(("narrow" in verdict.case), verdict.status) for verdict in verdicts] == [(False, OK), (True, LATENT)]

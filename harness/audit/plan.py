@@ -1,0 +1,168 @@
+"""The audit of many ops: the tasks for the pool, and the rows that come of their answers."""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.audit.journal import Journal, journal_file
+from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
+from harness.workers.pool import Pool, Reply
+from harness.workers.process import Job
+
+SECONDS = 120.0
+# The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
+KINDS = (
+    "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset",
+    "zero rows", "one row", "other size", "other dtype",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which ops to audit, and how. ``samples`` has one function for all ops, or one for each. ``folder`` is for the journals."""
+
+    ops: tuple[str, ...]
+    modules: tuple[str, ...]
+    samples: tuple[str, ...]
+    device: str
+    rows: tuple[str, ...]
+    variant: str
+    path: tuple[str, ...]
+    folder: str
+    workers: int = 1
+    seconds: float = SECONDS
+    kinds: tuple[str, ...] = KINDS
+
+    @property
+    def job(self) -> Job:
+        """The job that every worker of the plan gets."""
+        settings = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
+        specs = {op: self.spec(op) for op in self.ops}
+        return Job(
+            "harness.audit.worker:start",
+            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
+            self.seconds,
+        )
+
+    def spec(self, op: str) -> str:
+        """The samples function of an op, ``module:function``; empty if none was named."""
+        if len(self.samples) <= 1:
+            return self.samples[0] if self.samples else ""
+        return self.samples[self.ops.index(op)]
+
+    def reproduce(self, op: str, row: str, variant: str = "") -> str:
+        """A command that reproduces this row."""
+        parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
+        parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
+        parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
+        parts += [f"--variant {shlex.quote(variant)}"] if variant and not variant.startswith("as given") else []
+        return " ".join([*parts, *([f"--device {self.device}"] if self.device not in ("cpu", "auto") else [])])
+
+
+@dataclass
+class _Survey:
+    """The answers so far about the variants of one op."""
+
+    accepted: int = 0
+    refused: list[str] = field(default_factory=list)
+    given: int = 0
+    died: list[tuple[str, str]] = field(default_factory=list)
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class AuditRun:
+    """Runs a plan on a pool of workers. One worker does all tasks of an op, since they share its cached calls."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._surveys = {op: _Survey() for op in plan.ops}
+        self._started = dict.fromkeys(plan.ops, 0.0)
+
+    @property
+    def total(self) -> int:
+        """The number of rows that will come."""
+        return len(self.plan.ops) * (1 + len(self.plan.rows))
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows as they come. Raises BadInput if modules or samples cannot be used."""
+        groups = [
+            [{"op": op, "kind": kind} for kind in self.plan.kinds] + [{"op": op, "row": row} for row in self.plan.rows]
+            for op in self.plan.ops
+        ]
+        for reply in Pool(self.plan.job, groups, self.plan.workers):
+            row = self._row(reply)
+            if row is not None:
+                yield row
+
+    def _row(self, reply: Reply) -> Row | None:
+        op = reply.task["op"]
+        if "kind" not in reply.task:
+            return self._property(op, reply.task["row"], reply)
+        self._add_survey(self._surveys[op], reply)
+        return self._runs(op) if reply.task["kind"] == self.plan.kinds[-1] else None
+
+    def _add_survey(self, survey: _Survey, reply: Reply) -> None:
+        answer = reply.answer
+        if answer is None:
+            label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
+            survey.died.append((label or reply.task["kind"], self._end(reply)))
+            return
+        survey.accepted += len(answer["accepted"])
+        survey.refused += answer["refused"]
+        survey.reason = survey.reason or answer["reason"]
+        survey.seconds += answer["seconds"]
+        if reply.task["kind"] == KINDS[0]:
+            survey.given = len(answer["accepted"])
+
+    def _end(self, reply: Reply) -> str:
+        code = reply.died.removeprefix("exit code ").partition(",")[0]
+        if code == str(-signal.SIGKILL):
+            return f"no answer within {self.plan.seconds:g} s; its process was stopped"
+        if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
+            return f"the process died: {signal.strsignal(-int(code))}"
+        return f"the process died ({reply.died})"
+
+    def _runs(self, op: str) -> Row:
+        """The row of the survey: which variants the real implementation accepts."""
+        survey = self._surveys[op]
+        refusals = tuple(survey.refused)
+        row = Row(
+            op=op, row=SURVEY, status=HOLDS, what="", reproduce=self.plan.reproduce(op, SURVEY), seconds=survey.seconds
+        )
+        fields = {**row.to_json(), "notes": tuple(f"not accepted: {refusal}" for refusal in refusals)}
+        if survey.died:
+            kind, end = survey.died[0]
+            more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
+            return Row(**{**fields, "status": BREAKS, "what": end + more, "variant": kind})
+        if not survey.given:
+            reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
+            return Row(**{**fields, "status": NOT_RUN, "what": reason, "notes": (), "unusable": True})
+        refused = f", and refuses {len(refusals)}" if refusals else ""
+        return Row(**{**fields, "what": f"the real implementation accepts {survey.accepted} variants{refused}"})
+
+    def _property(self, op: str, name: str, reply: Reply) -> Row:
+        if reply.answer is None:
+            return Row(op=op, row=name, status=BREAKS, what=self._end(reply), reproduce=self.plan.reproduce(op, name))
+        result = reply.answer
+        command = self.plan.reproduce(op, name, result["variant"])
+        return Row.from_json(result | {"op": op, "row": name, "reproduce": command})
+
+
+def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The properties of these names in the order of the table, or all. Raises BadInput."""
+    from harness.base.errors import unknown
+
+    for name in chosen:
+        if name not in (*PROPERTIES, SURVEY):
+            raise unknown("row", name, (*PROPERTIES, SURVEY))
+    return tuple(name for name in PROPERTIES if not chosen or name in chosen)
+
+
+def timed(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The answer of a function, with the seconds that it took."""
+    start = time.perf_counter()
+    return function() | {"seconds": round(time.perf_counter() - start, 3)}

@@ -1,0 +1,110 @@
+"""The worker of an audit. A task is a kind of variants to try, or a property to check."""
+
+import importlib
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+
+from harness.audit.context import AuditedOp
+from harness.audit.journal import journal_file
+from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
+from harness.audit.plan import timed
+from harness.audit.row import PROPERTIES, CheckResult, not_run
+from harness.audit.samples import HOW, given
+from harness.base.errors import BadInput
+from harness.base.exception_text import first_line
+from harness.execution.device import choose_device
+from harness.execution.pinned import pinned
+
+
+def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
+    torch.set_num_threads(1)
+    load_modules(settings["modules"], settings["path"])
+    device = choose_device(settings["device"])
+    ops = {name: _prepared(name, settings, device) for name in settings["samples"]}
+
+    def answer(task: dict[str, Any]) -> dict[str, Any]:
+        audited = ops[task["op"]]
+        with pinned():
+            if "kind" in task:
+                return timed(partial(_survey, audited, task["kind"]))
+            return timed(partial(_look, audited, task["row"]))
+
+    return answer
+
+
+def discover(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """Returns a function that gives the names of the ops that the modules register."""
+    return lambda _: {"ops": registered_by(settings["modules"], settings["path"])}
+
+
+def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> AuditedOp | str:
+    """The op with its samples, or the reason why there is none."""
+    try:
+        op = find(name)
+    except UnknownOp as error:
+        return str(error)
+    samples = given(op, settings["samples"][name], device)
+    journal = journal_file(settings["folder"], name)
+    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
+
+
+def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
+    if isinstance(audited, str):
+        return {"accepted": [], "refused": [], "reason": audited}
+    attempts = audited.attempts(kind)
+    accepted = {variant.label for variant, error in attempts if error is None}
+    refused = {
+        variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
+    }
+    refusals = [f"{label}: {error}" for label, error in refused.items()]
+    return {"accepted": sorted(accepted), "refused": refusals, "reason": "" if accepted else _unusable(audited)}
+
+
+def _unusable(audited: AuditedOp) -> str:
+    """Why an op cannot be run here; empty if only its samples are at fault."""
+    if not audited.samples:
+        return f"no samples: {HOW}"
+    here, there = audited.device.type, devices(audited.op)
+    if here in there:
+        return ""
+    return f"needs {' or '.join(there)}: no implementation for {here}" if there else f"no implementation for {here}"
+
+
+def _look(audited: AuditedOp | str, name: str) -> dict[str, Any]:
+    result = not_run("there is no such op") if isinstance(audited, str) else look_at(audited, name)
+    return asdict(result)
+
+
+def look_at(audited: AuditedOp, name: str) -> CheckResult:
+    """Check one property of an op. If the check itself fails, the result is 'not run'."""
+    needs = PROPERTIES[name].needs
+    if needs != "schema" and not audited.samples:
+        return not_run("there are no samples")
+    if needs == "real" and not audited.accepted:
+        return not_run(_reason(audited))
+    module, _, function = PROPERTIES[name].check.partition(":")
+    check = getattr(importlib.import_module(f"harness.audit.checks.{module}"), function)
+    try:
+        result: CheckResult = check(audited)
+    except BadInput:
+        raise
+    except Exception as error:  # the check itself failed: this says nothing about the op
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
+        return not_run(f"the audit itself failed: {type(error).__name__}: {first_line(error)} ({where})")
+    return result
+
+
+def _reason(audited: AuditedOp) -> str:
+    crashed = audited.journal.last_crash
+    if crashed and not audited.given:
+        return f"the real implementation crashes the process ({crashed})"
+    if audited.given:
+        return f"the op accepts no variant whose name contains {audited.only!r}"
+    return _unusable(audited) or "the op refuses every sample"

@@ -1,0 +1,39 @@
+"""The cache folder: $HARNESS_CACHE, else a folder in the user's cache. Imports nothing heavy."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.base.errors import BadInput
+
+
+def cache_root() -> Path:
+    """The folder that holds everything the harness caches."""
+    chosen = os.environ.get("HARNESS_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
+
+
+@contextmanager
+def atomic_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder beside ``place``, renamed to it when the ``with`` block ends without an error.
+
+    Other processes therefore never see a folder that is only half filled. Raises BadInput where it cannot be written.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    except OSError as error:
+        raise BadInput(
+            f"cannot write to {place.parent}: {error.strerror}; $HARNESS_CACHE names another folder"
+        ) from None
+    try:
+        yield fresh
+        if not place.is_dir():  # another process may have made it meanwhile
+            fresh.rename(place)
+    except OSError as error:
+        raise BadInput(f"cannot save {place.name} below {place.parent}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

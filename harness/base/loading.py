@@ -1,0 +1,29 @@
+"""Importing a module that a user named. Imports nothing heavy."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from harness.base.errors import BadInput
+from harness.base.project import in_tree
+
+
+def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType:
+    """Import ``module`` with ``path`` in ``sys.path``. Raises BadInput, which names ``what``, on any error."""
+    for folder in path:
+        _add(folder)
+    try:
+        return importlib.import_module(module)
+    except BadInput:
+        raise
+    except Exception as error:  # a user's module may raise anything at import
+        raise BadInput(f"{what} does not import: {type(error).__name__}: {error}") from error
+
+
+def _add(folder: str) -> None:
+    """Add a folder to the import path, at the end, and the harness's own in front."""
+    # A user's folder may have a file with the name of an installed package; the in-tree layer's package has such a name.
+    if folder not in sys.path:
+        sys.path.insert(0 if Path(folder) == in_tree() else len(sys.path), folder)

@@ -1,0 +1,91 @@
+"""Options that several commands and the pytest plugin share. Imports nothing heavy."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from harness.base.errors import BadInput
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return _some(tuple(part for part in text.split(",") if part), text)
+
+
+def _some(found: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    """An empty list would mean no choice, which is everything: hardly what somebody typed it for."""
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} chooses nothing; leave the option out to choose all")
+    return found
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """A comma-separated list of whole numbers."""
+    try:
+        return _some(tuple(int(part) for part in text.split(",") if part), text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers like 2688,2880") from None
+
+
+SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
+    "--models": (names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
+    "--hidden": (numbers, "hidden sizes in place of each model's own, multiples of 16"),
+    "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
+    "--modes": (names, "eager, fake, compiled, cudagraph, or one of a family: compiled-static, cudagraph-dynamic"),
+}
+FULL = (
+    "published sizes, nothing shrunk, on one worker: every mode at two rows a model (wide, 2 ranks, 7 tokens; where the "
+    "width is padded also narrow, 1 rank, 33 tokens); what does not fit in memory is skipped"
+)
+NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
+    "--rules": (names, "alignment rules (default: a plan that meets each of them)"),
+    "--kernels": (names, "wide: the kernel writes the padded width; narrow: the true one"),
+    "--tp": (numbers, "tensor-parallel sizes"),
+}
+
+
+def add_selection(add: Callable[..., object]) -> None:
+    """The options that the console command and the pytest plugin share."""
+    add_subject(add)
+    for option, (kind, about) in SELECTION.items():
+        add(option, type=kind, default=(), metavar="LIST", help=about)
+    add("--full", action="store_true", default=False, help=FULL)
+
+
+def add_subject(add: Callable[..., object]) -> None:
+    """What is judged; empty where the project says it."""
+    about = "what to check: a name from `harness list`, or package.module:Name (default: the project's, else in-tree)"
+    add("--subject", default="", metavar="NAME", help=about)
+
+
+def add_vllm(add: Callable[..., object]) -> None:
+    """The source tree that the subject ``vllm`` is taken from."""
+    add("--vllm", metavar="PATH", help="a checkout or unpacked source archive of vLLM (docs/how-to/vllm-releases.md)")
+
+
+def add_waivers(add: Callable[..., object]) -> None:
+    """The file of known findings that do not fail a run."""
+    add(
+        "--waivers",
+        metavar="FILE",
+        default=None,
+        help="known findings, each with a public issue (docs/how-to/waivers.md)",
+    )
+
+
+def add_device(add: Callable[..., object]) -> None:
+    """Where cases run."""
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one")
+
+
+def refuse_workers(workers: int) -> None:
+    """Cases of true size have the device's memory to themselves. Raises BadInput."""
+    if workers > 1:
+        raise BadInput(
+            f"--full with {workers} workers: cases of true size fill the memory, so they run on one; ask for no more"
+        )
+
+
+def add_workers(add: Callable[..., object]) -> None:
+    """How many processes work side by side."""
+    add("-j", "--workers", type=int, default=0, help="worker processes (default: one a core, at most 8; 1 on cuda)")

@@ -1,0 +1,186 @@
+"""From a log to a report: every failure read once, the same one of many processes told once."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import BinaryIO
+
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Report
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.log.failures import EXCEPTION, QUIET, Failure
+from harness.diagnosis.log.lines import read_line
+from harness.diagnosis.log.source import chunks
+from harness.diagnosis.log.stream import Failures
+from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.patterns import Kind, Match, kinds
+from harness.diagnosis.readers import READERS
+from harness.diagnosis.relatives import relatives
+from harness.diagnosis.surroundings import Surroundings
+
+# More different failures than these are only counted, and of those that differ in numbers alone more than these.
+LIMIT, OF_A_SORT = 50, 10
+_SMALL = 1 << 20
+_NUMBER = re.compile(r"\d+")
+_UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
+
+
+def diagnose(file: BinaryIO, name: str) -> Report:
+    """Read a log to its end. Raises BadInput for one that is empty, binary or cannot be read."""
+    failures, around, found = Failures(), Surroundings(), _Found()
+    start = b""
+    for chunk in chunks(file, name):
+        around.look(chunk)
+        start = start + chunk if len(start) < _SMALL else start
+        for failure in failures.read(chunk):
+            found.take(failure)
+    for failure in failures.end():
+        found.take(failure)
+    if not found.failures and len(start) < _SMALL:
+        found.take_whole(start)
+    diagnoses, left_out = found.diagnoses(around)
+    versions = {package: tuple(known) for package, known in around.versions.items()}
+    return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
+
+
+class _Found:
+    """The different failures of a log, each with how often it is there and who wrote it."""
+
+    def __init__(self) -> None:
+        self.failures: dict[tuple[str, ...], tuple[Failure, int, list[str]]] = {}
+        self.sorts: dict[str, int] = {}
+        self.left_out = 0
+
+    def take(self, failure: Failure) -> None:
+        """One more failure; its text tells whether it is there already."""
+        key = _key(failure)
+        if key in self.failures:
+            first, count, writers = self.failures[key]
+            if failure.writer not in writers and len(writers) < LIMIT:
+                writers.append(failure.writer)
+            self.failures[key] = first, count + 1, writers
+            return
+        sort = _NUMBER.sub("", " ".join(key))
+        self.sorts[sort] = self.sorts.get(sort, 0) + 1
+        if self.sorts[sort] <= OF_A_SORT and len(self.failures) < 8 * LIMIT:
+            self.failures[key] = failure, 1, [failure.writer]
+        else:
+            self.left_out += 1
+
+    def take_whole(self, text: bytes) -> None:
+        """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
+        lines = [read_line(number, raw) for number, raw in enumerate(text.decode("utf-8", "replace").split("\n"), 1)]
+        whole = Failure("", [line for line in lines if line.text.strip() and line.level not in QUIET])
+        if whole.lines and Texts.of(whole).match(kinds()):
+            self.take(whole)
+
+    def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
+        """What they are: of this family first, then in the order of the log; the number that is left out."""
+        read = [_diagnosed(failure, count, writers, around) for failure, count, writers in self.failures.values()]
+        merged = list(_merged(read))
+        if any(diagnosis.kind != "consequence" for diagnosis in merged):
+            merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
+        merged.sort(key=lambda diagnosis: (diagnosis.verdict == OTHER, diagnosis.lines))
+        return tuple(merged[:LIMIT]), self.left_out + max(0, len(merged) - LIMIT)
+
+
+def _key(failure: Failure) -> tuple[str, ...]:
+    """What tells a failure from others: its exceptions' lines, else its first lines."""
+    texts = [line.text.strip() for line in failure.lines]
+    found = [text[:300] for text in texts if EXCEPTION.match(text) or "expected size" in text]
+    return tuple(found or texts[:4])
+
+
+def _diagnosed(failure: Failure, count: int, writers: list[str], around: Surroundings) -> Diagnosis:
+    texts = Texts.of(failure)
+    found = texts.match(kinds())
+    facts = Facts(texts, *(found or _unknown(texts)))
+    reading = READERS[facts.match.kind.reader](facts, around) if found else _exception(facts)
+    kind, groups = facts.match.kind, facts.match.groups
+    return Diagnosis(
+        kind=kind.id,
+        title=kind.title,
+        verdict=reading.verdict,
+        what=facts.message,
+        exception=facts.exception,
+        lines=(failure.first, failure.last),
+        line=facts.number,
+        count=count,
+        writers=tuple(writer for writer in writers if writer),
+        phase=facts.phase,
+        stage=reading.stage,
+        op=facts.op or groups.get("op", ""),
+        operands=reading.operands,
+        tokens=facts.tokens,
+        widths=reading.widths,
+        rule=reading.rule,
+        alignments=reading.alignments,
+        cause=reading.cause,
+        against=reading.against,
+        look=reading.look,
+        user_line=facts.user_line,
+        relatives=_relatives(facts, reading, around),
+        tries=reading.tries,
+    )
+
+
+def _unknown(texts: Texts) -> tuple[Match, int]:
+    """The last exception's line of a failure that no kind knows."""
+    for line in reversed(texts.lines):
+        if EXCEPTION.match(line.text.lstrip()):
+            return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
+    return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
+
+
+def _exception(facts: Facts) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
+        against=("padding, fakes and graphs: the message has no words of theirs",),
+        look=facts.user_line or "the last frame of its traceback",
+    )
+
+
+def _relatives(facts: Facts, reading: Reading, around: Surroundings) -> tuple[Relative, ...]:
+    return tuple(
+        Relative(
+            bug.id,
+            bug.fixed_by,
+            bug.mechanism,
+            bug.releases(),
+            tuple(bug.status(version) for version in around.versions.get(bug.package, ())),
+        )
+        for bug in relatives(facts.match.kind.id, reading.tags, facts.whole)
+    )
+
+
+def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
+    """One diagnosis for failures that say the same, the fuller text's; one without numbers goes into one that has them."""
+    groups: dict[tuple[object, ...], Diagnosis] = {}
+    for one in read:
+        sizes = frozenset(width.size for width in one.widths)
+        keys = [
+            key
+            for key in groups
+            if key[0] == one.kind
+            and (key[1] == sizes or not sizes or not key[1])
+            and (key[2] == one.op or not one.op or not key[2])
+        ]
+        if not keys:
+            groups[one.kind, sizes, one.op] = one
+            continue
+        other = groups.pop(keys[0])
+        fuller, less = (one, other) if _fullness(one) > _fullness(other) else (other, one)
+        kept = replace(
+            fuller,
+            count=max(fuller.count, less.count),
+            writers=tuple(dict.fromkeys((*fuller.writers, *less.writers))),
+            lines=(min(fuller.lines[0], less.lines[0]), fuller.lines[1])
+            if fuller.lines[0] > less.lines[0]
+            else fuller.lines,
+        )
+        groups[kept.kind, frozenset(width.size for width in kept.widths), kept.op] = kept
+    yield from groups.values()
+
+
+def _fullness(one: Diagnosis) -> tuple[bool, ...]:
+    return bool(one.widths), bool(one.op), bool(one.tokens), bool(one.phase), bool(one.user_line)

@@ -1,0 +1,26 @@
+"""Words in a failure's text, frames and code included, that speak for something."""
+
+import re
+
+_WORDS = {
+    "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
+    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight",
+    "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b",
+    "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"
+    r"|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",
+    "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA [Gg]raph|graph_replay|hipGraph",
+    "shared": r"shared_expert|shared_output|shared_out|\bshared\b|SharedExpert",
+    "attention": r"attn|attention|Attention|flash|sdpa|num_heads|head_dim|q_proj|qkv|rope|rotary|kv_cache",
+    "transposed": r"\.(?:transpose|permute|movedim|swapaxes)\(|\.(?:mT|T|t\(\))(?![\w])",
+    "gate": r"\bgate\b|router|gate_proj|self\.gate\(",
+    "pad": r"\bF\.pad\(|\bpad(?:ded|ding)?\b|[Uu]npad|hidden_dim_unpadded|hidden_pad",
+    "capturing": r"[Cc]aptur",
+    "vllm": r"vllm|vLLM",
+    "sglang": r"sglang|SGLang|sgl_kernel",
+}
+_PATTERNS = {name: re.compile(text) for name, text in _WORDS.items()}
+
+
+def speaks_for(what: str, text: str) -> bool:
+    """Whether ``text`` has words of this: moe, load, weights, collective, replay, shared, attention, transposed, ..."""
+    return bool(_PATTERNS[what].search(text))

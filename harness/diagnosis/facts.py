@@ -1,0 +1,193 @@
+"""What a failure's text says beside its message: exception, op, operands, user's line, and where it happened."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.diagnosis.evidence import speaks_for
+from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.patterns import Match
+
+_FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
+_CALLED = re.compile(
+    r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
+    r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
+)
+_OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
+_OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
+_RAISED = re.compile(
+    r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
+)
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
+_LIBRARY = re.compile(
+    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|typing_extensions)/|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
+)
+_PREFIXES = ("torch.ops.", "torch._ops.")
+_OVERLOADS = frozenset(("default", "out", "Tensor", "Scalar"))
+# Ops that torch itself brings; a wrong fake of theirs is torch's.
+TORCHS_OWN = frozenset(
+    ("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d")
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log."""
+
+    texts: Texts
+    match: Match
+    number: int
+
+    @cached_property
+    def whole(self) -> str:
+        """The whole text, single-spaced."""
+        return self.texts.whole.text
+
+    def seen(self, evidence: str) -> bool:
+        """Whether the text, frames and code included, has words that speak for something."""
+        return speaks_for(evidence, self.whole)
+
+    @cached_property
+    def op(self) -> str:
+        """The op that the text names, as ns::name; empty where it names none."""
+        line = _OP_LINE.search(self.whole)
+        if line and line["op"] != "input":
+            return op_name(line["op"])
+        if "op" in self.match.groups and op_name(self.match.groups["op"]):
+            return op_name(self.match.groups["op"])
+        called = _CALLED.search(self.whole)
+        if called and "." in called["name"] and not called["name"].startswith(("torch.", "operator.")):
+            return op_name(called["name"])
+        return ""
+
+    @cached_property
+    def called(self) -> str:
+        """What Dynamo was running with fake tensors: add, view, a custom op; empty where the text does not say."""
+        found = _CALLED.search(self.whole)
+        return found["name"].rpartition(".")[2] if found else ""
+
+    @cached_property
+    def fakes(self) -> tuple[tuple[str, ...], ...]:
+        """The sizes of the fake tensors in the message."""
+        return tuple(
+            tuple(part.strip() for part in fake["size"].split(",") if part.strip())
+            for fake in _FAKE.finditer(self.whole)
+        )
+
+    @cached_property
+    def exception(self) -> str:
+        """The exception's class, as the text has it."""
+        for text in (self.texts.messages.text, self.whole):
+            found = _RAISED.search(text)
+            if found:
+                return found["name"]
+        return ""
+
+    @cached_property
+    def message(self) -> str:
+        """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
+        line = next((line.text for line in self.texts.lines if line.number == self.number), "").strip()
+        if self.match.wrapped or not line:
+            place = self.texts.messages.text.find(self.match.text)
+            line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
+        elif self.match.text not in " ".join(line.split()):
+            line = self.match.text
+        return line if len(line) <= 420 else line[:417] + "..."
+
+    @cached_property
+    def phase(self) -> str:
+        """When it happened: eager, traced, compiled or capture; empty where the text does not say."""
+        text = self.whole
+        if self.match.kind.id == "size-stride-assert" or "torchinductor_" in text:
+            return "compiled"
+        if re.search(
+            r"FakeTensor|fake tensors?|_dynamo[./]|fake_tensor\.py|while attempting to run meta|torch\.export", text
+        ):
+            return "traced"
+        if re.search(
+            r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text
+        ):
+            return "traced"
+        if self.match.kind.id == "capture" or (self.seen("replay") and self.seen("capturing")):
+            return "capture"
+        return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
+
+    @cached_property
+    def tokens(self) -> str:
+        """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
+        firsts = [size[-2] for size in self.fakes if len(size) > 1][:1] or self._shaped()
+        symbols = [first for first in firsts if not first.isdigit()]
+        if symbols:
+            return f"symbolic ({symbols[0]})"
+        return f"static ({firsts[0]})" if firsts else ""
+
+    def _shaped(self) -> list[str]:
+        groups = self.match.groups
+        shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
+        if "m" in groups:
+            return [groups["m"]]
+        return [shape[-2] for shape in shapes if len(shape) > 1 and shape[-2] != "-1"]
+
+    @cached_property
+    def frames(self) -> tuple[tuple[str, int, str, str], ...]:
+        """(file, line, function, code) of the frames in the text, in order."""
+        found, lines = [], self.texts.lines
+        for place, line in enumerate(lines):
+            if frame := _FRAME.search(line.text):
+                code = lines[place + 1].text.strip() if place + 1 < len(lines) else ""
+                code = "" if _FRAME.search(code) or code.startswith("^") else code
+                found.append((frame["file"], int(frame["line"]), frame["function"] or "", code))
+        return tuple(found)
+
+    @cached_property
+    def loads(self) -> bool:
+        """Whether it happened while weights were loaded: by the frames where there are any, else by words of the text."""
+        if self.called:
+            return self.called == "copy_"
+        if "copying a param" in self.match.text:
+            return True
+        if not self.frames:
+            return self.seen("load")
+        words = [*(frame[2] for frame in self.frames), *(frame[3] for frame in self._users()[-1:])]
+        return any(speaks_for("load", word) for word in words)
+
+    @cached_property
+    def loads_weights(self) -> bool:
+        """Whether the text names a load of weights, and not only a copy."""
+        return self.loads and self.seen("weights")
+
+    def _users(self) -> list[tuple[str, int, str, str]]:
+        return [frame for frame in self.frames if not _LIBRARY.search(frame[0])]
+
+    @cached_property
+    def user_line(self) -> str:
+        """The innermost frame that is not torch's or Python's own: file:line: code."""
+        users = self._users()
+        if not users:
+            return ""
+        file, number, _, code = users[-1]
+        return f"{file}:{number}: {code}" if code else f"{file}:{number}"
+
+    @cached_property
+    def torch_place(self) -> str:
+        """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
+        found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
+        return found["place"] if found else ""
+
+
+def op_name(text: str) -> str:
+    """An op as ns::name, from any way that torch writes it; empty for what has no namespace."""
+    text = text.removeprefix("<").removeprefix("CustomOpDef(").rstrip(".:")
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    parts = re.split(r"::|\.", text)
+    if len(parts) > 2 and parts[0].endswith(("Error", "Exception")):
+        parts = parts[1:]
+    parts = parts[:2] if len(parts) == 3 else parts
+    return f"{parts[0]}::{parts[1]}" if len(parts) == 2 and parts[1] not in _OVERLOADS else ""
+
+
+def sizes(text: str) -> tuple[str, ...]:
+    """The sizes in a written shape."""
+    return tuple(part.strip() for part in text.removeprefix("torch.Size(").strip("()[] ").split(",") if part.strip())

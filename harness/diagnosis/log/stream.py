@@ -1,0 +1,120 @@
+"""Failures in a stream of chunks: only lines near a text that a failure may have are read."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
+from harness.diagnosis.log.lines import Line, read_line
+from harness.diagnosis.patterns import Kind, first_match, triggers
+
+# Processes whose lines are told apart, and how many characters before a failure are read.
+_WRITERS, _FARTHEST = 512, 1 << 15
+# A failure that no kind knows has one of these in its exception's name.
+_MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
+
+
+class Failures:
+    """Finds failures in chunks of a log, whatever the order in which its processes wrote.
+
+    Most of a log is of no failure. Lines are read only near a text that a failure may have, from some lines before it.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0  # lines up to the place that was read or passed over
+        self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
+        self._writer = ""
+        self._writers: dict[str, Writer] = {}
+        self._open: dict[str, Writer] = {}
+
+    def read(self, chunk: bytes) -> Iterator[Failure]:
+        """The failures that end in this chunk of whole lines."""
+        chunk = self._held + chunk
+        alive = {text: kinds for text, kinds in triggers().items() if text.encode() in chunk}
+        marks, place = _marks(chunk, alive), 0
+        while place < len(chunk):
+            if not self._open:
+                mark = next((mark for mark in marks if mark >= place), -1)
+                start = _before(chunk, place, mark if mark >= 0 else len(chunk))
+                self.lines += chunk.count(b"\n", place, start)
+                place = start
+                if mark < 0:
+                    break
+                yield from self._lines(chunk[place : mark + 1], alive)
+                place = chunk.rfind(b"\n", place, mark) + 1 or place
+            end = chunk.find(b"\n", place) + 1 or len(chunk)
+            yield from self._line(chunk[place:end], alive)
+            place = end
+        self._held = chunk[place:]
+
+    def end(self) -> Iterator[Failure]:
+        """The failures that are still open at the end of the log."""
+        self.lines += self._held.count(b"\n") + (not self._held.endswith(b"\n") and bool(self._held))
+        for writer in self._open.values():
+            yield writer.close()
+
+    def _lines(self, text: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
+        """Read the whole lines of a piece."""
+        for raw in text.split(b"\n")[:-1]:
+            yield from self._line(raw, alive)
+
+    def _line(self, raw: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
+        self.lines += 1
+        line = read_line(self.lines, raw.decode("utf-8", "replace"))
+        name = line.writer
+        if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
+            name = self._writer
+        if name not in self._writers and len(self._writers) >= _WRITERS:
+            name = ""  # every line seems to have a writer of its own: they are none
+        self._writer = name
+        writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
+        yield from writer.take(line, is_anchor(line, alive))
+        if writer.open is not None:
+            self._open[name] = writer
+        else:
+            self._open.pop(name, None)
+        if self.lines % LONGEST == 0:
+            yield from self._silent()
+
+    def _silent(self) -> Iterator[Failure]:
+        """Failures of processes that have written nothing for long."""
+        for name, writer in list(self._open.items()):
+            if writer.open is not None and self.lines - writer.open.last > LONGEST:
+                del self._open[name]
+                yield writer.close()
+
+
+def _marks(chunk: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[int]:
+    """The places in a chunk, in order, at which a failure may be."""
+    words = [re.escape(word) for word in (*_MARKS, *(text.encode() for text in alive)) if word in chunk]
+    return (found.start() for found in re.finditer(b"|".join(words), chunk)) if words else iter(())
+
+
+def _before(chunk: bytes, first: int, place: int) -> int:
+    """The start of the line that is some lines before ``place``, and not before ``first``."""
+    first = max(first, place - _FARTHEST)
+    for _ in range(BEFORE):
+        line = chunk.rfind(b"\n", first, max(first, place))
+        if line < 0:
+            return first
+        place = line
+    return place + 1
+
+
+def is_anchor(line: Line, alive: dict[str, tuple[Kind, ...]]) -> bool:
+    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
+    text = line.text
+    if EXCEPTION.match(text.lstrip()):
+        return True
+    if not any(trigger in text for trigger in alive) or FRAME.match(text):
+        return False
+    return _known(" ".join(text.split())[:2000], line.level in QUIET)
+
+
+@lru_cache(maxsize=4096)
+def _known(text: str, quiet: bool) -> bool:
+    """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
+    found = dict.fromkeys(
+        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
+    )
+    return first_match(text, found) is not None

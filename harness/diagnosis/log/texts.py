@@ -1,0 +1,129 @@
+"""A failure's text in the forms that patterns are tried on, and where in the log a match stands."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.diagnosis.log.failures import TRACEBACK, Failure
+from harness.diagnosis.log.lines import Line
+from harness.diagnosis.patterns import Kind, Match, every_match, first_match
+
+_FILE = re.compile(r'\s*File "')
+# No message needs more, and patterns are tried on all of it.
+_LONGEST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Lines joined by single spaces, each line's place in the text, and its number in the log."""
+
+    text: str
+    places: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> "Joined":
+        """Join lines; without a space where a terminal broke one."""
+        lines = list(lines)
+        parts: list[str] = []
+        places: list[int] = []
+        numbers: list[int] = []
+        length = 0
+        broken, last = _broken(lines), ""
+        for line in lines:
+            part = " ".join(line.text.split())
+            if not part or length > _LONGEST:
+                continue
+            if parts and (not broken(line) or last.endswith(" ")):
+                part = f" {part}"
+            last = line.text
+            parts.append(part)
+            places.append(length)
+            numbers.append(line.number)
+            length += len(part)
+        return cls("".join(parts), tuple(places), tuple(numbers))
+
+    def number(self, place: int) -> int:
+        """The number of the line that the character at ``place`` came from."""
+        return self.numbers[max(0, bisect_right(self.places, place) - 1)] if self.numbers else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a failure says: ``messages`` without the frames of tracebacks, ``whole`` with them, ``lines`` as they were."""
+
+    messages: Joined
+    whole: Joined
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def of(cls, failure: Failure) -> "Texts":
+        """The forms of one failure's text."""
+        return cls(Joined.of(without_frames(failure.lines)), Joined.of(failure.lines), tuple(failure.lines))
+
+    def match(self, kinds: tuple[Kind, ...]) -> tuple[Match, int] | None:
+        """The match that says the most, and the number of its line: the first kind, its first pattern; in messages before frames."""
+        for joined in (self.messages, self.whole):
+            found = [m for wrapped in (False, True) if (m := first_match(joined.text, kinds, wrapped))]
+            if found:
+                cut = self._cut(found[0], joined)
+                best = min(
+                    found, key=lambda match: (match.kind.rank, match.order, -len(match.groups), match.wrapped != cut)
+                )
+                return best, joined.number(_spaced(joined.text, best.place) if best.wrapped else best.place)
+        return None
+
+    def _cut(self, match: Match, joined: Joined) -> bool:
+        """Whether a match ends where a line as wide as any does, so that a terminal may have cut what it took."""
+        end = match.place + len(match.text)
+        if match.wrapped or end not in joined.places:
+            return False
+        number = joined.number(end - 1)
+        width = max(line.width for line in self.lines)
+        return any(line.number == number and line.width == width for line in self.lines)
+
+    def every(self, match: Match) -> list[Match]:
+        """Every match of the same kind."""
+        return every_match(self.whole.text, match.kind, match.wrapped)
+
+
+def _broken(lines: list[Line]) -> Callable[[Line], bool]:
+    """Whether a line goes on with the one before it: a terminal broke one there, which makes lines of one and the same width."""
+    width = max((line.width for line in lines), default=0)
+    full = {line.number for line in lines if line.width == width}
+    many = len(full) > 1 or any(not a.bare and b.bare and a.number in full for a, b in pairwise(lines))
+    if not many or not 20 <= width <= 300:
+        return lambda line: False
+    return lambda line: line.number - 1 in full and line.bare and not line.text.startswith("  ")
+
+
+def without_frames(lines: Iterable[Line]) -> list[Line]:
+    """The lines that are no frames of a traceback: neither a File line nor the code and marks below it."""
+    found: list[Line] = []
+    frame: int | None = None
+    for line in lines:
+        text = line.text
+        depth = len(text) - len(text.lstrip())
+        if _FILE.match(text):
+            frame = depth
+        elif TRACEBACK in text:
+            frame = None
+        elif frame is not None and (depth > frame or (depth == frame and depth > 0)) and text.strip():
+            continue
+        else:
+            frame = None
+            found.append(line)
+    return found
+
+
+def _spaced(text: str, place: int) -> int:
+    """The place in ``text`` of what stands at ``place`` once its white space is taken out."""
+    seen = 0
+    for at, character in enumerate(text):
+        if not character.isspace():
+            if seen == place:
+                return at
+            seen += 1
+    return len(text)

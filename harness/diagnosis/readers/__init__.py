@@ -1,0 +1,34 @@
+"""Readers: what a failure of one kind means, from the groups of its pattern and the facts of its text."""
+
+from collections.abc import Callable
+
+from harness.diagnosis.diagnosis import Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.constraint import read_constraint
+from harness.diagnosis.readers.device import read_device
+from harness.diagnosis.readers.entry import read_entry, read_signature
+from harness.diagnosis.readers.layout import read_layout
+from harness.diagnosis.readers.product import read_product
+from harness.diagnosis.readers.recompile import read_recompile
+from harness.diagnosis.readers.reshape import read_reshape
+from harness.diagnosis.readers.rows import read_rows
+from harness.diagnosis.readers.sizes import read_checked, read_sizes
+from harness.diagnosis.readers.view import read_view
+from harness.diagnosis.surroundings import Surroundings
+
+Reader = Callable[[Facts, Surroundings], Reading]
+# By the `reader` of a kind in data/failures.toml.
+READERS: dict[str, Reader] = {
+    "": read_entry,
+    "signature": read_signature,
+    "layout": read_layout,
+    "sizes": read_sizes,
+    "checked": read_checked,
+    "product": read_product,
+    "reshape": read_reshape,
+    "view": read_view,
+    "rows": read_rows,
+    "constraint": read_constraint,
+    "recompile": read_recompile,
+    "device": read_device,
+}

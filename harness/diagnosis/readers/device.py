@@ -1,0 +1,42 @@
+"""Memory faults and assertions on the device: reported late, so the place in the text may not be the one."""
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.surroundings import Surroundings
+
+_LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
+_IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
+_MEMORY = "memory that a captured graph reads and that was freed or replaced since"
+_TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
+
+
+def read_device(facts: Facts, around: Surroundings) -> Reading:
+    """Whether the text speaks for padded rows, for a graph's memory, or for neither."""
+    asserted = facts.match.kind.id == "device-assert"
+    what = (
+        "An index was out of range in a kernel." if asserted else "A kernel read or wrote memory that is not its own."
+    )
+    moe, replay = facts.seen("moe"), facts.seen("replay")
+    if not moe and not replay:
+        return _elsewhere(what)
+    possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
+    graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
+    return Reading(
+        verdict=UNDECIDED,
+        stage="a replay of a CUDA graph" if replay else "routed experts",
+        cause=f"{what} {_LATE} Of this family it would be: {'; or '.join(possible)}.",
+        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", _TELL),
+        look="the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows",
+        tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
+        tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
+    )
+
+
+def _elsewhere(what: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device",
+        cause=f"{what} {_LATE} The text names no MoE layer, no padding and no CUDA graph.",
+        against=("padding: nothing in the text speaks for it",),
+        look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
+    )

@@ -1,0 +1,72 @@
+"""The readers of kinds whose answer is the data file's own entry."""
+
+import re
+from typing import Any
+
+from harness.diagnosis.diagnosis import OTHER, Reading
+from harness.diagnosis.facts import TORCHS_OWN, Facts
+from harness.diagnosis.surroundings import Surroundings
+
+_EXPRESSION = re.compile(
+    r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
+)
+_FAKE_NAME = re.compile(r"fake|meta|abstract", re.I)
+_TRACING = re.compile(
+    r"fake tensor|FakeTensor|fake_impl|_library/|torch/_dynamo|register_fake|abstract_impl|_subclasses/"
+)
+_BLANK = re.compile(r"\{\w+\}")
+
+
+def read_entry(facts: Facts, around: Surroundings) -> Reading:
+    """The entry's words, with what the text names put in."""
+    answer: dict[str, Any] = dict(facts.match.kind.answer)
+    for case in facts.match.kind.when:
+        if re.search(case["text"], facts.whole) and not ("no" in case and re.search(case["no"], facts.whole)):
+            answer |= case
+    words = _words(facts)
+    filled = {key: _filled(answer[key], words) for key in ("stage", "cause", "look") if key in answer}
+    command = _filled(answer.get("try", ""), words)
+    return Reading(
+        verdict=answer["verdict"],
+        cause=filled.get("cause", ""),
+        stage=filled.get("stage", ""),
+        look=filled.get("look", ""),
+        against=tuple(answer.get("against", ())),
+        tags=frozenset(answer.get("tags", ())),
+        tries=(command,) if command else (),
+    )
+
+
+def read_signature(facts: Facts, around: Surroundings) -> Reading:
+    """A TypeError about arguments: of a fake where the text says so, else of any Python function."""
+    function = facts.match.groups.get("function", "")
+    if _FAKE_NAME.search(function) or _TRACING.search(facts.whole):
+        return read_entry(facts, around)
+    return Reading(
+        verdict=OTHER,
+        cause=f"A Python function, {function}, is called with arguments that it does not take. "
+        "Nothing in the text says that it is a fake.",
+        look="the line that calls it, and the function's own signature; the versions of the two packages",
+    )
+
+
+def _words(facts: Facts) -> dict[str, str]:
+    groups, op = facts.match.groups, facts.op
+    named = op or groups.get("op", "")
+    found = _EXPRESSION.search(facts.whole)
+    return {
+        "op": op if op and op.partition("::")[0] not in TORCHS_OWN else "OP",
+        "name": named or "a custom op",
+        "op_named": f"The text names {named}." if named else "The text does not name it.",
+        "op_or_one": named or "A custom op",
+        "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
+        "arg": groups.get("arg", "an argument"),
+        "reason": groups.get("reason", "see the message"),
+        "expression": next(filter(None, found.groups()), "") if found else "a value",
+        "torch_place": facts.torch_place or "torch's own compiler",
+    }
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    return _BLANK.sub(lambda blank: words.get(blank[0][1:-1], blank[0]), text)

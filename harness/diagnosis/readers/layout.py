@@ -1,0 +1,143 @@
+"""Inductor's assert_size_stride, and torch's own comparison of real with fake: of whose value it is."""
+
+import re
+
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.facts import TORCHS_OWN, Facts, op_name
+from harness.diagnosis.readers.difference import ASSERT, Difference, Dim, difference, dims
+from harness.diagnosis.readers.pairs import as_data
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import audit, checks
+
+_INPUT = re.compile(
+    r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)|Error in op: ?input\b"
+)
+_CALLS = re.compile(r"\b(?P<value>\w+) ?= ?torch\.ops\.(?P<op>\w+\.\w+)\.\w+\(")
+
+
+def read_layout(facts: Facts, around: Surroundings) -> Reading:
+    """Whose value it is comes first: torch's hint blames a fake whatever the value is."""
+    listed = dims(facts)
+    if _INPUT.search(facts.whole):
+        return _input(listed)
+    op = facts.op or _maker(facts)
+    if op.partition("::")[0] in TORCHS_OWN:
+        return _torchs_own(op)
+    if not listed:
+        return _no_numbers(op)
+    if not op and facts.match.kind.id == "size-stride-assert":
+        return _nobodys(facts, around, difference(facts, listed))
+    return _ops(facts, around, difference(facts, listed), op or "the op that was checked")
+
+
+def _maker(facts: Facts) -> str:
+    """The op whose result the assert is on, where the generated code stands in the text."""
+    on = ASSERT.search(facts.whole)
+    calls = {found["value"]: op_name(found["op"]) for found in _CALLS.finditer(facts.whole)}
+    return calls.get(on["value"], "") if on else ""
+
+
+def _input(listed: list[Dim]) -> Reading:
+    says, rule, sizes = _inputs_difference(listed)
+    return Reading(
+        verdict=OTHER,
+        stage="an input of a compiled graph",
+        cause=f"The assert is on an input of the compiled graph, not on what an op gave. {says}",
+        against=(
+            "a wrong fake: no fake makes an input; torch's hint about one does not apply",
+            "padding: an input's rows may lie further apart for any reason",
+        ),
+        look="the caller: sizes and strides as at the first call, or .contiguous(); an artefact that is used again needs its guards",
+        widths=tuple(Width(size, False, ()) for size in sizes),
+        rule=rule,
+        tags=frozenset(("input",)),
+    )
+
+
+def _inputs_difference(listed: list[Dim]) -> tuple[str, str, tuple[int, ...]]:
+    """In words, by which rule, and the two numbers."""
+    for dim in listed:
+        if dim.real != dim.said:
+            says = f"It was compiled for size {dim.said} in dimension {dim.dim} and is given {dim.real}."
+            return says, "no rule", (dim.said, dim.real)
+    for dim in listed:
+        real, said = dim.real_stride or 0, dim.said_stride or 0
+        if real > said:
+            dense = f"It was dense when it was compiled (stride {said}) and is a slice of a wider buffer at the call"
+            return f"{dense} (rows {real} apart).", "a row pitch", (said, real)
+    return "Its sizes or strides at the call are not those that it was compiled for.", "no rule", ()
+
+
+def _torchs_own(op: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        stage=op,
+        cause=f"The value is that of {op}, an op of torch itself: torch's compiler expects of it what its kernel does not give.",
+        against=("a custom op's fake: the op is torch's own", "padding: the layer's code has no part in it"),
+        look="torch's issue tracker, by that op's name; another release of torch",
+        tags=frozenset(("torchs-own",)),
+    )
+
+
+def _no_numbers(op: str) -> Reading:
+    return Reading(
+        verdict=UNDECIDED,
+        stage=op or "a value in compiled code",
+        cause="Compiled code met a value of another layout than it was told. The text lacks the line 'expected size ...'.",
+        look="the whole message: the lines from AssertionError to 'Error in op'",
+        tries=audit(op, "shape,stride,inductor"),
+    )
+
+
+def _nobodys(facts: Facts, around: Surroundings, what: Difference) -> Reading:
+    """Neither an op line nor an input's name: nobody can be blamed from this text."""
+    calls = sorted({op_name(found["op"]) for found in _CALLS.finditer(facts.whole)})
+    names = f" The generated code in the text calls {', '.join(calls)}." if calls else ""
+    padded = what.pair is not None and what.pair.padded
+    return Reading(
+        verdict=FAMILY if padded else UNDECIDED,
+        stage="a value in compiled code: the text has neither an op line nor the name of an input",
+        cause=f"Compiled code was told another layout than it met: {what.says} Either an op's fake says it wrongly, or an "
+        f"input is laid out otherwise than when it was compiled.{names}",
+        against=("a wrong fake alone: without the line 'Error in op' an input is possible too",),
+        look="the line 'Error in op' below it, or the assert above it: arg7_1 or primals_3 is an input, buf12 an op's result",
+        widths=what.widths,
+        rule=what.rule,
+        alignments=as_data(what.pair) if what.pair else (),
+        tags=what.tags,
+        tries=checks(facts, around, what.pair, "eager,compiled", shared=False)
+        if padded and what.pair
+        else audit(calls[0] if len(calls) == 1 else "", "shape,stride,inductor"),
+    )
+
+
+def _ops(facts: Facts, around: Surroundings, what: Difference, op: str) -> Reading:
+    return Reading(
+        verdict=FAMILY,
+        stage=f"op {op}",
+        operands=("real: what the kernel gave", "said: what its fake told the compiler"),
+        cause=f"The fake of {op} and its kernel disagree: {what.says} {what.cause}",
+        against=(
+            "an input of the graph: the text names an op",
+            "an add of two widths: that fails while tracing, and here the trace went through",
+        ),
+        look="the op's register_fake beside what its kernel returns; torch.library.opcheck with these sizes",
+        widths=what.widths,
+        rule=what.rule,
+        alignments=as_data(what.pair) if what.pair else (),
+        tags=what.tags | {"op"},
+        tries=_tries(facts, around, what, op),
+    )
+
+
+def _tries(facts: Facts, around: Surroundings, what: Difference, op: str) -> tuple[str, ...]:
+    """The release that has vLLM's own such bug beside the one that fixed it; the op's audit; the width in the layer here."""
+    rows = "shape,stride,inductor" if what.pair or "rows" in what.tags or "packed" in what.tags else "stride,inductor"
+    found = audit(op if "::" in op else "", rows)
+    if what.pair is None or not what.pair.padded:
+        return found
+    narrow = " --kernels narrow" if "real-narrow" in what.tags else ""
+    if op.startswith("vllm::moe_forward") and narrow:
+        known = around.release("vllm") or "0.20.1"
+        found = (f"harness vllm {known} 0.20.2" if known != "0.20.2" else "harness vllm 0.20.2", *found)
+    return (*found, checks(facts, around, what.pair, "eager,compiled", shared=False, more=narrow)[0])

@@ -1,0 +1,147 @@
+"""The two sizes in a message, and readings of a pair: padded, or not of this family."""
+
+import re
+from typing import Any
+
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.facts import Facts, sizes
+from harness.diagnosis.patterns import Match
+from harness.diagnosis.widths import Pair
+
+# Two sizes as the message has them, first and second, and the dimension where it says which.
+Sizes = tuple[int, int, int | None]
+_HINT = re.compile(r"^\w+: ?hint ?= ?")
+NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
+
+
+def speaks(facts: Facts) -> bool:
+    """Whether the text has words of experts or of padding."""
+    return facts.seen("moe") or facts.seen("pad")
+
+
+def modes(facts: Facts) -> str:
+    """The modes of the harness that run what the text was running."""
+    return "fake,compiled" if facts.phase in ("traced", "compiled") else "eager"
+
+
+def widths(pair: Pair, padded: bool = True) -> tuple[Width, ...]:
+    """The two sizes of a pair, the narrow one first."""
+    return (
+        Width(pair.narrow, False, tuple(map(str, pair.owners))),
+        Width(pair.wide, padded, tuple(map(str, pair.wide_owners))),
+    )
+
+
+def as_data(pair: Pair) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """The alignments of a pair as plain data."""
+    return tuple((alignment.multiple, alignment.rules) for alignment in pair.alignments)
+
+
+def padded(pair: Pair, tags: tuple[str, ...] = (), **rest: Any) -> Reading:
+    """The reading of a padded width and its true one: of this family, or undecided where the numbers alone are weak."""
+    return Reading(
+        verdict=FAMILY if pair.padded else UNDECIDED,
+        widths=widths(pair),
+        rule=pair.rounded(),
+        alignments=as_data(pair),
+        tags=frozenset(("padded", *tags)),
+        **rest,
+    )
+
+
+def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
+    """Two sizes that padding does not explain: what else the numbers say."""
+    kind, says = _otherwise(facts, pair)
+    return Reading(
+        verdict=OTHER,
+        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.",
+        against=(_not_padding(pair, kind),),
+        look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
+        widths=widths(pair, padded=False),
+        rule="no rule" if kind == "nothing" else says,
+        tags=frozenset((kind,)),
+    )
+
+
+def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
+    if pair.heads and (not pair.ratio or facts.seen("attention")):
+        few, many, size = pair.heads
+        return (
+            "heads",
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads",
+        )
+    if pair.ratio in (2, 4, 8, 16):
+        halves = f"gate and up as one, or shards of {pair.ratio} ranks"
+        packed = "two values a byte (packed FP4), " if pair.ratio == 2 else ""
+        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {packed}{halves}"
+    if pair.possible:
+        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
+    return "nothing", "Neither is the other rounded up, halved or sharded"
+
+
+def _not_padding(pair: Pair, kind: str) -> str:
+    if kind == "chance":
+        return f"padding: it would add {pair.extra:.0%}, and the text names no layer with experts"
+    if pair.possible:
+        return f"padding: {pair.rounded()} fits too, and is the less likely"
+    return "padding: no alignment makes one of the other"
+
+
+def pair_of(facts: Facts) -> Sizes | None:
+    """The two sizes that differ, from the first match that has them; None where the text does not give both as numbers."""
+    for match in (facts.match, *facts.texts.every(facts.match)):
+        if found := _differing(match):
+            return found
+    shapes = [size for size in facts.fakes if size]
+    return _last_differing(*shapes) if len(shapes) == 2 else None
+
+
+def _differing(match: Match) -> Sizes | None:
+    """The pair of a match, by the groups that its pattern has."""
+    groups = match.groups
+    if "parts" in groups:
+        total = sum(int(part) for part in sizes(groups["parts"]) if part.isdigit())
+        return _numbers(groups["a"], str(total), None)
+    a = groups.get("k", groups.get("a", ""))
+    if a and "b" in groups:
+        dim = groups.get("dim", "")
+        return _numbers(a, groups["b"], int(dim) if dim.isdigit() else None)
+    if a and "b_shape" in groups:
+        return _numbers(a, _at(sizes(groups["b_shape"]), -1), None)
+    if "a_shape" in groups and "b_shape" in groups:
+        return _of_shapes(match, sizes(groups["a_shape"]), sizes(groups["b_shape"]))
+    return None
+
+
+def _of_shapes(match: Match, a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
+    if match.kind.reader == "product":  # the inner sizes: the last of the left, the last but one of the right
+        return _numbers(_at(a, -1), _at(b, -2) or _at(b, -1), None)
+    return _last_differing(a, b)
+
+
+def _at(shape: tuple[str, ...], place: int) -> str:
+    return shape[place] if len(shape) >= -place else ""
+
+
+def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
+    for back in range(1, min(len(a), len(b)) + 1):
+        if a[-back] != b[-back]:
+            return _numbers(a[-back], b[-back], len(a) - back if len(a) > 1 else None)
+    return None
+
+
+def _numbers(a: str, b: str, dim: int | None) -> Sizes | None:
+    """The sizes as numbers; None for a symbol without a hint, for nothing, and for two that agree."""
+    a, b = _HINT.sub("", a), _HINT.sub("", b)
+    if a.isdigit() and b.isdigit() and a != b and int(a) and int(b):
+        return int(a), int(b), dim
+    return None
+
+
+def unknown_sizes(facts: Facts) -> Reading:
+    """Sizes that do not fit and are not both in the text."""
+    return Reading(
+        verdict=UNDECIDED if speaks(facts) else OTHER,
+        cause="Two sizes do not fit, and the text does not give both as numbers.",
+        look="the whole message, from the exception's name to its end",
+    )

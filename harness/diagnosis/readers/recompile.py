@@ -1,0 +1,91 @@
+"""A function that is compiled again and again: by the guard in the text, what changes from call to call."""
+
+import re
+
+from harness.diagnosis.diagnosis import FAMILY, OTHER, Reading, Width
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import padded
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.widths import Pair, read_pair
+
+_TOKENS = re.compile(r"input_ids|positions|token|batch|hidden_states|num_|rows|seq|\bx\b", re.I)
+_LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
+_TRY = ("harness check --modes compiled-dynamic",)
+
+
+def read_recompile(facts: Facts, around: Surroundings) -> Reading:
+    """A size that changes, a name that changes, or nothing that the text tells."""
+    for match in facts.texts.every(facts.match):
+        groups = match.groups
+        if {"want", "got", "index"} <= groups.keys() and groups["want"].isdigit() and groups["got"].isdigit():
+            return _resized(facts, groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"]))
+    if _LAYER.search(facts.whole):
+        return _named_layer()
+    return Reading(
+        verdict=OTHER,
+        stage=facts.match.groups.get("guarded", ""),
+        cause="One compiled function was given more variants than the recompile limit. "
+        "The text does not say that a token count or a width is what changes.",
+        against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
+        look="TORCH_LOGS=recompiles: the guard that fails each time",
+    )
+
+
+def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Reading:
+    pair = read_pair(want, got) if want != got and want and got else None
+    if pair is not None and pair.padded:
+        return _both_widths(name, index, pair)
+    if index == 0 and "parameter" not in facts.whole and _TOKENS.search(name):
+        return _token_count(name, want, got)
+    return Reading(
+        verdict=OTHER,
+        stage=f"dimension {index} of {name}",
+        cause=f"One compiled function is called with more shapes than the recompile limit: dimension {index} of {name} was "
+        f"{want} and is {got}.",
+        against=(
+            f"padding: no rule makes {max(want, got)} of {min(want, got)}",
+            "the token count: the guard is not on a batch's rows",
+        ),
+        look="TORCH_LOGS=recompiles; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
+        widths=(Width(want, False, ()), Width(got, False, ())),
+        rule="no rule",
+        tags=frozenset(("shapes",)),
+    )
+
+
+def _both_widths(name: str, index: int, pair: Pair) -> Reading:
+    return padded(
+        pair,
+        stage=f"dimension {index} of {name}",
+        cause=f"{name} comes at the true width in one call and padded in another: {pair.rounded()}.",
+        against=("the token count: the guard is on a width",),
+        look="who pads it, and where that is left out",
+        tries=_TRY,
+    )
+
+
+def _token_count(name: str, want: int, got: int) -> Reading:
+    return Reading(
+        verdict=FAMILY,
+        stage=f"dimension 0 of {name}",
+        cause=f"The token count is a constant in the compiled code: {want} in one call, {got} in another. "
+        "Each batch size compiles again.",
+        against=("padding: dimension 0 counts tokens",),
+        look="mark that dimension as dynamic; TORCH_LOGS=recompiles names what fixes it",
+        widths=(Width(want, False, ()), Width(got, False, ())),
+        rule="no rule",
+        tags=frozenset(("fixed",)),
+        tries=_TRY,
+    )
+
+
+def _named_layer() -> Reading:
+    return Reading(
+        verdict=FAMILY,
+        stage="an argument that names the layer",
+        cause="A string that differs from layer to layer is a guard, so each layer compiles again.",
+        against=("padding and token counts: the guard is on a name",),
+        look="keep the layer's name out of what is traced, or make it part of the op's state",
+        tags=frozenset(("name-guard",)),
+        tries=_TRY,
+    )

@@ -1,0 +1,108 @@
+"""A reshape that does not fit the number of elements: a width taken from the wrong place."""
+
+from math import prod
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.facts import Facts, sizes
+from harness.diagnosis.readers.pairs import modes, padded, speaks, unrelated
+from harness.diagnosis.readers.view import read_strided
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks
+from harness.diagnosis.widths import Pair, alignments, catalogue, read_pair
+
+_HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
+_AGAINST = (
+    "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
+    "a wrong fake: it fails in Inductor's assert, not in a reshape",
+)
+
+
+def read_reshape(facts: Facts, around: Surroundings) -> Reading:
+    """The width of the tensor beside the width that is asked for."""
+    groups = facts.match.groups
+    if "strides" in groups:
+        return read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
+    want = sizes(groups["want"])
+    found = _widths(facts, around, want, groups["elements"])
+    if found is None:
+        return _unknown(facts, want, groups["elements"])
+    have, wanted = found
+    pair = read_pair(have, wanted)
+    if pair.padded or (pair.possible and speaks(facts) and not pair.heads):
+        return _padded(facts, around, pair, have, wanted)
+    return unrelated(facts, pair, f"The width of the tensor ({have}) and the one that the reshape asks for ({wanted})")
+
+
+def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: int) -> Reading:
+    asks_wide = wanted == pair.wide
+    asked, is_ = ("padded", "true") if asks_wide else ("true", "padded")
+    cut = "The padding is already cut off there." if asks_wide else "The padding was not cut off before it."
+    return padded(
+        pair,
+        ("want-padded",) if asks_wide else ("have-padded",),
+        stage="final reshape, after the routed experts",
+        operands=(f"the tensor is {have} wide", f"the reshape asks for {wanted}"),
+        cause=f"The reshape takes the {asked} width, and the tensor has the {is_} one: {pair.rounded()}. {cut}",
+        against=_AGAINST,
+        look="where the reshape has its width from: the model's hidden size, not the experts' own",
+        tries=checks(facts, around, pair, modes(facts), shared=False),
+    )
+
+
+def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements: str) -> tuple[int, int] | None:
+    """The width of the tensor and the width that is asked for, in elements."""
+    if not want or not want[-1].isdigit():
+        return None
+    wanted, leading = int(want[-1]), want[:-1]
+    if len(want) > 2 and wanted in _HEAD_DIMS and want[-2].isdigit():
+        wanted, leading = wanted * int(want[-2]), want[:-2]
+    count, rest = _known(elements, leading)
+    if count and rest:
+        return (count // rest, wanted) if count % rest == 0 and count // rest not in (1, wanted) else None
+    shown = [int(size[-1]) for size in facts.fakes if size and size[-1].isdigit()]
+    if count and shown and count % shown[0] == 0 and shown[0] != wanted:
+        return shown[0], wanted
+    return _guessed(count, wanted, around) if count else None
+
+
+def _known(elements: str, leading: tuple[str, ...]) -> tuple[int, int]:
+    """The elements, and the product of the leading sizes, each 0 where it is not known; a common symbol is left out of both."""
+    number, _, symbol = elements.partition("*")
+    if not number.isdigit():
+        number, symbol = symbol, number
+    if not number.isdigit():
+        return 0, 0
+    known = prod(int(size) for size in leading if size.isdigit())
+    unknown = [size for size in leading if not size.isdigit()]
+    return int(number), known if unknown == ([symbol] if symbol else []) else 0
+
+
+def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] | None:
+    """With -1 tokens: the width of a model that divides the elements and is ``wanted`` before or after padding."""
+    shapes = [*around.models, *catalogue().shapes.values()]
+    every = dict.fromkeys(size for s in shapes for size in (s.hidden, s.latent, s.intermediate) if size)
+    for size in every:
+        if count % size == 0 and size != wanted and any(a.rules for a in alignments(*sorted((size, wanted)))):
+            return size, wanted
+    return None
+
+
+def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
+    says = _factor(want, elements)
+    return Reading(
+        verdict=UNDECIDED if facts.seen("pad") and not says else OTHER,
+        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}",
+        against=("padding: no width of a model known here gives these numbers",),
+        look="the tensor's shape at the user's line",
+        tags=frozenset(("halves",)) if says else frozenset(),
+    )
+
+
+def _factor(want: tuple[str, ...], elements: str) -> str:
+    """In words, a whole factor between what is asked for and what is there; empty for any other."""
+    if not elements.isdigit() or not int(elements) or not all(size.isdigit() for size in want):
+        return ""
+    ratio = prod(map(int, want)) / int(elements)
+    if not ratio or (ratio % 1 and (1 / ratio) % 1):
+        return ""
+    return f" The shape has {ratio:g} x as many elements: gate and up as one, packed FP4, or shards of ranks."

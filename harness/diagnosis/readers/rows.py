@@ -1,0 +1,78 @@
+"""Numbers of rows that differ: a batch of tokens, and the captured size that it is filled up to."""
+
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import speaks
+from harness.diagnosis.surroundings import Surroundings
+
+_LARGEST = 4096
+_NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
+
+
+def is_bucket(few: int, many: int) -> bool:
+    """Whether ``many`` rows is what a batch of ``few`` is filled up to: a power of two, or the next multiple of 4, 8 or 16."""
+    power = 1 << max(0, few - 1).bit_length()
+    return few < many <= _LARGEST and many in (power, *(-(-few // step) * step for step in (4, 8, 16)))
+
+
+def rows(facts: Facts, a: int, b: int) -> Reading:
+    """Two numbers of rows in a message of torch's own."""
+    few, many = sorted((a, b))
+    if not is_bucket(few, many):
+        return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
+    if not (speaks(facts) or facts.seen("replay") or "token" in facts.whole):
+        return _other(
+            f"Numbers of rows differ: {many} may be the size that a batch of {few} is filled up to.",
+            few,
+            many,
+            UNDECIDED,
+        )
+    return _filled(facts, few, many)
+
+
+def read_rows(facts: Facts, around: Surroundings) -> Reading:
+    """A kernel's check of the number of rows against metadata."""
+    found = [m.groups for m in (facts.match, *facts.texts.every(facts.match)) if {"want", "got"} <= m.groups.keys()]
+    numbers = [(int(g["want"]), int(g["got"])) for g in found if g["want"].isdigit() and g["got"].isdigit()]
+    if not numbers:
+        return Reading(
+            verdict=UNDECIDED,
+            cause="A kernel counts other rows than its metadata says.",
+            look="the numbers in the message",
+        )
+    want, got = numbers[0]
+    few, many = sorted(numbers[0])
+    if is_bucket(few, many):
+        return _filled(facts, few, many)
+    says = f"A kernel expects {want} rows and is given {got}. That is not what a batch of {few} is filled up to."
+    return _other(says, few, many, UNDECIDED)
+
+
+def _filled(facts: Facts, few: int, many: int) -> Reading:
+    graph = facts.seen("replay")
+    return Reading(
+        verdict=FAMILY,
+        stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
+        operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
+        cause=f"The rows are filled up to the captured size, {many} for a batch of {few}, and the other side is of the "
+        f"{few} real ones.",
+        against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
+        look="metadata made for the filled batch, or a kernel that is told the real number of rows",
+        widths=(Width(few, False, ()), Width(many, True, ())),
+        rule=f"{many} = bucket of {few}",
+        tags=frozenset(("bucket", "replay") if graph else ("bucket",)),
+        tries=(f"harness check --modes cudagraph-dynamic --tokens {few}",),
+    )
+
+
+def _other(says: str, few: int, many: int, verdict: str) -> Reading:
+    return Reading(
+        verdict=verdict,
+        stage="rows of a batch",
+        cause=says,
+        against=(_NOT_WIDTHS,),
+        look="who made each of the two tensors, and for which batch",
+        widths=(Width(few, False, ()), Width(many, False, ())),
+        rule="no rule" if verdict == OTHER else "",
+        tries=(f"harness check --modes cudagraph-dynamic --tokens {few}",) if verdict != OTHER else (),
+    )

@@ -1,0 +1,135 @@
+"""Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
+
+from harness.diagnosis.diagnosis import FAMILY, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.latent import read_latent
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, pair_of, speaks, unknown_sizes, unrelated, widths
+from harness.diagnosis.readers.rows import rows
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks, model_for
+from harness.diagnosis.widths import Pair, read_pair
+
+# What a message is of where Dynamo does not name the call: a piece of torch's text, and what raises it.
+_RAISED_BY = {
+    "normalized_shape": "norm",
+    "exceeds dimension size": "slice",
+    "plit": "split",
+    "tensors must match except": "cat",
+    "stack expects": "stack",
+    "expanded size": "copy or expand",
+    "attempting to expand": "copy or expand",
+    "indexing result": "indexed write",
+    "ExpandView": "broadcast",
+}
+_ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
+_NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
+
+
+def read_sizes(facts: Facts, around: Surroundings) -> Reading:
+    """Two tensors that do not broadcast, or a copy between them."""
+    found = pair_of(facts)
+    if found is None:
+        return unknown_sizes(facts)
+    a, b, dim = found
+    pair = read_pair(a, b)
+    if dim == 0 and not pair.exact_owners and not facts.loads_weights:
+        return rows(facts, a, b)
+    if pair.latent_of and not facts.loads:
+        return read_latent(facts, pair, a)
+    if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
+        what = (
+            "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
+        )
+        return unrelated(facts, pair, what)
+    return _load(facts, around, pair) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    by = facts.called or next((name for text, name in _RAISED_BY.items() if text in facts.match.text), "")
+    if by in _ADDS:
+        return _add(facts, around, pair, first)
+    return padded(
+        pair,
+        stage=by,
+        operands=(f"{pair.narrow}: at the true width", f"{pair.wide}: padded"),
+        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. "
+        "The padding was not cut off before it, or is asked for where it is gone.",
+        against=(NO_FAKE, *_not_heads(pair)),
+        look="which of the two sizes is the model's own and which the kernel's, at the user's line",
+        tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
+    model = model_for(around, pair)
+    shared = model is None or model.shared_intermediate is not None or facts.seen("shared")
+    where = "shared add" if shared else "add after the routed experts"
+    sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
+    cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
+    either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
+    return padded(
+        pair,
+        ("add",) if sure else ("add", "load-or-add"),
+        stage=where
+        if sure
+        else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
+        operands=_operands(pair, first, shared),
+        cause=cause if sure else f"{either} made at the padded one.",
+        against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *_not_heads(pair)),
+        tries=checks(facts, around, pair, modes(facts), shared),
+    )
+
+
+def _operands(pair: Pair, first: int, shared: bool) -> tuple[str, str]:
+    narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
+    of = " (the shared expert's output)" if shared else ""
+    return (
+        f"{narrow}, {pair.narrow}: at the true width{of}",
+        f"{wide}, {pair.wide}: still padded (the routed experts' output)",
+    )
+
+
+def _not_heads(pair: Pair) -> tuple[str, ...]:
+    if not pair.heads:
+        return ()
+    few, many, size = pair.heads
+    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits, and no word here is of attention",)
+
+
+def _load(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+    return padded(
+        pair,
+        ("load",),
+        stage="load of the weights" if facts.loads_weights else "a copy, as at load of the weights",
+        operands=(f"{pair.narrow}: the checkpoint's", f"{pair.wide}: the parameter's, made at the padded width"),
+        cause=f"A checkpoint's width meets a parameter that was made at the padded one: {pair.rounded()}.",
+        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
+        look="whoever makes the parameters: pad after loading, or copy into a slice of them",
+        tries=checks(facts, around, pair, "eager"),
+    )
+
+
+def read_checked(facts: Facts, around: Surroundings) -> Reading:
+    """A kernel's own check of hidden_states against its first weight: a padding is taken off that was not added."""
+    found, model = pair_of(facts), around.models[0] if around.models else None
+    pair = read_pair(found[0], found[1]) if found else read_pair(model.hidden, model.hidden - 128) if model else None
+    named = (
+        f" For {model.name} these are {model.hidden} and {model.hidden} - 128 = {model.hidden - 128}." if model else ""
+    )
+    return Reading(
+        verdict=FAMILY,
+        stage="routed experts, the kernel's check of its first weight",
+        cause="The width of hidden_states is not that of the weight less its padding. The padding of the weights"
+        f" (VLLM_MOE_PADDING or SGLANG_MOE_PADDING, 128) is taken off a weight that was loaded without it.{named}",
+        against=(
+            "a wrong fake: the check compares real tensors",
+            "the add of routed and shared output: it comes after this kernel",
+        ),
+        look="the weight's last dimension beside hidden_states.shape[-1]; the same run with that variable set to 0",
+        widths=widths(pair, padded=False) if pair else (),
+        rule="the weights' padding of 128 elements",
+        alignments=((128, ()),),
+        tags=frozenset(("padded-weight",)),
+        tries=(f"harness check --models {model.name if model else 'mixtral-8x7b'} --modes eager",),
+    )

@@ -1,0 +1,83 @@
+"""A view, or a kernel, that wants contiguous memory."""
+
+import re
+
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import modes, padded, speaks
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks, flags
+from harness.diagnosis.widths import read_pair
+
+# x[..., :width] and x[:, :width]
+_CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
+_FITS = "a wrong width: the number of elements fits"
+
+
+def read_strided(facts: Facts, around: Surroundings, have: tuple[str, ...], strides: tuple[str, ...]) -> Reading:
+    """The message of a fake view: its sizes and strides say whether rows lie further apart than they are wide."""
+    numbers = (have[-1:] or ("",)) + (strides[-2:-1] or ("",))
+    if len(have) == len(strides) and strides[-1:] == ("1",) and all(number.isdigit() for number in numbers):
+        width, pitch = map(int, numbers)
+        pair = read_pair(width, pitch) if 0 < width < pitch else None
+        if pair is not None and pair.possible:
+            reduced = facts.seen("collective")
+            return padded(
+                pair,
+                ("pitch", "collective") if reduced else ("pitch",),
+                stage="all-reduce" if reduced else "a view after the unpad",
+                operands=(f"rows of {width} that lie {pitch} apart",),
+                cause=f"Cutting the padding off gave a strided view, {width} of every {pitch}, and nothing made it "
+                f"contiguous: {pair.rounded()}.",
+                against=("a wrong width: the sizes are right, the strides are not",),
+                look=".contiguous() after the slice, or slice after the view",
+                tries=checks(facts, around, pair, modes(facts), shared=False, more=" --tp 2"),
+            )
+    says = "Its strides are not those of padding that was cut off: dimensions were swapped, or it is a slice of something else."
+    return _plain(facts, says, OTHER)
+
+
+def read_view(facts: Facts, around: Surroundings) -> Reading:
+    """The message of eager torch, which has no sizes: what the frames say."""
+    if facts.seen("collective"):
+        return _reduced(facts, around)
+    code = " ".join(frame[3] for frame in facts.frames) or facts.whole
+    cut = _CUT.search(code) is not None
+    if cut:
+        says = "The code in the text cuts columns off before it, which gives such a tensor."
+        return _plain(facts, says, FAMILY if speaks(facts) else UNDECIDED)
+    if facts.seen("transposed"):
+        return _plain(facts, "The code in the text swaps dimensions before it.", OTHER)
+    torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
+    says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
+    return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)
+
+
+def _reduced(facts: Facts, around: Surroundings) -> Reading:
+    model = around.models[0] if around.models else None
+    name = model.name if model else "gpt-oss-20b"
+    return Reading(
+        verdict=FAMILY,
+        stage="all-reduce",
+        cause="A collective flattens its input with view(-1) and was given a tensor that is not contiguous. "
+        "Cutting the padding off gives such a view.",
+        against=(
+            "a wrong width: a view of another number of elements reads 'is invalid for input of size'",
+            "one rank: without a collective nothing flattens it, so it needs two",
+        ),
+        look=".contiguous() before the collective, or cut the padding off after it",
+        rule=f"the log names {name}, hidden size {model.hidden}" if model else "",
+        tags=frozenset(("collective",)),
+        tries=flags(facts, around, f"--models {name} --tp 2 --modes eager,compiled"),
+    )
+
+
+def _plain(facts: Facts, says: str, verdict: str) -> Reading:
+    return Reading(
+        verdict=verdict,
+        stage=facts.called or "a view",
+        cause=f"A tensor that is not contiguous is viewed, or given to a kernel that wants it contiguous. {says}",
+        against=(_FITS,),
+        look="the tensor's strides at the user's line; .reshape or .contiguous() there",
+        tries=("harness check --models gpt-oss-20b --tp 2 --modes eager",) if verdict != OTHER else (),
+    )

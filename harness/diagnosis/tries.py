@@ -1,0 +1,55 @@
+"""The `harness` command that tries what a diagnosis says."""
+
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.widths import Pair, catalogue
+from harness.matrix.shapes import Shape
+
+# Models that stand in for one that is not known: with a shared expert, and without.
+WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
+
+
+def checks(
+    facts: Facts, around: Surroundings, pair: Pair, modes: str, shared: bool = True, more: str = ""
+) -> tuple[str, ...]:
+    """Commands that try a padded width; ``shared`` for a layer with a shared expert, ``more`` for further options."""
+    return flags(facts, around, f"{_model(around, pair, shared)}{_rule(pair)}{more} --modes {modes}")
+
+
+def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
+    """`harness check` with these options: on the layer here, and on vLLM's own where the text is not another engine's."""
+    found = [f"harness check {chosen}"]
+    release = around.release("vllm")
+    if release:
+        found.append(f"harness vllm {release} {chosen}")
+    elif not facts.seen("sglang"):
+        found.append(f"harness check --subject vllm {chosen}")
+    return tuple(found)
+
+
+def model_for(around: Surroundings, pair: Pair) -> Shape | None:
+    """The model whose width ``narrow`` is: one that the log names before any other."""
+    owners = [owner.model for owner in pair.exact_owners]
+    named = [shape for shape in around.models if shape.name in owners]
+    return named[0] if named else next((catalogue().shapes[name] for name in owners), None)
+
+
+def _model(around: Surroundings, pair: Pair, shared: bool) -> str:
+    model = model_for(around, pair)
+    if model is not None:
+        return f"--models {model.name}"
+    hidden = f" --hidden {pair.narrow}" if pair.narrow % 16 == 0 else ""
+    return f"--models {WITH_SHARED if shared else WITHOUT_SHARED}{hidden}"
+
+
+def _rule(pair: Pair) -> str:
+    """The rules of the least multiple that any rule has, where they round the hidden size so."""
+    for alignment in pair.alignments:
+        if alignment.hidden:
+            return f" --rules {alignment.hidden[0]}"
+    return ""
+
+
+def audit(op: str, rows: str) -> tuple[str, ...]:
+    """The audit of a named op; MODULE is the one whose import registers it."""
+    return (f"harness audit {op} --import MODULE --rows {rows}",) if op else ()

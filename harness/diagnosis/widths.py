@@ -1,0 +1,173 @@
+"""What two sizes that do not fit are to each other: one padded from the other, heads, halves, shards, or nothing known."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from harness.matrix.shapes import BUILT_IN, NVFP4_BLOCK, Catalogue, Shape, load
+from harness.matrix.shapes import Alignment as Rule
+
+# Besides the rules of the models file, what kernels and collectives round widths up to.
+COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
+HEAD_DIMS = (128, 64)
+# How many attention heads models have. 21 = 2688 / 128 is not among them.
+_HEADS = frozenset((*range(1, 9), 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128))
+_SHARDS = (2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """A multiple that a width was rounded up to, in elements, and the rules of the models file that round to it.
+
+    ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone.
+    """
+
+    multiple: int
+    hidden: tuple[str, ...]
+    inner: tuple[str, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Every rule."""
+        return self.hidden + self.inner
+
+    def __str__(self) -> str:
+        inner = f"intermediate sizes by {', '.join(self.inner)}" if self.inner else ""
+        rules = "; ".join(part for part in (", ".join(self.hidden), inner) if part)
+        return f"{self.multiple} ({rules})" if rules else str(self.multiple)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A model that has a width, and as what."""
+
+    model: str
+    part: str
+
+    def __str__(self) -> str:
+        return f"{self.part} of {self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``."""
+
+    narrow: int
+    wide: int
+    alignments: tuple[Alignment, ...]
+    owners: tuple[Owner, ...]
+    wide_owners: tuple[Owner, ...]
+    heads: tuple[int, int, int] | None  # heads of narrow, heads of wide, head dimension
+    ratio: int  # wide is exactly that many times narrow; 0 where it is not
+    latent_of: str  # the model whose hidden and latent widths these are
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules of the models file that fit."""
+        return tuple(rule for alignment in self.alignments for rule in alignment.rules)
+
+    @property
+    def extra(self) -> float:
+        """How much of ``narrow`` the padding would be."""
+        return (self.wide - self.narrow) / self.narrow
+
+    @property
+    def padded(self) -> bool:
+        """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
+
+        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads.
+        """
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6:
+            return False
+        return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
+
+    @property
+    def possible(self) -> bool:
+        """Whether any alignment makes one of the other, by chance perhaps."""
+        return bool(self.alignments)
+
+    @property
+    def exact_owners(self) -> tuple[Owner, ...]:
+        """The models that have ``narrow`` as it stands, not halved or sharded."""
+        return tuple(owner for owner in self.owners if "/" not in owner.part and "x" not in owner.part)
+
+    @property
+    def hidden_owners(self) -> tuple[Owner, ...]:
+        """The models that have ``narrow`` as their hidden or latent size."""
+        return tuple(owner for owner in self.exact_owners if owner.part in ("hidden size", "latent size"))
+
+    def rounded(self) -> str:
+        """How ``wide`` comes of ``narrow``, every way, the least multiple first."""
+        return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The models and rules of the package."""
+    return load(BUILT_IN)
+
+
+def read_pair(a: int, b: int) -> Pair:
+    """What ``a`` and ``b`` are to each other. They differ and are positive."""
+    narrow, wide = sorted((a, b))
+    return Pair(
+        narrow=narrow,
+        wide=wide,
+        alignments=alignments(narrow, wide),
+        owners=owners(narrow),
+        wide_owners=owners(wide),
+        heads=_heads(narrow, wide),
+        ratio=wide // narrow if narrow and wide % narrow == 0 else 0,
+        latent_of=next((s.name for s in catalogue().shapes.values() if {s.hidden, s.latent} == {narrow, wide}), ""),
+    )
+
+
+def alignments(narrow: int, wide: int) -> tuple[Alignment, ...]:
+    """The multiples that round ``narrow`` up to ``wide``, the least first."""
+    rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
+    multiples = {m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)}
+    fit = [m for m in sorted({*COMMON, *multiples}) if narrow and -(-narrow // m) * m == wide != narrow]
+    return tuple(Alignment(m, *_rounding(m, rules)) for m in fit)
+
+
+def _rounding(multiple: int, rules: list[Rule]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone."""
+    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple)
+    inner = (rule.name for rule in rules if multiple in (rule.intermediate_gated, rule.intermediate_non_gated))
+    return hidden, tuple(name for name in inner if name not in hidden)
+
+
+def _heads(narrow: int, wide: int) -> tuple[int, int, int] | None:
+    for size in HEAD_DIMS:
+        if narrow % size == wide % size == 0 and {narrow // size, wide // size} <= _HEADS:
+            return narrow // size, wide // size, size
+    return None
+
+
+@cache
+def owners(width: int) -> tuple[Owner, ...]:
+    """The models that have this width: as it stands, else as a shard, a half or packed."""
+    published = [shape for shape in catalogue().shapes.values() if not shape.name.startswith("synthetic")]
+    exact = [Owner(s.name, part) for s in published for part, size in _parts(s) if size == width]
+    if exact or width < 64:
+        return tuple(exact)
+    return tuple(Owner(s.name, part) for s in published for part, size in _derived(s) if size == width)
+
+
+def _parts(shape: Shape) -> list[tuple[str, int | None]]:
+    return [
+        ("hidden size", shape.hidden),
+        ("latent size", shape.latent),
+        ("intermediate size", shape.intermediate),
+        ("shared expert's intermediate size", shape.shared_intermediate),
+    ]
+
+
+def _derived(shape: Shape) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for part, size in _parts(shape):
+        if size and part.endswith("intermediate size"):
+            found += [(f"{part} / {ranks} ranks", size / ranks) for ranks in _SHARDS]
+            found += [(f"2 x {part} (gate and up)", 2 * size)] if shape.gated else []
+        if size:
+            found += [(f"{part} / 2 (packed FP4)", size / 2), (f"{part} / 16 (NVFP4 scales)", size / 16)]
+    return found

@@ -1,0 +1,1 @@
+"""Declared: what FlashInfer's source says about its ops. It is read, not run."""

@@ -1,0 +1,1 @@
+"""Samples: arguments for the ops that FlashInfer declares."""

@@ -1,0 +1,118 @@
+"""Comparing an output with the oracle, per column and per token, and fitting a factor for each part of the oracle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+# The largest error of an element. A correct layer in bfloat16 stays below half of this. One column is enough to fail.
+TOLERANCE = 0.04
+# The rms of a token's error, relative to the rms of its parts. A correct layer's worst is 0.0056 over all models. It finds
+# a token that is scaled throughout by a factor too near one for any single element to fail.
+TOKEN_TOLERANCE = 0.015
+# An output is its parts times factors where the rest is below this share of the oracle's rms.
+_FACTOR_TOLERANCE = 0.03
+# How far a correct factor may be from one: a correct layer stays below 0.0023 at two tokens of any model. The fewer elements
+# there are, the more rounding noise is in a factor.
+_FACTOR_EXACT, _FACTOR_NOISE = 0.004, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How an output differs from the oracle.
+
+    ``columns`` and ``tokens`` are the indices of those with an error above the tolerance, of ``width`` columns. ``worst`` is
+    the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
+    ``explained`` says that the output is those parts times those factors and nothing else.
+    """
+
+    columns: list[int]
+    tokens: list[int]
+    worst: float
+    width: int
+    factors: dict[str, float]
+    explained: bool
+
+    @property
+    def range_count(self) -> int:
+        """The number of contiguous ranges that the wrong columns form."""
+        return sum(after - before > 1 for before, after in pairwise(self.columns)) + bool(self.columns)
+
+    @property
+    def ranges(self) -> str:
+        """The wrong columns, as ``2624-2687 (64 of 2688)``."""
+        return f"{ranges(self.columns)} ({len(self.columns)} of {self.width})"
+
+
+def total(expected: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """The oracle's whole output, the sum of its parts: fp32 [tokens, hidden]."""
+    return expected if isinstance(expected, Tensor) else torch.stack(list(expected.values())).sum(0)
+
+
+def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Difference | None:
+    """The difference of an output from the oracle; None where every element, token and factor is within its tolerance.
+
+    NaN and infinity never pass. Raises ValueError where the oracle itself is not finite.
+    """
+    whole = total(expected)
+    if not torch.isfinite(whole).all():
+        raise ValueError("the subject's oracle is not finite; an oracle gives fp32 numbers")
+    magnitude, rms = _magnitude(expected)
+    error = (output.float() - whole).abs()
+    token_error = error.square().mean(-1, keepdim=True).sqrt() / rms
+    # Rounding errors grow with the magnitude of the token and with that of the element.
+    error = error / (rms + magnitude)
+    bad = ~(error <= TOLERANCE)
+    elements = bool(bad.any())
+    if not elements:  # wrong elements locate a fault better than wrong tokens do
+        bad = ~(token_error <= TOKEN_TOLERANCE).expand_as(error)
+    parts = {"output": expected} if isinstance(expected, Tensor) else dict(expected)
+    factors, rest = _fit(output.float(), parts)
+    explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
+    # A factor near one keeps every element within its tolerance, and still scales a whole part.
+    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
+    off = explained and any(abs(factors[name] - 1) > near for name, part in parts.items() if part.any())
+    if not bad.any() and not off:
+        return None
+    return Difference(
+        columns=(bad.any(0) | off).nonzero().flatten().tolist(),
+        tokens=(bad.any(1) | off).nonzero().flatten().tolist(),
+        worst=float(error.nan_to_num(torch.inf).max()),
+        width=output.shape[-1],
+        factors=factors,
+        explained=explained and (elements or off),
+    )
+
+
+def _magnitude(expected: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The sum of the parts' absolute values [tokens, hidden], and its rms for each token [tokens, 1].
+
+    Not the absolute value of their sum: rounding errors do not shrink where two parts cancel.
+    """
+    parts = [expected] if isinstance(expected, Tensor) else list(expected.values())
+    magnitude = torch.stack([part.abs() for part in parts]).sum(0)
+    return magnitude, magnitude.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
+def _fit(output: Tensor, parts: Mapping[str, Tensor]) -> tuple[dict[str, float], Tensor]:
+    """The least-squares factor of each part in the output, and the rms of the remainder."""
+    basis = torch.stack([part.flatten() for part in parts.values()]).double()
+    target = output.flatten().double().nan_to_num(0.0)
+    # Any factor fits a part that is zero throughout; the pseudo-inverse makes it zero.
+    solution = torch.linalg.pinv(basis @ basis.T, hermitian=True) @ (basis @ target)
+    rest = target - solution @ basis
+    return dict(zip(parts, solution.tolist(), strict=True)), rest.square().mean().sqrt()
+
+
+def ranges(numbers: list[int], most: int = 4) -> str:
+    """Sorted numbers as ranges, at most ``most`` of them: ``0-3, 7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    shown = [f"{low}-{high}" if high > low else str(low) for low, high in runs[:most]]
+    return ", ".join(shown) + (f" and {len(runs) - most} more ranges" if len(runs) > most else "")

@@ -1,0 +1,162 @@
+"""Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harness.base.source import SourceLine
+from harness.matrix.case import Case
+from harness.ops.fake_call import FakeCall
+from harness.ops.names import is_custom
+from harness.ops.tensor_meta import TensorMeta
+
+if TYPE_CHECKING:
+    from harness.execution.difference import Difference
+    from harness.subjects.subject import Layer, Oracle
+
+REPEATED = "repeated call"
+
+
+@dataclass(slots=True)
+class Record:
+    """One dispatched op, with the user's line and the stage of the layer that it belongs to.
+
+    ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
+    ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
+    belongs to a custom op, where the recorder made one. The last three fields name what the schema does not declare:
+    arguments written to, arguments whose memory is returned, and outputs in each other's memory.
+    """
+
+    op: str
+    stage: str
+    line: SourceLine | None
+    inputs: tuple[TensorMeta, ...]
+    sources: tuple[int | None, ...]
+    routed: bool
+    outputs: tuple[TensorMeta | None, ...] = ()
+    error: BaseException | None = None
+    fake: FakeCall | None = None
+    undeclared_writes: tuple[str, ...] = ()
+    undeclared_aliases: tuple[str, ...] = ()
+    outputs_overlap: bool = False
+
+    @property
+    def custom(self) -> bool:
+        """Whether the op is not one of torch's own."""
+        return is_custom(self.op)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the layer.
+
+    ``before`` holds copies of the inputs from before the call, ``snapshot`` a copy of the output from right after it, and
+    ``expected`` the oracle's output. ``difference`` caches how the snapshot differs from it, since three observers ask.
+    ``routed`` says whether the output came through the routed experts' op; None where no ops were recorded.
+    ``changed_global_state`` names the global state that the call changed. ``with_grad`` says that grad mode was on.
+    ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
+    ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
+    rows that filled the batch up to the size of its graph.
+    """
+
+    label: str
+    tokens: int
+    inputs: tuple[Tensor, ...]
+    before: tuple[Tensor, ...] = ()
+    output: Tensor | None = None
+    snapshot: Tensor | None = None
+    error: BaseException | None = None
+    records: list[Record] = field(default_factory=list)
+    expected: "Oracle | None" = None
+    difference: "tuple[Difference | None] | None" = None
+    routed: bool | None = None
+    changed_global_state: tuple[str, ...] = ()
+    with_grad: bool = False
+    poisoned: bool = False
+    replayed: bool = False
+    padding_rows: int = 0
+
+    @property
+    def failed_record(self) -> Record | None:
+        """The last recorded op that raised; None where none did."""
+        return next((record for record in reversed(self.records) if record.error), None)
+
+
+@dataclass(slots=True)
+class Graph:
+    """One graph that Dynamo gave to the backend: the names of its ops."""
+
+    ops: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything one mode did with one case.
+
+    ``state_before`` and ``state_after`` hold the layer's tensors by name, before its first call and after its last.
+    ``changed_state`` names those whose bits changed. ``reads_changed_state`` is False where a run has shown that the changes
+    reach no output. ``graphs`` is None in modes that compile nothing. ``specialised`` says to what the trace fixed the
+    token count. ``settings`` are torch's settings that this mode pins to other values.
+    """
+
+    case: Case
+    mode: str
+    ops: tuple[str, ...]
+    layer: "Layer | None" = None
+    emulated: bool = False
+    calls: list[Call] = field(default_factory=list)
+    state_before: dict[str, Tensor] = field(default_factory=dict)
+    state_after: dict[str, Tensor] = field(default_factory=dict)
+    graphs: list[Graph] | None = None
+    specialised: str | None = None
+    changed_state: tuple[str, ...] = ()
+    reads_changed_state: bool = True
+    proof: Any = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the repeated call gave the same bits as the first call."""
+        return _repeats(self.calls)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a call raised."""
+        return any(call.error for call in self.calls)
+
+
+def _repeats(calls: list[Call]) -> bool:
+    repeated = next((call for call in calls if call.label == REPEATED), None)
+    first, second = calls[0].snapshot if calls else None, repeated.snapshot if repeated else None
+    return isinstance(first, Tensor) and isinstance(second, Tensor) and same_bits(first, second)
+
+
+def same_bits(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors hold the same bytes, NaN included."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    flat = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
+    # Eight bytes at a time where both are aligned: comparing single bytes takes eight times as long.
+    if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
+        flat = [part.view(torch.int64) for part in flat]
+    return torch.equal(*flat)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite. The sum shows it in one pass; only where that overflows, every element is tested."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(tensor).all())
+
+
+def state_of(layer: object) -> dict[str, Tensor]:
+    """The tensors of a layer and its submodules by name: parameters, buffers and plain attributes."""
+    modules = dict(layer.named_modules()) if isinstance(layer, torch.nn.Module) else {"": layer}
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        attributes = dict(getattr(module, "__dict__", {}))
+        attributes |= attributes.pop("_parameters", {}) | attributes.pop("_buffers", {})
+        for name, value in attributes.items():
+            if isinstance(value, Tensor):
+                tensors[f"{prefix}.{name}".lstrip(".")] = value
+    return tensors

@@ -1,0 +1,168 @@
+"""External memory: memory that a graph reads although none of its ops made it, such as weights and cached buffers.
+
+A CUDA graph stores the address of such memory and does not keep it alive. If the layer frees or replaces it after the
+capture, each replay reads whatever lies there by then.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.base.source import SourceLine
+from harness.ops.collectives import is_collective
+from harness.ops.names import is_custom
+from harness.ops.tensor_meta import TensorMeta
+
+
+class FreedMemory(RuntimeError):
+    """A graph is replayed whose external memory was freed or moved since the capture. ``line`` is the user's line that read it."""
+
+    def __init__(self, what: str, line: SourceLine | None) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstRead:
+    """The first read of a storage in a capture: its address then, and the op and the user's line that read it."""
+
+    storage: StorageWeakRef
+    address: int
+    meta: TensorMeta
+    op: str
+    line: SourceLine | None
+
+    @classmethod
+    def of(cls, tensor: Tensor, op: str) -> Self:
+        storage = tensor.untyped_storage()
+        return cls(StorageWeakRef(storage), storage.data_ptr(), TensorMeta.of(tensor), op, SourceLine.here())
+
+    def change(self) -> str:
+        """What happened to the storage since: ``freed``, ``moved``, or empty for nothing."""
+        if self.storage.expired():
+            return "freed"
+        now = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
+        return "" if now.data_ptr() == self.address else "moved"
+
+
+class ExternalMemory:
+    """The storages on one device that a graph reads and that none of its ops made."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._reads: dict[int, _FirstRead] = {}
+        self._created: set[int] = set()
+
+    def note_reads(self, op: str, tensors: Iterable[Tensor]) -> None:
+        """Note the tensors that an op is about to read, on this device only: a host scalar is passed by value."""
+        if op.startswith("aten::new_") or (op.startswith("aten::") and op.endswith("_like")):
+            return  # reads the metadata only
+        for tensor in tensors:
+            key = tensor.untyped_storage()._cdata
+            known = key in self._created or key in self._reads
+            # An empty tensor has no address that a graph could store.
+            if not known and tensor.device.type == self.device and tensor.untyped_storage().nbytes():
+                self._reads[key] = _FirstRead.of(tensor, op)
+
+    def note_created(self, tensors: Iterable[Tensor]) -> None:
+        """Note what an op returned. Where it returned external memory, that stays external."""
+        self._created |= {tensor.untyped_storage()._cdata for tensor in tensors} - self._reads.keys()
+
+    def contains(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in external memory."""
+        return tensor.untyped_storage()._cdata in self._reads
+
+    def check(self) -> None:
+        """Raise FreedMemory where a storage was freed or moved. Reads no element."""
+        for read in self._reads.values():
+            if change := read.change():
+                raise FreedMemory(f"{read.op} uses {read.meta}, which was {change} after the capture", read.line)
+
+
+@dataclass(frozen=True, slots=True)
+class WeakTensor:
+    """A view of a storage that does not keep the storage alive. ``view`` is (offset, shape, stride)."""
+
+    storage: StorageWeakRef
+    dtype: torch.dtype
+    device: torch.device
+    view: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Self:
+        """A weak reference to a tensor."""
+        view = tensor.storage_offset(), tensor.shape, tensor.stride()
+        return cls(StorageWeakRef(tensor.untyped_storage()), tensor.dtype, tensor.device, view)
+
+    def tensor(self) -> Tensor:
+        """The tensor. Its storage must still be alive: ``ExternalMemory.check`` says so."""
+        storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
+        return torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, *self.view)
+
+
+class ExternalMemoryMode(TorchDispatchMode):
+    """A dispatch mode that notes which external memory the kernels of a capture read, inside custom ops too."""
+
+    def __init__(self, external: ExternalMemory) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.external = external
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, enters = kwargs or {}, _enters(func)
+        if not enters and _is_composite(func):
+            with (
+                self
+            ):  # inside a custom op a composite arrives undecomposed, and ``aten::to`` may copy or return its input
+                return func.decompose(*args, **kwargs)
+        if _is_view(func):
+            return func(*args, **kwargs)
+        self.external.note_reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
+        out = self._run_inside(func, args, kwargs) if enters else self.run(func, args, kwargs)
+        self.external.note_created(tensors_in(out))
+        return out
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an op that is a kernel. A subclass may record it."""
+        return func(*args, **kwargs)
+
+    def _run_inside(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a custom op's implementation with this mode on, so that its inner ops are seen in its place."""
+        device = next((tensor.device.type for tensor in tensors_in((args, [*kwargs.values()]))), "cpu")
+        # An op without a kernel for this device is registered for all of them, under another dispatch key.
+        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
+        key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
+        with self:
+            return func._op_dk(key, *args, **kwargs)
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors in an op's arguments or results. They nest only in lists and tuples, and pytree takes ten times as long."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from tensors_in(part)
+
+
+@cache
+def _is_view(func: Any) -> bool:
+    """Whether an op only returns views of its inputs: it launches no kernel and reads no element."""
+    aliases = [returned.alias_info for returned in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    composite: bool = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+    return composite
+
+
+def _enters(func: Any) -> bool:
+    """Whether the mode goes inside an op: a custom op, but no collective, which is one kernel whatever backend carries it."""
+    return is_custom(func._schema.name) and not is_collective(func._schema.name)

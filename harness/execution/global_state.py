@@ -1,0 +1,75 @@
+"""Global state that a layer must not change: torch's switches and the random number generators."""
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+
+
+def _device_context() -> Any:
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+
+
+# name: (function that reads it, function that restores it)
+_STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (_device_context, lambda before: torch.set_default_device(before and before.device)),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "deterministic mode": (
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda before: torch.use_deterministic_algorithms(before[0], warn_only=before[1]),
+    ),
+    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "oneDNN switch": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "CPU autocast": (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
+}
+
+
+def _numpy_random() -> tuple[Any, ...] | None:
+    """The state of numpy's generator; None while nobody has imported numpy."""
+    if "numpy" not in sys.modules:
+        return None
+    name, keys, *rest = sys.modules["numpy"].random.get_state()
+    return name, keys.tobytes(), *rest
+
+
+def _restore_numpy_random(state: tuple[Any, ...]) -> None:
+    name, keys, *rest = state
+    numpy = sys.modules["numpy"]
+    numpy.random.set_state((name, numpy.frombuffer(keys, dtype=numpy.uint32), *rest))
+
+
+class GlobalState:
+    """A context manager that restores the global state at its end. ``changed`` then names what had changed.
+
+    A generator counts as changed where random numbers were drawn from it.
+    """
+
+    def __enter__(self) -> Self:
+        self._before = {name: read() for name, (read, _) in _STATE.items()}
+        self._random, self._python_random = torch.get_rng_state(), random.getstate()
+        self._numpy_random = _numpy_random()
+        self.changed: tuple[str, ...] = ()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        changed = [name for name, (read, _) in _STATE.items() if read() != self._before[name]]
+        for name in changed:
+            _STATE[name][1](self._before[name])
+        self.changed = (*changed, *self._restore_generators())
+
+    def _restore_generators(self) -> list[str]:
+        changed = []
+        if not torch.equal(torch.get_rng_state(), self._random):
+            changed.append("random generator")
+            torch.set_rng_state(self._random)
+        if random.getstate() != self._python_random:
+            changed.append("Python's random generator")
+            random.setstate(self._python_random)
+        if self._numpy_random is not None and _numpy_random() != self._numpy_random:
+            changed.append("numpy's random generator")
+            _restore_numpy_random(self._numpy_random)
+        return changed

@@ -1,0 +1,94 @@
+"""CUDA graphs by token bucket, as engines use them: one graph for each batch size, the largest first, in one memory pool.
+
+A batch runs in the next larger graph, and the rows beyond it are padding. Between the replays a batch larger than any graph
+runs in eager, as a prefill does. If the layer replaces a buffer then that the graphs read, the next replay shows it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+
+from harness.execution.evidence import Call, Run
+from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
+from harness.execution.modes.eager import larger_batch
+from harness.execution.rig import Rig
+
+# Engines capture the multiples of eight.
+_STEP = 8
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Replay two graphs, each on a batch that does not fill it; run a larger batch; replay the smaller graph again."""
+    with _rows_independent():
+        return _run(rig)
+
+
+def _run(rig: Rig) -> Run:
+    run = rig.start(emulated=rig.device.type != "cuda")
+    assert run.layer is not None
+    few, many = rig.case.tokens, larger_batch(rig.case.tokens)
+    sizes = _bucket(many), _bucket(few)
+    # At the largest size first, as engines do, so that buffers that grow with the batch have grown before the captures.
+    if not rig.call(run, run.layer, "warm-up", sizes[0], WARM_UP, rig.recorder()).error:
+        graphs = _captured(rig, run, sizes)
+        if len(graphs) == len(sizes):
+            large, small = graphs
+            for call in _calls(rig, run, small, large, few, many):
+                if call.error:
+                    break
+    return rig.finish(run)
+
+
+@contextmanager
+def _rows_independent() -> Iterator[None]:
+    """Turn oneDNN off where its bf16 matmul lets a NaN of one row reach the row before: on CPUs with AMX (oneDNN#5717)."""
+    # mkldnn.flags would reset precision and determinism too.
+    onednn: Any = torch.backends.mkldnn
+    before = onednn.enabled
+    onednn.enabled = before and not _mixes_rows()
+    try:
+        yield
+    finally:
+        onednn.enabled = before
+
+
+@cache
+def _mixes_rows() -> bool:
+    """Whether oneDNN's matmul reads past the end of a row and multiplies by zero, which hides finite values but not NaN."""
+    rows = torch.ones(32, 48, dtype=torch.bfloat16)
+    rows[16:] = torch.nan
+    product = torch.nn.functional.linear(rows, rows.new_ones(80, 48))
+    return bool(product[:16].isnan().any())
+
+
+def _bucket(tokens: int) -> int:
+    """The smallest graph size that a batch does not fill completely."""
+    return (tokens // _STEP + 1) * _STEP
+
+
+def _captured(rig: Rig, run: Run, sizes: tuple[int, ...]) -> list[Captured]:
+    """A graph for each size, fewer where a capture was refused. All graphs read the first rows of the same buffers."""
+    static = rig.inputs(sizes[0], CAPTURE)
+    pool = None if run.emulated else torch.cuda.graph_pool_handle()
+    graphs: list[Captured] = []
+    for size in sizes:
+        graph = capture(run, tuple(tensor[:size] for tensor in static), pool)
+        if graph is None:
+            break
+        graphs.append(graph)
+    return graphs
+
+
+def _calls(rig: Rig, run: Run, small: Captured, large: Captured, few: int, many: int) -> Iterator[Call]:
+    assert run.layer is not None
+    yield replay(rig, run, small, few, REPLAY, _label(small))
+    yield replay(rig, run, large, many, REPLAY, _label(large))
+    yield rig.call(run, run.layer, "larger batch", 2 * large.size, REPLAY, with_oracle=False)
+    yield replay(rig, run, small, few, WARM_UP, f"{_label(small)} after a larger batch")
+
+
+def _label(graph: Captured) -> str:
+    return f"replay of the graph for {graph.size} tokens"

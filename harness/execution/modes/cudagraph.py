@@ -1,0 +1,119 @@
+"""CUDA graphs: capture once, change the inputs in place, replay. Without CUDA, recorded ops emulate the graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.execution.capture import CaptureRefused, OpGraph
+from harness.execution.evidence import Call, Run
+from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
+from harness.execution.rig import LAYER_ERRORS, Rig
+
+WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A captured graph: its static input and output buffers, and its replay, which raises FreedMemory."""
+
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    replay: Callable[[], None]
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that the graph was captured for."""
+        return self.inputs[0].shape[0]
+
+    def fill(self, batch: tuple[Tensor, ...]) -> None:
+        """Copy a batch into the input buffers. In the rows beyond it hidden_states become NaN; other inputs stay as they are."""
+        for buffer, tensor in zip(self.inputs, batch, strict=True):
+            buffer[: tensor.shape[0]].copy_(tensor)
+        self.inputs[0][batch[0].shape[0] :].fill_(torch.nan)
+
+    def of_batch(self, tokens: int) -> Tensor:
+        """The batch's rows of the output; the whole output where its rows are not the graph's."""
+        return self.output[:tokens] if self.output.shape[:1] == (self.size,) else self.output
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """A warm-up, a capture, a replay with other inputs, and a replay with the warm-up's inputs."""
+    run = rig.start(emulated=rig.device.type != "cuda")
+    assert run.layer is not None
+    # Engines run a layer on other inputs before they capture it. What it caches then must not be captured.
+    warm = rig.call(run, run.layer, "warm-up", rig.case.tokens, WARM_UP, rig.recorder())
+    if warm.error:
+        return rig.finish(run)
+    graph = capture(run, rig.inputs(rig.case.tokens, CAPTURE))
+    if graph is None:
+        return rig.finish(run)
+    for seed, label in ((REPLAY, "replay with other inputs"), (WARM_UP, "replay with the warm-up's inputs")):
+        if replay(rig, run, graph, rig.case.tokens, seed, label).error:
+            break
+    return rig.finish(run)
+
+
+def capture(run: Run, static: tuple[Tensor, ...], pool: Any = None) -> Captured | None:
+    """Capture the run's layer on these buffers, in the memory pool if one is given; None where the capture failed.
+
+    A failed capture is evidence: it is added to the run as a call that raised.
+    """
+    try:
+        output, replay_graph = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool)
+        if not isinstance(output, Tensor):
+            what = f"the layer returned a {type(output).__name__}; expected one tensor [tokens, hidden]"
+            raise CaptureRefused(what, "Without one output tensor there is no static output buffer to compare.")
+    except LAYER_ERRORS as error:
+        run.calls.append(Call("capture", static[0].shape[0], static, error=error))
+        return None
+    return Captured(static, output, replay_graph)
+
+
+def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: str) -> Call:
+    """One replay on new inputs."""
+    fresh = rig.inputs(tokens, seed)
+    graph.fill(fresh)
+    # Overwritten with NaN, so that a replay that writes no output cannot pass with the output of the replay before.
+    graph.output.fill_(torch.nan)
+    call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, padding_rows=graph.size - tokens)
+    run.calls.append(call)
+    try:
+        graph.replay()
+    except LAYER_ERRORS as error:
+        call.error = error
+        return call
+    # The next replay overwrites the static buffers, so the evidence needs copies.
+    call.inputs = tuple(tensor[:tokens].clone() for tensor in graph.inputs)
+    call.output = graph.of_batch(tokens)
+    call.snapshot = call.output.clone()
+    call.expected = rig.expected(tokens, seed) if tokens else None
+    return call
+
+
+def _emulate(layer: Any, static: tuple[Tensor, ...]) -> tuple[Any, Callable[[], None]]:
+    graph = OpGraph()
+    return graph.capture(layer, static), graph.replay
+
+
+def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> tuple[Any, Callable[[], None]]:
+    # As torch's documentation asks: lazy initialisation, of cuBLAS for one, must happen before the capture.
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        layer(*static)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph, external = torch.cuda.CUDAGraph(), ExternalMemory("cuda")
+    with torch.cuda.graph(graph, pool=pool), ExternalMemoryMode(external):
+        output = layer(*static)
+        if not torch.cuda.is_current_stream_capturing():
+            what = "the layer ended the capture, or switched to a stream that is not captured"
+            raise CaptureRefused(what, "A graph holds only the work of the stream that is captured.")
+
+    def replay_graph() -> None:
+        external.check()
+        graph.replay()
+
+    return output, replay_graph

@@ -1,0 +1,93 @@
+"""Fake: the layer traced over FakeTensors, with a static or a symbolic token count."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from harness.execution.evidence import Call, Run
+from harness.execution.reachable import reachable_tensors
+from harness.execution.rig import LAYER_ERRORS, Rig
+
+_TOKENS = 0  # the dimension that is the tokens
+# Batch sizes that a guard on the token count must allow: at and around powers of two.
+_COUNTS = tuple(2**power + step for power in range(2, 17) for step in (-1, 0, 1))
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """One symbolic trace; or two static ones, at the case's token count and at zero."""
+    run = rig.start()
+    counts = {"symbolic trace": max(rig.case.tokens, 2)}
+    if not dynamic:
+        counts = {"trace": rig.case.tokens, "zero tokens": 0}
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+    for label, tokens in counts.items():
+        if trace(rig, run, mode, label, tokens).error:
+            rig.audit(run)
+            break
+    return rig.finish(run)
+
+
+def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> Call:
+    """Trace the layer once and add the call to the run. The output is a FakeTensor, symbolic if the mode has a ShapeEnv."""
+    dynamic = mode.shape_env is not None
+    fakes = tuple(_fake(mode, tensor, dynamic) for tensor in rig.inputs(tokens, 0))
+    call = Call(label, tokens, fakes)
+    run.calls.append(call)
+    recorder = rig.recorder()
+    call.records = recorder.records
+    assert run.layer is not None
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(mode)
+            stack.enter_context(enable_python_dispatcher())
+            stack.enter_context(recorder)
+            call.output = run.layer(*fakes)
+    except LAYER_ERRORS as error:
+        call.error = error
+        return call
+    run.specialised = _specialised(fakes, run.layer) if dynamic else None
+    return call
+
+
+def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
+    if not dynamic:
+        return mode.from_tensor(tensor, static_shapes=True)
+    sizes = [DimDynamic.DYNAMIC if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
+    context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
+    return mode.from_tensor(tensor, symbolic_context=context)
+
+
+def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
+    """To what the trace restricts the token count: the one number that it fixed it to, or guards; None for no restriction.
+
+    A guard that only limits the tokens to the rows of one of the layer's tensors is allowed: the layer was built for so many.
+    """
+    size: Any = fakes[0].shape[_TOKENS]
+    if not isinstance(size, torch.SymInt):
+        return f"the token count is {size}"
+    env = size.node.shape_env
+    fixed = env.replace(size.node.expr)
+    if fixed.is_number:
+        return f"the token count is {fixed}"
+    guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
+    narrowing = [expr for expr in guards if not all(_holds(expr, fixed, count) for count in _COUNTS)]
+    if narrowing:
+        rows = {
+            tensor.shape[0] for tensor in reachable_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)
+        }
+        narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
+    return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
+
+
+def _holds(guard: Any, symbol: Any, count: int) -> bool:
+    return bool(guard.subs(symbol, count) != False)  # noqa: E712
+
+
+def _limits_to(guard: Any, symbol: Any, most: int) -> bool:
+    """Whether a guard holds for up to ``most`` tokens and for no more. Torch specialises 0 and 1, so they are left out."""
+    return all(_holds(guard, symbol, count) == (count <= most) for count in (*_COUNTS, most, most + 1) if count > 1)

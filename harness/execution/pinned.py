@@ -1,0 +1,144 @@
+"""Hermetic verdicts: every setting that could change one is pinned, and compile caches are keyed by the fakes.
+
+Inductor's caches are not keyed by an op's fake. Code compiled with a correct fake would be reused after the fake broke, and
+a broken fake would pass; and the other way round. ``fingerprint`` therefore hashes what the fakes returned in this graph,
+with their sources and schemas, and torch mixes the hash into every cache key (``cache_key_tag``). C++ and Triton kernels
+with the same source are still shared between graphs, so it stays fast.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from harness.base import cache
+from harness.base.quiet import quiet
+from harness.execution.global_state import GlobalState
+from harness.ops.names import is_custom
+from harness.ops.registry import sources
+from harness.ops.tensor_meta import TensorMeta
+
+DYNAMO = {
+    "recompile_limit": 8,
+    "suppress_errors": False,
+    "automatic_dynamic_shapes": False,
+    "automatic_dynamic_local_pgo": False,
+    "fail_on_recompile_limit_hit": True,
+}
+INDUCTOR = {
+    "size_asserts": True,
+    "alignment_asserts": True,
+    "scalar_asserts": True,
+    "fx_graph_cache": True,
+    "fx_graph_remote_cache": False,
+    "compile_threads": 1,
+    "triton.cudagraphs": False,
+}
+# By default torch only warns of an undeclared alias, and raises where CI was set when torch read its settings, which depends
+# on the order of imports.
+FUNCTORCH = {"check_custom_op_aliasing": True, "error_on_custom_op_aliasing": True}
+CONFIGS: dict[str, dict[str, Any]] = {"_dynamo": DYNAMO, "_functorch": FUNCTORCH, "_inductor": INDUCTOR}
+ENVIRONMENT = {"CI": "1"}
+
+
+def cache_folder() -> Path:
+    """The folder of compiled artefacts, one for each torch version, below $HARNESS_CACHE or the user's cache folder."""
+    return cache.cache_root() / f"inductor-torch-{torch.__version__}"
+
+
+@functools.cache
+def trust_instruction_set(cache: Path) -> None:
+    """Skip Inductor's test of the CPU's vector instructions where the cache shows that it has passed before.
+
+    The test compiles in child processes, a second for each process of the harness. It is patched rather than switched off
+    by a setting, because settings are part of torch's cache keys: the second run would find nothing in the cache.
+    """
+    isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa").VecISA
+    if hasattr(isa, "check_build") and any(cache.glob("*/*.so")):
+        isa.check_build = lambda *_: True
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """Pin torch's settings inside a ``with`` block: no grad, asserts on, uninitialised memory filled with NaN."""
+    environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(environment))
+        for name, settings in CONFIGS.items():
+            config: Any = importlib.import_module(f"torch.{name}.config")
+            stack.enter_context(config.patch(_known(config, settings)))
+        stack.enter_context(GlobalState())
+        # Fills what ``empty`` returns with NaN (floats) or the largest value (integers), inside ops too.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(False)
+        stack.enter_context(quiet())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def inductor_with(settings: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Patch more settings of Inductor inside a ``with`` block; yields them as a verdict's record shows them."""
+    config: Any = importlib.import_module("torch._inductor.config")
+    known = _known(config, settings)
+    with config.patch(known):
+        yield {f"inductor.{name}": str(value) for name, value in known.items()}
+
+
+def _known(config: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The settings that this torch has. One that it lacks cannot change a verdict."""
+    return {name: value for name, value in wanted.items() if name in config._config}
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def fingerprint(graph: torch.fx.Graph) -> str:
+    """A hash of every custom op in a graph: its schema and sources, its inputs, and what its fake returned for them."""
+    entries = []
+    for node in graph.nodes:
+        schema = getattr(getattr(node.target, "default", node.target), "_schema", None)
+        if node.op == "call_function" and schema is not None and is_custom(schema.name):
+            metas = [_meta(value) for value in (*node.args, *node.kwargs.values(), node)]
+            entries.append((schema.name, sources(schema.name), metas))
+    return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+
+
+def _meta(value: Any) -> Any:
+    """The metadata of the fake tensors in an argument or a result; a constant as text."""
+    example = value.meta.get("example_value") if isinstance(value, torch.fx.Node) else value
+    return [TensorMeta.of(leaf) if isinstance(leaf, torch.Tensor) else str(leaf) for leaf in tree_leaves(example)]
+
+
+@contextlib.contextmanager
+def keyed_by(tag: str) -> Iterator[None]:
+    """Mix ``tag`` into every key of torch's compile caches."""
+    config: Any = importlib.import_module("torch.compiler.config")
+    with config.patch(cache_key_tag=tag):
+        yield
+
+
+def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = "") -> Any:
+    """A torch.compile backend: Inductor, its caches keyed by the graph's fakes and by ``also``."""
+    from torch._inductor.compile_fx import compile_fx
+
+    with keyed_by(fingerprint(module.graph) + also):
+        return compile_fx(module, list(inputs))

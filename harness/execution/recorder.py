@@ -1,0 +1,126 @@
+"""The recorder: a dispatch mode that records each op of a call, with its stage, the user's line, and where its inputs came from."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from harness.base.source import SourceLine
+from harness.execution.evidence import Record, same_bits
+from harness.execution.stages import EXPERTS, stage_of
+from harness.matrix.case import Case
+from harness.ops.arguments import declared_writes, metas, not_written, overlap, undeclared_aliases
+from harness.ops.fake_call import FakeCallMode, call_fake
+from harness.ops.names import op_name
+from harness.ops.tensor_meta import TensorMeta
+
+
+class Recorder(TorchDispatchMode):
+    """Records every op of a call in ``records``.
+
+    ``contract`` also calls the fake of each custom op and looks for undeclared aliases. ``audit`` does that, and looks for
+    undeclared writes. ``poison`` overwrites the padded tail of the routed experts' output with NaN. ``fakes`` is the mode to
+    call fakes in, if it is shared. ``routed_output`` is the index of the routed experts' output among those of their op, or
+    None where all outputs are theirs.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        experts_op: str,
+        *,
+        audit: bool = False,
+        contract: bool = False,
+        poison: bool = False,
+        fakes: FakeCallMode | None = None,
+        routed_output: int | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._fakes = fakes or FakeCallMode()
+        self.case, self.experts_op, self.routed_output, self.poison = case, experts_op, routed_output, poison
+        self.audit, self.contract = audit, audit or contract
+        self.records: list[Record] = []
+        self.poisoned = False  # whether there was a padded tail to overwrite
+        self._maker: dict[int, int] = {}
+        self._routed_storages: set[int] = set()
+        self._not_routed: set[int] = set()
+        self._alive: list[Tensor] = []  # tensors are known by their id, which is unique only while they live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        record = self._open(op_name(func), tensors)
+        real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        try:
+            with _watch_writes(record, func, args, kwargs) if self.audit and real else nullcontext():
+                out = func(*args, **kwargs)
+        except Exception as error:
+            record.error = error
+            raise
+        if self.contract and real:
+            record.fake = call_fake(self._fakes, func, args, kwargs)
+            record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
+            record.outputs_overlap = overlap(func, out)
+        self._close(record, out, declared_writes(func, args, kwargs))
+        return out
+
+    def _open(self, op: str, tensors: list[Tensor]) -> Record:
+        """A record of an op that is about to run."""
+        sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
+        routed = tuple(self.is_routed(tensor) for tensor in tensors)
+        inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
+        stage = stage_of(op, inputs, routed, self.case, self.experts_op)
+        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
+        self.records.append(record)
+        return record
+
+    def _close(self, record: Record, out: Any, writes: list[Tensor]) -> None:
+        """Complete the record of the op that has just run."""
+        outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        record.outputs = metas(out)
+        routed = self._experts_outputs(outputs) if record.stage == EXPERTS else outputs
+        for tensor in outputs:
+            self._maker[id(tensor)] = len(self.records) - 1
+            self._alive.append(tensor)
+        if record.routed:
+            self._routed_storages |= {tensor.untyped_storage()._cdata for tensor in (*routed, *writes)}
+
+    def _experts_outputs(self, outputs: list[Tensor]) -> list[Tensor]:
+        """The outputs of the routed experts' op that are theirs, with the padded tail poisoned if that was asked for."""
+        routed = outputs
+        if self.routed_output is not None:
+            routed = outputs[self.routed_output : self.routed_output + 1]
+            self._not_routed |= {id(tensor) for tensor in outputs if all(tensor is not one for one in routed)}
+        if self.poison:
+            for tensor in routed:
+                self.poisoned |= _poison_tail(tensor, self.case.width)
+        return routed
+
+    def is_routed(self, tensor: Tensor) -> bool:
+        """Whether a tensor came through the routed experts, or shares its storage with one that did."""
+        if id(tensor) in self._not_routed:
+            return False
+        source = self._maker.get(id(tensor))
+        made = source is not None and self.records[source].routed
+        return made or tensor.untyped_storage()._cdata in self._routed_storages
+
+
+def _poison_tail(tensor: Tensor, width: int) -> bool:
+    """Overwrite the columns beyond ``width`` with NaN; whether there are any."""
+    padded = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] > width
+    if padded:
+        tensor[..., width:] = torch.nan
+    return padded
+
+
+@contextmanager
+def _watch_writes(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
+    """Compare each argument that the schema does not declare as written before and after the op."""
+    copies = [(name, leaf, leaf.clone()) for name, leaf in not_written(func, args, kwargs)]
+    yield
+    record.undeclared_writes = tuple(name for name, now, before in copies if not same_bits(now, before))

@@ -1,0 +1,61 @@
+"""Which stage of the layer a dispatched op belongs to, inferred from the op, its widths, and where its inputs came from.
+
+A layer needs no annotations. The same matmul is the shared expert's before the routed experts, and the latent
+up-projection's after them, so what decides is whether an input came through the routed experts.
+"""
+
+from harness.matrix.case import Case
+from harness.ops.collectives import is_collective
+from harness.ops.tensor_meta import TensorMeta
+
+BUILD = "weight preparation"
+DOWN = "latent down-projection"
+PAD = "pad"
+EXPERTS = "routed experts"
+UNPAD = "unpad"
+SCALING = "routed scaling"
+UP = "latent up-projection"
+SHARED = "shared expert"
+ADD = "shared add"
+REDUCE = "all-reduce"
+OUTPUT = "output"
+
+_MATMULS = {"mm", "addmm", "linear", "matmul", "bmm", "_scaled_mm", "mkldnn_linear"}
+_PADS = {"constant_pad_nd", "pad"}
+_CUTS = {"slice", "narrow", "split", "split_with_sizes", "as_strided", "index_select"}
+_COPIES = {"clone", "contiguous", "copy", "_to_copy", "view", "reshape", "_unsafe_view"}
+_ADDS = {"add", "add_", "sub"}
+_SCALES = {"mul", "mul_", "div", "div_"}
+_AFTER = dict.fromkeys(_CUTS | _COPIES, UNPAD) | dict.fromkeys(_SCALES, SCALING) | dict.fromkeys(_MATMULS, UP)
+
+
+def stage_of(op: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...], case: Case, experts: str) -> str:
+    """The stage, or the op's own name where no stage fits.
+
+    ``routed`` says for each input whether it came through the routed experts; ``experts`` is their op's name.
+    """
+    if is_collective(op):
+        return REDUCE
+    if op == experts:
+        return EXPERTS
+    name = op.partition("::")[2]
+    return _after(name, inputs, routed) if any(routed) else _before(name, inputs, case)
+
+
+def _after(name: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...]) -> str:
+    if name in _ADDS:
+        return ADD if len(inputs) > 1 and not all(routed) else name
+    return _AFTER.get(name, name)
+
+
+def _before(name: str, inputs: tuple[TensorMeta, ...], case: Case) -> str:
+    if name in _PADS:
+        return PAD
+    if case.latent and name in _MATMULS and case.latent in _matmul_widths(inputs) and inputs[0].width == case.hidden:
+        return DOWN
+    return SHARED if case.shared and (name in _MATMULS or name not in _COPIES) else name
+
+
+def _matmul_widths(inputs: tuple[TensorMeta, ...]) -> set[object]:
+    """The widths that a matmul may give. Both sizes of its weight count, since mm takes [K, N] and linear [N, K]."""
+    return {size for meta in inputs[1:] for size in meta.shape}

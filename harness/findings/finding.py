@@ -1,0 +1,115 @@
+"""Finding and Verdict: what an observer found, and the result for a case. Plain data with a JSON form."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from harness.base.source import SourceLine
+from harness.findings import kinds
+
+OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
+# Findings that no user of the subject can meet. They do not count in the verdict.
+LATENT = "latent"
+
+# The format of a verdict's record. The keys of the format before are still read, for one version.
+FORMAT = 2
+_FORMER_KEYS = {"again": "reproduce", "guilty": "blame", "bugs": "similar_to"}
+
+# The kind of finding after which nothing more can be run in a process.
+DEVICE_LOST = "device-lost"
+
+
+@dataclass(frozen=True, slots=True)
+class WidthOrigin:
+    """What a width is (``2816 = 2688 rounded up to 256, trtllm-nvfp4``), and the stage and line that made it."""
+
+    text: str
+    stage: str
+    line: SourceLine | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that an observer found.
+
+    ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
+    reasons that fit. ``call`` names the call of the layer that showed it. ``similar_to`` lists public bugs that look the
+    same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
+    excuses it.
+    """
+
+    observer: str
+    kind: str
+    stage: str
+    what: str
+    cause: str
+    call: str = ""
+    line: SourceLine | None = None
+    widths: tuple[WidthOrigin, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)
+    similar_to: tuple[str, ...] = ()
+    blame: str = ""
+    waiver: str = ""
+
+    @property
+    def page(self) -> str:
+        """The address of the entry that says what this kind means, its usual causes and how to fix it."""
+        return kinds.page(self.kind)
+
+    def with_similar(self, bugs: tuple[str, ...]) -> Self:
+        """The same finding with the public bugs that look the same."""
+        return replace(self, similar_to=bugs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The result of one case in one mode. ``checks`` names the observers that had evidence to look at."""
+
+    subject: str
+    case: str
+    model: str
+    hidden: int
+    padded: int
+    mode: str
+    status: str
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    checks: tuple[str, ...] = ()
+    emulated: bool = False
+    seconds: float = 0.0
+    reproduce: str = ""
+    changes: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    traceback: str = ""
+    proof: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether checks ran and found nothing."""
+        return self.status == OK
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that ``json.dumps`` takes; ``from_json`` is its inverse."""
+        findings = [asdict(finding) | {"page": finding.page} for finding in self.findings]
+        return {"format": FORMAT} | asdict(self) | {"findings": findings}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The verdict in a record of ``to_json``, of this format or the one before."""
+        fields = _renamed(data)
+        fields.pop("format", None)
+        findings = tuple(_finding(_renamed(entry)) for entry in fields["findings"])
+        return cls(**{**fields, "findings": findings, "checks": tuple(fields["checks"])})
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    return {_FORMER_KEYS.get(key, key): value for key, value in data.items()}
+
+
+def _finding(data: dict[str, Any]) -> Finding:
+    data.pop("page", None)  # it follows from the kind
+    widths = tuple(WidthOrigin(w["text"], w["stage"], _line(w["line"])) for w in data["widths"])
+    return Finding(**{**data, "widths": widths, "line": _line(data["line"]), "similar_to": tuple(data["similar_to"])})
+
+
+def _line(data: dict[str, Any] | None) -> SourceLine | None:
+    return SourceLine(**data) if data else None

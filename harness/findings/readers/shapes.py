@@ -1,0 +1,78 @@
+"""Exceptions of shapes: widths that do not fit at an op of torch, and a strided tensor at a collective."""
+
+from harness.base.exception_text import first_line
+from harness.execution import stages
+from harness.execution.evidence import Call, Record, Run
+from harness.findings.finding import Finding
+from harness.findings.origins import origin
+from harness.ops.tensor_meta import Size, TensorMeta
+
+
+def strided_collective(run: Run, call: Call, error: BaseException) -> Finding | None:
+    """A collective failed on a strided tensor, which it flattens with view(-1).
+
+    In eager the recorded collective raised. Compiled code records no op: there only torch's message about the view tells.
+    """
+    record = call.failed_record
+    if record is not None and record.stage == stages.REDUCE:
+        return not_contiguous(run, call, record, first_line(error))
+    if "view size is not compatible" not in str(error) or run.case.tp == 1:
+        return None
+    reduced = [r for r in call.records if r.stage == stages.REDUCE and r.inputs and not r.inputs[0].contiguous]
+    return not_contiguous(run, call, reduced[0] if reduced else None, first_line(error))
+
+
+def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "") -> Finding:
+    """The finding for a collective that got a strided tensor. ``record`` is the collective's, if there is one."""
+    meta = record.inputs[0] if record and record.inputs else None
+    what = f"the all-reduce was given {meta}" if meta else "an all-reduce seems to have been given a strided tensor"
+    what += ", a view that is not contiguous" if meta and not meta.contiguous else ""
+    return Finding(
+        observer="collectives",
+        kind="not-contiguous",
+        stage=stages.REDUCE,
+        what=f"{what}: {error}" if error else what,
+        cause="A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.",
+        call=call.label,
+        line=record.line if record else None,
+        widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
+    )
+
+
+def width_mismatch(run: Run, call: Call, error: BaseException) -> Finding | None:
+    """One of torch's own ops with two inputs or more raised."""
+    record = call.failed_record
+    if record is None or record.custom or len(record.inputs) < 2:
+        return None
+    widths = [meta.width for meta in record.inputs]
+    origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
+    name = record.op.partition("::")[2]
+    return Finding(
+        observer="widths",
+        kind="width-mismatch",
+        stage=record.stage,
+        what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(record.error or error)})",
+        cause=_mismatch_cause(run, record, widths),
+        call=call.label,
+        line=record.line,
+        widths=origins,
+        detail={"op": record.op, "widths": widths},
+    )
+
+
+def _shape(meta: TensorMeta) -> str:
+    return "x".join(map(str, meta.shape)) if len(meta.shape) > 1 else str(meta.width)
+
+
+def _mismatch_cause(run: Run, record: Record, widths: list[Size]) -> str:
+    case = run.case
+    if case.padded != case.width and case.padded in widths:
+        padded = case.describe_width(case.padded)
+        if record.routed:
+            return f"The padding was not cut off before the {record.stage}: {padded}."
+        return (
+            f"Only one of the inputs has the padded width ({padded}): the other was not padded, or this one too early."
+        )
+    if case.latent in widths and record.stage == stages.SHARED:
+        return "A tensor of the latent width reached the shared expert, which works on the full hidden_states."
+    return f"The inputs of {record.op} do not fit together."

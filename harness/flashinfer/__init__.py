@@ -1,1 +1,0 @@
-"""FlashInfer's custom ops: it declares them with fakes and registers few; here they are captured, and audited."""

@@ -1,0 +1,147 @@
+"""The selection: which cases run in which modes. Imports no torch, so that pytest collects fast."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from harness.base.errors import BadInput, unknown
+from harness.matrix.case import KERNELS, Case
+from harness.matrix.modes import MODES, PROOF, ModeInfo, by_default, choose
+from harness.matrix.shapes import ANY, BUILT_IN, Alignment, Catalogue, Shape, check_width, load
+
+DEFAULT_TOKENS = 7
+DEFAULT_RULE = "trtllm-nvfp4"
+# A row is (rule, kernel, tp, tokens). Every mode runs at FULL. PADDED applies where the rule pads the width, since at an
+# aligned width a narrow kernel is the wide one; graphs by bucket and torch.compile's own graphs are left out there,
+# because one row a model shows what they find.
+FULL = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),)
+PADDED = (
+    (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
+    (DEFAULT_RULE, "narrow", 1, 33),
+    (DEFAULT_RULE, "narrow", 2, DEFAULT_TOKENS),
+)
+# Compiling costs most and shows nothing new where nothing is padded, so these rows run in the other modes, and other
+# token counts only in modes with a static token count.
+RULES = (
+    (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS),
+    ("cutlass-nvfp4", "wide", 2, DEFAULT_TOKENS),
+    ("none", "wide", 1, 16),
+)
+PADDED_MODES = ("eager", "fake", "fake-dynamic", "compiled", "compiled-dynamic", "cudagraph")
+RULES_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
+ONE_TOKEN = ((DEFAULT_RULE, "wide", 2, 1),)
+ONE_TOKEN_MODES = ("eager", "fake", "fake-dynamic", "cudagraph")
+# No CUDA graphs here: graphs by bucket run more tokens than the case has.
+TOKENS = (
+    (DEFAULT_RULE, "wide", 1, 2),
+    (DEFAULT_RULE, "wide", 2, 33),
+)
+TOKENS_MODES = ("eager", "fake")
+# Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
+# sizes in every mode; shrunk sizes cover the rest.
+TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
+# These rules pad the expert width so far that a layer grows up to eight times: one synthetic shape runs each.
+SYNTHETIC_ROWS = {
+    "synthetic-2304": ("trtllm-mxfp8", "wide", 1, DEFAULT_TOKENS),
+    "synthetic-odd-intermediate": ("trtllm-mxfp4", "wide", 2, DEFAULT_TOKENS),
+    "synthetic-2880-shared": ("marlin-nvfp4", "wide", 1, DEFAULT_TOKENS),
+}
+
+Row = tuple[str, str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user chose. An empty tuple stands for the default.
+
+    ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
+    modes that need one.
+    """
+
+    models: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    rules: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    tp: tuple[int, ...] = ()
+    modes: tuple[str, ...] = ()
+    full: bool = False
+    models_file: str = str(BUILT_IN)
+    proofs: bool = False
+    cuda: bool = False
+
+    def tasks(self) -> list[tuple[Case, ModeInfo]]:
+        """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
+        _check_numbers(self)
+        catalogue = load(Path(self.models_file))
+        default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
+        chosen = choose(list(self.modes), self.cuda) if self.modes else default
+        runs = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
+        return runs + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
+
+    def _runs(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
+        shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
+        runs: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
+        for shape, hidden in product(shapes, self.hidden or (0,)):
+            sized = replace(shape, hidden=hidden) if hidden else shape
+            for row, names, only_padded in self._rows(shape):
+                case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
+                if case.padded != case.width or not only_padded:
+                    modes = [mode for mode in chosen if self.modes or mode.name in names]
+                    runs |= {(case.id, mode.name): (case, mode) for mode in modes}
+        return list(runs.values())
+
+    def _proofs(self, catalogue: Catalogue) -> list[Case]:
+        """Every combination of shared expert, latent width, rule, kernel and tp; where models are chosen, those of the models."""
+        shapes = [catalogue.shape(name) for name in self.models] or list(ANY.values())
+        rules = self.rules or (
+            (DEFAULT_RULE,) if self.models and not set(self.models) & set(ANY) else tuple(catalogue.rules)
+        )
+        rows = product(rules, self.kernels or KERNELS, self.tp or (1, 2), self.tokens or (DEFAULT_TOKENS,))
+        return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
+
+    def cases(self) -> list[Case]:
+        """The cases chosen, each once."""
+        return list({case.id: case for case, _ in self.tasks()}.values())
+
+    def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:
+        _, kernel, tp, tokens = row
+        return replace(Case.of(shape, rule, kernel, tp, tokens, self.full), overridden=overridden)
+
+    @property
+    def _explicit(self) -> bool:
+        """Whether the user chose rows in place of the default plan."""
+        return bool(self.rules or self.kernels or self.tp or self.tokens)
+
+    def _rows(self, shape: Shape) -> list[tuple[Row, Iterable[str], bool]]:
+        """(row, names of its modes, whether it applies only where the rule pads the width)."""
+        if self._explicit:
+            tokens = self.tokens or (DEFAULT_TOKENS,)
+            chosen = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
+            return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
+        if self.full:
+            return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
+        synthetic = [SYNTHETIC_ROWS[shape.name]] if shape.name in SYNTHETIC_ROWS else []
+        groups = (
+            (FULL, MODES),
+            (PADDED, PADDED_MODES),
+            ((*RULES, *synthetic), RULES_MODES),
+            (ONE_TOKEN, ONE_TOKEN_MODES),
+            (TOKENS, TOKENS_MODES),
+        )
+        return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
+
+
+def _check_numbers(selection: Selection) -> None:
+    for hidden in selection.hidden:
+        check_width("hidden", hidden, "--hidden")
+    for tokens in selection.tokens:
+        if tokens < 0:
+            raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch")
+    for tp in selection.tp:
+        if tp < 1:
+            raise BadInput(f"--tp is {tp}; expected a tensor-parallel size of 1 or more")
+    for kernel in selection.kernels:
+        if kernel not in KERNELS:
+            raise unknown("kernel", kernel, KERNELS)

@@ -1,0 +1,76 @@
+"""Calling an op's fake implementation with the arguments of a real call."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._pytree import tree_map_only
+
+from harness.ops.arguments import Metas, declared_writes, metas, not_written, undeclared_aliases
+from harness.ops.signatures import signature_mismatch
+
+
+class FakeCallMode(FakeTensorMode):
+    """A FakeTensorMode that records which tensors are written inside it: below autograd no version counter does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache_enabled = False  # else the second call would return the first one's result from the cache
+        self.written: set[int] = set()
+
+    def fake(self, tensor: Tensor) -> Tensor:
+        """The fake of a tensor. ``from_tensor`` takes 80 us, 400 us for a view; a plain tensor takes 12 us this way."""
+        if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg():
+            return self.from_tensor(tensor, static_shapes=True)
+        return FakeTensor(self, _meta(tensor), tensor.device)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.written |= {id(tensor) for tensor in declared_writes(func, args, kwargs or {})}
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    if not tensor.storage_offset():
+        return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
+    elements = tensor.untyped_storage().nbytes() // tensor.element_size()
+    memory = torch.empty(elements, dtype=tensor.dtype, device="meta")
+    return memory.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+
+@dataclass(slots=True)
+class FakeCall:
+    """What an op's fake implementation returned for the arguments of one real call.
+
+    ``outputs`` is None where the fake raised ``error``. ``second_outputs`` is what it returned when it was called with
+    the same arguments again. ``aliases`` names arguments whose memory the fake returns, ``writes`` those that it writes
+    to, although the schema declares neither. ``signature_mismatch`` says how a Python signature differs from the schema.
+    """
+
+    outputs: Metas | None = None
+    second_outputs: Metas | None = None
+    error: BaseException | None = None
+    aliases: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    signature_mismatch: str = ""
+
+
+def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> FakeCall:
+    """Call the fake implementation twice, with fakes of the arguments as they are now."""
+    call = FakeCall(signature_mismatch=signature_mismatch(func))
+    try:
+        fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
+        with mode, torch.no_grad():
+            mode.written.clear()
+            out = func(*fake_args, **fake_kwargs)
+            call.writes = tuple(
+                name for name, leaf in not_written(func, fake_args, fake_kwargs) if id(leaf) in mode.written
+            )
+            # Twice, because a fake must be a pure function of its arguments: one that counts its calls or draws random
+            # sizes gives another result the second time.
+            call.outputs, call.second_outputs = metas(out), metas(func(*fake_args, **fake_kwargs))
+        call.aliases = undeclared_aliases(func, fake_args, fake_kwargs, out)
+    except Exception as error:  # a fake may raise anything, and the contract observer reports it
+        call.error = error
+    return call

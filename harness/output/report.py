@@ -1,0 +1,134 @@
+"""Findings and verdicts as plain text, each with the command that reproduces it. No torch, no colour."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from harness.findings.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
+
+_LABEL = 12
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def mode_name(verdict: Verdict) -> str:
+    """The mode's name, with ``(emulated)`` if CUDA graphs were emulated."""
+    return f"{verdict.mode} (emulated)" if verdict.emulated else verdict.mode
+
+
+def finding_text(verdict: Verdict, finding: Finding) -> str:
+    """Case, mode, stage, what made each width, the user's line, the cause, similar public bugs, and the reproducing command."""
+    rows = [
+        f"{finding.kind} at {finding.stage}: {verdict.model}, {mode_name(verdict)}",
+        _row("case", verdict.case),
+        _row("found by", f"{finding.observer}" + (f", in the {finding.call}" if finding.call else "")),
+        _row("what", finding.what),
+    ]
+    rows += [_row("width", _origin(origin)) for origin in finding.widths]
+    if finding.line:
+        rows.append(_row("line", f"{finding.line}: {finding.line.text}"))
+    rows.append(_row("cause", finding.cause))
+    rows += [_row("blame", finding.blame)] if finding.blame else []
+    rows += [_row("similar to", bug) for bug in finding.similar_to]
+    if issues := issues_of([verdict]):
+        count = sum(bool(other.waiver) for other in verdict.findings)
+        rows.append(_row("waived", f"{count} more of this case ({issues})"))
+    rows.append(_row("reproduce", verdict.reproduce))
+    return "\n".join(rows)
+
+
+def _origin(origin: object) -> str:
+    text, stage, line = (getattr(origin, name) for name in ("text", "stage", "line"))
+    place = f", {line}" if line else ""
+    return f"{text} (made by {stage}{place})"
+
+
+def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
+    """The full text of one verdict; from ``verbose`` 2 on with the traceback of a harness error."""
+    if verdict.status == FINDINGS:
+        return "\n\n".join(finding_text(verdict, finding) for finding in verdict.findings if not finding.waiver)
+    text = f"{verdict.status}: {verdict.model}, {mode_name(verdict)}\n" + _row("case", verdict.case)
+    if verdict.reason:
+        text += "\n" + _row("reason", verdict.reason)
+    if verdict.status == ERROR:
+        text += "\n" + _row("reproduce", verdict.reproduce)
+        text += f"\n{verdict.traceback}" if verbose >= 2 else ""
+    return text
+
+
+def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
+    """Each kind of finding once in full, with the number of other verdicts that have it; with ``verbose``, every finding."""
+    by_kind: dict[tuple[str, ...], list[tuple[Verdict, Finding]]] = defaultdict(list)
+    texts: list[str] = []
+    for verdict in verdicts:
+        if verdict.status == ERROR:
+            texts.append(verdict_text(verdict, verbose))
+        for finding in () if verdict.status == LATENT and not verbose else verdict.findings:
+            if finding.waiver:
+                continue
+            key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
+            by_kind[key].append((verdict, finding))
+    return texts + [_with_count(same_kind) for same_kind in by_kind.values()]
+
+
+def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
+    (first, finding), *rest = same_kind
+    text = finding_text(first, finding)
+    others = {(verdict.case, verdict.mode) for verdict, _ in rest} - {(first.case, first.mode)}
+    if others:
+        modes = sorted({mode for _, mode in others})
+        text += "\n" + _row("also", f"in {len(others)} more verdicts ({', '.join(modes)}); -v shows each")
+    return text
+
+
+def issues_of(verdicts: Iterable[Verdict]) -> str:
+    """The public issues of the waived findings, each once."""
+    issues = (finding.waiver for verdict in verdicts for finding in verdict.findings if finding.waiver)
+    return ", ".join(dict.fromkeys(issues))
+
+
+def waived(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each reason: how many verdicts are waived, and in which modes."""
+    return [f"waived {counted} for {reason}" for reason, counted in _by_reason(verdicts, WAIVED)]
+
+
+def skipped(verdicts: Iterable[Verdict]) -> list[str]:
+    """A line for each reason: how many verdicts were skipped, and in which modes."""
+    return [f"skipped {counted}: {reason}" for reason, counted in _by_reason(verdicts, SKIPPED)]
+
+
+def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]]:
+    modes_by_reason: dict[str, list[str]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.status == status:
+            modes_by_reason[verdict.reason].append(verdict.mode)
+    return [(reason, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for reason, modes in modes_by_reason.items()]
+
+
+def summary(verdicts: list[Verdict], seconds: float) -> str:
+    """One line: how many verdicts of each status, and how fast."""
+    counts = {
+        status: sum(v.status == status for v in verdicts) for status in ("ok", FINDINGS, WAIVED, LATENT, SKIPPED, ERROR)
+    }
+    issues = issues_of(verdict for verdict in verdicts if verdict.status == WAIVED)
+    labels = {WAIVED: f"{WAIVED} ({issues})"}
+    parts = ", ".join(
+        f"{count} {labels.get(status, status)}" for status, count in counts.items() if count or status == "ok"
+    )
+    rate = len(verdicts) / seconds if seconds else 0.0
+    return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
+
+
+def where(verdicts: Iterable[Verdict]) -> str:
+    """The torch versions and devices of the verdicts. A worker that died reported none."""
+    stacks = {(v.environment["torch"], v.environment["device"]) for v in verdicts if v.environment}
+    return ", ".join(f"torch {version} on {device}" for version, device in sorted(stacks))
+
+
+def time_per_mode(verdicts: Iterable[Verdict]) -> str:
+    """Worker seconds spent in each mode."""
+    spent: dict[str, float] = defaultdict(float)
+    for verdict in verdicts:
+        spent[verdict.mode] += verdict.seconds
+    return "worker time: " + ", ".join(f"{mode} {seconds:.1f} s" for mode, seconds in spent.items())

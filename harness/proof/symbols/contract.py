@@ -1,0 +1,95 @@
+"""Contract: an op's real implementation, traced over the same symbols as its fake, returns a tensor of the same form."""
+
+from typing import Any
+
+import sympy
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._pytree import tree_leaves
+
+from harness.ops.registry import registered
+from harness.ops.tensor_meta import bracket
+
+Result = tuple[tuple[sympy.Symbol, ...], tuple[Any, ...], str]
+"""(symbols of the arguments, guards of the comparison, the difference as text)"""
+# A comparison does not depend on the layer that calls the op, so its result is reused wherever the same guards hold.
+_results: dict[Any, list[Result]] = {}
+
+
+def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
+    """How an op's real output differs from its fake one at the sizes of this trace, as text; empty where it does not.
+
+    It is empty too where the real implementation cannot be traced. The real runs then compare it, at some sizes.
+    """
+    env = fake.fake_mode.shape_env
+    real = registered()[name].reals.get(fake.device.type) if name in registered() else None
+    if real is None or env is None:
+        return ""
+    symbols, form = _form((args, kwargs, fake))
+    known = _results.setdefault((name, registered()[name].fake, real, form), [])
+    for known_symbols, guards, text in known:
+        renaming = dict(zip(known_symbols, symbols, strict=True))
+        renamed = [guard.xreplace(renaming) for guard in guards]
+        if all(_holds_here(env, guard) for guard in renamed):
+            for guard in renamed:
+                env.evaluate_expr(guard)  # adds it to the guards of this trace
+            return _renamed(text, renaming)
+    text = _compared(name, real, fake, args, kwargs)
+    guards = tuple(guard.expr for guard in env.guards)
+    if all(guard.free_symbols <= set(symbols) for guard in guards):
+        known.append((symbols, guards, text))
+    return text
+
+
+def _holds_here(env: ShapeEnv, guard: Any) -> bool:
+    """Whether a guard holds at the hints of this trace. Evaluating it in the ShapeEnv would add it to the guards."""
+    values: Any = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val  # torch 2.11
+    return bool(guard.xreplace({symbol: values[symbol] for symbol in guard.free_symbols}))
+
+
+def _compared(name: str, real: Any, fake: FakeTensor, args: Any, kwargs: Any) -> str:
+    try:
+        out = real(*args, **kwargs)
+    except Exception:  # it is no plain torch, or it reads its data
+        return ""
+    if isinstance(out, Tensor) and out.dtype == fake.dtype and same_form(out, fake):
+        return ""
+    return f"{name} gives {shown(out)}, its fake implementation {shown(fake)}"
+
+
+def _form(arguments: Any) -> tuple[tuple[sympy.Symbol, ...], Any]:
+    """The symbols in the arguments in order, and the arguments' form as text with the symbols numbered."""
+    leaves = [_leaf(leaf) for leaf in tree_leaves(arguments)]
+    sizes = [size.node.expr for leaf in leaves for size in leaf if hasattr(size, "node")]
+    ordered = (symbol for expr in sizes for symbol in sorted(expr.free_symbols, key=str))
+    symbols = tuple(dict.fromkeys(ordered))
+    numbered = {symbol: sympy.Symbol(f"x{index}") for index, symbol in enumerate(symbols)}
+    numbered_leaves = [[s.node.expr.subs(numbered) if hasattr(s, "node") else s for s in leaf] for leaf in leaves]
+    return symbols, str(numbered_leaves)
+
+
+def _leaf(leaf: Any) -> list[Any]:
+    return [*leaf.shape, *leaf.stride(), leaf.dtype, leaf.device] if isinstance(leaf, Tensor) else [leaf]
+
+
+def _renamed(text: str, names: dict[sympy.Symbol, sympy.Symbol]) -> str:
+    for old, new in names.items():
+        text = text.replace(str(old), str(new))
+    return text
+
+
+def same_form(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors have the same shape and the same strides where these matter. Each comparison adds a guard."""
+    if left.dim() != right.dim() or any(size != other for size, other in zip(left.shape, right.shape, strict=True)):
+        return False
+    strides = zip(left.shape, left.stride(), right.stride(), strict=True)
+    return all(size == 1 or stride == other for size, stride, other in strides)
+
+
+def shown(tensor: Any) -> str:
+    """Dtype, shape and stride as text, with symbols."""
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}"
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return f"{kind}{bracket([str(s) for s in tensor.shape])} stride {bracket([str(s) for s in tensor.stride()])}"

@@ -1,0 +1,119 @@
+"""What the plugin reads of a pytest session. Nothing is read before it is first asked for: most sessions are somebody else's."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from harness.base.errors import BadInput
+from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
+from harness.base.project import Project, find
+from harness.matrix.selection import Selection
+from harness.subjects.load import load_subject
+from harness.subjects.subject import Subject
+from harness.verdict.waivers import Waivers
+from harness.workers.pool import has_cuda
+
+PREFIX = "padding"
+_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
+_NAMES = ("subject", *_CHOICES, "waivers")
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """The options of ``harness check``, each with a prefix: an option that two plugins have ends pytest."""
+
+    def add(option: str, **settings: Any) -> None:
+        kind = settings.pop("type", None)
+        if kind is not None:
+            settings["type"] = _typed(kind)
+        group.addoption(f"--{PREFIX}-{option.removeprefix('--')}", **settings)
+
+    add_selection(add)
+    add_waivers(add)
+
+
+def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
+    """Keep an error as the option's value until ``check``: an exit while parsing would be a traceback."""
+
+    def convert(text: str) -> object:
+        try:
+            return kind(text)
+        except argparse.ArgumentTypeError as error:
+            return BadInput(str(error))
+
+    return convert
+
+
+class Session:
+    """The options of a pytest session, and what they and the project around its root choose."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+
+    @property
+    def given(self) -> list[str]:
+        """The options that were typed, as words of a command line."""
+        typed = {f"--{PREFIX}-{name}": value for name, value in self._options.items() if value}
+        return [word for name, value in typed.items() for word in _words(name, value)]
+
+    def check(self) -> None:
+        """Check what was typed, before anything is collected; the project's settings are left alone. Raises BadInput."""
+        try:
+            self._check()
+        except BadInput as error:
+            raise BadInput(prefixed(str(error))) from error
+
+    def _check(self) -> None:
+        for name, value in self._options.items():
+            if isinstance(value, BadInput):
+                raise BadInput(f"--{name}: {value}")
+        if self._options["full"]:
+            refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
+        self.selection.tasks()
+        if self._options["waivers"] is not None:
+            _ = self.waivers
+        if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it
+            _ = self.subject
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The cases and modes; a proof asks about every hidden size, so there is none beside sizes that were chosen."""
+        chosen = {name: self._options[name] for name in _CHOICES}
+        return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+
+    @property
+    def project(self) -> Project:
+        """The project around the session's root. Raises BadInput."""
+        return find(self._config.rootpath)
+
+    @property
+    def subject_name(self) -> str:
+        """The subject as it was named. Raises BadInput."""
+        return self._options["subject"] or self.project.default
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is judged. Raises BadInput."""
+        return load_subject(self.project.subject(self.subject_name), self.project.path)
+
+    @cached_property
+    def waivers(self) -> Waivers:
+        """Those of the option's file, else of the project's. Raises BadInput."""
+        file = self._options["waivers"]
+        return Waivers.read(file if file is not None else self.project.waivers)
+
+
+def prefixed(text: str) -> str:
+    """A text with the options of ``harness check`` in it by their names here."""
+    return re.sub(rf"(?<!\S)--(?=({'|'.join(_NAMES)})\b)", f"--{PREFIX}-", text)
+
+
+def _words(option: str, value: Any) -> list[str]:
+    if value is True:
+        return [option]
+    return [option, shlex.quote(",".join(map(str, value)) if isinstance(value, tuple) else str(value))]

@@ -1,0 +1,161 @@
+"""Judge: run one case in one mode, from the subject to the verdict."""
+
+import gc
+import os
+import time
+import traceback
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from harness.base.errors import BadInput, DeviceLost, Skip
+from harness.base.exception_text import first_line, user_line
+from harness.base.source import SourceLine
+from harness.execution import stages
+from harness.execution.device import loss
+from harness.execution.evidence import Run
+from harness.execution.modes import Mode
+from harness.execution.pinned import CONFIGS, pinned
+from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
+from harness.findings.explain import explain
+from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import PROOF, ModeInfo
+from harness.observers import OBSERVERS
+from harness.proof.findings import with_proof
+from harness.subjects.subject import Subject
+from harness.verdict.known_bugs import name_bugs
+from harness.verdict.reproduce import reproduce
+
+
+def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
+    """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
+
+    ``spec`` is the subject's name on the command line. The reproducing command uses it.
+    """
+    start = time.perf_counter()
+    _tune_garbage_collector()
+    status, reason, trace, emulated = ERROR, "", "", False
+    proof: dict[str, Any] = {}
+    settings: dict[str, str] = {}
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[str, ...] = ()
+    line: SourceLine | None = None
+    try:
+        with pinned():
+            run = _run(subject, case, mode, device)
+            emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
+            settings = run.settings
+            findings, checks = _observe(run)
+        status = FINDINGS if findings else OK if checks else ERROR
+        reason = "" if checks or findings else "no check had anything to look at"
+    except BuildFailed as error:
+        status, findings, checks = FINDINGS, (_not_built(error),), ("build",)
+    except Skip as error:
+        status, reason = SKIPPED, str(error)
+    except DeviceLost as error:
+        line = user_line(error.__cause__) if error.__cause__ else None
+    except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
+        reason, trace = str(error), traceback.format_exc() if error.__cause__ else ""
+    except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
+        reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
+    if lost := loss(device):  # a lost device explains every other finding and error
+        line = line or next((finding.line for finding in findings if finding.line), None)
+        status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
+    return Verdict(
+        subject=spec,
+        case=case.id,
+        model=case.model,
+        hidden=case.hidden,
+        padded=case.padded,
+        mode=mode.name,
+        status=status,
+        findings=tuple(name_bugs(finding, case) for finding in findings),
+        reason=reason,
+        checks=checks,
+        emulated=emulated,
+        proof=proof,
+        seconds=round(time.perf_counter() - start, 4),
+        reproduce=reproduce(case, mode.name, spec, device.type),
+        changes=case.changes,
+        environment=environment(device.type) | settings,
+        traceback=trace,
+    )
+
+
+def _lost(error: str, line: SourceLine | None) -> Finding:
+    blocking = os.environ.get("CUDA_LAUNCH_BLOCKING") == "1"  # otherwise CUDA reports the error late, at another line
+    hint = "" if blocking else " Set CUDA_LAUNCH_BLOCKING=1 and reproduce it to see the line."
+    return Finding(
+        observer="device",
+        kind=DEVICE_LOST,
+        stage="layer",
+        what=error,
+        cause=f"A kernel accessed memory out of bounds, or a device-side assert failed.{hint}",
+        line=line if blocking else None,
+    )
+
+
+def _not_built(error: BuildFailed) -> Finding:
+    cause = error.__cause__ or error
+    return Finding(
+        observer="build",
+        kind="not-built",
+        stage=stages.BUILD,
+        what=f"{type(cause).__name__}: {first_line(cause)}",
+        cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
+        line=user_line(cause),
+    )
+
+
+def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+    module: Mode = import_module(mode.module)
+    rig = Rig(subject, case, device, mode.name)
+    run = module.run(rig, mode.dynamic)
+    rig.check_ops_registered()
+    return run
+
+
+def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """The findings, and the names of the observers that had something to look at."""
+    findings: list[Finding] = []
+    checks: list[str] = []
+    for observer in OBSERVERS:
+        observed = observer.look(run)
+        if observed is not None:
+            checks.append(observer.name)
+            findings += observed
+    raised = next((call for call in run.calls if call.error is not None), None)
+    if raised is not None:
+        findings = _with_failure(run, explain(run, raised), findings)
+    if run.proof is not None:
+        findings = with_proof(run, findings)
+        checks.append(PROOF.name)
+    return tuple(findings), tuple(checks)
+
+
+def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:
+    """Add the finding of the call that raised, unless it only follows from a wrong fake."""
+    eager_works = any(call.label == EAGER_AUDIT and call.error is None for call in run.calls)
+    fakes = [finding for finding in findings if finding.observer == "contract"]
+    if not eager_works or not fakes:
+        return [failure, *findings]
+    # Inductor's own assert about a wrong fake and the contract audit report the same fault: keep one of them.
+    return [failure] if failure.kind == "fake-differs" else fakes
+
+
+@cache
+def _tune_garbage_collector() -> None:
+    """Freeze what torch and sympy allocated. These million objects never die, and scanning them costs a tenth of a run."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@cache
+def environment(device: str) -> dict[str, str]:
+    """What a verdict depends on besides the code: versions, device and pinned settings."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    settings = {f"{part[1:]}.{key}": str(value) for part, pins in CONFIGS.items() for key, value in pins.items()}
+    return {"torch": torch.__version__, "device": name, **settings}

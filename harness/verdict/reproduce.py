@@ -1,0 +1,49 @@
+"""The command that reproduces a verdict."""
+
+import shlex
+
+from harness.base.errors import BadInput
+from harness.base.project import DEFAULT_SUBJECT, find
+from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE, PROOF
+
+
+def reproduce(case: Case, mode: str, subject: str, device: str) -> str:
+    """A command line that judges exactly this case in this mode."""
+    if mode == PROOF.name and not case.shape.source:
+        return _prove(case, subject)
+    parts = [
+        "harness check",
+        f"--models {case.model}",
+        f"--modes {EVERY_MODE[mode].exact}",
+        f"--rules {case.alignment.name}",
+    ]
+    parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
+    if case.overridden:
+        parts.append(f"--hidden {case.hidden}")
+    if case.shape.source:
+        parts.append(f"--models-file {shlex.quote(case.shape.source)}")
+    if case.full:
+        parts.append("--full")
+    parts += _subject(subject)
+    if device != "cpu":
+        parts.append(f"--device {device}")
+    return " ".join(parts)
+
+
+def _prove(case: Case, subject: str) -> str:
+    parts = [f"harness prove --models {case.model} --rules {case.alignment.name}"]
+    parts += [f"--kernels {case.kernel} --tp {case.tp}"]
+    return " ".join([*parts, *_subject(subject)])
+
+
+def _subject(name: str) -> list[str]:
+    """The option, left out where the command judges the in-tree layer without it."""
+    return [] if name == DEFAULT_SUBJECT == _default() else [f"--subject {shlex.quote(name)}"]
+
+
+def _default() -> str:
+    try:
+        return find().default
+    except BadInput:  # a table of somebody else's, around the current folder and not around the tests
+        return ""

@@ -1,0 +1,140 @@
+"""The plan of a run: which cases in which modes, how a worker judges them, and the verdicts as they come."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.findings.finding import DEVICE_LOST, ERROR, Verdict
+from harness.matrix.selection import Selection
+from harness.verdict.reproduce import reproduce
+from harness.workers.pool import LAST, Pool
+from harness.workers.process import TASK_SECONDS, Job
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.matrix.case import Case
+    from harness.matrix.modes import ModeInfo
+    from harness.subjects.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which cases to judge, and how. ``subject`` is an import path, ``spec`` its name on the command line.
+
+    ``bisect`` adds the blamed compiler layer to findings of compiled modes. ``start`` and ``command`` go to the ``Job``;
+    they differ from the defaults for workers that run in an engine's own environment.
+    """
+
+    selection: Selection
+    subject: str
+    spec: str
+    device: str
+    workers: int
+    path: tuple[str, ...] = ()
+    seconds: float = TASK_SECONDS
+    bisect: bool = False
+    start: str = "harness.workers.plan:start"
+    command: tuple[str, ...] = ()
+
+    @property
+    def job(self) -> Job:
+        """The job that every worker of the plan gets."""
+        settings = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
+        settings |= {
+            "bisect": self.bisect,
+            "start": self.start,
+            "command": self.command,
+            "selection": asdict(self.selection),
+        }
+        return Job(self.start, settings, self.seconds, self.command)
+
+
+def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
+    """In a worker: returns a function from a task's index to the verdict's JSON form. A task is a case in a mode."""
+    from harness.base.quiet import quiet_until_exit
+    from harness.verdict.bisect import name_blame
+    from harness.verdict.judge import judge
+
+    tasks, subject, device = load_plan(settings)
+    quiet_until_exit()
+
+    def answer(index: int) -> dict[str, Any]:
+        verdict = judge(subject, *tasks[index], device, settings["spec"])
+        if any(finding.kind == DEVICE_LOST for finding in verdict.findings):
+            return verdict.to_json() | {LAST: True}
+        return (name_blame(verdict, subject, *tasks[index], device) if settings["bisect"] else verdict).to_json()
+
+    return answer
+
+
+def load_plan(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], Subject, torch.device]":
+    """In a worker: the plan's tasks, subject and device. Raises BadInput."""
+    import torch
+
+    from harness.execution.device import choose_device
+    from harness.subjects.load import load_subject
+
+    torch.set_num_threads(settings["threads"])
+    return plan_tasks(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+
+
+def plan_tasks(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
+    """In a worker: the plan's tasks."""
+    return Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class PlanRun:
+    """Runs a plan on a pool of workers. One worker does all tasks of a model, since they share weights and compiled kernels."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tasks = plan.selection.tasks()
+
+    def __iter__(self) -> Iterator[Verdict]:
+        """The verdicts in the order in which they finish. Raises BadInput if the subject cannot be used."""
+        died: dict[int, str] = {}
+        for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
+            if reply.answer:
+                yield Verdict.from_json(reply.answer)
+            elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
+                died[reply.task] = reply.died  # either the case or its bisection killed the worker
+            else:
+                yield self._died(reply.task, reply.died)
+        yield from self._unbisected(died)
+
+    def _unbisected(self, died: dict[int, str]) -> Iterator[Verdict]:
+        """Judge once more, without bisection, each task whose worker died. Findings show that the bisection killed it."""
+        for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers):
+            verdict = Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
+            end = died[reply.task]
+            blame = f"not decided: the bisection ended the worker process ({end})"
+            findings = tuple(replace(finding, blame=blame) for finding in verdict.findings)
+            yield replace(verdict, findings=findings) if findings else self._died(reply.task, end)
+
+    def _groups(self) -> list[list[int]]:
+        groups: dict[str, list[int]] = {}
+        for index, (case, _) in enumerate(self.tasks):
+            groups.setdefault(case.model, []).append(index)
+        # The longest first, so that no worker starts a long group when the others are done.
+        widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
+        return [groups[model] for model in widest]
+
+    def _died(self, task: int, end: str) -> Verdict:
+        (case, mode), plan = self.tasks[task], self.plan
+        return Verdict(
+            subject=plan.spec,
+            case=case.id,
+            model=case.model,
+            hidden=case.hidden,
+            padded=case.padded,
+            mode=mode.name,
+            status=ERROR,
+            reason=f"the worker process died ({end}); a case gets {plan.seconds:.0f} s",
+            reproduce=reproduce(case, mode.name, plan.spec, plan.device),
+            changes=case.changes,
+        )

@@ -1,0 +1,1 @@
+"""FlashInfer: its NVFP4 kernels behind one op, as subjects. Imports from layer."""

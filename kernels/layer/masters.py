@@ -1,0 +1,174 @@
+"""Master weights, drawn on the NVFP4 grid. Quantising them loses nothing, so the oracle needs no dequantiser.
+
+Weights of reduced sizes are drawn on the CPU and cached. Weights of true sizes would take a hundred gigabytes in fp32, so
+each expert is drawn on the case's device whenever it is needed, and none is cached.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import lru_cache, wraps
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.matrix.case import Case
+from kernels.layer.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, two_to_the
+from kernels.layer.nvfp4 import BLOCK, Nvfp4, quantise
+
+Made = TypeVar("Made")
+# How many sizes are cached, and how many elements a small one has. A sweep runs the cases of one model together, so few
+# are enough. A proof returns to the same small sizes many times.
+CACHED, CACHED_SMALL, SMALL = 3, 64, 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Everything that the weights depend on. Cases that differ in anything else share their weights."""
+
+    hidden: int
+    latent: int | None
+    intermediate: int
+    shared: int | None
+    experts: int
+    gated: bool
+
+    @classmethod
+    def of(cls, case: Case) -> Self:
+        """The sizes of a case."""
+        return cls(case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated)
+
+    @property
+    def halves(self) -> int:
+        """How many projections w13 holds: gate and up, or one."""
+        return 2 if self.gated else 1
+
+    @property
+    def small(self) -> bool:
+        """Whether the weights take little memory."""
+        experts = 3 * self.experts * self.intermediate * (self.latent or self.hidden)
+        return experts + self.hidden * ((self.shared or 0) * 3 + (self.latent or 0) * 2) < SMALL
+
+    @property
+    def seed(self) -> int:
+        """The same in every process. Python's hash() is not."""
+        return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
+
+
+@dataclass(frozen=True, slots=True)
+class Masters:
+    """A layer's unpadded weights. Not to be written to."""
+
+    w13: Tensor
+    """fp32 [E, 2I or I, H]"""
+    w2: Tensor
+    """fp32 [E, H, I]"""
+    shared: tuple[Tensor, Tensor] | None
+    """bf16 [2S or S, H] and [H, S]"""
+    latent: tuple[Tensor, Tensor] | None
+    """fp32 [L, H] and [H, L], exact in bf16"""
+
+    def expert(self, index: int) -> tuple[Tensor, Tensor]:
+        """One expert's w13 and w2."""
+        return self.w13[index], self.w2[index]
+
+    def on(self, device: torch.device) -> "Masters":
+        """The same on a device."""
+        w13, w2 = self.w13.to(device), self.w2.to(device)
+        return Masters(w13, w2, _moved(self.shared, device), _moved(self.latent, device))
+
+
+@dataclass(frozen=True, slots=True)
+class TrueMasters:
+    """Weights of true sizes, drawn on each access. On one kind of device they are always the same."""
+
+    sizes: Sizes
+    device: torch.device
+
+    def expert(self, index: int) -> tuple[Tensor, Tensor]:
+        """One expert's w13 [2I or I, H] and w2 [H, I], fp32."""
+        w13, w2 = _routed(self.sizes, self._generator(1 + index), range(index, index + 1))
+        return w13[0], w2[0]
+
+    @property
+    def shared(self) -> tuple[Tensor, Tensor] | None:
+        """bf16 [2S or S, H] and [H, S]."""
+        return _shared(self.sizes, self._generator(0))
+
+    @property
+    def latent(self) -> tuple[Tensor, Tensor] | None:
+        """bf16 [L, H] and [H, L]."""
+        return _latent(self.sizes, self._generator(-1))
+
+    def _generator(self, part: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self.sizes.seed + part)
+
+
+def masters_of(case: Case, device: torch.device) -> Masters | TrueMasters:
+    """A case's weights on a device."""
+    sizes = Sizes.of(case)
+    return TrueMasters(sizes, device) if case.full else masters(sizes).on(device)
+
+
+def _moved(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    return pair and (pair[0].to(device), pair[1].to(device))
+
+
+def _cached(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
+    large, small = lru_cache(maxsize=CACHED)(make), lru_cache(maxsize=CACHED_SMALL)(make)
+    return wraps(make)(lambda sizes: small(sizes) if sizes.small else large(sizes))
+
+
+@_cached
+def masters(sizes: Sizes) -> Masters:
+    """The weights of these sizes, always the same, scaled so that a projection preserves the rms of its input."""
+    generator = torch.Generator().manual_seed(sizes.seed)
+    routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
+    latent = _latent(sizes, generator)
+    # Cached in fp32, which the oracle computes in: converting 100 MB in each call costs more than the products.
+    return Masters(*routed, shared, latent and (latent[0].float(), latent[1].float()))
+
+
+def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[Tensor, Tensor]:
+    width, inner = sizes.latent or sizes.hidden, sizes.intermediate
+    w13 = on_grid((len(experts), sizes.halves * inner, width), generator, 1.0)
+    w2 = on_grid((len(experts), width, inner), generator, _activated(GRID_RMS, width))
+    # Experts differ in scale: otherwise a kernel that gives all of them the first one's global scale would pass. Their
+    # outputs are of one size, since an activation is roughly quadratic and w2 divides by the square.
+    index = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
+    each = two_to_the((index + 1) % 3 - 1)[:, None, None]
+    return w13.mul_(each), w2.div_(each.square())
+
+
+def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    if sizes.shared is None:
+        return None
+    up = dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
+    return up, dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
+
+
+def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    if sizes.latent is None:
+        return None
+    down = dense(sizes.latent, sizes.hidden, generator, 1.0)
+    return down, dense(sizes.hidden, sizes.latent, generator, 1.0)
+
+
+def _activated(rms: float, columns: int) -> float:
+    """The approximate rms of an activation's output: the square of its input's, which powers of two bring only near one."""
+    return (power(rms, columns) * rms * math.sqrt(columns)) ** 2
+
+
+@_cached
+def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
+    """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks of 16 columns. Not to be written to."""
+    weights = masters(sizes)
+    return quantise(whole_blocks(weights.w13)), quantise(whole_blocks(weights.w2))
+
+
+def whole_blocks(weight: Tensor) -> Tensor:
+    """[E, R, C] padded with zeros to a multiple of the block, which changes neither values nor scales."""
+    return functional.pad(weight, (0, -weight.shape[-1] % BLOCK))

@@ -1,0 +1,102 @@
+"""The in-tree subject: the padded NVFP4 MoE layer of this checkout."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from harness.matrix.case import Case
+from kernels.layer.experts import OP
+from kernels.layer.layer import PaddedMoELayer
+from kernels.layer.masters import Sizes, masters_of, quantised
+from kernels.layer.memory import check_memory
+from kernels.layer.nvfp4 import Nvfp4, quantise
+from kernels.layer.oracle import EXACT, Rounding, layer_output
+from kernels.layer.weights import Experts, filled, pad_experts
+
+_cache: dict[object, Experts] = {}
+
+
+def _cached(key: object, make: Callable[[], Experts]) -> Experts:
+    """The experts of this key. Only the last key is cached, since the cases of one model run together."""
+    if key not in _cache:
+        _cache.clear()  # first: two sets of true size do not fit into memory
+        _cache[key] = make()
+    return _cache[key]
+
+
+class InTree:
+    """The layer, its inputs and its oracle; see ``harness.subjects.subject.Subject``."""
+
+    name = "in-tree"
+    layer: type[PaddedMoELayer] = PaddedMoELayer
+    rounding: Rounding = EXACT
+
+    def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
+        """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
+        if case.full:
+            check_memory(case, device)
+        masters = masters_of(case, device)
+        return self.layer(
+            self.experts(case, device),
+            width=case.width,
+            padded=case.padded,
+            out_width=case.padded if case.kernel == "wide" else case.width,
+            activation=case.activation,
+            gated=case.gated,
+            scaling=case.scaling,
+            tp=case.tp,
+            shared=_copies(masters.shared),
+            latent=_copies(masters.latent),
+        )
+
+    def experts(self, case: Case, device: torch.device) -> Experts:
+        """The case's routed experts, padded by its alignment rule."""
+        if case.full:
+            key = (self, Sizes.of(case), case.padded, case.padded_intermediate, device)
+            return _cached(key, lambda: filled(case.experts, self._each(case, device))).copy()
+        first, second = quantised(Sizes.of(case))
+        return self.prepared(case, first.to(device), second.to(device))
+
+    def _each(self, case: Case, device: torch.device) -> Iterator[Experts]:
+        """One expert at a time, so that no temporary is as large as all of them."""
+        masters = masters_of(case, device)
+        for index in range(case.experts):
+            w13, w2 = masters.expert(index)
+            yield self.prepared(case, quantise(w13[None]), quantise(w2[None]))
+
+    def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
+        """Quantised experts, one or all of them, as the layer's op wants them, in memory of their own."""
+        return pad_experts(w13, w2, hidden=case.padded, intermediate=case.padded_intermediate)
+
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden_states [tokens, hidden], topk_ids [tokens, top_k] int32, distinct in each row, topk_weights fp32."""
+        generator = torch.Generator().manual_seed(seed)
+        hidden = torch.randn(tokens, case.hidden, generator=generator).to(getattr(torch, case.dtype))
+        ids = torch.rand(tokens, case.experts, generator=generator).topk(case.top_k).indices.int()
+        # Their sum is not one, as with sigmoid routers: a kernel that normalises its weights once more gives wrong values.
+        weights = torch.randn(tokens, case.top_k, generator=generator).sigmoid()
+        return hidden.to(device), ids.to(device), weights.to(device)
+
+    def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
+        masters = masters_of(case, inputs[0].device)
+        return layer_output(
+            inputs,
+            masters.expert,
+            activation=case.activation,
+            gated=case.gated,
+            scaling=case.scaling,
+            tp=case.tp,
+            shared=masters.shared,
+            latent=masters.latent,
+            rounding=self.rounding,
+        )
+
+    def ops(self, case: Case) -> Sequence[str]:
+        """The routed experts' op."""
+        return (OP,)
+
+
+def _copies(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    return pair and (pair[0].to(torch.bfloat16, copy=True), pair[1].to(torch.bfloat16, copy=True))

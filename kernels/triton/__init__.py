@@ -1,0 +1,1 @@
+"""Triton: the fast kernel for Hopper behind the same op, its benchmark and its tuner. Imports from layer."""

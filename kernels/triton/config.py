@@ -1,0 +1,96 @@
+"""The tiles that the Triton kernel uses: a table of measured ones, and a rule for shapes that are not in it."""
+
+import json
+from dataclasses import astuple, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from kernels.triton.pack import SCALE_WORDS, STEP, WORDS
+
+TABLE = Path(__file__).with_name("tuned.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The tiles of one grouped product: ``bn`` rows of the weight by a block's tokens, the columns in ``split`` parts."""
+
+    bn: int
+    warps: int
+    stages: int
+    split: int = 1
+
+    def memory(self, bm: int, halves: int) -> int:
+        """The most bytes of shared memory that a program takes: x, words and scales of each stage; ``halves`` is 2 if gated."""
+        return self.stages * (bm * 2 * STEP + self.bn * (2 * WORDS + 4 * SCALE_WORDS) * halves)
+
+    def within(self, limit: float, bm: int, halves: int) -> Self:
+        """These tiles with the most stages, but at least two, whose program takes no more than ``limit`` bytes."""
+        fits = next((s for s in range(self.stages, 2, -1) if replace(self, stages=s).memory(bm, halves) <= limit), 2)
+        return replace(self, stages=min(fits, self.stages))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Both products' tiles. They share ``bm``, the tokens of a block."""
+
+    bm: int
+    first: Tiles
+    second: Tiles
+
+    def within(self, limit: float, gated: bool) -> Self:
+        """The config for a device whose programs may take ``limit`` bytes of shared memory."""
+        first = self.first.within(limit, self.bm, 2 if gated else 1)
+        return replace(self, first=first, second=self.second.within(limit, self.bm, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that a config is chosen by."""
+
+    hidden: int
+    intermediate: int
+    experts: int
+    top_k: int
+    gated: bool
+
+    @property
+    def key(self) -> str:
+        """The name of these sizes in the table."""
+        return f"{self.hidden}x{self.intermediate}-e{self.experts}-k{self.top_k}" + ("-gated" if self.gated else "")
+
+
+def choose(sizes: Sizes, tokens: int) -> Config:
+    """The measured config of the next larger token count in the table, or of its largest; the rule's without a table."""
+    rows = _table().get(sizes.key)
+    if not rows:
+        return rule(sizes, tokens)
+    near = min((count for count in rows if count >= tokens), default=max(rows))
+    return rows[near]
+
+
+def rule(sizes: Sizes, tokens: int) -> Config:
+    """Blocks about as long as an expert's share of the tokens, and wide tiles for long blocks."""
+    share = tokens * sizes.top_k / sizes.experts
+    bm = 8 if share <= 4 else next((size for size in (16, 32, 64) if share <= size), 128)
+    if bm < 64:
+        tiles = Tiles(64, 4, 3)
+        return Config(bm, tiles, tiles)
+    wide = Tiles(128, 8, 3)
+    return Config(bm, Tiles(64, 4, 3) if sizes.gated else wide, wide)
+
+
+def parse(values: list[int]) -> Config:
+    """The numbers of a row of the table: bm, then bn, warps, stages and split of each product."""
+    return Config(values[0], Tiles(*values[1:5]), Tiles(*values[5:9]))
+
+
+def row(config: Config) -> list[int]:
+    """The numbers that ``parse`` takes."""
+    return [config.bm, *astuple(config.first), *astuple(config.second)]
+
+
+@cache
+def _table() -> dict[str, dict[int, Config]]:
+    shapes = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
+    return {key: {int(count): parse(row) for count, row in rows.items()} for key, rows in shapes.items()}

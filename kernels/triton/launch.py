@@ -1,0 +1,182 @@
+"""The launches of the Triton kernel: align, two grouped products, combine. Imports triton, so import this where it is used."""
+
+from dataclasses import dataclass
+from functools import cache
+from math import inf
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.triton.activate import activate_parts
+from kernels.triton.config import Config, Sizes, Tiles, choose
+from kernels.triton.gemm import grouped_product
+from kernels.triton.pack import Packed
+from kernels.triton.route import align, combine
+
+# Triton's interpreter runs no inline assembly.
+ASSEMBLY = not triton.knobs.runtime.interpret
+CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Pairs of token and expert in at most ``most`` blocks, each of one expert. Unsorted, each pair is a block."""
+
+    ids: Tensor
+    most: int
+    table: Tensor
+    """int32: the number of blocks; (expert, first row, end) of each; the pairs in order. One tensor, so one allocation"""
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the table is filled."""
+        return self.table.shape[0] > 0
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs in order, the blocks, and their count."""
+        return self.table[1 + 3 * self.most :], self.table[1 : 1 + 3 * self.most], self.table[:1]
+
+
+def routed(
+    x: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    first: Packed,
+    second: Packed,
+    *,
+    intermediate: int,
+    activation: str,
+    out_width: int,
+    shared: Tensor | None = None,
+    config: Config | None = None,
+) -> Tensor:
+    """The weighted sum of each token's experts: x [T, H], ids and weights [T, K] to a contiguous [T, out_width].
+
+    Grids and buffers depend on shapes alone, so a CUDA graph can hold the launches.
+    """
+    tokens, top_k = ids.shape
+    out = x.new_empty(tokens, out_width)
+    if not tokens:
+        return out
+    experts, hidden = second.words.shape[0], second.words.shape[2]
+    gated = first.words.shape[2] == 2 * intermediate
+    chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
+    chosen = chosen.within(_shared_memory(x.device), gated)
+    x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
+    routing = sort_pairs(ids, experts, chosen.bm)
+    inner = first_product(x, first, routing, chosen, intermediate, activation)
+    split = chosen.second.split
+    rows = x.new_empty(tokens * top_k * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
+    _product(inner, second, rows, hidden, routing, chosen.bm, chosen.second)
+    sum_experts(rows, ids, weights, shared, out, experts)
+    return out
+
+
+def sort_pairs(ids: Tensor, experts: int, bm: int, slack: int = 0) -> Routing:
+    """The blocks of ids [T, K], of ``bm`` pairs; an expert's last one may hold up to ``slack`` more."""
+    pairs = ids.numel()
+    # The experts of a single token are distinct: each pair is a block, and sorting them would only cost a launch.
+    if ids.shape[0] == 1:
+        return Routing(ids, pairs, ids.new_empty(0, dtype=torch.int32))
+    most = most_blocks(pairs, experts, bm)
+    routing = Routing(ids, most, ids.new_empty(1 + 3 * most + pairs, dtype=torch.int32))
+    lanes, chunk = triton.next_power_of_2(experts + 1), min(CHUNK, max(32, triton.next_power_of_2(pairs)))
+    align[(experts,)](ids, *routing.parts, pairs, experts, bm, slack, lanes, chunk, num_warps=4)
+    return routing
+
+
+def most_blocks(pairs: int, experts: int, bm: int) -> int:
+    """The most blocks that any routing of so many pairs takes, where the last block of every expert holds one pair."""
+    return min(pairs, min(pairs, experts) + pairs // bm)
+
+
+def first_product(
+    x: Tensor, weight: Packed, routing: Routing, config: Config, intermediate: int, activation: str
+) -> Tensor:
+    """Activated rows [pairs, I], in the order of the routing."""
+    tiles, width = config.first, weight.words.shape[2]
+    inner = x.new_empty(routing.ids.numel(), intermediate)
+    whole = tiles.split == 1
+    target = inner if whole else x.new_empty(len(inner) * tiles.split, width, dtype=torch.float32)
+    _product(x, weight, target, intermediate, routing, config.bm, tiles, activation)
+    if not whole:
+        grid = len(inner), triton.cdiv(intermediate, 256)
+        gated = width == 2 * intermediate
+        activate_parts[grid](target, inner, intermediate, gated, activation, tiles.split, 256, num_warps=2)
+    return inner
+
+
+def _product(
+    source: Tensor,
+    weight: Packed,
+    target: Tensor,
+    width: int,
+    routing: Routing,
+    bm: int,
+    tiles: Tiles,
+    activation: str = "",
+) -> None:
+    """One grouped product of ``width`` columns. It is the layer's first product if an activation is named."""
+    rows = weight.words.shape[2]
+    grouped_product[(routing.most * triton.cdiv(width, tiles.bn) * tiles.split,)](
+        source,
+        weight.words,
+        weight.scales,
+        weight.decode,
+        routing.ids,
+        *routing.parts,
+        target,
+        source.stride(0),
+        target.stride(0),
+        rows,
+        width,
+        K=source.shape[1],
+        E=weight.words.shape[0],
+        TOP_K=routing.ids.shape[1],
+        FIRST=bool(activation),
+        GATED=rows == 2 * width,
+        ACTIVATION=activation,
+        BM=bm,
+        BN=tiles.bn,
+        SPLIT=tiles.split,
+        STAGES=tiles.stages,
+        SORTED=routing.is_sorted,
+        ASM=ASSEMBLY,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
+    )
+
+
+def sum_experts(rows: Tensor, ids: Tensor, weights: Tensor, shared: Tensor | None, out: Tensor, experts: int) -> None:
+    """Add each token's rows, and the shared expert's, into ``out``."""
+    tokens, top_k = ids.shape
+    block = min(1024 if tokens > 16 else 256, triton.next_power_of_2(out.shape[1]))
+    addend = out if shared is None else shared  # never read without a shared expert, but a kernel needs a pointer
+    combine[(tokens, triton.cdiv(out.shape[1], block))](
+        rows,
+        ids,
+        weights,
+        addend,
+        out,
+        rows.stride(0),
+        addend.stride(0),
+        rows.shape[1],
+        out.shape[1],
+        E=experts,
+        TOP_K=top_k,
+        SPLIT=len(rows) // ids.numel(),
+        SHARED=shared is not None,
+        BLOCK=block,
+        num_warps=4,
+    )
+
+
+@cache
+def _shared_memory(device: torch.device) -> float:
+    """The bytes of shared memory that a program may take; no limit in the interpreter."""
+    if device.type != "cuda":
+        return inf
+    properties = triton.runtime.driver.active.utils.get_device_properties(device.index)
+    return float(properties["max_shared_mem"])
