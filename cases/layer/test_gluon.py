@@ -48,6 +48,12 @@ def test_few_tokens_an_expert_take_the_other_kernel() -> None:
     assert not choose(sizes, 8).long
 
 
+def test_blocks_that_an_expert_does_not_fill_are_not_taken() -> None:
+    sizes = Sizes(2880, 2880, 32, 4, True)
+    assert choose(sizes, 4096).long == choose(sizes, 2048).long == WIDE
+    assert choose(sizes, 2047).long == choose(sizes, 1024).long == SLACK  # 256 tokens an expert, and fewer
+
+
 def compiled(first: bool, tiles: Long) -> Any:
     """A product compiled for Hopper."""
     import triton
@@ -73,7 +79,7 @@ def compiled(first: bool, tiles: Long) -> Any:
 
 @pytest.mark.skipif(not GLUON, reason="Triton with Gluon is not installed")
 @pytest.mark.xdist_group("triton")
-@pytest.mark.parametrize("first, tiles", [(True, WIDE), (False, NARROW)])
+@pytest.mark.parametrize(("first", "tiles"), [(True, WIDE), (False, NARROW)])
 def test_its_products_compile_for_hopper_and_stay_asynchronous(first: bool, tiles: Long, tmp_path: Path) -> None:
     import triton
 

@@ -58,7 +58,7 @@ def test_hidden_states_of_another_type_are_refused_in_a_line(kind: torch.dtype) 
     hidden, ids, *others = next(iter(triton_experts.samples(torch.device("cpu"))))  # type: ignore[misc]
     with pytest.raises(TypeError, match=r"expected bfloat16 hidden_states, got torch.float\d\d; convert them with .*$"):
         triton_experts.overload(hidden.to(kind), ids, *others)
-    with pytest.raises(TypeError, match="expected topk_ids of an integer type, got torch.float32"):
+    with pytest.raises(TypeError, match=r"expected topk_ids of an integer type, got torch\.float32"):
         triton_experts.overload(hidden, ids.float(), *others)
 
 

@@ -83,8 +83,15 @@ def choose(sizes: Sizes, tokens: int) -> Config:
     if not rows:
         return rule(sizes, tokens)
     near = min((count for count in rows if count >= tokens), default=max(rows))
-    many = tokens * sizes.top_k >= MANY * sizes.experts
-    return rows[near] if many else replace(rows[near], long=None)
+    return replace(rows[near], long=_long(rows, near, tokens * sizes.top_k / sizes.experts))
+
+
+def _long(rows: dict[int, Config], near: int, share: float) -> Long | None:
+    """The row's own tiles for many tokens an expert, if its share fills their blocks; else those of a smaller count."""
+    if share < MANY or not rows[near].long:
+        return None
+    smaller = (rows[count].long for count in sorted(rows, reverse=True) if count <= near)
+    return next((tiles for tiles in smaller if tiles and share >= (tiles.bm if tiles.parts == 1 else 0)), None)
 
 
 def rule(sizes: Sizes, tokens: int) -> Config:
