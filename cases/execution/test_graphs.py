@@ -387,12 +387,22 @@ def test_right_variants_are_left_alone_on_cuda(right: Correct, mode: str) -> Non
     assert verdict.status == OK, verdict
 
 
-@pytest.mark.parametrize("joins", [True, False])
-def test_a_product_that_mixes_rows_is_not_onednn_s(joins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "_mixes_rows", lambda: joins)
+def test_a_product_that_mixes_rows_is_not_onednn_s() -> None:
+    """Whatever width it is that oneDNN mixes rows at: NaN that is gone without it is no finding, and other NaN is one."""
+
+    class Mixes(PaddedMoELayer):
+        always = False
+
+        def dense(self, x: Tensor) -> Tensor:
+            joins = self.always or torch._C._get_mkldnn_enabled()
+            return super().dense(x) + (torch.where(x.isnan().any(0), torch.nan, 0.0) if joins else 0.0)
+
+    class MixesItself(Mixes):
+        always = True
+
     before = torch._C._get_mkldnn_enabled()
-    with buckets._rows_independent():
-        assert torch._C._get_mkldnn_enabled() == (not joins)
+    assert keys(judged(Mixes, mode="cudagraph-dynamic")) == []
+    assert keys(judged(MixesItself, mode="cudagraph-dynamic")) == [("poison", "padding-tokens-leak", stages.EXPERTS)]
     assert torch._C._get_mkldnn_enabled() == before
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness.audit.journal import Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
 from harness.workers.pool import Pool, Reply
-from harness.workers.process import Job
+from harness.workers.process import NO_ANSWER, Job
 
 SECONDS = 120.0
 # The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
@@ -120,8 +120,8 @@ class AuditRun:
 
     def _end(self, reply: Reply) -> str:
         code = reply.died.removeprefix("exit code ").partition(",")[0]
-        if code == str(-signal.SIGKILL):
-            return f"no answer within {self.plan.seconds:g} s; its process was stopped"
+        if reply.died.startswith(NO_ANSWER):
+            return reply.died
         if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"

@@ -113,12 +113,20 @@ def _project(file: Path, table: Any) -> Project:
         raise BadInput(f"{file}: [tool.harness] is {table!r}; expected a table with {', '.join(_KEYS)}")
     _check_keys(file, table)
     subjects = table.get("subjects", {})
-    if not isinstance(subjects, dict) or not all(isinstance(path, str) for path in subjects.values()):
-        raise BadInput(f'{file}: expected [tool.harness.subjects] to give name = "package.module:Name"')
+    _check_subjects(file, subjects)
     text = {key: table.get(key, "") for key in _FORMS}
     waivers = file.parent / text["waivers"] if text["waivers"] else None
     default = text["subject"] or DEFAULT_SUBJECT
     return Project(file.parent, dict(subjects), text["corpus"], waivers, text["bench"], default)
+
+
+def _check_subjects(file: Path, subjects: Any) -> None:
+    form = 'name = "package.module:Name"'
+    if not isinstance(subjects, dict):
+        raise BadInput(f"{file}: [tool.harness] subjects is {subjects!r:.60}; expected a table of {form}")
+    for name, path in subjects.items():
+        if not isinstance(path, str) or not path:
+            raise BadInput(f"{file}: [tool.harness.subjects] {name} is {path!r:.60}; expected {form}")
 
 
 def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
@@ -128,4 +136,4 @@ def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
             hint = f"did you mean {' or '.join(near)}?" if near else f"expected {', '.join(_KEYS)}"
             raise BadInput(f"{file}: unknown key {key!r} in [tool.harness]; {hint}")
         if key in _FORMS and not (isinstance(value, str) and value):
-            raise BadInput(f'{file}: expected [tool.harness] to give {key} = "{_FORMS[key]}"')
+            raise BadInput(f'{file}: [tool.harness] {key} is {value!r:.60}; expected {key} = "{_FORMS[key]}"')
