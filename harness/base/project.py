@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import BadInput, nearest
+from harness.base.text_file import read_regular
 
 DEFAULT_SUBJECT = "in-tree"
 _PACKAGE = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def _around(here: Path) -> Project | None:
 
 def _table(file: Path) -> Any:
     try:
-        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
+        tool = tomllib.loads(read_regular(file)).get("tool", {})
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from None
     if not isinstance(tool, dict):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import BadInput, nearest, unknown
+from harness.base.text_file import read_regular
 
 BUILT_IN = Path(__file__).parent / "data" / "models.json"
 ACTIVATIONS = ("silu", "relu2", "clamped-swiglu", "gelu-tanh")
@@ -20,8 +21,6 @@ _LONGEST_NAME = 100
 _KEYS = ("name", "hidden", "intermediate", "experts", "top_k", "shared_intermediate", "latent", "activation", "gated")
 _NOTES = ("about", "quantization", "source", "why")  # for the file's reader alone
 _RULE_KEYS = ("hidden", "intermediate", "intermediate_gated", "intermediate_non_gated")
-# Of a models file, in bytes: ten thousand models take 3 MB.
-_LARGEST_FILE = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def read_shape(entry: Any, source: str) -> Shape:
     if top_k > experts:
         raise BadInput(f"{where}: top_k {top_k} is above its {experts} experts; expected at most that many")
     activation = entry.get("activation")
-    if activation not in ACTIVATIONS and activation not in STAND_INS:
+    if activation not in (*ACTIVATIONS, *STAND_INS):
         raise BadInput(f"{where}: activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
     if not isinstance(entry.get("gated"), bool):
         raise BadInput(f"{where}: gated is {entry.get('gated')!r}; expected true or false")
@@ -178,18 +177,9 @@ def read_rule(name: str, entry: Any, source: str) -> Alignment:
     )
 
 
-def _text(path: Path) -> str:
-    """The file's text, with or without a byte-order mark. Raises OSError, and ValueError where it is no models file."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError("it is no regular file")  # reading a FIFO would wait for its writer
-    if path.is_file() and path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {_LARGEST_FILE:,}")
-    return path.read_text(encoding="utf-8-sig")
-
-
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(_text(path))
+        data = json.loads(read_regular(path))
     except OSError as error:
         raise BadInput(f"cannot read the models file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
