@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.execution.capture import CaptureRefused, OpGraph
+from harness.execution.capture import OpGraph
+from harness.execution.capture_rules import CaptureRefused
 from harness.ops.registry import register_op
 
 Function = Callable[..., Any]

@@ -12,7 +12,8 @@ from harness.audit.context import ERRORS, AuditedOp, outputs
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.tensors import deterministic_fill, difference, exact_copy, tensors
-from harness.execution.capture import CaptureRefused, OpGraph
+from harness.execution.capture import OpGraph
+from harness.execution.capture_rules import CaptureRefused
 
 
 def capture(audited: AuditedOp) -> CheckResult:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.execution.capture import CaptureRefused, OpGraph
+from harness.execution.capture import OpGraph
+from harness.execution.capture_rules import CaptureRefused
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
 from harness.execution.rig import LAYER_ERRORS, Rig

@@ -3,7 +3,8 @@
 import re
 
 from harness.base.exception_text import first_line, user_line
-from harness.execution.capture import CaptureRefused, NotCaptured
+from harness.execution.capture import NotCaptured
+from harness.execution.capture_rules import CaptureRefused
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import FreedMemory
 from harness.findings.finding import Finding
