@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from fixtures.correct.declared import MOST, FewTokens, LazyRepack, NormedRouted, OfNormedRouted, OwnReduce
+from fixtures.correct.ops import OVERLOADED, Overloaded
 from fixtures.faults.reduce import NeverReduced, ReducedTwice
 from fixtures.judged import judged, keys
-from fixtures.planting import SHARED_TWO, SMALL, SMALL_TWO, Planted, case
+from fixtures.planting import SHARED_NARROW, SHARED_TWO, SMALL, SMALL_TWO, Planted, case
 from harness.base.errors import BadInput
 from harness.findings.finding import ERROR, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
@@ -120,6 +121,18 @@ def test_without_its_declaration_each_is_found(mode: str) -> None:
     assert [f.kind for f in found.findings] == ["collective-count"]
     assert "can declare their number" in found.findings[0].cause
     assert [f.kind for f in judged(OwnReduce, SMALL_TWO, mode).findings] == ["collective-count"]
+
+
+@pytest.mark.parametrize("overload", ["experts", "default"])
+def test_an_overload_may_be_named(overload: str) -> None:
+    subject = Planted(layer=Overloaded, op=f"{OVERLOADED}.{overload}")
+    assert judge(subject, SHARED_NARROW, MODES["eager"], torch.device("cpu")).status == OK
+
+
+def test_an_overload_that_does_not_exist_is_bad_input() -> None:
+    one = judge(Planted(layer=Overloaded, op=f"{OVERLOADED}.other"), SHARED_NARROW, MODES["eager"], torch.device("cpu"))
+    assert one.status == ERROR
+    assert "names no registered op" in one.reason
 
 
 def test_a_repack_that_is_not_declared_is_found() -> None:

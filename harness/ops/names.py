@@ -8,6 +8,12 @@ def op_name(func: Any) -> str:
     return str(func._schema.name)
 
 
+def qualified_name(func: Any) -> str:
+    """``namespace::name.overload`` of an OpOverload, the key of its fake; without a suffix for the default overload."""
+    overload = func._schema.overload_name
+    return f"{op_name(func)}.{overload}" if overload else op_name(func)
+
+
 def is_custom(op: str) -> bool:
     """Whether an op name (``namespace::name``) is not one of torch's own."""
     return op.partition("::")[0] not in {"aten", "prim", "prims", "inductor", "debugprims", "_c10d_functional"}

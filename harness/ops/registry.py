@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from harness.ops.by_name import ByName
+from harness.ops.names import qualified_name
 
 Implementation = Callable[..., Any]
 Samples = Callable[[torch.device], Iterable[tuple[Any, ...]]]
@@ -125,11 +126,17 @@ def sources(name: str) -> str:
     if name in _registry:
         op = _registry[name]
         return "\n".join([op.schema, _source(op.fake), *(_source(real) for real in op.reals.values())])
-    kernel = torch._library.simple_registry.singleton.find(name).fake_impl.kernel
     namespace, _, short = name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), short)
-    schema = "\n".join(str(getattr(packet, overload)._schema) for overload in packet.overloads())
-    return schema + (_source(unwrap_fake(kernel.func)) if kernel else "")
+    overloads = [getattr(packet, overload) for overload in packet.overloads()]
+    entries = [torch._library.simple_registry.singleton.find(qualified_name(overload)) for overload in overloads]
+    fakes = [entry.fake_impl.kernel for entry in entries]
+    return "\n".join(
+        [
+            *(str(overload._schema) for overload in overloads),
+            *(_source(unwrap_fake(fake.func)) for fake in fakes if fake),
+        ]
+    )
 
 
 def unwrap_fake(fake: Implementation) -> Implementation:

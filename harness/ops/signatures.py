@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness.ops.names import qualified_name
 from harness.ops.registry import registered, unwrap_fake
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -18,7 +19,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 def signature_mismatch(func: Any) -> str:
     """How an implementation of an overload differs from its schema, as text; empty where none does or none is in Python."""
-    implementations = _implementations(str(func._schema.name))
+    implementations = _implementations(qualified_name(func))
     messages = ((kind, mismatch_with_schema(function, func)) for kind, function in implementations)
     return next((f"its {kind} implementation {message}" for kind, message in messages if message), "")
 

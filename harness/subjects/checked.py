@@ -8,7 +8,7 @@ from harness.base.errors import BadInput, Skip, nearest
 from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.base.source import SourceLine
 from harness.matrix.case import Case
-from harness.subjects.subject import METHODS, Subject, plain_names
+from harness.subjects.subject import METHODS, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -83,7 +83,7 @@ class CheckedSubject:
 
     def check_registered(self, case: Case) -> None:
         """Raise SubjectError where ``ops`` names an op that torch does not know. After a call: it may register late."""
-        for name in plain_names(self.ops(case)):
+        for name in (name.partition("[")[0] for name in self.ops(case)):
             if not _registered(name):
                 raise SubjectError(
                     f"ops() names no registered op: {name!r}{_did_you_mean(name)}{_where(self.subject.ops)}"
@@ -120,7 +120,9 @@ def _registered(name: str) -> bool:
     import torch
 
     namespace, _, short = name.partition("::")
-    return hasattr(getattr(torch.ops, namespace), short.partition(".")[0])
+    packet, _, overload = short.partition(".")
+    known = getattr(getattr(torch.ops, namespace), packet, None)
+    return known is not None and (not overload or overload in known.overloads())
 
 
 def _did_you_mean(name: str) -> str:

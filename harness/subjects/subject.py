@@ -55,5 +55,5 @@ def routed_output(ops: Sequence[str]) -> int | None:
 
 
 def plain_names(ops: Sequence[str]) -> tuple[str, ...]:
-    """The names without the index of an output."""
-    return tuple(name.partition("[")[0] for name in ops)
+    """The names without the index of an output and without an overload: a record knows an op by its plain name."""
+    return tuple(name.partition("[")[0].partition(".")[0] for name in ops)
