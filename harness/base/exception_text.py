@@ -7,13 +7,14 @@ import traceback
 from harness.base.printable import bounded
 from harness.base.source import SourceLine, library_roots
 
+_LONGEST = 4_000  # of a line that goes into a longer text
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an exception's text that is not blank; the exception's type where there is none."""
     lines = (line.strip() for line in text_of(error).splitlines())
-    return bounded(next(filter(None, lines), type(error).__name__))
+    return bounded(next(filter(None, lines), type(error).__name__), _LONGEST)
 
 
 def text_of(error: BaseException) -> str:
