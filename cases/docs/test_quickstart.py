@@ -37,7 +37,7 @@ def test_the_steps_end_in_a_test_that_passes_and_fails_once_the_layer_is_broken(
     broken = source.replace("out = out[:, : case.width].contiguous()", "out = out[:, : case.width] * 2")
     assert broken != source
     (tmp_path / "my_engine.py").write_text(broken, "utf-8")
-    assert "scaled at routed scaling" in ran(tmp_path).stdout
+    assert "scaled at output" in ran(tmp_path).stdout
 
 
 def ran(folder: Path) -> subprocess.CompletedProcess[str]:

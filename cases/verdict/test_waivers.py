@@ -241,7 +241,7 @@ def test_the_project_names_a_file_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["3", '""', '["a"]'])
 def test_the_project_names_no_file(value: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(f"[tool.harness]\nwaivers = {value}\n")
-    with pytest.raises(BadInput, match=r'to give waivers = "waivers.toml"'):
+    with pytest.raises(BadInput, match=r'expected waivers = "waivers.toml"'):
         find(tmp_path)
 
 

@@ -1,24 +1,33 @@
 """An op under audit: its samples and their variants, and the cached calls of its real implementation and its fake."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
+from harness.audit.resizes import demand
 from harness.audit.samples import Sample
 from harness.audit.tensors import exact_copy, tensors
-from harness.audit.variants import GIVEN, MAKERS, Variant, candidates
+from harness.audit.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
+from harness.audit.variants import MAKERS, candidates
 from harness.base.exception_text import first_line
 
 # With SystemExit, since an implementation that exits must not end the audit.
 ERRORS = (Exception, SystemExit)
+_deterministic: Any = torch.utils.deterministic
+_UNFILLABLE = "fill_empty_deterministic_"  # in torch's error: torch has no fill for the dtype, such as float4
 
 
 @dataclass(slots=True)
@@ -49,6 +58,8 @@ class AuditedOp:
     journal: Journal
     only: str = ""
     kinds: tuple[str, ...] = tuple(MAKERS)
+    sizes: tuple[int, ...] = ()
+    fills: bool = True  # whether torch can fill fresh memory of every dtype that the op allocates
     _attempts: dict[str, list[tuple[Variant, str | None]]] = field(default_factory=dict)
     _real_calls: dict[str, RealCall] = field(default_factory=dict)
     _fake_calls: dict[str, FakeCall] = field(default_factory=dict)
@@ -62,9 +73,10 @@ class AuditedOp:
         journal: Path,
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
+        sizes: tuple[int, ...] = (),
     ) -> "AuditedOp":
         """An op with the file of its journal. With ``only``, just the variants whose label contains this text."""
-        return cls(op, samples, device, Journal(journal), only, kinds)
+        return cls(op, samples, device, Journal(journal), only, kinds, sizes)
 
     def names(self, sample: Sample) -> dict[int, str]:
         """The name of the argument of each leaf: ``x`` or ``xs[1]``."""
@@ -93,20 +105,54 @@ class AuditedOp:
 
     def _try(self, kind: str) -> Iterator[tuple[Variant, str | None]]:
         bases = self.samples if kind == GIVEN else [variant.sample for variant in self.given]
-        if not bases:
-            return
-        names, written = [self.names(base) for base in bases], self.written(bases[0])
+        if kind in (GUARD, MULTIPLE) and not bases:
+            bases = self.samples  # what the op refuses in its own memory or at this size, it may accept in these
+        wanted = self._refused_sizes() if kind == MULTIPLE else set()
         accepted: set[str] = set()
-        for place, variant in enumerate(candidates(kind, bases, written, names)):
+        for place, variant in enumerate(candidates(kind, [self._base(*pair) for pair in enumerate(bases)])):
             key = f"{kind}/{place}"
             if self.journal.crashed(key):
                 return  # the next variant of this kind may crash too, and would cost the rows another worker
+            if kind == MULTIPLE and variant.resize and variant.resize.old not in wanted:
+                continue
             if variant.label in accepted or (kind != GIVEN and self.only not in variant.label):
                 continue
             refused = self._attempt(key, variant)
             if refused is None:
                 accepted.add(variant.label)
             yield variant, refused
+
+    def _base(self, number: int, sample: Sample) -> Base:
+        return Base(number, sample, self.written(sample), self.names(sample), self.op, self.hints)
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What the op's source names."""
+        return hints_of(self.op, self.sizes)
+
+    def _refused_sizes(self) -> set[int]:
+        """The sizes of which the op may demand a multiple: all if it refuses the samples, else those that it does not let vary."""
+        if not self.given:
+            return {size for leaf in tensors([sample.leaves for sample in self.samples]) for size in leaf.shape}
+        accepted = {variant.label for variant, refused in self.attempts(OTHER) if refused is None}
+        return {one.resize.old for one, _ in self.attempts(OTHER) if one.resize and one.label not in accepted}
+
+    def demands(self) -> list[str]:
+        """For each size, the multiple that the op needs, in words."""
+        found: dict[str, dict[int, bool]] = {}
+        olds: dict[str, int] = {}
+        for variant, refused in [pair for kind in (OTHER, MULTIPLE) for pair in self.attempts(kind)]:
+            where = variant.label.partition(": ")[2].partition(", sample")[0]
+            if variant.resize is not None and not variant.base:
+                where = where.rpartition(f" {variant.resize.old} to ")[0]
+                olds[where], taken = variant.resize.old, found.setdefault(where, {})
+                taken[variant.resize.new] = taken.get(variant.resize.new, False) or refused is None
+                taken[variant.resize.old] = bool(self.given)
+        demands = {
+            where: demand({n for n in taken if taken[n]}, {n for n in taken if not taken[n]}, olds[where])
+            for where, taken in found.items()
+        }
+        return [f"{where}: {text}" for where, text in demands.items() if text]
 
     def _attempt(self, key: str, variant: Variant) -> str | None:
         if key not in self.journal.ended:
@@ -127,14 +173,18 @@ class AuditedOp:
     @property
     def accepted(self) -> list[Variant]:
         """Every variant that the real implementation accepts, limited to those that ``only`` chooses."""
-        variants = [variant for kind in self.kinds for variant, refused in self.attempts(kind) if refused is None]
+        # Sizes that are tried only to see what the op demands are judged where it accepts nothing else.
+        kinds = [kind for kind in self.kinds if kind != MULTIPLE or not self.given]
+        variants = [variant for kind in kinds for variant, refused in self.attempts(kind) if refused is None]
         return [variant for variant in variants if self.only in variant.label]
 
     @property
     def refused(self) -> list[tuple[Variant, str]]:
         """Every variant that it refuses in each form that was tried, with its error."""
         accepted = {variant.label for variant in self.accepted}
-        every = [(variant, error) for kind in self.kinds for variant, error in self.attempts(kind) if error is not None]
+        # Guard rows repeat what other sizes refuse, and multiples are refused on purpose.
+        tried = [pair for kind in self.kinds if kind not in (GUARD, MULTIPLE) for pair in self.attempts(kind)]
+        every = [(variant, error) for variant, error in tried if error is not None]
         return [(variant, error) for variant, error in every if variant.label not in accepted]
 
     def one_of_each(self) -> list[Variant]:
@@ -146,7 +196,8 @@ class AuditedOp:
     def call(self, sample: Sample) -> Any:
         """Call the op on these arguments, without copying them. The random seed is the same for every call."""
         torch.manual_seed(0)
-        return self.op(*sample.args, **sample.kwargs)
+        with _aliases_returned():
+            return self.op(*sample.args, **sample.kwargs)
 
     def fresh(self, variant: Variant) -> Sample:
         """A copy of the variant's arguments in new memory."""
@@ -156,10 +207,30 @@ class AuditedOp:
     def real(self, variant: Variant) -> RealCall:
         """The real implementation's call on a variant, cached. Raises what the op raises."""
         if variant.label not in self._real_calls:
-            after = self.fresh(variant)
-            out = self.call(after)
-            self._real_calls[variant.label] = RealCall(out, self.fresh(variant), after)
+            try:
+                self._real_calls[variant.label] = self._call(variant)
+            except NotImplementedError as error:
+                if _UNFILLABLE not in str(error) or not self.fills:
+                    raise
+                self.fills = _deterministic.fill_uninitialized_memory = False
+                self._real_calls[variant.label] = self._call(variant)
         return self._real_calls[variant.label]
+
+    def _call(self, variant: Variant) -> RealCall:
+        after = self.fresh(variant)
+        out = self.call(after)
+        exact_copy(out)  # the checks copy outputs too, and torch cannot make fresh memory of every dtype
+        return RealCall(out, self.fresh(variant), after)
+
+    @contextmanager
+    def fillable(self) -> Iterator[None]:
+        """Leave fresh memory unfilled inside a ``with`` block if the op allocates a dtype that torch cannot fill."""
+        before = _deterministic.fill_uninitialized_memory
+        _deterministic.fill_uninitialized_memory = before and self.fills
+        try:
+            yield
+        finally:
+            _deterministic.fill_uninitialized_memory = before
 
     def fake(self, variant: Variant) -> FakeCall:
         """The fake's call on a variant, cached."""
@@ -171,13 +242,24 @@ class AuditedOp:
         """Call the fake, not from the cache. Data-dependent sizes become symbols."""
         mode = mode or FakeTensorMode(shape_env=ShapeEnv())
         # With its cache on, FakeTensor would answer a repeated call without running the fake.
-        with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+        with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
             leaves = tree_map_only(Tensor, lambda x: mode.from_tensor(x, static_shapes=True), sample.leaves)
             given = sample.with_leaves(leaves)
             try:
                 return FakeCall(self.op(*given.args, **given.kwargs), given)
             except ERRORS as error:  # a fake may raise anything, and that is a result
                 return FakeCall(None, given, error)
+
+
+def _accept(*_: Any, **__: Any) -> None:
+    """Stands for a test that accepts everything."""
+
+
+def _aliases_returned() -> Any:
+    """Let an op of ``custom_op`` return an alias, where torch would raise: the row `alias` judges it, and others go on."""
+    utils: Any = torch._library.utils
+    name = "_c_check_aliasing_constraint"
+    return mock.patch.object(utils, name, _accept) if hasattr(utils, name) else nullcontext()
 
 
 def outputs(out: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.audit.registrations import custom_op
 from harness.base.errors import BadInput, nearest
 from harness.ops.registry import registered, unwrap_fake
 
@@ -69,14 +70,14 @@ def names() -> set[str]:
 
 
 def registered_by(modules: Sequence[str], path: Sequence[str]) -> list[str]:
-    """The names of all ops that these modules register, without torch's generated ``.out`` overloads. Raises BadInput."""
+    """The names of all ops that these modules register, without the overloads that torch generates. Raises BadInput."""
     for part in _TORCH_PARTS:
         importlib.import_module(part)
     before = names()
     load_modules(modules, path)
     spaces = {name.partition("::")[0] for name in before}
     added = sorted(name for name in names() - before if name.partition("::")[0] not in spaces)
-    return [name for name in added if not (name.endswith(".out") and name.removesuffix(".out") in added)]
+    return [name for name in added if torch.Tag.generated not in find(name).tags]
 
 
 def _missing(name: str) -> str:
@@ -107,12 +108,22 @@ def devices(op: torch._ops.OpOverload) -> list[str]:
 
 def fake_function(op: torch._ops.OpOverload) -> Callable[..., Any] | None:
     """The op's fake as a Python function; None if it is not written in Python or cannot be reached."""
-    name = op._schema.name
+    name, made = op.name(), custom_op(op)  # with its overload: each overload has a fake of its own
     if name in registered():
         return registered()[name].fake
-    holder = torch._library.simple_registry.singleton.find(name)
-    kernel = holder.fake_impl.kernel
+    if made is not None:
+        fake: Callable[..., Any] | None = made._abstract_fn
+        return fake
+    kernel = torch._library.simple_registry.singleton.find(name).fake_impl.kernel
     return unwrap_fake(kernel.func) if kernel else None
+
+
+def has_formula(op: torch._ops.OpOverload) -> bool:
+    """Whether an autograd formula is registered. Every op of ``custom_op`` has an autograd kernel, with a formula or not."""
+    made = custom_op(op)
+    if made is not None:
+        return made._backward_fn is not None
+    return is_composite(op) or any(has_kernel(op, key) for key in ("Autograd", "AutogradCPU", "AutogradCUDA"))
 
 
 def source_of(function: Callable[..., Any] | None) -> str:

@@ -15,8 +15,9 @@ from harness.workers.process import NO_ANSWER, Job
 SECONDS = 120.0
 # The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
 KINDS = (
-    "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset",
+    "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset", "guard rows",
     "zero rows", "one row", "other size", "other dtype",
+    "bool", "optional", "named value", "named size", "multiple",
 )  # fmt: skip
 
 
@@ -35,6 +36,7 @@ class Plan:
     workers: int = 1
     seconds: float = SECONDS
     kinds: tuple[str, ...] = KINDS
+    sizes: tuple[int, ...] = ()
 
     @property
     def job(self) -> Job:
@@ -43,7 +45,7 @@ class Plan:
         specs = {op: self.spec(op) for op in self.ops}
         return Job(
             "harness.audit.worker:start",
-            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds},
+            settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds, "sizes": self.sizes},
             self.seconds,
         )
 
@@ -58,6 +60,7 @@ class Plan:
         parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
         parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
         parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
+        parts += [f"--sizes {','.join(map(str, self.sizes))}"] if self.sizes else []
         parts += [f"--variant {shlex.quote(variant)}"] if variant and not variant.startswith("as given") else []
         return " ".join([*parts, *([f"--device {self.device}"] if self.device not in ("cpu", "auto") else [])])
 
@@ -69,6 +72,8 @@ class _Survey:
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
     given: int = 0
+    demands: list[str] = field(default_factory=list)
+    crashed: bool = False
     died: list[tuple[str, str]] = field(default_factory=list)
     reason: str = ""
     seconds: float = 0.0
@@ -109,19 +114,21 @@ class AuditRun:
         answer = reply.answer
         if answer is None:
             label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
+            survey.crashed |= not _late(reply)
             survey.died.append((label or reply.task["kind"], self._end(reply)))
             return
         survey.accepted += len(answer["accepted"])
         survey.refused += answer["refused"]
+        survey.demands += answer["demands"]
         survey.reason = survey.reason or answer["reason"]
         survey.seconds += answer["seconds"]
         if reply.task["kind"] == KINDS[0]:
             survey.given = len(answer["accepted"])
 
     def _end(self, reply: Reply) -> str:
-        code = reply.died.removeprefix("exit code ").partition(",")[0]
-        if reply.died.startswith(NO_ANSWER):
-            return reply.died
+        code = _code(reply)
+        if _late(reply):
+            return f"{reply.died}; --seconds N allows more time"
         if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"
@@ -133,23 +140,42 @@ class AuditRun:
         row = Row(
             op=op, row=SURVEY, status=HOLDS, what="", reproduce=self.plan.reproduce(op, SURVEY), seconds=survey.seconds
         )
-        fields = {**row.to_json(), "notes": tuple(f"not accepted: {refusal}" for refusal in refusals)}
+        fields = {
+            **row.to_json(),
+            "notes": (*survey.demands, *(f"not accepted: {refusal}" for refusal in refusals)),
+        }
         if survey.died:
             kind, end = survey.died[0]
             more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
-            return Row(**{**fields, "status": BREAKS, "what": end + more, "variant": kind})
+            if survey.crashed or survey.given:
+                status = BREAKS if survey.crashed else NOT_RUN
+                return Row(**{**fields, "status": status, "what": end + more, "variant": kind})
+            return Row(**{**fields, "status": NOT_RUN, "what": end + more, "variant": kind, "unusable": True})
         if not survey.given:
             reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
-            return Row(**{**fields, "status": NOT_RUN, "what": reason, "notes": (), "unusable": True})
+            more = f"; it accepts {survey.accepted} variants of them" if survey.accepted else ""
+            notes = tuple(survey.demands)
+            what, unusable = reason + more, not survey.accepted
+            return Row(**{**fields, "status": NOT_RUN, "what": what, "notes": notes, "unusable": unusable})
         refused = f", and refuses {len(refusals)}" if refusals else ""
         return Row(**{**fields, "what": f"the real implementation accepts {survey.accepted} variants{refused}"})
 
     def _property(self, op: str, name: str, reply: Reply) -> Row:
         if reply.answer is None:
-            return Row(op=op, row=name, status=BREAKS, what=self._end(reply), reproduce=self.plan.reproduce(op, name))
+            end, status = self._end(reply), NOT_RUN if _late(reply) else BREAKS
+            return Row(op=op, row=name, status=status, what=end, reproduce=self.plan.reproduce(op, name))
         result = reply.answer
         command = self.plan.reproduce(op, name, result["variant"])
         return Row.from_json(result | {"op": op, "row": name, "reproduce": command})
+
+
+def _code(reply: Reply) -> str:
+    return reply.died.removeprefix("exit code ").partition(",")[0]
+
+
+def _late(reply: Reply) -> bool:
+    """Whether a worker was stopped at its time limit. A loaded machine does that too, so it is no fault of the op."""
+    return reply.died.startswith(NO_ANSWER)
 
 
 def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:

@@ -122,6 +122,12 @@ PROPERTIES = {
             "capture", "capture:capture", "real", "a CUDA graph can capture it, and a replay follows changed inputs"
         ),
         Property("autograd", "autograd:autograd", "real", "an autograd formula is registered where torch looks for it"),
+        Property(
+            "backward",
+            "backward:backward",
+            "real",
+            "the compiled backward gives the values and strides of eager's gradients, and the fakes promise them",
+        ),
         Property("opcheck schema", "opcheck:schema", "real", "opcheck's test of the schema"),
         Property("opcheck autograd", "opcheck:autograd", "real", "opcheck's test of the autograd registration"),
         Property("opcheck fake", "opcheck:fake", "real", "opcheck's test of the fake"),

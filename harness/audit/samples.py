@@ -47,7 +47,7 @@ def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sa
     """The samples of an op: from ``spec`` (module:function), else the registry, else made up. Raises BadInput."""
     if spec:
         return _called(spec, _function(spec), device)
-    own = registered().get(op._schema.name)
+    own = registered().get(op.name())
     if own and own.samples:
         return _called(f"the samples of {own.name}", own.samples, device)
     return _made_up(op, device)

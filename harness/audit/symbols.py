@@ -19,6 +19,8 @@ class SymbolResolver:
     def meta(self, fake: Tensor, real: Tensor) -> TensorMeta:
         """The metadata of a fake output with numbers for symbols."""
         meta = TensorMeta.of(fake)
+        if fake.dim() != real.dim():
+            return meta  # sizes of another rank say nothing about a symbol
         shape = tuple(self._learn(ours, theirs) for ours, theirs in zip(fake.shape, _padded(real, fake), strict=True))
         stride = tuple(self.number(step) for step in fake.stride())
         return replace(meta, shape=shape, stride=stride, offset=self.number(fake.storage_offset()))

@@ -10,6 +10,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from harness.execution.evidence import same_bits
 
+PACKED = tuple(getattr(torch, name) for name in ("float4_e2m1fn_x2",) if hasattr(torch, name))
+
 
 def tensors(tree: Any) -> list[Tensor]:
     """The tensors in arguments or results."""
@@ -80,6 +82,8 @@ def _differs(one: Any, other: Any, exact: bool) -> str:
         return "" if torch.equal(one, other) else "different values"
     if same_bits(one, other):
         return ""
+    if one.dtype in PACKED:
+        one, other = (x.contiguous().view(torch.uint8) for x in (one, other))
     wide = torch.complex128 if one.is_complex() else torch.float64
     a, b = (x.detach().to(wide) if x.dtype != torch.bool else x.double() for x in (one, other))
     bad = ~torch.isclose(a, b, *_tolerance(one.dtype, exact), equal_nan=True)

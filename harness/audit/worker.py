@@ -3,6 +3,7 @@
 import importlib
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,8 +14,10 @@ from harness.audit.context import AuditedOp
 from harness.audit.journal import journal_file
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
+from harness.audit.registrations import observe
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
+from harness.audit.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.execution.device import choose_device
@@ -24,13 +27,14 @@ from harness.execution.pinned import pinned
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
     torch.set_num_threads(1)
+    observe()
     load_modules(settings["modules"], settings["path"])
     device = choose_device(settings["device"])
     ops = {name: _prepared(name, settings, device) for name in settings["samples"]}
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
         audited = ops[task["op"]]
-        with pinned():
+        with pinned(), nullcontext() if isinstance(audited, str) else audited.fillable():
             if "kind" in task:
                 return timed(partial(_survey, audited, task["kind"]))
             return timed(partial(_look, audited, task["row"]))
@@ -51,19 +55,26 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         return str(error)
     samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return AuditedOp.of(op, samples, device, journal, settings["variant"], tuple(settings["kinds"]))
+    return AuditedOp.of(
+        op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"])
+    )
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     if isinstance(audited, str):
-        return {"accepted": [], "refused": [], "reason": audited}
+        return {"accepted": [], "refused": [], "reason": audited, "demands": []}
     attempts = audited.attempts(kind)
     accepted = {variant.label for variant, error in attempts if error is None}
     refused = {
         variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
     }
     refusals = [f"{label}: {error}" for label, error in refused.items()]
-    return {"accepted": sorted(accepted), "refused": refusals, "reason": "" if accepted else _unusable(audited)}
+    if kind == MULTIPLE:  # these are refused on purpose
+        judged = [] if audited.given else sorted(accepted)
+        return {"accepted": judged, "refused": [], "reason": "", "demands": audited.demands()}
+    refusals = [] if kind == GUARD else refusals  # those of the same sizes without guard rows say it already
+    reason = "" if accepted else _unusable(audited)
+    return {"accepted": sorted(accepted), "refused": refusals, "reason": reason, "demands": []}
 
 
 def _unusable(audited: AuditedOp) -> str:

@@ -8,13 +8,23 @@ from harness.base.printable import bounded
 from harness.base.source import SourceLine, library_roots
 
 _LONGEST = 4_000  # of a line that goes into a longer text
+_WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
+# Dynamo quotes every argument of the call that failed in a trace, and only then the error.
+_TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text that is not blank; the exception's type where there is none."""
-    lines = (line.strip() for line in text_of(error).splitlines())
-    return bounded(next(filter(None, lines), type(error).__name__), _LONGEST)
+    """The first line of an exception's text that says something; the exception's type where there is none.
+
+    torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters.
+    """
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
+    if len(lines) > 1 and _WRAPPER.search(lines[0]):
+        return bounded(lines[1], _LONGEST)
+    if lines and (inner := _TRACED.search(lines[0])):
+        return bounded(inner[1].strip(), _LONGEST)
+    return bounded(lines[0] if lines else type(error).__name__, _LONGEST)
 
 
 def text_of(error: BaseException) -> str:
@@ -43,3 +53,9 @@ def user_line(error: BaseException) -> SourceLine | None:
     frames += [(file, int(number)) for file, number in _USER_LINE.findall(text_of(error))]
     users = [frame for frame in frames if not frame[0].startswith(library_roots())]
     return SourceLine.at(*users[-1]) if users else None
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether a statement of the user's own raised the exception, rather than code that it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not frames[-1].filename.startswith(library_roots())

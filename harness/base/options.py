@@ -66,15 +66,18 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (numbers, "hidden sizes in place of each model's own, multiples of 16"),
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
-    "--modes": (names, "eager, fake, compiled, cudagraph, or one of a family: compiled-static, cudagraph-dynamic"),
+    "--modes": (
+        names,
+        "a family (eager, fake, compiled, cudagraph), one mode (compiled-static) or proof (default: all but proof)",
+    ),
 }
 FULL = (
-    "published sizes, nothing shrunk, on one worker: every mode at two rows a model (wide, 2 ranks, 7 tokens; where the "
-    "width is padded also narrow, 1 rank, 33 tokens); what does not fit in memory is skipped"
+    "published sizes, on one worker; each model runs wide with 2 ranks and 7 tokens, and if its width is padded also narrow "
+    "with 1 rank and 33 tokens; cases too large for memory are skipped"
 )
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
-    "--rules": (names, "alignment rules (default: a plan that meets each of them)"),
-    "--kernels": (names, "wide: the kernel writes the padded width; narrow: the true one"),
+    "--rules": (names, "alignment rules (default: a fixed plan, in which some case uses each built-in rule)"),
+    "--kernels": (names, "wide: the kernel writes the padded width; narrow: it writes the model's own width"),
     "--tp": (numbers, "tensor-parallel sizes"),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.audit.plan import SECONDS, AuditRun, Plan, rows
 from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
-from harness.base.options import add_workers, names, seconds
+from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
 from harness.commands import flashinfer
 from harness.output.records import STANDARD_OUTPUT, Records
@@ -83,6 +83,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--rows", type=names, default=(), metavar="LIST", help="rows to run (default: all)")
     add("--variant", default="", metavar="TEXT", help="run only the variants of the samples whose name contains TEXT")
+    add(
+        "--sizes",
+        type=numbers,
+        default=(),
+        metavar="LIST",
+        help="more sizes to try for each dimension of the samples, such as 1,64,65 (those in the op's source are tried anyway)",
+    )
     add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the samples (default: cpu)")
     add(
         "--seconds", type=seconds, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})"
@@ -127,6 +134,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
+    if any(size < 0 for size in chosen.sizes):
+        raise BadInput(f"--sizes {','.join(map(str, chosen.sizes))}: expected sizes of 0 or more, such as 1,64,65")
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
     ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(tuple(chosen.modules), path)
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
@@ -144,6 +153,7 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
         folder=folder,
         workers=workers_for(chosen.workers, chosen.device == "cuda"),
         seconds=chosen.seconds,
+        sizes=chosen.sizes,
     )
 
 

@@ -36,6 +36,7 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if issues := issues_of([verdict]):
         count = sum(bool(other.waiver) for other in verdict.findings)
         rows.append(_row("waived", f"{count} more of this case ({issues})"))
+    rows.append(_row("see", f"harness docs {finding.kind}"))
     rows.append(_row("reproduce", verdict.reproduce))
     return printable("\n".join(rows))
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 import traceback
 from functools import cache
@@ -21,10 +22,11 @@ from harness.execution.modes import Mode
 from harness.execution.pinned import CONFIGS, pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
 from harness.findings.explain import explain
-from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
+from harness.observers.collectives import fold_reductions
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
@@ -50,12 +52,12 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings
+            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
-        status, findings, checks = FINDINGS, (_not_built(error),), ("build",)
+        status, findings, checks = FINDINGS, (_not_built(error, case),), ("build",)
     except Skip as error:
         status, reason = SKIPPED, str(error)
     except DeviceLost as error:
@@ -105,9 +107,11 @@ def _lost(error: str, line: SourceLine | None) -> Finding:
     )
 
 
-def _not_built(error: BuildFailed) -> Finding:
+def _not_built(error: BuildFailed, case: Case) -> Finding:
     cause = error.__cause__ or error
     at = f"{error}: " if isinstance(error, BuildFailsAt) else ""
+    known = {case.padded, case.width, case.hidden, case.intermediate, case.padded_intermediate}
+    sizes = [int(number) for number in re.findall(r"\d+", first_line(cause))]
     return Finding(
         observer="build",
         kind="not-built",
@@ -115,6 +119,9 @@ def _not_built(error: BuildFailed) -> Finding:
         what=f"{at}{type(cause).__name__}: {first_line(cause)}",
         cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
         line=user_line(cause),
+        widths=tuple(
+            WidthOrigin(case.describe_width(size), stages.BUILD, None) for size in dict.fromkeys(sizes) if size in known
+        ),
     )
 
 
@@ -147,6 +154,7 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         if observed is not None:
             checks.append(observer.name)
             findings += observed
+    findings = fold_reductions(findings)
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)

@@ -1,7 +1,7 @@
 """The launches of the Triton kernel: align, two grouped products, combine. Imports triton, so import this where it is used."""
 
-from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from math import inf
 
 import torch
@@ -12,31 +12,11 @@ from kernels.triton.activate import activate_parts
 from kernels.triton.config import Config, Sizes, Tiles, choose
 from kernels.triton.gemm import grouped_product
 from kernels.triton.pack import Packed
-from kernels.triton.route import align, combine
+from kernels.triton.route import combine
+from kernels.triton.sorting import Routing, narrowed, sort_pairs
 
 # Triton's interpreter runs no inline assembly.
 ASSEMBLY = not triton.knobs.runtime.interpret
-CHUNK = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """Pairs of token and expert in at most ``most`` blocks, each of one expert. Unsorted, each pair is a block."""
-
-    ids: Tensor
-    most: int
-    table: Tensor
-    """int32: the number of blocks; (expert, first row, end) of each; the pairs in order. One tensor, so one allocation"""
-
-    @property
-    def is_sorted(self) -> bool:
-        """Whether the table is filled."""
-        return self.table.shape[0] > 0
-
-    @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The pairs in order, the blocks, and their count."""
-        return self.table[1 + 3 * self.most :], self.table[1 : 1 + 3 * self.most], self.table[:1]
 
 
 def routed(
@@ -63,33 +43,37 @@ def routed(
     experts, hidden = second.words.shape[0], second.words.shape[2]
     gated = first.words.shape[2] == 2 * intermediate
     chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
-    chosen = chosen.within(_shared_memory(x.device), gated)
-    x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
-    routing = sort_pairs(ids, experts, chosen.bm)
-    inner = first_product(x, first, routing, chosen, intermediate, activation)
-    split = chosen.second.split
-    rows = x.new_empty(tokens * top_k * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
-    _product(inner, second, rows, hidden, routing, chosen.bm, chosen.second)
+    x, ids, weights = x.contiguous(), narrowed(ids, experts).contiguous(), weights.contiguous()
+    if chosen.long and takes_long(x.device):
+        from kernels.triton.gluon_launch import long_products
+
+        rows = long_products(x, ids, first, second, chosen.long, intermediate, activation)
+    else:
+        chosen = chosen.within(_shared_memory(x.device), gated)
+        rows = _products(x, ids, first, second, chosen, intermediate, activation)
     sum_experts(rows, ids, weights, shared, out, experts)
     return out
 
 
-def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
-    """The blocks of ids [T, K]."""
-    pairs = ids.numel()
-    # The experts of a single token are distinct: each pair is a block, and sorting them would only cost a launch.
-    if ids.shape[0] == 1:
-        return Routing(ids, pairs, ids.new_empty(0, dtype=torch.int32))
-    most = most_blocks(pairs, experts, bm)
-    routing = Routing(ids, most, ids.new_empty(1 + 3 * most + pairs, dtype=torch.int32))
-    lanes, chunk = triton.next_power_of_2(experts + 1), min(CHUNK, max(32, triton.next_power_of_2(pairs)))
-    align[(experts,)](ids, *routing.parts, pairs, experts, bm, lanes, chunk, num_warps=4)
-    return routing
+@cache
+def takes_long(device: torch.device) -> bool:
+    """Whether the kernel for many tokens an expert runs on a device: on Hopper, with a Triton that has Gluon for it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) != (9, 0):
+        return False
+    return find_spec("triton.experimental.gluon.language.nvidia.hopper") is not None
 
 
-def most_blocks(pairs: int, experts: int, bm: int) -> int:
-    """The most blocks that any routing of so many pairs takes, where the last block of every expert holds one pair."""
-    return min(pairs, min(pairs, experts) + pairs // bm)
+def _products(
+    x: Tensor, ids: Tensor, first: Packed, second: Packed, config: Config, intermediate: int, activation: str
+) -> Tensor:
+    """A row for each pair, or for each part of one."""
+    experts, hidden = second.words.shape[0], second.words.shape[2]
+    routing = sort_pairs(ids, experts, config.bm)
+    inner = first_product(x, first, routing, config, intermediate, activation)
+    split = config.second.split
+    rows = x.new_empty(ids.numel() * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
+    _product(inner, second, rows, hidden, routing, config.bm, config.second)
+    return rows
 
 
 def first_product(

@@ -1,5 +1,6 @@
 """Gradients: whether an autograd formula is registered where torch looks for it, and whether a backward runs."""
 
+import re
 from typing import Any
 
 import torch
@@ -7,28 +8,51 @@ from torch import Tensor
 
 from harness.audit.checks.contract import error_line
 from harness.audit.context import ERRORS, AuditedOp
-from harness.audit.ops import has_kernel, is_composite
+from harness.audit.ops import has_formula
+from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.tensors import tensors
 from harness.audit.variants import Variant
 
-_KEYS = ("Autograd", "AutogradCPU", "AutogradCUDA")
+_DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_NO_FORMULA = "no autograd formula was registered"  # in torch's error
+_REFUSED = re.compile(r"not differentiable with respect to argument '(\w+)'")
 
 
 def with_gradients(audited: AuditedOp, variant: Variant) -> Sample | None:
-    """The variant's arguments. Floats that the op does not write require gradients; None if there are none."""
-    sample = audited.fresh(variant)
-    written = audited.written(sample)
+    """The variant's arguments. Floats that the op does not write require gradients; None if there are none.
+
+    An argument for which the formula has no gradient by design, such as running statistics, requires none.
+    """
+    refused: set[str] = set()
+    while True:
+        trial, sample = audited.fresh(variant), audited.fresh(variant)
+        if not _require(audited, trial, refused) or not _require(audited, sample, refused):
+            return None
+        try:
+            with torch.enable_grad():
+                audited.call(trial)
+        except ERRORS as error:
+            match = _REFUSED.search(str(error))
+            if match and match[1] not in refused:
+                refused.add(match[1])
+                continue
+        return sample
+
+
+def _require(audited: AuditedOp, sample: Sample, refused: set[str]) -> bool:
+    """Make the differentiable arguments require gradients; whether there is one."""
+    written, names = audited.written(sample), audited.names(sample)
     chosen = [
         leaf.requires_grad_()
         for place, leaf in enumerate(sample.leaves)
-        if isinstance(leaf, Tensor) and place not in written and leaf.dtype in _DIFFERENTIABLE
+        if isinstance(leaf, Tensor)
+        and place not in written
+        and leaf.dtype in _DIFFERENTIABLE
+        and names[place].partition("[")[0] not in refused
     ]
-    return sample if chosen else None
-
-
-_DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return bool(chosen)
 
 
 def autograd(audited: AuditedOp) -> CheckResult:
@@ -37,7 +61,7 @@ def autograd(audited: AuditedOp) -> CheckResult:
     sample = with_gradients(audited, variant)
     if sample is None:
         return not_applicable("no argument can have a gradient")
-    registered = is_composite(audited.op) or any(has_kernel(audited.op, key) for key in _KEYS)
+    registered = has_formula(audited.op)
     try:
         with torch.enable_grad():
             out = audited.call(sample)
@@ -51,6 +75,8 @@ def autograd(audited: AuditedOp) -> CheckResult:
             return not_applicable(
                 "no autograd formula is registered", f"with gradients enabled, the op raises {error_line(error)}"
             )
+        if _NO_FORMULA in str(error) and not requires_gradients(variant):
+            return not_applicable("composite: an op that it calls has no autograd formula", error_line(error))
         return breaks(f"an autograd formula is registered, but backward raises {error_line(error)}", variant.label)
     if not registered:
         return _without(audited, variant)
@@ -73,7 +99,7 @@ def _without(audited: AuditedOp, variant: Variant) -> CheckResult:
     finally:
         torch._C._set_autograd_fallback_mode(mode)
     given = {id(leaf) for leaf in sample.leaves}
-    if any(leaf.requires_grad and id(leaf) not in given for leaf in tensors(out)):
+    if custom_op(audited.op) is None and any(leaf.requires_grad and id(leaf) not in given for leaf in tensors(out)):
         tracks = (
             "its kernel tracks gradients, but no formula is registered: eager code gets gradients, compiled code none"
         )

@@ -1,5 +1,6 @@
 """The op compiled alone, by aot_eager and by Inductor. Values, strides and writes must be those of eager."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ def aot_eager(audited: AuditedOp) -> CheckResult:
 
 def inductor(audited: AuditedOp) -> CheckResult:
     """Compiled by Inductor, with its size asserts."""
+    return _judge(audited, inductor_backend(audited))
+
+
+def inductor_backend(audited: AuditedOp) -> Callable[..., Any]:
+    """A backend for ``torch.compile``: Inductor with the harness's settings and cache."""
     pinned.trust_instruction_set(pinned.cache_folder())
 
     def backend(
@@ -33,7 +39,7 @@ def inductor(audited: AuditedOp) -> CheckResult:
         # The cache key also needs the op's name: the fingerprint covers custom ops only, and this may be one of torch's.
         return pinned.inductor(module, inputs, also=f" {audited.op}")
 
-    return _judge(audited, backend)
+    return backend
 
 
 def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult:
@@ -55,7 +61,7 @@ def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult
                     return breaks(
                         f"torch does not compile an op that {writes_and_lists(audited.op._schema)}", variant.label
                     )
-                return breaks(f"compiled, it raises {_cause(error)}", variant.label)
+                return breaks(f"compiled, it raises {cause(error)}", variant.label)
             if different:
                 where = " on a copy made in the graph" if on_copies else ""
                 return breaks(f"compiled{where}: {different}", variant.label)
@@ -69,11 +75,20 @@ def writes_and_lists(schema: Any) -> str:
     return f"writes its argument {', '.join(map(repr, written))} and returns {kinds}; return a tuple of tensors instead"
 
 
-def _cause(error: BaseException) -> str:
+_WRAPPED = re.compile(r"got (\w+)\(((?:'|\"))(.*?)\2\)")
+ALIASES = "may not alias any inputs"  # in torch's error
+SHARES = "an error of torch: an output shares memory with an argument or another output; see the row `alias`"
+
+
+def cause(error: BaseException) -> str:
     """The innermost error that torch wrapped, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return error_line(getattr(error, "inner_exception", None) or error)
+    if ALIASES in str(error):
+        return SHARES
+    inner = getattr(error, "inner_exception", None) or error
+    wrapped = _WRAPPED.search(str(inner))  # torch keeps only the text of an error that a fake raises
+    return f"{wrapped[1]}: {wrapped[3]}" if wrapped else error_line(inner)
 
 
 def _compare(audited: AuditedOp, variant: Variant, backend: Any, on_copies: bool) -> str:

@@ -1,5 +1,6 @@
 """The fake against the real implementation, on every variant: count, shape, stride, offset, dtype and device."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from harness.audit.checks.data import data_decides
+from harness.audit.checks.imports import fake_not_imported
 from harness.audit.context import AuditedOp, outputs
 from harness.audit.ops import fake_function, is_composite, source_of
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
@@ -45,6 +48,8 @@ def fake(audited: AuditedOp) -> CheckResult:
         error = audited.fake(variant).error
         if error is None or (reads_data(error) and not missing(error)):
             continue  # a read of data breaks the row `data reads`, not this one
+        if is_composite(audited.op):
+            return breaks(_traced(error), variant.label)
         if missing(error):
             return breaks("there is no fake (meta) implementation: torch.compile cannot trace the op", variant.label)
         if audited.accepted:
@@ -53,8 +58,24 @@ def fake(audited: AuditedOp) -> CheckResult:
     notes = _lax_notes(audited)
     if is_composite(audited.op):
         return not_applicable("composite: torch traces through the op, so it needs no fake", *notes)
+    elsewhere = fake_not_imported(audited)
+    if elsewhere:
+        return breaks(elsewhere)
     where = source_of(fake_function(audited.op))
     return holds(f"accepts {len(variants)} variants" + (f"; {where}" if where else ""), *notes)
+
+
+def _traced(error: BaseException) -> str:
+    """Why torch cannot trace through a composite op."""
+    inner = _INNER.search(str(error))
+    registered = "the op is registered as CompositeImplicitAutograd, so torch traces through it"
+    if inner and (missing(error) or "no fake impl" in str(error)):
+        return f"{registered}, and {inner[1].replace('.', '::', 1)}, which it calls, has no fake"
+    other = "register it for CPU and CUDA, or as CompositeExplicitAutograd, and give it a fake"
+    return f"{registered}, which raises {error_line(error)}; if it is not made of torch ops, {other}"
+
+
+_INNER = re.compile(r"(\w+::\w+|\b\w+\.\w+(?=\.\w+$))")
 
 
 def _unrun(audited: AuditedOp) -> list[Variant]:
@@ -73,7 +94,7 @@ def _lax_notes(audited: AuditedOp) -> list[str]:
 def data_reads(audited: AuditedOp) -> CheckResult:
     """The fake reads no data. It runs without a ShapeEnv, where a read raises instead of giving a symbol."""
     variants = audited.accepted or _unrun(audited)
-    answered = 0
+    answered, composite = 0, is_composite(audited.op)
     for variant in variants:
         error = audited.run_fake(variant.sample, FakeTensorMode()).error
         if error is None or missing(error):
@@ -81,8 +102,9 @@ def data_reads(audited: AuditedOp) -> CheckResult:
         elif type(error).__name__ == "DynamicOutputShapeException" and not _item(error):
             return holds("the size of an output depends on data; the fake uses a symbol for it and reads nothing")
         elif reads_data(error):
-            return breaks(f"the fake reads the data of a tensor: {error_line(error)}", variant.label)
-    if is_composite(audited.op):
+            reader = "torch traces through the op (CompositeImplicitAutograd), which" if composite else "the fake"
+            return breaks(f"{reader} reads the data of a tensor: {error_line(error)}", variant.label)
+    if composite:
         return not_applicable("composite: the op has no fake of its own")
     return (
         holds(f"on {answered} variants")
@@ -161,10 +183,12 @@ def _field(audited: AuditedOp, name: str) -> CheckResult:
             different = different or (resolver.impossible if name == "shape" else "")
             if different:
                 where = f"output {place}: " if len(real) > 1 else ""
-                return breaks(where + different, variant.label)
+                return breaks(where + different + data_decides(audited, variant, place, name), variant.label)
     if compared:
         return holds(f"on {compared} outputs")
-    return not_applicable(last or "no output to compare: the op returns no tensor, or the fake raises on every variant")
+    if not any(True for _ in _pairs(audited)):
+        return not_run("the fake raises on every variant; see the row `fake`")
+    return not_applicable(last or "no output to compare: the op returns no tensor")
 
 
 def _one(real: Tensor, faked: TensorMeta, name: str) -> tuple[str, str]:

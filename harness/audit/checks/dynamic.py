@@ -4,13 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.audit.checks.contract import error_line
 from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
-from harness.audit.row import CheckResult, breaks, holds, not_applicable
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.symbols import SymbolResolver
 from harness.audit.variants import OTHER, Resize, Variant
@@ -42,6 +43,8 @@ def dynamic(audited: AuditedOp) -> CheckResult:
             return breaks(wrong, variant.label)
         done += 1
         _unbacked(audited, base.sample, variant, notes)
+    if resized and all(audited.fake(variant).error is not None for variant in resized):
+        return not_run("the fake raises at every other size; see the row `fake`")
     if not done:
         return not_applicable("no size could be made a symbol", *notes)
     return holds(f"{done} sizes as symbols, each right at two values", *dict.fromkeys(notes))
@@ -53,7 +56,8 @@ def _trace(audited: AuditedOp, sample: Sample, change: Resize, how: DimDynamic) 
     leaves, symbol = list(sample.leaves), None
     for place, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
-            chosen = [how if (place, dim) in change.dims else DimDynamic.STATIC for dim in range(leaf.dim())]
+            changes = [(place, dim) in change.dims or place in change.tables for dim in range(leaf.dim())]
+            chosen = [how if moves else DimDynamic.STATIC for moves in changes]
             context: Any = StatelessSymbolicContext(dynamic_sizes=chosen)
             source = ConstantSource(f"leaf{place}")
             leaves[place] = mode.from_tensor(leaf, symbolic_context=context, source=source)
@@ -64,7 +68,8 @@ def _trace(audited: AuditedOp, sample: Sample, change: Resize, how: DimDynamic) 
             return f"argument {audited.names(sample)[place]!r} is `int` in the schema, so each size needs its own trace"
         leaves[place] = symbol
     given = sample.with_leaves(leaves)
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+    # As torch.compile traces: without the Python dispatcher, torch's own C++ metas turn a symbol into a number.
+    with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
         try:
             return FakeCall(audited.op(*given.args, **given.kwargs), given), symbol
         except ERRORS as error:
@@ -99,10 +104,17 @@ def _judge(audited: AuditedOp, variant: Variant, base: Variant, faked: FakeCall,
         if _compare(audited.fake(at), audited.real(at).out, {}):
             notes.append(f"{at.label}: also wrong without symbols; see the rows above")
             continue
-        different = _compare(faked, audited.real(at).out, {expr: size})
+        different = _compare(faked, audited.real(at).out, {expr: size} | _tables(faked, change, size))
         if different:
             return f"traced with a symbol, at size {size}: {different}"
     return ""
+
+
+def _tables(faked: FakeCall, change: Resize, size: int) -> dict[Any, int]:
+    """The numbers of entries of the tables of offsets, which have symbols of their own."""
+    entries = [faked.given.leaves[place].shape[0] for place in change.tables]
+    exprs = [entry.node.shape_env.replace(entry.node.expr) for entry in entries if not isinstance(entry, int)]
+    return {expr: size + 1 for expr in exprs if expr.is_Symbol}
 
 
 def _compare(faked: FakeCall, out: Any, known: dict[Any, int]) -> str:
@@ -139,10 +151,11 @@ def _trace_unbacked(audited: AuditedOp, sample: Sample, change: Resize) -> FakeC
     size = mode.shape_env.create_unbacked_symint()
     torch._check(size >= 2)
     leaves = list(sample.leaves)
-    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
+    with enable_python_dispatcher(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False), mode:
         for place, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor):
                 shape = [size if (place, dim) in change.dims else old for dim, old in enumerate(leaf.shape)]
+                shape = [size + 1] if place in change.tables else shape
                 leaves[place] = torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
         given = sample.with_leaves(leaves)
         try:

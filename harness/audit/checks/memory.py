@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from harness.audit.context import AuditedOp, RealCall, outputs
 from harness.audit.ops import is_composite
+from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.tensors import memory, storage_id, tensors, written_outside
 from harness.audit.variants import Variant
@@ -34,6 +36,7 @@ def mutation(audited: AuditedOp) -> CheckResult:
     return holds(f"it writes {', '.join(wrote)}, as declared" if wrote else "it writes no argument", *notes)
 
 
+_RETURN_ARGUMENTS = {getattr(torch.Tag, name) for name in ("inplace", "out") if hasattr(torch.Tag, name)}
 _TEXTS = {
     "written": "the op writes to its argument {!r}, which its schema does not declare",
     "outside": "the op writes memory of {!r} outside the tensor's elements",
@@ -56,14 +59,27 @@ def alias(audited: AuditedOp) -> CheckResult:
     unused: set[str] = set()
     for variant in audited.accepted:
         ran = audited.real(variant)
-        shared = _shared(audited, ran) or _shared_fake(audited, variant)
+        shared = _shared(audited, ran)
+        if shared:
+            return breaks(f"{shared}; {_in_torch(audited)}", variant.label)
+        shared = _shared_fake(audited, variant)
         if shared:
             return breaks(shared, variant.label)
-        unused |= _fresh(audited, ran)
+        for place, declared in _fresh(audited, ran).items():
+            if declared.alias_info.is_write:
+                what = f"output {place} is declared as the argument that the op writes, but it has memory of its own"
+                return breaks(what, variant.label)
+            unused.add(place)
     notes = [f"output {place} is declared as an alias, but in some calls it is not" for place in sorted(unused)]
     return holds(
         "every output has its own memory" if not _declared(audited) else "outputs share memory as declared", *notes
     )
+
+
+def _in_torch(audited: AuditedOp) -> str:
+    """What torch does with an undeclared alias."""
+    eager = "eager, torch raises; " if custom_op(audited.op) else ""
+    return f"{eager}compiled, torch gives a warning where CI is unset, an error where it is set"
 
 
 def _declared(audited: AuditedOp) -> bool:
@@ -89,23 +105,26 @@ def _shared(audited: AuditedOp, ran: RealCall) -> str:
         for leaf in leaves:
             key = storage_id(leaf) if leaf.numel() else 0
             owner, source = owners.get(key, ("", None))
-            if owner and not _allowed(declared, source):
+            if owner and not _allowed(audited, declared, source):
                 return f"output {place} shares the memory of {owner}, which its schema does not declare"
             if key:
                 owners.setdefault(key, (f"output {place}", declared))
     return ""
 
 
-def _allowed(declared: Any, source: Any) -> bool:
+def _allowed(audited: AuditedOp, declared: Any, source: Any) -> bool:
+    tagged = _RETURN_ARGUMENTS & set(audited.op.tags)
+    if tagged and source.name and source.alias_info and source.alias_info.is_write:
+        return True  # torch demands that an op with such a tag returns the arguments that it writes
     sets = [info.alias_info.before_set if info.alias_info else set() for info in (declared, source)]
     return bool(sets[0] & sets[1])
 
 
-def _fresh(audited: AuditedOp, ran: RealCall) -> set[str]:
-    """The outputs that are declared as aliases but have their own memory."""
+def _fresh(audited: AuditedOp, ran: RealCall) -> dict[str, Any]:
+    """The outputs that are declared as aliases but have their own memory, each with its declaration."""
     arguments = {storage_id(leaf) for leaf in tensors(ran.after.leaves)}
     return {
-        place
+        place: declared
         for place, declared, leaves in _returns(audited, ran.out)
         if declared.alias_info and any(leaf.numel() and storage_id(leaf) not in arguments for leaf in leaves)
     }

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.checks.autograd import requires_gradients, with_gradients
-from harness.audit.checks.compiled import _VIEWS
+from harness.audit.checks.compiled import _VIEWS, ALIASES, SHARES
 from harness.audit.context import ERRORS, AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import exact_copy
@@ -14,6 +14,7 @@ from harness.base.exception_text import first_line
 
 # (pattern in torch's message, our text). ``\1`` is the first group of the pattern.
 _TEXTS = (
+    (ALIASES, SHARES),
     (
         r"Argument (\w+) is not defined as mutable but was mutated",
         r"it writes to its argument '\1', which is not declared",

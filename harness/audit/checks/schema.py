@@ -11,7 +11,7 @@ def schema(audited: AuditedOp) -> CheckResult:
     """The fake and the real implementations take all arguments that the dispatcher may pass."""
     op = audited.op
     functions = {"fake": fake_function(op)}
-    own = registered().get(op._schema.name)
+    own = registered().get(op.name())
     functions |= {f"{device} implementation": real for device, real in own.reals.items()} if own else {}
     for what, function in functions.items():
         mismatch = mismatch_with_schema(function, op) if function else ""

@@ -1,5 +1,6 @@
 """Values, without an oracle: uninitialised memory, layouts, and repeated calls."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
-from harness.audit.tensors import deterministic_fill, difference, exact_copy, plain, storage_id, tensors
+from harness.audit.samples import Sample
+from harness.audit.tables import is_lengths, is_offsets
+from harness.audit.tensors import PACKED, deterministic_fill, difference, exact_copy, plain, storage_id, tensors
 from harness.audit.variants import GIVEN, LAYOUTS, Variant
 
 # Bytes to fill memory with before it is freed: 0xFF is NaN in every float, 0x11 a small number.
@@ -135,16 +138,35 @@ def _twice(audited: AuditedOp, variant: Variant) -> str:
 
 
 def _depends(audited: AuditedOp) -> bool:
-    """Whether one change of the arguments' values changes the outputs."""
-    one = audited.call(audited.fresh(audited.accepted[0]))
-    other = audited.call(_other_values(audited, audited.accepted[0]))
-    return not tensors(one) or bool(difference(one, other, exact=True))
+    """Whether a change of the arguments' values changes the outputs, or nothing could be changed."""
+    variant = audited.accepted[0]
+    one, compared = audited.call(audited.fresh(variant)), False
+    for change in (_reversed, _first_row):
+        sample = _other_values(audited, variant, change)
+        if not difference(sample.leaves, variant.sample.leaves, exact=True):
+            continue
+        compared = True
+        if not tensors(one) or difference(one, audited.call(sample), exact=True):
+            return True
+    return not compared
 
 
-def _other_values(audited: AuditedOp, variant: Variant) -> Any:
-    """The same arguments with reversed rows, so that values stay in the same range."""
+def _reversed(x: Tensor) -> Tensor:
+    return x.flip(0)
+
+
+def _first_row(x: Tensor) -> Tensor:
+    """Every row as the first. A sum or a count of all rows would not see them reversed."""
+    return x[:1].expand(x.shape).clone()
+
+
+def _other_values(audited: AuditedOp, variant: Variant, change: Callable[[Tensor], Tensor] = _reversed) -> Sample:
+    """The same arguments with other rows, so that values stay in the same range. Tables of offsets stay as they are."""
     sample = audited.fresh(variant)
-    for leaf in sample.leaves:
-        if isinstance(leaf, Tensor) and leaf.dim() and leaf.is_floating_point() and 0 not in leaf.stride():
-            leaf.copy_(leaf.clone().flip(0))
+    sizes = {size for leaf in tensors(sample.leaves) for size in leaf.shape}
+    for leaf in tensors(sample.leaves):
+        table = is_offsets(leaf) or is_lengths(leaf, sizes)
+        if leaf.dim() and leaf.numel() and 0 not in leaf.stride() and not table:
+            bits = leaf.view(torch.uint8) if leaf.dtype in PACKED else leaf
+            bits.copy_(change(bits.clone()))
     return sample

@@ -1,0 +1,99 @@
+"""Variants with another setting: a bool flipped, an optional left out or put in, a string or int that the source names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.audit.samples import Sample
+from harness.audit.variant import Base, Variant
+
+BOOL, OPTIONAL, VALUE = "bool", "optional", "named value"
+_MOST_VALUES = 8
+
+
+def _settings(base: Base) -> Iterator[tuple[Any, Any]]:
+    """(schema argument, value) of every argument, with the default of one that is not given."""
+    given = {argument.name: value for argument, value in base.sample.arguments(base.op)}
+    for argument in base.op._schema.arguments:
+        if argument.name in given:
+            yield argument, given[argument.name]
+        elif argument.has_default_value():
+            yield argument, argument.default_value
+
+
+def _set(base: Base, name: str, value: Any) -> Sample:
+    """The sample with one argument set by name."""
+    order = [argument.name for argument in base.op._schema.arguments if not argument.kwarg_only]
+    args, kwargs = list(base.sample.args), dict(base.sample.kwargs)
+    if name in order and order.index(name) < len(args):
+        args[order.index(name)] = value
+    else:
+        kwargs[name] = value
+    return Sample(tuple(args), kwargs)
+
+
+def _type(argument: Any) -> str:
+    return str(argument.real_type)
+
+
+def flipped(base: Base) -> Iterator[Variant]:
+    """Each bool, flipped."""
+    for argument, value in _settings(base):
+        if isinstance(value, bool):
+            sample = _set(base, argument.name, not value)
+            yield Variant(f"{argument.name}={not value}", BOOL, sample, base.number)
+
+
+def optionals(base: Base) -> Iterator[Variant]:
+    """Each optional that is given left out, and each that is not given put in, as far as a value can be made up.
+
+    Only a Python implementation gets a value that is made up: another one may not check it.
+    """
+    for argument, value in _settings(base):
+        if not _type(argument).startswith("Optional") and not _type(argument).endswith("?"):
+            continue
+        if value is not None:
+            yield Variant(f"{argument.name} absent", OPTIONAL, _set(base, argument.name, None), base.number)
+        elif base.hints.python:
+            for made in _made_up(base, argument):
+                sample = _set(base, argument.name, made)
+                yield Variant(f"{argument.name} present", OPTIONAL, sample, base.number)
+
+
+def _made_up(base: Base, argument: Any) -> list[Any]:
+    """Values for an optional argument, in the order to try them."""
+    kind = _type(argument)
+    tensors = [leaf for leaf in base.sample.leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    if "Tensor" in kind and "List" not in kind and tensors:
+        return _tensors(tensors)
+    if "bool" in kind:
+        return [True]
+    if "float" in kind:
+        return [0.5]
+    if kind.endswith(("[int]", "[SymInt]", "int?", "SymInt?")):
+        return [tensors[0].shape[-1] - 1, 1] if tensors and tensors[0].dim() else [1]
+    return []
+
+
+def _tensors(given: list[Tensor]) -> list[Tensor]:
+    """Tensors of the first one's dtype: a number for each last dimension, then a whole shape, then one number."""
+    first = given[0]
+    last = [(x.shape[-1],) for x in reversed(given) if x.dim()] + [(x.shape[0],) for x in reversed(given) if x.dim()]
+    shapes = dict.fromkeys([*last, tuple(first.shape), ()])
+    generator = torch.Generator().manual_seed(1)
+    made = (torch.rand(shape, generator=generator) + 0.5 for shape in shapes)
+    return [x.to(first.dtype).to(first.device) for x in made]
+
+
+def named(base: Base) -> Iterator[Variant]:
+    """Each string or int argument at every constant that the source compares it with."""
+    for argument, value in _settings(base):
+        wanted = str if "str" in _type(argument) else int if "int" in _type(argument).lower() else None
+        if wanted is None or isinstance(value, (list, tuple, bool)):
+            continue
+        for other in base.hints.values.get(argument.name, [])[:_MOST_VALUES]:
+            if type(other) is wanted and other != value:
+                sample = _set(base, argument.name, other)
+                yield Variant(f"{argument.name}={other!r}", VALUE, sample, base.number)
