@@ -45,7 +45,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise BadInput instead of printing the usage before the error."""
         if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            word = [*message.removeprefix("unrecognized arguments: ").split(), ""][
+                0
+            ]  # an empty word is an argument too
             options = [name for action in self._actions for name in action.option_strings]
             near = nearest(word.partition("=")[0], options)
             message += f"; did you mean {' or '.join(near)}?" if near else ""

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from fixtures.misbehaving import MISDEEDS
 
 ROOT = Path(__file__).parents[2]
 MARK = "HARNESS_TEST_MISBEHAVING"
-SECONDS = 8
+SECONDS = 5
 ONE = ("--device", "cpu", "--modes", "eager", "--tp", "1", "--kernels", "wide")
 pytestmark = [
     pytest.mark.slow,
@@ -54,7 +53,7 @@ def gone(mark: str, seconds: float = 10) -> bool:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One run of every misdeed: its records by model, what it printed, and its exit code."""
     folder = tmp_path_factory.mktemp("misbehaving")
     shape = {"hidden": 80, "intermediate": 48, "experts": 4, "top_k": 2, "activation": "silu", "gated": True}
@@ -69,7 +68,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         check=False,
     )
     records = [json.loads(line) for line in (folder / "v.jsonl").read_text().splitlines()]
-    yield {
+    return {
         "records": {record["model"]: record for record in records},
         "output": done.stdout.decode(),
         "errors": done.stderr.decode(),

@@ -10,6 +10,7 @@ import torch
 
 from harness.audit.registrations import custom_op
 from harness.base.errors import BadInput, nearest
+from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.ops.registry import registered, unwrap_fake
 
 # Parts of torch that register ops on import. They are imported first, so that their ops do not count as the user's.
@@ -26,10 +27,10 @@ def load_modules(modules: Sequence[str], path: Sequence[str]) -> None:
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a user's module may raise anything at import
-            raise BadInput(
-                f"--import {name}: {type(error).__name__}: {error}; expected a module that can be imported"
-            ) from error
+        except BaseException as error:  # a user's module may raise anything at import, and may exit
+            if is_ctrl_c(error):
+                raise
+            raise BadInput(f"--import {name}: {raised_text(error)}; expected a module that can be imported") from error
 
 
 def normal(name: str) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, Row
+from harness.base.printable import printable
 
 _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow"}
 _SHOWN_NOTES = 2
@@ -18,11 +19,11 @@ def table(op: str, rows: list[Row], verbose: int = 0) -> Table:
     grid.add_column("", no_wrap=True)
     grid.add_column("what", overflow="fold")
     for row in rows:
-        what = Text(row.what + (f" [{row.variant}]" if row.variant else ""))
+        what = Text(printable(row.what) + (f" [{row.variant}]" if row.variant else ""))
         what.append(f" ({row.seconds:.1f} s)" if verbose else "", style="dim")
         shown = row.notes if verbose else row.notes[:_SHOWN_NOTES]
         for note in shown:
-            what.append(f"\nnote: {note}", style="dim")
+            what.append(f"\nnote: {printable(note)}", style="dim")
         if len(row.notes) > len(shown):
             what.append(f"\n{len(row.notes) - len(shown)} more notes with -v", style="dim")
         grid.add_row(row.row, Text(row.status, style=_STYLES[row.status]), what)

@@ -7,6 +7,7 @@ import traceback
 from harness.base.printable import bounded
 from harness.base.source import SourceLine, library_roots
 
+_LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
 _TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
@@ -20,10 +21,10 @@ def first_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     if len(lines) > 1 and _WRAPPER.search(lines[0]):
-        return bounded(lines[1])
+        return bounded(lines[1], _LONGEST)
     if lines and (inner := _TRACED.search(lines[0])):
-        return bounded(inner[1].strip())
-    return bounded(lines[0] if lines else type(error).__name__)
+        return bounded(inner[1].strip(), _LONGEST)
+    return bounded(lines[0] if lines else type(error).__name__, _LONGEST)
 
 
 def text_of(error: BaseException) -> str:

@@ -1,20 +1,15 @@
-"""Text of somebody else's code, made safe to show: control characters escaped, and a limit on its length."""
+"""Text of somebody else's code, made safe to show: what a terminal obeys is escaped, and the length has a limit."""
 
-import unicodedata
 from typing import Any
 
-# A line of a message. An exception of 100 MB would otherwise fill the terminal, the record and the memory of every reader.
+# An exception of 100 MB would otherwise fill the terminal, the record and the memory of every reader.
 LONGEST = 10_000
-# Control characters (Cc), directions and other formats that a terminal obeys (Cf), and halves of surrogate pairs (Cs).
-_ESCAPED = {"Cc", "Cf", "Cs"}
 _SHOWN_AS_THEY_ARE = "\n\t"
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters as Python writes them, such as ``\x1b``. New lines and tabs stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(sign) for sign in text)
+    r"""The text with every sign that cannot be printed as Python writes it, such as ``\x1b``. New lines and tabs stay."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:
@@ -34,6 +29,6 @@ def bounded_json(value: Any) -> Any:
 
 
 def _escaped(sign: str) -> str:
-    if sign in _SHOWN_AS_THEY_ARE or unicodedata.category(sign) not in _ESCAPED:
+    if sign.isprintable() or sign in _SHOWN_AS_THEY_ARE:
         return sign
     return sign.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -109,7 +109,7 @@ def run(chosen: argparse.Namespace) -> int:
         return flashinfer.run(chosen)
     if chosen.versions:
         raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
-    from harness.audit.report import exit_code, reproduce_lines, summary, table
+    from harness.audit.report import exit_code
     from harness.output.terminal import Ticker, new_console
 
     start = time.monotonic()
@@ -118,19 +118,33 @@ def run(chosen: argparse.Namespace) -> int:
         audit_run = AuditRun(_plan(chosen, folder))
         ticker = Ticker(new_console(stderr=True), audit_run.total, "rows")
         with ticker.running():
-            for row in audit_run:
-                results.append(row)
-                records.write(row.to_json())
-                ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
+            try:
+                for row in audit_run:
+                    results.append(row)
+                    records.write(row.to_json())
+                    ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
+            except KeyboardInterrupt:
+                _show(audit_run.plan.ops, results, chosen, start)
+                raise
+    _show(audit_run.plan.ops, results, chosen, start)
+    return exit_code(results)
+
+
+def _show(ops: tuple[str, ...], results: list[Row], chosen: argparse.Namespace, start: float) -> None:
+    """The tables, the reproducing commands and the summary of the rows that were looked at; nothing where none was."""
+    from harness.audit.report import reproduce_lines, summary, table
+    from harness.output.terminal import new_console
+
+    if not results:
+        return
     console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
-    for op in audit_run.plan.ops:
+    for op in ops:
         own = [row for row in results if row.op == op]
         console.print(table(op, own, chosen.verbose))
         for line in reproduce_lines(own):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print()
     console.print(summary(results, time.monotonic() - start), highlight=False, soft_wrap=True)
-    return exit_code(results)
 
 
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:

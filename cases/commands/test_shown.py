@@ -1,0 +1,42 @@
+"""What a terminal, a pipe and a report show: text as it is, control characters escaped, names whole, one error once."""
+
+import pytest
+
+from harness.cli import main
+from harness.findings.finding import ERROR, Verdict
+from harness.output.report import grouped
+from harness.output.terminal import PIPED_WIDTH, new_console
+from harness.verdict.known_bugs import KNOWN_BUGS
+
+
+def failed(case: str, reason: str) -> Verdict:
+    return Verdict(subject="s", case=case, model="m", hidden=80, padded=128, mode="eager", status=ERROR, reason=reason)
+
+
+def test_a_line_number_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    new_console().print("file.py:100: raised :warning: [bold]", markup=False)
+    assert capsys.readouterr().out == "file.py:100: raised :warning: [bold]\n"
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, PIPED_WIDTH), ("90", 90), ("wide", PIPED_WIDTH)])
+def test_a_pipe_is_wide(columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert new_console().width == width
+
+
+def test_the_ids_of_bugs_are_never_split(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    assert main(["list"]) == 0
+    words = capsys.readouterr().out.split()
+    assert {bug.id for bug in KNOWN_BUGS} <= set(words)
+
+
+def test_one_typo_is_one_text_with_its_count() -> None:
+    reason = "ops() names no registered op: 'a::b' (at hidden {})"
+    verdicts = [failed(f"case{hidden}", reason.format(hidden)) for hidden in (80, 160, 240)]
+    (text,) = grouped(verdicts)
+    assert "also        in 2 more verdicts (eager); -v shows each" in text
+    assert len(grouped(verdicts, verbose=1)) == 3
+    assert len(grouped([*verdicts, failed("other", "no device")])) == 2
