@@ -1,7 +1,11 @@
 """The command line. Each command is a module of ``harness.commands``, imported only when that command runs."""
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -73,20 +77,53 @@ def _version() -> str:
         return "not installed"
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, handled as Ctrl-C: workers are killed, and what was judged so far is shown."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number))
+        self.code = 128 + number
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Raise Ended on these signals inside a ``with`` block. Python allows that in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise Ended(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    try:
+        for number in numbers:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _run(arguments: list[str] | None) -> int:
+    chosen = parser().parse_args(arguments)
+    if chosen.command is None:
+        parser().print_help()
+        return 0
+    code: int = import_module(COMMANDS[chosen.command][0]).run(chosen)
+    return code
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code. Bad input gives one line on standard error."""
     try:
-        chosen = parser().parse_args(arguments)
-        if chosen.command is None:
-            parser().print_help()
-            return 0
-        code: int = import_module(COMMANDS[chosen.command][0]).run(chosen)
-        return code
+        with _ended_like_ctrl_c():
+            return _run(arguments)
     except BadInput as error:
         print(f"harness: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("harness: interrupted; records written so far are complete", file=sys.stderr)
-        return INTERRUPTED
+        return error.code if isinstance(error, Ended) else INTERRUPTED
     except BrokenPipeError:
         return BAD_INPUT

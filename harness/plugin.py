@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
+from harness.base.printable import printable
 from harness.matrix.modes import PROOF
 from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Judge = Callable[[Case, ModeInfo], Verdict]
 
 _SESSION = pytest.StashKey[Session]()
+_BY_MODEL = pytest.StashKey[bool]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
@@ -35,12 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
-    """Let xdist keep the cases of one model together, where the user chose no distribution of their own."""
+    """Note, before xdist sets its default, whether the user chose how tests are dealt out to workers."""
     option = config.option
     unchosen = getattr(option, "dist", "") == "no" and not option.distload
-    if unchosen and option.numprocesses and (Session(config).given or PREFIX in option.keyword):
-        option.dist = "loadgroup"  # xdist itself would choose 'load', which splits groups
+    config.stash[_BY_MODEL] = unchosen and bool(Session(config).given or PREFIX in option.keyword)
     return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the cases of one model on one worker, where the session asks for such cases and the user chose nothing."""
+    if not config.stash.get(_BY_MODEL, False):
+        return None
+    from harness.xdist_scheduler import ModelScheduling
+
+    return ModelScheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -152,9 +163,9 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
         # record_property warns, and so fails, in JUnit's default family.
         request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
-            pytest.skip(verdict.reason)
+            pytest.skip(printable(verdict.reason))
         if verdict.status == "waived":
-            pytest.xfail(verdict.reason)
+            pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)
@@ -164,6 +175,6 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
 
 
 def _in_pytest(request: pytest.FixtureRequest, case: "Case") -> str:
-    """The line with the command that runs this test again; xdist adds the group to a node's id."""
+    """The line with the command that runs this test again; xdist's groups stand at the end of an id."""
     name = shlex.quote(request.node.nodeid.removesuffix(f"@{case.model}"))
     return f"  {'in pytest':<12}" + " ".join(["pytest", name, *request.config.stash[_SESSION].given])

@@ -72,8 +72,8 @@ def test_the_template_holds_what_the_audit_looks_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("engine", "engine.py exists, and is left as it is"),
-        ("engine.py", "engine.py exists, and is left as it is"),
+        ("engine", "engine.py exists and was not changed"),
+        ("engine.py", "engine.py exists and was not changed"),
         ("my-engine", "cannot be the name of a module"),
         ("class", "cannot be the name of a module"),
         ("torch", "is a module already"),

@@ -139,7 +139,7 @@ def test_subject_of_the_table_is_the_default(guest: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "scheduling"),
-    [([], "LoadGroupScheduling"), (["--dist", "load"], "LoadScheduling")],
+    [([], "ModelScheduling"), (["--dist", "load"], "LoadScheduling")],
     ids=["chosen-by-nobody", "load"],
 )
 def test_cases_of_a_model_go_to_one_worker(arguments: list[str], scheduling: str, guest: pytest.Pytester) -> None:
@@ -152,7 +152,7 @@ def test_cases_of_a_model_go_to_one_worker(arguments: list[str], scheduling: str
     for worker, model in re.findall(rf"\[(gw\d)\].*SKIPPED.*test_padding\[({NANO}|gpt-oss-20b)-hidden", text):
         workers.setdefault(model, set()).add(worker)
     assert len(workers) == 2
-    if scheduling == "LoadGroupScheduling":
+    if scheduling == "ModelScheduling":
         assert all(len(one) == 1 for one in workers.values()), workers
 
 

@@ -29,6 +29,7 @@ REASONS = {
     "harness bench*": "needs a GPU",
     "python -m kernels.triton.tune *": "needs a GPU",
     "pytest -k padding -m gpu *": "needs a GPU",
+    "kubectl logs *": "needs a cluster: the command behind it is run with a file",
     "harness audit torchvision::*": "needs torchvision",
     "harness audit bitsandbytes::*": "needs bitsandbytes",
     "harness audit --import mylib.ops": "names a module of the reader",
@@ -83,6 +84,9 @@ def write_modules(folder: Path) -> None:
     mymoe = re.search(r"```python\n# mymoe\.py\n(.*?)```", page("reference/subject.md"), re.DOTALL)
     assert engine
     assert mymoe
+    log = re.search(r"`server\.log`:\n\n```text\n(.*?)```", page("how-to/diagnose.md"), re.DOTALL)
+    assert log
+    (folder / "server.log").write_text(log[1], "utf-8")
     (folder / "engine.py").write_text(engine[1], "utf-8")
     (folder / "mymoe.py").write_text(mymoe[1], "utf-8")
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text("utf-8"), "utf-8")

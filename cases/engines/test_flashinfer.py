@@ -21,6 +21,13 @@ from harness.engines.flashinfer.declared.schema import differences, infer
 from harness.engines.flashinfer.declared.sites import BadInput, cache, site
 from harness.engines.flashinfer.plan import ROWS
 
+CUTE_DSL = {
+    "cake_moe_grouped_gemm_dgrad",
+    "cake_moe_grouped_gemm_fwd",
+    "cake_moe_grouped_gemm_wgrad",
+    "cake_mxfp8_grouped_quantize",
+    "mxfp8_grouped_quantize",
+}
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 
@@ -231,12 +238,15 @@ def test_a_refused_schema_is_changed_as_little_as_possible() -> None:
     assert infer(lambda x: x, ()).text == ""
 
 
-def _released(version: str) -> str:
-    if not (cache() / version).is_dir():
+def _released(wanted: str) -> str:
+    """What names this release after ``--versions``: it must be installed or in the cache."""
+    if find_spec("flashinfer") is not None and version("flashinfer-python") == wanted:
+        return "installed"
+    if not (cache() / wanted).is_dir():
         pytest.skip(
-            f"FlashInfer {version} is not in the cache; `harness audit flashinfer --versions {version}` fetches it"
+            f"FlashInfer {wanted} is neither installed nor in the cache; .ci/run and `harness audit flashinfer` fetch it"
         )
-    return version
+    return wanted
 
 
 def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
@@ -263,9 +273,11 @@ def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
 def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(tmp_path: Path) -> None:
     _, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", "runs,fake,mutation")
     runs = {row["op"]: row for row in found if row["row"] == "runs"}
-    idle = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
+    unrun = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
+    idle = {op for op, what in unrun.items() if "its kernel makes its outputs" in what}
     assert (len(runs), len(idle)) == (65, 8)
-    assert all("its kernel makes its outputs" in what for what in idle.values())
+    # Where the CuTe DSL is installed, it wants a real stream, and these get as far as that.
+    assert unrun.keys() - idle == (CUTE_DSL if find_spec("cutlass") else set())
     found_rows = broken(found, RELEASE)
     assert all("fake" in found_rows[op] for op in idle)
     assert found_rows["trtllm_moe_allreduce_fusion"] == {"mutation"}

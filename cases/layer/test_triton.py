@@ -21,6 +21,7 @@ CONFIG = [32, 64, 4, 3, 1, 64, 4, 3, 1]
 CHECKS = (
     "relu2", "silu-two-steps", "split", "split-beyond", "one-token", "one-token-split", "one-token-no-expert",
     "clamped-padded", "gelu-narrow", "one-expert", "half-blocks", "no-expert", "shared", "no-token",
+    "wide-ids", "blocks", "longer-blocks", "longer-blocks-of-one",
 )  # fmt: skip
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 
@@ -50,6 +51,15 @@ def test_the_fake_says_what_the_op_gives() -> None:
     assert fake.shape == (3, 48)
     assert fake.dtype == torch.bfloat16
     assert triton_experts.name == OP
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+def test_hidden_states_of_another_type_are_refused_in_a_line(kind: torch.dtype) -> None:
+    hidden, ids, *others = next(iter(triton_experts.samples(torch.device("cpu"))))  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"expected bfloat16 hidden_states, got torch.float\d\d; convert them with .*$"):
+        triton_experts.overload(hidden.to(kind), ids, *others)
+    with pytest.raises(TypeError, match=r"expected topk_ids of an integer type, got torch\.float32"):
+        triton_experts.overload(hidden, ids.float(), *others)
 
 
 @pytest.mark.parametrize("tokens", [1, 8, 64, 256, 1024, 4096, 9999])

@@ -97,6 +97,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
+  see         harness docs width-mismatch
   reproduce   harness check --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
@@ -115,6 +116,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
+  see         harness docs width-mismatch
   reproduce   harness check --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
@@ -134,6 +136,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
+  see         harness docs width-mismatch
   reproduce   harness check --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
@@ -149,6 +152,7 @@ wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
   cause       The padding was not cut off.
+  see         harness docs wrong-shape
   reproduce   harness check --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
@@ -168,6 +172,7 @@ fake-differs at routed experts: gpt-oss-20b, compiled
   line        kernels/layer/layer.py:N: ...
   cause       The kernel and its fake implementation disagree, so compiled code would read the output wrongly.
   similar to  vllm#41645 (fixed by vllm#41646)
+  see         harness docs fake-differs
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
     )
 
@@ -184,6 +189,7 @@ not-contiguous at all-reduce: gpt-oss-20b, eager
   line        kernels/layer/layer.py:N: ...
   cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
+  see         harness docs not-contiguous
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
 
@@ -200,6 +206,7 @@ not-contiguous at all-reduce: gpt-oss-20b, compiled
   line        kernels/layer/layer.py:N: ...
   cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
+  see         harness docs not-contiguous
   reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
 
@@ -241,6 +248,7 @@ not-built at weight preparation: gpt-oss-20b, eager
   what        ValueError: no weights for this layout
   line        cases/observers/test_explain.py:N: raise ValueError("no weights for this layout")
   cause       The layer could not be built for this case. Check how its weights are prepared, padded and registered.
+  see         harness docs not-built
   reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fixtures.corpus import FAULTS
+from harness.base.errors import Skip
 from harness.findings.finding import FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
@@ -445,7 +446,7 @@ def test_a_layers_own_number_does_not_hinder_a_proof() -> None:
 class Multiples(InTree):
     def build(self, case: Case, device: torch.device) -> Any:
         if case.hidden % 64:
-            raise ValueError("hidden must be a multiple of 64")
+            raise Skip("hidden must be a multiple of 64")
         return super().build(case, device)
 
 
@@ -456,10 +457,29 @@ def test_a_subject_that_takes_multiples_only_is_proven_for_those() -> None:
     assert found.sizes == "hidden 64 to 65,536 in steps of 64"
 
 
+class FullWidth(InTree):
+    """A loader that copies the true widths into a parameter of the padded width."""
+
+    def build(self, case: Case, device: torch.device) -> Any:
+        torch.empty(4, case.padded).copy_(torch.empty(4, case.width))
+        return super().build(case, device)
+
+
+def test_a_layer_that_cannot_be_built_at_some_sizes_is_a_finding_with_these_sizes() -> None:
+    verdict = judge(FullWidth(), case_of("shared"), PROOF, torch.device("cpu"))
+    assert verdict.status == FINDINGS
+    (finding,) = verdict.findings
+    assert finding.kind == "not-built"
+    assert finding.what.startswith("the layer cannot be built at 30 of the 32 sizes from 256 to 752 in steps of 16: ")
+    assert "each that is no multiple of 256: RuntimeError: " in finding.what
+    assert finding.line is not None
+    assert finding.line.file.endswith("test_proof.py")
+
+
 class Picky(InTree):
     def build(self, case: Case, device: torch.device) -> Any:
         if case.hidden != 2688:
-            raise ValueError("only 2688")
+            raise Skip("only 2688")
         return super().build(case, device)
 
 

@@ -144,7 +144,7 @@ def test_the_rest_of_an_entry_is_left_out_where_a_worker_died(
     done, records = everything
     (first, *_) = records["mine#dies"]["trials"]  # type: ignore[misc]
     assert (first["status"], first["mode"]) == ("died", "eager")  # type: ignore[index]
-    assert "torch's tools could not look at mine#dies: the worker process died (not tried after" in done.stdout  # type: ignore[attr-defined]
+    assert "torch's tools could not run on mine#dies: the worker process died (not tried after" in done.stdout  # type: ignore[attr-defined]
 
 
 def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, dict[str, object]]]) -> None:
@@ -152,7 +152,7 @@ def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, d
     assert "killed: harness 3 of 8; opcheck 0," in done.stdout  # type: ignore[attr-defined]
     assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
     assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
-    assert "saw nothing here: " in done.stdout  # type: ignore[attr-defined]
+    assert "found nothing here: " in done.stdout  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("width", "headings"), [(80, "fault e f found by O V I"), (140, "fault eager fake")])
@@ -232,7 +232,8 @@ def test_bad_input(
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_no_corpus(tmp_path: Path) -> None:
+def test_a_project_without_a_corpus_says_so(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.harness]\nsubject = "mine"\n', "utf-8")
     done = harness(tmp_path, "selftest")
     assert done.returncode == 2
     assert "no corpus: give --corpus package.module" in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -240,7 +241,7 @@ def test_the_project_names_a_file_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["3", '""', '["a"]'])
 def test_the_project_names_no_file(value: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(f"[tool.harness]\nwaivers = {value}\n")
-    with pytest.raises(BadInput, match=r'to give waivers = "waivers.toml"'):
+    with pytest.raises(BadInput, match=r'expected waivers = "waivers.toml"'):
         find(tmp_path)
 
 
@@ -250,7 +251,8 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def in_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
     found = ("cases/padding/test_padding.py", "-p", "no:cacheprovider", "-q", "-rx", "-k", "padding and wide")
-    return ran("pytest", *found, *TWO, *arguments)
+    ours = [re.sub("^--(?=models|modes|tokens|subject|waivers)", "--padding-", word) for word in (*TWO, *arguments)]
+    return ran("pytest", *found, *ours)
 
 
 def ran(*command: str) -> subprocess.CompletedProcess[str]:
@@ -267,7 +269,11 @@ def test_check_counts_waived_as_ok(tmp_path: Path) -> None:
     file, records = written(tmp_path, 'subjects = "vllm#35949"', 'models = "nobody"'), tmp_path / "out.jsonl"
     done = harness(*FAULT, "--waivers", str(file), "--json", str(records))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == f"harness: {file}: waiver 2 (vllm#35949) matches nothing that was judged in this run\n"
+    # On a slow machine lines of progress come before it.
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"harness: {file}: waiver 2 (vllm#35949) matches nothing that was judged in this run"
+    )
     lines = done.stdout.splitlines()
     assert "waived 2 (eager, fake) for vllm#35949: known" in lines
     assert lines[-1].startswith("2 verdicts: 0 ok, 2 waived (vllm#35949); ")
@@ -296,7 +302,7 @@ def test_bad_file_is_one_line(front: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_pytest_xfails_what_is_waived_and_names_what_matches_nothing(workers: list[str], tmp_path: Path) -> None:
     file, report = written(tmp_path, 'kinds = "width-mismatch"', 'models = "nobody"'), tmp_path / "out.xml"
-    done = in_pytest(*FAULT, "--padding-waivers", str(file), f"--junitxml={report}", *workers)
+    done = in_pytest(*FAULT, "--waivers", str(file), f"--junitxml={report}", *workers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 xfailed" in done.stdout
     assert "vllm#35949: known" in done.stdout
@@ -308,7 +314,7 @@ def test_pytest_xfails_what_is_waived_and_names_what_matches_nothing(workers: li
 
 
 def test_pytest_fails_a_waiver_whose_case_passes(tmp_path: Path) -> None:
-    done = in_pytest("--padding-waivers", str(written(tmp_path, 'modes = "eager"')))
+    done = in_pytest("--waivers", str(written(tmp_path, 'modes = "eager"')))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "waived but passes: vllm#35949, " in done.stdout
     assert "2 failed, 2 passed" in done.stdout

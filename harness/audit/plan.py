@@ -10,7 +10,7 @@ from typing import Any
 from harness.audit.journal import Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
 from harness.workers.pool import Pool, Reply
-from harness.workers.process import Job
+from harness.workers.process import NO_ANSWER, Job
 
 SECONDS = 120.0
 # The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
@@ -128,7 +128,7 @@ class AuditRun:
     def _end(self, reply: Reply) -> str:
         code = _code(reply)
         if _late(reply):
-            return f"no answer within {self.plan.seconds:g} s; its process was stopped; --seconds N allows more time"
+            return f"{reply.died}; --seconds N allows more time"
         if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"
@@ -175,7 +175,7 @@ def _code(reply: Reply) -> str:
 
 def _late(reply: Reply) -> bool:
     """Whether a worker was stopped at its time limit. A loaded machine does that too, so it is no fault of the op."""
-    return _code(reply) == str(-signal.SIGKILL)
+    return reply.died.startswith(NO_ANSWER)
 
 
 def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,20 @@ def cache_root() -> Path:
     return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
 
 
+def require_writable() -> None:
+    """Raise BadInput where the cache folder cannot be written: every compiled case would fail, and none by its own fault."""
+    place = cache_root()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(b"harness")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or error
+        raise BadInput(
+            f"cannot write to the cache folder {place}: {reason}; $HARNESS_CACHE names another one"
+        ) from None
+
+
 @contextmanager
 def atomic_folder(place: Path) -> Iterator[Path]:
     """A temporary folder beside ``place``, renamed to it when the ``with`` block ends without an error.

@@ -3,12 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+from harness.base.printable import bounded, printable
+
+_LONGEST_LINE = 2_000
+
 
 class BadInput(Exception):
     """Input that cannot be used. Its text is the one line that the user sees; the exit code is 2."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(" ".join(text.split("\n")))  # it may quote a user's error of many lines
+        # It may quote a user's error of many lines, with anything in them.
+        super().__init__(printable(" ".join(bounded(text, _LONGEST_LINE).split("\n"))))
 
 
 class Skip(Exception):

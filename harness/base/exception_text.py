@@ -1,22 +1,60 @@
 """The first line of an exception's text, and the user's line that raised it."""
 
 import re
+import signal
 import traceback
 
+from harness.base.printable import bounded
 from harness.base.source import SourceLine, library_roots
 
+_WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
+# Dynamo quotes every argument of the call that failed in a trace, and only then the error.
+_TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text that is not blank; the exception's type where there is none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """The first line of an exception's text that says something; the exception's type where there is none.
+
+    torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters.
+    """
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
+    if len(lines) > 1 and _WRAPPER.search(lines[0]):
+        return bounded(lines[1])
+    if lines and (inner := _TRACED.search(lines[0])):
+        return bounded(inner[1].strip())
+    return bounded(lines[0] if lines else type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """The exception's text. A user's exception may fail to make one; then what it raised instead."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"{type(error).__name__}, whose __str__ raises {type(failure).__name__}"
+
+
+def raised_text(error: BaseException) -> str:
+    """Type and first line of an exception, with the user's line that raised it where there is one."""
+    line = user_line(error)
+    where = f" ({line}: {line.text})" if line else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether a KeyboardInterrupt may come from the keyboard. It cannot in a worker, which ignores that signal."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def user_line(error: BaseException) -> SourceLine | None:
     """The innermost user line of an exception: from its traceback, or from the stack that Dynamo writes into its text."""
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-    frames += [(file, int(number)) for file, number in _USER_LINE.findall(str(error))]
+    frames += [(file, int(number)) for file, number in _USER_LINE.findall(text_of(error))]
     users = [frame for frame in frames if not frame[0].startswith(library_roots())]
     return SourceLine.at(*users[-1]) if users else None
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether a statement of the user's own raised the exception, rather than code that it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not frames[-1].filename.startswith(library_roots())

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.base.errors import BadInput
+from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.base.project import in_tree
 
 
@@ -18,8 +19,12 @@ def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType
         return importlib.import_module(module)
     except BadInput:
         raise
-    except Exception as error:  # a user's module may raise anything at import
-        raise BadInput(f"{what} does not import: {type(error).__name__}: {error}") from error
+    except (
+        BaseException
+    ) as error:  # a user's module may raise anything at import; sys.exit(0) would end a run as a success
+        if is_ctrl_c(error):
+            raise
+        raise BadInput(f"{what} does not import: {raised_text(error)}") from error
 
 
 def _add(folder: str) -> None:

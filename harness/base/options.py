@@ -1,10 +1,16 @@
 """Options that several commands and the pytest plugin share. Imports nothing heavy."""
 
 import argparse
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 from harness.base.errors import BadInput
+
+# Generous: a case compiles several times, and is judged beside others.
+CASE_SECONDS = 300.0
+_WEEK = 7 * 24 * 3600.0
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -21,25 +27,57 @@ def _some(found: tuple[Any, ...], text: str) -> tuple[Any, ...]:
 
 def numbers(text: str) -> tuple[int, ...]:
     """A comma-separated list of whole numbers."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(map(_is_whole, parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers like 2688,2880")
+    return _some(tuple(map(int, parts)), text)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is a number in ASCII digits. Python's own int() also takes other scripts' digits and ``1_0``."""
+    return re.fullmatch(r"[+-]?[0-9]{1,18}", text) is not None
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    if not _is_whole(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time limit: more than 0 and at most a week."""
     try:
-        return _some(tuple(int(part) for part in text.split(",") if part), text)
+        value = float(text) if text.isascii() else math.nan
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers like 2688,2880") from None
+        value = math.nan
+    if not 0 < value <= _WEEK:
+        raise argparse.ArgumentTypeError(f"--seconds is {text}; expected more than 0, and at most a week")
+    return value
+
+
+def _workers(text: str) -> int:
+    if (count := whole(text)) < 1:
+        raise argparse.ArgumentTypeError(f"--workers is {count}; expected 1 or more; without it, one a core")
+    return count
 
 
 SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--models": (names, "model shapes to judge, comma-separated (default: all; see `harness list`)"),
     "--hidden": (numbers, "hidden sizes in place of each model's own, multiples of 16"),
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
-    "--modes": (names, "eager, fake, compiled, cudagraph, or one of a family: compiled-static, cudagraph-dynamic"),
+    "--modes": (
+        names,
+        "a family (eager, fake, compiled, cudagraph), one mode (compiled-static) or proof (default: all but proof)",
+    ),
 }
 FULL = (
-    "published sizes, nothing shrunk, on one worker: every mode at two rows a model (wide, 2 ranks, 7 tokens; where the "
-    "width is padded also narrow, 1 rank, 33 tokens); what does not fit in memory is skipped"
+    "published sizes, on one worker; each model runs wide with 2 ranks and 7 tokens, and if its width is padded also narrow "
+    "with 1 rank and 33 tokens; cases too large for memory are skipped"
 )
 NARROWING: dict[str, tuple[Callable[[str], object], str]] = {
-    "--rules": (names, "alignment rules (default: a plan that meets each of them)"),
-    "--kernels": (names, "wide: the kernel writes the padded width; narrow: the true one"),
+    "--rules": (names, "alignment rules (default: a fixed plan, in which some case uses each built-in rule)"),
+    "--kernels": (names, "wide: the kernel writes the padded width; narrow: it writes the model's own width"),
     "--tp": (numbers, "tensor-parallel sizes"),
 }
 
@@ -78,6 +116,14 @@ def add_device(add: Callable[..., object]) -> None:
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: cuda where there is one")
 
 
+def add_limits(add: Callable[..., object]) -> None:
+    """How long a case may take, and whether a run in which everything was skipped is a success."""
+    about = f"time limit for one case in one mode (default: {CASE_SECONDS:.0f})"
+    add("--seconds", type=seconds, default=CASE_SECONDS, metavar="N", help=about)
+    about = "exit with 0 where every case was skipped (default: 2, since nothing was judged)"
+    add("--allow-skipped", action="store_true", help=about)
+
+
 def refuse_workers(workers: int) -> None:
     """Cases of true size have the device's memory to themselves. Raises BadInput."""
     if workers > 1:
@@ -88,4 +134,11 @@ def refuse_workers(workers: int) -> None:
 
 def add_workers(add: Callable[..., object]) -> None:
     """How many processes work side by side."""
-    add("-j", "--workers", type=int, default=0, help="worker processes (default: one a core, at most 8; 1 on cuda)")
+    add(
+        "-j",
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="worker processes (default: one a core, at most 8; 1 on cuda)",
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import BadInput, nearest
+from harness.base.text_file import read_regular
 
 DEFAULT_SUBJECT = "in-tree"
 _PACKAGE = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def _around(here: Path) -> Project | None:
 
 def _table(file: Path) -> Any:
     try:
-        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
+        tool = tomllib.loads(read_regular(file)).get("tool", {})
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from None
     if not isinstance(tool, dict):
@@ -113,12 +114,20 @@ def _project(file: Path, table: Any) -> Project:
         raise BadInput(f"{file}: [tool.harness] is {table!r}; expected a table with {', '.join(_KEYS)}")
     _check_keys(file, table)
     subjects = table.get("subjects", {})
-    if not isinstance(subjects, dict) or not all(isinstance(path, str) for path in subjects.values()):
-        raise BadInput(f'{file}: expected [tool.harness.subjects] to give name = "package.module:Name"')
+    _check_subjects(file, subjects)
     text = {key: table.get(key, "") for key in _FORMS}
     waivers = file.parent / text["waivers"] if text["waivers"] else None
     default = text["subject"] or DEFAULT_SUBJECT
     return Project(file.parent, dict(subjects), text["corpus"], waivers, text["bench"], default)
+
+
+def _check_subjects(file: Path, subjects: Any) -> None:
+    form = 'name = "package.module:Name"'
+    if not isinstance(subjects, dict):
+        raise BadInput(f"{file}: [tool.harness] subjects is {subjects!r:.60}; expected a table of {form}")
+    for name, path in subjects.items():
+        if not isinstance(path, str) or not path:
+            raise BadInput(f"{file}: [tool.harness.subjects] {name} is {path!r:.60}; expected {form}")
 
 
 def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
@@ -128,4 +137,4 @@ def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
             hint = f"did you mean {' or '.join(near)}?" if near else f"expected {', '.join(_KEYS)}"
             raise BadInput(f"{file}: unknown key {key!r} in [tool.harness]; {hint}")
         if key in _FORMS and not (isinstance(value, str) and value):
-            raise BadInput(f'{file}: expected [tool.harness] to give {key} = "{_FORMS[key]}"')
+            raise BadInput(f'{file}: [tool.harness] {key} is {value!r:.60}; expected {key} = "{_FORMS[key]}"')

@@ -1,7 +1,6 @@
 """``harness audit``: for each op a table of the properties that hold and those that do not."""
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,10 +8,10 @@ from pathlib import Path
 from harness.audit.plan import SECONDS, AuditRun, Plan, rows
 from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
-from harness.base.options import add_workers, names, numbers
+from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
 from harness.commands import flashinfer
-from harness.output.records import Records
+from harness.output.records import STANDARD_OUTPUT, Records
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job
 
@@ -92,7 +91,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="more sizes to try for each dimension of the samples, such as 1,64,65 (those in the op's source are tried anyway)",
     )
     add("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the samples (default: cpu)")
-    add("--seconds", type=float, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})")
+    add(
+        "--seconds", type=seconds, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})"
+    )
     add(
         "--json",
         metavar="FILE",
@@ -108,22 +109,20 @@ def run(chosen: argparse.Namespace) -> int:
         return flashinfer.run(chosen)
     if chosen.versions:
         raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
-    from rich.console import Console
-
     from harness.audit.report import exit_code, reproduce_lines, summary, table
-    from harness.output.terminal import Ticker
+    from harness.output.terminal import Ticker, new_console
 
     start = time.monotonic()
     results: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, Records(chosen.json) as records:
         audit_run = AuditRun(_plan(chosen, folder))
-        ticker = Ticker(Console(stderr=True), audit_run.total, "rows")
+        ticker = Ticker(new_console(stderr=True), audit_run.total, "rows")
         with ticker.running():
             for row in audit_run:
                 results.append(row)
                 records.write(row.to_json())
                 ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
     for op in audit_run.plan.ops:
         own = [row for row in results if row.op == op]
         console.print(table(op, own, chosen.verbose))
@@ -135,8 +134,6 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
-    if chosen.seconds <= 0:
-        raise BadInput(f"--seconds is {chosen.seconds:g}; expected more than 0")
     if any(size < 0 for size in chosen.sizes):
         raise BadInput(f"--sizes {','.join(map(str, chosen.sizes))}: expected sizes of 0 or more, such as 1,64,65")
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))

@@ -1,7 +1,6 @@
 """``harness bench``: time a kernel on a CUDA device, beside what it must beat and the lower bound of the device."""
 
 import argparse
-import sys
 from typing import Any
 
 from harness.base.errors import BadInput, unknown
@@ -48,22 +47,21 @@ def run(chosen: argparse.Namespace) -> int:
         raise BadInput(f"--tokens is {min(chosen.tokens)}; expected 1 or more tokens in a batch")
     cells, shapes = _cells(chosen.shapes)
     import torch
-    from rich.console import Console
 
-    from harness.output.terminal import Ticker
+    from harness.output.terminal import Ticker, new_console
 
     if not torch.cuda.is_available():
         raise BadInput(f"harness bench times CUDA graphs, and torch {torch.__version__} sees no CUDA device here")
     device = torch.device("cuda")
     ceilings = Ceilings.measured(device)
-    results, ticker = [], Ticker(Console(stderr=True), len(shapes) * len(chosen.tokens), "cells")
+    results, ticker = [], Ticker(new_console(stderr=True), len(shapes) * len(chosen.tokens), "cells")
     where = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     with Records(chosen.json) as records, ticker.running():
         for cell in cells(device, shapes, chosen.tokens):
             results.append(timed(cell, ceilings))
             records.write(results[-1].to_json() | where)
             ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = new_console()
     console.print(_table(results))
     for line in [line for result in results for line in result.lines()]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

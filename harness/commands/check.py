@@ -1,17 +1,18 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from harness.base.compiler import compiler, has_compiler
 from harness.base.errors import BadInput
 from harness.base.options import (
     NARROWING,
     add_device,
+    add_limits,
     add_selection,
     add_vllm,
     add_waivers,
@@ -23,9 +24,9 @@ from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
-from harness.output.records import Records
-from harness.output.report import grouped, skipped, summary, time_per_mode, waived, where
-from harness.output.terminal import StatusLine, Ticker, table
+from harness.output.records import STANDARD_OUTPUT, Records
+from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
+from harness.output.terminal import StatusLine, Ticker, new_console, table
 from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
@@ -71,6 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
+    add_limits(parser.add_argument)
     parser.add_argument(
         "-v",
         "--verbose",
@@ -85,10 +87,41 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
+    _warn_of_compiler(selection)
+    verdicts: list[Verdict] = []
     with Records(chosen.json) as records:
-        verdicts = list(with_progress(PlanRun(_plan(chosen, selection)), records, waivers.apply))
+        plan_run = PlanRun(_plan(chosen, selection))
+        try:
+            verdicts.extend(with_progress(plan_run, records, waivers.apply))
+        except KeyboardInterrupt:
+            _show(verdicts, chosen, start)
+            raise
+    _show(verdicts, chosen, start)
+    for line in waivers.unmatched():
+        new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
+    return judged_code(verdicts, chosen.allow_skipped)
+
+
+def _warn_of_compiler(selection: Selection) -> None:
+    """One line before any case runs where the compiled modes will be skipped."""
+    chosen = any("compiled" in mode.name for _, mode in selection.tasks())
+    if chosen and not selection.cuda and not has_compiler():
+        print(f"harness: no C++ compiler {compiler()!r}: compiled modes are skipped", file=sys.stderr)
+
+
+def judged_code(verdicts: list[Verdict], allow_skipped: bool) -> int:
+    """The exit code, where a run that judged nothing is no success. Raises BadInput for that."""
+    if not (allow_skipped and verdicts) and (problem := nothing_judged(verdicts)):
+        raise BadInput(f"{problem}; --allow-skipped accepts that")
+    return exit_code(verdicts)
+
+
+def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> None:
+    """The table, the findings and the summary of what was judged; nothing where nothing was."""
+    if not verdicts:
+        return
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
-    console = Console()
+    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
     console.print(table(verdicts, console.width))
     for line in (*waived(verdicts), *skipped(verdicts)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -97,14 +130,11 @@ def run(chosen: argparse.Namespace) -> int:
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
     console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    for line in waivers.unmatched():
-        Console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
-    return exit_code(verdicts)
 
 
 def with_progress(plan_run: PlanRun, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
-    ticker = Ticker(Console(stderr=True), len(plan_run.tasks))
+    ticker = Ticker(new_console(stderr=True), len(plan_run.tasks))
     with ticker.running():
         for verdict in map(change, plan_run):
             records.write(verdict.to_json())
@@ -146,4 +176,4 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
-    return Plan(selection, spec, subject, chosen.device, workers, project.path, bisect=True)
+    return Plan(selection, spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)

@@ -21,7 +21,7 @@ examples:
   kubectl logs pod | harness diagnose
   harness diagnose --json ci.log
 
-exit code: 0 a failure of this family, 1 others only, 2 none, or a log that cannot be read (docs/diagnose.md)"""
+exit code: 0 a failure of this family, 1 others only, 2 none, or a log that cannot be read (docs/how-to/diagnose.md)"""
 _STYLES = {"head": "bold", "name": "cyan", "family": "bold red", "undecided": "yellow", "other": "green"}
 
 
@@ -56,9 +56,10 @@ def _show(report: Report) -> None:
         for line in rendered(report):
             print("".join(text for _, text in line))
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from harness.output.terminal import new_console
+
+    console = new_console()
     for line in rendered(report):
         console.print(Text.assemble(*((text, _STYLES.get(style, "")) for style, text in line)), soft_wrap=True)

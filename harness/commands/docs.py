@@ -1,10 +1,13 @@
 """``harness docs``: the pages that the package carries, listed or printed."""
 
 import argparse
+import re
 from pathlib import Path
 
 from harness.base.errors import BadInput, unknown
 from harness.base.project import pages
+from harness.findings.kinds import KINDS
+from harness.findings.kinds import PAGE as KINDS_PAGE
 
 ABOUT = """\
 List the pages of the documentation, each with its title, or print one as it is written, in Markdown.
@@ -12,7 +15,7 @@ List the pages of the documentation, each with its title, or print one as it is 
 examples:
   harness docs                    the list
   harness docs own-engine         a page
-  harness docs findings | less
+  harness docs width-mismatch     the entry of a kind of finding
 
 exit code: 0 printed, 2 there is no such page"""
 
@@ -20,12 +23,17 @@ exit code: 0 printed, 2 there is no such page"""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness docs``."""
     parser.description = ABOUT
-    parser.add_argument("page", nargs="?", default="", metavar="PAGE", help="a page's name, as the list shows it")
+    parser.add_argument(
+        "page", nargs="?", default="", metavar="PAGE", help="a page's name, as the list shows it, or a kind of finding"
+    )
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Print the list or the page. Raises BadInput."""
     found = _pages()
+    if chosen.page in KINDS:
+        print(_entry(chosen.page, _page(KINDS_PAGE, found)))
+        return 0
     if chosen.page:
         print(_page(chosen.page, found).read_text("utf-8"), end="")
         return 0
@@ -52,6 +60,12 @@ def _page(name: str, found: dict[str, Path]) -> Path:
     if len(matches) != 1:
         raise unknown("page", name, found, listed=False)
     return matches[0]
+
+
+def _entry(kind: str, page: Path) -> str:
+    """The part of the page between the heading of this kind and the next heading."""
+    _, _, after = page.read_text("utf-8").partition(f"\n### {kind}\n")
+    return f"### {kind}\n" + re.split(r"^#{2,3} ", after, maxsplit=1, flags=re.MULTILINE)[0].rstrip()
 
 
 def _title(path: Path) -> str:

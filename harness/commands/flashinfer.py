@@ -21,15 +21,14 @@ NAME = "flashinfer"
 
 def run(chosen: argparse.Namespace) -> int:
     """Audit each version in turn; 0 all rows hold, 1 a row breaks, 2 a version cannot be audited. Raises BadInput."""
-    from rich.console import Console
-
     from harness.engines.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
+    from harness.output.terminal import new_console
 
     _check(chosen)
     start = time.monotonic()
     with Records(chosen.json) as records:
         versions = [_one(named, chosen, records) for named in dict.fromkeys(chosen.versions or ("installed",))]
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = new_console(piped_width=160)
     judged = [one for one in versions if not one.failed]
     if judged:
         console.print(
@@ -68,12 +67,10 @@ def _check(chosen: argparse.Namespace) -> None:
 
 def _one(named: str, chosen: argparse.Namespace, records: Records) -> "AuditedVersion":
     """Audit one version. If that is impossible, the result says why, and the other versions still run."""
-    from rich.console import Console
-
     from harness.engines.flashinfer.declared.sites import site
     from harness.engines.flashinfer.plan import FlashInferAudit
     from harness.engines.flashinfer.report import AuditedVersion
-    from harness.output.terminal import Ticker
+    from harness.output.terminal import Ticker, new_console
 
     version = named
     try:
@@ -84,7 +81,7 @@ def _one(named: str, chosen: argparse.Namespace, records: Records) -> "AuditedVe
             version = installation.version
             workers = workers_for(chosen.workers)
             audit = FlashInferAudit(installation, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
-            ticker = Ticker(Console(stderr=True), audit.declare(), "rows")
+            ticker = Ticker(new_console(stderr=True), audit.declare(), "rows")
             with ticker.running():
                 rows = [_recorded(row, audit, records, ticker) for row in audit]
                 scripts = {(row.op, row.row, row.variant): audit.script(row) for row in rows}

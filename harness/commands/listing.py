@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.base.project import Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import load
 from harness.observers import OBSERVERS, RAISING
+from harness.output.terminal import new_console
 from harness.subjects.load import load_subject
 
 ABOUT = """\
@@ -54,7 +53,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(json.dumps(parts, indent=1))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = new_console()
     for title, rows in parts.items():
         console.print(_table(title, _dicts(rows)))
         console.print()
@@ -108,7 +107,11 @@ def _dicts(rows: Any) -> Rows:
 def _table(title: str, rows: Rows) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for place, column in enumerate(rows[0] if rows else ("none",)):
-        table.add_column(_SHORT.get(column, column), overflow="fold", no_wrap=place == 0)
+        # The first column holds names to be typed or searched for: never split, however narrow the console.
+        longest = max((len(str(next(iter(row.values())))) for row in rows), default=0)
+        table.add_column(
+            _SHORT.get(column, column), overflow="fold", no_wrap=place == 0, min_width=longest if place == 0 else None
+        )
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table

@@ -21,6 +21,9 @@ examples:
 exit code: 0 written, 2 the file exists or its name is not a valid module name"""
 
 
+_LONGEST = 100
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness new-subject``."""
     parser.description = ABOUT
@@ -37,6 +40,8 @@ def run(chosen: argparse.Namespace) -> int:
         raise BadInput(
             f"{module!r} cannot be the name of a module; use letters, digits and underscores, such as my_engine"
         )
+    if len(module) > _LONGEST:
+        raise BadInput(f"a name of {len(module)} signs is too long for a file; expected at most {_LONGEST}")
     if not path.exists() and find_spec(module) is not None:
         raise BadInput(f"{module!r} is a module already, and a file of that name would hide it; give another name")
     name = "".join(part[:1].upper() + part[1:] for part in module.split("_")) or "Engine"

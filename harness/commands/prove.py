@@ -6,19 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.base.errors import BadInput
-from harness.base.options import NARROWING, add_subject, add_workers, names
+from harness.base.options import NARROWING, add_limits, add_subject, add_workers, names, whole
+from harness.base.printable import printable
 from harness.base.project import find_or_in_tree
-from harness.commands.check import exit_code, with_progress
+from harness.commands.check import judged_code, with_progress
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
-from harness.output.records import Records
+from harness.matrix.shapes import LARGEST
+from harness.output.records import STANDARD_OUTPUT, Records
 from harness.output.report import grouped, where
+from harness.output.terminal import new_console
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job
@@ -56,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=_ABOUT.get(option, about))
     parser.add_argument(
         "--exhaustive",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="also run the layer at every size from 2 to N, and compare with the proof",
@@ -67,6 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="write a JSON record for each combination, as soon as it is known (docs/reference/records.md)",
     )
     add_workers(parser.add_argument)
+    add_limits(parser.add_argument)
     parser.add_argument(
         "-v",
         "--verbose",
@@ -79,25 +82,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Prove the chosen combinations; 0 proven, 1 findings, 2 a harness error. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    if chosen.exhaustive < 0:
-        raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 or more")
+    if chosen.exhaustive < 0 or chosen.exhaustive > LARGEST:
+        raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 to {LARGEST:,}")
     plan_run = PlanRun(_plan(chosen))
     with Records(chosen.json) as records:
-        by_case = {verdict.case: verdict for verdict in with_progress(plan_run, records)}
-    proofs = [(case, by_case[case.id]) for case, _ in plan_run.tasks]
+        by_case: dict[str, Verdict] = {}
+        try:
+            by_case.update((verdict.case, verdict) for verdict in with_progress(plan_run, records))
+        except KeyboardInterrupt:
+            _show(plan_run, by_case, chosen, {}, start)
+            raise
     obligations = dict(_worker_answers(plan_run, 0)) if chosen.verbose else {}
-    console = Console()
+    verdicts = _show(plan_run, by_case, chosen, obligations, start)
+    code = judged_code(verdicts, chosen.allow_skipped)
+    return max(code, _exhaustive(plan_run, chosen.exhaustive) if chosen.exhaustive else 0)
+
+
+def _show(
+    plan_run: PlanRun,
+    by_case: dict[str, Verdict],
+    chosen: argparse.Namespace,
+    obligations: dict[Case, dict[str, Any]],
+    start: float,
+) -> list[Verdict]:
+    """The table, the texts and the summary of what was proven; returns its verdicts."""
+    proofs = [(case, by_case[case.id]) for case, _ in plan_run.tasks if case.id in by_case]
+    if not proofs:
+        return []
+    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
     console.print(_table(proofs))
     texts = [
-        _details(case, verdict.proof, obligations[case]) for case, verdict in proofs if chosen.verbose and verdict.proof
+        _details(case, verdict.proof, obligations.get(case, {}))
+        for case, verdict in proofs
+        if chosen.verbose and verdict.proof
     ]
-    texts += [f"{label(case)}: {verdict.reason}" for case, verdict in proofs if verdict.status == SKIPPED]
+    texts += [f"{label(case)}: {printable(verdict.reason)}" for case, verdict in proofs if verdict.status == SKIPPED]
     verdicts = [verdict for _, verdict in proofs]
     for text in texts + grouped(verdicts, chosen.verbose):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{where(verdicts)}", highlight=False, soft_wrap=True)
     console.print(_summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
-    return max(exit_code(verdicts), _exhaustive(plan_run, chosen.exhaustive) if chosen.exhaustive else 0)
+    return verdicts
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
@@ -107,7 +132,7 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         models=chosen.models, rules=chosen.rules, kernels=chosen.kernels, tp=chosen.tp, modes=(PROOF.name,)
     )
     spec = project.subject(subject)
-    return Plan(selection, spec, subject, "cpu", workers_for(chosen.workers), project.path)
+    return Plan(selection, spec, subject, "cpu", workers_for(chosen.workers), project.path, chosen.seconds)
 
 
 def label(case: Case) -> str:
@@ -163,7 +188,7 @@ def _summary(verdicts: list[Verdict], seconds: float) -> str:
 
 def _exhaustive(plan_run: PlanRun, largest: int) -> int:
     """Run each combination at every size and compare with its proof; 1 if they differ anywhere."""
-    console, differing = Console(), 0
+    console, differing = new_console(), 0
     console.print()
     for case, answer in _worker_answers(plan_run, largest):
         differing += "reason" in answer or bool(answer["disagree"])

@@ -1,20 +1,17 @@
 """``harness selftest``: plant every fault of a corpus, and print which modes and observers find it."""
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from harness.base.errors import BadInput
-from harness.base.options import add_device, add_workers, names
+from harness.base.options import add_device, add_workers, names, seconds
 from harness.base.project import find, find_or_in_tree
 from harness.matrix.modes import choose
-from harness.output.records import Records
-from harness.output.terminal import Ticker
+from harness.output.records import STANDARD_OUTPUT, Records
+from harness.output.terminal import Ticker, new_console
 from harness.workers.pool import runs_on_cuda, workers_for
 
 if TYPE_CHECKING:
@@ -64,7 +61,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser.add_argument)
     parser.add_argument(
-        "--seconds", type=float, default=120.0, metavar="N", help="time limit for one fault in one mode (default: 120)"
+        "--seconds",
+        type=seconds,
+        default=120.0,
+        metavar="N",
+        help="time limit for one fault in one mode (default: 120)",
     )
     parser.add_argument(
         "--json",
@@ -82,7 +83,7 @@ def run(chosen: argparse.Namespace) -> int:
     scored = _scored(trials, chosen)
     from harness.selftest.show import LEGEND, SHORT, WIDE, matrix, notes, problems, totals
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
     console.print(matrix(scored, console.width))
     legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
     console.print(f"\n{legend}", markup=False, highlight=False)
@@ -126,8 +127,6 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
         raise BadInput(
             'no corpus: give --corpus package.module, or name one in pyproject.toml: [tool.harness] corpus = "package.module"'
         )
-    if chosen.seconds <= 0:
-        raise BadInput(f"--seconds is {chosen.seconds:g}; expected more than 0")
     from harness.selftest.corpus import load_corpus  # imports the corpus, and so torch
     from harness.selftest.trials import Trials
 
@@ -137,7 +136,7 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
 
 
 def _with_progress(trials: "Trials", workers: int) -> "Iterable[Answer]":
-    ticker = Ticker(Console(stderr=True), len(trials.all()), "trials")
+    ticker = Ticker(new_console(stderr=True), len(trials.all()), "trials")
     with ticker.running():
         for answer in trials.run(workers_for(workers, trials.device == "cuda")):
             ticker.step(f"{answer.trial.entry} {answer.trial.mode}", bool(answer.died))

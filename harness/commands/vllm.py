@@ -4,8 +4,6 @@ import argparse
 import time
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
 from harness.commands.check import exit_code, selection_of, with_progress
@@ -15,7 +13,7 @@ from harness.findings.finding import Verdict
 from harness.matrix.selection import Selection
 from harness.output.records import Records
 from harness.output.report import grouped, summary, where
-from harness.output.terminal import StatusLine
+from harness.output.terminal import StatusLine, new_console
 from harness.workers.plan import PlanRun
 from harness.workers.pool import workers_for
 
@@ -122,11 +120,11 @@ def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, re
     except BadInput as error:
         outcome.refused[one.spec] = str(error)
         records.write({"subject": one.spec, "status": "error", "reason": str(error)})
-        Console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
+        new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(outcome: Outcome, cases: Grouped, verbose: int, seconds: float) -> None:
-    console = Console()
+    console = new_console()
     for text in grouped(outcome.verdicts, verbose):
         console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(releases_table(outcome.verdicts, outcome.refused, cases, verbose))

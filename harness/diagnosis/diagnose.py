@@ -21,6 +21,8 @@ from harness.diagnosis.surroundings import Surroundings
 LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
 _NUMBER = re.compile(r"\d+")
+# Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
+_TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert"))
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 
 
@@ -154,32 +156,31 @@ def _relatives(facts: Facts, reading: Reading, around: Surroundings) -> tuple[Re
 
 
 def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
-    """One diagnosis for failures that say the same, the fuller text's; one without numbers goes into one that has them."""
-    groups: dict[tuple[object, ...], Diagnosis] = {}
+    """One diagnosis for failures that say the same, the fuller text's."""
+    found: list[Diagnosis] = []
     for one in read:
-        sizes = frozenset(width.size for width in one.widths)
-        keys = [
-            key
-            for key in groups
-            if key[0] == one.kind
-            and (key[1] == sizes or not sizes or not key[1])
-            and (key[2] == one.op or not one.op or not key[2])
-        ]
-        if not keys:
-            groups[one.kind, sizes, one.op] = one
-            continue
-        other = groups.pop(keys[0])
-        fuller, less = (one, other) if _fullness(one) > _fullness(other) else (other, one)
-        kept = replace(
-            fuller,
-            count=max(fuller.count, less.count),
-            writers=tuple(dict.fromkeys((*fuller.writers, *less.writers))),
-            lines=(min(fuller.lines[0], less.lines[0]), fuller.lines[1])
-            if fuller.lines[0] > less.lines[0]
-            else fuller.lines,
-        )
-        groups[kept.kind, frozenset(width.size for width in kept.widths), kept.op] = kept
-    yield from groups.values()
+        place = next((n for n, other in enumerate(found) if _same(one, other)), None)
+        if place is None:
+            found.append(one)
+        else:
+            found[place] = _joined(found[place], one)
+    yield from found
+
+
+def _same(one: Diagnosis, other: Diagnosis) -> bool:
+    """Whether two say the same: in numbers or of an op, one of them perhaps without; else in words."""
+    if one.kind != other.kind or (one.op and other.op and one.op != other.op):
+        return False
+    sizes, others = ({width.size for width in each.widths} for each in (one, other))
+    if sizes or others or one.op or other.op or one.kind in _TWICE:
+        return sizes == others or not sizes or not others
+    return one.what == other.what or bool(one.stage and (one.stage, one.cause) == (other.stage, other.cause))
+
+
+def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
+    fuller, less = (other, one) if _fullness(other) > _fullness(one) else (one, other)
+    writers = tuple(dict.fromkeys((*fuller.writers, *less.writers)))
+    return replace(fuller, count=max(one.count, other.count), writers=writers)
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:

@@ -82,8 +82,8 @@ class Pair:
 
     @property
     def possible(self) -> bool:
-        """Whether any alignment makes one of the other, by chance perhaps."""
-        return bool(self.alignments)
+        """Whether an alignment makes one of the other, by chance perhaps, and does not double it."""
+        return bool(self.alignments) and self.extra < 1
 
     @property
     def exact_owners(self) -> tuple[Owner, ...]:

@@ -14,9 +14,11 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from harness.base.source import SourceLine
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
+from harness.execution.fresh_memory import call_filled
 
 # On a CPU tensor these dispatch no op, so a dispatch mode cannot see them: they are patched instead.
 _HOST_READS = {"cpu": ".cpu()", "numpy": ".numpy()", "tolist": ".tolist()", "__array__": "numpy.asarray()"}
@@ -24,6 +26,8 @@ _HOST_WRITES = {name: f"torch.{name}()" for name in ("tensor", "as_tensor", "asa
 # torch.Tensor([...]), torch.FloatTensor([...]) and the like dispatch these once their memory is filled.
 _FROM_HOST = ("aten::lift_fresh", "aten::lift")
 _DATA_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+_MASKS = (torch.bool, torch.uint8)
+_INDEX_PUTS = ("aten::index_put", "aten::index_put_", "aten::_unsafe_index_put", "aten::_index_put_impl_")
 
 
 class CaptureRefused(RuntimeError):
@@ -64,8 +68,20 @@ def _refuse(what: str) -> Callable[..., Any]:
 
 def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if "cpu" in [target for target in (*args, *kwargs.values()) if isinstance(target, str)]:
-        raise CaptureRefused('.to("cpu") in a capture copies to the host')
+        if not kwargs.get("non_blocking"):
+            raise CaptureRefused('.to("cpu") in a capture copies to the host')
+        kwargs["copy"] = True  # a copy that does not wait is captured
     return torch._C.TensorBase.to(tensor, *args, **kwargs)
+
+
+def _unless_scalar(function: Callable[..., Any], refused: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.tensor(1.0)`` without a device stays on the host, and a kernel takes it by value; anything else is a copy."""
+
+    def make(data: Any, *args: Any, **kwargs: Any) -> Any:
+        by_value = isinstance(data, bool | int | float) and kwargs.get("device") is None
+        return (function if by_value else refused)(data, *args, **kwargs)
+
+    return make
 
 
 @contextmanager
@@ -74,11 +90,28 @@ def _host_guard() -> Iterator[None]:
     reads = {name: _refuse(f"{shown} in a capture waits for the device") for name, shown in _HOST_READS.items()}
     reads["new_tensor"] = _refuse(".new_tensor() in a capture copies from the host")
     writes = {name: _refuse(f"{shown} in a capture copies from the host") for name, shown in _HOST_WRITES.items()}
+    for name in ("tensor", "as_tensor"):
+        writes[name] = _unless_scalar(getattr(torch, name), writes[name])
     with ExitStack() as stack:
         for owner, patches in ((Tensor, reads | {"to": _to}), (torch, writes)):
             for name, function in patches.items():
                 stack.enter_context(mock.patch.object(owner, name, function))
         yield
+
+
+class _WithoutHostChecks(TorchFunctionMode):
+    """Runs ``one_hot(ids, classes)`` as CUDA does. On a CPU it first reads the ids, to check them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch._C._nn.one_hot, torch.ops.aten.one_hot, torch.ops.aten.one_hot.default):
+            return _one_hot(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _one_hot(ids: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 0:
+        raise CaptureRefused("one_hot without num_classes in a capture depends on the data")
+    return ids.new_zeros(*ids.shape, num_classes).scatter_(-1, ids.unsqueeze(-1), 1)
 
 
 class OpGraph(ExternalMemoryMode):
@@ -90,14 +123,15 @@ class OpGraph(ExternalMemoryMode):
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Run ``function`` once and record it. Raises CaptureRefused."""
-        with _host_guard(), self:
+        with _host_guard(), _WithoutHostChecks(), self:
             return function(*inputs)
 
     def replay(self) -> None:
         """Run the recorded ops on the same buffers. Raises FreedMemory."""
         self.external.check()
-        for step in self._steps:
-            step()
+        with torch.inference_mode():  # what the layer made under inference mode can be written only here
+            for step in self._steps:
+                step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.name in _FROM_HOST:
@@ -105,21 +139,49 @@ class OpGraph(ExternalMemoryMode):
                 raise CaptureRefused("a tensor made of numbers in a capture copies from the host")
             # ``x[0] = 1`` makes a scalar tensor, which CUDA passes to the kernel by value: it is not external memory.
             self.external.note_created(args)
-        if _depends_on_data(func) and not _indexed_by_numbers(func, args):
+        if func._schema.name == "aten::one_hot":  # inside a custom op, and under inference mode
+            with self:
+                return _one_hot(*args, **(kwargs or {}))
+        if func is torch.ops.aten.tensor_split.tensor_indices_or_sections:  # these indices are on the host always
+            where = _on_host(args[1])
+            with self:
+                return torch.tensor_split(args[0], where, *args[2:], **(kwargs or {}))
+        if _masked_write(func, args):
+            raise CaptureRefused(f"{func._schema.name} with a mask in a capture depends on the data")
+        if _depends_on_data(func) and not _shape_known(func, args, kwargs or {}):
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an op that is a kernel, and record it."""
-        out = func(*args, **kwargs)
+        out = call_filled(func, *args, **kwargs)
         self._steps.append(_step(func, args, kwargs, out, self.external))
         return out
 
 
-def _indexed_by_numbers(func: Any, args: Any) -> bool:
-    """Whether this is ``x[indices]`` without a mask. Its tag says that its shape depends on data, but it does not."""
-    masks = (torch.bool, torch.uint8)
-    return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
+def _shape_known(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an op whose tag says that it depends on data does not wait for data here. A real capture then takes it.
+
+    It takes ``torch.equal`` too. Its answer is fixed at the capture, which the values of a replay show.
+    """
+    if func is torch.ops.aten.index.Tensor:
+        return not _has_mask(args[1])
+    if func is torch.ops.aten.repeat_interleave.Tensor:
+        return (args[1] if len(args) > 1 else kwargs.get("output_size")) is not None
+    return func is torch.ops.aten.equal.default
+
+
+def _masked_write(func: Any, args: Any) -> bool:
+    """Whether this writes a tensor through a mask, whose elements must be counted. A single number fills through the mask."""
+    return func._schema.name in _INDEX_PUTS and _has_mask(args[1]) and bool(args[2].dim())
+
+
+def _has_mask(indices: Any) -> bool:
+    return any(index is not None and index.dtype in _MASKS for index in indices)
+
+
+def _on_host(indices: Tensor) -> int | tuple[int, ...]:
+    return tuple(int(index) for index in indices) if indices.dim() else int(indices)
 
 
 @cache
@@ -135,7 +197,7 @@ def _step(func: Any, args: Any, kwargs: Any, out: Any, external: ExternalMemory)
     captured = [None if external.contains(tensor) else tensor for tensor in tensors_in(out)]
 
     def step() -> None:
-        results = func(*_resolved(args), **{name: _resolved(value) for name, value in kwargs.items()})
+        results = call_filled(func, *_resolved(args), **{name: _resolved(value) for name, value in kwargs.items()})
         for old, new in zip(captured, tensors_in(results), strict=True):
             if old is not None and new is not old:
                 old.copy_(new)

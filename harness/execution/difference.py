@@ -17,6 +17,10 @@ _FACTOR_TOLERANCE = 0.03
 # How far a correct factor may be from one: a correct layer stays below 0.0023 at two tokens of any model. The fewer elements
 # there are, the more rounding noise is in a factor.
 _FACTOR_EXACT, _FACTOR_NOISE = 0.004, 0.1
+# How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
+_STEPS = 0.25
+# A part's factors by token differ by more than this, and what they leave is below this share of the token's magnitude.
+_SPREAD, _SPREAD_REST = 0.25, 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,9 @@ class Difference:
 
     ``columns`` and ``tokens`` are the indices of those with an error above the tolerance, of ``width`` columns. ``worst`` is
     the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
-    ``explained`` says that the output is those parts times those factors and nothing else.
+    ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
+    factor differs from one by more than rounding explains. ``spread`` is the one part whose factor differs from token to
+    token, with its least and its greatest; None where no single part does.
     """
 
     columns: list[int]
@@ -34,6 +40,8 @@ class Difference:
     width: int
     factors: dict[str, float]
     explained: bool
+    off: tuple[str, ...] = ()
+    spread: tuple[str, float, float] | None = None
 
     @property
     def range_count(self) -> int:
@@ -72,8 +80,8 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     factors, rest = _fit(output.float(), parts)
     explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
     # A factor near one keeps every element within its tolerance, and still scales a whole part.
-    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
-    off = explained and any(abs(factors[name] - 1) > near for name, part in parts.items() if part.any())
+    names = tuple(n for n, part in parts.items() if part.any() and _is_off(factors[n], part, whole, output.dtype))
+    off = explained and bool(names)
     if not bad.any() and not off:
         return None
     return Difference(
@@ -83,7 +91,41 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         width=output.shape[-1],
         factors=factors,
         explained=explained and (elements or off),
+        off=names,
+        spread=None if explained else _spread(output.float(), parts, rms),
     )
+
+
+def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[str, float, float] | None:
+    """The one part whose factor differs from token to token. Every other part's is near one, and little else is left."""
+    basis = torch.stack(list(parts.values()), 1).double()  # [tokens, parts, hidden]
+    target = output.double().nan_to_num(0.0)
+    if output.shape[0] < 2 or output.shape[1] < 2 * len(parts):
+        return None
+    fit = torch.linalg.pinv(basis @ basis.mT, hermitian=True) @ (basis @ target[..., None])  # [tokens, parts, 1]
+    rest = (target - (fit * basis).sum(1)).square().mean(-1).sqrt()
+    if _many(rest > _SPREAD_REST * rms.squeeze(-1)):
+        return None
+    factors = dict(zip(parts, fit.squeeze(-1).T, strict=True))
+    wide = [name for name, by_token in factors.items() if _many((by_token - by_token.median()).abs() > _SPREAD)]
+    others = [factors[name] for name in factors if name not in wide]
+    if len(wide) != 1 or any(_many((other - 1).abs() > _SPREAD) for other in others):
+        return None
+    return wide[0], float(factors[wide[0]].min()), float(factors[wide[0]].max())
+
+
+def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a part's factor differs from one by more than a correct layer's does, the part's size considered."""
+    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
+    # Rounding is in proportion to the whole output, and so is its share in the factor of a part that is small beside it.
+    ratio = float(whole.square().mean().sqrt() / part.square().mean().sqrt())
+    step = torch.finfo(dtype).eps if dtype.is_floating_point else 1.0
+    return bool(abs(factor - 1) > near + _STEPS * step * max(ratio - 1, 0))
+
+
+def _many(tokens: Tensor) -> bool:
+    """Whether more than one token in ten is marked: where experts differ, single tokens are far from any fit."""
+    return float(tokens.float().mean()) > 0.1
 
 
 def _magnitude(expected: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

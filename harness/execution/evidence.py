@@ -11,6 +11,7 @@ from harness.matrix.case import Case
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
+from harness.subjects.declared import Declared
 
 if TYPE_CHECKING:
     from harness.execution.difference import Difference
@@ -25,7 +26,8 @@ class Record:
 
     ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
     ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
-    belongs to a custom op, where the recorder made one. The last three fields name what the schema does not declare:
+    belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
+    The last three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory.
     """
 
@@ -38,6 +40,7 @@ class Record:
     outputs: tuple[TensorMeta | None, ...] = ()
     error: BaseException | None = None
     fake: FakeCall | None = None
+    guards: int = 0
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
     outputs_overlap: bool = False
@@ -58,7 +61,8 @@ class Call:
     ``changed_global_state`` names the global state that the call changed. ``with_grad`` says that grad mode was on.
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
-    rows that filled the batch up to the size of its graph.
+    rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
+    layer is wrong on them too; None where none was called.
     """
 
     label: str
@@ -77,11 +81,28 @@ class Call:
     poisoned: bool = False
     replayed: bool = False
     padding_rows: int = 0
+    seed: int = 0
+    fresh_differs: bool | None = None
 
     @property
     def failed_record(self) -> Record | None:
         """The last recorded op that raised; None where none did."""
         return next((record for record in reversed(self.records) if record.error), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstNaN:
+    """The op in whose output NaN first appeared, in ``rows`` of ``count``, and the user's line.
+
+    ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
+    """
+
+    op: str
+    line: SourceLine | None
+    rows: tuple[int, ...]
+    count: int
+    weight: str
+    reads_nan: bool
 
 
 @dataclass(slots=True)
@@ -98,7 +119,10 @@ class Run:
     ``state_before`` and ``state_after`` hold the layer's tensors by name, before its first call and after its last.
     ``changed_state`` names those whose bits changed. ``reads_changed_state`` is False where a run has shown that the changes
     reach no output. ``graphs`` is None in modes that compile nothing. ``specialised`` says to what the trace fixed the
-    token count. ``settings`` are torch's settings that this mode pins to other values.
+    token count. ``settings`` are torch's settings that this mode pins to other values. ``declared`` is what the subject
+    declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
+    ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
+    ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
     """
 
     case: Case
@@ -115,6 +139,12 @@ class Run:
     reads_changed_state: bool = True
     proof: Any = None
     settings: dict[str, str] = field(default_factory=dict)
+    declared: Declared = field(default_factory=Declared)
+    built_memory: frozenset[int] = frozenset()
+    first_nan: FirstNaN | None = None
+    trace_is_clean: bool = False
+    specialised_at: SourceLine | None = None
+    specialised_by: str = ""
 
     @property
     def repeats(self) -> bool:

@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
+from harness.execution.fresh_memory import call_filled
 from harness.ops.collectives import is_collective
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
@@ -103,7 +104,8 @@ class WeakTensor:
     def tensor(self) -> Tensor:
         """The tensor. Its storage must still be alive: ``ExternalMemory.check`` says so."""
         storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
-        return torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, *self.view)
+        empty: Tensor = call_filled(torch.empty, 0, dtype=self.dtype, device=self.device)
+        return empty.set_(storage, *self.view)
 
 
 class ExternalMemoryMode(TorchDispatchMode):
@@ -120,7 +122,7 @@ class ExternalMemoryMode(TorchDispatchMode):
                 self
             ):  # inside a custom op a composite arrives undecomposed, and ``aten::to`` may copy or return its input
                 return func.decompose(*args, **kwargs)
-        if _is_view(func):
+        if is_view(func):
             return func(*args, **kwargs)
         self.external.note_reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
         out = self._run_inside(func, args, kwargs) if enters else self.run(func, args, kwargs)
@@ -151,7 +153,7 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 
 
 @cache
-def _is_view(func: Any) -> bool:
+def is_view(func: Any) -> bool:
     """Whether an op only returns views of its inputs: it launches no kernel and reads no element."""
     aliases = [returned.alias_info for returned in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import Record, same_bits
-from harness.execution.stages import EXPERTS, stage_of
+from harness.execution.fresh_memory import call_filled, copy_of
+from harness.execution.stages import EXPERTS, REDUCE, stage_of
 from harness.matrix.case import Case
 from harness.ops.arguments import declared_writes, metas, not_written, overlap, undeclared_aliases
 from harness.ops.fake_call import FakeCallMode, call_fake
@@ -26,7 +27,7 @@ class Recorder(TorchDispatchMode):
     ``contract`` also calls the fake of each custom op and looks for undeclared aliases. ``audit`` does that, and looks for
     undeclared writes. ``poison`` overwrites the padded tail of the routed experts' output with NaN. ``fakes`` is the mode to
     call fakes in, if it is shared. ``routed_output`` is the index of the routed experts' output among those of their op, or
-    None where all outputs are theirs.
+    None where all outputs are theirs. ``reduces_by`` names the ops that reduce, beside those known by name.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Recorder(TorchDispatchMode):
         poison: bool = False,
         fakes: FakeCallMode | None = None,
         routed_output: int | None = None,
+        reduces_by: tuple[str, ...] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or FakeCallMode()
         self.case, self.experts_op, self.routed_output, self.poison = case, experts_op, routed_output, poison
-        self.audit, self.contract = audit, audit or contract
+        self.audit, self.contract, self.reduces_by = audit, audit or contract, reduces_by
         self.records: list[Record] = []
         self.poisoned = False  # whether there was a padded tail to overwrite
         self._maker: dict[int, int] = {}
@@ -56,12 +58,15 @@ class Recorder(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         record = self._open(op_name(func), tensors)
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
+        guards = _guards_of(tensors)
         try:
             with _watch_writes(record, func, args, kwargs) if self.audit and real else nullcontext():
-                out = func(*args, **kwargs)
+                out = call_filled(func, *args, **kwargs)
         except Exception as error:
             record.error = error
             raise
+        finally:
+            record.guards = _guards_of(tensors) - guards
         if self.contract and real:
             record.fake = call_fake(self._fakes, func, args, kwargs)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
@@ -74,7 +79,7 @@ class Recorder(TorchDispatchMode):
         sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
         routed = tuple(self.is_routed(tensor) for tensor in tensors)
         inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
-        stage = stage_of(op, inputs, routed, self.case, self.experts_op)
+        stage = REDUCE if op in self.reduces_by else stage_of(op, inputs, routed, self.case, self.experts_op)
         record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
         self.records.append(record)
         return record
@@ -110,6 +115,12 @@ class Recorder(TorchDispatchMode):
         return made or tensor.untyped_storage()._cdata in self._routed_storages
 
 
+def _guards_of(tensors: list[Tensor]) -> int:
+    """The number of guards in the trace that fake tensors belong to."""
+    env = next((tensor.fake_mode.shape_env for tensor in tensors if isinstance(tensor, FakeTensor)), None)
+    return len(env.guards) if env else 0
+
+
 def _poison_tail(tensor: Tensor, width: int) -> bool:
     """Overwrite the columns beyond ``width`` with NaN; whether there are any."""
     padded = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] > width
@@ -121,6 +132,6 @@ def _poison_tail(tensor: Tensor, width: int) -> bool:
 @contextmanager
 def _watch_writes(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator[None]:
     """Compare each argument that the schema does not declare as written before and after the op."""
-    copies = [(name, leaf, leaf.clone()) for name, leaf in not_written(func, args, kwargs)]
+    copies = [(name, leaf, copy_of(leaf)) for name, leaf in not_written(func, args, kwargs)]
     yield
     record.undeclared_writes = tuple(name for name, now, before in copies if not same_bits(now, before))

@@ -1,5 +1,6 @@
 """The rig: one subject, one case and one device, with the means to build layers, make inputs, call layers and record that."""
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,14 @@ from torch import Tensor
 from harness.base.errors import DeviceLost, Skip
 from harness.execution.device import loss
 from harness.execution.evidence import Call, Run, same_bits, state_of
+from harness.execution.fresh_memory import call_filled, copy_of
 from harness.execution.global_state import GlobalState
 from harness.execution.recorder import Recorder
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode
 from harness.subjects.checked import CheckedSubject, SubjectError
+from harness.subjects.declared import Declared, declared
 from harness.subjects.subject import Subject, plain_names, routed_output
 
 if TYPE_CHECKING:
@@ -43,19 +46,28 @@ class Rig:
     device: torch.device
     mode: str = ""
     ops: tuple[str, ...] = field(init=False)
+    declared: Declared = field(init=False)
     _checked: CheckedSubject = field(init=False)
     _routed_output: int | None = field(init=False)
     _fakes: FakeCallMode = field(init=False, default_factory=FakeCallMode)
 
     def __post_init__(self) -> None:
         self._checked = CheckedSubject(self.subject)
-        declared = self._checked.ops(self.case)
-        self.ops, self._routed_output = plain_names(declared), routed_output(declared)
+        names = self._checked.ops(self.case)
+        self.ops, self._routed_output = plain_names(names), routed_output(names)
+        self.declared = declared(self.subject, self.case)
+        if self.case.tokens > self.most_tokens:
+            raise Skip(f"the subject declares tokens<={self.most_tokens}, and this case has {self.case.tokens}")
 
     @property
     def experts_op(self) -> str:
         """The routed experts' op, ``namespace::name``; empty where the subject names none."""
         return self.ops[0] if self.ops else ""
+
+    @property
+    def most_tokens(self) -> int:
+        """The largest batch that the subject takes."""
+        return self.declared.most_tokens
 
     def start(self, watch_state: bool = False, **fields: Any) -> Run:
         """A fresh layer and a run without calls. ``watch_state`` copies the layer's tensors. Raises Skip and BuildFailed."""
@@ -65,10 +77,18 @@ class Rig:
             raise
         except LAYER_ERRORS as error:
             raise BuildFailed(str(error)) from error
-        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, **fields)
+        if self.declared.repacks_weights:
+            self._first_call(layer)
+        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, declared=self.declared, **fields)
+        run.built_memory = frozenset(tensor.untyped_storage().data_ptr() for tensor in state_of(layer).values())
         if watch_state:
-            run.state_before = {name: tensor.clone() for name, tensor in state_of(layer).items()}
+            run.state_before = {name: copy_of(tensor) for name, tensor in state_of(layer).items()}
         return run
+
+    def _first_call(self, layer: Any) -> None:
+        """Let a layer repack its weights, as the subject declares. Where it raises, so does the mode's first call."""
+        with contextlib.suppress(*LAYER_ERRORS):
+            layer(*self.inputs(self.case.tokens, 0))
 
     def finish(self, run: Run) -> Run:
         """Record the layer's state after the calls; a mode does this last."""
@@ -94,7 +114,8 @@ class Rig:
 
     def recorder(self, **options: bool) -> Recorder:
         """A recorder for this case and its routed experts' op."""
-        return Recorder(self.case, self.experts_op, fakes=self._fakes, routed_output=self._routed_output, **options)
+        settings: dict[str, Any] = {"routed_output": self._routed_output, "reduces_by": self.declared.reduces_by}
+        return Recorder(self.case, self.experts_op, fakes=self._fakes, **(settings | options))
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
         """The oracle's output for ``inputs(tokens, seed)``, from a cache.
@@ -127,7 +148,7 @@ class Rig:
         is overwritten. Raises DeviceLost where the device can run nothing more.
         """
         inputs = self.inputs(tokens, seed)
-        call = Call(label, tokens, inputs, before=tuple(tensor.clone() for tensor in inputs))
+        call = Call(label, tokens, inputs, before=tuple(map(copy_of, inputs)), seed=seed)
         run.calls.append(call)
         try:
             _invoke(call, function, recorder)
@@ -145,7 +166,7 @@ class Rig:
 def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None) -> None:
     """Call the function on the call's inputs. What it returns, dispatches and changes goes into the call."""
     if recorder is None:
-        call.output = function(*call.inputs)
+        call.output = call_filled(function, *call.inputs)
         return
     call.records = recorder.records
     # GlobalState is the outer one, so that the recorder does not take its comparison of generators for the layer's last op.

@@ -5,7 +5,7 @@ up-projection's after them, so what decides is whether an input came through the
 """
 
 from harness.matrix.case import Case
-from harness.ops.collectives import is_collective
+from harness.ops.collectives import is_reduction
 from harness.ops.tensor_meta import TensorMeta
 
 BUILD = "weight preparation"
@@ -34,7 +34,7 @@ def stage_of(op: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...], 
 
     ``routed`` says for each input whether it came through the routed experts; ``experts`` is their op's name.
     """
-    if is_collective(op):
+    if is_reduction(op):
         return REDUCE
     if op == experts:
         return EXPERTS

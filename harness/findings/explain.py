@@ -1,5 +1,7 @@
 """From an exception to a finding: the readers are asked in turn, and the first that recognises it writes the finding."""
 
+from dataclasses import replace
+
 from harness.base.exception_text import first_line, user_line
 from harness.execution.evidence import Call, Run
 from harness.findings.finding import Finding
@@ -19,12 +21,18 @@ READERS = (
 )
 
 
+_ON_DATA = ("raised", "op-raised")  # other kinds of exceptions are of the shapes, which a trace knows
+_TRACE_IS_CLEAN = "It raises on real tensors and traces clean: the modes fake and fake-dynamic prove nothing here."
+
+
 def explain(run: Run, call: Call) -> Finding:
     """The finding for a call that raised."""
     error = call.error
     assert error is not None
     found = (finding for reader in READERS if (finding := reader(run, call, error)))
-    return next(found, None) or _raised(call, error)
+    finding = next(found, None) or _raised(call, error)
+    on_data = run.trace_is_clean and finding.kind in _ON_DATA
+    return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
 
 
 def _raised(call: Call, error: BaseException) -> Finding:

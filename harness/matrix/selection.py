@@ -8,9 +8,10 @@ from pathlib import Path
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
 from harness.matrix.modes import MODES, PROOF, ModeInfo, by_default, choose
-from harness.matrix.shapes import ANY, BUILT_IN, Alignment, Catalogue, Shape, check_width, load
+from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
 
 DEFAULT_TOKENS = 7
+MOST_RANKS = 4096
 DEFAULT_RULE = "trtllm-nvfp4"
 # A row is (rule, kernel, tp, tokens). Every mode runs at FULL. PADDED applies where the rule pads the width, since at an
 # aligned width a narrow kernel is the wide one; graphs by bucket and torch.compile's own graphs are left out there,
@@ -137,11 +138,11 @@ def _check_numbers(selection: Selection) -> None:
     for hidden in selection.hidden:
         check_width("hidden", hidden, "--hidden")
     for tokens in selection.tokens:
-        if tokens < 0:
-            raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch")
+        if not 0 <= tokens <= LARGEST:
+            raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch, at most {LARGEST:,}")
     for tp in selection.tp:
-        if tp < 1:
-            raise BadInput(f"--tp is {tp}; expected a tensor-parallel size of 1 or more")
+        if not 1 <= tp <= MOST_RANKS:
+            raise BadInput(f"--tp is {tp}; expected a tensor-parallel size of 1 or more, at most {MOST_RANKS:,}")
     for kernel in selection.kernels:
         if kernel not in KERNELS:
             raise unknown("kernel", kernel, KERNELS)

@@ -7,13 +7,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.base.errors import BadInput, unknown
+from harness.base.errors import BadInput, nearest, unknown
+from harness.base.text_file import read_regular
 
 BUILT_IN = Path(__file__).parent / "data" / "models.json"
 ACTIVATIONS = ("silu", "relu2", "clamped-swiglu", "gelu-tanh")
 # An activation whose definition is not public is replaced by the nearest known one; ``Case.changes`` reports it.
 STAND_INS = {"situ": "silu"}
 NVFP4_BLOCK = 16
+# Above any published width, token count or number of experts. A typo of ten digits would otherwise end as "out of memory".
+LARGEST = 1_048_576
+_LONGEST_NAME = 100
+_KEYS = ("name", "hidden", "intermediate", "experts", "top_k", "shared_intermediate", "latent", "activation", "gated")
+_NOTES = ("about", "quantization", "source", "why")  # for the file's reader alone
+_RULE_KEYS = ("hidden", "intermediate", "intermediate_gated", "intermediate_non_gated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,22 @@ def check_width(what: str, width: Any, where: str) -> int:
     """Return ``width`` if it is a positive multiple of the NVFP4 block of 16, else raise BadInput."""
     if not isinstance(width, int) or isinstance(width, bool) or width <= 0 or width % NVFP4_BLOCK:
         raise BadInput(f"{where}: {what} is {width!r}; NVFP4 scales blocks of 16, so give a positive multiple of 16")
+    if width > LARGEST:
+        raise BadInput(f"{where}: {what} is {_short(width)}; expected at most {LARGEST:,}")
     return width
+
+
+def _short(number: int) -> str:
+    """A number as text. Python refuses to write one of more than 4,300 digits."""
+    return str(number) if number.bit_length() < 100 else f"a number of {number.bit_length()} bits"
 
 
 def _count(entry: dict[str, Any], key: str, where: str) -> int:
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadInput(f"{where}: {key} is {value!r}; expected a whole number of 1 or more")
+    if value > LARGEST:
+        raise BadInput(f"{where}: {key} is {_short(value)}; expected at most {LARGEST:,}")
     return value
 
 
@@ -101,8 +117,19 @@ def _optional_width(entry: dict[str, Any], key: str, where: str) -> int | None:
 
 def _check_name(name: str, where: str) -> None:
     """A name stands in a case's id, in lists with commas and after pytest's ``-k``, whose grammar has only these signs."""
+    if len(name) > _LONGEST_NAME:
+        raise BadInput(f"{where[:160]}...: a name of {len(name)} signs; expected at most {_LONGEST_NAME}")
     if not re.fullmatch(r"[\w.+/-]+", name):
         raise BadInput(f"{where}: expected a name of letters, digits and . _ + - / that can be typed after pytest's -k")
+
+
+def _check_keys(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
+    """Refuse an unknown key: a typo in an optional one would drop a part of the layer without a word."""
+    for key in entry:
+        if key not in keys and key not in _NOTES:
+            near = nearest(key, keys, 1)
+            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(keys)}"
+            raise BadInput(f"{where}: unknown key {key!r}; {hint}")
 
 
 def read_shape(entry: Any, source: str) -> Shape:
@@ -111,11 +138,12 @@ def read_shape(entry: Any, source: str) -> Shape:
         raise BadInput(f"{source}: each model is an object with a 'name'; found {str(entry)[:60]!r}")
     where = f"{source}: model {entry['name']!r}"
     _check_name(entry["name"], where)
+    _check_keys(entry, _KEYS, where)
     experts, top_k = _count(entry, "experts", where), _count(entry, "top_k", where)
     if top_k > experts:
         raise BadInput(f"{where}: top_k {top_k} is above its {experts} experts; expected at most that many")
     activation = entry.get("activation")
-    if activation not in ACTIVATIONS and activation not in STAND_INS:
+    if activation not in (*ACTIVATIONS, *STAND_INS):
         raise BadInput(f"{where}: activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
     if not isinstance(entry.get("gated"), bool):
         raise BadInput(f"{where}: gated is {entry.get('gated')!r}; expected true or false")
@@ -138,6 +166,7 @@ def read_rule(name: str, entry: Any, source: str) -> Alignment:
     _check_name(name, where)
     if not isinstance(entry, dict):
         raise BadInput(f"{where}: expected an object with 'hidden' and 'intermediate'")
+    _check_keys(entry, _RULE_KEYS, where)
     both = entry.get("intermediate")
     gated, plain = entry.get("intermediate_gated", both), entry.get("intermediate_non_gated", both)
     return Alignment(
@@ -150,10 +179,10 @@ def read_rule(name: str, entry: Any, source: str) -> Alignment:
 
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path))
     except OSError as error:
         raise BadInput(f"cannot read the models file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(
             f"{path} is not a valid models file: {error}; expected JSON like `harness list --json`"
         ) from None

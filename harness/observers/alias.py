@@ -64,13 +64,30 @@ def _changed_state(run: Run, explained: bool) -> list[Finding]:
 
 
 def _shared_output(run: Run, calls: list[Call]) -> list[Finding]:
-    state = {tensor.untyped_storage().data_ptr(): name for name, tensor in run.state_after.items() if tensor.numel()}
+    """A finding where an output lies in an input, or in state that outlives the call: that of before, or of another output.
+
+    State made in the call, such as a reference to the last output, is no harm: nothing writes there again.
+    """
+    owned = {} if run.declared.keeps_output else _lasting_state(run, calls)
     for call in calls:
         if not isinstance(call.output, Tensor) or not call.output.numel():
             continue
-        inputs = {tensor.untyped_storage().data_ptr(): f"input {index}" for index, tensor in enumerate(call.inputs)}
-        owner = (state | inputs).get(call.output.untyped_storage().data_ptr())
+        inputs = {_memory(tensor): f"input {index}" for index, tensor in enumerate(call.inputs)}
+        owner = (owned | inputs).get(_memory(call.output))
         if owner:
             what = f"the output shares the memory of {owner}"
             return [_finding("shared-output", stages.OUTPUT, what, _SHARED, call.label)]
     return []
+
+
+def _lasting_state(run: Run, calls: list[Call]) -> dict[int, str]:
+    """The layer's tensors by their memory, without those that one call made and only it returned."""
+    state = {_memory(tensor): name for name, tensor in run.state_after.items() if tensor.numel()}
+    outputs = [_memory(call.output) for call in calls if isinstance(call.output, Tensor) and not call.replayed]
+    outputs += {_memory(call.output) for call in calls if isinstance(call.output, Tensor) and call.replayed}
+    once = {memory for memory in outputs if outputs.count(memory) == 1} - run.built_memory
+    return {memory: name for memory, name in state.items() if memory not in once}
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

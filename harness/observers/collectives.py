@@ -1,23 +1,32 @@
-"""Collectives: an all-reduce needs contiguous memory, and a forward needs exactly one all-reduce where tp is above 1."""
+"""Collectives: an all-reduce needs contiguous memory, and a forward reduces once where tp is above 1.
+
+A subject can declare that its layer reduces more often, and which ops reduce.
+"""
+
+from dataclasses import replace
 
 from harness.execution import stages
-from harness.execution.evidence import Call, Graph, Run
+from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.readers.shapes import not_contiguous
-from harness.ops.collectives import is_collective
+from harness.ops.collectives import is_collective, is_reduction
 
 
 def look(run: Run) -> list[Finding] | None:
-    """At most one finding: a strided input, a count other than one (zero at tp 1), or the wrong tensor reduced."""
+    """At most one finding: a strided input, a count other than expected (zero at tp 1), or the wrong tensor reduced."""
     if run.graphs is not None:
-        return None if run.failed else _count(run, _in_first_graph(run.graphs), "graph")
+        return None if run.failed else _count(run, _in_first_graph(run, run.graphs), "graph")
     calls = [call for call in run.calls if call.records and call.error is None]
     for call in calls:
-        count = sum(is_collective(record.op) for record in call.records)
-        findings = _strided(run, call) or _count(run, count, call.label) or _wrong_tensor(call)
+        reduced = [record for record in call.records if _reduces(run, record.op)]
+        findings = _strided(run, call) or _count(run, len(reduced), call.label, reduced) or _wrong_tensor(run, call)
         if findings:
             return findings
     return [] if calls else None
+
+
+def _reduces(run: Run, op: str) -> bool:
+    return is_reduction(op) or op in run.declared.reduces_by
 
 
 def _strided(run: Run, call: Call) -> list[Finding]:
@@ -25,9 +34,9 @@ def _strided(run: Run, call: Call) -> list[Finding]:
     return [not_contiguous(run, call, record) for record in reduced if not record.inputs[0].contiguous][:1]
 
 
-def _wrong_tensor(call: Call) -> list[Finding]:
+def _wrong_tensor(run: Run, call: Call) -> list[Finding]:
     """A finding where the routed experts ran and no reduced tensor came through them."""
-    reduced = [record for record in call.records if is_collective(record.op) and record.inputs]
+    reduced = [record for record in call.records if _reduces(run, record.op) and record.inputs]
     ran = any(record.stage == stages.EXPERTS for record in call.records)
     if not ran or not reduced or any(record.routed for record in reduced):
         return []
@@ -44,25 +53,41 @@ def _wrong_tensor(call: Call) -> list[Finding]:
     ]
 
 
-def _in_first_graph(graphs: list[Graph]) -> int:
-    return sum(map(is_collective, graphs[0].ops)) if graphs else 0
+def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
+    return sum(_reduces(run, op) for op in graphs[0].ops) if graphs else 0
 
 
-_TOO_MANY = "Each extra all-reduce costs time. It also multiplies the output where its input is complete already."
+_TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know: then declare it."
+_TOO_MANY = (
+    "Each extra all-reduce costs time. It also multiplies the output where its input is complete already. A layer that "
+    "needs more than one can declare their number."
+)
 
 
-def _count(run: Run, count: int, label: str) -> list[Finding]:
-    expected = 1 if run.case.tp > 1 else 0
+def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None) -> list[Finding]:
+    expected = run.declared.reduces if run.case.tp > 1 else 0
     if count == expected:
         return []
-    cause = "Each rank keeps its own partial sum." if count < expected else _TOO_MANY
+    lines = [str(record.line) for record in reduced or () if record.line]
+    at = f" (at {' and '.join(lines)})" if len(lines) > 1 else ""
     return [
         Finding(
             observer="collectives",
             kind="collective-count",
             stage=stages.REDUCE,
-            what=f"{count} all-reduces in one forward; expected {expected} at tensor-parallel size {run.case.tp}",
-            cause=cause,
+            what=f"{count} all-reduces in one forward{at}; expected {expected} at tensor-parallel size {run.case.tp}",
+            cause=_TOO_FEW if count < expected else _TOO_MANY,
             call=label,
+            line=reduced[-1].line if reduced else None,
         )
     ]
+
+
+def fold_reductions(findings: list[Finding]) -> list[Finding]:
+    """Where the count of all-reduces is wrong, the part's factor that follows from it goes into that finding."""
+    count = next((finding for finding in findings if finding.kind == "collective-count"), None)
+    follows = [finding for finding in findings if finding.kind == "scaled" and finding.stage == stages.REDUCE]
+    if count is None or not follows:
+        return findings
+    whole = replace(count, cause=f"{count.cause} {follows[0].cause}", detail=count.detail | follows[0].detail)
+    return [whole if finding is count else finding for finding in findings if finding not in follows]

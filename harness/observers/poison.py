@@ -31,25 +31,47 @@ def _finding(run: Run, call: Call) -> Finding:
         observer="poison",
         kind="padding-tokens-leak" if call.padding_rows else "padding-leaks" if after_first else "uninitialised",
         stage=stages.UNPAD if after_first else stages.EXPERTS,
-        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}",
+        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}"
+        + _first(run),
         cause=_cause(run, call, whole=len(columns) == width),
         call=call.label,
+        line=run.first_nan.line if run.first_nan else None,
     )
+
+
+def _first(run: Run) -> str:
+    """The op and the rows where NaN first appeared, as text; empty where that is not known."""
+    first = run.first_nan
+    if first is None:
+        return ""
+    rows = f"row {ranges(list(first.rows))}" if len(first.rows) == 1 else f"rows {ranges(list(first.rows))}"
+    return f"; NaN first appeared in the output of {first.op}, {rows} of {first.count}"
 
 
 def _cause(run: Run, call: Call, whole: bool) -> str:
     """The causes that fit; ``whole`` says that every column is bad."""
+    first = run.first_nan
+    if first and first.weight:
+        return f"The layer's {first.weight} holds NaN when the layer is built: memory that nothing wrote, or NaN in its weights."
     if call.padding_rows:
         rows = f"The {call.padding_rows} padding rows of this batch of {call.tokens + call.padding_rows} hold NaN."
-        return f"{rows} They reach the other tokens, as by a sum or a maximum over all rows, or {_UNWRITTEN}."
+        return f"{rows} They reach the other tokens, as by a sum or a maximum over all rows, or {_UNWRITTEN}. {_TIMES}"
     if call.replayed and whole:
         return f"The replay did not write the output buffer, or {_UNWRITTEN}."
     if call.poisoned:
         return f"This call's padded tail (columns {run.case.width} and on) holds NaN, and it reached the output."
+    if first and not first.reads_nan:
+        either = "it left memory unwritten, or its arithmetic overflowed or divided by zero"
+        return f"No input of {first.op} holds NaN: {either}. {_TIMES}"
+    if first:
+        return f"{first.op} reads memory that nothing wrote, such as an unfilled torch.empty. {_TIMES}"
     return f"{_UNWRITTEN[0].upper()}{_UNWRITTEN[1:]}, or the arithmetic overflowed or divided by zero."
 
 
 _UNWRITTEN = "memory that nothing wrote was read: an unfilled torch.empty, or the tail that a kernel skips"
+
+
+_TIMES = "A weight or a mask of 0 does not hide it: 0 x NaN is NaN, and torch.where is needed."
 
 
 def _values(snapshot: Tensor) -> str:

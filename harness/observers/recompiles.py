@@ -1,5 +1,7 @@
 """Recompiles: a second call does not recompile, and a trace does not fix a dynamic token count."""
 
+from dataclasses import replace
+
 from harness.execution.evidence import Run
 from harness.findings.finding import Finding
 
@@ -7,7 +9,8 @@ from harness.findings.finding import Finding
 def look(run: Run) -> list[Finding] | None:
     """A finding for a second graph, or for a dynamic token count that the trace fixed or restricted."""
     if run.specialised is not None:
-        return [_finding("specialised", f"the trace holds only where {run.specialised}", _FIXED, run)]
+        what = f"the trace holds only where {run.specialised}"
+        return [replace(_finding("specialised", what, _fixed(run), run), line=run.specialised_at)]
     if run.graphs is None:
         return [] if run.mode == "fake-dynamic" else None
     if len(run.graphs) > 1 and not run.failed:
@@ -16,10 +19,16 @@ def look(run: Run) -> list[Finding] | None:
     return []
 
 
-_FIXED = (
-    "The layer depends on the token count, by a Python branch or a fixed size, so other batch sizes compile again or take "
-    "the wrong branch."
-)
+def _fixed(run: Run) -> str:
+    """What restricts the token count, the layer or the fake of one of its ops."""
+    line = run.specialised_at
+    who = f"The fake of {run.specialised_by}" if run.specialised_by else "The layer"
+    if line and "len(" in line.text:
+        return f"{who} calls len(), which turns the symbolic token count into a number: take the shape. {_OTHERS}"
+    return f"{who} depends on the token count, by a Python branch or a fixed size. {_OTHERS}"
+
+
+_OTHERS = "So other batch sizes compile again or take the wrong branch."
 _RECOMPILED = (
     "A guard of the first graph failed at a later call: the graph depends on a value that changes between calls."
 )

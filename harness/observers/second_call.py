@@ -39,10 +39,20 @@ def _cause(first: Call, call: Call) -> str:
     """The causes that fit a call that is wrong although the first was correct."""
     if call.replayed:
         padding = ", or mixes in the rows of padding" if call.padding_rows else ""
-        return f"The replay reuses a value, a buffer or a branch that was fixed at the capture{padding}."
+        return f"The replay reuses a value, a buffer or a branch that was fixed at the capture{padding}. {_EXECUTES_NOTHING}"
+    if call.fresh_differs:
+        return f"A fresh layer is wrong for these {call.tokens} tokens too: nothing that an earlier call left is the reason."
+    if call.fresh_differs is False:
+        return "A fresh layer is right for these inputs: the layer reuses something of an earlier call."
     if call.tokens != first.tokens:
         return f"The layer reuses something of an earlier call, or is wrong for {call.tokens} tokens."
     return "The first call was correct. The layer reuses something of an earlier call, or is wrong for these inputs."
+
+
+_EXECUTES_NOTHING = (
+    "A capture executes nothing: what is written once, such as a buffer that is zeroed when it is made, belongs to the graph "
+    "that made it and not to the others."
+)
 
 
 def _overwritten(run: Run) -> list[Finding]:

@@ -26,7 +26,16 @@ def _finding(first: Call, call: Call) -> Finding:
         kind="few-tokens",
         stage="layer",
         what=f"{call.label}: the output differs from the oracle",
-        cause=f"The layer is correct for {first.tokens} tokens. It is wrong for {call.tokens}, or reuses something of an earlier "
-        + ("call, or depends on grad mode, which was on in this call." if call.with_grad else "call."),
+        cause=f"The layer is correct for {first.tokens} tokens. {_cause(call)}",
         call=call.label,
     )
+
+
+def _cause(call: Call) -> str:
+    """Why few tokens are wrong, as far as a fresh layer shows it."""
+    grad = ", or depends on grad mode, which was on in this call" if call.with_grad else ""
+    if call.fresh_differs:
+        return f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters{grad}."
+    if call.fresh_differs is False:
+        return f"A fresh layer is right for {call.tokens}: this one reuses something of an earlier call."
+    return f"It is wrong for {call.tokens}, or reuses something of an earlier call{grad}."

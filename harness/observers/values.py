@@ -4,8 +4,9 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution.evidence import Call, Record, Run, all_finite
 from harness.findings.finding import Finding
+from harness.observers.factors import by_token, number, scaled
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
 # chance, and the wrong ones form many ranges.
@@ -44,7 +45,10 @@ def difference_of(call: Call) -> Difference | None:
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
     """The finding for a difference, at the stage of the layer that it points to."""
     kind, stage, cause = diagnose(run, difference)
-    factors = ", ".join(f"{part} x {factor:.3g}" for part, factor in difference.factors.items())
+    factors = ", ".join(
+        f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
+        for part, factor in difference.factors.items()
+    )
     return Finding(
         observer=observer,
         kind=kind,
@@ -53,14 +57,29 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         f"(tolerance {TOLERANCE}); best fit: {factors}",
         cause=cause,
         call=call.label,
-        detail={"columns": len(difference.columns), "worst": difference.worst, "factors": difference.factors},
+        detail={
+            "columns": len(difference.columns),
+            "worst": difference.worst,
+            "factors": difference.factors,
+            "shared_reads_latent": _reads_latent(call.records),
+        },
     )
+
+
+def _reads_latent(records: list[Record]) -> bool:
+    """Whether an op of the shared expert has an input that came through the latent down-projection."""
+    through: list[bool] = []  # for each record, whether it is that projection or came through it; makers come first
+    for record in records:
+        through.append(
+            record.stage == stages.DOWN or any(through[source] for source in record.sources if source is not None)
+        )
+    return any(came and record.stage == stages.SHARED for came, record in zip(through, records, strict=True))
 
 
 def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     if difference.explained:
-        return _scaled(run, difference.factors)
+        return scaled(difference, run.case)
     few_tokens = len(difference.tokens) * 2 < run.case.tokens
     wrong_tokens = (
         "wrong-tokens",
@@ -73,7 +92,7 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
     if correct_columns >= _CUT_SHARE * difference.width and difference.range_count <= _CUT_RANGES:
         where = f"Columns {ranges(difference.columns)} are wrong; the others are correct"
         return "wrong-columns", stages.UNPAD, f"{where}: look at the cut of the padding and at the kernel's tail."
-    if wrong_part := _wrong_part(difference):
+    if wrong_part := by_token(difference, run.case) or _wrong_part(difference):
         return wrong_part
     if few_tokens:
         return wrong_tokens
@@ -84,51 +103,9 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
 def _wrong_part(difference: Difference) -> tuple[str, str, str] | None:
     """One part of the oracle is in the output, and another is not."""
     correct = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
-    wrong = [part for part in difference.factors if part not in correct]
+    wrong = [part for part in difference.off if part not in correct]
     if not correct or not wrong:
         return None
     stage = stages.SHARED if wrong == ["shared"] else stages.EXPERTS if wrong == ["routed"] else wrong[0]
     cause = f"The {correct[0]} part is correct and the {wrong[0]} part is not: it reads or computes something wrong."
     return "wrong-part", stage, cause
-
-
-def _near(left: float, right: float) -> bool:
-    return abs(left - right) <= 0.01 * max(abs(right), 1)
-
-
-def _scaled(run: Run, factors: dict[str, float]) -> tuple[str, str, str]:
-    """(kind, stage, cause) where the output is the oracle's parts, each times a factor."""
-    case = run.case
-    off = {part: factor for part, factor in factors.items() if not _near(factor, 1)}
-    part, factor = next(iter((off or factors).items()))
-    same = len(off) == len(factors) and all(_near(other, factor) for other in off.values())
-    if same and case.tp > 1 and _near(factor, 1 / case.tp):
-        return (
-            "not-reduced",
-            stages.REDUCE,
-            f"The output is 1/{case.tp} of what it should be, as if it was never reduced.",
-        )
-    if same and case.tp > 1 and _near(factor, case.tp):
-        return (
-            "reduced-twice",
-            stages.REDUCE,
-            f"The output is {case.tp} times what it should be, as if it was reduced twice.",
-        )
-    if _near(factor, 0):
-        return "missing-part", stages.ADD, f"The {part} part is missing from the output."
-    if part == "shared":
-        return "scaled", stages.SHARED, f"The shared part is {factor:.3g} times what it should be."
-    if case.scaling != 1 and _near(factor, case.scaling):
-        return (
-            "scaled",
-            stages.SCALING,
-            f"The {part} part is {factor:.3g} times what it should be, as if the routed scaling factor was applied twice.",
-        )
-    if case.scaling != 1 and _near(factor, 1 / case.scaling):
-        return (
-            "scaled",
-            stages.SCALING,
-            f"The {part} part is 1/{1 / factor:.3g} of what it should be, as if the routed scaling factor was not applied.",
-        )
-    stage = stages.SHARED if part == "shared" else stages.SCALING
-    return "scaled", stage, f"The {part} part is {factor:.3g} times what it should be."

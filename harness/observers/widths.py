@@ -46,4 +46,5 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
         call=call.label,
         line=last.line if last else None,
         widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),
+        detail={"stride": TensorMeta.of(call.output).stride} if isinstance(call.output, Tensor) else {},
     )

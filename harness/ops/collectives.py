@@ -4,6 +4,8 @@ All ranks are identical: each holds a copy of the same shard. The sum over ranks
 the world size, and one process is enough. Without a reduction the output is off by 1/size; with two, by a factor of size.
 """
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,29 @@ def all_reduce(x: Tensor, world_size: int) -> Tensor:
     return (x.view(-1) * world_size).view(x.shape)
 
 
+# Names without their namespace. A name that only contains one of them says nothing of what the op does.
+_ALL_REDUCES = {
+    "all_reduce",
+    "allreduce",
+    "inplace_all_reduce",
+    "outplace_all_reduce",
+    "tensor_model_parallel_all_reduce",
+}
+_REDUCE_SCATTERS = {"reduce_scatter", "reduce_scatter_tensor"}
+_SUFFIXES = re.compile(r"(_coalesced|_base)?_*$")
+
+
 def is_collective(op: str) -> bool:
-    """Whether an op (``namespace::name``) is an all-reduce: torch's, vLLM's, or this module's."""
+    """Whether an op (``namespace::name``) is an all-reduce by its name: torch's, vLLM's, SGLang's, or this module's."""
+    return _plain(op) in _ALL_REDUCES
+
+
+def is_reduction(op: str) -> bool:
+    """Whether an op sums over the ranks: an all-reduce, or the reduce-scatter before an all-gather."""
+    return is_collective(op) or _plain(op) in _REDUCE_SCATTERS
+
+
+def _plain(op: str) -> str:
+    """An op's name without its namespace and the suffixes of variants in place or of many tensors; empty for torch's math."""
     namespace, _, name = op.partition("::")
-    return namespace not in ("aten", "prim", "prims") and ("all_reduce" in name or "allreduce" in name)
+    return "" if namespace in ("aten", "prim", "prims") else _SUFFIXES.sub("", name)

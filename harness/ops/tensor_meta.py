@@ -42,7 +42,8 @@ class TensorMeta:
 
 
 def _size(value: Any) -> Size:
-    return int(value) if isinstance(value, int) else str(value)
+    text = str(value)  # a symbol that the trace has fixed is shown as its number, and is one
+    return int(text) if isinstance(value, int) or text.lstrip("-").isdigit() else text
 
 
 def bracket(sizes: Sequence[Size]) -> str:

@@ -1,8 +1,10 @@
 """Findings and verdicts as plain text, each with the command that reproduces it. No torch, no colour."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
+from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
 
 _LABEL = 12
@@ -34,8 +36,9 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     if issues := issues_of([verdict]):
         count = sum(bool(other.waiver) for other in verdict.findings)
         rows.append(_row("waived", f"{count} more of this case ({issues})"))
+    rows.append(_row("see", f"harness docs {finding.kind}"))
     rows.append(_row("reproduce", verdict.reproduce))
-    return "\n".join(rows)
+    return printable("\n".join(rows))
 
 
 def _origin(origin: object) -> str:
@@ -54,28 +57,34 @@ def verdict_text(verdict: Verdict, verbose: int = 0) -> str:
     if verdict.status == ERROR:
         text += "\n" + _row("reproduce", verdict.reproduce)
         text += f"\n{verdict.traceback}" if verbose >= 2 else ""
-    return text
+    return printable(text)
 
 
 def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
     """Each kind of finding once in full, with the number of other verdicts that have it; with ``verbose``, every finding."""
     by_kind: dict[tuple[str, ...], list[tuple[Verdict, Finding]]] = defaultdict(list)
-    texts: list[str] = []
+    errors: dict[tuple[str, ...], list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.status == ERROR:
-            texts.append(verdict_text(verdict, verbose))
+            # One typo is an error of every case, and only sizes differ between its texts.
+            same = (re.sub(r"\d+", "#", verdict.reason),) + ((verdict.case, verdict.mode) if verbose else ())
+            errors[same].append(verdict)
         for finding in () if verdict.status == LATENT and not verbose else verdict.findings:
             if finding.waiver:
                 continue
             key = (finding.observer, finding.kind, finding.stage) + ((verdict.case, verdict.mode) if verbose else ())
             by_kind[key].append((verdict, finding))
+    texts = [_with_others(verdict_text(first, verbose), first, rest) for first, *rest in errors.values()]
     return texts + [_with_count(same_kind) for same_kind in by_kind.values()]
 
 
 def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
     (first, finding), *rest = same_kind
-    text = finding_text(first, finding)
-    others = {(verdict.case, verdict.mode) for verdict, _ in rest} - {(first.case, first.mode)}
+    return _with_others(finding_text(first, finding), first, [verdict for verdict, _ in rest])
+
+
+def _with_others(text: str, first: Verdict, rest: list[Verdict]) -> str:
+    others = {(verdict.case, verdict.mode) for verdict in rest} - {(first.case, first.mode)}
     if others:
         modes = sorted({mode for _, mode in others})
         text += "\n" + _row("also", f"in {len(others)} more verdicts ({', '.join(modes)}); -v shows each")
@@ -103,7 +112,10 @@ def _by_reason(verdicts: Iterable[Verdict], status: str) -> list[tuple[str, str]
     for verdict in verdicts:
         if verdict.status == status:
             modes_by_reason[verdict.reason].append(verdict.mode)
-    return [(reason, f"{len(modes)} ({', '.join(dict.fromkeys(modes))})") for reason, modes in modes_by_reason.items()]
+    return [
+        (printable(reason), f"{len(modes)} ({', '.join(dict.fromkeys(modes))})")
+        for reason, modes in modes_by_reason.items()
+    ]
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:
@@ -118,6 +130,15 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
     )
     rate = len(verdicts) / seconds if seconds else 0.0
     return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
+
+
+def nothing_judged(verdicts: list[Verdict]) -> str:
+    """One line where every verdict was skipped, or there is none; empty where something was judged."""
+    if any(verdict.status != SKIPPED for verdict in verdicts):
+        return ""
+    reasons = [reason for reason, _ in _by_reason(verdicts, SKIPPED)]
+    why = f"all {len(verdicts)} skipped ({'; '.join(reasons[:2])}{'; ...' if reasons[2:] else ''})"
+    return f"nothing was judged: {why if verdicts else 'no case was chosen'}"
 
 
 def where(verdicts: Iterable[Verdict]) -> str:

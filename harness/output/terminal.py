@@ -1,5 +1,7 @@
 """The terminal: live progress while cases run, then a table of models and modes. Colour only on a terminal."""
 
+import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +14,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, WAIVED, Verdict
 from harness.matrix.modes import EVERY_MODE
 from harness.output.report import mode_name
@@ -28,6 +31,19 @@ _PLAIN_SECONDS = 10.0
 # A console narrower than _WIDE shows more than _AT_FULL_LENGTH modes by short names.
 _AT_FULL_LENGTH, _WIDE = 6, 110
 _SHORT = {"cudagraph": "cuda\ngraph", "compiled": "comp.", "dynamic": "dyn.", "emulated": "emul."}
+
+
+PIPED_WIDTH = 140
+
+
+def new_console(stderr: bool = False, piped_width: int = PIPED_WIDTH) -> Console:
+    """A console that shows text as it is: no emoji for ``:100:``, no markup of its own. Wide where nobody watches.
+
+    $COLUMNS sets another width.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal() else piped_width
+    return Console(stderr=stderr, width=width, emoji=False, highlight=False)
 
 
 class Ticker:
@@ -57,7 +73,7 @@ class Ticker:
         """Count one more step, by its name."""
         self.done += 1
         self.bad += bad
-        text = name + (f"  [red]{self.bad} not ok" if self.bad else "")
+        text = escape(printable(name)) + (f"  [red]{self.bad} not ok" if self.bad else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=text)
         elif time.monotonic() - self._last_line > _PLAIN_SECONDS:
@@ -72,7 +88,7 @@ class StatusLine:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = new_console(stderr=True)
         self._status: Status | None = None
 
     def __enter__(self) -> Callable[[str], None]:
@@ -85,10 +101,10 @@ class StatusLine:
     def _report(self, text: str) -> None:
         detail = text.startswith("pip: ")  # the output of pip goes to the status line only
         if not detail:
-            self.console.print(f"harness: {text}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"harness: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
         if self.console.is_terminal:
             self._status = self._status or self.console.status("")
-            self._status.update(escape(text[:100]))
+            self._status.update(escape(printable(text[:100])))
             self._status.start()
 
 

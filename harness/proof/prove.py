@@ -10,7 +10,7 @@ from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN, Proof, RegionText
 from harness.proof.regions.grid import Partition, Region, pairs_of
 from harness.proof.regions.partition import partition
 from harness.proof.regions.points import Integers, Mask
-from harness.proof.symbols.builder import AXES, NotProvable
+from harness.proof.symbols.builder import AXES, NotBuilt, NotProvable
 from harness.proof.symbols.structures import UnknownStructure
 from harness.proof.symbols.symbolic_layer import SymbolicLayer, symbolic_layer
 from harness.proof.symbols.trace import FAKE_DIFFERS, Outcome, run_at
@@ -24,11 +24,13 @@ _NEAR = (300, 1100)
 
 
 def prove(subject: Subject, case: Case) -> Proof:
-    """The proof for the layer of ``case`` at every hidden size, and at every latent width where it has one."""
+    """The proof for the layer of ``case`` at every hidden size, and at every latent width where it has one. Raises NotBuilt."""
     try:
         return prover(subject, case).proof()
     except UnknownStructure as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error))
+    except NotBuilt:
+        raise  # a fault of the layer, not a limit of the proof
     except NotProvable as error:
         return Proof(status=NOT_PROVABLE, sizes="", reason=str(error), counterexample=error.sizes)
 

@@ -59,7 +59,9 @@ def matrix(scored: Sequence[Scored], width: int) -> Table:
     faults = [one for one in scored if isinstance(one.entry, Fault)]
     modes = [mode for mode in EVERY_MODE if any(mode in one.marks for one in faults)]
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("fault", no_wrap=True, overflow="fold")
+    grid.add_column(
+        "fault", no_wrap=True, overflow="fold", min_width=max((len(one.entry.id) for one in faults), default=0)
+    )
     for mode in modes:
         grid.add_column(_MODES.get(mode, (mode, mode))[short], no_wrap=True)
     grid.add_column("found by", overflow="fold")

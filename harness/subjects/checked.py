@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import BadInput, Skip, nearest
-from harness.base.exception_text import first_line, user_line
+from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.base.source import SourceLine
 from harness.matrix.case import Case
 from harness.subjects.subject import METHODS, Subject, plain_names
@@ -94,10 +94,10 @@ class CheckedSubject:
             return getattr(self.subject, method)(*arguments)
         except (BadInput, Skip):
             raise
-        except (Exception, SystemExit) as error:  # an exit would end the worker, and look like a crash of it
-            line = user_line(error)
-            where = f" ({line}: {line.text})" if line else ""
-            raise SubjectError(f"{method}() raised {type(error).__name__}: {first_line(error)}{where}") from error
+        except BaseException as error:  # an exit would end the worker, and look like a crash of it
+            if is_ctrl_c(error):
+                raise
+            raise SubjectError(f"{method}() raised {raised_text(error)}") from error
 
     def _error(self, method: str, returned: str, wanted: str) -> SubjectError:
         return SubjectError(f"{method}() returned {returned}; expected {wanted}{_where(getattr(self.subject, method))}")
@@ -144,7 +144,12 @@ def _not_an_answer(part: Any, shape: tuple[int, int]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "None (is a `return` missing?)" if value is None else f"{type(value).__name__} {value!r:.60}"
+    if value is None:
+        return "None (is a `return` missing?)"
+    try:
+        return f"{type(value).__name__} {value!r:.60}"
+    except Exception as error:  # a user's __repr__ may raise anything
+        return f"{type(value).__name__}, whose __repr__ raises {type(error).__name__}"
 
 
 def _where(method: Callable[..., Any]) -> str:

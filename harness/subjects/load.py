@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from harness.base.errors import BadInput, nearest
+from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.base.loading import import_named
 from harness.subjects.planted import planted_subject
 from harness.subjects.subject import METHODS, Subject
@@ -12,8 +13,8 @@ from harness.subjects.subject import METHODS, Subject
 def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     """The subject at ``package.module:Name``: an instance, or a class that takes no arguments. Raises BadInput.
 
-    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` goes in front of
-    ``sys.path``, usually the project's folder.
+    ``package.module:where#what`` names an entry of a corpus (``harness.subjects.planted``). ``path`` is added to
+    ``sys.path``: usually the project's folder.
     """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
@@ -41,5 +42,7 @@ def _instance(kind: type, spec: str) -> object:
         return kind()
     except BadInput:
         raise
-    except Exception as error:  # a user's constructor may raise anything
-        raise BadInput(f"subject {spec!r} cannot be made without arguments: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # a user's constructor may raise anything
+        if is_ctrl_c(error):
+            raise
+        raise BadInput(f"subject {spec!r} cannot be made without arguments: {raised_text(error)}") from error

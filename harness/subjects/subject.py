@@ -20,6 +20,8 @@ class Subject(Protocol):
 
     One instance serves many cases in one process. Each call of ``build`` must return a layer that shares no memory with
     another: the harness looks for layers that write where they should not.
+
+    A subject may also have ``declares``, texts that say what is right for its layer only: see ``harness.subjects.declared``.
     """
 
     def build(self, case: Case, device: "device") -> "Layer":

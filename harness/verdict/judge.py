@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 import traceback
 from functools import cache
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 
 from harness.base.errors import BadInput, DeviceLost, Skip
-from harness.base.exception_text import first_line, user_line
+from harness.base.exception_text import first_line, is_ctrl_c, raised_text, user_line
+from harness.base.printable import bounded
 from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.device import loss
@@ -20,13 +22,16 @@ from harness.execution.modes import Mode
 from harness.execution.pinned import CONFIGS, pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
 from harness.findings.explain import explain
-from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
+from harness.observers.collectives import fold_reductions
 from harness.proof.findings import with_proof
+from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
 from harness.verdict.known_bugs import name_bugs
+from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
 from harness.verdict.reproduce import reproduce
 
 
@@ -47,20 +52,24 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings
+            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
-        status, findings, checks = FINDINGS, (_not_built(error),), ("build",)
+        status, findings, checks = FINDINGS, (_not_built(error, case),), ("build",)
     except Skip as error:
         status, reason = SKIPPED, str(error)
     except DeviceLost as error:
         line = user_line(error.__cause__) if error.__cause__ else None
     except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
-        reason = str(error)
+        reason, trace = str(error), bounded(traceback.format_exc()) if error.__cause__ else ""
     except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
-        reason, trace = f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()
+        reason, trace = f"{type(error).__name__}: {first_line(error)}", bounded(traceback.format_exc())
+    except BaseException as error:  # KeyboardInterrupt and the like
+        if is_ctrl_c(error):
+            raise
+        reason = f"the subject or its layer raised {raised_text(error)}"
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
@@ -98,24 +107,42 @@ def _lost(error: str, line: SourceLine | None) -> Finding:
     )
 
 
-def _not_built(error: BuildFailed) -> Finding:
+def _not_built(error: BuildFailed, case: Case) -> Finding:
     cause = error.__cause__ or error
+    at = f"{error}: " if isinstance(error, BuildFailsAt) else ""
+    known = {case.padded, case.width, case.hidden, case.intermediate, case.padded_intermediate}
+    sizes = [int(number) for number in re.findall(r"\d+", first_line(cause))]
     return Finding(
         observer="build",
         kind="not-built",
         stage=stages.BUILD,
-        what=f"{type(cause).__name__}: {first_line(cause)}",
+        what=f"{at}{type(cause).__name__}: {first_line(cause)}",
         cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
         line=user_line(cause),
+        widths=tuple(
+            WidthOrigin(case.describe_width(size), stages.BUILD, None) for size in dict.fromkeys(sizes) if size in known
+        ),
     )
 
 
 def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+    if problem := missing_compiler(mode, device.type):
+        raise Skip(problem)
     module: Mode = import_module(mode.module)
     rig = Rig(subject, case, device, mode.name)
-    run = module.run(rig, mode.dynamic)
+    try:
+        run = module.run(rig, mode.dynamic)
+    except BuildFailed as error:
+        _refuse_machine_fault(error)
+        raise
     rig.check_ops_registered()
     return run
+
+
+def _refuse_machine_fault(error: BaseException) -> None:
+    """Raise MachineFault where an exception shows that the machine lacked something: the layer is not to blame."""
+    if reason := machine_fault(error):
+        raise MachineFault(reason)
 
 
 def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
@@ -127,8 +154,10 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         if observed is not None:
             checks.append(observer.name)
             findings += observed
+    findings = fold_reductions(findings)
     raised = next((call for call in run.calls if call.error is not None), None)
-    if raised is not None:
+    if raised is not None and raised.error is not None:
+        _refuse_machine_fault(raised.error)
         findings = _with_failure(run, explain(run, raised), findings)
     if run.proof is not None:
         findings = with_proof(run, findings)

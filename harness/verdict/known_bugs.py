@@ -27,20 +27,28 @@ def _padded(case: Case) -> bool:
 
 def _added_before_unpad(finding: Finding, case: Case) -> bool:
     widths = finding.detail.get("widths", ())
-    return finding.kind == "width-mismatch" and case.padded in widths and _padded(case) and case.shared is not None
+    if finding.kind != "width-mismatch" or case.shared is None or not _padded(case) or case.padded not in widths:
+        return False
+    return bool(finding.detail.get("routed")) and not finding.detail.get("bias")
+
+
+def _strided_cut(finding: Finding, case: Case) -> bool:
+    """A view with the strides of the padded tensor, such as the cut gives; not one that is transposed, for example."""
+    strided = finding.kind in ("not-contiguous", "strided-output")
+    return strided and _padded(case) and case.padded in finding.detail.get("stride", (case.padded,))
 
 
 def _shared_reads_latent(finding: Finding, case: Case) -> bool:
     if case.latent is None or case.shared is None or finding.stage != stages.SHARED:
         return False
-    return finding.kind == "wrong-part" or case.latent in finding.detail.get("widths", ())
+    read = finding.kind == "wrong-part" and bool(finding.detail.get("shared_reads_latent"))
+    return read or case.latent in finding.detail.get("widths", ())
 
 
 def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
     if case.shared is None:
         return False
-    mutated = finding.kind == "mutated-input"
-    return mutated or (finding.kind == "wrong-part" and finding.stage == stages.SHARED and case.latent is None)
+    return finding.kind == "mutated-input"
 
 
 def _scaled_twice(finding: Finding, case: Case) -> bool:
@@ -66,7 +74,7 @@ KNOWN_BUGS = (
         "vllm#40794",
         "vllm#40865",
         "the unpad was made unconditional, so a strided slice went to the all-reduce",
-        lambda finding, case: finding.kind in ("not-contiguous", "strided-output") and _padded(case),
+        _strided_cut,
     ),
     KnownBug(
         "vllm#41645",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.base.errors import BadInput, nearest
+from harness.base.text_file import read_regular
 from harness.findings.finding import FINDINGS, OK, WAIVED, Finding, Verdict
 from harness.matrix.modes import EVERY_MODE
 
@@ -121,7 +122,7 @@ def _stale(verdict: Verdict, waiver: Waiver) -> Finding:
 
 def _read(file: str | Path) -> tuple[Waiver, ...]:
     try:
-        data = tomllib.loads(Path(file).read_text("utf-8"))
+        data = tomllib.loads(read_regular(Path(file)))
     except OSError as error:
         raise BadInput(
             f"cannot read waivers {file}: {error.strerror}; give a TOML file of [[waiver]] entries"

@@ -8,7 +8,8 @@ from harness.findings.finding import DEVICE_LOST, ERROR, Verdict
 from harness.matrix.selection import Selection
 from harness.verdict.reproduce import reproduce
 from harness.workers.pool import LAST, Pool
-from harness.workers.process import TASK_SECONDS, Job
+from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job
+from harness.workers.worker import begin
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from harness.matrix.case import Case
     from harness.matrix.modes import ModeInfo
     from harness.subjects.subject import Subject
+
+# On top of a case's own limit. The first compile of a process imports the compiler, and may build its headers anew.
+FIRST_COMPILE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Plan:
         settings = {"path": self.path, "threads": 1, "device": self.device, "subject": self.subject, "spec": self.spec}
         settings |= {
             "bisect": self.bisect,
+            "seconds": self.seconds,
             "start": self.start,
             "command": self.command,
             "selection": asdict(self.selection),
@@ -58,8 +63,13 @@ def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
 
     tasks, subject, device = load_plan(settings)
     quiet_until_exit()
+    compiled = False
 
     def answer(index: int) -> dict[str, Any]:
+        nonlocal compiled
+        if "compiled" in tasks[index][1].name and not compiled:
+            compiled = True
+            begin(settings["seconds"] + FIRST_COMPILE_SECONDS)
         verdict = judge(subject, *tasks[index], device, settings["spec"])
         if any(finding.kind == DEVICE_LOST for finding in verdict.findings):
             return verdict.to_json() | {LAST: True}
@@ -134,7 +144,7 @@ class PlanRun:
             padded=case.padded,
             mode=mode.name,
             status=ERROR,
-            reason=f"the worker process died ({end}); a case gets {plan.seconds:.0f} s",
+            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end})",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
             changes=case.changes,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from harness.base.cache import require_writable
 from harness.base.errors import BadInput
 from harness.workers.process import Job, WorkerProcess
 
@@ -50,6 +51,7 @@ class Pool:
 
     def __iter__(self) -> Iterator[Reply]:
         """The replies in the order in which they come. Raises BadInput if a worker cannot start."""
+        require_writable()
         for _ in range(self._running):
             threading.Thread(target=self._run, daemon=True).start()
         try:

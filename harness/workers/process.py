@@ -2,18 +2,35 @@
 
 import contextlib
 import json
+import os
+import re
+import selectors
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from harness.base.errors import BadInput
+from harness.base.options import CASE_SECONDS
+from harness.base.printable import bounded, printable
+from harness.base.source import SourceLine, library_roots
+from harness.workers.stray import kill_family, waited_for_core
 
-# Generous, since the first compile into an empty cache takes 20 s on two cores.
-TASK_SECONDS = 300.0
+TASK_SECONDS = CASE_SECONDS
+# How often the parent looks whether a silent worker still lives. A child of the worker may hold its pipe open.
+_LOOK_SECONDS = 0.25
 _MAIN = "import sys; from harness.workers.worker import main; sys.exit(main())"
+MARK = "HARNESS_WORKER"
+# The beginning of the reason of a worker that was stopped at its limit.
+NO_ANSWER = "no answer within"
+# A worker that gets this signal writes its stack to standard error (harness.workers.worker).
+WHERE = signal.SIGUSR1
+_FRAME = re.compile(r'File "([^"]+)", line (\d+) in ')
+_TAIL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +53,17 @@ class WorkerProcess:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._read = b""
+        self._late = ""
+        self._mark = f"{MARK}={uuid.uuid4().hex}"
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
         self._process = subprocess.Popen(
             job.command or (sys.executable, "-c", _MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            text=True,
-            encoding="utf-8",
+            env=os.environ | dict([self._mark.split("=")]),
+            bufsize=0,
             start_new_session=True,
         )
 
@@ -53,6 +73,7 @@ class WorkerProcess:
         seconds = max(self._job.seconds, TASK_SECONDS)
         greeting = self._exchange({"start": self._job.start, "settings": self._job.settings}, seconds)
         if "bad_input" in greeting:
+            self.kill()
             raise BadInput(greeting["bad_input"])
         if not greeting:
             raise BadInput(f"a worker process ended before it was ready: {self.exit_reason()}")
@@ -63,36 +84,109 @@ class WorkerProcess:
 
     def exit_reason(self) -> str:
         """How a dead worker ended: its exit code and its last line on standard error."""
+        kill_family(self._process.pid, self._mark)
         code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"exit code {code}" + (f", {lines[-1]}" if lines else "")
+        if self._late:
+            return self._late
+        signalled = [signal.strsignal(-code) or ""] if code < 0 else []
+        last = self._tail().strip().splitlines()[-1:]
+        return ", ".join([f"exit code {code}", *signalled, *(printable(bounded(line, 500)) for line in last)])
 
     def kill(self) -> None:
-        """Kill it and close its pipes."""
-        self._process.kill()
+        """Kill it with every process that it started, and close its pipes."""
+        if (
+            self._process.stdout is None or self._process.stdout.closed
+        ):  # its number may belong to another process by now
+            return
+        kill_family(self._process.pid, self._mark)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError, ValueError):
                 assert pipe is not None
                 pipe.close()
 
+    def _tail(self) -> str:
+        """The end of what it wrote to standard error. A subject may have written gigabytes before it."""
+        end = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), _TAIL, max(0, end - _TAIL)).decode(errors="replace")
+
+    def _asked_where(self) -> str:
+        """The user's line that it is at, from the stack that it writes when it is asked; empty where there is none."""
+        with contextlib.suppress(OSError):
+            self._process.send_signal(WHERE)
+            time.sleep(2 * _LOOK_SECONDS)
+        stack = self._tail().rpartition("most recent call first")[2]
+        frames = [frame for frame in _FRAME.findall(stack) if not frame[0].startswith(library_roots())]
+        if not frames:
+            return ""
+        line = SourceLine.at(frames[0][0], int(frames[0][1]))
+        return f" at {line}: {line.text}"
+
     def _exchange(self, message: Any, seconds: float) -> dict[str, Any]:
         """Send a message and read the answer. Empty if the worker died, or was killed because it took too long."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        timer = threading.Timer(seconds, self._process.kill)
-        timer.start()
         try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-            answer: dict[str, Any] = (
-                json.loads(line) if line.endswith("\n") else {}
-            )  # a killed worker may leave half a line
-        except BrokenPipeError:
+            _write_all(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
+        except (OSError, ValueError):  # it died, and its pipe is broken
             return {}
-        else:
-            return answer
-        finally:
-            timer.cancel()
+        limit = _Limit(self._process.pid, seconds)
+        while line := self._line(limit):
+            answer = _parsed(line)
+            if answer is None:
+                self._stop("something else than the worker wrote into its answers; it was stopped")
+                return {}
+            if "begin" not in answer:
+                return answer
+            limit = _Limit(self._process.pid, answer["begin"] or seconds)
+        return {}
+
+    def _stop(self, why: str) -> None:
+        self._late = why
+        kill_family(self._process.pid, self._mark)
+
+    def _line(self, limit: "_Limit") -> bytes:
+        """The worker's next line; empty if it died or was killed at its limit."""
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._read:
+                if not selector.select(_LOOK_SECONDS):
+                    if self._process.poll() is not None:
+                        return b""  # half a line may be left
+                    if limit.passed():
+                        at = self._asked_where()
+                        self._stop(f"{NO_ANSWER} {limit.seconds:g} s; it was stopped{at}")
+                        return b""
+                elif chunk := os.read(self._process.stdout.fileno(), 1 << 20):
+                    self._read += chunk
+                else:
+                    return b""
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A message of the worker; None where the line is none."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+class _Limit:
+    """A limit on the time of a process that does not count the time in which other processes had its core."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self.seconds = pid, seconds
+        self._start, self._waited = time.monotonic(), waited_for_core(pid)
+
+    def passed(self) -> bool:
+        """Whether the process had more than its time."""
+        spent = time.monotonic() - self._start
+        return spent > self.seconds and spent - (waited_for_core(self._pid) - self._waited) > self.seconds

@@ -5,28 +5,72 @@ imports, and nothing else, so it also runs inside an engine's environment.
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from queue import SimpleQueue
 from typing import IO, Any
+
+_PR_SET_PDEATHSIG = 1
+_answers: IO[str] | None = None
 
 
 def main() -> int:
     """Do the tasks on standard input until it ends. What a subject prints goes to standard error, not between the answers."""
-    # On the level of file descriptors, since C code and child processes of a subject may print too.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    global _answers
+    end_with_parent()
+    faulthandler.register(signal.SIGUSR1, all_threads=False)  # where a task hangs; the parent asks before it kills
+    # Only the parent may interrupt a worker, and it kills. A KeyboardInterrupt is therefore always the subject's own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # On the level of file descriptors, since C code and child processes of a subject may read and print too.
+    tasks = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    _answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        _serve(sys.stdin, answers)
+    # A child that a subject forks must not hold the pipe: the parent would wait for it.
+    os.register_at_fork(after_in_child=lambda: os.close(_answers.fileno()) if _answers else None)
+    with contextlib.suppress(BrokenPipeError):
+        _serve(_lines(tasks), _answers)
     return 0
 
 
-def _serve(tasks: IO[str], answers: IO[str]) -> None:
-    job = json.loads(tasks.readline())
-    from harness.base.errors import BadInput
+def begin(seconds: float = 0.0) -> None:
+    """Tell the parent that work begins now, with a limit of its own; 0 stands for the job's. Outside a worker: nothing."""
+    if _answers is not None:
+        _answers.write(json.dumps({"begin": seconds}) + "\n")
 
+
+def end_with_parent() -> None:
+    """Ask Linux to kill this process when the thread that started it ends. Elsewhere the end of the pipe must do."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _lines(tasks: IO[str]) -> Iterator[str]:
+    """The lines as they come. At their end, which is the end of the parent, the worker and its children are killed."""
+    queue: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in tasks:
+            queue.put(line)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield queue.get()
+
+
+def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
+    from harness.base.errors import BadInput
+    from harness.base.printable import bounded_json
+
+    worker, job = os.getpid(), json.loads(next(tasks))
     try:
         answer = _started(job["start"], job["settings"])
     except BadInput as error:
@@ -34,7 +78,11 @@ def _serve(tasks: IO[str], answers: IO[str]) -> None:
         return
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in tasks:
-        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        begin()  # a worker that was slow to read the task has not worked on it yet
+        result = answer(json.loads(line))
+        if os.getpid() != worker:  # a child that the subject forked came back from its call
+            os._exit(0)
+        answers.write(json.dumps(bounded_json(result)) + "\n")
 
 
 def _started(start: str, settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Self
 from kernels.triton.pack import SCALE_WORDS, STEP, WORDS
 
 TABLE = Path(__file__).with_name("tuned.json")
+# Tokens an expert from which the kernel for many was timed.
+MANY = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,27 @@ class Tiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Long:
+    """Tiles of the kernel for many tokens an expert: blocks of ``bm`` tokens, an expert's last one up to ``more`` longer.
+
+    A program takes ``parts`` times 128 rows of the weight, and ``stages`` steps of its columns at once.
+    """
+
+    bm: int
+    parts: int
+    stages: int
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Both products' tiles. They share ``bm``, the tokens of a block."""
 
     bm: int
     first: Tiles
     second: Tiles
+    long: Long | None = None
+    """Tiles of the kernel that takes both products instead, where the device has it"""
 
     def within(self, limit: float, gated: bool) -> Self:
         """The config for a device whose programs may take ``limit`` bytes of shared memory."""
@@ -66,7 +83,15 @@ def choose(sizes: Sizes, tokens: int) -> Config:
     if not rows:
         return rule(sizes, tokens)
     near = min((count for count in rows if count >= tokens), default=max(rows))
-    return rows[near]
+    return replace(rows[near], long=_long(rows, near, tokens * sizes.top_k / sizes.experts))
+
+
+def _long(rows: dict[int, Config], near: int, share: float) -> Long | None:
+    """The row's own tiles for many tokens an expert, if its share fills their blocks; else those of a smaller count."""
+    if share < MANY or not rows[near].long:
+        return None
+    smaller = (rows[count].long for count in sorted(rows, reverse=True) if count <= near)
+    return next((tiles for tiles in smaller if tiles and share >= (tiles.bm if tiles.parts == 1 else 0)), None)
 
 
 def rule(sizes: Sizes, tokens: int) -> Config:
@@ -81,13 +106,14 @@ def rule(sizes: Sizes, tokens: int) -> Config:
 
 
 def parse(values: list[int]) -> Config:
-    """The numbers of a row of the table: bm, then bn, warps, stages and split of each product."""
-    return Config(values[0], Tiles(*values[1:5]), Tiles(*values[5:9]))
+    """The numbers of a row of the table: bm, then bn, warps, stages and split of each product, then those of ``Long``."""
+    long = Long(*values[9:13]) if len(values) > 9 else None
+    return Config(values[0], Tiles(*values[1:5]), Tiles(*values[5:9]), long)
 
 
 def row(config: Config) -> list[int]:
     """The numbers that ``parse`` takes."""
-    return [config.bm, *astuple(config.first), *astuple(config.second)]
+    return [config.bm, *astuple(config.first), *astuple(config.second), *(astuple(config.long) if config.long else ())]
 
 
 @cache

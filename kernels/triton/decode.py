@@ -15,7 +15,7 @@ import triton.language as tl
 # scale. The product is 2^-7 times the weight; ``Packed.decode`` holds the missing 2^7. No bf16 holds 2^126 times a large scale.
 #
 # The product is an ``fma`` with -0.0, which changes no result, not even a zero's sign: ``mul.bf16x2`` needs SM90, ``fma`` SM80.
-_DEQUANTISE = tl.constexpr("""
+DEQUANTISE = tl.constexpr("""
 {
 .reg .b32 a, b, c, d, e, f, z, s, t, u, v;
 mov.b32 z, 0x80008000;
@@ -62,7 +62,7 @@ def dequantise(words, scales, BN: tl.constexpr, ASM: tl.constexpr):
     s = tl.reshape(tl.broadcast_to(scales[:, :, None], (BN, 2, 16)), (BN, 32))
     if ASM:
         w0, w1, w2, w3 = tl.inline_asm_elementwise(
-            _DEQUANTISE,
+            DEQUANTISE,
             "=r,=r,=r,=r,r,r,r",
             [words, s],
             dtype=(tl.bfloat16, tl.bfloat16, tl.bfloat16, tl.bfloat16),

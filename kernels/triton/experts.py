@@ -51,9 +51,10 @@ def triton_experts(
 ) -> Tensor:
     """The weighted sum of each token's experts, and ``shared`` [T, out_width] where given, contiguous [T, out_width].
 
-    hidden_states [T, H] bf16, topk_ids [T, K] int32, topk_weights [T, K] fp32; the weights as in
+    hidden_states [T, H] bf16, topk_ids [T, K] of int32, or another integer type, topk_weights [T, K] fp32; the weights as in
     ``kernels.triton.pack.Packed``. Columns beyond w2's rows are zero; an id that names no expert adds nothing.
     """
+    check_dtypes(hidden_states, topk_ids)
     from kernels.triton.launch import routed
 
     return routed(
@@ -67,3 +68,13 @@ def triton_experts(
         out_width=out_width,
         shared=shared,
     )
+
+
+def check_dtypes(hidden_states: Tensor, topk_ids: Tensor) -> None:
+    """Raises TypeError, in a line, on what the kernel does not take."""
+    if hidden_states.dtype != torch.bfloat16:
+        raise TypeError(
+            f"{OP}: expected bfloat16 hidden_states, got {hidden_states.dtype}; convert them with .bfloat16()"
+        )
+    if topk_ids.dtype.is_floating_point or topk_ids.dtype.is_complex or topk_ids.dtype == torch.bool:
+        raise TypeError(f"{OP}: expected topk_ids of an integer type, got {topk_ids.dtype}; convert them with .int()")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from math import inf
 
 import torch
@@ -16,7 +17,8 @@ from kernels.triton.route import align, combine
 
 # Triton's interpreter runs no inline assembly.
 ASSEMBLY = not triton.knobs.runtime.interpret
-CHUNK = 1024
+# Pairs that a program of ``align`` takes at once, and from how many on it takes them with 8 warps.
+CHUNK, FEW = 8192, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +65,48 @@ def routed(
     experts, hidden = second.words.shape[0], second.words.shape[2]
     gated = first.words.shape[2] == 2 * intermediate
     chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
-    chosen = chosen.within(_shared_memory(x.device), gated)
-    x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
-    routing = sort_pairs(ids, experts, chosen.bm)
-    inner = first_product(x, first, routing, chosen, intermediate, activation)
-    split = chosen.second.split
-    rows = x.new_empty(tokens * top_k * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
-    _product(inner, second, rows, hidden, routing, chosen.bm, chosen.second)
+    x, ids, weights = x.contiguous(), narrowed(ids, experts).contiguous(), weights.contiguous()
+    if chosen.long and takes_long(x.device):
+        from kernels.triton.gluon_launch import long_products
+
+        rows = long_products(x, ids, first, second, chosen.long, intermediate, activation)
+    else:
+        chosen = chosen.within(_shared_memory(x.device), gated)
+        rows = _products(x, ids, first, second, chosen, intermediate, activation)
     sum_experts(rows, ids, weights, shared, out, experts)
     return out
 
 
-def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
-    """The blocks of ids [T, K]."""
+def narrowed(ids: Tensor, experts: int) -> Tensor:
+    """int32 ids; of wider ones, those that name no expert become -1, since cutting them could make an expert's of them."""
+    if ids.dtype == torch.int32:
+        return ids
+    return torch.where((ids >= 0) & (ids < experts), ids, -1).int()
+
+
+@cache
+def takes_long(device: torch.device) -> bool:
+    """Whether the kernel for many tokens an expert runs on a device: on Hopper, with a Triton that has Gluon for it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) != (9, 0):
+        return False
+    return find_spec("triton.experimental.gluon.language.nvidia.hopper") is not None
+
+
+def _products(
+    x: Tensor, ids: Tensor, first: Packed, second: Packed, config: Config, intermediate: int, activation: str
+) -> Tensor:
+    """A row for each pair, or for each part of one."""
+    experts, hidden = second.words.shape[0], second.words.shape[2]
+    routing = sort_pairs(ids, experts, config.bm)
+    inner = first_product(x, first, routing, config, intermediate, activation)
+    split = config.second.split
+    rows = x.new_empty(ids.numel() * split, hidden, dtype=x.dtype if split == 1 else torch.float32)
+    _product(inner, second, rows, hidden, routing, config.bm, config.second)
+    return rows
+
+
+def sort_pairs(ids: Tensor, experts: int, bm: int, slack: int = 0) -> Routing:
+    """The blocks of ids [T, K], of ``bm`` pairs; an expert's last one may hold up to ``slack`` more."""
     pairs = ids.numel()
     # The experts of a single token are distinct: each pair is a block, and sorting them would only cost a launch.
     if ids.shape[0] == 1:
@@ -83,7 +114,7 @@ def sort_pairs(ids: Tensor, experts: int, bm: int) -> Routing:
     most = most_blocks(pairs, experts, bm)
     routing = Routing(ids, most, ids.new_empty(1 + 3 * most + pairs, dtype=torch.int32))
     lanes, chunk = triton.next_power_of_2(experts + 1), min(CHUNK, max(32, triton.next_power_of_2(pairs)))
-    align[(experts,)](ids, *routing.parts, pairs, experts, bm, lanes, chunk, num_warps=4)
+    align[(experts,)](ids, *routing.parts, pairs, experts, bm, slack, lanes, chunk, num_warps=4 if chunk <= FEW else 8)
     return routing
 
 

@@ -21,10 +21,13 @@ def align(
     PAIRS,
     E: tl.constexpr,
     BM: tl.constexpr,
+    SLACK: tl.constexpr,
     EP: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
     """One program for each expert writes its pairs in order, and its blocks of BM. EP is a power of two above E.
+
+    An expert's last block may hold up to SLACK pairs more than BM, for a kernel that takes such a block whole.
 
     Each program counts the pairs of every expert, since its own begin where the others' end. Counting E times costs less
     than a second launch, and needs no atomics: the order of the pairs, and so of every sum, is the same in each run.
@@ -39,7 +42,7 @@ def align(
         start += CHUNK
     lane = tl.arange(0, EP)
     counts = tl.where(lane < E, counts, 0)
-    blocks = (counts + BM - 1) // BM
+    blocks = tl.maximum((counts - SLACK + BM - 1) // BM, tl.minimum(counts, 1))
     first = tl.sum(tl.where(lane < expert, counts, 0))
     block = tl.sum(tl.where(lane < expert, blocks, 0))
     mine = tl.sum(tl.where(lane == expert, counts, 0))
@@ -47,7 +50,8 @@ def align(
         tl.store(count_ptr, tl.sum(blocks))
     end = first + mine
     row = first
-    while row < end:
+    last = first + tl.maximum(mine - SLACK, tl.minimum(mine, 1))
+    while row < last:
         tl.store(blocks_ptr + 3 * block, expert)
         tl.store(blocks_ptr + 3 * block + 1, row)
         tl.store(blocks_ptr + 3 * block + 2, end)

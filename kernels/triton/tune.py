@@ -22,12 +22,14 @@ from harness.base.options import names, numbers
 from harness.benchmark.timing import microseconds
 from harness.matrix.shapes import Shape
 from kernels.triton import bench
-from kernels.triton.config import TABLE, Config, Sizes, Tiles, choose, row
+from kernels.triton.config import MANY, TABLE, Config, Long, Sizes, Tiles, choose, row
 from kernels.triton.pack import SCALE_WORDS, STEP, WORDS, Packed
 
 # Accumulators must leave a thread registers for dequantising. A launch takes at most this much shared memory.
 ACCUMULATORS, SHARED = 160, 200 * 1024
 NOISE = 0.01
+# What fits a multiprocessor of the kernel for many tokens an expert, whose registers are counted out.
+LONG = (Long(128, 2, 4, 16), Long(128, 2, 3, 32), Long(256, 1, 3, 0))
 WORKERS = 12
 
 
@@ -50,6 +52,12 @@ def blocks(sizes: Sizes, tokens: int) -> Sequence[int]:
     return [bm for bm in (8, 16, 32, 64, 128) if 4 * share >= bm >= share / 2 or (share <= bm <= 16)]
 
 
+def longs(sizes: Sizes, tokens: int) -> list[Long]:
+    """Tiles of the kernel for many tokens an expert whose blocks an expert's share fills."""
+    share = tokens * sizes.top_k / sizes.experts
+    return [tiles for tiles in LONG if share >= max(MANY, tiles.bm if tiles.parts == 1 else 0)]
+
+
 def compile_one(task: tuple[Shape, int, Config]) -> None:
     """Runs in a worker process: one call on uninitialised weights, which puts its kernels into Triton's cache."""
     shape, tokens, config = task
@@ -68,7 +76,9 @@ def _unwritten(experts: int, rows: int, columns: int, device: torch.device) -> P
     return Packed(words, scales, torch.ones(experts, device=device))
 
 
-def tuned(layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor) -> tuple[Config, float, float]:
+def tuned(
+    layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor, *, only_long: bool
+) -> tuple[Config, float, float]:
     """The best config, its time in us, and the time of the table's own."""
     shape, sizes = layer.shape, sizes_of(layer.shape)
     inputs = bench.rotated(shape, tokens, layer.w2.codes.device)
@@ -82,13 +92,17 @@ def tuned(layer: bench.Layer, tokens: int, pool: ProcessPoolExecutor) -> tuple[C
             return math.inf
 
     start = choose(sizes, tokens)
-    tried = []
-    for bm in sorted({start.bm, *blocks(sizes, tokens)}):
-        firsts = [replace(start, bm=bm, first=tiles) for tiles in candidates(bm, sizes.gated, tokens)]
-        seconds = [replace(start, bm=bm, second=tiles) for tiles in candidates(bm, False, tokens)]
+    short = replace(start, long=None)
+    tried = [short]
+    for bm in () if only_long else sorted({start.bm, *blocks(sizes, tokens)}):
+        firsts = [replace(short, bm=bm, first=tiles) for tiles in candidates(bm, sizes.gated, tokens)]
+        seconds = [replace(short, bm=bm, second=tiles) for tiles in candidates(bm, False, tokens)]
         list(pool.map(compile_one, [(shape, tokens, config) for config in (*firsts, *seconds)]))
         tried.append(Config(bm, min(firsts, key=time).first, min(seconds, key=time).second))
-    best = min((start, *tried), key=time)
+    best = min(tried, key=time)
+    many = [replace(best, long=tiles) for tiles in longs(sizes, tokens)]
+    list(pool.map(compile_one, [(shape, tokens, config) for config in many]))
+    best = min((best, *many), key=time)
     return best, time(best), time(start)
 
 
@@ -102,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", type=names, default=tuple(bench.SHAPES))
     parser.add_argument("--tokens", type=numbers, default=(1, 8, 64, 256, 1024, 4096))
+    parser.add_argument("--only-long", action="store_true", help="try the kernel for many tokens an expert alone")
     chosen = parser.parse_args()
     for name in chosen.shapes:
         if name not in bench.SHAPES:
@@ -112,7 +127,7 @@ def main() -> None:
         for name in chosen.shapes:
             layer = bench.made(bench.SHAPES[name], torch.device("cuda"))
             for tokens in chosen.tokens:
-                config, time, before = tuned(layer, tokens, pool)
+                config, time, before = tuned(layer, tokens, pool, only_long=chosen.only_long)
                 print(f"{name}, {tokens} tokens: {before:.1f} -> {time:.1f} us, {row(config)}", flush=True)
                 if time < before * (1 - NOISE):
                     write(sizes_of(layer.shape), tokens, config)

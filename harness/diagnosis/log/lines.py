@@ -1,7 +1,7 @@
 """One line of a log without what loggers put before it: colours, times, processes, levels."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _COLOUR = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
@@ -24,21 +24,20 @@ _PREFIX = re.compile(
     rf"(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|]|[ ]*-[ ]*[\w.]+[ ]*-[ ]*{_LEVEL}[ ]*-)?"
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./-]+(?:\[\d+\])?:)?"  # syslog
     r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?"
-    r"|(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$)"  # docker compose
     r"|##\[(?:error|warning|group|debug)\]|::(?:error|warning)[^:\n]*::"  # GitHub, Azure
     r"|(?P<task>\d{1,3}):(?= )"  # srun -l
     rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
     r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
     r") ?"
 )
+_SERVICE = re.compile(r"(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$) ?")  # docker compose
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LONGEST_PREFIX = 300
 _LEVELS = re.compile(_LEVEL)
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line of a log: its number from 1, who wrote it (a process, a rank; may be empty), the logger's level, the text.
 
     ``width`` is how many characters it had with its prefixes, and ``bare`` says that it had none.
@@ -58,6 +57,8 @@ def read_line(number: int, raw: str) -> Line:
         raw = _COLOUR.sub("", raw)
     raw = raw.rstrip("\r\n").rpartition("\r")[2].lstrip("\ufeff")  # a progress bar writes over itself
     writer, place = "", 0
+    if "|" in raw and (service := _SERVICE.match(raw)):
+        writer, place = service["service"], service.end()
     while place < _LONGEST_PREFIX and raw[place : place + 1] != " ":
         found = _PREFIX.match(raw, place)
         if not found:

@@ -98,6 +98,6 @@ def _encoding(first: bytes, name: str) -> str:
     # A log that was cut while it was written to begins with NULs: only what is left of it is looked at.
     text = head.replace(b"\0", b"")
     controls = len(text) - len(text.translate(None, _CONTROLS))
-    if not text or controls > 0.05 * len(text) or 0 < head.strip(b"\0").count(0) > 0.05 * len(head):
+    if controls > 0.05 * len(text) or head.lstrip(b"\0").count(0) > 0.05 * len(head):
         raise BadInput(f"{name} is binary; expected a text that holds a failure, as it was printed")
     return ""

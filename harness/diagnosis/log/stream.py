@@ -1,17 +1,19 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
-import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
 from harness.diagnosis.log.lines import Line, read_line
-from harness.diagnosis.patterns import Kind, first_match, triggers
+from harness.diagnosis.patterns import first_match, triggers
 
 # Processes whose lines are told apart, and how many characters before a failure are read.
 _WRITERS, _FARTHEST = 512, 1 << 15
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
+
+_TRIGGERS = tuple(text.encode() for text in triggers())
 
 
 class Failures:
@@ -30,20 +32,23 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         chunk = self._held + chunk
-        alive = {text: kinds for text, kinds in triggers().items() if text.encode() in chunk}
-        marks, place = _marks(chunk, alive), 0
+        known = places(chunk, _TRIGGERS)
+        marks = sorted((*known, *places(chunk, _MARKS)))
+        known.sort()
+        place = 0
         while place < len(chunk):
             if not self._open:
-                mark = next((mark for mark in marks if mark >= place), -1)
+                mark = _next(marks, place)
                 start = _before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
                 if mark < 0:
                     break
-                yield from self._lines(chunk[place : mark + 1], alive)
-                place = chunk.rfind(b"\n", place, mark) + 1 or place
+                for raw in chunk[place : chunk.rfind(b"\n", place, mark) + 1].split(b"\n")[:-1]:
+                    yield from self._line(raw, False)
+                    place += len(raw) + 1
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], alive)
+            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end)
             place = end
         self._held = chunk[place:]
 
@@ -53,12 +58,8 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _lines(self, text: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
-        """Read the whole lines of a piece."""
-        for raw in text.split(b"\n")[:-1]:
-            yield from self._line(raw, alive)
-
-    def _line(self, raw: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[Failure]:
+    def _line(self, raw: bytes, triggered: bool) -> Iterator[Failure]:
+        """One more line; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
         line = read_line(self.lines, raw.decode("utf-8", "replace"))
         name = line.writer
@@ -68,7 +69,7 @@ class Failures:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
         writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
-        yield from writer.take(line, is_anchor(line, alive))
+        yield from writer.take(line, is_anchor(line, triggered))
         if writer.open is not None:
             self._open[name] = writer
         else:
@@ -84,10 +85,21 @@ class Failures:
                 yield writer.close()
 
 
-def _marks(chunk: bytes, alive: dict[str, tuple[Kind, ...]]) -> Iterator[int]:
-    """The places in a chunk, in order, at which a failure may be."""
-    words = [re.escape(word) for word in (*_MARKS, *(text.encode() for text in alive)) if word in chunk]
-    return (found.start() for found in re.finditer(b"|".join(words), chunk)) if words else iter(())
+def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
+    """Where in a chunk the words are, word by word."""
+    found = []
+    for word in words:
+        place = chunk.find(word)
+        while place >= 0:
+            found.append(place)
+            place = chunk.find(word, place + 1)
+    return found
+
+
+def _next(marks: list[int], place: int) -> int:
+    """The first mark that is not before ``place``; -1 for none."""
+    at = bisect_left(marks, place)
+    return marks[at] if at < len(marks) else -1
 
 
 def _before(chunk: bytes, first: int, place: int) -> int:
@@ -101,12 +113,12 @@ def _before(chunk: bytes, first: int, place: int) -> int:
     return place + 1
 
 
-def is_anchor(line: Line, alive: dict[str, tuple[Kind, ...]]) -> bool:
+def is_anchor(line: Line, triggered: bool) -> bool:
     """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
     text = line.text
     if EXCEPTION.match(text.lstrip()):
         return True
-    if not any(trigger in text for trigger in alive) or FRAME.match(text):
+    if not triggered or FRAME.match(text):
         return False
     return _known(" ".join(text.split())[:2000], line.level in QUIET)
 

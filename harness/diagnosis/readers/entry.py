@@ -62,6 +62,7 @@ def _words(facts: Facts) -> dict[str, str]:
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
+        "multiple": groups.get("multiple", "its own alignment"),
         "reason": groups.get("reason", "see the message"),
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",

@@ -31,7 +31,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
     )
     call = rig.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
     if not call.error:
-        label, second = ("other token count", tokens + _MORE_TOKENS) if dynamic else ("second call", tokens)
+        other = tokens + _MORE_TOKENS if tokens + _MORE_TOKENS <= rig.most_tokens else max(tokens - 1, 2)
+        label, second = ("other token count", other) if dynamic else ("second call", tokens)
         call = rig.call(run, _marked(compiled, dynamic), label, second, 1)
     if call.error:
         call.records = stages(rig, dynamic, tokens)

@@ -11,6 +11,7 @@ from harness.execution.capture import CaptureRefused, OpGraph
 from harness.execution.evidence import Call, Run
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.second_look import look_again
 
 WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
 
@@ -41,6 +42,10 @@ class Captured:
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """A warm-up, a capture, a replay with other inputs, and a replay with the warm-up's inputs."""
+    return look_again(rig, _run(rig))
+
+
+def _run(rig: Rig) -> Run:
     run = rig.start(emulated=rig.device.type != "cuda")
     assert run.layer is not None
     # Engines run a layer on other inputs before they capture it. What it caches then must not be captured.
@@ -77,8 +82,9 @@ def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: s
     fresh = rig.inputs(tokens, seed)
     graph.fill(fresh)
     # Overwritten with NaN, so that a replay that writes no output cannot pass with the output of the replay before.
-    graph.output.fill_(torch.nan)
-    call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, padding_rows=graph.size - tokens)
+    with torch.inference_mode():  # an output that the layer made under inference mode can be written only here
+        graph.output.fill_(torch.nan)
+    call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, padding_rows=graph.size - tokens, seed=seed)
     run.calls.append(call)
     try:
         graph.replay()

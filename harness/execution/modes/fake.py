@@ -9,13 +9,42 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from harness.base.exception_text import raised_by_user
+from harness.base.source import SourceLine
 from harness.execution.evidence import Call, Run
 from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 
+FIXED = "the token count is"
 _TOKENS = 0  # the dimension that is the tokens
 # Batch sizes that a guard on the token count must allow: at and around powers of two.
 _COUNTS = tuple(2**power + step for power in range(2, 17) for step in (-1, 0, 1))
+
+
+class LinedEnv(ShapeEnv):
+    """A ShapeEnv that records the user's line of each guard: torch's own record stops at nn.Module."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lines: list[SourceLine | None] = []
+
+    def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
+        """Evaluate as usual, and record the user's line for each guard that this added."""
+        answer = super().evaluate_expr(*arguments, **named)
+        self.lines += [SourceLine.here()] * (len(self.guards) - len(self.lines))
+        return answer
+
+    def blamed(self, specialised: str | None) -> SourceLine | None:
+        """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to."""
+        if specialised is None:
+            return None
+        fixed = specialised.startswith(FIXED)
+        lined = [
+            line
+            for guard, line in zip(self.guards, self.lines, strict=False)
+            if (type(guard.expr).__name__ == "Equality") == fixed and line is not None
+        ]
+        return lined[-1] if lined else None
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -24,7 +53,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     counts = {"symbolic trace": max(rig.case.tokens, 2)}
     if not dynamic:
         counts = {"trace": rig.case.tokens, "zero tokens": 0}
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv() if dynamic else None)
     for label, tokens in counts.items():
         if trace(rig, run, mode, label, tokens).error:
             rig.audit(run)
@@ -50,42 +79,64 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
     except LAYER_ERRORS as error:
         call.error = error
         return call
-    run.specialised = _specialised(fakes, run.layer) if dynamic else None
+    if isinstance(mode.shape_env, LinedEnv):
+        run.specialised = _specialised(fakes, run.layer, rig)
+        run.specialised_at = mode.shape_env.blamed(run.specialised)
+        run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
     return call
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
     if not dynamic:
         return mode.from_tensor(tensor, static_shapes=True)
-    sizes = [DimDynamic.DYNAMIC if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
+    # One symbol for the token count of every input: a duck dimension shares the symbol of its size.
+    sizes = [DimDynamic.DUCK if dim == _TOKENS else DimDynamic.STATIC for dim in range(tensor.dim())]
     context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)
     return mode.from_tensor(tensor, symbolic_context=context)
 
 
-def _specialised(fakes: tuple[Tensor, ...], layer: object) -> str | None:
+def _specialised(fakes: tuple[Tensor, ...], layer: object, rig: Rig) -> str | None:
     """To what the trace restricts the token count: the one number that it fixed it to, or guards; None for no restriction.
 
     A guard that only limits the tokens to the rows of one of the layer's tensors is allowed: the layer was built for so many.
+    So is one that limits them to what the subject declares, or to where the layer raises an error of its own.
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
-        return f"the token count is {size}"
+        return f"{FIXED} {size}"
     env = size.node.shape_env
     fixed = env.replace(size.node.expr)
     if fixed.is_number:
-        return f"the token count is {fixed}"
+        return f"{FIXED} {fixed}"
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
     narrowing = [expr for expr in guards if not all(_holds(expr, fixed, count) for count in _COUNTS)]
     if narrowing:
         rows = {
             tensor.shape[0] for tensor in reachable_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)
         }
+        rows.add(rig.most_tokens)
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
+        narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
 
 
 def _holds(guard: Any, symbol: Any, count: int) -> bool:
     return bool(guard.subs(symbol, count) != False)  # noqa: E712
+
+
+def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
+    """Whether a guard is a limit of the tokens beyond which the layer itself raises, as a trace of one token more shows."""
+    most = max((count for count in _COUNTS if _holds(guard, symbol, count)), default=0)
+    beyond = next((count for count in _COUNTS if count > most), None)
+    if beyond is None or most < 2:
+        return False
+    while beyond - most > 1:
+        middle = (most + beyond) // 2
+        most, beyond = (middle, beyond) if _holds(guard, symbol, middle) else (most, middle)
+    if not _limits_to(guard, symbol, most):
+        return False
+    error = trace(rig, rig.start(), FakeTensorMode(allow_non_fake_inputs=True), "trace", beyond).error
+    return error is not None and raised_by_user(error)
 
 
 def _limits_to(guard: Any, symbol: Any, most: int) -> bool:

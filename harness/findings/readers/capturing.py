@@ -22,7 +22,8 @@ def freed_memory(run: Run, call: Call, error: BaseException) -> Finding | None:
         kind="freed-memory",
         stage="replay",
         what=str(error),
-        cause="A CUDA graph stores addresses: the layer freed or replaced memory that the graph reads at each replay.",
+        cause="A CUDA graph stores addresses: the layer freed or replaced memory that the graph reads at each replay."
+        + (" The graphs were captured from the largest batch to the smallest." if "graph for" in call.label else ""),
         call=call.label,
         line=error.line,
     )

@@ -36,6 +36,7 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
         call=call.label,
         line=record.line if record else None,
         widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
+        detail={"stride": meta.stride} if meta else {},
     )
 
 
@@ -56,7 +57,7 @@ def width_mismatch(run: Run, call: Call, error: BaseException) -> Finding | None
         call=call.label,
         line=record.line,
         widths=origins,
-        detail={"op": record.op, "widths": widths},
+        detail={"op": record.op, "widths": widths, "routed": record.routed, "bias": _is_bias(run, record)},
     )
 
 
@@ -68,6 +69,8 @@ def _mismatch_cause(run: Run, record: Record, widths: list[Size]) -> str:
     case = run.case
     if case.padded != case.width and case.padded in widths:
         padded = case.describe_width(case.padded)
+        if _is_bias(run, record):
+            return f"A bias of the true width is added before the padded columns are cut off ({padded})."
         if record.routed:
             return f"The padding was not cut off before the {record.stage}: {padded}."
         return (
@@ -76,3 +79,11 @@ def _mismatch_cause(run: Run, record: Record, widths: list[Size]) -> str:
     if case.latent in widths and record.stage == stages.SHARED:
         return "A tensor of the latent width reached the shared expert, which works on the full hidden_states."
     return f"The inputs of {record.op} do not fit together."
+
+
+def _is_bias(run: Run, record: Record) -> bool:
+    """Whether a vector of the true width meets a matrix of the padded one."""
+    shapes = [meta.shape for meta in record.inputs]
+    return any(len(shape) == 1 and shape[0] == run.case.width for shape in shapes) and any(
+        len(shape) > 1 and shape[-1] == run.case.padded != run.case.width for shape in shapes
+    )

@@ -1,0 +1,353 @@
+"""What a finding says of its causes: a factor by its name, a part by its stage, and nothing that a fresh layer disproves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fixtures.faults.fakes import fake_fixes_tokens
+from fixtures.gate import Gated, GatedLayer
+from fixtures.judged import judged
+from fixtures.planting import ALIGNED_SHARED, REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted, case, with_op
+from harness.base.exception_text import first_line
+from harness.execution import stages
+from harness.execution.difference import compare
+from harness.findings.finding import Finding, Verdict
+from harness.matrix.case import Case
+from harness.matrix.modes import MODES
+from harness.observers.factors import names_of, number
+from harness.ops.collectives import all_reduce, is_collective, is_reduction
+from harness.ops.registry import register_op
+from harness.ops.tensor_meta import TensorMeta
+from harness.verdict.judge import judge
+from kernels.layer.experts import SCHEMA
+from kernels.layer.layer import PaddedMoELayer
+
+SCALED = case("nemotron-3-nano-30b-a3b")  # scaling 2.5, two ranks below
+CPU = torch.device("cpu")
+
+
+def only(verdict: Verdict) -> Finding:
+    (finding,) = verdict.findings
+    return finding
+
+
+def scaled_by(factor: float, part: str, case: Case) -> Finding:
+    class Layer(PaddedMoELayer):
+        def scale(self, x: Tensor) -> Tensor:
+            return super().scale(x) * (factor if part == "routed" else 1)
+
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            out = super().shared_output(hidden_states)
+            return out * factor if out is not None and part == "shared" else out
+
+    return only(judged(Layer, case))
+
+
+@pytest.mark.parametrize(
+    ("part", "factor", "case", "stage", "text"),
+    [
+        (
+            "shared",
+            1 / 2.5,
+            SCALED,
+            stages.SHARED,
+            "and 0.4 = 1/scaling, as if this part was divided by the routed scaling",
+        ),
+        (
+            "shared",
+            2.5,
+            SCALED,
+            stages.SHARED,
+            "and 2.5 = scaling, as if the routed scaling factor was applied to this",
+        ),
+        ("routed", 2.5, SCALED, stages.SCALING, "and 2.5 = scaling, as if the routed scaling factor was applied twice"),
+        ("shared", 2, SHARED_TWO, stages.SHARED, "and 2 = tp, as if it is whole on each rank and then summed"),
+        ("routed", 2, SHARED_TWO, stages.REDUCE, "and 2 = tp, as if this part was reduced twice"),
+        ("routed", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
+        ("shared", 0.25, SHARED, stages.SHARED, "and 0.25 = 1/sqrt(16)."),
+        ("shared", 1.7, SHARED, stages.SHARED, "The shared part is 1.7 times what it should be."),
+    ],
+)
+def test_a_factor_is_named_at_the_stage_of_its_part(
+    part: str, factor: float, case: Case, stage: str, text: str
+) -> None:
+    finding = scaled_by(factor, part, case)
+    assert (finding.kind, finding.stage) == ("scaled", stage)
+    assert text in finding.cause
+
+
+def test_every_factor_that_fits_is_named() -> None:
+    two = case("nemotron-3-nano-30b-a3b", tp=2)
+    assert list(names_of(2.5, two)) == ["scaling"]
+    assert list(names_of(2.0, two)) == ["tp"]
+    assert names_of(1.37, two) == {}
+
+
+@pytest.mark.parametrize(("factor", "text"), [(1.0042, "1.004"), (0.9968, "0.997"), (2.5, "2.5"), (1.00004, "1.00004")])
+def test_a_factor_is_never_shown_as_one(factor: float, text: str) -> None:
+    assert number(factor) == text
+
+
+def test_a_named_part_is_its_own_stage() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class WithBias(Planted):
+        def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+            parts = super().oracle(case, inputs)
+            return parts | {"bias": 3 * torch.sin(torch.arange(float(case.hidden))).expand(inputs[0].shape)}
+
+    class AddsMore(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            bias = 3 * torch.sin(torch.arange(float(x.shape[-1])))
+            return (super().dense(x).float() + 1.5 * bias).to(x.dtype)
+
+    finding = only(judge(WithBias(layer=AddsMore), SMALL, MODES["eager"], CPU))
+    assert finding.stage == "bias"
+    assert finding.cause == "The bias part is 1.5 times what it should be."
+
+
+def test_a_factor_on_some_experts_is_fitted_by_token() -> None:
+    class FirstExpertsTwice(GatedLayer):
+        def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+            return super().run_experts(x, topk_ids, topk_weights * torch.where(topk_ids < 2, self.scaling, 1.0))
+
+    finding = only(
+        judge(Gated(layer=FirstExpertsTwice), case("nemotron-3-nano-30b-a3b", tokens=33), MODES["eager"], CPU)
+    )
+    assert (finding.kind, finding.stage) == ("wrong-part", stages.SCALING)
+    assert "by token it lies between 1" in finding.cause
+    assert "2.5 = scaling, as if the routed scaling factor was applied twice, on a part of" in finding.cause
+
+
+def _parts(small: float) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    large, other = (torch.randn(7, 96, generator=generator) for _ in range(2))
+    return {"large": large, "small": small * other}
+
+
+@pytest.mark.parametrize(
+    ("small", "factor", "found"), [(1 / 300, 1.3, False), (1 / 300, 3, True), (1, 1.02, True), (1, 1.001, False)]
+)
+def test_a_factor_counts_where_it_exceeds_rounding(small: float, factor: float, found: bool) -> None:
+    parts = _parts(small)
+    output = (parts["large"] + factor * parts["small"]).bfloat16()
+    difference = compare(output, parts)
+    assert (difference is not None and difference.off == ("small",)) == found
+
+
+def test_two_reductions_and_the_factor_are_one_finding() -> None:
+    class Twice(PaddedMoELayer):
+        def unpad(self, x: Tensor) -> Tensor:
+            return all_reduce(super().unpad(x).contiguous(), self.tp)
+
+    finding = only(judged(Twice, SHARED_TWO))
+    assert finding.kind == "collective-count"
+    assert finding.what.count("test_messages.py:") == 1
+    assert " and " in finding.what.partition(";")[0]
+    assert "2 = tp, as if this part was reduced twice" in finding.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "collective", "reduction"),
+    [
+        ("vllm::all_reduce", True, True),
+        ("_c10d_functional::all_reduce_coalesced_", True, True),
+        ("c10d::allreduce_", True, True),
+        ("sglang::inplace_all_reduce", True, True),
+        ("_c10d_functional::reduce_scatter_tensor", False, True),
+        ("_c10d_functional::all_gather_into_tensor", False, False),
+        ("my::experts_no_all_reduce", False, False),
+        ("my::all_reduce_hint", False, False),
+        ("aten::all_reduce", False, False),
+    ],
+)
+def test_a_collective_is_known_by_its_whole_name(name: str, collective: bool, reduction: bool) -> None:
+    assert (is_collective(name), is_reduction(name)) == (collective, reduction)
+
+
+class SkewsLater(PaddedMoELayer):
+    """Wrong wherever the first token's first element is negative: in every call on such inputs."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x)
+
+    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        out = super().forward(hidden_states, topk_ids, topk_weights)
+        return torch.where(hidden_states.float().sum() == self.first_sum(), out, out * 1.5) if len(out) else out
+
+    def first_sum(self) -> Tensor:
+        return FIRST[0]
+
+
+class Remembers(PaddedMoELayer):
+    """Adds what the call before left."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        before = self.__dict__.get("before", 0.0)
+        self.__dict__["before"] = float(x.abs().mean()) if x.numel() else 0.0
+        return super().dense(x) + before
+
+
+FIRST = [torch.zeros(())]
+
+
+def test_what_a_fresh_layer_gets_wrong_too_is_not_of_an_earlier_call() -> None:
+    FIRST[0] = Planted().inputs(SMALL, SMALL.tokens, 0, CPU)[0].float().sum()
+    stale = next(f for f in judged(SkewsLater).findings if f.kind == "stale")
+    assert "A fresh layer is wrong for these 7 tokens too" in stale.cause
+    assert "reuses" not in stale.cause
+
+
+def test_what_a_fresh_layer_gets_right_is_of_an_earlier_call() -> None:
+    stale = next(f for f in judged(Remembers).findings if f.kind == "stale")
+    assert stale.cause == "A fresh layer is right for these inputs: the layer reuses something of an earlier call."
+
+
+def test_few_tokens_are_looked_at_on_a_fresh_layer() -> None:
+    class OneIsWrong(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return super().dense(x) * (1.5 if x.shape[0] == 1 else 1)
+
+    few = next(f for f in judged(OneIsWrong).findings if f.kind == "few-tokens")
+    assert "A fresh layer is wrong for 1 too" in few.cause
+
+
+def test_a_fake_that_fixes_the_token_count_is_named() -> None:
+    op = register_op("cases_messages::fixes", SCHEMA, fake=fake_fixes_tokens)(REAL)
+    finding = only(judge(Planted(layer=with_op(op), op=op.name), SMALL, MODES["fake-dynamic"], CPU))
+    assert finding.cause.startswith("The fake of cases_messages::fixes depends on the token count")
+    assert finding.line is not None
+    assert finding.line.file.endswith("fixtures/faults/fakes.py")
+
+
+class TakesLength(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x) + x.new_zeros(len(x), x.shape[1])
+
+
+def test_len_is_one_finding_with_its_line() -> None:
+    finding = only(judged(TakesLength, mode="fake-dynamic"))
+    assert (finding.kind, finding.what) == ("specialised", "the trace holds only where the token count is 7")
+    assert finding.cause.startswith("The layer calls len(), which turns the symbolic token count into a number")
+    assert finding.line is not None
+    assert "len(x)" in finding.line.text
+
+
+class LeavesRows(PaddedMoELayer):
+    """Part of the memory is never written, and a weight of zero does not hide it."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        fresh = torch.empty_like(x)
+        fresh[2:] = 0
+        return super().dense(x) + 0 * fresh
+
+
+def test_the_op_and_the_rows_of_the_first_nan_are_named() -> None:
+    finding = next(f for f in judged(LeavesRows).findings if f.observer == "poison")
+    assert finding.what.endswith("NaN first appeared in the output of aten::mul, rows 0-1 of 7")
+    assert "aten::mul reads memory that nothing wrote" in finding.cause
+    assert "0 x NaN is NaN" in finding.cause
+    assert finding.line is not None
+    assert "0 * fresh" in finding.line.text
+
+
+class NaNWeight(PaddedMoELayer):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.w2_global_scale[0] = torch.nan
+
+
+def test_nan_in_a_weight_is_called_that() -> None:
+    finding = next(f for f in judged(NaNWeight).findings if f.observer == "poison")
+    assert finding.cause.startswith("The layer's w2_global_scale holds NaN when the layer is built")
+
+
+def test_padding_rows_name_the_op_that_mixes_rows() -> None:
+    class Peak(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return super().dense(x) + 0 * x.amax(0)
+
+    finding = only(judged(Peak, case("small", tokens=7), "cudagraph-dynamic"))
+    assert finding.kind == "padding-tokens-leak"
+    assert "NaN first appeared in the output of aten::amax" in finding.what
+
+
+class RaisesOnData(PaddedMoELayer):
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        table = torch.nn.functional.one_hot(topk_ids.long() + 1, self.w13.shape[0])
+        return super().run_experts(x, topk_ids, topk_weights + 0 * table.sum())
+
+
+def test_a_clean_trace_of_a_call_that_raises_is_said_to_prove_nothing() -> None:
+    assert "It raises on real tensors and traces clean" in judged(RaisesOnData).findings[0].cause
+    assert judged(RaisesOnData, mode="fake").findings == ()
+
+
+def test_a_failure_of_shapes_says_nothing_of_traces() -> None:
+    class Strided(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return x
+
+    assert "traces clean" not in judged(Strided, SMALL_TWO).findings[0].cause
+
+
+def test_a_bias_before_the_cut_is_no_missing_cut() -> None:
+    class Biased(PaddedMoELayer):
+        def unpad(self, x: Tensor) -> Tensor:
+            return super().unpad(x + x.new_zeros(self.width))
+
+    finding = judged(Biased, SHARED).findings[0]
+    assert finding.cause.startswith("A bias of the true width is added before the padded columns are cut off")
+    assert finding.similar_to == ()
+
+
+def test_a_wrong_shared_part_alone_is_similar_to_no_bug() -> None:
+    class OtherWeights(PaddedMoELayer):
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            return super().shared_output(hidden_states.flip(0))
+
+    finding = only(judged(OtherWeights, ALIGNED_SHARED))
+    assert (finding.kind, finding.similar_to) == ("wrong-part", ())
+
+
+def test_a_transposed_output_is_not_similar_to_a_strided_cut() -> None:
+    class Transposed(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return super().dense(x).t().contiguous().t()
+
+    finding = judged(Transposed).findings[0]
+    assert (finding.kind, finding.similar_to) == ("strided-output", ())
+
+
+def test_a_layer_that_cannot_be_built_names_the_widths() -> None:
+    class Narrow(PaddedMoELayer):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            torch.zeros(3, self.padded).copy_(torch.zeros(3, self.width))
+
+    finding = only(judged(Narrow))
+    assert [width.text for width in finding.widths] == ["128 = 80 rounded up to 64, blocks-of-64", "80 = hidden"]
+
+
+def test_a_wrapper_s_line_is_not_the_message() -> None:
+    wrapped = RuntimeError("backend='inductor' raised:\nTypeError: expected a tensor\n\nSet TORCHDYNAMO_VERBOSE=1")
+    assert first_line(wrapped) == "TypeError: expected a tensor"
+    traced = (
+        "Dynamo failed to run FX node with fake tensors: call_function f(*(FakeTensor(..., size=(7, 80)),), **{}): got "
+    )
+    assert first_line(RuntimeError(f"{traced}RuntimeError('sizes differ')")) == "RuntimeError('sizes differ')"
+    assert first_line(RuntimeError("plain:")) == "plain:"
+
+
+def test_a_symbol_that_is_fixed_is_a_number() -> None:
+    class Fixed:
+        def __str__(self) -> str:
+            return "7"
+
+    assert TensorMeta.of(torch.zeros(7, 3)).shape == (7, 3)
+    from harness.ops.tensor_meta import _size
+
+    assert _size(Fixed()) == 7
+    assert _size("s3") == "s3"

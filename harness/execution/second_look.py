@@ -1,0 +1,138 @@
+"""A second look at a run that failed, on a fresh layer, for what tells its causes apart. A run without a failure pays nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.base.source import SourceLine
+from harness.execution.difference import compare
+from harness.execution.evidence import Call, FirstNaN, Run, all_finite, state_of
+from harness.execution.external_memory import is_view, tensors_in
+from harness.execution.fresh_memory import call_filled
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.ops.names import op_name
+
+_FACTORIES = ("aten::empty", "aten::new_empty")
+
+
+def look_again(rig: Rig, run: Run) -> Run:
+    """Add to a run what a fresh layer shows of its failing calls. Returns the run."""
+    try:
+        run.first_nan = _first_nan(rig, run)
+        _call_fresh(rig, run)
+    except LAYER_ERRORS:  # a second look may find nothing more, and then the finding says less
+        pass
+    return run
+
+
+def _call_fresh(rig: Rig, run: Run) -> None:
+    """Where a later call is wrong and the first is not, call a fresh layer on the later call's inputs."""
+    if not run.calls or _wrong(run.calls[0]):
+        return
+    for call in run.calls[1:]:
+        if not call.replayed and call.tokens and _wrong(call):
+            fresh = rig.start()
+            with torch.set_grad_enabled(call.with_grad):
+                call.fresh_differs = _wrong(rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed))  # type: ignore[arg-type]
+
+
+def _wrong(call: Call) -> bool:
+    """Whether a call's output is finite and differs from the oracle."""
+    output, expected = call.snapshot, call.expected
+    if not isinstance(output, Tensor) or expected is None or not all_finite(output):
+        return False
+    if call.difference is None:
+        shape = (expected if isinstance(expected, Tensor) else next(iter(expected.values()))).shape
+        if output.shape != shape:
+            return False
+        call.difference = (compare(output, expected),)
+    return call.difference[0] is not None
+
+
+def not_finite(run: Run) -> Call | None:
+    """The first call whose output should be finite and is not."""
+    return next(
+        (
+            call
+            for call in run.calls
+            if call.expected is not None and call.snapshot is not None and not all_finite(call.snapshot)
+        ),
+        None,
+    )
+
+
+def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
+    """The op of a fresh call in which NaN first appears, where the run's output holds any."""
+    call = not_finite(run)
+    if call is None or call.snapshot is None or not call.snapshot.isnan().any():
+        return None
+    fresh = rig.start()
+    rows = call.tokens + call.padding_rows
+    inputs = rig.inputs(rows, call.seed)
+    inputs[0][call.tokens :] = torch.nan
+    watch = _NaNWatch(rig, state_of(fresh.layer), call.tokens, rows)
+    with torch.set_grad_enabled(call.with_grad), rig.recorder(poison=call.poisoned), watch:
+        assert fresh.layer is not None
+        fresh.layer(*inputs)
+    return watch.first
+
+
+class _NaNWatch(TorchDispatchMode):
+    """A dispatch mode that notes the first op whose output holds a NaN that should not be there.
+
+    NaN may be in memory that nothing wrote yet, in the padded columns, and in the rows beyond ``tokens`` of ``rows``.
+    """
+
+    def __init__(self, rig: Rig, state: dict[str, Tensor], tokens: int, rows: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.first: FirstNaN | None = None
+        self._case, self._tokens, self._rows = rig.case, tokens, rows
+        self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = list(tensors_in((args, [*(kwargs or {}).values()])))
+        before = [tensor for tensor in given if self._bad_rows(tensor)] if self.first is None else []
+        out = call_filled(func, *args, **(kwargs or {}))
+        if self.first is None and not is_view(func) and not op_name(func).startswith(_FACTORIES):
+            self._look(op_name(func), before, out)
+        return out
+
+    def _look(self, op: str, before: list[Tensor], out: Any) -> None:
+        for tensor in tensors_in(out):
+            if rows := self._bad_rows(tensor):
+                names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
+                weight = next(filter(None, names), "")
+                count = tensor.shape[0] if tensor.dim() else 1
+                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before))
+                return
+
+    def _bad_rows(self, tensor: Tensor) -> list[int]:
+        """The rows of a tensor that hold NaN where none should be."""
+        if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.numel():
+            return []
+        case, flat = self._case, tensor.reshape(tensor.shape[0] if tensor.dim() else 1, -1)
+        if tensor.dim() and tensor.shape[-1] == case.padded != case.width:
+            flat = tensor[..., : case.width].reshape(tensor.shape[0], -1)
+        rows = flat.isnan().any(-1)
+        if self._rows != self._tokens and tensor.dim():
+            if tensor.shape[0] % self._rows:
+                return []  # its rows cannot be told apart
+            rows = rows.view(self._rows, -1)[: self._tokens].flatten()
+        return rows.nonzero().flatten().tolist()
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Switch oneDNN off inside a ``with`` block. It may add a NaN of one row, times zero, to another row."""
+    # mkldnn.flags would reset precision and determinism too
+    onednn: Any = torch.backends.mkldnn
+    before = onednn.enabled
+    onednn.enabled = False
+    try:
+        yield
+    finally:
+        onednn.enabled = before

@@ -1,0 +1,105 @@
+"""Factors: what a part of the output was multiplied by, compared with the factors that a layer knows."""
+
+from collections.abc import Iterable
+
+from harness.execution import stages
+from harness.execution.difference import Difference
+from harness.matrix.case import Case
+
+Diagnosis = tuple[str, str, str]
+"""(kind, stage, cause)"""
+
+_MEANS = {
+    ("routed", "scaling"): "as if the routed scaling factor was applied twice",
+    ("routed", "1/scaling"): "as if the routed scaling factor was not applied",
+    ("routed", "tp"): "as if this part was reduced twice",
+    ("routed", "1/tp"): "as if this part was not reduced",
+    ("shared", "tp"): "as if it is whole on each rank and then summed",
+    ("shared", "1/tp"): "as if this part was not reduced",
+    ("shared", "scaling"): "as if the routed scaling factor was applied to this part too",
+    ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor",
+}
+_STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
+_RANKS = {"tp", "1/tp"}
+_ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
+_SQUARES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # ranks and widths are powers of two
+
+
+def near(left: float, right: float) -> bool:
+    """Whether two factors are the same one, but for rounding."""
+    return abs(left - right) <= 0.01 * max(abs(right), min(1.0, 4 * abs(right)))
+
+
+def number(factor: float) -> str:
+    """A factor with three digits, or with as many as it needs to differ from 1."""
+    texts = (f"{factor:.{digits}g}" for digits in (3, 4, 5, 6))
+    return next((text for text in texts if float(text) != 1), "1")
+
+
+def known_factors(case: Case) -> dict[str, float]:
+    """The factors of a layer by name: tp, 1/tp, scaling, 1/scaling, without those that are 1."""
+    known = {"tp": case.tp, "1/tp": 1 / case.tp, "scaling": case.scaling, "1/scaling": 1 / case.scaling}
+    return {name: value for name, value in known.items() if value != 1}
+
+
+def names_of(factor: float, case: Case) -> dict[str, float]:
+    """What the factor may be, by name: every one of ``known_factors`` that fits; else 1/sqrt(n)."""
+    fits = {name: value for name, value in known_factors(case).items() if near(factor, value)}
+    if fits:
+        return fits
+    sizes = sorted({*_SQUARES, case.hidden, case.intermediate, case.experts, case.latent or 1, case.shared or 1} - {1})
+    return {f"1/sqrt({size})": size**-0.5 for size in sizes if near(factor, size**-0.5)}
+
+
+def scaled(difference: Difference, case: Case) -> Diagnosis:
+    """The diagnosis where the output is the oracle's parts, each times a factor."""
+    factors = difference.factors
+    off = {part: factors[part] for part in difference.off} or factors
+    part, factor = next(iter(off.items()))
+    if len(off) == len(factors) and all(near(other, factor) for other in off.values()) and case.tp > 1:
+        if near(factor, 1 / case.tp):
+            cause = f"The output is 1/{case.tp} of what it should be, as if it was never reduced."
+            return "not-reduced", stages.REDUCE, cause
+        if near(factor, case.tp):
+            cause = f"The output is {case.tp} times what it should be, as if it was reduced twice."
+            return "reduced-twice", stages.REDUCE, cause
+    if abs(factor) <= 0.01:
+        return "missing-part", stages.ADD, f"The {part} part is missing from the output."
+    return "scaled", _stage(part, factor, case), " ".join(_text(*item, case) for item in off.items())
+
+
+def _stage(part: str, factor: float, case: Case) -> str:
+    """The stage of a part. A factor that can be nothing but the ranks' is the all-reduce's."""
+    fits = set(names_of(factor, case))
+    if part == "output" and fits & {"scaling", "1/scaling"}:
+        return stages.SCALING
+    return stages.REDUCE if part in ("routed", "output") and fits and fits <= _RANKS else _STAGES.get(part, part)
+
+
+def _text(part: str, factor: float, case: Case) -> str:
+    """``The shared part is 0.4 times what it should be, and 0.4 = 1/scaling, as if ...``."""
+    fits = names_of(factor, case)
+    text = f"The {part} part is {number(factor)} times what it should be"
+    if not fits:
+        return f"{text}."
+    return f"{text}, and {number(next(iter(fits.values())))} = {' = '.join(fits)}{_meaning(part, fits)}."
+
+
+def _meaning(part: str, names: Iterable[str]) -> str:
+    means = [_MEANS[part, name] for name in names if (part, name) in _MEANS]
+    return f", {', or '.join(means)}" if means else ""
+
+
+def by_token(difference: Difference, case: Case) -> Diagnosis | None:
+    """The diagnosis where one part has another factor in each token, all between 1 and a factor that the layer knows."""
+    if difference.spread is None:
+        return None
+    part, low, high = difference.spread
+    for name, value in known_factors(case).items():
+        least, most = sorted((1.0, value))
+        far_end = high if value > 1 else low
+        if abs(far_end / value - 1) <= _ROUGHLY and low >= least - _ROUGHLY and high <= most * (1 + _ROUGHLY):
+            text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
+            where = f"{_meaning(part, [name])}, on a part of the experts or tokens"
+            return "wrong-part", _stage(part, value, case), f"{text}, and {number(value)} = {name}{where}."
+    return None

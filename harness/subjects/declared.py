@@ -1,0 +1,80 @@
+"""What a subject declares of its layer: limits and habits that are correct for this layer and a fault in another."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.base.errors import BadInput, nearest
+from harness.matrix.case import Case
+from harness.subjects.subject import Subject
+
+_FORMS = {
+    "tokens": "tokens<=N",
+    "reduces": "reduces=N",
+    "reduces-by": "reduces-by=namespace::op",
+    "keeps-output": "keeps-output",
+    "repacks-weights": "repacks-weights",
+}
+_ENTRY = re.compile(r"\s*([A-Za-z-]+)\s*(?:(<=|=)\s*(\S+)\s*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a subject declares. The defaults are those of a subject that declares nothing.
+
+    ``most_tokens`` is the largest batch that the layer takes. ``reduces`` is the number of reductions over the ranks in a
+    forward with tensor parallelism, and ``reduces_by`` names ops that make one. ``keeps_output``: the output may lie in
+    memory of the layer. ``repacks_weights``: the first call may change the weights in place.
+    """
+
+    most_tokens: int = sys.maxsize
+    reduces: int = 1
+    reduces_by: tuple[str, ...] = ()
+    keeps_output: bool = False
+    repacks_weights: bool = False
+    texts: tuple[str, ...] = ()
+
+
+def declared(subject: Subject, case: Case) -> Declared:
+    """The subject's ``declares``: a tuple of texts, or a method of the case that returns one. Raises BadInput."""
+    value: Any = getattr(subject, "declares", ())
+    texts = value(case) if callable(value) else value
+    if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise BadInput(f'declares is {texts!r:.60}; expected a tuple of texts such as ("tokens<=512", "reduces=2")')
+    fields: dict[str, Any] = {"texts": tuple(texts)}
+    for text in texts:
+        _read(text, fields)
+    return Declared(**fields)
+
+
+def _read(text: str, fields: dict[str, Any]) -> None:
+    match = _ENTRY.fullmatch(text)
+    name, sign, value = match.groups() if match else (text, None, None)
+    if name not in _FORMS:
+        near = nearest(name, _FORMS)
+        hint = (
+            f"did you mean {' or '.join(_FORMS[one] for one in near)}?"
+            if near
+            else f"valid: {', '.join(_FORMS.values())}"
+        )
+        raise BadInput(f"declares has the unknown entry {text!r}; {hint}")
+    if not _fits(name, sign, value):
+        raise BadInput(f"declares has the entry {text!r}; expected {_FORMS[name]}, N a number of at least 1")
+    if name == "reduces-by":
+        fields["reduces_by"] = (*fields.get("reduces_by", ()), value)
+    elif value is not None:
+        fields["most_tokens" if name == "tokens" else name] = int(value)
+    else:
+        fields[name.replace("-", "_")] = True
+
+
+def _fits(name: str, sign: str | None, value: str | None) -> bool:
+    """Whether an entry has the form of its name."""
+    if name in ("tokens", "reduces"):
+        wanted = "<=" if name == "tokens" else "="
+        return sign == wanted and value is not None and value.isascii() and value.isdigit() and int(value) > 0
+    if name == "reduces-by":
+        return sign == "=" and value is not None and all(value.partition("::"))
+    return sign is None
