@@ -105,7 +105,7 @@ class AuditedOp:
 
     def _try(self, kind: str) -> Iterator[tuple[Variant, str | None]]:
         bases = self.samples if kind == GIVEN else [variant.sample for variant in self.given]
-        if kind in (GUARD, MULTIPLE) and not bases:
+        if kind in (GUARD, MULTIPLE) and not bases and self.attempts(GIVEN):  # refused, and no crash
             bases = self.samples  # what the op refuses in its own memory or at this size, it may accept in these
         wanted = self._refused_sizes() if kind == MULTIPLE else set()
         accepted: set[str] = set()
