@@ -244,8 +244,10 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert outcomes["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes_always", "schema"]["status"] == HOLDS
     assert rows["crashes_always", "stride"]["what"] == "the real implementation crashes the process (as given)"
-    late = "no answer within 4 s; its process was stopped; --seconds N allows more time"
-    assert outcomes["hangs"] == (NOT_RUN, late)
+    status, what = outcomes["hangs"]
+    assert status == NOT_RUN  # a loaded machine is late too
+    assert what.startswith("no answer within 4 s")
+    assert what.endswith("--seconds N allows more time")
     assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
     assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
     assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
