@@ -206,3 +206,11 @@ def test_tables_stay_tables_when_they_grow() -> None:
         assert found is not None
         assert found.tolist() == wanted
     assert resized(lengths, 0, 3, 1, {9}) is None
+
+
+def test_a_size_that_runs_another_argument_past_its_end_is_no_variant(tmp_path: Path) -> None:
+    with pinned():
+        attempts = audited("good_trusting", tmp_path).attempts("other size")
+    refused = {variant.label: error for variant, error in attempts if error}
+    assert "other size: x.shape[0] 5 to 11" in refused
+    assert "reads past the end" in refused["other size: x.shape[0] 5 to 11"]
