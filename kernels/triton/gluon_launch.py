@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kernels.triton.config import Long
 from kernels.triton.gluon_product import long_product
-from kernels.triton.launch import Routing, sort_pairs
 from kernels.triton.pack import Packed
+from kernels.triton.sorting import Routing, sort_pairs
 
 # Consecutive tiles that share a tile of the weight.
 GROUP = 8
