@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_map_only
 
+from fixtures.audit_kinds import FAULTS as KINDS_OF_FAULTS
 from fixtures.audit_ops import CORRECT, FAULTS, SAMPLES, SPACE
 from harness.audit.context import AuditedOp
 from harness.audit.ops import UnknownOp, find, load_modules, normal
@@ -66,7 +67,7 @@ def test_a_planted_fault_breaks_its_rows_and_no_other(name: str, tmp_path: Path)
 
 
 def test_every_property_of_an_op_is_broken_by_some_fault() -> None:
-    assert set(PROPERTIES) == set().union(*FAULTS.values())
+    assert set(PROPERTIES) == set().union(*FAULTS.values(), KINDS_OF_FAULTS.values())
 
 
 def test_an_op_that_keeps_its_first_answer_is_told(tmp_path: Path) -> None:
@@ -243,7 +244,10 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert outcomes["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
     assert rows["crashes_always", "schema"]["status"] == HOLDS
     assert rows["crashes_always", "stride"]["what"] == "the real implementation crashes the process (as given)"
-    assert outcomes["hangs"] == (BREAKS, "no answer within 4 s; its process was stopped")
+    status, what = outcomes["hangs"]
+    assert status == NOT_RUN  # a loaded machine is late too
+    assert what.startswith("no answer within 4 s")
+    assert what.endswith("--seconds N allows more time")
     assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
     assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
     assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")

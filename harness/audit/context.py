@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
+from harness.audit.overrun import past_the_end
 from harness.audit.resizes import demand
 from harness.audit.samples import Sample
 from harness.audit.tensors import exact_copy, tensors
@@ -28,6 +29,13 @@ from harness.base.exception_text import first_line
 ERRORS = (Exception, SystemExit)
 _deterministic: Any = torch.utils.deterministic
 _UNFILLABLE = "fill_empty_deterministic_"  # in torch's error: torch has no fill for the dtype, such as float4
+
+
+PAST = "the op reads past the end of an argument here; it depends on another's size or dtype, and the op does not check"
+
+
+class SizesDepend(Exception):
+    """A variant changes one of two sizes that depend on each other."""
 
 
 @dataclass(slots=True)
@@ -105,7 +113,7 @@ class AuditedOp:
 
     def _try(self, kind: str) -> Iterator[tuple[Variant, str | None]]:
         bases = self.samples if kind == GIVEN else [variant.sample for variant in self.given]
-        if kind in (GUARD, MULTIPLE) and not bases:
+        if kind in (GUARD, MULTIPLE) and not bases and self.attempts(GIVEN):  # refused, and no crash
             bases = self.samples  # what the op refuses in its own memory or at this size, it may accept in these
         wanted = self._refused_sizes() if kind == MULTIPLE else set()
         accepted: set[str] = set()
@@ -158,6 +166,8 @@ class AuditedOp:
         if key not in self.journal.ended:
             self.journal.begin(key, variant.label)
             try:
+                if past_the_end(variant, self.call):
+                    raise SizesDepend(PAST)
                 self.real(variant)
             except ERRORS as error:
                 self.journal.end(key, f"{type(error).__name__}: {first_line(error)}")

@@ -92,8 +92,9 @@ def _passed(call: ast.Call, callee: FunctionType, names: dict[str, str]) -> dict
 def _compared(node: ast.AST, names: dict[str, str], scope: Mapping[str, Any]) -> Iterator[tuple[str, str | int]]:
     """(argument, constant) for each constant that decides something about an argument."""
     sides: list[ast.AST] = []
-    if isinstance(node, ast.Compare):
-        sides = [node.left, *node.comparators]
+    if isinstance(node, ast.Compare):  # a bound, as in `size > 0`, may be where the op's promise ends
+        bound = any(isinstance(one, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for one in node.ops)
+        sides = [] if bound else [node.left, *node.comparators]
     elif isinstance(node, ast.Subscript):
         sides = [node.value, node.slice]
     elif isinstance(node, ast.Match):

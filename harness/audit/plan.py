@@ -128,7 +128,7 @@ class AuditRun:
     def _end(self, reply: Reply) -> str:
         code = _code(reply)
         if _late(reply):
-            return f"{reply.died}; --seconds N allows more time"
+            return reply.died + ("; --seconds N allows more time" if reply.died.startswith(NO_ANSWER) else "")
         if code.startswith("-"):  # a signal: what the process wrote to standard error before is unrelated
             return f"the process died: {signal.strsignal(-int(code))}"
         return f"the process died ({reply.died})"
@@ -174,8 +174,8 @@ def _code(reply: Reply) -> str:
 
 
 def _late(reply: Reply) -> bool:
-    """Whether a worker was stopped at its time limit. A loaded machine does that too, so it is no fault of the op."""
-    return reply.died.startswith(NO_ANSWER)
+    """Whether a worker was stopped at its time limit, or not asked. A loaded machine does that too: no fault of the op."""
+    return reply.died.startswith((NO_ANSWER, "not tried"))
 
 
 def rows(chosen: tuple[str, ...]) -> tuple[str, ...]:
