@@ -17,7 +17,7 @@ from harness.audit.plan import KINDS
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample, given
 from harness.audit.tensors import difference, exact_copy, written_outside
-from harness.audit.variants import GIVEN, MAKERS
+from harness.audit.variants.kinds import GIVEN, MAKERS
 from harness.audit.worker import look_at
 from harness.base.errors import BadInput
 from harness.cli import main

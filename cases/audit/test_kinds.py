@@ -13,7 +13,7 @@ from harness.audit.ops import find, registered_by
 from harness.audit.plan import AuditRun, Plan
 from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
-from harness.audit.tables import is_offsets, refit, resized
+from harness.audit.variants.tables import is_offsets, refit, resized
 from harness.audit.worker import look_at
 from harness.cli import main
 from harness.execution.pinned import pinned

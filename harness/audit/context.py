@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
-from harness.audit.overrun import past_the_end
-from harness.audit.resizes import demand
 from harness.audit.samples import Sample
 from harness.audit.tensors import exact_copy, tensors
-from harness.audit.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
-from harness.audit.variants import MAKERS, candidates
+from harness.audit.variants.kinds import MAKERS, candidates
+from harness.audit.variants.overrun import past_the_end
+from harness.audit.variants.resizes import demand
+from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
 from harness.base.exception_text import first_line
 
 # With SystemExit, since an implementation that exits must not end the audit.

@@ -13,7 +13,7 @@ from harness.workers.pool import Pool, Reply
 from harness.workers.process import NO_ANSWER, Job
 
 SECONDS = 120.0
-# The kinds of variants, in the order in which they are tried. harness.audit.variants makes them.
+# The kinds of variants, in the order in which they are tried. harness.audit.variants.kinds makes them.
 KINDS = (
     "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset", "guard rows",
     "zero rows", "one row", "other size", "other dtype",

@@ -17,7 +17,7 @@ from harness.audit.plan import timed
 from harness.audit.registrations import observe
 from harness.audit.row import PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
-from harness.audit.variant import GUARD, MULTIPLE
+from harness.audit.variants.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.execution.device import choose_device

@@ -13,7 +13,7 @@ from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.tensors import tensors
-from harness.audit.variants import Variant
+from harness.audit.variants.kinds import Variant
 
 _DIFFERENTIABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NO_FORMULA = "no autograd formula was registered"  # in torch's error

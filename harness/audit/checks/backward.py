@@ -15,7 +15,7 @@ from harness.audit.ops import has_formula, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.tensors import difference, tensors
-from harness.audit.variants import GIVEN, OTHER, Variant
+from harness.audit.variants.kinds import GIVEN, OTHER, Variant
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 

@@ -11,7 +11,7 @@ from harness.audit.checks.contract import error_line
 from harness.audit.context import ERRORS, AuditedOp, any_tensor
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import difference, tensors
-from harness.audit.variants import Variant
+from harness.audit.variants.kinds import Variant
 from harness.execution import pinned
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta

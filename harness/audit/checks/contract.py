@@ -14,7 +14,7 @@ from harness.audit.context import AuditedOp, outputs
 from harness.audit.ops import fake_function, is_composite, source_of
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import SymbolResolver
-from harness.audit.variants import Variant
+from harness.audit.variants.kinds import Variant
 from harness.base.exception_text import first_line
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness.audit.context import ERRORS, AuditedOp, outputs
-from harness.audit.variants import DTYPE, Variant
+from harness.audit.variants.kinds import DTYPE, Variant
 from harness.ops.arguments import metas
 
 

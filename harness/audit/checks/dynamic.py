@@ -14,7 +14,7 @@ from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.symbols import SymbolResolver
-from harness.audit.variants import OTHER, Resize, Variant
+from harness.audit.variants.kinds import OTHER, Resize, Variant
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 

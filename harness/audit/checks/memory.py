@@ -11,7 +11,7 @@ from harness.audit.ops import is_composite
 from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.tensors import memory, storage_id, tensors, written_outside
-from harness.audit.variants import Variant
+from harness.audit.variants.kinds import Variant
 from harness.execution.evidence import same_bits
 from harness.ops.tensor_meta import TensorMeta
 

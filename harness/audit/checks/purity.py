@@ -12,7 +12,7 @@ from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
 from harness.audit.ops import fake_function, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import deterministic_fill, memory
-from harness.audit.variants import GIVEN, Variant
+from harness.audit.variants.kinds import GIVEN, Variant
 from harness.execution.evidence import same_bits
 from harness.ops.arguments import metas
 from harness.ops.tensor_meta import TensorMeta

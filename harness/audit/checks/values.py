@@ -10,9 +10,9 @@ from torch import Tensor
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
-from harness.audit.tables import is_lengths, is_offsets
 from harness.audit.tensors import PACKED, deterministic_fill, difference, exact_copy, plain, storage_id, tensors
-from harness.audit.variants import GIVEN, LAYOUTS, Variant
+from harness.audit.variants.kinds import GIVEN, LAYOUTS, Variant
+from harness.audit.variants.tables import is_lengths, is_offsets
 
 # Bytes to fill memory with before it is freed: 0xFF is NaN in every float, 0x11 a small number.
 _FILL_BYTES = (0xFF, 0x11)

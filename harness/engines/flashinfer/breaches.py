@@ -10,7 +10,7 @@ from harness.audit.context import AuditedOp
 from harness.audit.ops import find
 from harness.audit.row import BREAKS
 from harness.audit.samples import Sample
-from harness.audit.variants import GIVEN
+from harness.audit.variants.kinds import GIVEN
 from harness.audit.worker import look_at
 from harness.engines.flashinfer.captured.capture import Captured
 from harness.engines.flashinfer.samples.table import fitting

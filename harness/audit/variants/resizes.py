@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from torch import Tensor
 
 from harness.audit.samples import Sample
-from harness.audit.tables import is_offsets, refit, resized
 from harness.audit.tensors import plain
-from harness.audit.variant import MULTIPLE, NAMED, OTHER, Base, Maker, Resize, Variant
+from harness.audit.variants.tables import is_offsets, refit, resized
+from harness.audit.variants.variant import MULTIPLE, NAMED, OTHER, Base, Maker, Resize, Variant
 
 _MOST_ELEMENTS = 1 << 22
 POWERS = (2, 4, 8, 16, 32, 64, 128)

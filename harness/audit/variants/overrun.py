@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.audit.samples import Sample
 from harness.audit.tensors import difference, exact_copy, plain
-from harness.audit.variant import Variant
+from harness.audit.variants.variant import Variant
 
 _ROWS = 128
 _FILLS = (1, 0)  # small, since a kernel may take what it reads there for an index

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.samples import Sample
-from harness.audit.variant import Base, Variant
+from harness.audit.variants.variant import Base, Variant
 
 BOOL, OPTIONAL, VALUE = "bool", "optional", "named value"
 _MOST_VALUES = 8

@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.audit.choices import BOOL, OPTIONAL, VALUE, flipped, named, optionals
-from harness.audit.resizes import multiples, named_sizes, other_sizes, sized
 from harness.audit.tensors import plain
-from harness.audit.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
+from harness.audit.variants.choices import BOOL, OPTIONAL, VALUE, flipped, named, optionals
+from harness.audit.variants.resizes import multiples, named_sizes, other_sizes, sized
+from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
 
 __all__ = [
     "DTYPE",
