@@ -238,15 +238,17 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     rows = {(row["op"].partition("::")[2], row["row"]): row for row in map(json.loads, file.read_text().splitlines())}
     assert len(rows) == 3 * len(names)
     outcomes = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
-    assert outcomes["crashes"] == (BREAKS, "the process died: Segmentation fault")
+    assert outcomes["crashes"][0] == BREAKS
+    assert outcomes["crashes"][1].startswith("the process died: Segmentation fault")
     assert rows["crashes", "runs"]["variant"] == "zero rows: x.shape[0] 5 to 0"
     assert rows["crashes", "stride"]["status"] == HOLDS  # on all the other variants
-    assert outcomes["crashes_always"] == (BREAKS, "the process died: Segmentation fault")
+    assert outcomes["crashes_always"][0] == BREAKS
+    assert outcomes["crashes_always"][1].startswith("the process died: Segmentation fault")
     assert rows["crashes_always", "schema"]["status"] == HOLDS
     assert rows["crashes_always", "stride"]["what"] == "the real implementation crashes the process (as given)"
     status, what = outcomes["hangs"]
     assert status == NOT_RUN  # a loaded machine is late too
-    assert what.startswith("no answer within 4 s")
+    assert what.startswith("no answer within 4 s; it was stopped at ")
     assert what.endswith("--seconds N allows more time")
     assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
     assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
