@@ -32,7 +32,9 @@ def run(chosen: argparse.Namespace) -> int:
     judged = [one for one in versions if not one.failed]
     if judged:
         console.print(
-            "The real implementation in every row is FlashInfer's own Python around a stub kernel.\n", highlight=False
+            "The real implementation in every row is FlashInfer's own Python around a stub kernel.\n",
+            highlight=False,
+            soft_wrap=True,
         )
         console.print(table(judged, chosen.verbose))
         for line in scripts(judged[-1]) if chosen.verbose else ():

@@ -28,6 +28,8 @@ _EXTRA_CALLS = 8
 def run(rig: Rig, dynamic: bool) -> Run:
     """Six calls of one layer; stops at the first that raises."""
     run = _run(rig)
+    if rig.case.full:  # a second layer of true size may not fit beside the first
+        return run
     if not_finite(run) and rig.device.type == "cpu" and torch.backends.mkldnn.enabled:
         with without_onednn():  # a NaN that is gone then is oneDNN's
             run = _run(rig)
