@@ -1,5 +1,6 @@
 """The cells that ``harness bench`` times, one for each shape and token count. A function of the project makes them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -124,10 +125,11 @@ def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
     errors = {key: error for key, peer in forms.items() if (error := _right(key[0], peer, result.missing)) is not None}
     named = {(name, ""): calls for name, calls in cell.calls.items()} | {key: forms[key].calls for key in errors}
     times, failures = in_turn(named, replays)
-    for (name, form), time in sorted(times.items(), key=lambda entry: -entry[1]):  # the fastest form comes last
-        result.times[name] = time
-        if form:
-            result.forms[name], result.errors[name] = form, errors[name, form]
+    for (name, form), time in times.items():
+        if time < result.times.get(name, math.inf):
+            result.times[name] = time
+            result.forms |= {name: form} if form else {}
+            result.errors |= {name: errors[name, form]} if form else {}
     result.missing.update({name: why for (name, _), why in failures.items()})
     for name in result.times:  # one of its forms ran and was right
         result.missing.pop(name, None)
