@@ -128,8 +128,8 @@ def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
     for (name, form), time in times.items():
         if time < result.times.get(name, math.inf):
             result.times[name] = time
-            result.forms |= {name: form} if form else {}
-            result.errors |= {name: errors[name, form]} if form else {}
+            result.forms.update({name: form} if form else {})
+            result.errors.update({name: errors[name, form]} if form else {})
     result.missing.update({name: why for (name, _), why in failures.items()})
     for name in result.times:  # one of its forms ran and was right
         result.missing.pop(name, None)
