@@ -51,6 +51,19 @@ class Record:
         return is_custom(self.op)
 
 
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """What was varied in a call: the variation's name, ``tokens=65``, and what it is in plain words, ``65 tokens``."""
+
+    name: str
+    words: str
+
+    @property
+    def group(self) -> str:
+        """The part of the name before ``=``."""
+        return self.name.partition("=")[0]
+
+
 @dataclass(slots=True)
 class Call:
     """One call of the layer.
@@ -62,7 +75,7 @@ class Call:
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called.
+    layer is wrong on them too; None where none was called. ``varied`` says what a variation changed; None in a plain call.
     """
 
     label: str
@@ -83,6 +96,7 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    varied: Varied | None = None
 
     @property
     def failed_record(self) -> Record | None:
@@ -123,6 +137,8 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
+    ``changed_by`` is the variation that changed the layer's state. ``refused`` has the error that the layer raised at each
+    variation where a clear error is right, by the variation's name.
     """
 
     case: Case
@@ -145,6 +161,13 @@ class Run:
     trace_is_clean: bool = False
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
+    changed_by: Varied | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def plain_calls(self) -> list[Call]:
+        """The calls without a variation."""
+        return [call for call in self.calls if call.varied is None]
 
     @property
     def repeats(self) -> bool:
