@@ -1,6 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,6 +76,7 @@ class Call:
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
     layer is wrong on them too; None where none was called. ``varied`` says what a variation changed; None in a plain call.
+    ``case`` is the case of the layer where it is not the run's.
     """
 
     label: str
@@ -97,6 +98,7 @@ class Call:
     seed: int = 0
     fresh_differs: bool | None = None
     varied: Varied | None = None
+    case: Case | None = None
 
     @property
     def failed_record(self) -> Record | None:
@@ -168,6 +170,10 @@ class Run:
     def plain_calls(self) -> list[Call]:
         """The calls without a variation."""
         return [call for call in self.calls if call.varied is None]
+
+    def case_of(self, call: Call) -> Case:
+        """The case of a call's layer, with the call's number of tokens."""
+        return replace(call.case or self.case, tokens=call.tokens)
 
     @property
     def repeats(self) -> bool:

@@ -1,18 +1,21 @@
 """A run of a varied mode: a plain call of the layer, and then one variation after the other."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from harness.base.errors import Skip
 from harness.base.exception_text import first_line, raised_by_user
 from harness.execution.difference import within
 from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
-from harness.execution.rig import Rig
+from harness.execution.rig import BuildFailed, Rig
+from harness.matrix.case import Case
 from harness.matrix.variations import LARGEST_BATCH, names_of, words_of
+from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
 # What a layer raises that says what it does not take.
@@ -44,7 +47,8 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
         self.layer: Any = self.run.layer
-        self._count = min(LARGEST_BATCH, rig.most_tokens)
+        count = min(LARGEST_BATCH, rig.most_tokens)
+        self._inputs, self._expected = rig.inputs(count, 0), rig.expected(count, 0)
 
     def make_plain_call(self) -> bool:
         """The call that every variation is compared with: the case's tokens, audited. Whether it is right."""
@@ -55,16 +59,17 @@ class VariedRun:
         """A layer that was never called."""
         return self.rig.start().layer
 
-    def batch(self, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
-        """Inputs of ``tokens`` tokens and the oracle's output: the first rows of one large batch, so that both are made once.
+    def of(self, case: Case) -> "VariedRun | None":
+        """A run of its own with a layer of another size; None where the subject builds none of that size."""
+        try:
+            rig = replace(self.rig, case=case)
+            return VariedRun(rig)
+        except (Skip, BuildFailed, SubjectError):
+            return None
 
-        More tokens than that batch has repeat its rows.
-        """
-        inputs, expected = self.rig.inputs(self._count, 0), self.rig.expected(self._count, 0)
-        if tokens <= self._count:
-            return tuple(t[:tokens].clone() for t in inputs), _rows(expected, lambda part: part[:tokens])
-        rows = torch.arange(tokens, device=inputs[0].device) % self._count
-        return tuple(t[rows] for t in inputs), _rows(expected, lambda part: part[rows])
+    def batch(self, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
+        """Inputs of ``tokens`` tokens and the oracle's output: the first rows of one large batch, so that both are made once."""
+        return tuple(tensor[:tokens].clone() for tensor in self._inputs), rows_of(self._expected, slice(tokens))
 
     def call(
         self,
@@ -113,7 +118,9 @@ class VariedRun:
             return False
         if output.shape != (call.tokens, self.rig.case.hidden):
             return False
-        return not all_finite(output) or not within(output, expected)
+        if call.difference is None and all_finite(output) and within(output, expected):
+            call.difference = (None,)
+        return call.difference is None
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
@@ -131,7 +138,7 @@ class VariedRun:
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
     def _look_again(self, call: Call) -> None:
-        call.expected = self.rig.oracle(call.before)
+        call.expected, call.difference = self.rig.oracle(call.before), None
         if self.is_wrong(call):
             again = Call(call.label, call.tokens, tuple(t.clone() for t in call.before), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, self.fresh()) or self.is_wrong(again)
@@ -145,7 +152,6 @@ class VariedRun:
             call.fresh_differs = False
 
 
-def _rows(expected: Any, choose: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(expected, Tensor):
-        return choose(expected)
-    return {name: choose(part) for name, part in expected.items()}
+def rows_of(expected: Any, rows: Any) -> Any:
+    """These rows of an oracle's output, whole or in parts."""
+    return expected[rows] if isinstance(expected, Tensor) else {name: part[rows] for name, part in expected.items()}
