@@ -76,7 +76,8 @@ class Call:
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
     layer is wrong on them too; None where none was called. ``varied`` says what a variation changed; None in a plain call.
-    ``case`` is the case of the layer where it is not the run's.
+    ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
+    shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     """
 
     label: str
@@ -99,6 +100,8 @@ class Call:
     fresh_differs: bool | None = None
     varied: Varied | None = None
     case: Case | None = None
+    varied_inputs: tuple[int, ...] = ()
+    overwrote_beside: bool = False
 
     @property
     def failed_record(self) -> Record | None:
@@ -139,8 +142,8 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
-    ``changed_by`` is the variation that changed the layer's state. ``refused`` has the error that the layer raised at each
-    variation where a clear error is right, by the variation's name.
+    ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
+    not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     """
 
     case: Case
@@ -164,7 +167,7 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     changed_by: Varied | None = None
-    refused: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def plain_calls(self) -> list[Call]:

@@ -76,6 +76,18 @@ MODES = {
             "harness.execution.modes.varied.tokens",
             "eager calls at many token counts, from 3 to 32,800",
         ),
+        ModeInfo(
+            "varied-contents",
+            VARIED,
+            "harness.execution.modes.varied.contents",
+            "eager calls on inputs of special values and special routing",
+        ),
+        ModeInfo(
+            "varied-forms",
+            VARIED,
+            "harness.execution.modes.varied.forms",
+            "eager calls on slices, unaligned memory, other dtypes and inputs that require grad",
+        ),
     )
 }
 

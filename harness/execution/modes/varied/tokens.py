@@ -36,7 +36,7 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     if count > LARGEST_BATCH:
         return _many(varied, variation, count)
     if count > rig.most_tokens:
-        return
+        return varied.leave_out(variation, f"the subject declares tokens<={rig.most_tokens}")
     failed_before = any(_failed(varied, call) for call in _of_group(varied))
     recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
     call = varied.call(variation, *varied.batch(count), recorder=recorder)

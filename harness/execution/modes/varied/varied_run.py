@@ -10,17 +10,19 @@ from harness.base.errors import Skip
 from harness.base.exception_text import first_line, raised_by_user
 from harness.execution.difference import within
 from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
-from harness.matrix.variations import LARGEST_BATCH, names_of, words_of
+from harness.matrix.variations import DECLARED, LARGEST_BATCH, names_of, words_of
 from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
 Variation = Callable[["VariedRun", Varied], None]
+Form = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 def run_varied(rig: Rig, variations: Mapping[str, Variation]) -> Run:
@@ -32,9 +34,19 @@ def run_varied(rig: Rig, variations: Mapping[str, Variation]) -> Run:
     if varied.make_plain_call():
         for name in rig.vary or names_of(rig.mode):
             variation = Varied(name, words_of(name))
+            if text := next((text for text in rig.declared.texts if name in DECLARED.get(text, ())), ""):
+                varied.leave_out(variation, f"the subject declares {text}")
+                continue
             variations[variation.group](varied, variation)
             varied.note_state(variation)
+    _skip_if_nothing(rig, varied.run)
     return varied.finish()
+
+
+def _skip_if_nothing(rig: Rig, run: Run) -> None:
+    """Raise Skip where the user named variations and none of them could be judged."""
+    if rig.vary and not run.failed and all(name in run.left_out for name in rig.vary):
+        raise Skip("; ".join(f"{name}: {reason}" for name, reason in run.left_out.items()))
 
 
 class VariedRun:
@@ -80,20 +92,22 @@ class VariedRun:
         layer: Any = None,
         recorder: Recorder | None = None,
         label: str = "",
+        form: Form = tuple,
     ) -> Call:
         """Call the shared layer, or another, on these inputs, and add the call to the run.
 
         ``expected`` is what the oracle gives for these inputs, asked anew where it is None. Where the output differs
-        from it, the oracle is asked anew all the same, and a fresh layer is called on the same inputs.
+        from it, the oracle is asked anew all the same, and a fresh layer is called on the same inputs. ``form`` gives the
+        inputs another form in memory.
         """
-        call = Call(label or variation.words, inputs[0].shape[0], inputs, varied=variation)
+        call = Call(label or variation.words, inputs[0].shape[0], form(inputs), varied=variation)
         self.run.calls.append(call)
-        if self.rig.make(call, layer or self.layer, recorder):
+        if self.rig.make(call, self.layer if layer is None else layer, recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
             if self.is_wrong(call):
-                self._look_again(call)
+                self._look_again(call, form)
         elif recorder is None:
-            self._record_error(call)
+            self._record_error(call, form)
         if (call.error or self.is_wrong(call)) and layer is None:
             self.layer = self.fresh()  # what this call left must not show in the next
         return call
@@ -108,8 +122,12 @@ class VariedRun:
             return False
         self.run.calls.remove(call)
         assert call.varied is not None
-        self.run.refused[call.varied.name] = f"{type(error).__name__}: {first_line(error)}"
+        self.leave_out(call.varied, f"the layer raises {type(error).__name__}: {first_line(error)}")
         return True
+
+    def leave_out(self, variation: Varied, reason: str) -> None:
+        """Note that a variation is not judged, and why."""
+        self.run.left_out[variation.name] = reason
 
     def is_wrong(self, call: Call) -> bool:
         """Whether a call returned something that is not the oracle's output. A wrong shape is the widths observer's."""
@@ -137,15 +155,15 @@ class VariedRun:
         now = state_of(self.layer)
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
-    def _look_again(self, call: Call) -> None:
+    def _look_again(self, call: Call, form: Form) -> None:
         call.expected, call.difference = self.rig.oracle(call.before), None
         if self.is_wrong(call):
-            again = Call(call.label, call.tokens, tuple(t.clone() for t in call.before), expected=call.expected)
+            again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, self.fresh()) or self.is_wrong(again)
 
-    def _record_error(self, call: Call) -> None:
+    def _record_error(self, call: Call, form: Form) -> None:
         """Let a fresh layer raise the same error with every op recorded, so that the finding can name the op and the line."""
-        again = Call(call.label, call.tokens, tuple(t.clone() for t in call.before))
+        again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))))
         if not self.rig.make(again, self.fresh(), self.rig.recorder()):
             call.error, call.records, call.fresh_differs = again.error, again.records, True
         else:
