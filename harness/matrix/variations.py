@@ -74,9 +74,13 @@ GROUPS = {
         {
             "int64-ids": "expert ids of dtype int64",
             "float16": "hidden_states of dtype float16",
+            "float32": "hidden_states of dtype float32",
         },
     ),
 }
+
+# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere.
+BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
@@ -86,13 +90,18 @@ DECLARED = {
     "no-large-values": ("content=times-32", "content=times-512"),
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
-    "no-other-dtypes": ("dtype=int64-ids", "dtype=float16"),
+    "no-other-dtypes": ("dtype=int64-ids",),
 }
 
 
 def names_of(mode: str) -> list[str]:
     """The names of the variations that a mode runs, in order."""
     return [f"{group}={what}" for group, entry in GROUPS.items() if entry.mode == mode for what in entry.whats]
+
+
+def default_names(mode: str) -> list[str]:
+    """The names of the variations that a mode runs where none is chosen."""
+    return [name for name in names_of(mode) if name not in BY_NAME_ONLY]
 
 
 def words_of(name: str) -> str:

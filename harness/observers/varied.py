@@ -129,7 +129,7 @@ def _plainly(run: Run, call: Call) -> str:
     """What was varied, beside the plain call that is right."""
     assert call.varied is not None
     first = run.calls[0]
-    return f"right for {_tokens(first.tokens)}, {_fails(call)} for {call.label}"
+    return f"right for {_tokens(first.tokens)} of random values, {_fails(call)} for {call.label}"
 
 
 def _by_tokens(run: Run, call: Call) -> str:
@@ -181,7 +181,9 @@ _COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer 
 _TOO_LARGE = (
     "A number type too narrow for the values, such as fp16 inside, or a clamp that is missing, or in the wrong place."
 )
-_NO_EXPERT = "An id that names no expert must add nothing. Used as an index, -1 is the last expert, and a kernel reads out of bounds."
+_NO_EXPERT = (
+    "An id that names no expert must add nothing. As an index, -1 is the last expert, and in a kernel out of bounds."
+)
 _STRIDES = (
     "Something reads or writes the memory by the shape alone: pass the strides on, or make the input contiguous first."
 )

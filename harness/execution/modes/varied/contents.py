@@ -24,7 +24,7 @@ TOKENS = 16
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of one layer on inputs of special contents."""
-    return run_varied(rig, {"content": _content})
+    return run_varied(rig, {"content": _content}, tokens=TOKENS)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
 def _content(varied: VariedRun, variation: Varied) -> None:
     """One call, where the oracle gives a finite answer for such inputs and promises what they mean."""
     what = variation.name.partition("=")[2]
-    inputs = Inputs.of(varied.batch(min(TOKENS, varied.rig.most_tokens))[0], varied.rig.case)
+    inputs = Inputs.of(varied.batch()[0], varied.rig.case)
     if what not in _VALUES and (inputs.ids_at is None or inputs.weights_at is None):
         return varied.leave_out(variation, "no input has the form of expert ids and routing weights, [tokens, top_k]")
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.varied.contents import Inputs
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
 
 # Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
@@ -64,26 +64,27 @@ _FORMS: dict[str, Form] = {
 def _form(varied: VariedRun, variation: Varied) -> None:
     what = variation.name.partition("=")[2]
     if what == "requires-grad":
-        return _with_grad(varied, variation)
-    layer = _compiled(varied) if what == "compiled-slice" else None
-    call = _call(varied, variation, _FORMS[what], layer)
+        varied.refused(varied.call(variation, *varied.batch(), around=_under_grad))
+        return None
+    around = _compiled if what == "compiled-slice" else _as_it_is
+    call = _call(varied, variation, _FORMS[what], around)
     if call is not None and varied.is_wrong(call):
-        call.varied_inputs = _alone(varied, variation, _FORMS[what], layer)
+        call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
     return None
 
 
-def _call(varied: VariedRun, variation: Varied, form: Form, layer: Any = None, only: int | None = None) -> Call | None:
+def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only: int | None = None) -> Call | None:
     """One call with all inputs or one of them in another form, and whether it wrote beside them.
 
     None where it raised a clear error.
     """
-    inputs, expected = varied.batch(varied.rig.case.tokens)
+    inputs, expected = varied.batch()
 
     def make(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(form(tensor) if only in (None, place) else tensor for place, tensor in enumerate(tensors))
 
     before = [copy_of(_buffer(tensor)) for tensor in make(inputs)]
-    call = varied.call(variation, inputs, expected, layer=layer, form=make)
+    call = varied.call(variation, inputs, expected, form=make, around=around)
     if varied.refused(call):
         return None
     beside = all(map(same_bits, call.before, call.inputs))  # a write into the input itself is another fault
@@ -95,35 +96,36 @@ def _buffer(tensor: Tensor) -> Tensor:
     return tensor if tensor._base is None else tensor._base
 
 
-def _alone(varied: VariedRun, variation: Varied, form: Form, layer: Any) -> tuple[int, ...]:
+def _alone(varied: VariedRun, variation: Varied, form: Form, around: Around) -> tuple[int, ...]:
     """The places of the inputs that show it alone. Their calls are no evidence of their own."""
     shown = []
     for place in range(len(varied.batch(1)[0])):
-        call = _call(varied, variation, form, layer, only=place)
+        call = _call(varied, variation, form, around, only=place)
         if call is not None:
-            varied.run.calls.remove(call)
+            varied.drop(call)
             if call.error is None and varied.is_wrong(call):
                 shown.append(place)
     return tuple(shown)
 
 
-def _compiled(varied: VariedRun) -> Any:
-    """The layer compiled without Inductor: what is compiled is the layer's other branch, if it has one."""
+def _as_it_is(layer: Any) -> Any:
+    return layer
+
+
+def _compiled(layer: Any) -> Any:
+    """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
     torch._dynamo.reset()
-    return torch.compile(varied.fresh(), fullgraph=True, dynamic=False, backend="eager")
+    return torch.compile(layer, fullgraph=True, dynamic=False, backend="eager")
 
 
-def _with_grad(varied: VariedRun, variation: Varied) -> None:
-    inputs, expected = varied.batch(varied.rig.case.tokens)
-    layer = varied.layer
-
+def _under_grad(layer: Any) -> Any:
     def call(hidden: Tensor, *others: Tensor) -> Any:
         with torch.enable_grad():
             output = layer(hidden.requires_grad_(), *others)
         hidden.requires_grad_(False)
         return output.detach() if isinstance(output, Tensor) else output
 
-    varied.refused(varied.call(variation, inputs, expected, layer=call))
+    return call
 
 
 def _dtype(varied: VariedRun, variation: Varied) -> None:
@@ -132,7 +134,7 @@ def _dtype(varied: VariedRun, variation: Varied) -> None:
 
 
 def _int64_ids(varied: VariedRun, variation: Varied) -> None:
-    tensors, expected = varied.batch(varied.rig.case.tokens)
+    tensors, expected = varied.batch()
     inputs = Inputs.of(tensors, varied.rig.case)
     if inputs.ids_at is None:
         return varied.leave_out(variation, "no input has the form of expert ids, [tokens, top_k]")
@@ -144,14 +146,15 @@ def _int64_ids(varied: VariedRun, variation: Varied) -> None:
 def _of_dtype(varied: VariedRun, variation: Varied) -> None:
     """A layer that its subject builds for another dtype of hidden_states, where the subject's inputs follow the case's dtype."""
     name = variation.name.partition("=")[2]
-    other = varied.of(replace(varied.rig.case, dtype=name))
+    other = varied.of(replace(varied.rig.case, dtype=name), varied.rig.case.tokens)
     if other is None:
         return varied.leave_out(variation, f"the subject builds no layer for {name}")
-    inputs, expected = other.batch(varied.rig.case.tokens)
+    inputs, expected = other.batch()
     if inputs[0].dtype != getattr(torch, name):
         return varied.leave_out(variation, f"the subject's inputs are {inputs[0].dtype} whatever the case's dtype is")
     call = other.call(variation, inputs, expected)
-    if not other.refused(call):
-        call.case = other.rig.case
-        varied.run.calls.append(call)
+    if other.refused(call):
+        return None
+    call.case = other.rig.case
+    varied.run.calls.append(call)
     return None

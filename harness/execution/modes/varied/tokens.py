@@ -20,7 +20,8 @@ _HIDDEN, _LATENT, _INNER, _EXPERTS, _MULTIPLE = 80, 48, 16, 2, 32
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of one layer at many token counts."""
-    run = run_varied(rig, {"tokens": _tokens, "growth": _growth, "captured": _captured})
+    groups = {"tokens": _tokens, "growth": _growth, "captured": _captured}
+    run = run_varied(rig, groups, tokens=rig.case.tokens, batch=LARGEST_BATCH)
     run.calls.sort(key=lambda call: (call.varied is not None, call.varied is not None and _order(call)))
     return run
 
@@ -46,7 +47,7 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
 
 def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     """One call of a layer as narrow as the alignment allows. The rows of one batch come again and again."""
-    narrow = varied.of(_narrowest(varied.rig.case))
+    narrow = varied.of(_narrowest(varied.rig.case), LARGEST_BATCH)
     if narrow is None or count > narrow.rig.most_tokens:
         return
     inputs, expected = narrow.batch(LARGEST_BATCH)
