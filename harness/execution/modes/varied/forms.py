@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.fresh_memory import copy_of
+from harness.execution.modes.compiled import skip_guard_profiling
 from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
@@ -115,6 +116,7 @@ def _as_it_is(layer: Any) -> Any:
 def _compiled(layer: Any) -> Any:
     """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
     torch._dynamo.reset()
+    skip_guard_profiling()
     return torch.compile(layer, fullgraph=True, dynamic=False, backend="eager")
 
 

@@ -27,11 +27,11 @@ Around = Callable[[Any], Callable[..., Any]]
 
 
 def run_varied(rig: Rig, variations: Mapping[str, Variation], tokens: int = 0, batch: int = 0) -> Run:
-    """A plain call, then every variation of the mode, or those that the rig names. ``variations`` has a function for each group.
+    """A plain call, then every variation of the mode, or those that the rig names.
 
-    ``tokens`` is the plain call's number of tokens, the case's where it is 0, and ``batch`` that of the rows that variations take theirs from, the
-    plain call's inputs where it is 0. Where the plain call is wrong or raises there is nothing to compare a variation
-    with, and it is the only call.
+    ``variations`` has a function for each group. ``tokens`` is the plain call's number of tokens, the case's where it is 0.
+    ``batch`` is the number of rows that variations take theirs from; where it is 0, they are the plain call's inputs.
+    Where the plain call is wrong or raises there is nothing to compare a variation with, and it is the only call.
     """
     tokens = min(tokens or max(rig.case.tokens, 1), rig.most_tokens)
     varied = VariedRun(rig, batch or tokens)
