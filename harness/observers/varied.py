@@ -25,6 +25,10 @@ def look(run: Run) -> list[Finding] | None:
         assert call.varied is not None
         if _is_wrong(run, call):
             wrong.setdefault(call.varied.group, call)
+    if "tokens" in wrong:  # the other groups of token counts show the same, unless a fresh layer is right there
+        wrong = {
+            g: c for g, c in wrong.items() if KINDS[g] != "token-count" or g == "tokens" or c.fresh_differs is False
+        }
     beside = [_beside(call) for call in varied if call.overwrote_beside][:1]
     return beside + [_finding(run, call) for call in wrong.values() if not run.failed]
 

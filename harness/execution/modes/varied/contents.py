@@ -157,6 +157,8 @@ _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
 def _content(varied: VariedRun, variation: Varied) -> None:
     """One call, where the oracle gives a finite answer for such inputs and promises what they mean."""
     what = variation.name.partition("=")[2]
+    if what == "id-experts" and not (varied.rig.declared.id_experts or varied.rig.vary):
+        return None
     inputs = Inputs.of(varied.batch()[0], varied.rig.case)
     if what not in _VALUES and (inputs.ids_at is None or inputs.weights_at is None):
         return varied.leave_out(variation, "no input has the form of expert ids and routing weights, [tokens, top_k]")

@@ -15,7 +15,7 @@ from harness.matrix.variations import GROWTH, LARGEST_BATCH
 # Where each op's fake is called beside it: fakes that look at the token count do so at powers of two.
 _WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
 # A layer for more rows than 16 bits count is this narrow, and has this few experts: it is the rows that matter.
-_HIDDEN, _LATENT, _INNER, _EXPERTS, _MULTIPLE = 80, 48, 16, 2, 32
+_HIDDEN, _LATENT, _INNER, _EXPERTS, _MULTIPLE = 48, 80, 16, 2, 32
 
 
 def run(rig: Rig, dynamic: bool) -> Run:

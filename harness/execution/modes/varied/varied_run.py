@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.base.errors import Skip
-from harness.base.exception_text import first_line, raised_by_user
+from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
 from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.fresh_memory import copy_of
@@ -124,10 +124,10 @@ class VariedRun:
     def refused(self, call: Call, own: bool = False) -> bool:
         """Whether a call raised a clear error, where that is right; the call is then taken out of the run.
 
-        ``own``: only an error that a statement of the layer raised counts.
+        ``own``: only an error that the layer raised on purpose counts.
         """
         error = call.error
-        if not isinstance(error, CLEAR_ERRORS) or (own and not raised_by_user(error)):
+        if not isinstance(error, CLEAR_ERRORS) or (own and not is_own_refusal(error)):
             return False
         self.drop(call)
         assert call.varied is not None
