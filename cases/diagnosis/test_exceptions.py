@@ -82,8 +82,8 @@ TRACED = (
         ("Multiple dispatch failed for 'torch._ops.mine.gemm.default'; all", "no-fake", "mine::gemm, or", "no fake"),
         (
             "mine::gemm (with implementation in ???): The output of this custom operator (1) must not also be an input",
-            "undeclared-alias",
-            "mine::gemm",
+            "raised",
+            "layer",
             "gives back one of its inputs",
         ),
         ("gemm_fake() missing 1 required positional argument: 'eps'", "signature", "the fake gemm_fake", "'eps'"),
@@ -112,6 +112,8 @@ def test_a_text_of_no_padding_blames_no_width() -> None:
 def test_a_class_tells_what_the_text_does_not() -> None:
     made = torch._dynamo.exc.Unsupported("a line that Dynamo cannot trace")
     assert finding_of(made).kind == "graph-break"
+    made = torch._dynamo.exc.Unsupported("Data-dependent branching")
+    assert (finding_of(made).kind, "value that only a run has" in finding_of(made).cause) == ("graph-break", True)
     assert finding_of(torch._dynamo.exc.RecompileError("again")).kind == "specialised"
     assert finding_of(RuntimeError("again")).kind == "raised"
 

@@ -22,7 +22,7 @@ def read_exception(error: BaseException) -> tuple[Facts, Diagnosis]:
     lines = [*_user_frames(error), *text.split("\n")]
     failure = Failure("", [read_line(number, line) for number, line in enumerate(lines, 1)])
     facts = facts_of(failure)
-    by_class = _kind_of_class(error)
+    by_class = kind_of_class(error)
     if by_class is not None and by_class.rank < facts.match.kind.rank:
         facts = Facts(facts.texts, Match(by_class, len(by_class.patterns), {}, "", 0, False), len(lines))
     around = Surroundings()
@@ -30,7 +30,7 @@ def read_exception(error: BaseException) -> tuple[Facts, Diagnosis]:
     return facts, diagnosis_of(facts, failure, 1, (), around)
 
 
-def _kind_of_class(error: BaseException) -> Kind | None:
+def kind_of_class(error: BaseException) -> Kind | None:
     """The first kind of failure that an exception's class, or a base class, belongs to."""
     names = {base.__name__ for base in type(error).__mro__}
     return next((kind for kind in kinds() if kind.classes & names), None)

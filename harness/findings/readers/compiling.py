@@ -1,6 +1,7 @@
 """Exceptions of torch.compile: Inductor's size asserts, graph breaks, recompiles."""
 
 from harness.base.exception_text import first_line
+from harness.diagnosis.exception import kind_of_class
 from harness.diagnosis.readers.difference import Dim, dims
 from harness.execution import stages
 from harness.findings.finding import Finding, WidthOrigin
@@ -45,11 +46,13 @@ def _sizes(name: str, dim: Dim) -> str:
 
 def compiled(raised: Raised) -> Finding | None:
     """Dynamo met what it cannot trace, fixed a dynamic token count, or compiled too often."""
-    if raised.diagnosis.kind not in _OF_THE_LAYER:
+    by_class = kind_of_class(raised.error)
+    if by_class is None and raised.diagnosis.kind not in _OF_THE_LAYER:
         return None
+    kind = str(by_class.findings[0]["kind"]) if by_class else raised.diagnosis.finding
     return Finding(
-        observer=_OBSERVERS[raised.diagnosis.finding],
-        kind=raised.diagnosis.finding,
+        observer=_OBSERVERS[kind],
+        kind=kind,
         stage="layer",
         what=first_line(raised.error),
         cause=raised.diagnosis.cause,
