@@ -8,7 +8,7 @@ class Parts:
     """Import lines, text, and what the script needs beside Python (``torch and kernels``).
 
     ``standalone`` says that it imports nothing but torch, so that it runs in any folder. ``oracle`` is kept apart because
-    most scripts need none.
+    most scripts need none. ``shapes_only`` says that no value is computed: such a script shows no wrong values.
     """
 
     text: str
@@ -16,3 +16,4 @@ class Parts:
     needs: str = "torch"
     standalone: bool = False
     oracle: str = ""
+    shapes_only: bool = False

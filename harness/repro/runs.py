@@ -12,13 +12,13 @@ _LEAVES = "from torch.utils._pytree import tree_leaves"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Text that defines ``run``, a function of a batch, and the imports it needs."""
+    """Text that defines ``run``, a function of a batch, and the imports it needs. Without one, ``run`` calls the layer."""
 
     text: str
     imports: tuple[str, ...] = ()
 
 
-EAGER = Running("def run(batch):\n    return layer(*batch)")
+EAGER = Running("")
 FAKE = Running(
     "mode = FakeTensorMode(allow_non_fake_inputs=True)\n\n\ndef run(batch):\n"
     "    with mode, enable_python_dispatcher():\n        return layer(*map(mode.from_tensor, batch))",
@@ -66,7 +66,7 @@ class Graph(TorchDispatchMode):  # stands in for a CUDA graph: replays the ops o
             raise CaptureRefused(f"{func._schema.name} in a capture depends on the data")
         if func.namespace not in ("aten", "prim", "prims"):
             with self:  # a graph holds the kernels inside a custom op
-                return func(*args, **(kwargs or {}))
+                return func._op_dk(torch._C.DispatchKey.CPU, *args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
         self.steps.append((func, args, kwargs or {}, out))
         return out
@@ -81,10 +81,6 @@ class Graph(TorchDispatchMode):  # stands in for a CUDA graph: replays the ops o
 graph = Graph()
 
 
-def run(batch):
-    return layer(*batch)
-
-
 def capture(batch):
     with graph:
         return layer(*batch)''',
@@ -93,10 +89,6 @@ def capture(batch):
 GRAPH_CUDA = Running(
     '''\
 graph = torch.cuda.CUDAGraph()
-
-
-def run(batch):
-    return layer(*batch)
 
 
 def capture(batch):
@@ -126,11 +118,7 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
 
 
 class FreedMemory(RuntimeError):
-    pass
-
-
-def run(batch):
-    return layer(*batch)''',
+    pass''',
     (_MODE, _LEAVES, "from torch.multiprocessing.reductions import StorageWeakRef"),
 )
 

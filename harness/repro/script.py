@@ -1,5 +1,6 @@
 """The whole script: what it shows, imports, the layer, how it is run, and the check."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from string import Template
@@ -14,6 +15,13 @@ from harness.repro.runs import Running
 from harness.repro.symptom import Symptom
 from harness.repro.wrapping import wrapped
 
+_CALL = re.compile(r"\brun\(((?:inputs\([^()]*\)|\w+))\)")
+# Kinds that a layer shows whose weights are zeros.
+_OF_SHAPES = (
+    *("wrong-shape", "strided-output", "wrong-dtype", "not-contiguous", "collective-count", "never-dispatched"),
+    *("specialised", "recompiled"),
+)
+MOST_LINES = 60
 _OP_WRITES = ("mutated-input", "undeclared-alias")
 
 
@@ -37,6 +45,8 @@ class Subjected:
 
 def scripts(about: Subjected, parts: Parts) -> Iterator[str]:
     """Scripts for a symptom, the shortest first: it may show only after the calls that came before."""
+    if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
+        return
     seen = set()
     for all_calls in (False, True):
         text = _script(about, parts, all_calls)
@@ -47,18 +57,25 @@ def scripts(about: Subjected, parts: Parts) -> Iterator[str]:
 
 def _script(about: Subjected, parts: Parts, all_calls: bool) -> str:
     check, running = _check(about), _running(about)
-    tail = _filled(about, "\n".join(_tail(about, check, all_calls)))
+    tail = _filled(about, "\n".join(line for line in _tail(about, check, all_calls) if line))
+    if "def run(" not in running.text:
+        tail = _CALL.sub(r"layer(*\1)", tail)
     head = "" if _needs_batch(check) else _filled(about, check.before)
     oracle = parts.oracle if "oracle(" in tail else ""
     imports = _imports((*parts.imports, *running.imports, *check.imports, *_used("torch.compiler", running.text)))
     body = [parts.text, oracle, running.text, head]
-    text = "\n\n\n".join(part for part in body if part) + f"\n\n\n{tail}\n"
-    whole = f'{_docstring(about, parts)}\n\n{imports}\n\ntorch.set_grad_enabled(False)\n{_gap(parts)}{text}'
-    return wrapped(whole)
+    text = "\n\n".join(part for part in (*body, tail) if part)
+    whole = f"{_docstring(about, parts)}\n{imports}\n\ntorch.set_grad_enabled(False)\n{text}\n"
+    return _short(wrapped(re.sub(r"\n{3,}", "\n\n", whole)))
 
 
-def _gap(parts: Parts) -> str:
-    return "\n\n" if parts.text.startswith(("def ", "class ", "@")) else ""
+def _short(text: str) -> str:
+    """The script, without as many of its empty lines as make it longer than MOST_LINES: those before definitions go last."""
+    lines = text.split("\n")
+    empty = [place for place, line in enumerate(lines[:-1]) if not line]
+    empty.sort(key=lambda place: (lines[place + 1].startswith(("def ", "class ")), -place))
+    gone = set(empty[: max(0, len(lines) - 1 - MOST_LINES)])
+    return "\n".join(line for place, line in enumerate(lines) if place not in gone)
 
 
 def _used(name: str, text: str) -> tuple[str, ...]:
@@ -70,14 +87,14 @@ def _imports(lines: tuple[str, ...]) -> str:
     own = dict.fromkeys((*lines, "import torch"))
     torch_lines = sorted((line for line in own if "torch" in line.split()[1]), key=lambda line: (line[0] != "i", line))
     others = sorted((line for line in own if line not in torch_lines), key=lambda line: (line[0] != "i", line))
-    return "\n\n".join("\n".join(group) for group in (others, torch_lines) if group)
+    return "\n".join((*others, *torch_lines))
 
 
 def _docstring(about: Subjected, parts: Parts) -> str:
     finding, case = about.symptom.finding, about.case
     what = finding.what.replace("\\", "/").replace('"""', "'''")
     expects = f"Ends with {about.symptom.expected}." + ("" if about.symptom.error else " A correct layer ends in silence.")
-    return f'"""{finding.kind} at {finding.stage}, mode {about.mode.name}, {case.id}\n\n{what}\n{expects} Needs {parts.needs}.\n"""'
+    return f'"""{finding.kind} at {finding.stage}, mode {about.mode.name}, {case.id}\n{what}\n{expects} Needs {parts.needs}."""'
 
 
 def _check(about: Subjected) -> Check:

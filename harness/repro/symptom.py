@@ -6,6 +6,7 @@ from importlib import import_module
 
 import torch
 
+from harness.base.exception_text import text_of
 from harness.execution.modes import Mode
 from harness.execution.pinned import pinned
 from harness.execution.rig import BuildFailed, Rig
@@ -38,7 +39,11 @@ class Symptom:
 
 def symptom(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, finding: Finding) -> Symptom:
     """How a finding shows. Runs the mode once more where the layer may have raised: a finding does not say the class."""
-    return Symptom(finding, _error(subject, case, mode, device, finding), widths_in(finding.what, case))
+    error = _error(subject, case, mode, device, finding)
+    if error is None:
+        match = _FAKE_RAISED.search(finding.what)
+        return Symptom(finding, match[1] if match else "", ())
+    return Symptom(finding, type(error).__name__, widths_in(text_of(error), case))
 
 
 def widths_in(text: str, case: Case) -> tuple[int, ...]:
@@ -48,16 +53,17 @@ def widths_in(text: str, case: Case) -> tuple[int, ...]:
     return tuple(number for number in numbers if number in known)
 
 
-def _error(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, finding: Finding) -> str:
-    if match := _FAKE_RAISED.search(finding.what):
-        return match[1]
-    if mode is PROOF:
-        return ""
+def _error(
+    subject: Subject, case: Case, mode: ModeInfo, device: torch.device, finding: Finding
+) -> BaseException | None:
+    """What the layer raised in the call of the finding; None where it returned."""
+    if mode is PROOF or _FAKE_RAISED.search(finding.what):
+        return None
     module: Mode = import_module(mode.module)
     try:
         with pinned():
             run = module.run(Rig(subject, case, device, mode.name), mode.dynamic)
     except BuildFailed as error:
-        return type(error.__cause__ or error).__name__
+        return error.__cause__ or error
     raised = next((call for call in run.calls if call.error is not None), None)
-    return type(raised.error).__name__ if raised is not None and raised.label == finding.call else ""
+    return raised.error if raised is not None and raised.label == finding.call else None
