@@ -20,7 +20,7 @@ from harness.base.options import (
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
-from harness.commands.recorded import add_records, nothing_to_do, recording, singly
+from harness.commands.recorded import add_records, note_nothing_to_do, recording, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
@@ -30,6 +30,7 @@ from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
 from harness.runs.planned import Task
+from harness.runs.shards import singly
 from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
@@ -141,19 +142,10 @@ def tasks_of(plan: Plan) -> list[Task]:
     return [Task(plan.spec, case.id, mode.name) for case, mode in plan.selection.tasks()]
 
 
-def verdicts_of(run: Recording) -> list[Verdict]:
-    """The verdicts that a resumed run begins with. Raises BadInput where one cannot be read."""
-    try:
-        return [Verdict.from_json(one.record) for one in run.results.values()]
-    except (KeyError, TypeError):
-        raise BadInput("--resume: a verdict in the file is of another form (docs/reference/records.md)") from None
-
-
 def with_progress(plan: Plan, run: Recording, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
     wanted = {(task.case, task.mode) for task in run.todo if task.subject == plan.spec}
-    if reason := nothing_to_do(run):
-        print(f"harness: {reason}", file=sys.stderr)
+    note_nothing_to_do(run)
     plan_run = PlanRun(plan, wanted)
     ticker = Ticker(new_console(stderr=True), len(plan_run.wanted))
     with ticker.running():

@@ -12,8 +12,8 @@ from harness.base.errors import BadInput
 from harness.base.options import NARROWING, add_limits, add_subject, add_workers, names, whole
 from harness.base.printable import printable
 from harness.base.project import find_or_in_tree
-from harness.commands.check import judged_code, tasks_of, verdicts_of, with_progress
-from harness.commands.recorded import add_records, recording, singly
+from harness.commands.check import judged_code, tasks_of, with_progress
+from harness.commands.recorded import add_records, recording, verdicts_of
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
@@ -22,6 +22,7 @@ from harness.matrix.shapes import LARGEST
 from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, where
 from harness.output.terminal import new_console
+from harness.runs.shards import singly
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job

@@ -4,13 +4,15 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
+from harness.audit.row import Row
 from harness.base.errors import BadInput
+from harness.findings.finding import Verdict
 from harness.output.recording import Recording, changed_environment
 from harness.runs.durations import Durations
 from harness.runs.earlier import Earlier
 from harness.runs.header import RunHeader
 from harness.runs.planned import Planned, Task
-from harness.runs.shards import Shard, planned, shard
+from harness.runs.shards import Shard, add_shard, planned
 
 Units = Mapping[str, list[Task]]
 
@@ -21,10 +23,7 @@ def add_records(add: Callable[..., object], what: str) -> None:
     add("--json", metavar="FILE", help=about)
     about = "go on after a kill: do only what FILE lacks, and append it (docs/how-to/nightly-matrix.md)"
     add("--resume", metavar="FILE", help=about)
-    about = "do only the I-th of N parts, such as 3/8; each runner of a CI engine does one"
-    add("--shard", type=shard, default=None, metavar="I/N", help=about)
-    about = "plan the shards by this file of `harness merge --durations` (default: the cached one, else the built-in one)"
-    add("--durations", metavar="FILE", help=about)
+    add_shard(add)
     about = "name of this kind of machine in the records, such as h100 (default: $HARNESS_RUNNER, else the GPU's name)"
     add("--runner", default="", metavar="NAME", help=about)
 
@@ -53,14 +52,33 @@ def _header(chosen: argparse.Namespace, tool: str, units: Units) -> RunHeader:
     return RunHeader.new(tool, matrix, chosen.shard, chosen.runner, durations.hash)
 
 
-def singly(tasks: list[Task]) -> Units:
-    """Units of one task each: any of them may go to any shard."""
-    return {"\0".join(task): [task] for task in tasks}
+def by_case(tasks: list[Task]) -> Units:
+    """Units of all tasks of a case, which share a process: the rows of an op."""
+    units: dict[str, list[Task]] = {}
+    for task in tasks:
+        units.setdefault(f"{task.subject}\0{task.case}", []).append(task)
+    return units
 
 
-def nothing_to_do(run: Recording) -> str:
-    """Why a run has no task left; empty where it has some. Neither is a failure."""
+def note_nothing_to_do(run: Recording) -> None:
+    """Say on standard error why a run has no task left, where it has none. That is no failure."""
     if run.header.shard.of > 1 and not run.header.tasks:
-        return f"shard {run.header.shard} has no task: there are fewer tasks than shards"
-    return "" if run.todo else "nothing is left to do"
+        print(f"harness: shard {run.header.shard} has no task: there are fewer tasks than shards", file=sys.stderr)
+    elif not run.todo:
+        print("harness: --resume: nothing is left to do", file=sys.stderr)
 
+
+def rows_of(run: Recording, version: str = "") -> list[Row]:
+    """The rows of an audit that a resumed run begins with. Raises BadInput where one cannot be read."""
+    try:
+        return [Row.from_json(one.record) for task, one in run.results.items() if task.subject == version]
+    except (KeyError, TypeError):
+        raise BadInput("--resume: a row in the file is of another form (docs/reference/records.md)") from None
+
+
+def verdicts_of(run: Recording) -> list[Verdict]:
+    """The verdicts that a resumed run begins with. Raises BadInput where one cannot be read."""
+    try:
+        return [Verdict.from_json(one.record) for one in run.results.values()]
+    except (KeyError, TypeError):
+        raise BadInput("--resume: a verdict in the file is of another form (docs/reference/records.md)") from None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
-from harness.commands.check import exit_code, selection_of, verdicts_of, with_progress
-from harness.commands.recorded import add_records, recording, singly
+from harness.commands.check import exit_code, selection_of, with_progress
+from harness.commands.recorded import add_records, recording, verdicts_of
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict
@@ -16,6 +16,7 @@ from harness.output.recording import Recording
 from harness.output.report import grouped, summary, where
 from harness.output.terminal import StatusLine, new_console
 from harness.runs.planned import Task
+from harness.runs.shards import singly
 from harness.workers.pool import workers_for
 
 # One model for each combination of padded or not, with or without a shared expert, latent or not.

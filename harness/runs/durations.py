@@ -40,7 +40,9 @@ class Durations:
         except OSError as error:
             raise BadInput(f"cannot read durations {file}: {error.strerror}; `harness merge` writes them") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise BadInput(f"{file} holds no durations; expected a file that `harness merge --durations` wrote") from None
+            raise BadInput(
+                f"{file} holds no durations; expected a file that `harness merge --durations` wrote"
+            ) from None
 
     def of(self, task: Task) -> float:
         """The seconds of a task: its own, else those of the case on another subject, else the median of the mode."""

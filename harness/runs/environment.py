@@ -31,7 +31,9 @@ def _gpu() -> dict[str, str]:
     """The first GPU that is visible: its name, compute capability and driver."""
     keys = ("gpu", "capability", "driver")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    line = "" if hidden else _output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
+    line = (
+        "" if hidden else _output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
+    )
     values = [part.strip() for part in line.splitlines()[0].split(",")] if line else []
     return dict(zip(keys, values if len(values) == len(keys) else ("", "", ""), strict=True))
 
@@ -89,7 +91,13 @@ def _shown(value: str) -> str:
 def _output(*command: str) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -80,7 +80,7 @@ class RunHeader:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The header in a record. Raises BadInput where it is of another form or of a later format."""
         if data.get("format") != FORMAT:
-            raise BadInput(f'a run record of format {data.get("format")!r:.20}; this harness reads {FORMAT} and before')
+            raise BadInput(f"a run record of format {data.get('format')!r:.20}; this harness reads {FORMAT} and before")
         shard, environment = data.get("shard"), data.get("environment")
         if not isinstance(shard, dict) or not isinstance(environment, dict):
             raise BadInput('a run record without "shard" or "environment" (docs/reference/records.md)')

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ class RecordsFile:
     """The lines of one file. ``notes`` says afterwards what was left out, in a line or two.
 
     ``cut``: the last line is half a line. ``unended``: the last line is whole, and its newline is missing.
+    ``number`` is that of the line that was read last.
     """
 
     path: Path
-    _bad: list[tuple[int, str]] = field(default_factory=list)
+    _first: str = ""
+    _rejected: int = 0
     cut: bool = False
     unended: bool = False
+    number: int = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The lines that are JSON objects. Raises BadInput if the file cannot be read."""
@@ -35,9 +38,8 @@ class RecordsFile:
             raise BadInput(f"cannot read {self.path}: {error.strerror}; expected a file of `--json`") from None
 
     def _lines(self, file: Any) -> Iterator[dict[str, Any]]:
-        number = 0
         while line := file.readline(_LONGEST_LINE):
-            number += 1
+            self.number += 1
             data = parsed(line)
             self.unended = data is not None and not line.endswith(b"\n")
             if data is not None:
@@ -45,21 +47,20 @@ class RecordsFile:
             elif not line.endswith(b"\n"):
                 self.cut = True
             elif line.strip():
-                self.reject(number, "it is no JSON object")
+                self.reject("it is no JSON object")
 
-    def reject(self, number: int, why: str) -> None:
-        """Note that a line was left out; ``number`` 0 where it is not known."""
-        self._bad.append((number, why)) if len(self._bad) < 2 else self._bad.append((0, ""))
+    def reject(self, why: str) -> None:
+        """Note that the line that was read last is left out."""
+        self._rejected += 1
+        self._first = self._first or f"line {self.number} is left out: {why}"
 
     @property
     def notes(self) -> list[str]:
         """What was left out."""
         lines = []
-        if self._bad:
-            number, why = self._bad[0]
-            more = f", and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
-            at = f"line {number}" if number else "a line"
-            lines.append(f"{self.path}: {at}{more} left out: {why}")
+        if self._first:
+            more = f" (and {self._rejected - 1} more lines)" if self._rejected > 1 else ""
+            lines.append(f"{self.path}: {self._first}{more}")
         if self.cut:
             lines.append(f"{self.path}: the last line is cut off, as where a run is killed; it is left out")
         return lines

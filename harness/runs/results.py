@@ -37,6 +37,11 @@ class Result:
         return frozenset(_signature(self.record)) if self.failing else frozenset()
 
     @property
+    def script(self) -> str:
+        """A script that shows it without the harness; empty where there is none."""
+        return str(self.record.get("script", ""))
+
+    @property
     def kinds(self) -> str:
         """What was found in a few words: the kinds of its findings, each with its stage, or the reason."""
         named = dict.fromkeys(" at ".join(filter(None, words)) for words in sorted(self.signature))

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness.runs.durations import Durations
@@ -55,6 +55,21 @@ def assign(units: Mapping[str, float], of: int) -> dict[str, int]:
 
 def _hash(name: str, number: int) -> bytes:
     return hashlib.sha256(f"{number}\0{name}".encode("utf-8", "surrogatepass")).digest()
+
+
+def add_shard(add: Callable[..., object]) -> None:
+    """The options that the commands and the pytest plugin share."""
+    about = "do only the I-th of N parts, such as 3/8; each runner of a CI engine does one"
+    add("--shard", type=shard, default=None, metavar="I/N", help=about)
+    about = (
+        "plan the shards by this file of `harness merge --durations` (default: the cached one, else the built-in one)"
+    )
+    add("--durations", metavar="FILE", default=None, help=about)
+
+
+def singly(tasks: list[Task]) -> Mapping[str, list[Task]]:
+    """Units of one task each: any of them may go to any shard."""
+    return {"\0".join(task): [task] for task in tasks}
 
 
 def planned(units: Mapping[str, list[Task]], of: int, durations: Durations) -> Planned:

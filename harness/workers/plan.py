@@ -108,9 +108,7 @@ class PlanRun:
         self.plan = plan
         self.tasks = plan.selection.tasks()
         self.wanted = [
-            index
-            for index, (case, mode) in enumerate(self.tasks)
-            if wanted is None or (case.id, mode.name) in wanted
+            index for index, (case, mode) in enumerate(self.tasks) if wanted is None or (case.id, mode.name) in wanted
         ]
 
     def __iter__(self) -> Iterator[Verdict]:
