@@ -64,7 +64,7 @@ class Varied:
         return self.name.partition("=")[0]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the layer.
 

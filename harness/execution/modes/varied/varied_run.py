@@ -19,6 +19,7 @@ from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
+_FEWER = 16
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
 Variation = Callable[["VariedRun", Varied], None]
@@ -43,14 +44,7 @@ def run_varied(rig: Rig, variations: Mapping[str, Variation], tokens: int = 0, b
                 continue
             variations[variation.group](varied, variation)
             varied.note_state(variation)
-    _skip_if_nothing(rig, varied.run)
     return varied.finish()
-
-
-def _skip_if_nothing(rig: Rig, run: Run) -> None:
-    """Raise Skip where the user named variations and none of them could be judged."""
-    if rig.vary and not run.failed and all(name in run.left_out for name in rig.vary):
-        raise Skip("; ".join(f"{name}: {reason}" for name, reason in run.left_out.items()))
 
 
 class VariedRun:
@@ -63,8 +57,12 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
         self.layer: Any = self.run.layer
-        count = min(batch, rig.most_tokens)
-        self._inputs, self._expected = rig.inputs(count, 0), rig.expected(count, 0)
+        self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
+
+    @property
+    def most(self) -> int:
+        """The largest number of tokens that there are inputs for."""
+        return self._inputs[0].shape[0]
 
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
@@ -135,8 +133,8 @@ class VariedRun:
         return True
 
     def drop(self, call: Call) -> None:
-        """Take a call out of the run. Calls are told apart by identity: their tensors have no one truth value."""
-        self.run.calls[:] = [other for other in self.run.calls if other is not call]
+        """Take a call out of the run."""
+        self.run.calls.remove(call)
 
     def leave_out(self, variation: Varied, reason: str) -> None:
         """Note that a variation is not judged, and why."""
@@ -181,6 +179,16 @@ class VariedRun:
             call.error, call.records, call.fresh_differs = again.error, again.records, True
         else:
             call.fresh_differs = False
+
+
+def _largest_batch(rig: Rig, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs and the oracle's output of as many tokens; a sixteenth where the subject makes none so large. Raises SubjectError."""
+    try:
+        return rig.inputs(tokens, 0), rig.expected(tokens, 0)
+    except SubjectError:
+        if tokens // _FEWER < rig.case.tokens:
+            raise
+    return _largest_batch(rig, tokens // _FEWER)
 
 
 def rows_of(expected: Any, rows: Any) -> Any:
