@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
-from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
@@ -55,7 +55,7 @@ class VariedRun:
 
     def __init__(self, rig: Rig, batch: int) -> None:
         self.rig = rig
-        self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
+        self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
         self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
 
@@ -107,7 +107,7 @@ class VariedRun:
         inputs another form in memory, and ``around`` turns a layer into the function that is called, such as one that
         calls the layer under grad mode.
         """
-        call = Call(label or variation.words, inputs[0].shape[0], form(inputs), varied=variation)
+        call = Call(label or f"{CALL_WITH}{variation.words}", inputs[0].shape[0], form(inputs), varied=variation)
         self.run.calls.append(call)
         if self.rig.make(call, around(self.layer if layer is None else layer), recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
