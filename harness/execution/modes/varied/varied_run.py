@@ -57,6 +57,7 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
+        self._state_noted = False
         self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
 
     @property
@@ -67,6 +68,7 @@ class VariedRun:
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
+        self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
 
     def fresh(self) -> Any:
@@ -153,8 +155,8 @@ class VariedRun:
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
-        if self.run.changed_by is None and self.layer is self.run.layer and self._state_changed():
-            self.run.changed_by = variation
+        if not self._state_noted and self._state_changed():
+            self._state_noted, self.run.changed_by = True, variation
 
     def finish(self) -> Run:
         """Record the layer's state after the calls, and whether what changed reaches the output."""
@@ -163,7 +165,7 @@ class VariedRun:
         return run
 
     def _state_changed(self) -> bool:
-        now = state_of(self.layer)
+        now = state_of(self.run.layer)
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
     def _look_again(self, call: Call, form: Form, around: Around) -> None:
