@@ -67,6 +67,8 @@ def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, s
                 | _left_out(run)
                 | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
             )
+            if reason := _nothing_varied(run, mode):
+                raise Skip(reason)
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
@@ -106,6 +108,13 @@ def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, s
         environment=environment(device.type) | settings,
         traceback=trace,
     )
+
+
+def _nothing_varied(run: Run, mode: ModeInfo) -> str:
+    """Why none of the variations that were chosen is judged; empty where one is, or where none was chosen."""
+    if not mode.vary or run.failed or not all(name in run.left_out for name in mode.vary):
+        return ""
+    return "; ".join(f"{name}: {why}" for name, why in run.left_out.items())
 
 
 def _left_out(run: Run) -> dict[str, str]:
