@@ -22,6 +22,7 @@ COMMANDS = {
     "diagnose": ("harness.commands.diagnose", "read a log: name the failure, its cause and the command that tries it"),
     "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
     "bench": ("harness.commands.bench", "time the project's kernel on a CUDA device against a lower bound"),
+    "report": ("harness.commands.report", "write one page from the records of many shards, runners and nights"),
     "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),
     "list": ("harness.commands.listing", "show every name that the other commands take"),
 }
