@@ -22,6 +22,7 @@ ROOMS = (
     "verdict",
     "workers",
     "output",
+    "nightly",
     "audit",
     "selftest",
     "benchmark",

@@ -62,11 +62,11 @@ class Group:
 
 @dataclass
 class Sums:
-    """What the page shows of the matrix: cells by runner and number, groups of changes, seconds by runner, mode and night."""
+    """What the page shows of the matrix: cells by runner and number, groups of changes, seconds and cases by runner, mode and night."""
 
     cells: dict[tuple[str, int], Cell] = field(default_factory=dict)
     groups: dict[tuple[object, ...], Group] = field(default_factory=dict)
-    seconds: dict[tuple[str, str, int], float] = field(default_factory=lambda: defaultdict(float))
+    seconds: dict[tuple[str, str, int], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0]))
     shared: Counter[str] = field(default_factory=Counter)
     compared: Counter[str] = field(default_factory=Counter)
 
@@ -84,7 +84,10 @@ def summed(
         subject, _, mode, _ = about[number]
         sums.cells.setdefault((case.runner, number), Cell()).add(case)
         for night, result in case.nights.items():
-            sums.seconds[case.runner, mode, night] += result.seconds
+            if result.seconds:
+                total = sums.seconds[case.runner, mode, night]
+                total[0] += result.seconds
+                total[1] += 1
         if case.now is not None and case.now.status != RANKS.index(MISSING):
             sums.compared[case.runner] += 1
             sums.shared[case.runner] += bool(case.earlier)

@@ -20,6 +20,7 @@ MISSING = "missing"
 # From the best to the worst: a case with several results has the worst. `missing` is planned, and not judged.
 RANKS = (MISSING, "ok", "skipped", "latent", "waived", "findings", "error")
 _CACHE_KIB = 96 * 1024
+_HINTS = {sqlite3.OperationalError: "give a path in a folder that exists, with space left, that no other process writes to"}
 _SCHEMA = """
 create table runs (
   id integer primary key, name text unique not null, night integer not null, runner text not null, about text not null);
@@ -100,7 +101,8 @@ class History:
             yield cls(connection)
             connection.execute("commit")
         except sqlite3.Error as error:
-            raise BadInput(f"--history {path}: {error}; expected a file that `harness report` wrote, or none yet") from None
+            hint = _HINTS.get(type(error), "expected a file that `harness report` wrote, or none yet")
+            raise BadInput(f"--history {path}: {error}; {hint}") from None
         finally:
             if connection is not None:
                 connection.close()

@@ -1,6 +1,7 @@
 """From lines of records to the history. Memory does not grow with the number of results of a file."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ class Ingest:
         signature = number(*sorted(f"{one.get('kind')} {one.get('stage')}" for one in found)) if found else 0
         detail = self._detail(record, found) if record["status"] != "ok" else 0
         seconds = float(record.get("seconds", 0.0))
+        seconds = seconds if math.isfinite(seconds) else 0.0
         self._result(run, key, record["status"], environment, signature, detail, seconds)
 
     def _result(

@@ -197,14 +197,18 @@ class Payload:
         return self._environments.get(row[0], {}) if row else {}
 
     def _durations(self, sums: Sums) -> list[dict[str, Any]]:
-        """Worker seconds of each runner and mode, night by night; null where it has none."""
+        """Mean seconds of a case, for each runner and mode, night by night; null where it has none."""
         pairs = dict.fromkeys((runner, mode) for runner, mode, _ in sums.seconds)
-        values = ((pair, [sums.seconds.get((*pair, night)) for night in self._nights]) for pair in pairs)
+        values = [(pair, [_mean(sums.seconds.get((*pair, night))) for night in self._nights]) for pair in pairs]
         return [
-            {"name": f"{runner}, {mode}", "values": [None if value is None else round(value, 2) for value in row]}
+            {"name": f"{runner}, {mode}", "values": row}
             for (runner, mode), row in sorted(values)
             if any(row)
         ]
+
+
+def _mean(total: list[float] | None) -> float | None:
+    return round(total[0] / total[1], 4) if total else None
 
 
 def _calm(cell: Cell) -> int:

@@ -13,10 +13,10 @@ function showTiles() {
   const failing = changeCount(["same"]);
   const tiles = KINDS.map(([id, title, changes, tone]) => {
     const count = changeCount(changes);
-    const body = [el("b", {}, count.toLocaleString("en")), title];
+    const body = [el("b", {}, count.toLocaleString("en")), title, el("small", {}, count === 1 ? "case" : "cases")];
     return el("li", { class: count ? tone : "none" }, count ? el("a", { href: `#list-${id}` }, body) : el("span", { class: "tile" }, body));
   });
-  tiles.splice(1, 0, el("li", { class: failing ? "bad" : "none" }, failing ? el("a", { href: "#matrix", onclick: () => showStates("same") }, el("b", {}, failing.toLocaleString("en")), "Failing as before") : el("span", { class: "tile" }, el("b", {}, "0"), "Failing as before")));
+  tiles.splice(1, 0, el("li", { class: failing ? "bad" : "none" }, failing ? el("a", { href: "#matrix", onclick: () => showStates("same") }, el("b", {}, failing.toLocaleString("en")), "Failing as before", el("small", {}, failing === 1 ? "case" : "cases")) : el("span", { class: "tile" }, el("b", {}, "0"), "Failing as before", el("small", {}, "cases"))));
   find("tiles").replaceChildren(...tiles);
 }
 function card(group) {

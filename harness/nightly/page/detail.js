@@ -13,18 +13,18 @@ function history(worst) {
 }
 const place = (line) => line ? `${line.file}:${line.number}` : "";
 function finding(one) {
-  const widths = (one.widths ?? []).map((width) => el("li", {}, width.text, el("span", { class: "quiet" }, ` — made by ${width.stage}${width.line ? ", " + place(width.line) : ""}`)));
+  const widths = list(one.widths).map((width) => el("li", {}, width.text, el("span", { class: "quiet" }, ` — made by ${width.stage}${width.line ? ", " + place(width.line) : ""}`)));
   return el("section", { class: "finding" },
     el("h4", {}, one.kind ?? "finding", one.stage ? ` at ${one.stage}` : ""),
     el("p", {}, one.what ?? ""),
     one.line ? el("pre", {}, `${place(one.line)}\n${one.line.text}`) : null,
     widths.length ? [el("h4", {}, "Where each width comes from"), el("ul", {}, widths)] : null,
     facts([["Likely cause", one.cause], ["Found by", [one.observer, one.call].filter(Boolean).join(", ")], ["Comes from", one.blame],
-      ["Similar to", (one.similar_to ?? []).join("; ")], ["Waived for", one.waiver], ["What this kind means", one.kind ? `harness docs ${one.kind}` : ""]]));
+      ["Similar to", list(one.similar_to).join("; ")], ["Waived for", one.waiver], ["What this kind means", one.kind ? `harness docs ${one.kind}` : ""]]));
 }
 function caseBody(row, commit) {
   const about = row.detail >= 0 ? detail(row.detail) : {};
-  const findings = about.findings ?? [];
+  const findings = list(about.findings);
   const changes = Object.entries(about.changes ?? {}).map(([name, value]) => `${name} ${value}`).join(", ");
   return [
     row.was ? el("p", { class: "quiet" }, `As it was found on ${night(row.earlier)}:`) : null,

@@ -15,7 +15,8 @@ function prepare() {
     if (!byRow.has(key)) byRow.set(key, { first: index, cells: new Array(modes.length).fill(-1) });
     byRow.get(key).cells[column.get(cellWord("mode", index))] = index;
   });
-  return [...byRow.values()];
+  const urgency = (row) => Math.min(...row.cells.filter((index) => index >= 0).map((index) => isOf("new", index) ? 0 : isOf("bad", index) ? 1 : 2));
+  return [...byRow.values()].map((row) => [urgency(row), row]).sort((a, b) => a[0] - b[0]).map(([, row]) => row);
 }
 function haystack(index) {
   const kinds = new Set(CELLS.cases[index].flatMap((row) => row.detail >= 0 ? (detail(row.detail).findings ?? []).map((one) => one.kind) : []));

@@ -37,6 +37,7 @@ function el(tag, attributes, ...children) {
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
 }
+const list = (value) => Array.isArray(value) ? value : [];
 const many = (count, one, more) => `${count.toLocaleString("en")} ${count === 1 ? one : (more ?? one + "s")}`;
 const badge = (state, text) => el("span", { class: `badge ${state}` }, text ?? word(state));
 const night = (text) => { const [year, month, day] = text.split("-"); return `${+day} ${MONTHS[month - 1]} ${year}`; };

@@ -44,7 +44,7 @@ function showTimes() {
   const kernels = data.times.map((row) => () => [el("span", {}, row.kernel, el("small", {}, `${row.shape} · ${row.device}`)), `${row.tokens}`, latest(row.values), changed(row.values), trend(row.values, "µs")]);
   find("kernels").replaceChildren(kernels.length ? tableOf("Kernel times", ["Kernel and shape", "Tokens", "Newest, µs", "Change", "Trend"], kernels, [1, 2, 3]) : empty("No kernel times.", "Records of `harness bench --json FILE` fill this table."));
   const checks = data.durations.map((row) => () => [row.name, latest(row.values), changed(row.values), trend(row.values, "s")]);
-  find("durations").replaceChildren(checks.length ? tableOf("Duration of the checks", ["Runner and mode", "Newest, s", "Change", "Trend"], checks, [1, 2]) : empty("No durations.", "They come with the results of the matrix."));
+  find("durations").replaceChildren(checks.length ? tableOf("Duration of a case, mean", ["Runner and mode", "Newest, s", "Change", "Trend"], checks, [1, 2]) : empty("No durations.", "They come with the results of the matrix."));
 }
 const AUDIT_ORDER = ["breaks", "missing", "not run", "not applicable", "holds"];
 const rank = (status) => { const at = AUDIT_ORDER.indexOf(status); return at < 0 ? AUDIT_ORDER.length : at; };
@@ -63,8 +63,8 @@ function openRow(title, row) {
   const dialog = find("detail");
   dialog.replaceChildren(el("div", { class: "head" }, el("div", {}, el("h2", { id: "detail-title" }, title), el("p", { class: "quiet" }, row.runner)), el("button", { class: "plain", type: "button", onclick: () => dialog.close() }, "Close")),
     el("p", {}, row.what ?? row.mechanism ?? ""),
-    facts([["Variant", row.variant], ["Shows when", row.trigger], ["Fixed by", row.fix], ["Reported by", (row.observers ?? []).join(", ")], ["Survived because", (row.survived ?? []).join("; ")], ["False alarms", (row.false_alarms ?? []).join("; ")]]),
-    el("ul", {}, (row.notes ?? []).map((note) => el("li", {}, note))), row.reproduce ? copyable("Command that reproduces it", row.reproduce) : "", row.script ? copyable("Script that shows it without the harness", row.script) : "");
+    facts([["Variant", row.variant], ["Shows when", row.trigger], ["Fixed by", row.fix], ["Reported by", list(row.observers).join(", ")], ["Survived because", list(row.survived).join("; ")], ["False alarms", list(row.false_alarms).join("; ")]]),
+    el("ul", {}, list(row.notes).map((note) => el("li", {}, note))), row.reproduce ? copyable("Command that reproduces it", row.reproduce) : "", row.script ? copyable("Script that shows it without the harness", row.script) : "");
   dialog.showModal();
 }
 const MARK_CLASS = { found: "found", "found as another": "another", missed: "missed", failed: "missed", died: "missed" };
