@@ -25,6 +25,7 @@ COMMANDS = {
     "diff": ("harness.commands.diff", "compare two runs: what is new, fixed, changed, gone, slower"),
     "waive": ("harness.commands.waive", "draft waivers for the findings of a run"),
     "bench": ("harness.commands.bench", "time the project's kernel on a CUDA device against a lower bound"),
+    "report": ("harness.commands.report", "write one page from the records of many shards, runners and nights"),
     "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),
     "list": ("harness.commands.listing", "show every name that the other commands take"),
 }

@@ -23,6 +23,7 @@ ROOMS = (
     "workers",
     "runs",
     "output",
+    "nightly",
     "audit",
     "selftest",
     "benchmark",
