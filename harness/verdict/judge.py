@@ -53,7 +53,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
-            findings, checks = _observe(run)
+            findings, checks = observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
@@ -145,7 +145,7 @@ def _refuse_machine_fault(error: BaseException) -> None:
         raise MachineFault(reason)
 
 
-def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []
