@@ -20,6 +20,7 @@ ROOMS = (
     "observers",
     "proof",
     "verdict",
+    "account",
     "workers",
     "runs",
     "output",
