@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from harness.matrix.case import Case
+from harness.subjects.recipe import Recipe
 from kernels.layer.experts import OP
 from kernels.layer.layer import PaddedMoELayer
 from kernels.layer.masters import Sizes, masters_of, quantised
 from kernels.layer.memory import check_memory
 from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
+from kernels.layer.recipe import recipes
 from kernels.layer.weights import Experts, filled, pad_experts
 
 _cache: dict[object, Experts] = {}
@@ -46,8 +48,8 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(masters.shared),
-            latent=_copies(masters.latent),
+            shared=_copies(masters.shared, case.dtype),
+            latent=_copies(masters.latent, case.dtype),
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
@@ -97,6 +99,11 @@ class InTree:
         """The routed experts' op."""
         return (OP,)
 
+    def recipes(self, case: Case) -> Sequence[Recipe]:
+        """How a script makes this layer without this package, the shortest way first."""
+        return recipes(case)
 
-def _copies(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    return pair and (pair[0].to(torch.bfloat16, copy=True), pair[1].to(torch.bfloat16, copy=True))
+
+def _copies(pair: tuple[Tensor, Tensor] | None, name: str) -> tuple[Tensor, Tensor] | None:
+    dtype: torch.dtype = getattr(torch, name)
+    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))
