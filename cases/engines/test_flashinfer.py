@@ -1,5 +1,6 @@
 """FlashInfer: each planted fault of an imitated tree breaks its rows and no other; what cannot be judged is one line."""
 
+import json
 import os
 import re
 import subprocess

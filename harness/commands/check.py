@@ -21,13 +21,12 @@ from harness.base.options import (
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
-from harness.commands.recorded import add_records, note_nothing_to_do, recording, verdicts_of
+from harness.commands.recorded import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 from harness.output.recording import Recording
-from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
 from harness.runs.planned import Task
@@ -129,7 +128,7 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     if not verdicts:
         return
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(table(verdicts, console.width))
     for line in (*waived(verdicts), *skipped(verdicts)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

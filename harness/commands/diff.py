@@ -14,7 +14,8 @@ from harness.runs.gathering import Gathering
 
 ABOUT = """\
 Compare two runs by their records (docs/reference/records.md). A task is a subject, a case and a mode; it is the same one in
-both runs if these three are. Two runs of one subject each are compared by case and mode. Each run is the --json file of a command, or what `harness merge` made of its shards.
+both runs if these three are. Two runs of one subject each are compared by case and mode. Each run is the --json file of a
+command, or what `harness merge` made of its shards.
 
 examples:
   harness diff yesterday.jsonl today.jsonl

@@ -15,13 +15,13 @@ from harness.base.errors import BadInput, DeviceLost, Skip
 from harness.base.exception_text import first_line, is_ctrl_c, raised_text, user_line
 from harness.base.printable import bounded
 from harness.base.source import SourceLine
+from harness.base.torch_settings import CONFIGS
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
 from harness.execution.modes import Mode
 from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
-from harness.base.torch_settings import CONFIGS
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
 from harness.matrix.case import Case
