@@ -11,7 +11,14 @@ from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
 from harness.commands import flashinfer
-from harness.commands.recorded import add_records, by_case, note_nothing_to_do, recording, report_console, rows_of
+from harness.commands.recorded.options import (
+    add_records,
+    by_case,
+    note_nothing_to_do,
+    recording,
+    report_console,
+    rows_of,
+)
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
 from harness.workers.pool import Pool, workers_for

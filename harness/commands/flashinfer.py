@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.base.errors import BadInput, unknown
-from harness.commands.recorded import by_case, recording, report_console, rows_of
+from harness.commands.recorded.options import by_case, recording, report_console, rows_of
 from harness.output.recording import Recording
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT

@@ -13,7 +13,7 @@ from harness.base.options import NARROWING, add_limits, add_subject, add_workers
 from harness.base.printable import printable
 from harness.base.project import find_or_in_tree
 from harness.commands.check import judged_code, tasks_of, with_progress
-from harness.commands.recorded import add_records, recording, report_console, verdicts_of
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.base.errors import BadInput
 from harness.base.options import add_device, add_workers, names, seconds
 from harness.base.project import find, find_or_in_tree
-from harness.commands.recorded import add_records, note_nothing_to_do, recording, report_console
+from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console
 from harness.matrix.modes import choose
 from harness.output.recording import Recording
 from harness.output.terminal import Ticker, new_console

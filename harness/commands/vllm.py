@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
 from harness.commands.check import exit_code, selection_of, with_progress
-from harness.commands.recorded import add_records, recording, report_console, verdicts_of
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict

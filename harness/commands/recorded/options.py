@@ -21,6 +21,7 @@ from harness.runs.durations import Durations
 from harness.runs.earlier import Earlier
 from harness.runs.header import RunHeader
 from harness.runs.planned import Planned, Task
+from harness.runs.results import Result
 from harness.runs.shards import Shard, add_shard, planned
 
 Units = Mapping[str, list[Task]]
@@ -40,15 +41,14 @@ def add_records(add: Callable[..., object], what: str) -> None:
 
 def recording(chosen: argparse.Namespace, tool: str, units: Units) -> Recording:
     """The recording that the options choose. ``units`` are the tasks that must stay in one shard. Raises BadInput."""
-    outputs = _outputs(chosen)
-    finish = partial(write, outputs)
-    file = next((one.file or STANDARD_OUTPUT for one in outputs if one.format == JSON), None)
+    file = records_file(chosen)
+    finish = partial(write_outputs, chosen)
     header = _header(chosen, tool, units)
     if not chosen.resume:
         return Recording(header, file, finish=finish)
     if file and file != chosen.resume:
         raise BadInput(f"--resume {chosen.resume} appends to that file; leave out --json {file}")
-    earlier = Earlier.read(chosen.resume)
+    earlier = Earlier.read(chosen.resume, chosen.shard)
     earlier.check(tool, frozenset(header.planned.shards), chosen.shard)
     for note in [*earlier.file.notes, *changed_environment(earlier)]:
         print(f"harness: --resume: {note}", file=sys.stderr)
@@ -64,6 +64,16 @@ def _outputs(chosen: argparse.Namespace) -> list[Output]:
         raise BadInput("--json and --output json name two files for the records; leave one out")
     check([one for one in outputs if one.format != JSON or not one.file])  # Records says why its file cannot be written
     return outputs
+
+
+def records_file(chosen: argparse.Namespace) -> str | None:
+    """The file of the records, ``-`` for standard output; None where there is none. Raises BadInput."""
+    return next((one.file or STANDARD_OUTPUT for one in _outputs(chosen) if one.format == JSON), None)
+
+
+def write_outputs(chosen: argparse.Namespace, results: list[Result], header: RunHeader) -> None:
+    """Write every other format. Raises BadInput."""
+    write(_outputs(chosen), results, header)
 
 
 def report_console(chosen: argparse.Namespace, piped_width: int = PIPED_WIDTH) -> Console:
