@@ -18,6 +18,7 @@ from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
+from harness.execution.fresh_memory import reuse_freed_memory
 from harness.execution.modes import Mode
 from harness.execution.pinned import CONFIGS, pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
@@ -42,6 +43,7 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     """
     start = time.perf_counter()
     _tune_garbage_collector()
+    reuse_freed_memory()
     status, reason, trace, emulated = ERROR, "", "", False
     proof: dict[str, Any] = {}
     settings: dict[str, str] = {}
