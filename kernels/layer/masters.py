@@ -115,16 +115,23 @@ def masters_of(case: Case, device: torch.device) -> Masters | TrueMasters:
 
 
 def dense_of(case: Case, device: torch.device) -> tuple[Pair, Pair]:
-    """A case's shared and latent weights as ``Masters`` has them, but bf16, and in memory of their own."""
+    """A case's shared and latent weights as ``Masters`` has them, in the case's dtype, and in memory of their own."""
     if case.full:
         drawn = TrueMasters(Sizes.of(case), device)  # anew in each access
         return drawn.shared, drawn.latent
+    if case.dtype != "bfloat16":
+        masters, dtype = masters_of(case, device), getattr(torch, case.dtype)
+        return _converted(masters.shared, dtype), _converted(masters.latent, dtype)
     shared, latent = in_bf16(Sizes.of(case))
     return _copied(shared, device), _copied(latent, device)
 
 
 def _moved(pair: Pair, device: torch.device) -> Pair:
     return pair and (pair[0].to(device), pair[1].to(device))
+
+
+def _converted(pair: Pair, dtype: torch.dtype) -> Pair:
+    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))
 
 
 def _copied(pair: Pair, device: torch.device) -> Pair:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.matrix.case import Case
+from harness.subjects.recipe import Recipe
 from kernels.layer.answers import cached
 from kernels.layer.experts import OP
 from kernels.layer.layer import PaddedMoELayer
@@ -13,6 +14,7 @@ from kernels.layer.masters import Sizes, dense_of, masters_of, quantised
 from kernels.layer.memory import check_memory
 from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
+from kernels.layer.recipe import recipes
 from kernels.layer.weights import Experts, filled, pad_experts
 
 _cache: dict[object, Experts] = {}
@@ -104,3 +106,7 @@ class InTree:
     def ops(self, case: Case) -> Sequence[str]:
         """The routed experts' op."""
         return (OP,)
+
+    def recipes(self, case: Case) -> Sequence[Recipe]:
+        """How a script makes this layer without this package, the shortest way first."""
+        return recipes(case)
