@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
 from harness.workers.pool import has_cuda
+
+if TYPE_CHECKING:
+    from harness.execution.evidence import Run
 
 PREFIX = "padding"
 _CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
@@ -53,7 +56,13 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self.runs: list[Run] = []  # of the case judged last, where a debugger may ask for them
         self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+
+    @property
+    def debugs(self) -> bool:
+        """Whether a failing test ends in a debugger (``--pdb``)."""
+        return bool(self._config.option.usepdb)
 
     @property
     def given(self) -> list[str]:

@@ -35,10 +35,18 @@ from harness.verdict.machine import MachineFault, machine_fault, missing_compile
 from harness.verdict.reproduce import reproduce
 
 
-def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
+def judge(
+    subject: Subject,
+    case: Case,
+    mode: ModeInfo,
+    device: torch.device,
+    spec: str = "in-tree",
+    runs: list[Run] | None = None,
+) -> Verdict:
     """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
-    ``spec`` is the subject's name on the command line. The reproducing command uses it.
+    ``spec`` is the subject's name on the command line. The reproducing command uses it. The mode's run is added to ``runs``:
+    it holds the layer and its inputs, which else die with this call.
     """
     start = time.perf_counter()
     _tune_garbage_collector()
@@ -51,6 +59,8 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     try:
         with pinned():
             run = _run(subject, case, mode, device)
+            if runs is not None:
+                runs.append(run)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
             findings, checks = observe(run)
