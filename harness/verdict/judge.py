@@ -70,9 +70,7 @@ def _judge(
     line: SourceLine | None = None
     try:
         with pinned():
-            run = _run(subject, case, mode, device)
-            if runs is not None:
-                runs.append(run)
+            run = _run(subject, case, mode, device, runs)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = (
                 run.settings
@@ -170,7 +168,7 @@ def _not_built(error: BuildFailed, case: Case) -> Finding:
     )
 
 
-def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, runs: list[Run] | None) -> Run:
     if problem := missing_compiler(mode, device.type):
         raise Skip(problem)
     module: Mode = import_module(mode.module)
@@ -180,6 +178,8 @@ def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> 
     except BuildFailed as error:
         _refuse_machine_fault(error)
         raise
+    if runs is not None:
+        runs.append(run)
     rig.check_ops_registered()
     return run
 
