@@ -69,7 +69,7 @@ def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, s
             )
             if reason := _nothing_varied(run, mode):
                 raise Skip(reason)
-            findings, checks = _observe(run)
+            findings, checks = observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
@@ -178,7 +178,7 @@ def _refuse_machine_fault(error: BaseException) -> None:
         raise MachineFault(reason)
 
 
-def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []
