@@ -31,3 +31,5 @@ addEventListener("keydown", (event) => {
   find("filter").focus();
 });
 show();
+/* So that the first letter typed is as fast as the others. */
+(window.requestIdleCallback ?? setTimeout)(buildHay);
