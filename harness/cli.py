@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": ("harness.commands.audit", "audit any torch custom op: schema, fake, aliasing, compilation"),
     "new-subject": ("harness.commands.new_subject", "write a template for your own layer"),
     "diagnose": ("harness.commands.diagnose", "read a log: name the failure, its cause and the command that tries it"),
+    "repro": ("harness.commands.repro", "write a small script that fails the same way as a case"),
     "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
     "bench": ("harness.commands.bench", "time the project's kernel on a CUDA device against a lower bound"),
     "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),

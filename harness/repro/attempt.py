@@ -18,6 +18,7 @@ class Attempt:
     reason: str = ""
     standalone: bool = False
     needs: str = "torch"
+    raises: bool = False
 
 
 def attempts(about: Subjected, parts: Iterable[Parts], folder: Path, seconds: float) -> Iterator[Attempt]:
@@ -26,11 +27,11 @@ def attempts(about: Subjected, parts: Iterable[Parts], folder: Path, seconds: fl
         for text in scripts(about, part):
             ended = run_script(text, None if part.standalone else folder, seconds)
             reason = difference(ended, about.symptom)
-            yield Attempt(text, not reason, reason, part.standalone, part.needs)
+            yield Attempt(text, not reason, reason, part.standalone, part.needs, bool(about.symptom.error))
 
 
 def reproduce_in_script(about: Subjected, parts: Iterable[Parts], folder: Path, seconds: float) -> Attempt:
-    """The first attempt that reproduced, else the last one. Raises StopIteration never: there is one part at least."""
+    """The first attempt that reproduced, else the last one; ``parts`` holds at least one that makes a script."""
     last = None
     for attempt in attempts(about, parts, folder, seconds):
         if attempt.reproduced:

@@ -30,10 +30,10 @@ def registration(name: str, device: str, found: Globals, shapes_only: bool) -> s
     comment = "  # its shapes alone matter here" if stands_in else ""
     return "\n".join(
         [
-            f'library = torch.library.Library("{namespace}", "FRAGMENT")',
-            f"library.define({_schema(short + op.schema)})",
-            f'library.impl("{short}", {kernel}, "{device.upper()}"){comment}',
-            f'torch.library.register_fake("{name}", {fake}, lib=library)',
+            f'{short}_library = torch.library.Library("{namespace}", "FRAGMENT")',
+            f"{short}_library.define({_schema(short + op.schema)})",
+            f'{short}_library.impl("{short}", {kernel}, "{device.upper()}"){comment}',
+            f'torch.library.register_fake("{name}", {fake}, lib={short}_library)',
         ]
     )
 
