@@ -63,7 +63,7 @@ def run(chosen: argparse.Namespace) -> int:
 def everything(subject: str = "") -> dict[str, Any]:
     """All lists by title. The ops are those of the given subject's module, or of the project's default subject."""
     from harness.ops.registry import registered
-    from harness.verdict.known_bugs import KNOWN_BUGS  # these two import torch
+    from harness.verdict.known_bugs import known_bugs  # these two import torch
 
     project = find_or_in_tree(subject)
     catalogue = load()
@@ -82,7 +82,7 @@ def everything(subject: str = "") -> dict[str, Any]:
         "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
         + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
         "faults": _faults(project),
-        "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in KNOWN_BUGS],
+        "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in known_bugs()],
     }
 
 

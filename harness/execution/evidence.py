@@ -1,6 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,6 +51,19 @@ class Record:
         return is_custom(self.op)
 
 
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """What was varied in a call: the variation's name, ``tokens=65``, and what it is in plain words, ``65 tokens``."""
+
+    name: str
+    words: str
+
+    @property
+    def group(self) -> str:
+        """The part of the name before ``=``."""
+        return self.name.partition("=")[0]
+
+
 @dataclass(slots=True)
 class Call:
     """One call of the layer.
@@ -62,7 +75,9 @@ class Call:
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called.
+    layer is wrong on them too; None where none was called. ``varied`` says what a variation changed; None in a plain call.
+    ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
+    shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     """
 
     label: str
@@ -83,6 +98,10 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    varied: Varied | None = None
+    case: Case | None = None
+    varied_inputs: tuple[int, ...] = ()
+    overwrote_beside: bool = False
 
     @property
     def failed_record(self) -> Record | None:
@@ -123,6 +142,8 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
+    ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
+    not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     """
 
     case: Case
@@ -145,6 +166,17 @@ class Run:
     trace_is_clean: bool = False
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
+    changed_by: Varied | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def plain_calls(self) -> list[Call]:
+        """The calls without a variation."""
+        return [call for call in self.calls if call.varied is None]
+
+    def case_of(self, call: Call) -> Case:
+        """The case of a call's layer, with the call's number of tokens."""
+        return replace(call.case or self.case, tokens=call.tokens)
 
     @property
     def repeats(self) -> bool:

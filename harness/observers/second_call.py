@@ -22,7 +22,7 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
-    _, stage, _ = diagnose(run, difference)
+    _, stage, _ = diagnose(run.case, difference)
     return Finding(
         observer="second call",
         kind="stale-replay" if call.replayed else "stale",

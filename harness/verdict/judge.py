@@ -27,6 +27,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
 from harness.observers.collectives import fold_reductions
+from harness.observers.varied import with_account, with_variation
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
@@ -38,8 +39,16 @@ from harness.verdict.reproduce import reproduce
 def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
     """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
-    ``spec`` is the subject's name on the command line. The reproducing command uses it.
+    ``spec`` is the subject's name on the command line. The reproducing command uses it. Where the case was made small, and
+    the subject builds no layer of that width, the published width is judged.
     """
+    verdict = _judge(subject, case, mode, device, spec)
+    if case.small_of and (verdict.status == SKIPPED or any(f.kind == "not-built" for f in verdict.findings)):
+        return _judge(subject, case.published(), mode, device, spec)
+    return verdict
+
+
+def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str) -> Verdict:
     start = time.perf_counter()
     _tune_garbage_collector()
     status, reason, trace, emulated = ERROR, "", "", False
@@ -52,7 +61,11 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
+            settings = (
+                run.settings
+                | _left_out(run)
+                | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
+            )
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
@@ -87,11 +100,21 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         emulated=emulated,
         proof=proof,
         seconds=round(time.perf_counter() - start, 4),
-        reproduce=reproduce(case, mode.name, spec, device.type),
+        reproduce=reproduce(case, mode.name, spec, device.type, _variations(mode, findings)),
         changes=case.changes,
         environment=environment(device.type) | settings,
         traceback=trace,
     )
+
+
+def _left_out(run: Run) -> dict[str, str]:
+    return {"left out": "; ".join(f"{name}: {why}" for name, why in run.left_out.items())} if run.left_out else {}
+
+
+def _variations(mode: ModeInfo, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """The variations that show the findings; where some finding needs none, those that were chosen."""
+    shown = tuple(dict.fromkeys(finding.vary for finding in findings))
+    return shown if shown and all(shown) else mode.vary
 
 
 def _lost(error: str, line: SourceLine | None) -> Finding:
@@ -129,7 +152,7 @@ def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> 
     if problem := missing_compiler(mode, device.type):
         raise Skip(problem)
     module: Mode = import_module(mode.module)
-    rig = Rig(subject, case, device, mode.name)
+    rig = Rig(subject, case, device, mode.name, mode.vary)
     try:
         run = module.run(rig, mode.dynamic)
     except BuildFailed as error:
@@ -158,11 +181,11 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)
-        findings = _with_failure(run, explain(run, raised), findings)
+        findings = _with_failure(run, with_account(run, raised, explain(run, raised)), findings)
     if run.proof is not None:
         findings = with_proof(run, findings)
         checks.append(PROOF.name)
-    return tuple(findings), tuple(checks)
+    return tuple(with_variation(run, finding) for finding in findings), tuple(checks)
 
 
 def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:

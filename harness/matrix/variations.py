@@ -1,0 +1,139 @@
+"""The names of the variations: what the modes of the family ``varied`` change from one call of a layer to the next.
+
+A name is ``group=what``. The mode that runs a group has one function for each of its names.
+"""
+
+from dataclasses import dataclass, replace
+
+from harness.base.errors import BadInput, nearest
+from harness.matrix.modes import MODES, VARIED, ModeInfo
+
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of variations: the mode that runs it, and its names after ``=`` with what each means.
+
+    ``number`` is what any other number means, with ``N`` for it; empty where only the listed names are valid.
+    """
+
+    mode: str
+    whats: dict[str, str]
+    number: str = ""
+
+
+# Around the sizes of tiles and blocks, and small batches beyond one and two tokens.
+TOKEN_COUNTS = (3, 4, 5, 6, 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
+LARGEST_BATCH = max(TOKEN_COUNTS)
+# More rows than a signed 16-bit number can count.
+MANY_TOKENS = 32_800
+BUCKET_ABOVE_64 = 72
+GROWTH = (7, 60, 7, 130, 7)
+
+GROUPS = {
+    "tokens": Group(
+        "varied-tokens",
+        {str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        "N tokens",
+    ),
+    "growth": Group("varied-tokens", {"7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer"}),
+    "captured": Group(
+        "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
+    ),
+    "content": Group(
+        "varied-contents",
+        {
+            "zero-row": "a row of zeros",
+            "same-rows": "rows that are all alike",
+            "times-32": "hidden_states times 32",
+            "times-512": "hidden_states times 512",
+            "negative": "hidden_states that are all negative",
+            "one-routing": "tokens that all choose the same experts",
+            "weights-above-one": "routing weights above one",
+            "duplicate-ids": "one expert's id in every slot of a row",
+            "minus-one": "id -1, which names no expert, in the first slot of every row",
+            "minus-one-row": "id -1, which names no expert, in all slots of one row",
+            "minus-one-all": "id -1, which names no expert, in all slots of all rows",
+            "id-experts": "the number of experts as an id, which names no expert, in the first slot of every row",
+        },
+    ),
+    "form": Group(
+        "varied-forms",
+        {
+            "slice": "inputs that are columns of wider buffers",
+            "row-offset": "inputs that begin at the third row of longer buffers",
+            "unaligned": "inputs that begin one element after an aligned address",
+            "transposed": "inputs whose memory is transposed",
+            "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
+            "requires-grad": "hidden_states that require grad",
+        },
+    ),
+    "dtype": Group(
+        "varied-forms",
+        {
+            "int64-ids": "expert ids of dtype int64",
+            "float16": "hidden_states of dtype float16",
+            "float32": "hidden_states of dtype float32",
+        },
+    ),
+}
+
+# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere.
+BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
+
+# What a subject can declare that its layer does not promise, and the variations that are left out then.
+DECLARED = {
+    "no-strides": ("form=slice", "form=transposed", "form=compiled-slice"),
+    "no-offsets": ("form=row-offset", "form=unaligned"),
+    "no-grad": ("form=requires-grad",),
+    "no-large-values": ("content=times-32", "content=times-512"),
+    "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
+    "no-duplicate-ids": ("content=duplicate-ids",),
+    "no-other-dtypes": ("dtype=int64-ids",),
+}
+
+
+def names_of(mode: str) -> list[str]:
+    """The names of the variations that a mode runs, in order."""
+    return [f"{group}={what}" for group, entry in GROUPS.items() if entry.mode == mode for what in entry.whats]
+
+
+def default_names(mode: str) -> list[str]:
+    """The names of the variations that a mode runs where none is chosen."""
+    return [name for name in names_of(mode) if name not in BY_NAME_ONLY]
+
+
+def words_of(name: str) -> str:
+    """What a variation is, in plain words."""
+    group, _, what = name.partition("=")
+    entry = GROUPS[group]
+    return entry.whats.get(what) or entry.number.replace("N", f"{int(what):,}")
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise BadInput, with the nearest names, where one of these names no variation."""
+    every = [name for mode in MODES.values() if mode.family == VARIED for name in names_of(mode.name)]
+    for name in names:
+        if not _is_valid(name):
+            near = nearest(name, every) or [*GROUPS][:_SAMPLES]
+            raise BadInput(
+                f"--vary {name}: no such variation; did you mean {' or '.join(near)}? `harness list` has all"
+            )
+
+
+def _is_valid(name: str) -> bool:
+    group, _, what = name.partition("=")
+    entry = GROUPS.get(group)
+    if entry is None:
+        return False
+    number = bool(entry.number) and what.isascii() and what.isdigit() and len(what) < 7 and int(what) > 1
+    return what in entry.whats or number
+
+
+def with_variations(modes: list[ModeInfo], names: tuple[str, ...]) -> list[ModeInfo]:
+    """Those of the modes that run one of the named variations, told which; all modes where no name is given."""
+    if not names:
+        return modes
+    mine = {mode: tuple(n for n in names if GROUPS[n.partition("=")[0]].mode == mode.name) for mode in modes}
+    return [replace(mode, vary=some) for mode, some in mine.items() if some]
