@@ -22,6 +22,7 @@ ROOMS = (
     "verdict",
     "workers",
     "output",
+    "repro",
     "audit",
     "selftest",
     "benchmark",

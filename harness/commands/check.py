@@ -1,6 +1,7 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from harness.matrix.shapes import BUILT_IN
 from harness.output.records import STANDARD_OUTPUT, Records
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
+from harness.repro.last_run import remember
 from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
@@ -99,6 +101,7 @@ def run(chosen: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _show(verdicts, chosen, start)
             raise
+    remember(find_or_in_tree(chosen.subject).root, f"harness check {os.getpid()} {time.time()}", verdicts)
     _show(verdicts, chosen, start)
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)

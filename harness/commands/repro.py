@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import BadInput, nearest
-from harness.base.options import NARROWING, add_device, add_selection, seconds
+from harness.base.options import NARROWING, add_device, add_selection, names, seconds
 from harness.base.project import find_or_in_tree
+from harness.commands.check import VARY
 from harness.findings.finding import FINDINGS, FORMAT, Verdict
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
@@ -48,20 +49,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness repro``."""
     parser.description = ABOUT
     parser.add_argument(
-        "what", nargs="*", metavar="CASE|RECORDS", help="a case's id, a file of records, or both (default: the last run)"
+        "what",
+        nargs="*",
+        metavar="CASE|RECORDS",
+        help="a case's id, a file of records, or both (default: the last run)",
     )
     add_selection(parser.add_argument_group("the case, as for harness check").add_argument)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
+    parser.add_argument("--vary", type=names, default=(), metavar="LIST", help=VARY)
     parser.add_argument("--models-file", metavar="FILE", help="read model shapes and alignment rules from this file")
     add_device(parser.add_argument)
-    parser.add_argument("--kind", default="", metavar="KIND", help="which finding, if the case has several (default: the first)")
+    parser.add_argument(
+        "--kind", default="", metavar="KIND", help="which finding, if the case has several (default: the first)"
+    )
     parser.add_argument("--shrink", action="store_true", help="first make the case as small as the finding allows")
     parser.add_argument("--issue", action="store_true", help="print a bug report in Markdown in place of the script")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the script, or the report, to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the script")
     parser.add_argument(
-        "--seconds", type=seconds, default=120.0, metavar="N", help="time limit for one run of the script (default: 120)"
+        "--seconds",
+        type=seconds,
+        default=120.0,
+        metavar="N",
+        help="time limit for one run of the script (default: 120)",
     )
 
 
@@ -70,7 +81,7 @@ def run(chosen: argparse.Namespace) -> int:
     chosen = _resolved(chosen)
     from harness.repro.repro import reproduced
 
-    with StatusLine() as report:
+    with StatusLine(lines=False) as report:
         done = None
         for target in _targets(chosen):
             done = reproduced(target, chosen.kind, chosen.shrink, chosen.seconds, report)
@@ -102,7 +113,9 @@ def _give(done: "Reproduction", chosen: argparse.Namespace) -> None:
         try:
             Path(chosen.output).write_text(text, "utf-8")
         except OSError as error:
-            raise BadInput(f"cannot write -o {chosen.output}: {error.strerror}; give a path in a folder that exists") from None
+            raise BadInput(
+                f"cannot write -o {chosen.output}: {error.strerror}; give a path in a folder that exists"
+            ) from None
     if chosen.json:
         print(json.dumps(done.to_json() | ({"file": chosen.output} if chosen.output else {})))
     elif text and not chosen.output:
@@ -114,7 +127,9 @@ def _resolved(chosen: argparse.Namespace) -> argparse.Namespace:
     files = [word for word in chosen.what if Path(word).is_file()]
     ids = [word for word in chosen.what if word not in files]
     if len(files) > 1 or len(ids) > 1:
-        raise BadInput(f"{' and '.join(files if len(files) > 1 else ids)}: give one case, one file of records, or one of each")
+        raise BadInput(
+            f"{' and '.join(files if len(files) > 1 else ids)}: give one case, one file of records, or one of each"
+        )
     if not chosen.what and any((chosen.models, chosen.modes, chosen.subject, chosen.hidden, chosen.rules)):
         return chosen
     name = ids[0] if ids else ""
@@ -156,7 +171,9 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
         raise BadInput(f"{where}: no verdict's record; expected a line of `harness check --json FILE`")
     number = record.get("format", 1)
     if number != FORMAT and not (number == 1 and "again" in record):
-        raise BadInput(f"{where}: a record of format {number}; this version reads {FORMAT}: run `harness check --json` again")
+        raise BadInput(
+            f"{where}: a record of format {number}; this version reads {FORMAT}: run `harness check --json` again"
+        )
     return record
 
 
@@ -169,7 +186,9 @@ def _record(records: list[dict[str, Any]], name: str, chosen: argparse.Namespace
         if (not name or record.get("case") == name) and (not modes or record.get("mode") in modes)
     ]
     if len(fits) > 1:
-        print(f"harness: {len(fits) - 1} other failing verdicts; name a case, or --modes, to choose one", file=sys.stderr)
+        print(
+            f"harness: {len(fits) - 1} other failing verdicts; name a case, or --modes, to choose one", file=sys.stderr
+        )
     return fits[0] if fits else None
 
 
@@ -187,7 +206,9 @@ def _of_id(name: str, chosen: argparse.Namespace) -> argparse.Namespace:
     """The options of a case's id. Raises BadInput where no case has it."""
     match = _ID.fullmatch(name)
     if match is None:
-        raise BadInput(f"{name!r} is neither a file nor a case's id; a finding shows the id, and so does `harness check --json`")
+        raise BadInput(
+            f"{name!r} is neither a file nor a case's id; a finding shows the id, and so does `harness check --json`"
+        )
     sizes = match.groupdict()
     words = [f"--models={sizes['model']}", f"--rules={sizes['rule']}", f"--kernels={sizes['kernel']}"]
     words += [f"--tp={sizes['tp']}", f"--tokens={sizes['tokens']}", *(["--full"] if sizes["full"] else [])]
@@ -197,7 +218,9 @@ def _of_id(name: str, chosen: argparse.Namespace) -> argparse.Namespace:
         if [case.id for case in cases] == [name]:
             return options
     near = nearest(name, [case.id for case in cases], 1)
-    raise BadInput(f"no case is called {name!r}: its model or its rule has changed" + (f"; now {near[0]}" if near else ""))
+    raise BadInput(
+        f"no case is called {name!r}: its model or its rule has changed" + (f"; now {near[0]}" if near else "")
+    )
 
 
 def _parsed(words: list[str], chosen: argparse.Namespace) -> argparse.Namespace:
@@ -205,7 +228,7 @@ def _parsed(words: list[str], chosen: argparse.Namespace) -> argparse.Namespace:
     parser = argparse.ArgumentParser(exit_on_error=False)
     arguments(parser)
     options, _ = parser.parse_known_args(words)
-    for name in ("subject", "modes", "models_file"):
+    for name in ("subject", "modes", "models_file", "vary"):
         if given := getattr(chosen, name):
             setattr(options, name, given)
     for name in ("kind", "shrink", "issue", "output", "json", "seconds"):
@@ -216,7 +239,7 @@ def _parsed(words: list[str], chosen: argparse.Namespace) -> argparse.Namespace:
 
 def _selection(chosen: argparse.Namespace) -> Selection:
     file = str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN)
-    names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes", "full")
+    names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes", "full", "vary")
     selection = Selection(**{name: getattr(chosen, name) for name in names}, models_file=file)
     return replace(selection, cuda=runs_on_cuda(chosen.device))
 
@@ -227,7 +250,9 @@ def _targets(chosen: argparse.Namespace) -> "list[Target]":
     project = find_or_in_tree(chosen.subject)
     name = chosen.subject or project.default
     if name == "vllm":
-        raise BadInput("there is no script for vLLM's layer, which runs in an environment of its own; see `harness vllm --help`")
+        raise BadInput(
+            "there is no script for vLLM's layer, which runs in an environment of its own; see `harness vllm --help`"
+        )
     from harness.execution.device import choose_device
     from harness.repro.repro import Target
     from harness.subjects.load import load_subject
@@ -236,4 +261,3 @@ def _targets(chosen: argparse.Namespace) -> "list[Target]":
     subject = load_subject(spec, project.path)
     device = choose_device(chosen.device)
     return [Target(subject, name, spec, case, mode, device, project.root) for case, mode in tasks]
-

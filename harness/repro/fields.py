@@ -62,8 +62,12 @@ def others(case: Case) -> dict[str, Sequence[Any]]:
 def changed(case: Case, values: Values) -> Case:
     """The case with other values. Its shape is one of no model, so its name says so."""
     sizes = {key: values[key] for key in ("hidden", "intermediate", "experts", "top_k", "latent")}
-    shape = replace(case.shape, **sizes, shared_intermediate=values["shared"], name=f"{case.model.removesuffix('-shrunk')}-shrunk")
-    rest = {key: values[key] for key in ("hidden", "intermediate", "experts", "top_k", "shared", "tp", "tokens", "scaling")}
+    shape = replace(
+        case.shape, **sizes, shared_intermediate=values["shared"], name=f"{case.model.removesuffix('-shrunk')}-shrunk"
+    )
+    rest = {
+        key: values[key] for key in ("hidden", "intermediate", "experts", "top_k", "shared", "tp", "tokens", "scaling")
+    }
     return replace(case, shape=shape, overridden=False, **rest)
 
 
@@ -106,9 +110,9 @@ def _hidden(value: int, rule: int, tried: Mapping[Any, bool]) -> str:
     if not tried or len(known) < 3:
         return f"hidden={value}"
     if aligned == {False} and unaligned == {True}:
-        return f"hidden={value}; it must not be a multiple of {rule}"
+        return f"hidden={value}: it must not be a multiple of {rule}"
     if aligned == {True} and unaligned == {False}:
-        return f"hidden={value}; it must be a multiple of {rule}"
+        return f"hidden={value}: it must be a multiple of {rule}"
     if aligned | unaligned == {True}:
         return f"hidden={value}, or any other"
     return f"hidden={value}; not {' or '.join(str(size) for size, fails in known.items() if not fails)}"
@@ -117,7 +121,9 @@ def _hidden(value: int, rule: int, tried: Mapping[Any, bool]) -> str:
 def _widths(most: int) -> list[int]:
     """Multiples of the block below a width, ascending; beyond a few hundred only powers of two and their halves in between."""
     small = [size for size in range(NVFP4_BLOCK, _SMALL + 1, NVFP4_BLOCK) if size < most]
-    return small + [size for power in range(9, 21) for size in (2**power * 3 // 2, 2 ** (power + 1)) if _SMALL < size < most]
+    return small + [
+        size for power in range(9, 21) for size in (2**power * 3 // 2, 2 ** (power + 1)) if _SMALL < size < most
+    ]
 
 
 def _below(value: Any, own: Any) -> bool:
@@ -125,5 +131,3 @@ def _below(value: Any, own: Any) -> bool:
     if own is None:
         return False
     return value is None or value < own
-
-

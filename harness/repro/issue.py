@@ -13,7 +13,10 @@ from harness.base.printable import printable
 from harness.repro.repro import Reproduction
 
 _PACKAGES = re.compile(r"(?:/[\w.+~-]+)+/(site-packages|dist-packages)/")
-_ROOTS = re.compile(r"(?<![\w.~])/(?:home|Users|root|tmp|work|mnt|data|scratch)/[^\s:'\"),]*?(?=/[\w.-]+[\s:'\"),]|[\s:'\"),]|$)")
+# Folders of an absolute path, or of one below the home folder: its last part alone stays.
+_FOLDERS = re.compile(
+    r"(~|(?<![\w.~/])/(?:home|Users|root|tmp|work|mnt|data|scratch|opt|var))/(?:[\w.+~-]+/)+(?=[\w.+-]+)"
+)
 _SHORTEST_NAME = 3  # a shorter one is part of too many words
 
 
@@ -26,7 +29,11 @@ def issue(done: Reproduction) -> str:
     parts = [
         f"# {finding.kind} at {finding.stage}: {done.verdict.model}, {done.verdict.mode}",
         *("## What happens", "\n".join(what)),
-        *("## Script", f"{done.outcome[0].upper()}{done.outcome[1:]}. It needs {attempt.needs}.", _fenced(attempt.script, "python")),
+        *(
+            "## Script",
+            f"{done.outcome[0].upper()}{done.outcome[1:]}. It needs {attempt.needs}.",
+            _fenced(attempt.script, "python"),
+        ),
         *("## Expected", _expected(done)),
         *("## Command", _fenced(done.verdict.reproduce, "console")),
         *("## Environment", _environment(done)),
@@ -64,7 +71,7 @@ def without_private(text: str) -> str:
         if len(folder.parts) > 1:
             text = text.replace(f"{folder}/", f"{short}/" if short != "." else "").replace(str(folder), short)
     text = _PACKAGES.sub(r"\1/", text)
-    text = _ROOTS.sub("...", text)
+    text = _FOLDERS.sub(lambda match: "~/.../" if match[1] == "~" else ".../", text)
     for name, stands in ((socket.gethostname(), "host"), (_user(), "user")):
         if len(name) >= _SHORTEST_NAME:
             text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", stands, text)

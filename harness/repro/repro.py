@@ -14,6 +14,7 @@ from harness.matrix.shapes import NVFP4_BLOCK
 from harness.repro.attempt import Attempt, reproduce_in_script
 from harness.repro.fields import changed, others, possible, said, simpler, values_of
 from harness.repro.imported import imported
+from harness.repro.runs import VARIED_TOKENS
 from harness.repro.script import Subjected
 from harness.repro.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.standalone import standalone
@@ -64,7 +65,7 @@ class Reproduction:
     def outcome(self) -> str:
         """One line."""
         if self.attempt is None:
-            return f"not reproduced, because {_why_not(self.verdict)}"
+            return f"not reproduced, because {_why_not(self.verdict, self.finding)}"
         if not self.attempt.reproduced:
             return f"not reproduced, because {self.attempt.reason}"
         assert self.finding is not None
@@ -88,7 +89,9 @@ class Reproduction:
         }
 
 
-def _why_not(verdict: Verdict) -> str:
+def _why_not(verdict: Verdict, finding: Finding | None) -> str:
+    if finding is not None:
+        return f"a script varies the number of tokens only, and the finding is of {finding.vary}"
     if verdict.status in (SKIPPED, ERROR):
         return f"the case is {verdict.status} here: {verdict.reason}"
     return f"the case is {verdict.status} here, mode {verdict.mode}: {len(verdict.checks)} checks found nothing"
@@ -112,6 +115,8 @@ def reproduced(
         target = replace(target, case=changed(original, shrunk.values)) if shrunk.evaluations else target
         phrases = tuple(said(original, shrunk))
         finding = _same(target.judged(), finding) or finding
+    if finding.vary and not finding.vary.startswith(VARIED_TOKENS):
+        return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
     return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
 
@@ -158,5 +163,3 @@ def _concrete(target: Target, finding: Finding) -> tuple[Target, Finding]:
         if same := _same(eager.judged(case), finding):
             return replace(eager, case=case), same
     return target, finding
-
-

@@ -93,14 +93,16 @@ def _imports(lines: tuple[str, ...]) -> str:
 def _docstring(about: Subjected, parts: Parts) -> str:
     finding, case = about.symptom.finding, about.case
     what = finding.what.replace("\\", "/").replace('"""', "'''")
-    expects = f"Ends with {about.symptom.expected}." + ("" if about.symptom.error else " A correct layer ends in silence.")
+    expects = f"Ends with {about.symptom.expected}." + (
+        "" if about.symptom.error else " A correct layer ends in silence."
+    )
     return f'"""{finding.kind} at {finding.stage}, mode {about.mode.name}, {case.id}\n{what}\n{expects} Needs {parts.needs}."""'
 
 
 def _check(about: Subjected) -> Check:
     """The check of the symptom; none where the layer raises by itself."""
     finding, error = about.symptom.finding, about.symptom.error
-    if finding.observer == "contract" and not finding.call == "zero tokens" and about.mode.family != "compiled":
+    if finding.observer == "contract" and finding.call != "zero tokens" and about.mode.family != "compiled":
         return checks.CHECKS["fake-differs"]
     if error:
         return Check("")
@@ -118,7 +120,7 @@ def _running(about: Subjected) -> Running:
         return runs.GRAPH_CUDA if about.device == "cuda" else runs.GRAPH_CPU
     if about.symptom.finding.call == "eager audit":
         return runs.EAGER
-    return runs.RUNNING[about.mode.name]
+    return runs.RUNNING.get(about.mode.name) or runs.RUNNING[about.mode.family]
 
 
 def _tail(about: Subjected, check: Check, all_calls: bool) -> list[str]:
@@ -135,7 +137,7 @@ def _tail(about: Subjected, check: Check, all_calls: bool) -> list[str]:
 
 def _calls(about: Subjected, check: Check, all_calls: bool) -> list[str]:
     finding, case = about.symptom.finding, about.case
-    plan = runs.calls(case, finding.call)
+    plan = runs.calls(case, finding.call, finding.vary)
     if finding.kind == "padding-tokens-leak":
         plan = [(_bucket(finding.call, case), 0)]
     if finding.kind == "output-overwritten" and about.mode.family == "cudagraph":
@@ -174,4 +176,3 @@ def _filled(about: Subjected, text: str) -> str:
         "reductions": str(about.reductions if case.tp > 1 else 0),
     }
     return Template(text).safe_substitute(values)
-

@@ -81,7 +81,7 @@ class Shrinker:
         if key not in self._known:
             if self.evaluations >= self._most:
                 raise _Bound
-            self._known[key] = self._fails(values)
+            self._known[key] = bool(self._fails(values))
             self._progress(self.evaluations, self._best)
         return self._known[key]
 
