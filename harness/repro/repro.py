@@ -108,7 +108,8 @@ def reproduced(
         return Reproduction(verdict)
     if target.mode is PROOF:
         target, finding = _concrete(target, finding)
-    shrunk, phrases = None, ()
+    shrunk: Shrunk | None = None
+    phrases: tuple[str, ...] = ()
     original = target.case
     if shrink:
         shrunk = _shrunk(target, finding, progress)
