@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fixtures.flashinfer_tree import CORRECT, FAULTS, UNRUN, write
+from fixtures.recorded import results
 from harness.cli import main
 from harness.engines.flashinfer.declared import sites
 from harness.engines.flashinfer.declared.functions import declarations
@@ -27,7 +28,7 @@ RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     file = folder / "rows.jsonl"
     code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
-    return code, [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return code, results(file) if file.exists() else []
 
 
 def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
@@ -45,7 +46,7 @@ def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
-    return done.returncode, [json.loads(line) for line in file.read_text().splitlines()], done.stdout + done.stderr
+    return done.returncode, results(file), done.stdout + done.stderr
 
 
 def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:

@@ -21,6 +21,7 @@ ROOMS = (
     "proof",
     "verdict",
     "workers",
+    "runs",
     "output",
     "repro",
     "audit",

@@ -22,14 +22,18 @@ from harness.base.options import (
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
+from harness.commands.recorded import add_records, note_nothing_to_do, recording, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
-from harness.output.records import STANDARD_OUTPUT, Records
+from harness.output.recording import Recording
+from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
 from harness.repro.last_run import remember
+from harness.runs.planned import Task
+from harness.runs.shards import singly
 from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
@@ -69,11 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
     add_device(parser.add_argument)
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
@@ -93,11 +93,14 @@ def run(chosen: argparse.Namespace) -> int:
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
     _warn_of_compiler(selection)
-    verdicts: list[Verdict] = []
-    with Records(chosen.json) as records:
-        plan_run = PlanRun(_plan(chosen, selection))
+    plan = _plan(chosen, selection)
+    run = recording(chosen, "check", singly(tasks_of(plan)))
+    verdicts = verdicts_of(run)
+    for verdict in verdicts:
+        waivers.note(verdict)
+    with run:
         try:
-            verdicts.extend(with_progress(plan_run, records, waivers.apply))
+            verdicts.extend(with_progress(plan, run, waivers.apply))
         except KeyboardInterrupt:
             _show(verdicts, chosen, start)
             raise
@@ -105,7 +108,7 @@ def run(chosen: argparse.Namespace) -> int:
     _show(verdicts, chosen, start)
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
-    return judged_code(verdicts, chosen.allow_skipped)
+    return judged_code(verdicts, chosen.allow_skipped, run)
 
 
 def _warn_of_compiler(selection: Selection) -> None:
@@ -115,8 +118,10 @@ def _warn_of_compiler(selection: Selection) -> None:
         print(f"harness: no C++ compiler {compiler()!r}: compiled modes are skipped", file=sys.stderr)
 
 
-def judged_code(verdicts: list[Verdict], allow_skipped: bool) -> int:
+def judged_code(verdicts: list[Verdict], allow_skipped: bool, run: Recording) -> int:
     """The exit code, where a run that judged nothing is no success. Raises BadInput for that."""
+    if not run.header.tasks and run.header.planned.shards:
+        return 0  # an empty shard
     if not (allow_skipped and verdicts) and (problem := nothing_judged(verdicts)):
         raise BadInput(f"{problem}; --allow-skipped accepts that")
     return exit_code(verdicts)
@@ -138,12 +143,20 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
 
 
-def with_progress(plan_run: PlanRun, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
+def tasks_of(plan: Plan) -> list[Task]:
+    """The tasks of a plan as a run's records name them."""
+    return [Task(plan.spec, case.id, mode.name) for case, mode in plan.selection.tasks()]
+
+
+def with_progress(plan: Plan, run: Recording, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
-    ticker = Ticker(new_console(stderr=True), len(plan_run.tasks))
+    wanted = {(task.case, task.mode) for task in run.todo if task.subject == plan.spec}
+    note_nothing_to_do(run)
+    plan_run = PlanRun(plan, wanted)
+    ticker = Ticker(new_console(stderr=True), len(plan_run.wanted))
     with ticker.running():
         for verdict in map(change, plan_run):
-            records.write(verdict.to_json())
+            run.add(verdict.to_json())
             ticker.tick(verdict)
             yield verdict
 

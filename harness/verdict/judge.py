@@ -19,8 +19,9 @@ from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
 from harness.execution.modes import Mode
-from harness.execution.pinned import CONFIGS, pinned
+from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
+from harness.execution.settings import CONFIGS
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
 from harness.matrix.case import Case

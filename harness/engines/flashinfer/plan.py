@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,7 +65,17 @@ class FlashInferAudit:
             near = nearest(self.ops[0], reply.answer["names"])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise BadInput(f"FlashInfer {self.site.version} declares no op {self.ops[0]!r}{hint}")
-        return len(list(self._declared())) + len(self._audited) * (1 + len(self._wanted))
+        return len(self.named())
+
+    def named(self) -> list[tuple[str, str]]:
+        """The (op, row) of every row that will come, once the declarations are captured."""
+        declared = [(row.op, row.row) for row in self._declared()]
+        audited = [(op.partition("::")[2], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        return list(dict.fromkeys(declared + audited))
+
+    def only(self, ops: Collection[str]) -> None:
+        """Leave out the other ops."""
+        self.declarations = [declared for declared in self.declarations if declared["op"] in ops]
 
     @property
     def _path(self) -> tuple[str, ...]:

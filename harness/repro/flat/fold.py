@@ -281,7 +281,11 @@ def tidy(body: list[ast.stmt]) -> list[ast.stmt]:
         if passes_on and isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name):
             assert isinstance(statement, ast.Assign | ast.Return)
             name = before.targets[0].id
-            if isinstance(statement.value, ast.Name) and statement.value.id == name and not _read(name, body[place + 1 :]):
+            if (
+                isinstance(statement.value, ast.Name)
+                and statement.value.id == name
+                and not _read(name, body[place + 1 :])
+            ):
                 statement.value = before.value
                 done.pop()
         done.append(statement)
