@@ -15,7 +15,7 @@ from harness.matrix.modes import EVERY_MODE
 from harness.repro.imported import imported
 from harness.repro.process import difference, last_error, run_script
 from harness.repro.repro import Reproduction, Target, reproduced
-from harness.repro.script import MOST_LINES, Subjected, scripts
+from harness.repro.script import MOST_LINES, About, scripts
 from harness.repro.standalone import standalone
 from harness.repro.symptom import Symptom
 from harness.selftest.corpus import Fault
@@ -97,9 +97,9 @@ def test_a_case_that_is_ok_gives_no_script() -> None:
     assert done.outcome.startswith("not reproduced, because the case is ok here")
 
 
-def about(case: Case, kind: str, call: str = "first call", mode: str = "eager") -> Subjected:
+def about(case: Case, kind: str, call: str = "first call", mode: str = "eager") -> About:
     finding = Finding(observer="values", kind=kind, stage="layer", what="", cause="", call=call)
-    return Subjected(case, EVERY_MODE[mode], Symptom(finding, "", ()), ("padded_moe::routed_experts",), "cpu")
+    return About(case, EVERY_MODE[mode], Symptom(finding, "", ()), ("padded_moe::routed_experts",), "cpu")
 
 
 @pytest.mark.parametrize(

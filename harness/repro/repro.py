@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.execution.modes.varied.contents import Inputs
 from harness.findings.finding import ERROR, FINDINGS, SKIPPED, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, ModeInfo
@@ -14,11 +15,11 @@ from harness.matrix.shapes import NVFP4_BLOCK
 from harness.repro.attempt import Attempt, reproduce_in_script
 from harness.repro.fields import changed, others, possible, said, simpler, values_of
 from harness.repro.imported import imported
-from harness.repro.runs import VARIED_TOKENS
-from harness.repro.script import Subjected
+from harness.repro.script import About
 from harness.repro.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.standalone import standalone
 from harness.repro.symptom import symptom
+from harness.repro.variations import is_scripted
 from harness.subjects.declared import declared
 from harness.subjects.subject import Subject, plain_names
 from harness.verdict.judge import judge
@@ -91,7 +92,7 @@ class Reproduction:
 
 def _why_not(verdict: Verdict, finding: Finding | None) -> str:
     if finding is not None:
-        return f"a script varies the number of tokens only, and the finding is of {finding.vary}"
+        return f"no script shows the variation {finding.vary} yet"
     if verdict.status in (SKIPPED, ERROR):
         return f"the case is {verdict.status} here: {verdict.reason}"
     return f"the case is {verdict.status} here, mode {verdict.mode}: {len(verdict.checks)} checks found nothing"
@@ -116,7 +117,7 @@ def reproduced(
         target = replace(target, case=changed(original, shrunk.values)) if shrunk.evaluations else target
         phrases = tuple(said(original, shrunk))
         finding = _same(target.judged(), finding) or finding
-    if finding.vary and not finding.vary.startswith(VARIED_TOKENS):
+    if not is_scripted(finding.vary):
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
     return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
@@ -124,16 +125,23 @@ def reproduced(
 
 def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
     subject, case, device = target.subject, target.case, target.device
-    about = Subjected(
+    about = About(
         case,
         target.mode,
         symptom(subject, case, target.mode, device, finding),
         plain_names(subject.ops(case)),
         device.type,
         declared(subject, case).reduces,
+        _places(target),
     )
     parts, _ = standalone(subject, case, device)
     return reproduce_in_script(about, [*parts, imported(target.spec, case, device.type)], target.root, seconds)
+
+
+def _places(target: Target) -> tuple[int, int]:
+    """Where the expert ids and the routing weights are among the inputs; 1 and 2 where they cannot be told."""
+    inputs = Inputs.of(tuple(target.subject.inputs(target.case, 3, 0, target.device)), target.case)
+    return inputs.ids_at or 1, inputs.weights_at or 2
 
 
 def _same(verdict: Verdict, finding: Finding) -> Finding | None:

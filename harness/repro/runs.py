@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import larger_batch
 from harness.matrix.case import Case
+from harness.repro.variations import calls_of
 
 _MODE = "from torch.utils._python_dispatch import TorchDispatchMode"
 _LEAVES = "from torch.utils._pytree import tree_leaves"
@@ -140,16 +141,13 @@ RUNNING = {
 _MORE_TOKENS = 9
 
 
-VARIED_TOKENS = "tokens="
-
-
 def calls(case: Case, label: str, vary: str = "") -> list[tuple[int, int]]:
     """The calls up to the one with this label, as (tokens, seed). A label that no mode has stands for the first call.
 
-    ``vary`` is the finding's variation. One of the token count is a call of so many tokens.
+    ``vary`` is the finding's variation.
     """
-    if vary.startswith(VARIED_TOKENS):
-        return [(case.tokens, 0), (int(vary.removeprefix(VARIED_TOKENS)), 1)]
+    if vary:
+        return calls_of(vary, case.tokens)
     many = larger_batch(case.tokens)
     few = case.tokens
     eager = {
