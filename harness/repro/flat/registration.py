@@ -50,7 +50,17 @@ def _schema(text: str) -> str:
 
 
 def _function(function: Callable[..., Any], found: Globals) -> str:
-    return lambda_of(function) if function.__name__ == "<lambda>" else found.function(function)
+    """The name of a function, or the text of a lambda."""
+    if function.__name__ != "<lambda>":
+        return found.function(function)
+    text = lambda_of(function)
+    holder = ast.parse(f"def holder():\n    return {text}").body[0]
+    assert isinstance(holder, ast.FunctionDef)
+    found.resolve([holder], [function])
+    statement = holder.body[0]
+    assert isinstance(statement, ast.Return)
+    assert statement.value is not None
+    return ast.unparse(ast.fix_missing_locations(statement.value))
 
 
 def _fake(op: RegisteredOp, found: Globals) -> str:
