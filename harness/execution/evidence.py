@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.base.source import SourceLine
 from harness.matrix.case import Case
+from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
@@ -27,8 +28,9 @@ class Record:
     ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
     ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
     belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
-    The last three fields name what the schema does not declare:
-    arguments written to, arguments whose memory is returned, and outputs in each other's memory.
+    ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
+    arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
+    arguments whose memory the schema says that an output shares, which this call's did not.
     """
 
     op: str
@@ -44,6 +46,8 @@ class Record:
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
     outputs_overlap: bool = False
+    untrue_aliases: tuple[str, ...] = ()
+    plain: Plain = ()
 
     @property
     def custom(self) -> bool:

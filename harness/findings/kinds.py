@@ -35,6 +35,7 @@ KINDS = {
     "mutated-input": "An op or the layer changes an input without declaring it.",
     "mutated-state": "A call changes the layer's weights or buffers, and later calls read them.",
     "undeclared-alias": "An op returns memory of an argument, or two outputs share memory, without declaring it.",
+    "untrue-alias": "An op's schema declares that its output shares an argument's memory, and it does not.",
     "shared-output": "The layer's output lies in the memory of an input or of its own state.",
     "output-overwritten": "The next call changes an output that was returned before.",
     # more than one call
