@@ -55,6 +55,17 @@ class Record:
         return is_custom(self.op)
 
 
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What a graph reads that another graph's capture made, as text, and the user's line that reads it."""
+
+    text: str
+    line: SourceLine | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(slots=True)
 class Call:
     """One call of the layer.
@@ -66,7 +77,9 @@ class Call:
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called.
+    layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
+    another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
+    lacks.
     """
 
     label: str
@@ -87,6 +100,8 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    unwritten: "Unwritten | None" = None
+    absent: tuple[int, ...] = ()
 
     @property
     def failed_record(self) -> Record | None:

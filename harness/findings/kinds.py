@@ -56,6 +56,7 @@ KINDS = {
     "capture-refused": "A CUDA graph cannot record the layer.",
     "not-captured": "torch.compile was asked for CUDA graphs and made none.",
     "freed-memory": "A captured graph reads memory that the layer has freed.",
+    "other-graphs-memory": "A graph reads memory that another graph's capture made.",
     "stale-replay": "A replay computes with a value that was fixed at capture.",
     # every size at once
     "fails-when-traced": "The layer works at a size when it runs and fails when it is traced.",

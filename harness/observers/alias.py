@@ -16,7 +16,9 @@ def look(run: Run) -> list[Finding] | None:
     explained = bool(findings)  # an op that writes undeclared explains a changed input or weight
     for call in calls:
         changed = [
-            index for index, pair in enumerate(zip(call.inputs, call.before, strict=True)) if not same_bits(*pair)
+            index
+            for index, (now, before) in enumerate(zip(call.inputs, call.before, strict=True))
+            if now is not None and before is not None and not same_bits(now, before)
         ]
         if changed and not explained:
             findings.append(_changed_input(call, changed))
@@ -89,7 +91,8 @@ def _shared_output(run: Run, calls: list[Call]) -> list[Finding]:
     for call in calls:
         if not isinstance(call.output, Tensor) or not call.output.numel():
             continue
-        inputs = {_memory(tensor): f"input {index}" for index, tensor in enumerate(call.inputs)}
+        given = [(index, tensor) for index, tensor in enumerate(call.inputs) if tensor is not None]
+        inputs = {_memory(tensor): f"input {index}" for index, tensor in given}
         owner = (owned | inputs).get(_memory(call.output))
         if owner:
             what = f"the output shares the memory of {owner}"

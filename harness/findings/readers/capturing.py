@@ -18,11 +18,12 @@ def freed_memory(run: Run, call: Call, error: BaseException) -> Finding | None:
     """Memory that a graph reads was freed or moved before a replay."""
     if not isinstance(error, FreedMemory):
         return None
+    alone = f": {error.cache} alone holds it, and frees it after enough other batch sizes" if error.cache else ""
     return Finding(
         observer="addresses",
         kind="freed-memory",
         stage="replay",
-        what=str(error),
+        what=f"{error}{alone}",
         cause="A CUDA graph stores addresses: the layer freed or replaced memory that the graph reads at each replay."
         + (" The graphs were captured from the largest batch to the smallest." if "graph for" in call.label else ""),
         call=call.label,
