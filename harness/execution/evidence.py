@@ -1,6 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,6 +66,19 @@ class Unwritten:
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """What was varied in a call: the variation's name, ``tokens=65``, and what it is in plain words, ``65 tokens``."""
+
+    name: str
+    words: str
+
+    @property
+    def group(self) -> str:
+        """The part of the name before ``=``."""
+        return self.name.partition("=")[0]
+
+
 @dataclass(slots=True)
 class Call:
     """One call of the layer.
@@ -80,6 +93,8 @@ class Call:
     layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
     another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
     lacks.
+    ``varied`` says what a variation changed; None in a plain call.
+    ``case`` is the case of the layer where it is not the run's.
     """
 
     label: str
@@ -102,6 +117,8 @@ class Call:
     fresh_differs: bool | None = None
     unwritten: "Unwritten | None" = None
     absent: tuple[int, ...] = ()
+    varied: Varied | None = None
+    case: Case | None = None
 
     @property
     def failed_record(self) -> Record | None:
@@ -142,6 +159,8 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
+    ``changed_by`` is the variation that changed the layer's state. ``refused`` has the error that the layer raised at each
+    variation where a clear error is right, by the variation's name.
     """
 
     case: Case
@@ -164,6 +183,17 @@ class Run:
     trace_is_clean: bool = False
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
+    changed_by: Varied | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def plain_calls(self) -> list[Call]:
+        """The calls without a variation."""
+        return [call for call in self.calls if call.varied is None]
+
+    def case_of(self, call: Call) -> Case:
+        """The case of a call's layer, with the call's number of tokens."""
+        return replace(call.case or self.case, tokens=call.tokens)
 
     @property
     def repeats(self) -> bool:

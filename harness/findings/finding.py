@@ -34,7 +34,7 @@ class Finding:
     ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
     reasons that fit. ``call`` names the call of the layer that showed it. ``similar_to`` lists public bugs that look the
     same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
-    excuses it.
+    excuses it. ``vary`` names the variation that shows it, the smallest where there are several.
     """
 
     observer: str
@@ -49,6 +49,7 @@ class Finding:
     similar_to: tuple[str, ...] = ()
     blame: str = ""
     waiver: str = ""
+    vary: str = ""
 
     @property
     def page(self) -> str:

@@ -28,6 +28,7 @@ KINDS = {
     "missing-part": "One part of the layer is missing from the output.",
     "scaled": "One part of the output is the oracle's times a constant factor.",
     "few-tokens": "The layer is right for a batch and wrong for one token.",
+    "token-count": "The layer is right for a small batch and wrong for another number of tokens.",
     # memory
     "uninitialised": "Memory that nothing wrote reaches the output.",
     "padding-leaks": "What the kernel leaves in the padded columns reaches the output.",

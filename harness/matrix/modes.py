@@ -10,6 +10,7 @@ class ModeInfo:
     """A mode's name, its family, the module that runs it, and one line about it.
 
     ``needs_cuda`` says that the mode is skipped without a CUDA device, so that the default selection leaves it out there.
+    ``vary`` names the variations to run, all where it is empty; only the family ``varied`` has any.
     """
 
     name: str
@@ -17,6 +18,7 @@ class ModeInfo:
     module: str
     about: str
     needs_cuda: bool = False
+    vary: tuple[str, ...] = ()
 
     @property
     def exact(self) -> str:
@@ -29,6 +31,8 @@ class ModeInfo:
         return self.name.endswith("-dynamic")
 
 
+# The family whose modes judge each structure of layer once, at one small width.
+VARIED = "varied"
 # Each of these runs one case at its own sizes.
 MODES = {
     info.name: info
@@ -65,6 +69,12 @@ MODES = {
             "harness.execution.modes.own_graphs",
             "torch.compile's own CUDA graphs",
             True,
+        ),
+        ModeInfo(
+            "varied-tokens",
+            VARIED,
+            "harness.execution.modes.varied.tokens",
+            "eager calls at many token counts, from 3 to 32,800",
         ),
     )
 }

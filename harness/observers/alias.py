@@ -77,9 +77,8 @@ def _changed_state(run: Run, explained: bool) -> list[Finding]:
     if not changed or explained or not run.reads_changed_state:
         return []
     what = f"calling the layer changed its {', '.join(changed[:4])}"
-    return [
-        _finding("mutated-state", "layer", what, "Later calls may compute with the changed values.", run.calls[0].label)
-    ]
+    label = run.changed_by.words if run.changed_by else run.calls[0].label
+    return [_finding("mutated-state", "layer", what, "Later calls may compute with the changed values.", label)]
 
 
 def _shared_output(run: Run, calls: list[Call]) -> list[Finding]:

@@ -12,7 +12,9 @@ from harness.findings.finding import Finding
 def look(run: Run) -> list[Finding] | None:
     """One finding for the first call whose output is not finite."""
     calls = [
-        call for call in run.calls if isinstance(call.snapshot, Tensor) and call.tokens and call.expected is not None
+        call
+        for call in run.plain_calls
+        if isinstance(call.snapshot, Tensor) and call.tokens and call.expected is not None
     ]
     if not calls:
         return None

@@ -23,10 +23,10 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def comparable(run: Run) -> list[Call]:
-    """The calls whose output can be compared: it has the oracle's shape."""
+    """The plain calls whose output can be compared: it has the oracle's shape."""
     return [
         call
-        for call in run.calls
+        for call in run.plain_calls
         if isinstance(call.snapshot, Tensor)
         and call.expected is not None
         and call.snapshot.shape == (call.tokens, run.case.hidden)

@@ -10,9 +10,16 @@ from harness.ops.tensor_meta import TensorMeta, bracket
 
 
 def look(run: Run) -> list[Finding] | None:
-    """One finding for each call whose output is not [tokens, hidden], contiguous, in the input's dtype and on its device."""
+    """One finding for each call whose output is not [tokens, hidden], contiguous, in the input's dtype and on its device.
+
+    Of the calls of a group of variations, the first such call has the one finding.
+    """
     returned = [call for call in run.calls if call.error is None]
-    return [finding for call in returned if (finding := _judge(run, call))] if returned else None
+    found = [(call, finding) for call in returned if (finding := _judge(run, call))]
+    groups = [call.varied and call.varied.group for call, _ in found]
+    return (
+        [f for i, (_, f) in enumerate(found) if groups[i] is None or groups[i] not in groups[:i]] if returned else None
+    )
 
 
 def _judge(run: Run, call: Call) -> Finding | None:

@@ -27,6 +27,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
 from harness.observers.collectives import fold_reductions
+from harness.observers.varied import with_account
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
@@ -87,11 +88,17 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         emulated=emulated,
         proof=proof,
         seconds=round(time.perf_counter() - start, 4),
-        reproduce=reproduce(case, mode.name, spec, device.type),
+        reproduce=reproduce(case, mode.name, spec, device.type, _variations(mode, findings)),
         changes=case.changes,
         environment=environment(device.type) | settings,
         traceback=trace,
     )
+
+
+def _variations(mode: ModeInfo, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """The variations that show the findings; where some finding needs none, those that were chosen."""
+    shown = tuple(dict.fromkeys(finding.vary for finding in findings))
+    return shown if shown and all(shown) else mode.vary
 
 
 def _lost(error: str, line: SourceLine | None) -> Finding:
@@ -129,7 +136,7 @@ def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> 
     if problem := missing_compiler(mode, device.type):
         raise Skip(problem)
     module: Mode = import_module(mode.module)
-    rig = Rig(subject, case, device, mode.name)
+    rig = Rig(subject, case, device, mode.name, mode.vary)
     try:
         run = module.run(rig, mode.dynamic)
     except BuildFailed as error:
@@ -158,7 +165,7 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)
-        findings = _with_failure(run, explain(run, raised), findings)
+        findings = _with_failure(run, with_account(run, raised, explain(run, raised)), findings)
     if run.proof is not None:
         findings = with_proof(run, findings)
         checks.append(PROOF.name)

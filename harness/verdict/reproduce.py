@@ -8,8 +8,8 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF
 
 
-def reproduce(case: Case, mode: str, subject: str, device: str) -> str:
-    """A command line that judges exactly this case in this mode."""
+def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:
+    """A command line that judges exactly this case in this mode, and runs these variations alone if there are any."""
     if mode == PROOF.name and not case.shape.source:
         return _prove(case, subject)
     parts = [
@@ -25,6 +25,8 @@ def reproduce(case: Case, mode: str, subject: str, device: str) -> str:
         parts.append(f"--models-file {shlex.quote(case.shape.source)}")
     if case.full:
         parts.append("--full")
+    if vary:
+        parts.append(f"--vary {','.join(vary)}")
     parts += _subject(subject)
     if device != "cpu":
         parts.append(f"--device {device}")

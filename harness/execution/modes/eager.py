@@ -65,7 +65,7 @@ def _run(rig: Rig) -> Run:
         if not repeated.error:
             _call_until_reused(rig, run, repeated)
     rig.finish(run)
-    run.reads_changed_state = _reads_changed_state(rig, run)
+    run.reads_changed_state = reads_changed_state(rig, run)
     return run
 
 
@@ -118,7 +118,7 @@ def _eval_mode(layer: Any) -> Iterator[None]:
             module.training = was
 
 
-def _reads_changed_state(rig: Rig, run: Run) -> bool:
+def reads_changed_state(rig: Rig, run: Run) -> bool:
     """Whether the state that the calls changed reaches the output.
 
     The changed elements are overwritten with garbage, and the first inputs are run again. If the output changes, that state

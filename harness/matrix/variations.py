@@ -1,0 +1,82 @@
+"""The names of the variations: what the modes of the family ``varied`` change from one call of a layer to the next.
+
+A name is ``group=what``. The mode that runs a group has one function for each of its names.
+"""
+
+from dataclasses import dataclass, replace
+
+from harness.base.errors import BadInput, nearest
+from harness.matrix.modes import MODES, VARIED, ModeInfo
+
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of variations: the mode that runs it, its names after ``=`` with what each means, and whether a number is a name too."""
+
+    mode: str
+    whats: dict[str, str]
+    number: str = ""
+    """What any other number means, with ``N`` for it; empty where only the listed names are valid."""
+
+
+# Around the sizes of tiles and blocks, and small batches beyond one and two tokens.
+TOKEN_COUNTS = (3, 4, 5, 6, 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
+LARGEST_BATCH = max(TOKEN_COUNTS)
+# More rows than a signed 16-bit number can count.
+MANY_TOKENS = 32_800
+BUCKET_ABOVE_64 = 72
+GROWTH = (7, 60, 7, 130, 7)
+
+GROUPS = {
+    "tokens": Group(
+        "varied-tokens",
+        {str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        "N tokens",
+    ),
+    "growth": Group("varied-tokens", {"7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer"}),
+    "captured": Group(
+        "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
+    ),
+}
+
+
+def names_of(mode: str) -> list[str]:
+    """The names of the variations that a mode runs, in order."""
+    return [f"{group}={what}" for group, entry in GROUPS.items() if entry.mode == mode for what in entry.whats]
+
+
+def words_of(name: str) -> str:
+    """What a variation is, in plain words."""
+    group, _, what = name.partition("=")
+    entry = GROUPS[group]
+    return entry.whats.get(what) or entry.number.replace("N", f"{int(what):,}")
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise BadInput, with the nearest names, where one of these names no variation."""
+    every = [name for mode in MODES.values() if mode.family == VARIED for name in names_of(mode.name)]
+    for name in names:
+        if not _is_valid(name):
+            near = nearest(name, every) or [*GROUPS][:_SAMPLES]
+            raise BadInput(
+                f"--vary {name}: no such variation; did you mean {' or '.join(near)}? `harness list` has all"
+            )
+
+
+def _is_valid(name: str) -> bool:
+    group, _, what = name.partition("=")
+    entry = GROUPS.get(group)
+    if entry is None:
+        return False
+    number = bool(entry.number) and what.isascii() and what.isdigit() and len(what) < 7 and int(what) > 1
+    return what in entry.whats or number
+
+
+def with_variations(modes: list[ModeInfo], names: tuple[str, ...]) -> list[ModeInfo]:
+    """Those of the modes that run one of the named variations, told which; all modes where no name is given."""
+    if not names:
+        return modes
+    mine = {mode: tuple(n for n in names if GROUPS[n.partition("=")[0]].mode == mode.name) for mode in modes}
+    return [replace(mode, vary=some) for mode, some in mine.items() if some]

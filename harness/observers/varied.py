@@ -1,0 +1,141 @@
+"""Varied: a layer that is right in a plain call is right where one thing is varied, such as the number of tokens."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from harness.execution.difference import TOLERANCE, ranges
+from harness.execution.evidence import Call, Run, all_finite
+from harness.findings.finding import Finding
+from harness.observers.values import diagnose, difference_of
+
+_LISTED = 8
+
+
+def look(run: Run) -> list[Finding] | None:
+    """One finding for each group of variations in which an output differs from the oracle, about the first such call."""
+    varied = [call for call in run.calls if call.varied]
+    if not varied:
+        return None
+    wrong: dict[str, Call] = {}
+    for call in varied:
+        assert call.varied is not None
+        if _is_wrong(run, call):
+            wrong.setdefault(call.varied.group, call)
+    return [_finding(run, call) for call in wrong.values() if not run.failed]
+
+
+def with_account(run: Run, call: Call, finding: Finding) -> Finding:
+    """The finding of a varied call that raised, with what was varied and from where on it raises."""
+    if call.varied is None:
+        return finding
+    cause = f"{_account(run, call)}. {finding.cause}"
+    return replace(finding, call=call.label, cause=cause, vary=call.varied.name)
+
+
+def _is_wrong(run: Run, call: Call) -> bool:
+    output = call.snapshot
+    if not isinstance(output, Tensor) or call.expected is None or output.shape != (call.tokens, run.case.hidden):
+        return False
+    return not all_finite(output) or difference_of(call) is not None
+
+
+def _finding(run: Run, call: Call) -> Finding:
+    assert call.varied is not None
+    stage, where = _difference(run, call)
+    return Finding(
+        observer="varied",
+        kind=KINDS[call.varied.group],
+        stage=stage,
+        what=f"{_account(run, call)}; {where}",
+        cause=_cause(call),
+        call=call.label,
+        detail={"vary": call.varied.name, "tokens": call.tokens},
+        vary=call.varied.name,
+    )
+
+
+def _difference(run: Run, call: Call) -> tuple[str, str]:
+    """(stage, which tokens and columns are wrong and by how much) of a call's output."""
+    assert call.snapshot is not None
+    if not all_finite(call.snapshot):
+        bad = ~torch.isfinite(call.snapshot)
+        tokens, columns = (bad.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
+        value = "NaN" if call.snapshot.isnan().any() else "infinite"
+        return (
+            "layer",
+            f"{_some(tokens, call.tokens, 'token')} {_be(tokens)} {value} in {_some(columns, bad.shape[1], 'column')}",
+        )
+    difference = difference_of(call)
+    assert difference is not None
+    _, stage, _ = diagnose(run, difference)
+    tokens = _some(difference.tokens, call.tokens, "token")
+    columns = _some(difference.columns, difference.width, "column")
+    by = f"at worst by {difference.worst:.2g} of the oracle's rms (tolerance {TOLERANCE})"
+    return stage, f"{tokens} {_be(difference.tokens)} wrong, in {columns}, {by}"
+
+
+def _some(places: list[int], count: int, what: str) -> str:
+    """``1 of 65 tokens (64)``; ``all 7 tokens``."""
+    if len(places) == count:
+        return f"all {count:,} {what}s" if count > 1 else f"the only {what}"
+    return f"{len(places):,} of {count:,} {what}s ({ranges(places)})"
+
+
+def _be(places: list[int]) -> str:
+    return "are" if len(places) > 1 else "is"
+
+
+def _cause(call: Call) -> str:
+    if call.fresh_differs is False:
+        return "A layer that was not called before is right for the same inputs: this one reuses something of an earlier call."
+    return CAUSES[call.varied.group] if call.varied else ""
+
+
+def _account(run: Run, call: Call) -> str:
+    assert call.varied is not None
+    return ACCOUNTS.get(call.varied.group, _plainly)(run, call)
+
+
+def _plainly(run: Run, call: Call) -> str:
+    """What was varied, beside the plain call that is right."""
+    assert call.varied is not None
+    first = run.calls[0]
+    return f"right for {_tokens(first.tokens)}, {_fails(call)} for {call.label}"
+
+
+def _by_tokens(run: Run, call: Call) -> str:
+    """From which token count on the layer is wrong, or at which counts where larger ones are right."""
+    calls = sorted((c for c in run.calls if c.varied is None or c.varied.group == "tokens"), key=lambda c: c.tokens)
+    bad = {c.tokens for c in calls if c.error or _is_wrong(run, c)}
+    good = {c.tokens for c in calls} - bad
+    smaller = [count for count in good if count < call.tokens]
+    before = f"right at {_tokens(max(smaller or good))}, " if good else ""
+    larger = sorted(count for count in good if count > call.tokens)
+    if not larger:
+        return (
+            f"{before}{_fails(call)} {'from' if len(bad) > 1 else 'at'} {call.tokens:,}{' on' if len(bad) > 1 else ''}"
+        )
+    listed = ", ".join(f"{count:,}" for count in sorted(bad)[:_LISTED])
+    return f"{before}{_fails(call)} at {listed}; right again at {', '.join(f'{count:,}' for count in larger[:_LISTED])}"
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} token{'s' * (count != 1)}"
+
+
+def _fails(call: Call) -> str:
+    return "raises" if call.error else "wrong"
+
+
+Account = Callable[[Run, Call], str]
+ACCOUNTS: dict[str, Account] = {"tokens": _by_tokens}
+KINDS = {"tokens": "token-count", "growth": "token-count", "captured": "token-count"}
+_COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
+CAUSES = {
+    "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
+    "growth": _COUNT,
+    "captured": _COUNT,
+}
