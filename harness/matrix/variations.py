@@ -13,12 +13,14 @@ _SAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of variations: the mode that runs it, its names after ``=`` with what each means, and whether a number is a name too."""
+    """A group of variations: the mode that runs it, and its names after ``=`` with what each means.
+
+    ``number`` is what any other number means, with ``N`` for it; empty where only the listed names are valid.
+    """
 
     mode: str
     whats: dict[str, str]
     number: str = ""
-    """What any other number means, with ``N`` for it; empty where only the listed names are valid."""
 
 
 # Around the sizes of tiles and blocks, and small batches beyond one and two tokens.

@@ -29,7 +29,7 @@ def _reported(run: Run) -> bool:
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
-    _, stage, _ = diagnose(run, difference)
+    _, stage, _ = diagnose(run.case, difference)
     return Finding(
         observer="second call",
         kind="other-graphs-memory" if call.unwritten else "stale-replay" if call.replayed else "stale",

@@ -35,9 +35,19 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     return replace(finding, call=call.label, cause=cause, vary=call.varied.name)
 
 
+def with_variation(run: Run, finding: Finding) -> Finding:
+    """The finding of any observer, with the name of the variation in whose call it was made."""
+    names = [call.varied.name for call in run.calls if call.varied and call.label == finding.call]
+    return replace(finding, vary=names[0]) if names and not finding.vary else finding
+
+
 def _is_wrong(run: Run, call: Call) -> bool:
     output = call.snapshot
-    if not isinstance(output, Tensor) or call.expected is None or output.shape != (call.tokens, run.case.hidden):
+    if (
+        not isinstance(output, Tensor)
+        or call.expected is None
+        or output.shape != (call.tokens, run.case_of(call).hidden)
+    ):
         return False
     return not all_finite(output) or difference_of(call) is not None
 
@@ -62,15 +72,13 @@ def _difference(run: Run, call: Call) -> tuple[str, str]:
     assert call.snapshot is not None
     if not all_finite(call.snapshot):
         bad = ~torch.isfinite(call.snapshot)
-        tokens, columns = (bad.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
+        rows, width = bad.any(1).nonzero().flatten().tolist(), bad.any(0).nonzero().flatten().tolist()
         value = "NaN" if call.snapshot.isnan().any() else "infinite"
-        return (
-            "layer",
-            f"{_some(tokens, call.tokens, 'token')} {_be(tokens)} {value} in {_some(columns, bad.shape[1], 'column')}",
-        )
+        where = f"in {_some(width, bad.shape[1], 'column')}"
+        return "layer", f"{_some(rows, call.tokens, 'token')} {_be(rows)} {value}, {where}"
     difference = difference_of(call)
     assert difference is not None
-    _, stage, _ = diagnose(run, difference)
+    _, stage, _ = diagnose(run.case_of(call), difference)
     tokens = _some(difference.tokens, call.tokens, "token")
     columns = _some(difference.columns, difference.width, "column")
     by = f"at worst by {difference.worst:.2g} of the oracle's rms (tolerance {TOLERANCE})"

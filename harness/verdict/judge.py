@@ -27,7 +27,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
 from harness.observers.collectives import fold_reductions
-from harness.observers.varied import with_account
+from harness.observers.varied import with_account, with_variation
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
@@ -169,7 +169,7 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     if run.proof is not None:
         findings = with_proof(run, findings)
         checks.append(PROOF.name)
-    return tuple(findings), tuple(checks)
+    return tuple(with_variation(run, finding) for finding in findings), tuple(checks)
 
 
 def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:
