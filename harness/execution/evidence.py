@@ -79,6 +79,15 @@ class Varied:
         return self.name.partition("=")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What a variation left behind in the process, and the user's line if it is known."""
+
+    varied: Varied
+    what: str
+    line: SourceLine | None = None
+
+
 @dataclass(slots=True)
 class Call:
     """One call of the layer.
@@ -93,7 +102,8 @@ class Call:
     layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
     another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
     lacks.
-    ``varied`` says what a variation changed; None in a plain call.
+    ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
+    the oracle's.
     ``case`` is the case of the layer where it is not the run's.
     """
 
@@ -119,6 +129,7 @@ class Call:
     absent: tuple[int, ...] = ()
     varied: Varied | None = None
     case: Case | None = None
+    reference: str = ""
 
     @property
     def failed_record(self) -> Record | None:
@@ -160,7 +171,7 @@ class Run:
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
     ``changed_by`` is the variation that changed the layer's state. ``refused`` has the error that the layer raised at each
-    variation where a clear error is right, by the variation's name.
+    variation where a clear error is right, by the variation's name. ``left_behind`` is what variations left in the process.
     """
 
     case: Case
@@ -184,6 +195,7 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     changed_by: Varied | None = None
+    left_behind: list[LeftBehind] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -41,10 +41,15 @@ _OURS = ("torch", "builtins", "typing", "abc")
 
 
 def bounded_caches(layer: object, ops: Iterable[str] = ()) -> list[Any]:
-    """The bounded caches within reach of a layer, of its class and module, and of the modules of its ops."""
+    """Those of ``caches_of`` that have a largest size, and free what they hold for other keys beyond it."""
+    return [cache for cache in caches_of(layer, ops) if cache.cache_parameters()["maxsize"] is not None]
+
+
+def caches_of(layer: object, ops: Iterable[str] = ()) -> list[Any]:
+    """Each ``functools.lru_cache`` within reach of a layer, of its class and module, and of the modules of its ops."""
     found: dict[int, Any] = {}
     for thing in (*_parts(layer, _CACHE_DEPTH, set()), *_in_modules(layer, ops)):
-        if isinstance(thing, functools._lru_cache_wrapper) and thing.cache_parameters()["maxsize"] is not None:
+        if isinstance(thing, functools._lru_cache_wrapper):
             found[id(thing)] = thing
     return list(found.values())
 

@@ -43,7 +43,14 @@ KINDS = {
     "stale": "The first call is right and a later call with other inputs is wrong.",
     "not-repeatable": "The same inputs give other bits when they are run again.",
     "global-state": "A call changes torch's global state or takes random numbers.",
+    # other surroundings
+    "torch-mode": "The layer is right in a plain call and wrong in another mode of torch, another thread or after another call.",
+    "leak": "Each call leaves memory that is never freed.",
+    "other-weights": "A layer computes with other weights than its own, after a load, a copy or another layer.",
+    "other-sizes": "The layer is right at the sizes of the matrix and wrong at others.",
+    "compiled-otherwise": "Compiled code is right in a plain call and wrong for other batches, modes or weights.",
     # ranks
+    "ranks-differ": "The sum of really different shards is wrong, where that of copies is right.",
     "not-contiguous": "The all-reduce is given a tensor that is not contiguous.",
     "collective-count": "A forward has too few or too many all-reduces.",
     "reduced-beside": "The all-reduce is given a tensor that does not come from the routed experts.",

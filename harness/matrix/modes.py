@@ -76,6 +76,36 @@ MODES = {
             "harness.execution.modes.varied.tokens",
             "eager calls at many token counts, from 3 to 32,800",
         ),
+        ModeInfo(
+            "varied-surroundings",
+            VARIED,
+            "harness.execution.modes.varied.surroundings",
+            "eager calls in other modes of torch, another thread, after others; the process and its memory",
+        ),
+        ModeInfo(
+            "varied-layers",
+            VARIED,
+            "harness.execution.modes.varied.layers",
+            "several layers of one class; weights loaded, saved, copied and swapped after a call",
+        ),
+        ModeInfo(
+            "varied-caches",
+            VARIED,
+            "harness.execution.modes.varied.caches",
+            "what a layer keeps: inputs by address, outputs, counts of calls, tables, graphs' memory",
+        ),
+        ModeInfo(
+            "varied-sizes",
+            VARIED,
+            "harness.execution.modes.varied.sizes",
+            "more experts, wider ones, four of them for a token; four ranks with shards of their own",
+        ),
+        ModeInfo(
+            "varied-compiled",
+            VARIED,
+            "harness.execution.modes.varied.compiled",
+            "Dynamo's graph after eager calls, for one token and none, under inference mode, after a reload",
+        ),
     )
 }
 

@@ -88,7 +88,7 @@ class VariedRun:
         """
         call = Call(label or variation.words, inputs[0].shape[0], inputs, varied=variation)
         self.run.calls.append(call)
-        if self.rig.make(call, layer or self.layer, recorder):
+        if self.rig.make(call, self.layer if layer is None else layer, recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
             if self.is_wrong(call):
                 self._look_again(call)

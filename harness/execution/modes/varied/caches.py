@@ -1,0 +1,113 @@
+"""What a layer keeps from call to call: inputs by address or identity, outputs, counts of calls, tables, and graphs' memory."""
+
+import contextlib
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from harness.execution.evidence import Run, Varied
+from harness.execution.modes.cudagraph import Captured, capture, replay
+from harness.execution.modes.varied.checks import answer, batch_of, check, note
+from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.reachable import caches_of
+from harness.execution.rig import LAYER_ERRORS, Rig
+
+_MANY_CALLS, _PLACES, _REMADE = 64, 16, 12
+# A graph for each, and the batch sizes that run in eager between their replays.
+_SMALLEST_FIRST, _BETWEEN = (8, 24), range(1, 24)
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls whose inputs, outputs or order show what a layer keeps."""
+    groups = {"inputs": _inputs, "written": _written, "calls": _calls, "traced": _traced, "graphs": _graphs}
+    return run_varied(rig, groups)
+
+
+def _inputs(varied: VariedRun, variation: Varied) -> None:
+    """The same tensors with other contents, or new tensors where the memory of earlier ones was freed."""
+    layer = varied.fresh()
+    if variation.name == "inputs=made-again":
+        for place in range(_REMADE):
+            if not check(varied, variation, layer, place):
+                return
+            varied.run.calls[-1].inputs = ()  # the next ones take their place in memory
+        return
+    inputs, _ = batch_of(varied, 0)
+    layer(*inputs)
+    for place in (1, 2):
+        fresh, expected = batch_of(varied, place)
+        for tensor, value in zip(inputs, fresh, strict=True):
+            if tensor is not None:
+                tensor.copy_(value)
+        check(varied, variation, layer, inputs=inputs, expected=expected)
+        call = varied.run.calls[-1]
+        call.inputs = tuple(t if t is None else t.clone() for t in inputs)  # the next contents are not the layer's doing
+
+
+def _written(varied: VariedRun, variation: Varied) -> None:
+    """A caller writes to the output that it was given, as a residual is added in place; then the same inputs come again."""
+    layer = varied.fresh()
+    output = answer(varied, layer).output
+    if isinstance(output, Tensor):
+        output.fill_(7.0)
+        check(varied, variation, layer)
+
+
+def _calls(varied: VariedRun, variation: Varied) -> None:
+    """Many calls, with all outputs saved. Each is right, and stays so."""
+    layer, made = varied.fresh(), []
+    for number in range(_MANY_CALLS):
+        if not check(varied, variation, layer, number % _PLACES, label=f"call {number + 1} of {_MANY_CALLS}"):
+            return
+        made.append(varied.run.calls.pop())
+    for number, call in enumerate(made, 1):
+        if (
+            isinstance(call.output, Tensor)
+            and call.snapshot is not None
+            and not torch.equal(call.output, call.snapshot)
+        ):
+            label = f"the output of call {number} after call {_MANY_CALLS}"
+            note(varied, variation, label, call.output, call.snapshot, "the same output when it was returned")
+            return
+    varied.run.calls.append(made[-1])
+
+
+def _traced(varied: VariedRun, variation: Varied) -> None:
+    """A trace over fake tensors before the first real call, in a process whose caches are empty."""
+    layer = varied.fresh()
+    caches = caches_of(layer, varied.rig.ops)
+    _clear(caches)
+    with contextlib.suppress(*LAYER_ERRORS), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        layer(*(t if t is None else mode.from_tensor(t) for t in batch_of(varied, 1)[0]))
+    try:
+        if check(varied, variation, layer, label="a traced layer's first real call"):
+            check(varied, variation, varied.fresh(), label="another layer's first call after a trace")
+    finally:
+        _clear(caches)
+
+
+def _clear(caches: list[object]) -> None:
+    for cache in caches:
+        cache.cache_clear()  # type: ignore[attr-defined]
+
+
+def _graphs(varied: VariedRun, variation: Varied) -> None:
+    """Graphs captured from the smallest batch to the largest, replayed after many other batch sizes."""
+    rig, run = varied.rig, varied.rig.start(emulated=varied.run.emulated)
+    static = rig.inputs(max(_SMALLEST_FIRST), 0)
+    graphs: list[Captured] = []
+    assert run.layer is not None
+    for size in _SMALLEST_FIRST:
+        if size <= rig.most_tokens:
+            graph = capture(run, tuple(t if t is None else t[:size] for t in static), None, graphs)
+            graphs += [graph] if graph else []
+    if run.calls:  # a refused capture is reported elsewhere
+        return
+    for tokens in _BETWEEN:
+        with contextlib.suppress(*LAYER_ERRORS):
+            run.layer(*varied.batch(min(tokens, rig.most_tokens))[0])
+    for graph in graphs:
+        call = replay(rig, run, graph, graph.size - 1, 1, f"replay of the graph for {graph.size} tokens")
+        call.varied = variation
+        varied.run.calls.append(call)

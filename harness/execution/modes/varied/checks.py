@@ -1,0 +1,94 @@
+"""What the variations of the surroundings share: a call that is compared with the oracle or with another layer's output."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from harness.base.errors import Skip
+from harness.execution.evidence import Call, Varied
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of
+from harness.execution.rig import BuildFailed, Rig
+from harness.matrix.case import Case
+from harness.subjects.checked import SubjectError
+
+Around = Callable[[], AbstractContextManager[Any]]
+FEW = 7
+"""Tokens of a call here: the number of tokens is not what is varied."""
+
+
+def check(
+    varied: VariedRun,
+    variation: Varied,
+    layer: Callable[..., Any],
+    place: int = 0,
+    *,
+    inputs: tuple[Tensor, ...] = (),
+    expected: Any = None,
+    label: str = "",
+    reference: str = "",
+    around: Around = nullcontext,
+) -> bool:
+    """Call a layer on a batch, by default that of this place, and add the call to the run. Whether it is right.
+
+    ``expected`` is the output of ``reference``, or the oracle's where there is none. The call is made inside ``around``,
+    and the oracle is not.
+    """
+    batch, right = batch_of(varied, place)
+    given = inputs or batch
+    call = Call(label or variation.words, given[0].shape[0], given, varied=variation, reference=reference)
+    varied.run.calls.append(call)
+
+    def inside(*tensors: Tensor) -> Any:
+        with around():
+            return layer(*tensors)
+
+    if varied.rig.make(call, inside):
+        call.expected = right if expected is None else expected
+    return call.error is None and not varied.is_wrong(call)
+
+
+def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs of a few tokens and the oracle's output; another place has other inputs."""
+    inputs, expected = varied.batch(FEW * (place + 1))
+    rows = slice(FEW * place, None)
+    return tuple(tensor if tensor is None else tensor[rows].clone() for tensor in inputs), rows_of(expected, rows)
+
+
+def note(varied: VariedRun, variation: Varied, label: str, now: Tensor, wanted: Tensor, reference: str) -> bool:
+    """Add a call that was made before to the run, with what its output holds now and what it should hold. Whether it does."""
+    call = Call(label, FEW, (), output=now, snapshot=now.clone(), varied=variation, reference=reference)
+    call.expected = whole(wanted)
+    varied.run.calls.append(call)
+    return not varied.is_wrong(call)
+
+
+def rig_of(rig: Rig, case: Case, around: AbstractContextManager[Any] | None = None) -> Rig | None:
+    """A rig of another case; None where the subject builds no such layer. ``around`` is what it is built in."""
+    try:
+        other = replace(rig, case=case)
+        with around or nullcontext():
+            other.start()
+    except (Skip, BuildFailed, SubjectError):
+        return None
+    return other
+
+
+def layer_of(rig: Rig) -> Any:
+    """A layer that was never called."""
+    return rig.start().layer
+
+
+def whole(output: Tensor) -> dict[str, Tensor]:
+    """An output as what another is compared with."""
+    return {"output": output.float()}
+
+
+def answer(varied: VariedRun, layer: Callable[..., Any], place: int = 0, rig: Rig | None = None) -> Call:
+    """A call of a layer, of another case's rig if one is given, that is compared with nothing and belongs to no run."""
+    inputs = rig.inputs(FEW, place) if rig else batch_of(varied, place)[0]
+    call = Call("", FEW, inputs)
+    (rig or varied.rig).make(call, layer)
+    return call
