@@ -99,7 +99,7 @@ GROUPS = {
         {
             "130-experts": "130 experts",
             "top-4": "six experts, of which each token takes four",
-            "expert-width-144": "experts of width 144",
+            "wide-experts": "experts with more than 128 rows",
             "scaling-alone": "a routed scaling without a shared expert",
         },
     ),

@@ -8,12 +8,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.cudagraph import Captured, capture, replay
-from harness.execution.modes.varied.checks import answer, batch_of, check, note
+from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, note
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.reachable import caches_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
-_MANY_CALLS, _PLACES, _REMADE = 64, 16, 12
+_REMADE = 12
 # A graph for each, and the batch sizes that run in eager between their replays.
 _SMALLEST_FIRST, _BETWEEN = (8, 24), range(1, 24)
 
@@ -31,7 +31,9 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
         for place in range(_REMADE):
             if not check(varied, variation, layer, place):
                 return
-            varied.run.calls[-1].inputs = ()  # the next ones take their place in memory
+            call = varied.run.calls[-1]
+            call.inputs, call.before = (), ()  # the next ones take their place in memory
+            varied.alive.clear()
         return
     inputs, _ = batch_of(varied, 0)
     layer(*inputs)
@@ -42,7 +44,9 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
                 tensor.copy_(value)
         check(varied, variation, layer, inputs=inputs, expected=expected)
         call = varied.run.calls[-1]
-        call.inputs = tuple(t if t is None else t.clone() for t in inputs)  # the next contents are not the layer's doing
+        call.inputs = tuple(
+            t if t is None else t.clone() for t in inputs
+        )  # the next contents are not the layer's doing
 
 
 def _written(varied: VariedRun, variation: Varied) -> None:
@@ -50,15 +54,16 @@ def _written(varied: VariedRun, variation: Varied) -> None:
     layer = varied.fresh()
     output = answer(varied, layer).output
     if isinstance(output, Tensor):
-        output.fill_(7.0)
+        with torch.inference_mode():  # an output that was made under inference mode can be written only here
+            output.fill_(7.0)
         check(varied, variation, layer)
 
 
 def _calls(varied: VariedRun, variation: Varied) -> None:
     """Many calls, with all outputs saved. Each is right, and stays so."""
     layer, made = varied.fresh(), []
-    for number in range(_MANY_CALLS):
-        if not check(varied, variation, layer, number % _PLACES, label=f"call {number + 1} of {_MANY_CALLS}"):
+    for number in range(MANY_CALLS):
+        if not check(varied, variation, layer, number % PLACES, label=f"call {number + 1} of {MANY_CALLS}"):
             return
         made.append(varied.run.calls.pop())
     for number, call in enumerate(made, 1):
@@ -67,7 +72,7 @@ def _calls(varied: VariedRun, variation: Varied) -> None:
             and call.snapshot is not None
             and not torch.equal(call.output, call.snapshot)
         ):
-            label = f"the output of call {number} after call {_MANY_CALLS}"
+            label = f"the output of call {number} after call {MANY_CALLS}"
             note(varied, variation, label, call.output, call.snapshot, "the same output when it was returned")
             return
     varied.run.calls.append(made[-1])

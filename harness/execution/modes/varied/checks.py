@@ -17,6 +17,8 @@ from harness.subjects.checked import SubjectError
 Around = Callable[[], AbstractContextManager[Any]]
 FEW = 7
 """Tokens of a call here: the number of tokens is not what is varied."""
+MANY_CALLS, PLACES = 64, 16
+"""How many calls are many, and how many batches they take in turn."""
 
 
 def check(
@@ -40,6 +42,7 @@ def check(
     given = inputs or batch
     call = Call(label or variation.words, given[0].shape[0], given, varied=variation, reference=reference)
     varied.run.calls.append(call)
+    varied.alive.append(given)
 
     def inside(*tensors: Tensor) -> Any:
         with around():
@@ -48,6 +51,20 @@ def check(
     if varied.rig.make(call, inside):
         call.expected = right if expected is None else expected
     return call.error is None and not varied.is_wrong(call)
+
+
+def is_steady(varied: VariedRun) -> bool:
+    """Whether many calls of one layer are right, on inputs that all stay in memory; tried once.
+
+    Where they are not, a wrong call says nothing of what was varied in it. The calls themselves are a variation.
+    """
+    if varied.steady is None:
+        layer = varied.fresh()
+        calls = [answer(varied, layer, number % PLACES) for number in range(MANY_CALLS)]
+        for number, call in enumerate(calls):
+            call.expected = batch_of(varied, number % PLACES)[1]
+        varied.steady = not any(call.error or varied.is_wrong(call) for call in calls)
+    return varied.steady
 
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:
@@ -90,5 +107,6 @@ def answer(varied: VariedRun, layer: Callable[..., Any], place: int = 0, rig: Ri
     """A call of a layer, of another case's rig if one is given, that is compared with nothing and belongs to no run."""
     inputs = rig.inputs(FEW, place) if rig else batch_of(varied, place)[0]
     call = Call("", FEW, inputs)
+    varied.alive.append(inputs)
     (rig or varied.rig).make(call, layer)
     return call

@@ -5,7 +5,7 @@ decided in the trace. Inductor's own code is for the modes ``compiled`` and ``co
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import skip_guard_profiling
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, whole
-from harness.execution.modes.varied.layers import FIRST, first_answer, load, other_weights
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.layers import FIRST, first_answer, load, only_if_steady, other_weights
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _CALLS, _LAYERS = 6, 4
@@ -25,111 +25,93 @@ def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of compiled layers, where a plain compiled call works at all: the mode ``compiled`` reports one that does not."""
     skip_guard_profiling()
     torch._dynamo.reset()
-    works = [False]
-
-    def only_if_it_works(variation: Callable[["_Compiled", Varied], None]) -> Callable[[VariedRun, Varied], None]:
-        def run_it(varied: VariedRun, what: Varied) -> None:
-            compiled = _Compiled(varied)
-            works[0] = works[0] or compiled.works()
-            if works[0]:
-                variation(compiled, what)
-
-        return run_it
-
-    groups = {"compiled": only_if_it_works(_compiled), "graphs-of": only_if_it_works(_graphs)}
-    return run_varied(rig, groups)
+    compiled = _Compiled()
+    groups = {"graphs-of": compiled.graphs_of, "compiled": compiled.compiled}
+    return run_varied(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()})
 
 
 class _Compiled:
-    """Compiled layers of one class, and the number of graphs that Dynamo made."""
+    """Compiled layers of one class, and the number of graphs that Dynamo made. Few graphs, since each costs a trace."""
 
-    def __init__(self, varied: VariedRun) -> None:
-        self.varied, self.graphs = varied, 0
+    def __init__(self) -> None:
+        self.graphs = 0
+        self._layer: Any = None
+        self._function: Any = None
 
-    def backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
-        """Count the graph, and run it as it is."""
-        self.graphs += 1
-        return module.forward
+    def if_it_works(self, variation: Variation) -> Variation:
+        """The variation, where a layer that was never called can be compiled and is right then."""
+
+        def run_it(varied: VariedRun, what: Varied) -> None:
+            if self._function is None:
+                self._layer = varied.fresh()
+                self._function = self.of(self._layer)
+                call = answer(varied, self._function)
+                call.expected = batch_of(varied, 0)[1]
+                self._works = call.error is None and not varied.is_wrong(call)
+            if self._works:
+                variation(varied, what)
+
+        return run_it
 
     def of(self, layer: Any) -> Any:
         """The layer, compiled."""
-        return torch.compile(layer, fullgraph=True, dynamic=False, backend=self.backend)
+        return torch.compile(layer, fullgraph=True, dynamic=False, backend=self._backend)
 
-    def works(self) -> bool:
-        """Whether a layer that was never called can be compiled, and is right then."""
-        call = answer(self.varied, self.of(self.varied.fresh()))
-        call.expected = batch_of(self.varied, 0)[1]
-        return call.error is None and not self.varied.is_wrong(call)
+    def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        self.graphs += 1
+        return module.forward
 
+    def graphs_of(self, varied: VariedRun, variation: Varied) -> None:
+        """How many graphs more calls of the first layer make, or calls of other layers of its class."""
+        before, one = self.graphs, variation.name == "graphs-of=calls"
+        if not one and not isinstance(self._layer, nn.Module):
+            return  # another function has a graph of its own
+        functions = [
+            self._function if one else self.of(varied.fresh()) for _ in range((_CALLS if one else _LAYERS) - 1)
+        ]
+        for place, function in enumerate(functions, 1):
+            with contextlib.suppress(*LAYER_ERRORS):
+                function(*_inputs(varied, place))
+        if self.graphs > before:
+            of = f"{_CALLS} calls of one layer" if one else f"one call of each of {_LAYERS} layers of one class"
+            count = 1 + self.graphs - before
+            what = f"{count} graphs were compiled for {of}, all with {FEW} tokens; expected 1"
+            varied.run.left_behind.append(LeftBehind(variation, what))
 
-def _compiled(compiled: _Compiled, variation: Varied) -> None:
-    _WAYS[variation.name.partition("=")[2]](compiled, variation)
+    def compiled(self, varied: VariedRun, variation: Varied) -> None:
+        """One of the calls of compiled layers."""
+        ways: dict[str, Variation] = {
+            "reloaded": only_if_steady(self._reloaded),
+            "after-eager": self._after_eager,
+            "1-token": self._of_tokens,
+            "0-tokens": self._of_tokens,
+            "inference-mode": self._under_inference_mode,
+        }
+        ways[variation.name.partition("=")[2]](varied, variation)
 
+    def _reloaded(self, varied: VariedRun, variation: Varied) -> None:
+        wanted = first_answer(varied, state := other_weights(varied.layer))
+        layer = varied.fresh()
+        function = self.of(layer)
+        answer(varied, function, 1)
+        if wanted is not None and load(layer, state):
+            check(varied, variation, function, expected=whole(wanted), reference=FIRST)
 
-def _after_eager(compiled: _Compiled, variation: Varied) -> None:
-    layer = compiled.varied.fresh()
-    answer(compiled.varied, layer, 1)
-    check(compiled.varied, variation, compiled.of(layer))
+    def _after_eager(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        layer = varied.fresh()
+        answer(varied, layer, 1)
+        check(varied, variation, self.of(layer))
 
+    def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        inputs, expected = varied.batch(int(variation.name.partition("=")[2].partition("-")[0]))
+        if varied.rig.make(Call("", inputs[0].shape[0], inputs), varied.fresh()):  # else eager reports it
+            check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected)
 
-def _of_tokens(tokens: int) -> Callable[[_Compiled, Varied], None]:
-    def call(compiled: _Compiled, variation: Varied) -> None:
-        varied = compiled.varied
-        if answer_raises(varied, tokens):  # eager reports it
-            return
-        inputs, expected = varied.batch(tokens)
-        check(varied, variation, compiled.of(varied.fresh()), inputs=inputs, expected=expected)
-
-    return call
-
-
-def answer_raises(varied: VariedRun, tokens: int) -> bool:
-    """Whether the layer raises for so many tokens without a compiler."""
-    call = Call("", tokens, varied.batch(tokens)[0])
-    return not varied.rig.make(call, varied.fresh())
-
-
-def _inference(compiled: _Compiled, variation: Varied) -> None:
-    check(compiled.varied, variation, compiled.of(compiled.varied.fresh()), around=torch.inference_mode)
-
-
-def _reloaded(compiled: _Compiled, variation: Varied) -> None:
-    varied = compiled.varied
-    layer, state = varied.fresh(), other_weights(varied.layer)
-    wanted = first_answer(varied, state)
-    if wanted is None:
-        return
-    function = compiled.of(layer)
-    answer(varied, function, 1)
-    if load(layer, state):
-        check(varied, variation, function, expected=whole(wanted), reference=FIRST)
-
-
-_WAYS: dict[str, Callable[[_Compiled, Varied], None]] = {
-    "after-eager": _after_eager,
-    "1-token": _of_tokens(1),
-    "0-tokens": _of_tokens(0),
-    "inference-mode": _inference,
-    "reloaded": _reloaded,
-}
-
-
-def _graphs(compiled: _Compiled, variation: Varied) -> None:
-    """How many graphs some calls of one layer make, or one call of each of some layers."""
-    varied, one = compiled.varied, variation.name == "graphs-of=calls"
-    torch._dynamo.reset()
-    compiled.graphs = 0
-    layers = [varied.fresh()] * _CALLS if one else [varied.fresh() for _ in range(_LAYERS)]
-    functions = [compiled.of(layers[0])] * _CALLS if one else [compiled.of(layer) for layer in layers]
-    if not isinstance(layers[0], nn.Module) and not one:
-        return  # another function has a graph of its own
-    for place, function in enumerate(functions):
-        with contextlib.suppress(*LAYER_ERRORS):
-            function(*_inputs(varied, place))
-    if compiled.graphs > 1:
-        of = f"{_CALLS} calls of one layer" if one else f"one call of each of {_LAYERS} layers of one class"
-        what = f"{compiled.graphs} graphs were compiled for {of}, all with {FEW} tokens; expected 1"
-        varied.run.left_behind.append(LeftBehind(variation, what))
+    def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        check(varied, variation, self.of(varied.fresh()), around=torch.inference_mode)
 
 
 def _inputs(varied: VariedRun, place: int) -> tuple[Tensor, ...]:

@@ -9,9 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.execution.evidence import Run, Varied, same_bits
-from harness.execution.modes.varied.checks import FEW, answer, check, layer_of, note, rig_of, whole
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.fresh_memory import copy_of
+from harness.execution.modes.varied.checks import FEW, answer, check, is_steady, layer_of, note, rig_of, whole
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.matrix.variations import names_of
 
 State = dict[str, Tensor]
 FIRST = "a layer that got the same weights before its first call"
@@ -19,7 +21,30 @@ FIRST = "a layer that got the same weights before its first call"
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
-    return run_varied(rig, {"other": _other, "weights": _weights})
+    return run_varied(rig, {"other": _other, "weights": only_if_steady(_weights)})
+
+
+def only_if_steady(variation: Variation) -> Variation:
+    """A variation whose failures are dropped where plain calls fail too, or where another layer is the reason."""
+
+    def run_it(varied: VariedRun, what: Varied) -> None:
+        before = len(varied.run.calls)
+        variation(varied, what)
+        made = varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in made) and not (is_steady(varied) and _is_alone(varied)):
+            del varied.run.calls[before:]
+
+    return run_it
+
+
+def _is_alone(varied: VariedRun) -> bool:
+    """Whether a layer is right after another one with other weights was called, and stays so."""
+    before = len(varied.run.calls)
+    for name in names_of("varied-layers")[:2]:
+        _other(varied, Varied(name, name))
+    made = varied.run.calls[before:]
+    del varied.run.calls[before:]
+    return not any(call.error or varied.is_wrong(call) for call in made)
 
 
 def other_weights(layer: Any) -> State:
@@ -31,13 +56,13 @@ def other_weights(layer: Any) -> State:
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    return tensor * 0.5 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone()
+    return tensor * 0.5 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
 def load(layer: Any, state: State) -> bool:
     """Load a copy of these weights; False where the layer raises, and then nothing can be said of loading."""
     with contextlib.suppress(*LAYER_ERRORS):
-        layer.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
+        layer.load_state_dict({name: copy_of(tensor) for name, tensor in state.items()})
         return True
     return False
 
@@ -126,7 +151,7 @@ def _swapped(varied: VariedRun, variation: Varied) -> None:
 def _swap(layer: nn.Module, state: State) -> bool:
     for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
         if name in state:
-            tensor.data = state[name].clone()
+            tensor.data = copy_of(state[name])
     return True
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import random
 import sys
 import warnings
 from typing import Any, Self
@@ -21,35 +22,56 @@ _BACKENDS = (
 )
 
 
-class ProcessState:
-    """A context manager that restores the process's state at its end. ``changed`` then names what had changed."""
+class Snapshot:
+    """The environment and the settings as they are now."""
 
-    def __enter__(self) -> Self:
-        self._global = GlobalState().__enter__()
-        self._environment = dict(os.environ)
-        self._settings = _settings()
-        self.changed: tuple[str, ...] = ()
-        return self
+    def __init__(self) -> None:
+        self.environment, self.settings = dict(os.environ), _settings()
 
-    def __exit__(self, *error: object) -> None:
-        settings = _settings()
-        moved = [name for name, value in self._settings.items() if settings.get(name, value) != value]
+    def restore(self) -> tuple[str, ...]:
+        """Put everything back; returns what had changed."""
+        now = _settings()
+        moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
-            _restore(name, self._settings[name])
-        variables = self._restore_environment()
-        self._global.__exit__(*error)
-        self.changed = (*self._global.changed, *variables, *moved)
+            _restore(name, self.settings[name])
+        return (*self._restore_environment(), *moved)
 
     def _restore_environment(self) -> list[str]:
-        names = {*self._environment, *os.environ}
-        changed = [name for name in sorted(names) if self._environment.get(name) != os.environ.get(name)]
+        names = {*self.environment, *os.environ}
+        changed = [name for name in sorted(names) if self.environment.get(name) != os.environ.get(name)]
         changed = [name for name in changed if not name.startswith(_OF_TORCH)]
         for name in changed:
-            if name in self._environment:
-                os.environ[name] = self._environment[name]
+            if name in self.environment:
+                os.environ[name] = self.environment[name]
             else:
                 del os.environ[name]
         return [f"the environment variable {name}" for name in changed]
+
+
+class ProcessState:
+    """A context manager that puts the process's state back, at its begin and its end. ``changed`` then names what had changed."""
+
+    def __init__(self, before: Snapshot) -> None:
+        self._before, self._global = before, GlobalState()
+        self.changed: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._before.restore()
+        self._global.__enter__()
+        # So that a generator which an earlier layer seeded shows when it is seeded the same way.
+        torch.rand(1)
+        random.random()
+        self._moved = torch.get_rng_state(), random.getstate()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
+        self._global.__exit__(*error)
+        names = [name for name in self._global.changed if "random generator" not in name]
+        names += [
+            name for name, one in zip(("random generator", "Python's random generator"), drew, strict=True) if one
+        ]
+        self.changed = (*names, *self._before.restore())
 
 
 def _settings() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
 from harness.execution.external_memory import is_view, tensors_in
 from harness.execution.modes.varied.checks import FEW, batch_of, check
-from harness.execution.modes.varied.process import ProcessState
+from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.ops.names import op_name
@@ -28,8 +28,13 @@ _CALLS, _FIRST, _SHARE = 40, 4, 0.75
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of fresh layers, each in other surroundings."""
+    before = Snapshot()
+
+    def process(varied: VariedRun, variation: Varied) -> None:
+        _process(varied, variation, before)
+
     return run_varied(
-        rig, {"torch": _in_torch, "thread": _in_thread, "before": _after, "process": _process, "memory": _memory}
+        rig, {"torch": _in_torch, "thread": _in_thread, "before": _after, "process": process, "memory": _memory}
     )
 
 
@@ -63,6 +68,8 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=autocast": lambda: _autocast(varied),
     }
     check(varied, variation, varied.fresh(), around=modes[variation.name])
+    if variation.name != "torch=not-deterministic":
+        varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
 
 
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
@@ -98,11 +105,14 @@ def _wrong_inputs(varied: VariedRun) -> Iterator[tuple[Tensor, ...]]:
     yield torch.cat((hidden, hidden[:, :16]), 1), *others
 
 
-def _process(varied: VariedRun, variation: Varied) -> None:
-    """The state of the process around the build of a layer, or around its first calls."""
+def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
+    """The state of the process around the build of a layer, or around its first calls.
+
+    It is first put back to what it was ``before`` any layer of this run, so that a layer that sets it changes it.
+    """
     built = variation.name == "process=build"
     layer = None if built else varied.fresh()
-    with ProcessState() as state:
+    with ProcessState(before) as state:
         if layer is None:
             varied.fresh()
         else:
@@ -131,11 +141,12 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
 
 
 class _Made(TorchDispatchMode):
-    """Notes the memory that each call makes or is given, by weak references, with the user's line."""
+    """Notes the new memory of each call, by weak references, with the user's line that made it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._notes: list[tuple[int, StorageWeakRef, str, SourceLine | None]] = []
+        self._known: dict[int, StorageWeakRef] = {}
         self._call = 0
 
     def begin(self, call: int, inputs: tuple[Tensor, ...]) -> None:
@@ -146,15 +157,22 @@ class _Made(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if self._call >= 0 and not is_view(func):
+        if not is_view(func):
             line = SourceLine.here() if self._call == 0 else None
             for tensor in tensors_in(out):
                 self._note(tensor, f"the output of {op_name(func)}", line)
         return out
 
     def _note(self, tensor: Tensor, what: str, line: SourceLine | None) -> None:
-        if self._call >= 0 and isinstance(tensor, Tensor) and tensor.numel():
-            self._notes.append((self._call, StorageWeakRef(tensor.untyped_storage()), what, line))
+        """Note memory that is new: an op that writes in place returns what there was."""
+        if not isinstance(tensor, Tensor) or not tensor.numel():
+            return
+        storage = tensor.untyped_storage()
+        known = self._known.get(storage._cdata)
+        if known is None or known.expired():
+            self._known[storage._cdata] = weak = StorageWeakRef(storage)
+            if self._call >= 0:
+                self._notes.append((self._call, weak, what, line))
 
     def still_alive(self) -> tuple[int, str, SourceLine | None] | None:
         """(how many calls, whose memory, the line that made it) where memory of most calls is alive; None where it is not."""

@@ -47,6 +47,8 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
         self.layer: Any = self.run.layer
+        self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
+        self.steady: bool | None = None
         count = min(LARGEST_BATCH, rig.most_tokens)
         self._inputs, self._expected = rig.inputs(count, 0), rig.expected(count, 0)
 
