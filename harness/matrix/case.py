@@ -108,8 +108,12 @@ class Case:
     @property
     def structure(self) -> tuple[object, ...]:
         """What the code of a layer can depend on besides its sizes: its parts, its kernel and its activation."""
-        parts = (self.shared is not None, self.latent is not None, self.gated, self.scaling != 1)
-        return (*parts, self.activation, self.kernel)
+        return (*self.parts, self.gated, self.activation, self.kernel)
+
+    @property
+    def parts(self) -> tuple[bool, ...]:
+        """Which parts the layer has: a shared expert, a latent projection, a routed scaling."""
+        return self.shared is not None, self.latent is not None, self.scaling != 1
 
     @property
     def model(self) -> str:

@@ -11,6 +11,7 @@ class ModeInfo:
 
     ``needs_cuda`` says that the mode is skipped without a CUDA device, so that the default selection leaves it out there.
     ``vary`` names the variations to run, all where it is empty; only the family ``varied`` has any.
+    ``parts_only``: one structure for each combination of parts, whatever its activation and kernel.
     """
 
     name: str
@@ -19,6 +20,7 @@ class ModeInfo:
     about: str
     needs_cuda: bool = False
     vary: tuple[str, ...] = ()
+    parts_only: bool = False
 
     @property
     def exact(self) -> str:
@@ -105,6 +107,7 @@ MODES = {
             VARIED,
             "harness.execution.modes.varied.compiled",
             "Dynamo's graph after eager calls, for one token and none, under inference mode, after a reload",
+            parts_only=True,
         ),
     )
 }

@@ -104,18 +104,18 @@ GROUPS = {
         },
     ),
     "ranks": Group("varied-sizes", {"4": "four ranks with shards of their own"}),
+    "graphs-of": Group(
+        "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
+    ),
     "compiled": Group(
         "varied-compiled",
         {
+            "reloaded": "compiled, then other weights loaded",
             "after-eager": "compiled after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
             "inference-mode": "compiled under inference mode",
-            "reloaded": "compiled, then other weights loaded",
         },
-    ),
-    "graphs-of": Group(
-        "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
     ),
 }
 

@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.cudagraph import Captured, capture, replay
-from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, note
+from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, if_steady, note
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.reachable import caches_of
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -20,7 +20,13 @@ _SMALLEST_FIRST, _BETWEEN = (8, 24), range(1, 24)
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls whose inputs, outputs or order show what a layer keeps."""
-    groups = {"inputs": _inputs, "written": _written, "calls": _calls, "traced": _traced, "graphs": _graphs}
+    groups = {
+        "inputs": if_steady(_inputs),
+        "written": if_steady(_written),
+        "calls": _calls,
+        "traced": if_steady(_traced),
+        "graphs": if_steady(_graphs),
+    }
     return run_varied(rig, groups)
 
 
@@ -28,9 +34,12 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
     """The same tensors with other contents, or new tensors where the memory of earlier ones was freed."""
     layer = varied.fresh()
     if variation.name == "inputs=made-again":
-        for place in range(_REMADE):
-            if not check(varied, variation, layer, place):
+        batches = [batch_of(varied, place) for place in range(_REMADE)]
+        for batch, expected in batches:
+            made = tuple(tensor if tensor is None else tensor.clone() for tensor in batch)
+            if not check(varied, variation, layer, inputs=made, expected=expected):
                 return
+            del made
             call = varied.run.calls[-1]
             call.inputs, call.before = (), ()  # the next ones take their place in memory
             varied.alive.clear()

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from harness.base.errors import Skip
-from harness.execution.evidence import Call, Varied
-from harness.execution.modes.varied.varied_run import VariedRun, rows_of
+from harness.execution.evidence import Call, LeftBehind, Varied
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
 from harness.subjects.checked import SubjectError
@@ -50,7 +51,24 @@ def check(
 
     if varied.rig.make(call, inside):
         call.expected = right if expected is None else expected
+    if isinstance(call.output, FakeTensor):
+        varied.run.calls.remove(call)
+        varied.run.left_behind.append(LeftBehind(variation, f"{call.label} returned a FakeTensor"))
+        return False
     return call.error is None and not varied.is_wrong(call)
+
+
+def if_steady(variation: Variation) -> Variation:
+    """A variation whose wrong calls are dropped where many plain calls are not right either."""
+
+    def run_it(varied: VariedRun, what: Varied) -> None:
+        before = len(varied.run.calls)
+        variation(varied, what)
+        made = varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in made) and not is_steady(varied):
+            del varied.run.calls[before:]
+
+    return run_it
 
 
 def is_steady(varied: VariedRun) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import skip_guard_profiling
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, whole
-from harness.execution.modes.varied.layers import FIRST, first_answer, load, only_if_steady, other_weights
+from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 
@@ -81,7 +81,7 @@ class _Compiled:
     def compiled(self, varied: VariedRun, variation: Varied) -> None:
         """One of the calls of compiled layers."""
         ways: dict[str, Variation] = {
-            "reloaded": only_if_steady(self._reloaded),
+            "reloaded": if_alone(self._reloaded),
             "after-eager": self._after_eager,
             "1-token": self._of_tokens,
             "0-tokens": self._of_tokens,

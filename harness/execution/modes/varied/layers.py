@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Run, Varied, same_bits
 from harness.execution.fresh_memory import copy_of
-from harness.execution.modes.varied.checks import FEW, answer, check, is_steady, layer_of, note, rig_of, whole
+from harness.execution.modes.varied.checks import FEW, answer, check, if_steady, layer_of, note, rig_of, whole
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import names_of
@@ -21,17 +21,17 @@ FIRST = "a layer that got the same weights before its first call"
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
-    return run_varied(rig, {"other": _other, "weights": only_if_steady(_weights)})
+    return run_varied(rig, {"other": if_steady(_other), "weights": if_alone(_weights)})
 
 
-def only_if_steady(variation: Variation) -> Variation:
-    """A variation whose failures are dropped where plain calls fail too, or where another layer is the reason."""
+def if_alone(variation: Variation) -> Variation:
+    """A variation whose wrong calls are dropped where plain calls are wrong too, or where another layer is the reason."""
 
     def run_it(varied: VariedRun, what: Varied) -> None:
         before = len(varied.run.calls)
-        variation(varied, what)
+        if_steady(variation)(varied, what)
         made = varied.run.calls[before:]
-        if any(call.error or varied.is_wrong(call) for call in made) and not (is_steady(varied) and _is_alone(varied)):
+        if any(call.error or varied.is_wrong(call) for call in made) and not _is_alone(varied):
             del varied.run.calls[before:]
 
     return run_it

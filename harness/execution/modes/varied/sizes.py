@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.varied.checks import FEW, layer_of, rig_of
-from harness.execution.modes.varied.layers import only_if_steady
+from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case
@@ -27,7 +27,7 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of layers of other sizes, and of a layer for each of four ranks."""
-    return run_varied(rig, {"sizes": _sizes, "ranks": only_if_steady(_ranks)})
+    return run_varied(rig, {"sizes": _sizes, "ranks": if_alone(_ranks)})
 
 
 def _more_experts(case: Case) -> Case:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
 from harness.execution.external_memory import is_view, tensors_in
-from harness.execution.modes.varied.checks import FEW, batch_of, check
+from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -34,7 +34,14 @@ def run(rig: Rig, dynamic: bool) -> Run:
         _process(varied, variation, before)
 
     return run_varied(
-        rig, {"torch": _in_torch, "thread": _in_thread, "before": _after, "process": process, "memory": _memory}
+        rig,
+        {
+            "torch": if_steady(_in_torch),
+            "thread": if_steady(_in_thread),
+            "before": if_steady(_after),
+            "process": process,
+            "memory": _memory,
+        },
     )
 
 
