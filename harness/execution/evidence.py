@@ -88,7 +88,7 @@ class LeftBehind:
     line: SourceLine | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the layer.
 
@@ -104,7 +104,8 @@ class Call:
     lacks.
     ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
     the oracle's.
-    ``case`` is the case of the layer where it is not the run's.
+    ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
+    shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     """
 
     label: str
@@ -130,6 +131,8 @@ class Call:
     varied: Varied | None = None
     case: Case | None = None
     reference: str = ""
+    varied_inputs: tuple[int, ...] = ()
+    overwrote_beside: bool = False
 
     @property
     def failed_record(self) -> Record | None:
@@ -170,8 +173,9 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
-    ``changed_by`` is the variation that changed the layer's state. ``refused`` has the error that the layer raised at each
-    variation where a clear error is right, by the variation's name. ``left_behind`` is what variations left in the process.
+    ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
+    not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
+    ``left_behind`` is what variations left in the process.
     """
 
     case: Case
@@ -196,7 +200,7 @@ class Run:
     specialised_by: str = ""
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def plain_calls(self) -> list[Call]:

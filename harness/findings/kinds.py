@@ -29,6 +29,9 @@ KINDS = {
     "scaled": "One part of the output is the oracle's times a constant factor.",
     "few-tokens": "The layer is right for a batch and wrong for one token.",
     "token-count": "The layer is right for a small batch and wrong for another number of tokens.",
+    "input-contents": "The layer is right for random inputs and wrong for special ones, such as a row of zeros.",
+    "input-form": "The layer is right for dense inputs and wrong for the same values in other memory, or under grad mode.",
+    "input-dtype": "The layer is right for one dtype of its inputs and wrong for another, where it could raise an error.",
     # memory
     "uninitialised": "Memory that nothing wrote reaches the output.",
     "padding-leaks": "What the kernel leaves in the padded columns reaches the output.",
@@ -37,6 +40,7 @@ KINDS = {
     "mutated-state": "A call changes the layer's weights or buffers, and later calls read them.",
     "undeclared-alias": "An op returns memory of an argument, or two outputs share memory, without declaring it.",
     "untrue-alias": "An op's schema declares that its output shares an argument's memory, and it does not.",
+    "writes-beside": "The layer writes into its caller's buffer, beside the columns or rows that are its input.",
     "shared-output": "The layer's output lies in the memory of an input or of its own state.",
     "output-overwritten": "The next call changes an output that was returned before.",
     # more than one call

@@ -83,24 +83,28 @@ MODES = {
             VARIED,
             "harness.execution.modes.varied.surroundings",
             "eager calls in other modes of torch, another thread, after others; the process and its memory",
+            parts_only=True,
         ),
         ModeInfo(
             "varied-layers",
             VARIED,
             "harness.execution.modes.varied.layers",
             "several layers of one class; weights loaded, saved, copied and swapped after a call",
+            parts_only=True,
         ),
         ModeInfo(
             "varied-caches",
             VARIED,
             "harness.execution.modes.varied.caches",
             "what a layer keeps: inputs by address, outputs, counts of calls, tables, graphs' memory",
+            parts_only=True,
         ),
         ModeInfo(
             "varied-sizes",
             VARIED,
             "harness.execution.modes.varied.sizes",
             "more experts, wider ones, four of them for a token; four ranks with shards of their own",
+            parts_only=True,
         ),
         ModeInfo(
             "varied-compiled",
@@ -108,6 +112,18 @@ MODES = {
             "harness.execution.modes.varied.compiled",
             "Dynamo's graph after eager calls, for one token and none, under inference mode, after a reload",
             parts_only=True,
+        ),
+        ModeInfo(
+            "varied-contents",
+            VARIED,
+            "harness.execution.modes.varied.contents",
+            "eager calls on inputs of special values and special routing",
+        ),
+        ModeInfo(
+            "varied-forms",
+            VARIED,
+            "harness.execution.modes.varied.forms",
+            "eager calls on slices, unaligned memory, other dtypes and inputs that require grad",
         ),
     )
 }

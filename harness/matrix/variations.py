@@ -117,12 +117,67 @@ GROUPS = {
             "inference-mode": "compiled under inference mode",
         },
     ),
+    "content": Group(
+        "varied-contents",
+        {
+            "zero-row": "a row of zeros",
+            "same-rows": "rows that are all alike",
+            "times-32": "hidden_states times 32",
+            "times-512": "hidden_states times 512",
+            "negative": "hidden_states that are all negative",
+            "one-routing": "tokens that all choose the same experts",
+            "weights-above-one": "routing weights above one",
+            "duplicate-ids": "one expert's id in every slot of a row",
+            "minus-one": "id -1, which names no expert, in the first slot of every row",
+            "minus-one-row": "id -1, which names no expert, in all slots of one row",
+            "minus-one-all": "id -1, which names no expert, in all slots of all rows",
+            "id-experts": "the number of experts as an id, which names no expert, in the first slot of every row",
+        },
+    ),
+    "form": Group(
+        "varied-forms",
+        {
+            "slice": "inputs that are columns of wider buffers",
+            "row-offset": "inputs that begin at the third row of longer buffers",
+            "unaligned": "inputs that begin one element after an aligned address",
+            "transposed": "inputs whose memory is transposed",
+            "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
+            "requires-grad": "hidden_states that require grad",
+        },
+    ),
+    "dtype": Group(
+        "varied-forms",
+        {
+            "int64-ids": "expert ids of dtype int64",
+            "float16": "hidden_states of dtype float16",
+            "float32": "hidden_states of dtype float32",
+        },
+    ),
+}
+
+# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere.
+BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
+
+# What a subject can declare that its layer does not promise, and the variations that are left out then.
+DECLARED = {
+    "no-strides": ("form=slice", "form=transposed", "form=compiled-slice"),
+    "no-offsets": ("form=row-offset", "form=unaligned"),
+    "no-grad": ("form=requires-grad",),
+    "no-large-values": ("content=times-32", "content=times-512"),
+    "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
+    "no-duplicate-ids": ("content=duplicate-ids",),
+    "no-other-dtypes": ("dtype=int64-ids",),
 }
 
 
 def names_of(mode: str) -> list[str]:
     """The names of the variations that a mode runs, in order."""
     return [f"{group}={what}" for group, entry in GROUPS.items() if entry.mode == mode for what in entry.whats]
+
+
+def default_names(mode: str) -> list[str]:
+    """The names of the variations that a mode runs where none is chosen."""
+    return [name for name in names_of(mode) if name not in BY_NAME_ONLY]
 
 
 def words_of(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from harness.execution import stages
 from harness.execution.difference import TOLERANCE, ranges
 from harness.execution.evidence import Call, LeftBehind, Run, all_finite
 from harness.findings.finding import Finding
@@ -24,8 +25,13 @@ def look(run: Run) -> list[Finding] | None:
         assert call.varied is not None
         if _is_wrong(run, call):
             wrong.setdefault(call.varied.group, call)
+    if "tokens" in wrong:  # the other groups of token counts show the same, unless a fresh layer is right there
+        wrong = {
+            g: c for g, c in wrong.items() if KINDS[g] != "token-count" or g == "tokens" or c.fresh_differs is False
+        }
+    beside = [_beside(call) for call in varied if call.overwrote_beside][:1]
     left = [_left_behind(one) for one in {one.varied.group: one for one in reversed(run.left_behind)}.values()]
-    return left + [_finding(run, call) for call in wrong.values() if not run.failed]
+    return left + beside + [_finding(run, call) for call in wrong.values() if not run.failed]
 
 
 def _left_behind(left: LeftBehind) -> Finding:
@@ -38,6 +44,18 @@ def _left_behind(left: LeftBehind) -> Finding:
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,
+    )
+
+
+def _beside(call: Call) -> Finding:
+    """The finding of a layer that wrote into its caller's memory."""
+    return Finding(
+        observer="varied",
+        kind="writes-beside",
+        stage=stages.PAD,
+        what=f"{call.label}: the layer wrote into the buffer beside its inputs",
+        cause="Those columns or rows belong to the caller. Padding goes into memory of the layer's own.",
+        call=call.label,
     )
 
 
@@ -112,8 +130,12 @@ def _be(places: list[int]) -> str:
 
 def _cause(call: Call) -> str:
     if call.fresh_differs is False:
-        return "A layer that was not called before is right for the same inputs: this one reuses something of an earlier call."
-    return CAUSES[call.varied.group] if call.varied else ""
+        return (
+            "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
+            "something of one, or counts them."
+        )
+    assert call.varied is not None
+    return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")
 
 
 def _account(run: Run, call: Call) -> str:
@@ -125,7 +147,7 @@ def _plainly(run: Run, call: Call) -> str:
     """What was varied, beside the plain call that is right."""
     assert call.varied is not None
     first = run.calls[0]
-    return f"right for {_tokens(first.tokens)}, {_fails(call)} for {call.label}"
+    return f"right for {_tokens(first.tokens)} of random values, {_fails(call)} for {call.label}"
 
 
 def _by_tokens(run: Run, call: Call) -> str:
@@ -142,6 +164,17 @@ def _by_tokens(run: Run, call: Call) -> str:
         )
     listed = ", ".join(f"{count:,}" for count in sorted(bad)[:_LISTED])
     return f"{before}{_fails(call)} at {listed}; right again at {', '.join(f'{count:,}' for count in larger[:_LISTED])}"
+
+
+def _of_form(run: Run, call: Call) -> str:
+    """As plainly, with the inputs that show it alone."""
+    places = [_input(place) for place in call.varied_inputs]
+    alone = f" ({' or '.join(places)} alone shows it)" if places and len(places) < len(call.inputs) else ""
+    return _plainly(run, call) + alone
+
+
+def _input(place: int) -> str:
+    return f"input {place}" if place else "hidden_states"
 
 
 def _tokens(count: int) -> str:
@@ -176,7 +209,11 @@ _SURROUNDINGS = (
     "sizes",
     "ranks",
 )
-ACCOUNTS: dict[str, Account] = {**dict.fromkeys((*_SURROUNDINGS, "compiled"), _of_another), "tokens": _by_tokens}
+ACCOUNTS: dict[str, Account] = {
+    **dict.fromkeys((*_SURROUNDINGS, "compiled"), _of_another),
+    "tokens": _by_tokens,
+    "form": _of_form,
+}
 KINDS = {
     "torch": "torch-mode",
     "thread": "torch-mode",
@@ -197,8 +234,20 @@ KINDS = {
     "tokens": "token-count",
     "growth": "token-count",
     "captured": "token-count",
+    "content": "input-contents",
+    "form": "input-form",
+    "dtype": "input-dtype",
 }
 _COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
+_TOO_LARGE = (
+    "A number type too narrow for the values, such as fp16 inside, or a clamp that is missing, or in the wrong place."
+)
+_NO_EXPERT = (
+    "An id that names no expert must add nothing. As an index, -1 is the last expert, and in a kernel out of bounds."
+)
+_STRIDES = (
+    "Something reads or writes the memory by the shape alone: pass the strides on, or make the input contiguous first."
+)
 CAUSES = {
     "torch": "The layer or its kernel asks for this mode and takes another path there, or relies on what the usual mode does.",
     "thread": "Something that the build put into thread-local memory is missing in another thread.",
@@ -224,4 +273,23 @@ CAUSES = {
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,
+    "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
+    "content=same-rows": "Something tells tokens apart by their values, or one expert gets more tokens than it has room for.",
+    "content=times-32": _TOO_LARGE,
+    "content=times-512": _TOO_LARGE,
+    "content=negative": "Something takes the magnitude of a value for the value, or a maximum that starts at zero.",
+    "content=one-routing": "One expert gets every token, and another one none: look for room for fewer tokens of one expert.",
+    "content=weights-above-one": "The routing weights are clamped, normalised once more, or in a format that ends at one.",
+    "content=duplicate-ids": "An expert that a row names twice counts once: the routing is written where it must be added.",
+    "content=minus-one": _NO_EXPERT,
+    "content=minus-one-row": _NO_EXPERT,
+    "content=minus-one-all": _NO_EXPERT,
+    "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
+    "form=slice": _STRIDES,
+    "form=transposed": _STRIDES,
+    "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
+    "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
+    "form=unaligned": "Wide loads need an aligned address: where it is not, the other path skips or repeats elements.",
+    "form=requires-grad": "With an input that requires grad the layer takes another path, such as one for training.",
+    "dtype=int64-ids": "Something reads the ids as 32-bit numbers whatever their dtype is: convert them, or raise.",
 }

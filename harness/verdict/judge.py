@@ -39,8 +39,16 @@ from harness.verdict.reproduce import reproduce
 def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
     """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
-    ``spec`` is the subject's name on the command line. The reproducing command uses it.
+    ``spec`` is the subject's name on the command line. The reproducing command uses it. Where the case was made small, and
+    the subject builds no layer of that width, the published width is judged.
     """
+    verdict = _judge(subject, case, mode, device, spec)
+    if case.small_of and (verdict.status == SKIPPED or any(f.kind == "not-built" for f in verdict.findings)):
+        return _judge(subject, case.published(), mode, device, spec)
+    return verdict
+
+
+def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str) -> Verdict:
     start = time.perf_counter()
     _tune_garbage_collector()
     status, reason, trace, emulated = ERROR, "", "", False
@@ -53,7 +61,13 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         with pinned():
             run = _run(subject, case, mode, device)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
+            settings = (
+                run.settings
+                | _left_out(run)
+                | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
+            )
+            if reason := _nothing_varied(run, mode):
+                raise Skip(reason)
             findings, checks = _observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
@@ -93,6 +107,17 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         environment=environment(device.type) | settings,
         traceback=trace,
     )
+
+
+def _nothing_varied(run: Run, mode: ModeInfo) -> str:
+    """Why none of the variations that were chosen is judged; empty where one is, or where none was chosen."""
+    if not mode.vary or run.failed or not all(name in run.left_out for name in mode.vary):
+        return ""
+    return "; ".join(f"{name}: {why}" for name, why in run.left_out.items())
+
+
+def _left_out(run: Run) -> dict[str, str]:
+    return {"left out": "; ".join(f"{name}: {why}" for name, why in run.left_out.items())} if run.left_out else {}
 
 
 def _variations(mode: ModeInfo, findings: tuple[Finding, ...]) -> tuple[str, ...]:

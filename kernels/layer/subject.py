@@ -47,8 +47,8 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(masters.shared),
-            latent=_copies(masters.latent),
+            shared=_copies(masters.shared, case.dtype),
+            latent=_copies(masters.latent, case.dtype),
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
@@ -106,5 +106,6 @@ class InTree:
         return (OP,)
 
 
-def _copies(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    return pair and (pair[0].to(torch.bfloat16, copy=True), pair[1].to(torch.bfloat16, copy=True))
+def _copies(pair: tuple[Tensor, Tensor] | None, name: str) -> tuple[Tensor, Tensor] | None:
+    dtype: torch.dtype = getattr(torch, name)
+    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))

@@ -131,7 +131,7 @@ def reads_changed_state(rig: Rig, run: Run) -> bool:
     with torch.inference_mode():  # tensors that the layer saved in the call before can be changed only here
         for name in changed:
             _overwrite(run.state_after[name], run.state_before[name])
-        call = rig.call(separate, run.layer, "call with overwritten state", rig.case.tokens, 0, rig.recorder())
+        call = rig.call(separate, run.layer, "call with overwritten state", run.calls[0].tokens, 0, rig.recorder())
     first = run.calls[0].snapshot
     return call.snapshot is None or first is None or not same_bits(call.snapshot, first)
 

@@ -8,8 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.cudagraph import Captured, capture, replay
-from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, if_steady, note
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, if_steady, note, run_few
+from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.reachable import caches_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
@@ -27,7 +27,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "traced": if_steady(_traced),
         "graphs": if_steady(_graphs),
     }
-    return run_varied(rig, groups)
+    return run_few(rig, groups)
 
 
 def _inputs(varied: VariedRun, variation: Varied) -> None:
@@ -120,7 +120,7 @@ def _graphs(varied: VariedRun, variation: Varied) -> None:
         return
     for tokens in _BETWEEN:
         with contextlib.suppress(*LAYER_ERRORS):
-            run.layer(*varied.batch(min(tokens, rig.most_tokens))[0])
+            run.layer(*varied.batch(min(tokens, varied.most))[0])
     for graph in graphs:
         call = replay(rig, run, graph, graph.size - 1, 1, f"replay of the graph for {graph.size} tokens")
         call.varied = variation

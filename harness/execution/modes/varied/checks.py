@@ -1,6 +1,6 @@
 """What the variations of the surroundings share: a call that is compared with the oracle or with another layer's output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from harness.base.errors import Skip
-from harness.execution.evidence import Call, LeftBehind, Varied
-from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of
+from harness.execution.evidence import Call, LeftBehind, Run, Varied
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of, run_varied
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
 from harness.subjects.checked import SubjectError
@@ -20,6 +20,16 @@ FEW = 7
 """Tokens of a call here: the number of tokens is not what is varied."""
 MANY_CALLS, PLACES = 64, 16
 """How many calls are many, and how many batches they take in turn."""
+
+
+def few(rig: Rig) -> int:
+    """The number of tokens of a call here: fewer where the layer takes no more."""
+    return min(FEW, rig.most_tokens)
+
+
+def run_few(rig: Rig, variations: Mapping[str, Variation]) -> Run:
+    """A run of a varied mode on batches of a few tokens."""
+    return run_varied(rig, variations, batch=FEW * PLACES)
 
 
 def check(
@@ -87,14 +97,16 @@ def is_steady(varied: VariedRun) -> bool:
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:
     """Inputs of a few tokens and the oracle's output; another place has other inputs."""
-    inputs, expected = varied.batch(FEW * (place + 1))
-    rows = slice(FEW * place, None)
+    tokens = min(few(varied.rig), varied.most)
+    start = tokens * (place % (varied.most // tokens))
+    inputs, expected = varied.batch(start + tokens)
+    rows = slice(start, None)
     return tuple(tensor if tensor is None else tensor[rows].clone() for tensor in inputs), rows_of(expected, rows)
 
 
 def note(varied: VariedRun, variation: Varied, label: str, now: Tensor, wanted: Tensor, reference: str) -> bool:
     """Add a call that was made before to the run, with what its output holds now and what it should hold. Whether it does."""
-    call = Call(label, FEW, (), output=now, snapshot=now.clone(), varied=variation, reference=reference)
+    call = Call(label, now.shape[0], (), output=now, snapshot=now.clone(), varied=variation, reference=reference)
     call.expected = whole(wanted)
     varied.run.calls.append(call)
     return not varied.is_wrong(call)
@@ -123,8 +135,8 @@ def whole(output: Tensor) -> dict[str, Tensor]:
 
 def answer(varied: VariedRun, layer: Callable[..., Any], place: int = 0, rig: Rig | None = None) -> Call:
     """A call of a layer, of another case's rig if one is given, that is compared with nothing and belongs to no run."""
-    inputs = rig.inputs(FEW, place) if rig else batch_of(varied, place)[0]
-    call = Call("", FEW, inputs)
+    inputs = rig.inputs(few(rig), place) if rig else batch_of(varied, place)[0]
+    call = Call("", inputs[0].shape[0], inputs)
     varied.alive.append(inputs)
     (rig or varied.rig).make(call, layer)
     return call

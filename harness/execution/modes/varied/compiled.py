@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import skip_guard_profiling
-from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, whole
+from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
 from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
-from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _CALLS, _LAYERS = 6, 4
@@ -27,7 +27,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     torch._dynamo.reset()
     compiled = _Compiled()
     groups = {"graphs-of": compiled.graphs_of, "compiled": compiled.compiled}
-    return run_varied(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()})
+    return run_few(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()})
 
 
 class _Compiled:

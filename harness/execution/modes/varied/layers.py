@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Run, Varied, same_bits
 from harness.execution.fresh_memory import copy_of
-from harness.execution.modes.varied.checks import FEW, answer, check, if_steady, layer_of, note, rig_of, whole
-from harness.execution.modes.varied.varied_run import Variation, VariedRun, run_varied
+from harness.execution.modes.varied.checks import answer, check, few, if_steady, layer_of, note, rig_of, run_few, whole
+from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import names_of
 
@@ -21,7 +21,7 @@ FIRST = "a layer that got the same weights before its first call"
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
-    return run_varied(rig, {"other": if_steady(_other), "weights": if_alone(_weights)})
+    return run_few(rig, {"other": if_steady(_other), "weights": if_alone(_weights)})
 
 
 def if_alone(variation: Variation) -> Variation:
@@ -86,7 +86,7 @@ def _other(varied: VariedRun, variation: Varied) -> None:
         return
     if variation.name == "other=before":
         answer(varied, other, 1, rig)
-        inputs = rig.inputs(FEW, 0)
+        inputs = rig.inputs(few(rig), 0)
         check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
         return
     before = answer(varied, one, 0, rig)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.execution.evidence import Call, Run, Varied
-from harness.execution.modes.varied.checks import FEW, layer_of, rig_of
+from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
 from harness.execution.modes.varied.layers import if_alone
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case
 from harness.ops.collectives import is_reduction
@@ -27,7 +27,7 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of layers of other sizes, and of a layer for each of four ranks."""
-    return run_varied(rig, {"sizes": _sizes, "ranks": if_alone(_ranks)})
+    return run_few(rig, {"sizes": _sizes, "ranks": if_alone(_ranks)})
 
 
 def _more_experts(case: Case) -> Case:
@@ -73,7 +73,7 @@ def _ranks(varied: VariedRun, variation: Varied) -> None:
     ranks = [_Rank(rig, number) for number, rig in enumerate(rigs) if rig is not None]
     if len(ranks) < _RANKS:
         return
-    inputs = ranks[0].rig.inputs(FEW, 0)
+    inputs = ranks[0].rig.inputs(few(varied.rig), 0)
     sums: list[Tensor] = []
     for _ in range(_MOST_REDUCTIONS + 1):
         given = [rank.call(variation, inputs, sums) for rank in ranks]
@@ -108,12 +108,14 @@ class _Rank:
         self.rig, self.number = rig, number
         with _as_rank(number):
             self.layer = layer_of(rig)
-        self.made = Call("", FEW, ())
+        self.made = Call("", 0, ())
 
     def call(self, variation: Varied, inputs: tuple[Tensor, ...], sums: list[Tensor]) -> list[Tensor]:
         """Call the layer with the sums of its reductions as far as they are known. Returns what it gave to each reduction."""
         copies = tuple(tensor if tensor is None else tensor.clone() for tensor in inputs)
-        self.made = Call(f"rank {self.number} of {_RANKS}", FEW, copies, varied=variation, case=self.rig.case)
+        self.made = Call(
+            f"rank {self.number} of {_RANKS}", copies[0].shape[0], copies, varied=variation, case=self.rig.case
+        )
         reductions = _Reductions(sums, self.rig.declared.reduces_by)
         with _as_rank(self.number), reductions:
             self.rig.make(self.made, self.layer)

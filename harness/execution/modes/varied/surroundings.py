@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
 from harness.execution.external_memory import is_view, tensors_in
-from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady
+from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
 from harness.execution.modes.varied.process import ProcessState, Snapshot
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.ops.names import op_name
 
@@ -33,7 +33,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     def process(varied: VariedRun, variation: Varied) -> None:
         _process(varied, variation, before)
 
-    return run_varied(
+    return run_few(
         rig,
         {
             "torch": if_steady(_in_torch),

@@ -7,31 +7,41 @@ from typing import Any
 from torch import Tensor
 
 from harness.base.errors import Skip
-from harness.base.exception_text import first_line, raised_by_user
+from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
 from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
-from harness.matrix.variations import LARGEST_BATCH, names_of, words_of
+from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
+_FEWER = 16
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
 Variation = Callable[["VariedRun", Varied], None]
+Form = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+Around = Callable[[Any], Callable[..., Any]]
 
 
-def run_varied(rig: Rig, variations: Mapping[str, Variation]) -> Run:
-    """A plain call, then every variation of the mode, or those that the rig names. ``variations`` has a function for each group.
+def run_varied(rig: Rig, variations: Mapping[str, Variation], tokens: int = 0, batch: int = 0) -> Run:
+    """A plain call, then every variation of the mode, or those that the rig names.
 
+    ``variations`` has a function for each group. ``tokens`` is the plain call's number of tokens, the case's where it is 0.
+    ``batch`` is the number of rows that variations take theirs from; where it is 0, they are the plain call's inputs.
     Where the plain call is wrong or raises there is nothing to compare a variation with, and it is the only call.
     """
-    varied = VariedRun(rig)
-    if varied.make_plain_call():
-        for name in rig.vary or names_of(rig.mode):
+    tokens = min(tokens or max(rig.case.tokens, 1), rig.most_tokens)
+    varied = VariedRun(rig, batch or tokens)
+    if varied.make_plain_call(tokens):
+        for name in rig.vary or default_names(rig.mode):
             variation = Varied(name, words_of(name))
+            if text := next((text for text in rig.declared.texts if name in DECLARED.get(text, ())), ""):
+                varied.leave_out(variation, f"the subject declares {text}")
+                continue
             variations[variation.group](varied, variation)
             varied.note_state(variation)
     return varied.finish()
@@ -43,35 +53,44 @@ class VariedRun:
     ``layer`` is the layer that the variations share. A variation that needs one of its own calls ``fresh``.
     """
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, batch: int) -> None:
         self.rig = rig
         self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
         self.layer: Any = self.run.layer
         self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
         self.steady: bool | None = None
-        count = min(LARGEST_BATCH, rig.most_tokens)
-        self._inputs, self._expected = rig.inputs(count, 0), rig.expected(count, 0)
+        self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
 
-    def make_plain_call(self) -> bool:
-        """The call that every variation is compared with: the case's tokens, audited. Whether it is right."""
-        call = self.rig.call(self.run, self.layer, PLAIN, self.rig.case.tokens, 0, self.rig.recorder(audit=True))
+    @property
+    def most(self) -> int:
+        """The largest number of tokens that there are inputs for."""
+        return self._inputs[0].shape[0]
+
+    def make_plain_call(self, tokens: int) -> bool:
+        """The call that every variation is compared with, audited. Whether it is right."""
+        call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
         return call.error is None and not self.is_wrong(call)
 
     def fresh(self) -> Any:
         """A layer that was never called."""
         return self.rig.start().layer
 
-    def of(self, case: Case) -> "VariedRun | None":
-        """A run of its own with a layer of another size; None where the subject builds none of that size."""
+    def of(self, case: Case, batch: int) -> "VariedRun | None":
+        """A run of its own with a layer of another case; None where the subject builds no such layer."""
         try:
-            rig = replace(self.rig, case=case)
-            return VariedRun(rig)
+            return VariedRun(replace(self.rig, case=case), batch)
         except (Skip, BuildFailed, SubjectError):
             return None
 
-    def batch(self, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
-        """Inputs of ``tokens`` tokens and the oracle's output: the first rows of one large batch, so that both are made once."""
-        return tuple(tensor[:tokens].clone() for tensor in self._inputs), rows_of(self._expected, slice(tokens))
+    def batch(self, tokens: int = 0) -> tuple[tuple[Tensor, ...], Any]:
+        """Inputs of ``tokens`` tokens and the oracle's output: the first rows of one batch, all where ``tokens`` is 0.
+
+        Both are made once for the whole batch.
+        """
+        tokens = tokens or self._inputs[0].shape[0]
+        return tuple(t if t is None else t[:tokens].clone() for t in self._inputs), rows_of(
+            self._expected, slice(tokens)
+        )
 
     def call(
         self,
@@ -82,20 +101,24 @@ class VariedRun:
         layer: Any = None,
         recorder: Recorder | None = None,
         label: str = "",
+        form: Form = tuple,
+        around: Around = lambda layer: layer,
     ) -> Call:
         """Call the shared layer, or another, on these inputs, and add the call to the run.
 
         ``expected`` is what the oracle gives for these inputs, asked anew where it is None. Where the output differs
-        from it, the oracle is asked anew all the same, and a fresh layer is called on the same inputs.
+        from it, the oracle is asked anew all the same, and a fresh layer is called on the same inputs. ``form`` gives the
+        inputs another form in memory, and ``around`` turns a layer into the function that is called, such as one that
+        calls the layer under grad mode.
         """
-        call = Call(label or variation.words, inputs[0].shape[0], inputs, varied=variation)
+        call = Call(label or variation.words, inputs[0].shape[0], form(inputs), varied=variation)
         self.run.calls.append(call)
-        if self.rig.make(call, self.layer if layer is None else layer, recorder):
+        if self.rig.make(call, around(self.layer if layer is None else layer), recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
             if self.is_wrong(call):
-                self._look_again(call)
+                self._look_again(call, form, around)
         elif recorder is None:
-            self._record_error(call)
+            self._record_error(call, form, around)
         if (call.error or self.is_wrong(call)) and layer is None:
             self.layer = self.fresh()  # what this call left must not show in the next
         return call
@@ -103,15 +126,23 @@ class VariedRun:
     def refused(self, call: Call, own: bool = False) -> bool:
         """Whether a call raised a clear error, where that is right; the call is then taken out of the run.
 
-        ``own``: only an error that a statement of the layer raised counts.
+        ``own``: only an error that the layer raised on purpose counts.
         """
         error = call.error
-        if not isinstance(error, CLEAR_ERRORS) or (own and not raised_by_user(error)):
+        if not isinstance(error, CLEAR_ERRORS) or (own and not is_own_refusal(error)):
             return False
-        self.run.calls.remove(call)
+        self.drop(call)
         assert call.varied is not None
-        self.run.refused[call.varied.name] = f"{type(error).__name__}: {first_line(error)}"
+        self.leave_out(call.varied, f"the layer raises {type(error).__name__}: {first_line(error)}")
         return True
+
+    def drop(self, call: Call) -> None:
+        """Take a call out of the run."""
+        self.run.calls.remove(call)
+
+    def leave_out(self, variation: Varied, reason: str) -> None:
+        """Note that a variation is not judged, and why."""
+        self.run.left_out[variation.name] = reason
 
     def is_wrong(self, call: Call) -> bool:
         """Whether a call returned something that is not the oracle's output. A wrong shape is the widths observer's."""
@@ -139,19 +170,29 @@ class VariedRun:
         now = state_of(self.layer)
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
-    def _look_again(self, call: Call) -> None:
+    def _look_again(self, call: Call, form: Form, around: Around) -> None:
         call.expected, call.difference = self.rig.oracle(call.before), None
         if self.is_wrong(call):
-            again = Call(call.label, call.tokens, tuple(t.clone() for t in call.before), expected=call.expected)
-            call.fresh_differs = not self.rig.make(again, self.fresh()) or self.is_wrong(again)
+            again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
+            call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
 
-    def _record_error(self, call: Call) -> None:
+    def _record_error(self, call: Call, form: Form, around: Around) -> None:
         """Let a fresh layer raise the same error with every op recorded, so that the finding can name the op and the line."""
-        again = Call(call.label, call.tokens, tuple(t.clone() for t in call.before))
-        if not self.rig.make(again, self.fresh(), self.rig.recorder()):
+        again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))))
+        if not self.rig.make(again, around(self.fresh()), self.rig.recorder()):
             call.error, call.records, call.fresh_differs = again.error, again.records, True
         else:
             call.fresh_differs = False
+
+
+def _largest_batch(rig: Rig, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs and the oracle's output of as many tokens; a sixteenth where the subject makes none so large. Raises SubjectError."""
+    try:
+        return rig.inputs(tokens, 0), rig.expected(tokens, 0)
+    except SubjectError:
+        if tokens // _FEWER < rig.case.tokens:
+            raise
+    return _largest_batch(rig, tokens // _FEWER)
 
 
 def rows_of(expected: Any, rows: Any) -> Any:
