@@ -25,10 +25,14 @@ def freed_memory(run: Run, call: Call, error: BaseException) -> Finding | None:
         stage="replay",
         what=f"{error}{alone}",
         cause="A CUDA graph stores addresses: the layer freed or replaced memory that the graph reads at each replay."
-        + (" The graphs were captured from the largest batch to the smallest." if "graph for" in call.label else ""),
+        + (f" The graphs were captured from the {_order(call)}." if "graph for" in call.label else ""),
         call=call.label,
         line=error.line,
     )
+
+
+def _order(call: Call) -> str:
+    return "smallest batch to the largest" if call.varied else "largest batch to the smallest"
 
 
 def not_captured(run: Run, call: Call, error: BaseException) -> Finding | None:

@@ -114,6 +114,8 @@ def _graphs(varied: VariedRun, variation: Varied) -> None:
     assert run.layer is not None
     for size in _SMALLEST_FIRST:
         if size <= rig.most_tokens:
+            with contextlib.suppress(*LAYER_ERRORS):
+                run.layer(*rig.inputs(size, 2))  # engines run each size before they capture it
             graph = capture(run, tuple(t if t is None else t[:size] for t in static), None, graphs)
             graphs += [graph] if graph else []
     if run.calls:  # a refused capture is reported elsewhere
