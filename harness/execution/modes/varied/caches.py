@@ -118,8 +118,8 @@ def _graphs(varied: VariedRun, variation: Varied) -> None:
                 run.layer(*rig.inputs(size, 2))  # engines run each size before they capture it
             graph = capture(run, tuple(t if t is None else t[:size] for t in static), None, graphs)
             graphs += [graph] if graph else []
-    if run.calls:  # a refused capture is reported elsewhere
-        return
+            if run.calls or (graph and not _replays(varied, run, graph)):
+                return  # the graphs' own modes report it
     for tokens in _BETWEEN:
         with contextlib.suppress(*LAYER_ERRORS):
             run.layer(*varied.batch(min(tokens, varied.most))[0])
@@ -127,3 +127,10 @@ def _graphs(varied: VariedRun, variation: Varied) -> None:
         call = replay(rig, run, graph, graph.size - 1, 1, f"replay of the graph for {graph.size} tokens")
         call.varied = variation
         varied.run.calls.append(call)
+
+
+def _replays(varied: VariedRun, run: Run, graph: Captured) -> bool:
+    """Whether a replay right after the capture is right."""
+    call = replay(varied.rig, run, graph, graph.size - 1, 1, "")
+    run.calls.clear()
+    return call.error is None and not varied.is_wrong(call)
