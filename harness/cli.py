@@ -20,8 +20,13 @@ COMMANDS = {
     "audit": ("harness.commands.audit", "audit any torch custom op: schema, fake, aliasing, compilation"),
     "new-subject": ("harness.commands.new_subject", "write a template for your own layer"),
     "diagnose": ("harness.commands.diagnose", "read a log: name the failure, its cause and the command that tries it"),
+    "explain": ("harness.commands.explain", "draw who makes which width in one case, stage by stage"),
     "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
+    "merge": ("harness.commands.merge", "put the records of shards together, and say what is missing"),
+    "diff": ("harness.commands.diff", "compare two runs: what is new, fixed, changed, gone, slower"),
+    "waive": ("harness.commands.waive", "draft waivers for the findings of a run"),
     "bench": ("harness.commands.bench", "time the project's kernel on a CUDA device against a lower bound"),
+    "report": ("harness.commands.report", "write one page from the records of many shards, runners and nights"),
     "docs": ("harness.commands.docs", "list the pages of the documentation, or print one"),
     "list": ("harness.commands.listing", "show every name that the other commands take"),
 }

@@ -71,10 +71,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize ``padding_case`` and ``mode`` with the chosen matrix; cases of one model stay on one xdist worker."""
     if "padding_case" not in metafunc.fixturenames or "mode" not in metafunc.fixturenames:
         return
-    selection = metafunc.config.stash[_SESSION].selection
+    tasks = metafunc.config.stash[_SESSION].tasks()
     metafunc.parametrize(
         ("padding_case", "mode"),
-        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in selection.tasks()],
+        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in tasks],
     )
 
 

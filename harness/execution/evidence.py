@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+CALL_WITH = "call with "  # the label of a varied call begins so
 
 
 @dataclass(slots=True)

@@ -15,11 +15,12 @@ from harness.base.errors import BadInput, DeviceLost, Skip
 from harness.base.exception_text import first_line, is_ctrl_c, raised_text, user_line
 from harness.base.printable import bounded
 from harness.base.source import SourceLine
+from harness.base.torch_settings import CONFIGS
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
 from harness.execution.modes import Mode
-from harness.execution.pinned import CONFIGS, pinned
+from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
@@ -68,7 +69,7 @@ def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, s
             )
             if reason := _nothing_varied(run, mode):
                 raise Skip(reason)
-            findings, checks = _observe(run)
+            findings, checks = observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
@@ -177,7 +178,7 @@ def _refuse_machine_fault(error: BaseException) -> None:
         raise MachineFault(reason)
 
 
-def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []

@@ -108,7 +108,8 @@ def _clear(caches: list[object]) -> None:
 
 def _graphs(varied: VariedRun, variation: Varied) -> None:
     """Graphs captured from the smallest batch to the largest, replayed after many other batch sizes."""
-    rig, run = varied.rig, varied.rig.start(emulated=varied.run.emulated)
+    rig, emulated = varied.rig, varied.rig.device.type != "cuda"
+    run, varied.run.emulated = rig.start(emulated=emulated), emulated
     static = rig.inputs(max(_SMALLEST_FIRST), 0)
     graphs: list[Captured] = []
     assert run.layer is not None

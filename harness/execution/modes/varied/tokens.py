@@ -125,6 +125,7 @@ def _captured(varied: VariedRun, variation: Varied) -> None:
     count, rig, run = int(variation.name.partition("=")[2]), varied.rig, varied.run
     if count > varied.most:
         return
+    run.emulated = rig.device.type != "cuda"
     separate = rig.start(emulated=run.emulated)
     graph = capture(separate, varied.batch(count)[0])
     if graph is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
-from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
@@ -55,10 +55,11 @@ class VariedRun:
 
     def __init__(self, rig: Rig, batch: int) -> None:
         self.rig = rig
-        self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
+        self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
         self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
         self.steady: bool | None = None
+        self._state_noted = False
         self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
 
     @property
@@ -69,6 +70,7 @@ class VariedRun:
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
+        self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
 
     def fresh(self) -> Any:
@@ -111,7 +113,7 @@ class VariedRun:
         inputs another form in memory, and ``around`` turns a layer into the function that is called, such as one that
         calls the layer under grad mode.
         """
-        call = Call(label or variation.words, inputs[0].shape[0], form(inputs), varied=variation)
+        call = Call(label or f"{CALL_WITH}{variation.words}", inputs[0].shape[0], form(inputs), varied=variation)
         self.run.calls.append(call)
         if self.rig.make(call, around(self.layer if layer is None else layer), recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
@@ -157,8 +159,8 @@ class VariedRun:
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
-        if self.run.changed_by is None and self.layer is self.run.layer and self._state_changed():
-            self.run.changed_by = variation
+        if not self._state_noted and self._state_changed():
+            self._state_noted, self.run.changed_by = True, variation
 
     def finish(self) -> Run:
         """Record the layer's state after the calls, and whether what changed reaches the output."""
@@ -167,7 +169,7 @@ class VariedRun:
         return run
 
     def _state_changed(self) -> bool:
-        now = state_of(self.layer)
+        now = state_of(self.run.layer)
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
     def _look_again(self, call: Call, form: Form, around: Around) -> None:
