@@ -21,8 +21,8 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base import cache
 from harness.base.quiet import quiet
+from harness.base.torch_settings import CONFIGS, ENVIRONMENT
 from harness.execution.global_state import GlobalState
-from harness.execution.settings import CONFIGS, ENVIRONMENT
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta

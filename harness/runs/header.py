@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from harness.base.errors import BadInput
-from harness.execution.settings import settings_hash
+from harness.base.torch_settings import settings_hash
 from harness.findings.finding import FORMAT
 from harness.runs import environment as here
 from harness.runs.planned import Planned, Task
