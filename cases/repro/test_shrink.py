@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from harness.matrix.case import Case
 from harness.matrix.shapes import load
-from harness.repro.fields import changed, others, possible, said, simpler, values_of
-from harness.repro.shrink import Shrinker, Shrunk, Values
+from harness.repro.shrinking.fields import changed, others, possible, said, simpler, values_of
+from harness.repro.shrinking.shrink import Shrinker, Shrunk, Values
 
 FIELDS = {"tokens": tuple(range(1, 8)), "hidden": tuple(range(16, 161, 16)), "experts": tuple(range(1, 6))}
 CHOICES = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()})

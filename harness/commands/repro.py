@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import BadInput, nearest
-from harness.base.options import NARROWING, add_device, add_selection, names, seconds
+from harness.base.options import NARROWING, add_device, add_selection, seconds
 from harness.base.project import find_or_in_tree
-from harness.commands.check import VARY
 from harness.findings.finding import FINDINGS, FORMAT, Verdict
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
@@ -57,7 +56,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser.add_argument_group("the case, as for harness check").add_argument)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
-    parser.add_argument("--vary", type=names, default=(), metavar="LIST", help=VARY)
     parser.add_argument("--models-file", metavar="FILE", help="read model shapes and alignment rules from this file")
     add_device(parser.add_argument)
     parser.add_argument(

@@ -13,10 +13,10 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, ModeInfo
 from harness.matrix.shapes import NVFP4_BLOCK
 from harness.repro.attempt import Attempt, reproduce_in_script
-from harness.repro.fields import changed, others, possible, said, simpler, values_of
 from harness.repro.imported import imported
 from harness.repro.script import About
-from harness.repro.shrink import MOST, Shrinker, Shrunk, Values
+from harness.repro.shrinking.fields import changed, others, possible, said, simpler, values_of
+from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.standalone import standalone
 from harness.repro.symptom import symptom
 from harness.repro.variations import is_scripted

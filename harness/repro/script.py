@@ -162,8 +162,8 @@ def _calls(about: About, check: Check, all_calls: bool) -> list[str]:
     lines.append(f"batch = [*inputs({tokens}, {seed})]" if change else f"batch = inputs({tokens}, {seed})")
     lines += [change] if change else []
     if finding.kind == "writes-beside":
-        before, after = variations.BESIDE
-        return [*lines, before, "out = run(batch)", after]
+        ahead, behind = variations.BESIDE
+        return [*lines, ahead, "out = run(batch)", behind]
     call = "out = run(batch)"
     around = [f"with {check.around}:", f"    {call}"] if check.around else [call]
     return [*lines, *([check.before] if _needs_batch(check) else []), *around, check.after]

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.matrix.case import Case
 from harness.matrix.shapes import NVFP4_BLOCK
-from harness.repro.shrink import Shrunk, Values
+from harness.repro.shrinking.shrink import Shrunk, Values
 
 _TOKENS = (1, 2, 3, 4, 7, 16, 33)
 _EXPERTS = (1, 2, 3, 4, 8)
