@@ -13,6 +13,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.printable import printable
 from harness.matrix.modes import PROOF
+from harness.pytest_debugger import failing_padding_case
 from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
 
@@ -148,7 +149,9 @@ def _judge(session: Session) -> "Judge":
     name, subject, waivers, device = session.subject_name, session.subject, session.waivers, choose_device("auto")
 
     def judged(case: "Case", mode: "ModeInfo") -> "Verdict":
-        return waivers.apply(name_blame(judge(subject, case, mode, device, name), subject, case, mode, device))
+        session.runs = []
+        runs = session.runs if session.debugs else None
+        return waivers.apply(name_blame(judge(subject, case, mode, device, name, runs), subject, case, mode, device))
 
     return judged
 
@@ -168,6 +171,9 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
             pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
+            session = request.config.stash[_SESSION]
+            if session.debugs:
+                failing_padding_case("\n".join(rows).rstrip(), case, verdict, session.runs)
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict
 

@@ -79,7 +79,11 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
     "--modes": (
         names,
-        "a family (eager, fake, compiled, cudagraph), one mode (compiled-static) or proof (default: all but proof)",
+        "a family (eager, fake, compiled, cudagraph, varied), one mode (compiled-static) or proof (default: all but proof)",
+    ),
+    "--vary": (
+        names,
+        "these variations of the family varied alone, such as tokens=65 (default: all; see `harness list`)",
     ),
 }
 FULL = (

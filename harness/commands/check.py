@@ -17,7 +17,6 @@ from harness.base.options import (
     add_vllm,
     add_waivers,
     add_workers,
-    names,
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
@@ -38,7 +37,6 @@ from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
 
-VARY = "run these variations alone, such as tokens=65 (default: all; see `harness list`)"
 Change = Callable[[Verdict], Verdict]
 ABOUT = """\
 Check that a padded mixture-of-experts (MoE) layer gives the same result in eager mode, traced with fake tensors,
@@ -65,7 +63,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness check``."""
     parser.description = ABOUT
     add_selection(parser.add_argument_group("which cases to judge").add_argument)
-    parser.add_argument("--vary", type=names, default=(), metavar="LIST", help=VARY)
     for option, (kind, about) in NARROWING.items():
         parser.add_argument(option, type=kind, default=(), metavar="LIST", help=about)
     parser.add_argument(
@@ -204,7 +201,7 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
         tp=chosen.tp,
         modes=chosen.modes,
         full=chosen.full,
-        vary=chosen.vary if "vary" in chosen else (),
+        vary=chosen.vary,
         models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+CALL_WITH = "call with "  # the label of a varied call begins so
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class Varied:
         return self.name.partition("=")[0]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the layer.
 

@@ -137,8 +137,10 @@ class Selection:
         return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
 
     def cases(self) -> list[Case]:
-        """The cases chosen, each once."""
-        return list({case.id: case for case, _ in self.tasks()}.values())
+        """The cases chosen, each once; without the small ones of the varied modes, unless only those modes were chosen."""
+        tasks = self.tasks()
+        plain = [(case, mode) for case, mode in tasks if mode.family != VARIED]
+        return list({case.id: case for case, _ in plain or tasks}.values())
 
     def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:
         _, kernel, tp, tokens = row

@@ -135,5 +135,9 @@ def with_variations(modes: list[ModeInfo], names: tuple[str, ...]) -> list[ModeI
     """Those of the modes that run one of the named variations, told which; all modes where no name is given."""
     if not names:
         return modes
+    if not any(mode.family == VARIED for mode in modes):
+        raise BadInput(
+            f"--vary {','.join(names)}: no mode of the family varied is chosen; leave --modes out, or name one"
+        )
     mine = {mode: tuple(n for n in names if GROUPS[n.partition("=")[0]].mode == mode.name) for mode in modes}
     return [replace(mode, vary=some) for mode, some in mine.items() if some]

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness.execution import stages
-from harness.execution.evidence import Call, Record, Run, same_bits
+from harness.execution.evidence import CALL_WITH, Call, Record, Run, same_bits
 from harness.findings.finding import Finding
 
 
@@ -58,7 +58,7 @@ def _changed_state(run: Run, explained: bool) -> list[Finding]:
     if not changed or explained or not run.reads_changed_state:
         return []
     what = f"calling the layer changed its {', '.join(changed[:4])}"
-    label = run.changed_by.words if run.changed_by else run.calls[0].label
+    label = f"{CALL_WITH}{run.changed_by.words}" if run.changed_by else run.calls[0].label
     return [_finding("mutated-state", "layer", what, "Later calls may compute with the changed values.", label)]
 
 

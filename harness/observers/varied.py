@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution.evidence import CALL_WITH, Call, Run, all_finite
 from harness.findings.finding import Finding
 from harness.observers.values import diagnose, difference_of
 
@@ -39,7 +39,7 @@ def _beside(call: Call) -> Finding:
         observer="varied",
         kind="writes-beside",
         stage=stages.PAD,
-        what=f"{call.label}: the layer wrote into the buffer beside its inputs",
+        what=f"{call.varied.words if call.varied else call.label}: the layer wrote into the buffer beside its inputs",
         cause="Those columns or rows belong to the caller. Padding goes into memory of the layer's own.",
         call=call.label,
     )
@@ -133,7 +133,9 @@ def _plainly(run: Run, call: Call) -> str:
     """What was varied, beside the plain call that is right."""
     assert call.varied is not None
     first = run.calls[0]
-    return f"right for {_tokens(first.tokens)} of random values, {_fails(call)} for {call.label}"
+    return (
+        f"right for {_tokens(first.tokens)} of random values, {_fails(call)} for {call.label.removeprefix(CALL_WITH)}"
+    )
 
 
 def _by_tokens(run: Run, call: Call) -> str:

@@ -38,7 +38,9 @@ FAKE_DYNAMIC = Running(
         "from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext",
     ),
 )
-_FRESH = 'torch.compiler.config.cache_key_tag = os.urandom(8).hex()  # the caches of compiled code do not see a changed fake'
+_FRESH = (
+    "torch.compiler.config.cache_key_tag = os.urandom(8).hex()  # the caches of compiled code do not see a changed fake"
+)
 COMPILED = Running(
     f"{_FRESH}\ncompiled = torch.compile(layer, fullgraph=True, dynamic=False)\n\n\n"
     "def run(batch):\n    return compiled(*batch)",
@@ -51,7 +53,7 @@ COMPILED_DYNAMIC = Running(
 )
 # A CUDA graph, and without CUDA what stands in for one: the ops of a call, replayed on the same memory.
 GRAPH_CPU = Running(
-    '''\
+    """\
 class CaptureRefused(RuntimeError):
     pass
 
@@ -83,20 +85,20 @@ graph = Graph()
 
 def capture(batch):
     with graph:
-        return layer(*batch)''',
+        return layer(*batch)""",
     (_MODE, _LEAVES),
 )
 GRAPH_CUDA = Running(
-    '''\
+    """\
 graph = torch.cuda.CUDAGraph()
 
 
 def capture(batch):
     with torch.cuda.graph(graph):
-        return layer(*batch)'''
+        return layer(*batch)"""
 )
 ADDRESSES = Running(
-    '''\
+    """\
 class Reads(TorchDispatchMode):  # the memory from outside that a graph of this call reads: it is not kept alive
     made, read = set(), {}
 
@@ -118,7 +120,7 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
 
 
 class FreedMemory(RuntimeError):
-    pass''',
+    pass""",
     (_MODE, _LEAVES, "from torch.multiprocessing.reductions import StorageWeakRef"),
 )
 
@@ -163,9 +165,7 @@ def calls(case: Case, label: str) -> list[tuple[int, int]]:
 
 def capture_text(case: Case) -> str:
     """A warm-up and a capture, as engines do."""
-    return (
-        f"run(inputs({case.tokens}, {WARM_UP}))  # a warm-up\nbatch = inputs({case.tokens}, {CAPTURE})\nout = capture(batch)"
-    )
+    return f"run(inputs({case.tokens}, {WARM_UP}))  # a warm-up\nbatch = inputs({case.tokens}, {CAPTURE})\nout = capture(batch)"
 
 
 def replay_text(case: Case) -> str:

@@ -93,7 +93,9 @@ def _imports(lines: tuple[str, ...]) -> str:
 def _docstring(about: Subjected, parts: Parts) -> str:
     finding, case = about.symptom.finding, about.case
     what = finding.what.replace("\\", "/").replace('"""', "'''")
-    expects = f"Ends with {about.symptom.expected}." + ("" if about.symptom.error else " A correct layer ends in silence.")
+    expects = f"Ends with {about.symptom.expected}." + (
+        "" if about.symptom.error else " A correct layer ends in silence."
+    )
     return f'"""{finding.kind} at {finding.stage}, mode {about.mode.name}, {case.id}\n{what}\n{expects} Needs {parts.needs}."""'
 
 
@@ -174,4 +176,3 @@ def _filled(about: Subjected, text: str) -> str:
         "reductions": str(about.reductions if case.tp > 1 else 0),
     }
     return Template(text).safe_substitute(values)
-

@@ -20,6 +20,7 @@ from kernels.layer.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, tw
 from kernels.layer.nvfp4 import BLOCK, Nvfp4, quantise
 
 Made = TypeVar("Made")
+Pair = tuple[Tensor, Tensor] | None
 # How many sizes are cached, and how many elements a small one has. A sweep runs the cases of one model together, so few
 # are enough. A proof returns to the same small sizes many times.
 CACHED, CACHED_SMALL, SMALL = 3, 64, 2**22
@@ -66,9 +67,9 @@ class Masters:
     """fp32 [E, 2I or I, H]"""
     w2: Tensor
     """fp32 [E, H, I]"""
-    shared: tuple[Tensor, Tensor] | None
-    """bf16 [2S or S, H] and [H, S]"""
-    latent: tuple[Tensor, Tensor] | None
+    shared: Pair
+    """fp32 [2S or S, H] and [H, S], exact in bf16"""
+    latent: Pair
     """fp32 [L, H] and [H, L], exact in bf16"""
 
     def expert(self, index: int) -> tuple[Tensor, Tensor]:
@@ -94,12 +95,12 @@ class TrueMasters:
         return w13[0], w2[0]
 
     @property
-    def shared(self) -> tuple[Tensor, Tensor] | None:
+    def shared(self) -> Pair:
         """bf16 [2S or S, H] and [H, S]."""
         return _shared(self.sizes, self._generator(0))
 
     @property
-    def latent(self) -> tuple[Tensor, Tensor] | None:
+    def latent(self) -> Pair:
         """bf16 [L, H] and [H, L]."""
         return _latent(self.sizes, self._generator(-1))
 
@@ -113,8 +114,28 @@ def masters_of(case: Case, device: torch.device) -> Masters | TrueMasters:
     return TrueMasters(sizes, device) if case.full else masters(sizes).on(device)
 
 
-def _moved(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def dense_of(case: Case, device: torch.device) -> tuple[Pair, Pair]:
+    """A case's shared and latent weights as ``Masters`` has them, in the case's dtype, and in memory of their own."""
+    if case.full:
+        drawn = TrueMasters(Sizes.of(case), device)  # anew in each access
+        return drawn.shared, drawn.latent
+    if case.dtype != "bfloat16":
+        masters, dtype = masters_of(case, device), getattr(torch, case.dtype)
+        return _converted(masters.shared, dtype), _converted(masters.latent, dtype)
+    shared, latent = in_bf16(Sizes.of(case))
+    return _copied(shared, device), _copied(latent, device)
+
+
+def _moved(pair: Pair, device: torch.device) -> Pair:
     return pair and (pair[0].to(device), pair[1].to(device))
+
+
+def _converted(pair: Pair, dtype: torch.dtype) -> Pair:
+    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))
+
+
+def _copied(pair: Pair, device: torch.device) -> Pair:
+    return pair and (pair[0].to(device, copy=True), pair[1].to(device, copy=True))
 
 
 def _cached(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
@@ -129,7 +150,18 @@ def masters(sizes: Sizes) -> Masters:
     routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
     latent = _latent(sizes, generator)
     # Cached in fp32, which the oracle computes in: converting 100 MB in each call costs more than the products.
-    return Masters(*routed, shared, latent and (latent[0].float(), latent[1].float()))
+    return Masters(*routed, _to(torch.float32, shared), _to(torch.float32, latent))
+
+
+@_cached
+def in_bf16(sizes: Sizes) -> tuple[Pair, Pair]:
+    """``shared`` and ``latent`` of ``masters`` as a layer holds them. Not to be written to."""
+    weights = masters(sizes)
+    return _to(torch.bfloat16, weights.shared), _to(torch.bfloat16, weights.latent)
+
+
+def _to(dtype: torch.dtype, pair: Pair) -> Pair:
+    return pair and (pair[0].to(dtype), pair[1].to(dtype))
 
 
 def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[Tensor, Tensor]:
@@ -143,14 +175,14 @@ def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[T
     return w13.mul_(each), w2.div_(each.square())
 
 
-def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _shared(sizes: Sizes, generator: torch.Generator) -> Pair:
     if sizes.shared is None:
         return None
     up = dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
     return up, dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
 
 
-def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _latent(sizes: Sizes, generator: torch.Generator) -> Pair:
     if sizes.latent is None:
         return None
     down = dense(sizes.latent, sizes.hidden, generator, 1.0)

@@ -85,7 +85,11 @@ def _cut(case: Case, per: int) -> list[str]:
     """Zeros in the padding, of ``per`` columns an element."""
     _, _, inner, padded_inner, width, padded = _sizes(case)
     lines = [f"w13[:, :, {inner}:], w13[..., {width // per}:] = 0, 0  # the padding"]
-    return [*lines, f"w2[:, {width}:], w2[..., {inner // per}:] = 0, 0"] if (inner, width) != (padded_inner, padded) else []
+    return (
+        [*lines, f"w2[:, {width}:], w2[..., {inner // per}:] = 0, 0"]
+        if (inner, width) != (padded_inner, padded)
+        else []
+    )
 
 
 def _dense_tensors(case: Case) -> str:
@@ -96,7 +100,9 @@ def _dense_tensors(case: Case) -> str:
     lines += [f"W13 = torch.randn({experts}, {halves * inner}, {width}).div({width**0.5:.4g})"]
     lines += [f"W2 = torch.randn({experts}, {width}, {inner}).div({inner**0.5:.4g})"]
     split = f"W13.unflatten(1, ({halves}, {inner}))" if case.gated else "W13"
-    lines += [f"w13, w2 = functional.pad({split}, {first}){'.flatten(1, 2)' * case.gated}, functional.pad(W2, {second})"]
+    lines += [
+        f"w13, w2 = functional.pad({split}, {first}){'.flatten(1, 2)' * case.gated}, functional.pad(W2, {second})"
+    ]
     named = {"w13": "w13", "w13_scale": "torch.ones(1)", "w13_global_scale": "torch.ones(1)", "w2": "w2"}
     named |= {"w2_scale": "torch.ones(1)", "w2_global_scale": f"torch.ones({experts})"} | _pairs(case)
     return "\n".join([*lines, f"tensors = {{{', '.join(_entries(named))}}}"])
@@ -106,7 +112,10 @@ def _nvfp4_tensors(case: Case) -> str:
     experts, halves, inner, padded_inner, width, padded = _sizes(case)
     lines = ["torch.manual_seed(0)"]
     lines += [f"w13 = torch.randint(0, 256, ({experts}, {halves}, {padded_inner}, {padded // 2}), dtype=torch.uint8)"]
-    lines += [f"w2 = torch.randint(0, 256, ({experts}, {padded}, {padded_inner // 2}), dtype=torch.uint8)", *_cut(case, 2)]
+    lines += [
+        f"w2 = torch.randint(0, 256, ({experts}, {padded}, {padded_inner // 2}), dtype=torch.uint8)",
+        *_cut(case, 2),
+    ]
     named = {"w13": "w13.flatten(1, 2)", "w2": "w2"}
     rows = {"w13": (halves * padded_inner, padded, width), "w2": (padded, padded_inner, inner)}
     for name, (height, columns, true) in rows.items():
@@ -140,8 +149,13 @@ def inputs(tokens, seed):
 
 def _oracle(case: Case) -> str:
     """fp32 on the true widths."""
-    shared, latent = ([f'tensors["{name}"].float().T' for name in _pairs(case) if part in name] for part in ("sh", "la"))
-    lines = ["def oracle(batch):  # fp32, without the padding", "    hidden, ids, weights = batch[0].float(), *batch[1:]"]
+    shared, latent = (
+        [f'tensors["{name}"].float().T' for name in _pairs(case) if part in name] for part in ("sh", "la")
+    )
+    lines = [
+        "def oracle(batch):  # fp32, without the padding",
+        "    hidden, ids, weights = batch[0].float(), *batch[1:]",
+    ]
     lines += [f"    x = hidden @ {latent[0]}"] if latent else []
     x = "x" if latent else "hidden"
     lines += ["    share = [(weights * (ids == expert)).sum(-1, keepdim=True) for expert in range(len(W13))]"]

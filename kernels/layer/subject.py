@@ -7,9 +7,10 @@ from torch import Tensor
 
 from harness.matrix.case import Case
 from harness.subjects.recipe import Recipe
+from kernels.layer.answers import cached
 from kernels.layer.experts import OP
 from kernels.layer.layer import PaddedMoELayer
-from kernels.layer.masters import Sizes, masters_of, quantised
+from kernels.layer.masters import Sizes, dense_of, masters_of, quantised
 from kernels.layer.memory import check_memory
 from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
@@ -38,7 +39,7 @@ class InTree:
         """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
         if case.full:
             check_memory(case, device)
-        masters = masters_of(case, device)
+        shared, latent = dense_of(case, device)
         return self.layer(
             self.experts(case, device),
             width=case.width,
@@ -48,8 +49,8 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(masters.shared, case.dtype),
-            latent=_copies(masters.latent, case.dtype),
+            shared=shared,
+            latent=latent,
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
@@ -82,6 +83,13 @@ class InTree:
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
+        if case.full:
+            return self._answer(case, inputs, case.tp)
+        key = (Sizes.of(case), case.activation, case.gated, case.scaling, self.rounding)
+        parts = cached(key, inputs, lambda: self._answer(case, inputs, 1))
+        return {name: case.tp * part for name, part in parts.items()}
+
+    def _answer(self, case: Case, inputs: tuple[Tensor, ...], tp: int) -> dict[str, Tensor]:
         masters = masters_of(case, inputs[0].device)
         return layer_output(
             inputs,
@@ -89,7 +97,7 @@ class InTree:
             activation=case.activation,
             gated=case.gated,
             scaling=case.scaling,
-            tp=case.tp,
+            tp=tp,
             shared=masters.shared,
             latent=masters.latent,
             rounding=self.rounding,
@@ -102,8 +110,3 @@ class InTree:
     def recipes(self, case: Case) -> Sequence[Recipe]:
         """How a script makes this layer without this package, the shortest way first."""
         return recipes(case)
-
-
-def _copies(pair: tuple[Tensor, Tensor] | None, name: str) -> tuple[Tensor, Tensor] | None:
-    dtype: torch.dtype = getattr(torch, name)
-    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))

@@ -1,5 +1,7 @@
 """Exceptions of torch.compile: Inductor's size asserts, graph breaks, recompiles."""
 
+from dataclasses import replace
+
 from harness.base.exception_text import first_line
 from harness.diagnosis.exception import kind_of_class
 from harness.diagnosis.readers.difference import Dim, dims
@@ -49,14 +51,16 @@ def compiled(raised: Raised) -> Finding | None:
     by_class = kind_of_class(raised.error)
     if by_class is None and raised.diagnosis.kind not in _OF_THE_LAYER:
         return None
-    kind = str(by_class.findings[0]["kind"]) if by_class else raised.diagnosis.finding
+    diagnosis = (
+        raised.diagnosis if by_class is None else replace(raised.diagnosis, finding=by_class.findings[0]["kind"])
+    )
     return Finding(
-        observer=_OBSERVERS[kind],
-        kind=kind,
+        observer=_OBSERVERS[diagnosis.finding],
+        kind=diagnosis.finding,
         stage="layer",
         what=first_line(raised.error),
-        cause=raised.diagnosis.cause,
+        cause=diagnosis.cause,
         call=raised.call.label,
         line=raised.line,
-        detail={"failure": raised.diagnosis.kind},
+        detail={"failure": diagnosis.kind},
     )

@@ -202,7 +202,9 @@ class Folder(ast.NodeTransformer):
         folder.names, folder.once = self.names | set(parameters) | set(stored_names(node.body)), stored_names(node.body)
         constants = {p: a for p, a in zip(parameters, call.args, strict=True) if isinstance(a, ast.Constant)}
         folder.known = {p: a for p, a in constants.items() if p not in folder.once}
-        folder.values = {p for p, a in zip(parameters, call.args, strict=True) if self._never_none(a)} - set(folder.once)
+        folder.values = {p for p, a in zip(parameters, call.args, strict=True) if self._never_none(a)} - set(
+            folder.once
+        )
         folder.deferred = self.deferred
         kept_before = dict(self.kept)
         body = folder.body(node.body)
@@ -240,7 +242,9 @@ class Folder(ast.NodeTransformer):
 
     def _fresh(self, name: str) -> str:
         """A name for a local that is not taken."""
-        fresh = next(text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in self.names)
+        fresh = next(
+            text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in self.names
+        )
         self.names.add(fresh)
         return fresh
 
@@ -272,7 +276,9 @@ def tidy(body: list[ast.stmt]) -> list[ast.stmt]:
     done: list[ast.stmt] = []
     for place, statement in enumerate(body):
         before = done[-1] if done else None
-        name = before.targets[0].id if isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name) else ""
+        name = (
+            before.targets[0].id if isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name) else ""
+        )
         passes_on = isinstance(statement, ast.Assign | ast.Return) and isinstance(statement.value, ast.Name)
         if name and passes_on and statement.value.id == name and not _read(name, body[place + 1 :]):  # type: ignore[union-attr]
             statement.value = done.pop().value  # type: ignore[union-attr, attr-defined]

@@ -66,7 +66,9 @@ class Globals:
             own = self.function(value)
             if own != name:
                 self.texts.setdefault(name, f"{name} = {own}")
-        elif isinstance(value, _PLAIN) or (isinstance(value, list | tuple) and all(isinstance(v, _PLAIN) for v in value)):
+        elif isinstance(value, _PLAIN) or (
+            isinstance(value, list | tuple) and all(isinstance(v, _PLAIN) for v in value)
+        ):
             self.texts.setdefault(name, f"{name} = {value!r}")
         elif not isinstance(value, type):  # a class stands in super(Class, self), which is folded away
             raise NotFlat(f"{name} is a {type(value).__name__}, which has no source")
@@ -75,7 +77,9 @@ class Globals:
 
     def _module(self, name: str, module: types.ModuleType) -> None:
         package, _, last = module.__name__.rpartition(".")
-        self.imports[f"from {package} import {last}" if package and last == name else f"import {module.__name__}"] = None
+        self.imports[f"from {package} import {last}" if package and last == name else f"import {module.__name__}"] = (
+            None
+        )
 
 
 def _code(function: Any) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
@@ -22,8 +23,23 @@ def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of one layer at many token counts."""
     groups = {"tokens": _tokens, "growth": _growth, "captured": _captured}
     run = run_varied(rig, groups, tokens=rig.case.tokens, batch=LARGEST_BATCH)
+    _allow_limit(run)
     run.calls.sort(key=lambda call: (call.varied is not None, call.varied is not None and _order(call)))
     return run
+
+
+def _allow_limit(run: Run) -> None:
+    """Take out the calls above a limit of the layer: it raises an error of its own at every count from there on."""
+    varied = [call for call in run.calls if call.varied]
+    refusing = [call for call in varied if call.error is not None and is_own_refusal(call.error)]
+    limit = min((call.tokens for call in refusing), default=0)
+    if not refusing or any(call.tokens >= limit for call in varied if call not in refusing):
+        return
+    for call in refusing:
+        assert call.varied is not None
+        assert call.error is not None
+        run.left_out[call.varied.name] = f"the layer raises {type(call.error).__name__}: {first_line(call.error)}"
+    run.calls = [call for call in run.calls if call not in refusing]
 
 
 def _order(call: Call) -> tuple[bool, int]:
@@ -38,6 +54,8 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
         return _many(varied, variation, count)
     if count > rig.most_tokens:
         return varied.leave_out(variation, f"the subject declares tokens<={rig.most_tokens}")
+    if count > varied.most:
+        return varied.leave_out(variation, f"the subject makes no inputs or oracle of more than {varied.most} tokens")
     failed_before = any(_failed(varied, call) for call in _of_group(varied))
     recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
     call = varied.call(variation, *varied.batch(count), recorder=recorder)
@@ -48,7 +66,7 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
 def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     """One call of a layer as narrow as the alignment allows. The rows of one batch come again and again."""
     narrow = varied.of(_narrowest(varied.rig.case), LARGEST_BATCH)
-    if narrow is None or count > narrow.rig.most_tokens:
+    if narrow is None or count > narrow.rig.most_tokens or narrow.most < LARGEST_BATCH:
         return
     inputs, expected = narrow.batch(LARGEST_BATCH)
     rows = torch.arange(count, device=inputs[0].device) % LARGEST_BATCH
@@ -96,7 +114,7 @@ def _growth(varied: VariedRun, variation: Varied) -> None:
     """Smaller batches after larger ones, on a layer that has seen no other."""
     layer = varied.fresh()
     for place, count in enumerate(GROWTH, 1):
-        if count <= varied.rig.most_tokens:
+        if count <= varied.most:
             label = f"batch {place} of {', '.join(map(str, GROWTH))} tokens"
             if _failed(varied, varied.call(variation, *varied.batch(count), layer=layer, label=label)):
                 return
@@ -105,8 +123,9 @@ def _growth(varied: VariedRun, variation: Varied) -> None:
 def _captured(varied: VariedRun, variation: Varied) -> None:
     """A graph for more tokens than small buffers hold, replayed on other inputs; only where a smaller one can be captured."""
     count, rig, run = int(variation.name.partition("=")[2]), varied.rig, varied.run
-    if count > rig.most_tokens:
+    if count > varied.most:
         return
+    run.emulated = rig.device.type != "cuda"
     separate = rig.start(emulated=run.emulated)
     graph = capture(separate, varied.batch(count)[0])
     if graph is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
-from harness.execution.evidence import Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
@@ -19,6 +19,7 @@ from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
+_FEWER = 16
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
 Variation = Callable[["VariedRun", Varied], None]
@@ -43,14 +44,7 @@ def run_varied(rig: Rig, variations: Mapping[str, Variation], tokens: int = 0, b
                 continue
             variations[variation.group](varied, variation)
             varied.note_state(variation)
-    _skip_if_nothing(rig, varied.run)
     return varied.finish()
-
-
-def _skip_if_nothing(rig: Rig, run: Run) -> None:
-    """Raise Skip where the user named variations and none of them could be judged."""
-    if rig.vary and not run.failed and all(name in run.left_out for name in rig.vary):
-        raise Skip("; ".join(f"{name}: {reason}" for name, reason in run.left_out.items()))
 
 
 class VariedRun:
@@ -61,14 +55,20 @@ class VariedRun:
 
     def __init__(self, rig: Rig, batch: int) -> None:
         self.rig = rig
-        self.run = rig.start(watch_state=True, emulated=rig.device.type != "cuda")
+        self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
-        count = min(batch, rig.most_tokens)
-        self._inputs, self._expected = rig.inputs(count, 0), rig.expected(count, 0)
+        self._state_noted = False
+        self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
+
+    @property
+    def most(self) -> int:
+        """The largest number of tokens that there are inputs for."""
+        return self._inputs[0].shape[0]
 
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
+        self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
 
     def fresh(self) -> Any:
@@ -109,7 +109,7 @@ class VariedRun:
         inputs another form in memory, and ``around`` turns a layer into the function that is called, such as one that
         calls the layer under grad mode.
         """
-        call = Call(label or variation.words, inputs[0].shape[0], form(inputs), varied=variation)
+        call = Call(label or f"{CALL_WITH}{variation.words}", inputs[0].shape[0], form(inputs), varied=variation)
         self.run.calls.append(call)
         if self.rig.make(call, around(self.layer if layer is None else layer), recorder):
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
@@ -135,8 +135,8 @@ class VariedRun:
         return True
 
     def drop(self, call: Call) -> None:
-        """Take a call out of the run. Calls are told apart by identity: their tensors have no one truth value."""
-        self.run.calls[:] = [other for other in self.run.calls if other is not call]
+        """Take a call out of the run."""
+        self.run.calls.remove(call)
 
     def leave_out(self, variation: Varied, reason: str) -> None:
         """Note that a variation is not judged, and why."""
@@ -155,8 +155,8 @@ class VariedRun:
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
-        if self.run.changed_by is None and self.layer is self.run.layer and self._state_changed():
-            self.run.changed_by = variation
+        if not self._state_noted and self._state_changed():
+            self._state_noted, self.run.changed_by = True, variation
 
     def finish(self) -> Run:
         """Record the layer's state after the calls, and whether what changed reaches the output."""
@@ -165,7 +165,7 @@ class VariedRun:
         return run
 
     def _state_changed(self) -> bool:
-        now = state_of(self.layer)
+        now = state_of(self.run.layer)
         return any(name in now and not same_bits(old, now[name]) for name, old in self.run.state_before.items())
 
     def _look_again(self, call: Call, form: Form, around: Around) -> None:
@@ -181,6 +181,16 @@ class VariedRun:
             call.error, call.records, call.fresh_differs = again.error, again.records, True
         else:
             call.fresh_differs = False
+
+
+def _largest_batch(rig: Rig, tokens: int) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs and the oracle's output of as many tokens; a sixteenth where the subject makes none so large. Raises SubjectError."""
+    try:
+        return rig.inputs(tokens, 0), rig.expected(tokens, 0)
+    except SubjectError:
+        if tokens // _FEWER < rig.case.tokens:
+            raise
+    return _largest_batch(rig, tokens // _FEWER)
 
 
 def rows_of(expected: Any, rows: Any) -> Any:
