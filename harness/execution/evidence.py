@@ -123,6 +123,7 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
+    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
     """
 
     case: Case
@@ -145,6 +146,7 @@ class Run:
     trace_is_clean: bool = False
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
+    recompiled_for: str = ""
 
     @property
     def repeats(self) -> bool:

@@ -15,7 +15,8 @@ def look(run: Run) -> list[Finding] | None:
         return [] if run.mode == "fake-dynamic" else None
     if len(run.graphs) > 1 and not run.failed:
         what = f"{len(run.graphs)} graphs were compiled for {len(run.calls)} calls; expected 1"
-        return [_finding("recompiled", what, _RECOMPILED, run)]
+        reason = f" Dynamo's reason: {run.recompiled_for}." if run.recompiled_for else ""
+        return [_finding("recompiled", what, _RECOMPILED + reason, run)]
     return []
 
 
