@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.matrix.case import Case
 from harness.matrix.shapes import load
 from kernels.layer import answers, dequantised
+from kernels.layer.experts import routed_experts
 from kernels.layer.layer import PaddedMoELayer
 from kernels.layer.subject import InTree
 
@@ -72,3 +74,12 @@ def test_ranks_share_an_answer_and_other_inputs_do_not() -> None:
     inputs[2].mul_(2)
     torch.testing.assert_close(SUBJECT.oracle(CASE, inputs)["routed"], two)
     assert len(answers._saved) == 2
+
+
+def test_a_trace_of_the_function_holds_every_op_and_leaves_nothing_in_the_cache() -> None:
+    dequantised._saved.clear()
+    layer = SUBJECT.build(CASE, CPU)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fakes = [mode.from_tensor(tensor) for tensor in (*SUBJECT.inputs(CASE, 5, 0, CPU), *layer.op_weights())]
+        assert routed_experts.reals["cpu"](*fakes, CASE.activation, CASE.padded).shape == (5, CASE.padded)
+    assert not dequantised._saved

@@ -20,10 +20,12 @@ _saved: OrderedDict[object, tuple[Nvfp4, Tensor]] = OrderedDict()
 
 
 def dequantised(weight: Nvfp4, rows: int, swizzled: bool) -> Tensor | None:
-    """fp32 [E, rows, K], not to be written to; None where it is too large to be cached, and on a GPU.
+    """fp32 [E, rows, K], not to be written to; None where it is too large to be cached, is watched, or is on a GPU.
 
     Comparing bytes waits for the device, which a CUDA graph capture does not allow.
     """
+    if not _plain(weight.codes):
+        return None
     experts, _, packed = weight.codes.shape
     if weight.codes.device.type != "cpu" or 4 * experts * rows * 2 * packed > LARGEST:
         return None
@@ -35,6 +37,12 @@ def dequantised(weight: Nvfp4, rows: int, swizzled: bool) -> Tensor | None:
     if len(_saved) > ENTRIES:
         _saved.popitem(last=False)
     return saved[1]
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether nothing traces, compiles or records the ops that are about to run: a trace must hold all of them."""
+    real = type(tensor) in (Tensor, torch.nn.Parameter)
+    return real and not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack()
 
 
 def _dequantised(weight: Nvfp4, rows: int, swizzled: bool) -> Tensor:
