@@ -92,7 +92,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
   found by    widths, in the first call
   what        add of 7x2688 and 7x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1)
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
@@ -111,7 +111,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
   found by    widths, in the trace
   what        add of 7x2688 and 7x2816 (Attempting to broadcast a dimension of length 2816 at -1! Mismatching argument at index 1 had torch.Size([7, 2816]); but expected shape should be broadcastable to [7, 2688])
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
@@ -131,7 +131,7 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
   found by    widths, in the first call
   what        add of s26x2688 and s26x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1))
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
@@ -149,7 +149,7 @@ wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the symbolic trace
   what        the output is bfloat16[sN, 3072] stride [3072, 1]; expected shape [sN, 2880]
-  width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer/layer.py:N)
+  width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed experts, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
   cause       The padding was not cut off.
   see         harness docs wrong-shape
