@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise, product
@@ -455,8 +455,8 @@ class Prepared:
 
     bad = OK
 
-    def __init__(self, plan: object) -> None:
-        self.tasks = range(11 * len(load().shapes) * len(ON_CPU))
+    def __init__(self, plan: object, wanted: object = None) -> None:
+        self.wanted = range(11 * len(load().shapes) * len(ON_CPU))
 
     def __iter__(self) -> Iterator[Verdict]:
         """Eleven verdicts of each model and mode."""
@@ -509,8 +509,8 @@ def test_what_needs_cuda_is_judged_where_the_cases_run_on_it(
     asked: list[Plan] = []
 
     class Noted(Prepared):
-        def __init__(self, plan: Plan) -> None:
-            super().__init__(plan)
+        def __init__(self, plan: Plan, wanted: Collection[tuple[str, str]] | None = None) -> None:
+            super().__init__(plan, wanted)
             asked.append(plan)
 
     monkeypatch.setattr(check_module, "PlanRun", Noted)

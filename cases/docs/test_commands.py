@@ -32,6 +32,7 @@ REASONS = {
     "kubectl logs *": "needs a cluster: the command behind it is run with a file",
     "harness audit torchvision::*": "needs torchvision",
     "harness audit bitsandbytes::*": "needs bitsandbytes",
+    "harness report *": "names files of the reader: cases/nightly/test_report_command.py",
     "harness audit --import mylib.ops": "names a module of the reader",
     "harness check --subject mine *": "names a subject of the reader",
     "harness check --waivers waivers.toml": "names a file of the reader: cases/verdict/test_waivers.py",

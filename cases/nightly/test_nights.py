@@ -60,7 +60,9 @@ def one(folder: Path, *nights: tuple[str, dict[str, Any]], **run: Any) -> dict[s
         ((RED, ("waived", {"waiver": "vllm#1"})), {}),
     ],
 )
-def test_the_change_of_a_case(nights: tuple[tuple[str, dict[str, Any]], ...], change: dict[str, int], tmp_path: Path) -> None:
+def test_the_change_of_a_case(
+    nights: tuple[tuple[str, dict[str, Any]], ...], change: dict[str, int], tmp_path: Path
+) -> None:
     assert changes(one(tmp_path, *nights)) == change
 
 

@@ -11,8 +11,14 @@ from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
 from harness.commands import flashinfer
-from harness.commands.recorded import add_records, by_case, note_nothing_to_do, recording, rows_of
-from harness.output.records import STANDARD_OUTPUT
+from harness.commands.recorded.options import (
+    add_records,
+    by_case,
+    note_nothing_to_do,
+    recording,
+    report_console,
+    rows_of,
+)
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
 from harness.workers.pool import Pool, workers_for
@@ -136,11 +142,10 @@ def run(chosen: argparse.Namespace) -> int:
 def _show(ops: tuple[str, ...], results: list[Row], chosen: argparse.Namespace, start: float) -> None:
     """The tables, the reproducing commands and the summary of the rows that were looked at; nothing where none was."""
     from harness.audit.report import reproduce_lines, summary, table
-    from harness.output.terminal import new_console
 
     if not results:
         return
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     for op in ops:
         own = [row for row in results if row.op == op]
         console.print(table(op, own, chosen.verbose))

@@ -1,6 +1,7 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,15 +21,18 @@ from harness.base.options import (
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
-from harness.commands.recorded import add_records, note_nothing_to_do, recording, verdicts_of
+from harness.commands.recorded.gathered import Gathered
+from harness.commands.recorded.hosts import Hosts, forwarded, hosts
+from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 from harness.output.recording import Recording
-from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
+from harness.repro.last_run import remember
+from harness.runs.durations import Durations
 from harness.runs.planned import Task
 from harness.runs.shards import singly
 from harness.verdict.waivers import Waivers
@@ -51,6 +55,7 @@ examples:
   harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
   harness check --subject vllm                     the layer of the installed vLLM (docs/how-to/vllm-releases.md)
   harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/reference/records.md)
+  harness check --on ssh=gpu1,ssh=gpu2 --json night.jsonl   half on each of two machines (docs/how-to/nightly-matrix.md)
   harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/how-to/waivers.md)
 
 exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C"""
@@ -69,6 +74,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser.add_argument)
     add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
+    about = "run one shard on each of these machines, and gather the records, as in ssh=host1,ssh=host2"
+    parser.add_argument("--on", type=hosts, default=(), metavar="HOST,...", help=about)
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
@@ -88,6 +95,8 @@ def run(chosen: argparse.Namespace) -> int:
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
     _warn_of_compiler(selection)
+    if chosen.on:
+        return _on_hosts(chosen, start)
     plan = _plan(chosen, selection)
     run = recording(chosen, "check", singly(tasks_of(plan)))
     verdicts = verdicts_of(run)
@@ -99,6 +108,7 @@ def run(chosen: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _show(verdicts, chosen, start)
             raise
+    remember(find_or_in_tree(chosen.subject).root, f"harness check {os.getpid()} {time.time()}", verdicts)
     _show(verdicts, chosen, start)
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
@@ -126,7 +136,7 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     if not verdicts:
         return
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(table(verdicts, console.width))
     for line in (*waived(verdicts), *skipped(verdicts)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -135,6 +145,28 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     console.print(f"\n{time_per_mode(verdicts)}", highlight=False, soft_wrap=True)
     console.print(where(verdicts), highlight=False, soft_wrap=True)
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
+
+
+def _on_hosts(chosen: argparse.Namespace, start: float) -> int:
+    """The run on other machines; 2 where a shard is not whole. Raises BadInput, KeyboardInterrupt."""
+    if chosen.resume or chosen.shard:
+        raise BadInput("--on runs all shards, one a host; leave out --shard and --resume")
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    remote = Hosts(chosen.on, forwarded("check", parser, chosen), Durations.read(chosen.durations))
+    gathered, ticker = Gathered(chosen), Ticker(new_console(stderr=True), 0)
+    verdicts: list[Verdict] = []
+    with gathered, ticker.running():
+        for line in remote:
+            if (verdict := gathered.add(line)) is not None:
+                ticker.total = gathered.planned
+                ticker.tick(verdict)
+                verdicts.append(verdict)
+    _show(verdicts, chosen, start)
+    problems = [host.problem for host in remote.hosts if host.problem]
+    for note in [*problems, *gathered.incomplete()]:
+        new_console(stderr=True).print(f"harness: {note}", markup=False, highlight=False, soft_wrap=True)
+    return 2 if problems or gathered.missing else exit_code(verdicts)
 
 
 def tasks_of(plan: Plan) -> list[Task]:

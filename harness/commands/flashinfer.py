@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.base.errors import BadInput, unknown
-from harness.commands.recorded import by_case, recording, rows_of
+from harness.commands.recorded.options import by_case, recording, report_console, rows_of
 from harness.output.recording import Recording
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
@@ -26,7 +26,6 @@ NAME = "flashinfer"
 def run(chosen: argparse.Namespace) -> int:
     """Audit each version in turn; 0 all rows hold, 1 a row breaks, 2 a version cannot be audited. Raises BadInput."""
     from harness.engines.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
-    from harness.output.terminal import new_console
 
     _check(chosen)
     start = time.monotonic()
@@ -36,7 +35,7 @@ def run(chosen: argparse.Namespace) -> int:
         run = recording(chosen, "audit flashinfer", by_case(tasks))
         with run:
             versions = [_judged(one, run) for one in prepared]
-    console = new_console(piped_width=160)
+    console = report_console(chosen, piped_width=160)
     judged = [one for one in versions if not one.failed]
     if judged:
         console.print(

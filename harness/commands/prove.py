@@ -13,13 +13,12 @@ from harness.base.options import NARROWING, add_limits, add_subject, add_workers
 from harness.base.printable import printable
 from harness.base.project import find_or_in_tree
 from harness.commands.check import judged_code, tasks_of, with_progress
-from harness.commands.recorded import add_records, recording, verdicts_of
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import LARGEST
-from harness.output.records import STANDARD_OUTPUT
 from harness.output.report import grouped, where
 from harness.output.terminal import new_console
 from harness.runs.shards import singly
@@ -109,7 +108,7 @@ def _show(
     proofs = [(case, by_case[case.id]) for case, _ in plan_run.tasks if case.id in by_case]
     if not proofs:
         return []
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(_table(proofs))
     texts = [
         _details(case, verdict.proof, obligations.get(case, {}))

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from harness.base.errors import BadInput
 from harness.base.options import add_device, add_workers, names, seconds
 from harness.base.project import find, find_or_in_tree
-from harness.commands.recorded import add_records, note_nothing_to_do, recording
+from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console
 from harness.matrix.modes import choose
 from harness.output.recording import Recording
-from harness.output.records import STANDARD_OUTPUT
 from harness.output.terminal import Ticker, new_console
 from harness.runs.planned import Task
 from harness.runs.results import SELFTEST
@@ -89,7 +88,7 @@ def run(chosen: argparse.Namespace) -> int:
     scored = _scored(trials, chosen, run)
     from harness.selftest.show import LEGEND, SHORT, WIDE, matrix, notes, problems, totals
 
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(matrix(scored, console.width))
     legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
     console.print(f"\n{legend}", markup=False, highlight=False)

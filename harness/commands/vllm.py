@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
 from harness.commands.check import exit_code, selection_of, with_progress
-from harness.commands.recorded import add_records, recording, verdicts_of
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict
@@ -107,7 +107,7 @@ def run(chosen: argparse.Namespace) -> int:
     with run:
         for one in dict.fromkeys(targets):
             _judge(one, selection, chosen.workers, outcome, run)
-    _show(outcome, cases, chosen.verbose, time.monotonic() - start)
+    _show(outcome, cases, chosen, time.monotonic() - start)
     return 2 if outcome.refused else exit_code(outcome.verdicts)
 
 
@@ -126,8 +126,8 @@ def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, ru
         new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(outcome: Outcome, cases: Grouped, verbose: int, seconds: float) -> None:
-    console = new_console()
+def _show(outcome: Outcome, cases: Grouped, chosen: argparse.Namespace, seconds: float) -> None:
+    console, verbose = report_console(chosen), chosen.verbose
     for text in grouped(outcome.verdicts, verbose):
         console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(releases_table(outcome.verdicts, outcome.refused, cases, verbose))

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -19,15 +20,22 @@ class Recording:
 
     ``earlier`` is what the run had done before it was killed: the file is then appended to. ``results`` holds every
     result so far, those before included, and ``refused`` the reason of each subject that could not be judged at all.
+    ``finish`` gets the results at the end, also after Ctrl-C.
     """
 
-    def __init__(self, header: RunHeader, path: str | None, earlier: Earlier | None = None) -> None:
+    def __init__(
+        self,
+        header: RunHeader,
+        path: str | None,
+        earlier: Earlier | None = None,
+        finish: Callable[[list[Result], RunHeader], None] = lambda results, header: None,
+    ) -> None:
         self.header = earlier.header if earlier else header
         self.results: dict[Task, Result] = dict(earlier.results) if earlier else {}
         self.refused: dict[str, str] = {}
         self._header, self._resumed = header, earlier is not None
         self._records = Records(path, resume=self._resumed)
-        self._start = time.monotonic()
+        self._start, self._finish = time.monotonic(), finish
 
     def __enter__(self) -> Self:
         self._records.__enter__()
@@ -38,6 +46,8 @@ class Recording:
         with suppress(BadInput):  # a full disk, which has been reported
             self._records.write(self._last(interrupted=kind is not None))
         self._records.__exit__(kind, error, trace)
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self._finish(list(self.results.values()), self.header)
 
     @property
     def todo(self) -> frozenset[Task]:

@@ -22,18 +22,20 @@ class Earlier:
     file: RecordsFile
 
     @classmethod
-    def read(cls, path: str) -> "Earlier":
-        """Read the file. Raises BadInput where it is not the file of exactly one run."""
-        headers, results, file = [], {}, RecordsFile(Path(path))
+    def read(cls, path: str, asked: Shard | None = None) -> "Earlier":
+        """Read the run in the file; of several, the one that is the shard asked for. Raises BadInput where there is none."""
+        headers, results, file = [], [], RecordsFile(Path(path))
         for data in file:
             if data.get("record") == "run":
                 headers.append(RunHeader.from_json(data))
             elif data.get("record") in KINDS:
-                one = result(data)
-                results[one.task] = one
-        if len(headers) != 1:
-            raise BadInput(f"cannot resume {path}: it holds {len(headers)} runs; expected the --json file of one run")
-        return cls(Path(path), headers[0], results, file)
+                results.append(result(data))
+        fitting = [one for one in headers if len(headers) == 1 or one.shard == asked]
+        if len(fitting) != 1:
+            which = f" of which {len(fitting)} are shard {asked}" if asked else ""
+            raise BadInput(f"cannot resume {path}: it holds {len(headers)} runs{which}; expected one (or --shard I/N)")
+        own = {one.task: one for one in results if one.run == fitting[0].run}
+        return cls(Path(path), fitting[0], own, file)
 
     def check(self, tool: str, tasks: frozenset[Task], asked: Shard | None) -> None:
         """Raise BadInput where it is of another matrix, command or shard than is asked for now."""

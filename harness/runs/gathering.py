@@ -46,7 +46,7 @@ class Gathering:
             if key in self._lines:
                 continue
             try:
-                one = self._line(file, data)
+                one = self.take(data, str(file.path))
             except BadInput as error:
                 file.reject(str(error))
                 continue
@@ -55,8 +55,8 @@ class Gathering:
             if one is not None:
                 yield one
 
-    def _line(self, file: RecordsFile, data: dict[str, Any]) -> Result | None:
-        """Take a line in; its result, if it is one. Raises BadInput where it is foreign."""
+    def take(self, data: dict[str, Any], name: str = "") -> Result | None:
+        """Take a line in; its result, if it is one. ``name`` is the run of a line that names none. Raises BadInput."""
         kind = data.get("record")
         if kind == "run":
             header = RunHeader.from_json(data)
@@ -67,7 +67,7 @@ class Gathering:
             self._end(self._run(_text(data, "run")), data)
         elif kind in KINDS or kind is None:
             one = result(data)
-            self._run(one.run or str(file.path)).add(one)
+            self._run(one.run or name).add(one)
             return one
         elif kind == "resume":
             self._run(_text(data, "run")).ended = False

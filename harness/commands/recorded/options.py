@@ -3,15 +3,25 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
 
 from harness.audit.row import Row
 from harness.base.errors import BadInput
 from harness.findings.finding import Verdict
+from harness.output.formats.writing import JSON, TEXT, Output, add_output, check, takes_standard_output, write
 from harness.output.recording import Recording, changed_environment
+from harness.output.records import STANDARD_OUTPUT
+from harness.output.terminal import PIPED_WIDTH, new_console
 from harness.runs.durations import Durations
 from harness.runs.earlier import Earlier
 from harness.runs.header import RunHeader
 from harness.runs.planned import Planned, Task
+from harness.runs.results import Result
 from harness.runs.shards import Shard, add_shard, planned
 
 Units = Mapping[str, list[Task]]
@@ -21,6 +31,7 @@ def add_records(add: Callable[..., object], what: str) -> None:
     """Where the records go, and which part of the run is done here."""
     about = f"write a JSON record for each {what}, as soon as it is known (docs/reference/records.md)"
     add("--json", metavar="FILE", help=about)
+    add_output(add)
     about = "go on after a kill: do only what FILE lacks, and append it (docs/how-to/nightly-matrix.md)"
     add("--resume", metavar="FILE", help=about)
     add_shard(add)
@@ -30,17 +41,56 @@ def add_records(add: Callable[..., object], what: str) -> None:
 
 def recording(chosen: argparse.Namespace, tool: str, units: Units) -> Recording:
     """The recording that the options choose. ``units`` are the tasks that must stay in one shard. Raises BadInput."""
+    file = records_file(chosen)
+    finish = partial(write_outputs, chosen)
     header = _header(chosen, tool, units)
     if not chosen.resume:
-        return Recording(header, chosen.json)
-    if chosen.json and chosen.json != chosen.resume:
-        raise BadInput(f"--resume {chosen.resume} appends to that file; leave out --json {chosen.json}")
-    earlier = Earlier.read(chosen.resume)
+        return Recording(header, file, finish=finish)
+    if file and file != chosen.resume:
+        raise BadInput(f"--resume {chosen.resume} appends to that file; leave out --json {file}")
+    earlier = Earlier.read(chosen.resume, chosen.shard)
     earlier.check(tool, frozenset(header.planned.shards), chosen.shard)
     for note in [*earlier.file.notes, *changed_environment(earlier)]:
         print(f"harness: --resume: {note}", file=sys.stderr)
     earlier.mend()
-    return Recording(header, chosen.resume, earlier)
+    return Recording(header, chosen.resume, earlier, finish)
+
+
+def _outputs(chosen: argparse.Namespace) -> list[Output]:
+    """What is written, ``--json FILE`` being ``--output json=FILE``. Raises BadInput."""
+    outputs = [*chosen.output, *([Output(JSON, chosen.json)] if chosen.json is not None else [])]
+    outputs = [replace(one, file="") if one.file == STANDARD_OUTPUT else one for one in outputs]
+    if sum(one.format == JSON for one in outputs) > 1:
+        raise BadInput("--json and --output json name two files for the records; leave one out")
+    check([one for one in outputs if one.format != JSON or not one.file])  # Records says why its file cannot be written
+    return outputs
+
+
+def records_file(chosen: argparse.Namespace) -> str | None:
+    """The file of the records, ``-`` for standard output; None where there is none. Raises BadInput."""
+    return next((one.file or STANDARD_OUTPUT for one in _outputs(chosen) if one.format == JSON), None)
+
+
+def write_outputs(chosen: argparse.Namespace, results: list[Result], header: RunHeader) -> None:
+    """Write every other format. Raises BadInput."""
+    write(_outputs(chosen), results, header)
+
+
+def report_console(chosen: argparse.Namespace, piped_width: int = PIPED_WIDTH) -> Console:
+    """Where the report goes: standard output, standard error where a format has that, or the file of ``--output text=``."""
+    outputs = _outputs(chosen)
+    file = next((one.file for one in outputs if one.format == TEXT and one.file), "")
+    if not file:
+        return new_console(takes_standard_output(outputs), piped_width)
+    console = new_console(piped_width=piped_width)
+    console.file = _opened(file)
+    return console
+
+
+@cache
+def _opened(file: str) -> IO[str]:
+    """The file of ``--output text=``, open until the command ends: a command may ask for its console twice."""
+    return Path(file).open("w", encoding="utf-8", buffering=1)
 
 
 def _header(chosen: argparse.Namespace, tool: str, units: Units) -> RunHeader:
