@@ -1,5 +1,6 @@
 """What a script does to the inputs for a variation: text that changes the list ``batch``; ``$ids`` and ``$weights`` are places."""
 
+from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
 from harness.matrix.variations import GROWTH
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
@@ -40,7 +41,7 @@ BESIDE = (
     "before = [buffer.clone() for buffer in buffers]",
     'assert all(map(torch.equal, before, buffers)), "$kind: the layer wrote beside its inputs"',
 )
-TOKENS, GROWS, CAPTURED = "tokens=", "growth=", "captured="
+TOKENS, GROWS, CAPTURED, CONTENTS = "tokens=", "growth=", "captured=", "content="
 
 
 def is_scripted(name: str) -> bool:
@@ -54,4 +55,4 @@ def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
         return [(tokens, 0), (int(name.removeprefix(TOKENS)), 1)]
     if name.startswith(GROWS):
         return [(count, seed) for seed, count in enumerate(GROWTH)]
-    return [(tokens, 0)]
+    return [(ROWS_OF_CONTENTS if name.startswith(CONTENTS) else tokens, 0)]
