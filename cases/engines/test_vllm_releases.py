@@ -3,6 +3,7 @@
 No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`).
 """
 
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -262,3 +263,36 @@ def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Pat
         targets.Target("vllm==0.20.0"), models=(GPT,), tp=(1,), kernels=("wide", "narrow"), modes=("eager",)
     )
     assert [(("narrow" in verdict.case), verdict.status) for verdict in verdicts] == [(False, OK), (True, LATENT)]
+
+
+# As it is pasted: the text of vllm#41184, from a server that traces.
+PASTED = """\
+(EngineCore pid=123) ERROR 06-11 20:03:01 [core.py:710] torch._dynamo.exc.TorchRuntimeError: RuntimeError when making fake tensor call
+(EngineCore pid=123) ERROR 06-11 20:03:01 [core.py:710]   Explanation: Dynamo failed to run FX node with fake tensors: call_function \
+<built-in function add>(*(FakeTensor(..., device='cuda:0', size=(s59, 2688), dtype=torch.bfloat16), FakeTensor(..., \
+device='cuda:0', size=(s59, 2816), dtype=torch.bfloat16)), **{}): got RuntimeError('The size of tensor a (2688) must match the \
+size of tensor b (2816) at non-singleton dimension 1)')
+"""
+EARLY_UNPAD = "if self.routed_output_transform is not None {} shared_experts_hidden_dim > 0:\n            pre_xform"
+
+
+def test_from_a_pasted_error_to_vllms_own_code_in_three_commands(
+    asked: None, release: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0.24.0 with the one condition of #45707 turned back, and nobody who says which layer, width or rule it is."""
+    tree, log = tmp_path / "vllm-source", tmp_path / "pasted.log"
+    shutil.copytree(release("0.24.0"), tree)
+    text = (tree / RUNNER).read_text("utf-8")
+    assert text.count(EARLY_UNPAD.format("or")) == 1
+    (tree / RUNNER).write_text(text.replace(EARLY_UNPAD.format("or"), EARLY_UNPAD.format("and")), "utf-8")
+    log.write_text(PASTED, "utf-8")
+    assert main(["diagnose", str(log)]) == 0
+    found = capsys.readouterr().out
+    commands = [line.split("harness ", 1)[1].split() for line in found.splitlines() if line.startswith("   try ")]
+    (command,) = [words for words in commands if "vllm" in words]
+    assert main([*command, "--vllm", str(tree), "--tp", "1", "--tokens", "7"]) == 1
+    red = capsys.readouterr().out
+    assert "width-mismatch at shared add" in red
+    assert "vllm#41184" in red
+    reproduce = next(line for line in red.splitlines() if line.startswith("  reproduce")).split("harness ", 1)[1]
+    assert main(shlex.split(reproduce)) == 1

@@ -93,13 +93,15 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, eager
   found by    widths, in the first call
   what        add of 7x2688 and 7x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1)
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
+  called from kernels/layer/layer.py:N: ...
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
   see         harness docs width-mismatch
-  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7
+  script      harness repro --models nemotron-3-nano-30b-a3b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
 
@@ -112,13 +114,15 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, fake
   found by    widths, in the trace
   what        add of 7x2688 and 7x2816 (Attempting to broadcast a dimension of length 2816 at -1! Mismatching argument at index 1 had torch.Size([7, 2816]); but expected shape should be broadcastable to [7, 2688])
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
+  called from kernels/layer/layer.py:N: ...
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
   see         harness docs width-mismatch
-  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7
+  script      harness repro --models nemotron-3-nano-30b-a3b --modes fake-static --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
 
@@ -132,13 +136,14 @@ width-mismatch at shared add: nemotron-3-nano-30b-a3b, compiled-dynamic
   found by    widths, in the first call
   what        add of s26x2688 and s26x2816 (The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1))
   width       2688 = hidden (made by shared expert, kernels/layer/layer.py:N)
-  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed scaling, kernels/layer/layer.py:N)
+  width       2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed scaling, kernels/layer/layer.py:N)
   line        cases/observers/test_explain.py:N: return routed if shared is None else shared + routed
   cause       The padding was not cut off before the shared add: 2816 = 2688 rounded up to 256, trtllm-nvfp4.
   similar to  vllm#35949 (fixed by vllm#40794)
   similar to  vllm#41184 (fixed by vllm#45707)
   see         harness docs width-mismatch
-  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+  reproduce   harness check --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7
+  script      harness repro --models nemotron-3-nano-30b-a3b --modes compiled-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
 
@@ -150,11 +155,12 @@ wrong-shape at unpad: gpt-oss-20b, fake-dynamic
   case        gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-wide-tp1-tokens7
   found by    widths, in the symbolic trace
   what        the output is bfloat16[sN, 3072] stride [3072, 1]; expected shape [sN, 2880]
-  width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, kept by routed experts, kernels/layer/layer.py:N)
+  width       3072 = 2880 rounded up to 256, trtllm-nvfp4 (made by pad, unchanged through routed experts, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
   cause       The padding was not cut off.
   see         harness docs wrong-shape
-  reproduce   harness check --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+  reproduce   harness check --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7
+  script      harness repro --models gpt-oss-20b --modes fake-dynamic --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
 
@@ -174,7 +180,8 @@ fake-differs at routed experts: gpt-oss-20b, compiled
   cause       The kernel and its fake implementation disagree, so compiled code would read the output wrongly.
   similar to  vllm#41645 (fixed by vllm#41646)
   see         harness docs fake-differs
-  reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
+  reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7
+  script      harness repro --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7""",
     )
 
 
@@ -188,10 +195,12 @@ not-contiguous at all-reduce: gpt-oss-20b, eager
   what        the all-reduce was given bfloat16[7, 2880] stride [3072, 1], a view that is not contiguous: view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous subspaces). Use .reshape(...) instead.
   width       2880 = hidden (made by unpad, kernels/layer/layer.py:N)
   line        kernels/layer/layer.py:N: ...
+  called from cases/observers/test_explain.py:N: return super().reduce(x)
   cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   see         harness docs not-contiguous
-  reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
+  reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7
+  script      harness repro --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
 
 
@@ -208,7 +217,8 @@ not-contiguous at all-reduce: gpt-oss-20b, compiled
   cause       A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.
   similar to  vllm#40794 (fixed by vllm#40865)
   see         harness docs not-contiguous
-  reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
+  reproduce   harness check --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7
+  script      harness repro --models gpt-oss-20b --modes compiled-static --rules trtllm-nvfp4 --kernels wide --tp 2 --tokens 7""",
     )
 
 
@@ -251,7 +261,8 @@ not-built at weight preparation: gpt-oss-20b, eager
   line        cases/observers/test_explain.py:N: raise ValueError("no weights for this layout")
   cause       The layer could not be built for this case. Check how its weights are prepared, padded and registered.
   see         harness docs not-built
-  reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
+  reproduce   harness check --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7
+  script      harness repro --models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels wide --tp 1 --tokens 7""",
     )
 
 
@@ -264,5 +275,5 @@ def test_every_finding_names_case_mode_stage_line_and_cause() -> None:
     assert "shared + routed" in finding.line.text
     for part in (verdict.case, verdict.mode, finding.stage, str(finding.line), finding.cause, *finding.similar_to):
         assert part in text
-    assert text.splitlines()[-1].split(maxsplit=1) == ["reproduce", verdict.reproduce]
+    assert ["reproduce", verdict.reproduce] in [line.split(maxsplit=1) for line in text.splitlines()]
     assert "2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad" in text

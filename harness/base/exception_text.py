@@ -64,6 +64,13 @@ def is_own_refusal(error: BaseException) -> bool:
     return checked or (raised_by_user(error) and (frames[-1].line or "").startswith(("raise", "assert")))
 
 
+def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:
+    """The user's line that called the function of ``line``, by the exception's traceback; None where it does not say."""
+    frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+    users = [SourceLine.at(*frame) for frame in frames if not frame[0].startswith(library_roots())]
+    return users[-2] if len(users) > 1 and users[-1] == line else None
+
+
 def raised_by_user(error: BaseException) -> bool:
     """Whether a statement of the user's own raised the exception, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -5,6 +5,7 @@ What an exception's text says is read by the room `diagnosis`, as it is for `har
 
 from dataclasses import replace
 
+from harness.base.exception_text import user_caller
 from harness.execution.evidence import Call, Run
 from harness.findings.finding import Finding
 from harness.findings.readers import by_text, capturing, compiling, ops, shapes
@@ -32,5 +33,6 @@ def explain(run: Run, call: Call) -> Finding:
     raised = Raised(run, call, call.error)
     recognised = (finding for reader in READERS if (finding := reader(raised)))
     finding = next(recognised, None) or by_text.by_text(raised)
+    finding = replace(finding, caller=user_caller(call.error, finding.line))
     on_data = run.trace_is_clean and finding.kind in _ON_DATA
     return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding

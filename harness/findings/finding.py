@@ -35,7 +35,8 @@ class Finding:
     """One thing that an observer found.
 
     ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
-    reasons that fit. ``call`` names the call of the layer that showed it. ``similar_to`` lists public bugs that look the
+    reasons that fit. ``call`` names the call of the layer that showed it. ``caller`` is the user's line that called the
+    function of ``line``, where that is another one. ``similar_to`` lists public bugs that look the
     same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
     excuses it. ``vary`` names the variation that shows it, the smallest where there are several.
     """
@@ -47,6 +48,7 @@ class Finding:
     cause: str
     call: str = ""
     line: SourceLine | None = None
+    caller: SourceLine | None = None
     widths: tuple[WidthOrigin, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
     similar_to: tuple[str, ...] = ()
@@ -119,7 +121,8 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
 
 def _finding(data: dict[str, Any]) -> Finding:
     widths = tuple(WidthOrigin(w["text"], w["stage"], _line(w["line"])) for w in data["widths"])
-    return Finding(**{**data, "widths": widths, "line": _line(data["line"]), "similar_to": tuple(data["similar_to"])})
+    lines = {"line": _line(data["line"]), "caller": _line(data.get("caller"))}
+    return Finding(**{**data, **lines, "widths": widths, "similar_to": tuple(data["similar_to"])})
 
 
 def _line(data: dict[str, Any] | None) -> SourceLine | None:

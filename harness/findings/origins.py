@@ -15,7 +15,7 @@ def origin(run: Run, records: list[Record], record: Record, index: int) -> Width
     last = maker = records[source]
     while (source := _source_of_width(maker, width)) is not None:
         maker = records[source]
-    stage = maker.stage if last is maker else f"{maker.stage}, kept by {last.stage}"
+    stage = maker.stage if last is maker else f"{maker.stage}, unchanged through {last.stage}"
     return WidthOrigin(describe(run, width), stage, maker.line)
 
 

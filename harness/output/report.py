@@ -31,6 +31,8 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
     rows += [_row("width", _origin(origin)) for origin in finding.widths]
     if finding.line:
         rows.append(_row("line", f"{finding.line}: {finding.line.text}"))
+    if finding.caller:
+        rows.append(_row("called from", f"{finding.caller}: {finding.caller.text}"))
     rows.append(_row("cause", finding.cause))
     rows += [_row("blame", finding.blame)] if finding.blame else []
     rows += [_row("similar to", bug) for bug in finding.similar_to]
@@ -89,8 +91,14 @@ def _with_others(text: str, first: Verdict, rest: list[Verdict]) -> str:
     others = {(verdict.case, verdict.mode) for verdict in rest} - {(first.case, first.mode)}
     if others:
         modes = sorted({mode for _, mode in others})
-        text += "\n" + _row("also", f"in {len(others)} more verdicts ({', '.join(modes)}); -v shows each")
+        text += "\n" + _row(
+            "also", f"in {len(others)} more verdict{_s(len(others))} ({', '.join(modes)}); -v shows each"
+        )
     return text
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def issues_of(verdicts: Iterable[Verdict]) -> str:
@@ -131,7 +139,7 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
         f"{count} {labels.get(status, status)}" for status, count in counts.items() if count or status == "ok"
     )
     rate = len(verdicts) / seconds if seconds else 0.0
-    return f"{len(verdicts)} verdicts: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
+    return f"{len(verdicts)} verdict{_s(len(verdicts))}: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
 
 
 def nothing_judged(verdicts: list[Verdict]) -> str:

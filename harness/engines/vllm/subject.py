@@ -30,7 +30,10 @@ def _engine() -> "Engine":
 
         return Engine(here())
     except (ImportError, AttributeError) as error:
-        raise BadInput(f"this vLLM cannot be used: {type(error).__name__}: {error}") from error
+        raise BadInput(
+            f"this vLLM cannot be used: {type(error).__name__}: {error}; --vllm PATH judges a source tree, and "
+            "--subject vllm==0.24.0 a release"
+        ) from error
     finally:
         gc.enable()
 
