@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,14 +13,22 @@ from harness.base.errors import BadInput
 from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
 from harness.matrix.selection import Selection
+from harness.runs.durations import Durations
+from harness.runs.planned import Task
+from harness.runs.shards import add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
 from harness.workers.pool import has_cuda
 
+if TYPE_CHECKING:
+    from harness.execution.evidence import Run
+    from harness.matrix.case import Case
+    from harness.matrix.modes import ModeInfo
+
 PREFIX = "padding"
 _CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
-_NAMES = ("subject", *_CHOICES, "waivers")
+_NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -34,6 +42,7 @@ def add_options(group: pytest.OptionGroup) -> None:
 
     add_selection(add)
     add_waivers(add)
+    add_shard(add)
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
@@ -53,7 +62,13 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self.runs: list[Run] = []  # of the case judged last, where a debugger may ask for them
         self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+
+    @property
+    def debugs(self) -> bool:
+        """Whether a failing test ends in a debugger (``--pdb``)."""
+        return bool(self._config.option.usepdb)
 
     @property
     def given(self) -> list[str]:
@@ -74,7 +89,7 @@ class Session:
                 raise BadInput(f"--{name}: {value}")
         if self._options["full"]:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
-        self.selection.tasks()
+        self.tasks()
         if self._options["waivers"] is not None:
             _ = self.waivers
         if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it
@@ -85,6 +100,17 @@ class Session:
         """The cases and modes; a proof asks about every hidden size, so there is none beside sizes that were chosen."""
         chosen = {name: self._options[name] for name in _CHOICES}
         return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+
+    def tasks(self) -> "list[tuple[Case, ModeInfo]]":
+        """The (case, mode) of the chosen matrix that the chosen shard has. Raises BadInput."""
+        tasks = self.selection.tasks()
+        if self._options["shard"] is None:
+            return tasks
+        durations = Durations.read(self._options["durations"])
+        named = [Task(self.subject_name, case.id, mode.name) for case, mode in tasks]
+        shards = planned(singly(named), self._options["shard"].of, durations).shards
+        own = self._options["shard"].index
+        return [one for one, task in zip(tasks, named, strict=True) if shards[task] == own]
 
     @property
     def project(self) -> Project:

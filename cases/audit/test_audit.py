@@ -1,6 +1,5 @@
 """The audit: each planted fault breaks its rows and no other, right ops break none, and nothing takes the run down."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch.utils._pytree import tree_map_only
 
 from fixtures.audit_kinds import FAULTS as KINDS_OF_FAULTS
 from fixtures.audit_ops import CORRECT, FAULTS, SAMPLES, SPACE
+from fixtures.recorded import results
 from harness.audit.context import AuditedOp
 from harness.audit.ops import UnknownOp, find, load_modules, normal
 from harness.audit.plan import KINDS
@@ -235,7 +235,7 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     options = ["--rows", "schema,stride", "--seconds", "4", "--json", str(file), "-j", "2"]
     code = main(["audit", *(f"{SPACE}::{name}" for name in names), "--import", "fixtures.audit_ops", *options])
     assert code == 2  # an op that cannot be run at all
-    rows = {(row["op"].partition("::")[2], row["row"]): row for row in map(json.loads, file.read_text().splitlines())}
+    rows = {(row["op"].partition("::")[2], row["row"]): row for row in results(file)}
     assert len(rows) == 3 * len(names)
     outcomes = {name: (rows[name, "runs"]["status"], rows[name, "runs"]["what"]) for name in names}
     assert outcomes["crashes"][0] == BREAKS
@@ -262,14 +262,14 @@ def test_the_command_in_a_record_shows_the_row_again(tmp_path: Path, capsys: pyt
     file = tmp_path / "rows.jsonl"
     start = ["audit", f"torch.ops.{SPACE}.fake_stride", "--import", "fixtures.audit_ops", "--json", str(file)]
     assert main([*start, "--samples", "fixtures.audit_ops:samples", "--rows", "stride,dtype"]) == 1
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = results(file)
     row = next(row for row in rows if row["status"] == BREAKS)
     assert (row["row"], row["variant"], row["what"]) == (
         "stride", "permuted x", "real gives stride [7, 1], its fake [1, 5]",
     )  # fmt: skip
     again = shlex.split(row["reproduce"])
     assert main([*again[1:], "--json", str(file)]) == 1
-    assert [json.loads(line)["what"] for line in file.read_text().splitlines()][1:] == [row["what"]]
+    assert [row["what"] for row in results(file)][1:] == [row["what"]]
     assert row["reproduce"] in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.misbehaving import MISDEEDS
+from fixtures.recorded import results
 
 ROOT = Path(__file__).parents[2]
 MARK = "HARNESS_TEST_MISBEHAVING"
@@ -67,7 +68,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         timeout=280,
         check=False,
     )
-    records = [json.loads(line) for line in (folder / "v.jsonl").read_text().splitlines()]
+    records = results(folder / "v.jsonl")
     return {
         "records": {record["model"]: record for record in records},
         "output": done.stdout.decode(),

@@ -1,34 +1,73 @@
 """``harness bench``: what is wrong is not timed, what cannot be timed is said, and bad input is one line."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 
-from harness.benchmark.benchmark import Ceilings, Cell, timed
+from harness.benchmark.benchmark import Ceilings, Cell, NotInstalled, Peer, timed
 from harness.cli import main
 from kernels.triton import tune
 from kernels.triton.bench import SHAPES, cells
 from kernels.triton.config import Sizes, Tiles, parse
 
+Name = TypeVar("Name")
 CEILINGS = Ceilings(bandwidth=1000.0, rate=10.0)
+Forms = Callable[[], Sequence[Peer]]
 
 
-def cell(whole: float = 0.003, column: float = 0.01) -> Cell:
+def cell(whole: float = 0.003, column: float = 0.01, **peers: Forms) -> Cell:
     calls = {"narrow": [torch.Tensor], "cannot": [torch.Tensor] * 2}
-    return Cell("small", 8, calls, lambda: (whole, column), read=5000.0, operations=20.0)
+    return Cell("small", 8, calls, lambda: (whole, column), read=5000.0, operations=20.0, peers=peers)
+
+
+def peer(form: str, calls: int, error: float = 0.004) -> Peer:
+    return Peer(form, [torch.Tensor] * calls, lambda: (error, error))
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    def microseconds(calls: Sequence[object]) -> float:
-        if len(calls) == 2:
-            raise RuntimeError("no such kernel\nand more")
-        return 12.0
+    """Times that follow from the number of calls, and no graph for two calls."""
 
-    monkeypatch.setattr("harness.benchmark.timing.microseconds", microseconds)
+    def in_turn(named: Mapping[Name, Sequence[object]], replays: int) -> tuple[dict[Name, float], dict[Name, str]]:
+        times = {name: 12.0 * len(calls) for name, calls in named.items() if len(calls) != 2}
+        return times, dict.fromkeys(named.keys() - times, "no such kernel")
+
+    monkeypatch.setattr("harness.benchmark.timing.in_turn", in_turn)
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_fastest_right_form_of_a_peer_counts() -> None:
+    forms = [peer("slow", 5), peer("fast", 3), peer("wrong", 1, error=0.02), peer("no graph", 2)]
+    result = timed(cell(other=lambda: forms), CEILINGS)
+    assert (result.times["other"], result.forms, result.errors) == (36.0, {"other": "fast"}, {"other": 0.004})
+    assert result.best_peer == "other"
+    assert "other" not in result.missing
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_peer_whose_every_form_is_wrong_is_not_timed() -> None:
+    result = timed(cell(other=lambda: [peer("wrong", 1, error=0.02)]), CEILINGS)
+    assert "other" not in result.times
+    assert result.missing["other"].startswith("wrong: relative error 0.0200 (bound 0.01)")
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_peer_that_is_missing_or_raises_says_so_and_the_rest_is_timed() -> None:
+    def absent() -> Sequence[Peer]:
+        raise NotInstalled("pip install other")
+
+    def broken() -> Sequence[Peer]:
+        raise KeyError("block_shape")
+
+    result = timed(cell(absent=absent, broken=broken), CEILINGS)
+    assert result.times == {"narrow": 12.0}
+    assert result.best_peer == ""
+    assert result.missing["absent"] == "not installed: pip install other"
+    assert result.missing["broken"] == "KeyError: 'block_shape'"
 
 
 @pytest.mark.usefixtures("clock")
@@ -69,9 +108,10 @@ def test_shapes_are_those_of_the_models_file() -> None:
         ([], "sees no CUDA device here"),
         (["--tokens", "x"], "is not a list of whole numbers"),
         (["--tokens", "0"], "--tokens is 0; expected 1 or more"),
+        (["--replays", "0"], "--replays is 0; expected 1 or more"),
         (["--shapes", "gpt-os"], "unknown shape 'gpt-os'; did you mean gpt-oss-20b?\n"),
     ],
-    ids=["no-cuda", "no-number", "no-token", "no-shape"],
+    ids=["no-cuda", "no-number", "no-token", "no-replay", "no-shape"],
 )
 def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *arguments]) == 2

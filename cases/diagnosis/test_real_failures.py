@@ -1,6 +1,7 @@
 """Failures that torch raises here and now: what the installed release prints is understood."""
 
 import io
+import pickle
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -182,6 +183,22 @@ def test_a_decision_on_data() -> None:
         ("checkpoint-keys", lambda: torch.nn.Linear(3, 3).load_state_dict({"w": torch.zeros(3)})),
         ("missing-module", lambda: __import__("a_module_that_is_not_there")),
         ("device-mismatch", lambda: torch.zeros(3).to("meta") + torch.zeros(3)),
+        ("dtype-mismatch", lambda: torch.nn.Linear(8, 8)(torch.zeros(2, 8, dtype=torch.float16))),
+        ("index", lambda: torch.nn.Embedding(10, 4)(torch.tensor([11]))),
+        ("index", lambda: functional.cross_entropy(torch.zeros(2, 3), torch.tensor([1, 5]))),
+        ("index", lambda: torch.zeros(3, 3).gather(1, torch.tensor([[7]]))),
+        ("out-of-memory", lambda: torch.empty(1 << 46)),
+        ("exception", lambda: pickle.dumps(lambda x: x)),
+        ("exception", lambda: torch.load(io.BytesIO(b"no checkpoint" * 20))),
+        ("exception", lambda: functional.conv2d(torch.zeros(1, 4, 8, 8), torch.zeros(8, 3, 3, 3))),
+        ("exception", lambda: torch.distributed.all_reduce(torch.ones(1))),
+        ("exception", lambda: torch.zeros(3).item()),
+        ("broadcast", lambda: torch.zeros(3) + torch.zeros(4)),
+        ("broadcast", lambda: torch.zeros(1, 3, 224, 224) + torch.zeros(1, 3, 256, 256)),
+        ("broadcast", lambda: torch.zeros(2, 50257) + torch.zeros(2, 50304)),
+        ("matmul", lambda: torch.nn.Linear(512, 10)(torch.zeros(2, 2048))),
+        ("reshape", lambda: torch.zeros(3, 4).reshape(5, 5)),
+        ("view", lambda: torch.zeros(3, 4).t().view(-1)),
     ],
 )
 def test_a_failure_of_another_family(kind: str, fails: Callable[[], Any]) -> None:

@@ -1,5 +1,6 @@
 """FlashInfer: each planted fault of an imitated tree breaks its rows and no other; what cannot be judged is one line."""
 
+import importlib
 import json
 import os
 import re
@@ -14,34 +15,22 @@ from typing import Any
 import pytest
 
 from fixtures.flashinfer_tree import CORRECT, FAULTS, UNRUN, write
+from fixtures.recorded import results
 from harness.cli import main
+from harness.engines.flashinfer.captured import standin
 from harness.engines.flashinfer.declared import sites
 from harness.engines.flashinfer.declared.functions import declarations
 from harness.engines.flashinfer.declared.schema import differences, infer
 from harness.engines.flashinfer.declared.sites import BadInput, cache, site
 from harness.engines.flashinfer.plan import ROWS
 
-CUTE_DSL = {
-    "cake_moe_grouped_gemm_dgrad",
-    "cake_moe_grouped_gemm_fwd",
-    "cake_moe_grouped_gemm_wgrad",
-    "cake_mxfp8_grouped_quantize",
-    "mxfp8_grouped_quantize",
-}
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
-
-
-# Beside FlashInfer's own dependencies two ops of the stub tree lose their row `mutation`, and one its compiled rows.
-alone = pytest.mark.skipif(
-    find_spec("flashinfer") is not None,
-    reason="the stub tree is judged where FlashInfer is not installed: beside its dependencies some rows are not reached",
-)
 
 
 def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     file = folder / "rows.jsonl"
     code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
-    return code, [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return code, results(file) if file.exists() else []
 
 
 def broken(rows: list[dict[str, Any]], version: str) -> dict[str, set[str]]:
@@ -59,10 +48,9 @@ def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
-    return done.returncode, [json.loads(line) for line in file.read_text().splitlines()], done.stdout + done.stderr
+    return done.returncode, results(file), done.stdout + done.stderr
 
 
-@alone
 def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:
     assert broken(run_of_all[1], "1.0") == FAULTS
     assert not set(CORRECT) & set(FAULTS)
@@ -83,7 +71,6 @@ def test_what_cannot_be_captured_is_not_run_with_its_reason(run_of_all: tuple[in
         assert reason in rows[op, "runs"]["what"]
 
 
-@alone
 def test_two_versions_say_what_was_fixed_and_a_missing_third_costs_only_itself(
     run_of_all: tuple[int, list[dict[str, Any]], str],
 ) -> None:
@@ -221,6 +208,21 @@ def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> Non
     assert all(declared.audited for declared in found)
 
 
+def test_what_is_installed_beside_flashinfer_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tvm_ffi", "cudnn"):
+        (tmp_path / f"{name}.py").write_text("raise OSError('asks for a GPU')\n")
+        monkeypatch.setitem(sys.modules, name, None)  # restored at the end
+    del sys.modules["tvm_ffi"], sys.modules["cudnn"]
+    monkeypatch.setitem(sys.modules, "cutlass", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    standin.install(lambda module: None)
+    assert importlib.import_module("tvm_ffi").anything  # a stand-in
+    assert find_spec("cudnn") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("cudnn")
+
+
 def test_parameter_lists_are_compared_by_name_order_and_default() -> None:
     def real(a: int, b: int = 1, c: int = 2) -> None: ...
     def swapped(b: int, a: int = 1, c: int = 2) -> None: ...
@@ -258,11 +260,17 @@ def _released(wanted: str) -> str:
     return wanted
 
 
-def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
-    rows = "parameters,fake,count,shape,dtype,off the CPU"
-    code, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", rows)
+@pytest.fixture(scope="module")
+def rows_of_a_release(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """One audit of every op: describing them takes longer than its rows."""
+    rows = "runs,parameters,fake,count,shape,dtype,mutation,off the CPU"
+    code, found = audited(tmp_path_factory.mktemp("release"), "--versions", _released(RELEASE), "--rows", rows)
     assert code == 1
-    found_rows = broken(found, RELEASE)
+    return found
+
+
+def test_the_breaches_of_a_release_are_found(rows_of_a_release: list[dict[str, Any]]) -> None:
+    found_rows = broken([row for row in rows_of_a_release if row["row"] != "mutation"], RELEASE)
     assert found_rows["fp4_quantize_sm100"] == {"fake", "shape", "dtype"}
     assert found_rows["mxfp8_quantize_sm100"] == {"parameters", "fake", "shape", "dtype"}
     assert found_rows["block_scale_interleave_sm100"] == {"shape", "dtype"}
@@ -279,15 +287,15 @@ def test_the_breaches_of_a_release_are_found(tmp_path: Path) -> None:
     assert not {op for op in found_rows if "grouped" in op}  # theirs are right, and are run
 
 
-def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(tmp_path: Path) -> None:
-    _, found = audited(tmp_path, "--versions", _released(RELEASE), "--rows", "runs,fake,mutation")
-    runs = {row["op"]: row for row in found if row["row"] == "runs"}
+def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_what_it_returns(
+    rows_of_a_release: list[dict[str, Any]],
+) -> None:
+    runs = {row["op"]: row for row in rows_of_a_release if row["row"] == "runs"}
     unrun = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
     idle = {op for op, what in unrun.items() if "its kernel makes its outputs" in what}
     assert (len(runs), len(idle)) == (65, 8)
-    # Where the CuTe DSL is installed, it wants a real stream, and these get as far as that.
-    assert unrun.keys() - idle == (CUTE_DSL if find_spec("cutlass") else set())
-    found_rows = broken(found, RELEASE)
+    assert unrun.keys() == idle  # whatever is installed beside FlashInfer: the CuTe DSL would ask for a real stream
+    found_rows = broken(rows_of_a_release, RELEASE)
     assert all("fake" in found_rows[op] for op in idle)
     assert found_rows["trtllm_moe_allreduce_fusion"] == {"mutation"}
 
@@ -314,10 +322,40 @@ def test_the_scripts_of_the_page_are_five_lines_each_and_stand_alone() -> None:
         compile(script, "docs/explanation/flashinfer-breaches.md", "exec")
 
 
+# Importing FlashInfer takes five seconds. Each script gets a fork of a process that has done so: its own namespace, and
+# modules that no other script has patched.
+FORKS = """
+import json, os, sys, torch, flashinfer
+results = []
+for script in json.load(sys.stdin):
+    source, sink = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(sink, 1)
+        try:
+            exec(script, {"__name__": "__main__"})
+            code = 0
+        except BaseException:
+            code = 1
+        sys.stdout.flush()
+        os._exit(code)
+    os.close(sink)
+    with open(source) as output:
+        text = output.read()
+    results.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text))
+print("\\n" + json.dumps(results))
+"""
+
+
 def test_the_scripts_of_the_page_show_that_release() -> None:
     if find_spec("flashinfer") is None or version("flashinfer-python") != RELEASE:
         pytest.skip(f"flashinfer-python {RELEASE} is not installed")
-    for script in _scripts():
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        *shown, last = [line.partition(" ")[2] for line in done.stdout.splitlines()] or [""]
-        assert done.returncode or shown != [last], script
+    first, *others = _scripts()
+    done = subprocess.run([sys.executable, "-c", first], capture_output=True, text=True, check=False)
+    forked = subprocess.run(
+        [sys.executable, "-c", FORKS], input=json.dumps(others), capture_output=True, text=True, check=True
+    )
+    results = [(done.returncode, done.stdout), *json.loads(forked.stdout.splitlines()[-1])]
+    for script, (code, output) in zip((first, *others), results, strict=True):
+        *shown, last = [line.partition(" ")[2] for line in output.splitlines()] or [""]
+        assert code or shown != [last], script

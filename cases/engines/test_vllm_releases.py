@@ -3,7 +3,6 @@
 No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`).
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.recorded import results
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.commands.vllm import MODELS
@@ -115,7 +115,7 @@ def judged_whole(version: str, folder: Path) -> None:
     """`harness vllm` on a release. Its exit code alone would not say what was red."""
     file = folder / "verdicts.jsonl"
     code = main(["vllm", version, "--json", str(file)])
-    assert not unexpected(version, [json.loads(line) for line in file.read_text("utf-8").splitlines()])
+    assert not unexpected(version, results(file))
     assert code == any(status == FINDINGS for status, _ in expected(version).values())
 
 

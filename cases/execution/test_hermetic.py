@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.base.torch_settings import DYNAMO, INDUCTOR
 from harness.execution.global_state import GlobalState
-from harness.execution.pinned import DYNAMO, INDUCTOR, cache_folder, fingerprint, keyed_by, pinned
+from harness.execution.pinned import cache_folder, fingerprint, keyed_by, pinned
 from harness.findings.finding import FINDINGS, OK
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES

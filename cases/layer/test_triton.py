@@ -21,7 +21,7 @@ CONFIG = [32, 64, 4, 3, 1, 64, 4, 3, 1]
 CHECKS = (
     "relu2", "silu-two-steps", "split", "split-beyond", "one-token", "one-token-split", "one-token-no-expert",
     "clamped-padded", "gelu-narrow", "one-expert", "half-blocks", "no-expert", "shared", "no-token",
-    "wide-ids", "blocks", "longer-blocks", "longer-blocks-of-one",
+    "glue-blocks", "glue-blocks-of-one-token", "glue-permuted", "wide-ids", "blocks", "longer-blocks", "longer-blocks-of-one",
 )  # fmt: skip
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 

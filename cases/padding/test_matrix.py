@@ -16,7 +16,7 @@ from harness.base.errors import BadInput
 from harness.cli import parser
 from harness.commands import check
 from harness.matrix.case import Case, shrink_width
-from harness.matrix.modes import EVERY_MODE, MODES, ModeInfo, by_default, choose
+from harness.matrix.modes import EVERY_MODE, MODES, VARIED, ModeInfo, by_default, choose
 from harness.matrix.selection import PADDED_MODES, Selection
 from harness.matrix.shapes import BUILT_IN, load
 from harness.verdict.reproduce import reproduce
@@ -41,14 +41,15 @@ def test_a_thousand_verdicts_by_default() -> None:
 
 @pytest.mark.parametrize("cuda", [False, True])
 def test_every_model_meets_every_mode(cuda: bool) -> None:
-    met = {(case.model, mode.name) for case, mode in Selection(cuda=cuda).tasks()}
-    assert met == {(model, mode.name) for model in load().shapes for mode in by_default(cuda)}
+    met = {(case.model, mode.name) for case, mode in Selection(cuda=cuda).tasks() if mode.family != VARIED}
+    assert met == {(model, mode.name) for model in load().shapes for mode in by_default(cuda) if mode.family != VARIED}
 
 
-def test_the_eight_modes() -> None:
+def test_the_modes_that_run_for_every_model() -> None:
     compiled = ["compiled", "compiled-dynamic"]
     graphs = ["cudagraph", "cudagraph-dynamic", "cudagraph-compiled"]
-    assert list(MODES) == ["eager", "fake", "fake-dynamic", *compiled, *graphs]
+    every = [mode.name for mode in MODES.values() if mode.family != VARIED]
+    assert every == ["eager", "fake", "fake-dynamic", *compiled, *graphs]
 
 
 def test_what_needs_cuda_is_chosen_there_alone_or_by_its_name() -> None:
@@ -79,7 +80,8 @@ def test_no_task_twice() -> None:
 
 def test_one_id_is_one_case() -> None:
     assert len({case.id for case, _ in default()}) == len({repr(case) for case, _ in default()})
-    assert [case.id for case in default_cases()] == list(dict.fromkeys(case.id for case, _ in default()))
+    every = [case.id for case, mode in default() if mode.family != VARIED]
+    assert [case.id for case in default_cases()] == list(dict.fromkeys(every))
 
 
 def test_ids_are_parts_that_read_after_k_and_short_with_the_mode() -> None:
@@ -177,14 +179,14 @@ def test_choice_narrows(choice: dict[str, Any], holds: Any) -> None:
 def test_true_sizes_are_few_rows_in_every_mode_and_a_model_s_come_together() -> None:
     tasks = Selection(full=True, cuda=True).tasks()
     assert {(case.model, mode.name) for case, mode in tasks} == {
-        (model, mode) for model in load().shapes for mode in MODES
+        (model, mode.name) for model in load().shapes for mode in MODES.values() if mode.family != VARIED
     }
     for model in load().shapes:
         mine = [(case, mode.name) for case, mode in tasks if case.model == model]
         rows = {(case.kernel, case.tp, case.tokens) for case, _ in mine}
         padded = {("narrow", 1, 33)} if any(case.padded != case.width for case, _ in mine) else set()
         assert rows == {("wide", 2, 7)} | padded
-        assert len(mine) == len(rows) * len(MODES)
+        assert len(mine) == len(rows) * sum(mode.family != VARIED for mode in MODES.values())
     models = [case.model for case, _ in tasks]
     assert [name for name, before in zip(models, ["", *models], strict=False) if name != before] == list(load().shapes)
     assert {case.kernel for case, _ in tasks} == {"wide", "narrow"}

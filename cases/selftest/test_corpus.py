@@ -14,12 +14,12 @@ from harness.selftest.corpus import Correct, Fault, load_corpus, observers
 from harness.selftest.score import Scored
 from harness.selftest.trials import ABSENT_MODES, Answer, Trial
 from harness.verdict.judge import judge
-from harness.verdict.known_bugs import KNOWN_BUGS
+from harness.verdict.known_bugs import known_bugs
 
 DEVICE = choose_device("auto")
 BY_ID = {fault.id: fault for fault in FAULTS}
 ON_CUDA = {info.name for info in EVERY_MODE.values() if info.needs_cuda}
-NAMED = {bug.id for bug in KNOWN_BUGS}
+NAMED = {bug.id for bug in known_bugs()}
 
 
 def run(entry: Fault | Correct, case: Case, mode: str) -> Verdict:

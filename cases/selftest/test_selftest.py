@@ -1,7 +1,6 @@
 """``harness selftest`` says what survives and what is a false alarm, on corpora made for it."""
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from fixtures.planting import SMALL
+from fixtures.recorded import results
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution import stages
@@ -89,7 +89,7 @@ def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def everything(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, object]]]:
     done = harness(folder, "selftest", "--json", "out.jsonl", "--seconds", "20", "-j", "2")
-    records = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
+    records = results(folder / "out.jsonl")
     return done, {record["id"]: record for record in records}
 
 

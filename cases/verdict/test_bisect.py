@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fixtures.corpus import FAULTS
-from harness.execution.pinned import INDUCTOR
+from harness.base.torch_settings import INDUCTOR
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.recorded import results
 from harness.base.errors import BadInput
 from harness.base.project import find
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, WAIVED, Finding, Verdict
@@ -277,7 +278,7 @@ def test_check_counts_waived_as_ok(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert "waived 2 (eager, fake) for vllm#35949: known" in lines
     assert lines[-1].startswith("2 verdicts: 0 ok, 2 waived (vllm#35949); ")
-    found = [json.loads(line) for line in records.read_text().splitlines()]
+    found = results(records)
     assert [record["status"] for record in found] == [WAIVED] * 2
     assert {each["waiver"] for record in found for each in record["findings"]} == {"vllm#35949"}
 

@@ -3,7 +3,7 @@
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,10 @@ class Plan:
             self.seconds,
         )
 
+    def named(self) -> list[tuple[str, str]]:
+        """The (op, row) of every row that will come."""
+        return [(op, row) for op in self.ops for row in (SURVEY, *self.rows)]
+
     def spec(self, op: str) -> str:
         """The samples function of an op, ``module:function``; empty if none was named."""
         if len(self.samples) <= 1:
@@ -80,28 +84,37 @@ class _Survey:
 
 
 class AuditRun:
-    """Runs a plan on a pool of workers. One worker does all tasks of an op, since they share its cached calls."""
+    """Runs a plan on a pool of workers. One worker does all tasks of an op, since they share its cached calls.
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    ``wanted`` says which (op, row) to give; without it, all are. The variants of an op are surveyed for any of its rows.
+    """
+
+    def __init__(self, plan: Plan, wanted: Collection[tuple[str, str]] | None = None) -> None:
+        self.plan, self.wanted = (
+            plan,
+            plan.named() if wanted is None else [one for one in plan.named() if one in wanted],
+        )
         self._surveys = {op: _Survey() for op in plan.ops}
         self._started = dict.fromkeys(plan.ops, 0.0)
 
     @property
     def total(self) -> int:
         """The number of rows that will come."""
-        return len(self.plan.ops) * (1 + len(self.plan.rows))
+        return len(self.wanted)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows as they come. Raises BadInput if modules or samples cannot be used."""
-        groups = [
-            [{"op": op, "kind": kind} for kind in self.plan.kinds] + [{"op": op, "row": row} for row in self.plan.rows]
-            for op in self.plan.ops
-        ]
-        for reply in Pool(self.plan.job, groups, self.plan.workers):
+        for reply in Pool(self.plan.job, self._groups(), self.plan.workers) if self.wanted else ():
             row = self._row(reply)
-            if row is not None:
+            if row is not None and (row.op, row.row) in self.wanted:
                 yield row
+
+    def _groups(self) -> list[list[dict[str, str]]]:
+        return [
+            [{"op": op, "kind": kind} for kind in self.plan.kinds]
+            + [{"op": op, "row": row} for row in self.plan.rows if (op, row) in self.wanted]
+            for op in dict.fromkeys(op for op, _ in self.wanted)
+        ]
 
     def _row(self, reply: Reply) -> Row | None:
         op = reply.task["op"]

@@ -62,6 +62,11 @@ def custom_op(op: torch._ops.OpOverload) -> Any:
     return getattr(torch._library.custom_ops, "OPDEFS", {}).get(op.name())
 
 
+def known_ops() -> list[str]:
+    """The names of the ops whose registration was seen, or that ``torch.library.custom_op`` made."""
+    return sorted({*_seen, *getattr(torch._library.custom_ops, "OPDEFS", {})})
+
+
 def implementations(op: torch._ops.OpOverload) -> list[Callable[..., Any]]:
     """The op's real implementations that are Python functions."""
     name, made = op.name(), custom_op(op)

@@ -56,8 +56,9 @@ class Row:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The row that ``to_json`` wrote."""
-        return cls(**{**data, "notes": tuple(data["notes"])})
+        """The row that ``to_json`` wrote, or that stands in a record."""
+        own = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**own, "notes": tuple(data["notes"])})
 
 
 @dataclass(frozen=True, slots=True)

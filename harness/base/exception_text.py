@@ -55,6 +55,15 @@ def user_line(error: BaseException) -> SourceLine | None:
     return SourceLine.at(*users[-1]) if users else None
 
 
+def is_own_refusal(error: BaseException) -> bool:
+    """Whether user code refused on purpose: by ``raise``, ``assert`` or ``torch._check``, not in an operation that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    checked = frames[-1].name.startswith("_check") and frames[-1].filename.startswith(library_roots())
+    return checked or (raised_by_user(error) and (frames[-1].line or "").startswith(("raise", "assert")))
+
+
 def raised_by_user(error: BaseException) -> bool:
     """Whether a statement of the user's own raised the exception, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -45,6 +45,17 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def factor(text: str) -> float:
+    """How many times as much: more than 1 and at most 1000."""
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    if not 1 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no factor; expected more than 1, such as 1.5")
+    return value
+
+
 def seconds(text: str) -> float:
     """A time limit: more than 0 and at most a week."""
     try:
@@ -68,7 +79,11 @@ SELECTION: dict[str, tuple[Callable[[str], object], str]] = {
     "--tokens": (numbers, "tokens in a batch, 0 or more (default: 1, 2, 7, 16 and 33)"),
     "--modes": (
         names,
-        "a family (eager, fake, compiled, cudagraph), one mode (compiled-static) or proof (default: all but proof)",
+        "a family (eager, fake, compiled, cudagraph, varied), one mode (compiled-static) or proof (default: all but proof)",
+    ),
+    "--vary": (
+        names,
+        "these variations of the family varied alone, such as tokens=65 (default: all; see `harness list`)",
     ),
 }
 FULL = (

@@ -1,5 +1,6 @@
 """The cells that ``harness bench`` times, one for each shape and token count. A function of the project makes them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +12,21 @@ if TYPE_CHECKING:
 
 # Bounds on the relative error against the fp32 oracle, of the whole output and of its worst column.
 WHOLE, COLUMN = 1e-2, 5e-2
+# Replays of a graph, of which the median counts; and where peers are timed beside.
+REPLAYS, REPLAYS_WITH_PEERS = 7, 51
+
+
+class NotInstalled(Exception):
+    """A peer that this machine lacks. Its text says how to install it."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way in which another kernel does a cell's work, its ``form``. ``error`` computes its relative errors."""
+
+    form: str
+    calls: "Sequence[Call]"
+    error: Callable[[], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -19,6 +35,8 @@ class Cell:
 
     The first name is the benchmarked kernel. ``error`` computes its relative errors (whole, worst column). ``read`` is
     the number of weight bytes that the work must read, ``operations`` the number of its floating-point operations.
+    ``peers`` has, by name, a function that makes the forms of another kernel, the fastest of which counts. It raises
+    NotInstalled.
     """
 
     shape: str
@@ -27,11 +45,15 @@ class Cell:
     error: Callable[[], tuple[float, float]]
     read: float
     operations: float
+    peers: "Mapping[str, Callable[[], Sequence[Peer]]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A timed cell, in microseconds. ``missing`` has the reason for each name without a time."""
+    """A timed cell, in microseconds. ``missing`` has the reason for each name without a time.
+
+    ``forms`` and ``errors`` have a peer's fastest form, and its relative error.
+    """
 
     shape: str
     tokens: int
@@ -40,6 +62,13 @@ class Result:
     whole_error: float
     column_error: float
     missing: dict[str, str] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best_peer(self) -> str:
+        """The fastest peer's name; empty where none was timed."""
+        return min(self.forms, key=self.times.__getitem__, default="")
 
     @property
     def correct(self) -> bool:
@@ -81,18 +110,60 @@ class Ceilings:
         return f"copy {self.bandwidth / 1e6:.2f} TB/s, bf16 product {self.rate / 1e6:.0f} TFLOP/s"
 
 
-def timed(cell: Cell, ceilings: Ceilings) -> Result:
-    """Time a cell. A wrong result is not timed. A name that cannot be run is in ``missing`` with its error."""
-    from harness.benchmark.timing import microseconds
+def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
+    """Time a cell. A wrong result is not timed. A name that cannot be run is in ``missing`` with its error.
+
+    Everything is replayed in turn, so that a card that slows down as it warms slows all of them alike.
+    """
+    from harness.benchmark.timing import in_turn
 
     whole, column = cell.error()
     result = Result(cell.shape, cell.tokens, {}, ceilings.floor(cell), whole, column)
-    for name, calls in cell.calls.items() if result.correct else ():
-        try:
-            result.times[name] = microseconds(calls)
-        except (RuntimeError, ValueError) as error:
-            result.missing[name] = str(error).splitlines()[0]
+    if not result.correct:
+        return result
+    forms = dict(_forms(cell, result.missing))
+    errors = {key: error for key, peer in forms.items() if (error := _right(key[0], peer, result.missing)) is not None}
+    named = {(name, ""): calls for name, calls in cell.calls.items()} | {key: forms[key].calls for key in errors}
+    times, failures = in_turn(named, replays)
+    for (name, form), time in times.items():
+        if time < result.times.get(name, math.inf):
+            result.times[name] = time
+            result.forms.update({name: form} if form else {})
+            result.errors.update({name: errors[name, form]} if form else {})
+    result.missing.update({name: why for (name, _), why in failures.items()})
+    for name in result.times:  # one of its forms ran and was right
+        result.missing.pop(name, None)
     return result
+
+
+def _forms(cell: Cell, missing: dict[str, str]) -> Iterator[tuple[tuple[str, str], Peer]]:
+    """Each form of each peer, by the names of both."""
+    for name, make in cell.peers.items():
+        try:
+            yield from (((name, peer.form), peer) for peer in make())
+        except NotInstalled as error:
+            missing[name] = f"not installed: {error}"
+        except Exception as error:  # a peer's own fault, whatever it is, must not end the run
+            missing[name] = _line(error)
+
+
+def _right(name: str, peer: Peer, missing: dict[str, str]) -> float | None:
+    """A peer's relative error; None where it is wrong or cannot run."""
+    try:
+        whole, column = peer.error()
+    except Exception as error:
+        missing[name] = _line(error)
+        return None
+    if whole <= WHOLE and column <= COLUMN:
+        return whole
+    missing[name] = (
+        f"wrong: relative error {whole:.4f} (bound {WHOLE}), worst column {column:.4f} ({COLUMN}), {peer.form}"
+    )
+    return None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 Cells = Callable[["torch.device", Sequence[str], Sequence[int]], Iterator[Cell]]

@@ -1,18 +1,39 @@
 """Time calls on a CUDA device by graph replay, and measure the device's two limits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Call = Callable[[], Tensor]
+Name = TypeVar("Name")
 _REPLAYS = 7
 _COPIED = 1 << 30
 _SQUARE = 8192
 
 
-def microseconds(calls: Sequence[Call]) -> float:
-    """Median time of one call. One graph replays all calls, each on its own data, so that the cache does not help."""
+def in_turn(named: Mapping[Name, Sequence[Call]], replays: int) -> tuple[dict[Name, float], dict[Name, str]]:
+    """By name the median time of one call, and the first line of the error of what cannot run.
+
+    One graph replays all calls of a name, each on its own data, so that the cache does not help. The names take turns.
+    """
+    graphs: dict[Name, torch.cuda.CUDAGraph] = {}
+    failures: dict[Name, str] = {}
+    for name, calls in named.items():
+        try:
+            graphs[name] = _captured(calls)
+        except (RuntimeError, ValueError) as error:
+            failures[name] = str(error).splitlines()[0]
+    for graph in graphs.values():
+        graph.replay()
+    turns = [{name: _replayed(graph) for name, graph in graphs.items()} for _ in range(replays)]
+    medians = {name: median(turn[name] for turn in turns) for name in graphs}
+    return {name: time * 1000 / len(named[name]) for name, time in medians.items()}, failures
+
+
+def _captured(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
     for call in calls:  # compile, and let libraries make their handles, before the capture
         call()
     torch.cuda.synchronize()
@@ -20,9 +41,14 @@ def microseconds(calls: Sequence[Call]) -> float:
     with torch.cuda.graph(graph):
         for call in calls:
             call()
+    return graph
+
+
+def microseconds(calls: Sequence[Call]) -> float:
+    """Median time of one call. Raises what it raises."""
+    graph = _captured(calls)
     graph.replay()
-    times = sorted(_replayed(graph) for _ in range(_REPLAYS))
-    return times[_REPLAYS // 2] * 1000 / len(calls)
+    return median(_replayed(graph) for _ in range(_REPLAYS)) * 1000 / len(calls)
 
 
 def _replayed(graph: torch.cuda.CUDAGraph) -> float:

@@ -11,7 +11,16 @@ from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
 from harness.commands import flashinfer
-from harness.output.records import STANDARD_OUTPUT, Records
+from harness.commands.recorded.options import (
+    add_records,
+    by_case,
+    note_nothing_to_do,
+    recording,
+    report_console,
+    rows_of,
+)
+from harness.runs.planned import Task
+from harness.runs.results import AUDIT
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job
 
@@ -94,11 +103,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--seconds", type=seconds, default=SECONDS, metavar="N", help=f"time limit for one row (default: {SECONDS:.0f})"
     )
-    add(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each row, as soon as it is known (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "row")
     add_workers(add)
     add("-v", "--verbose", action="count", default=0, help="print every note, and the seconds of each row")
 
@@ -113,31 +118,34 @@ def run(chosen: argparse.Namespace) -> int:
     from harness.output.terminal import Ticker, new_console
 
     start = time.monotonic()
-    results: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder, Records(chosen.json) as records:
-        audit_run = AuditRun(_plan(chosen, folder))
-        ticker = Ticker(new_console(stderr=True), audit_run.total, "rows")
-        with ticker.running():
-            try:
-                for row in audit_run:
-                    results.append(row)
-                    records.write(row.to_json())
-                    ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
-            except KeyboardInterrupt:
-                _show(audit_run.plan.ops, results, chosen, start)
-                raise
-    _show(audit_run.plan.ops, results, chosen, start)
-    return exit_code(results)
+    with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder:
+        plan = _plan(chosen, folder)
+        run = recording(chosen, "audit", by_case([Task("", *names) for names in plan.named()]))
+        results = rows_of(run)
+        note_nothing_to_do(run)
+        with run:
+            audit_run = AuditRun(plan, {(task.case, task.mode) for task in run.todo})
+            ticker = Ticker(new_console(stderr=True), audit_run.total, "rows")
+            with ticker.running():
+                try:
+                    for row in audit_run:
+                        results.append(row)
+                        run.add(row.to_json(), AUDIT)
+                        ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
+                except KeyboardInterrupt:
+                    _show(plan.ops, results, chosen, start)
+                    raise
+    _show(plan.ops, results, chosen, start)
+    return exit_code(results) if run.header.tasks else 0
 
 
 def _show(ops: tuple[str, ...], results: list[Row], chosen: argparse.Namespace, start: float) -> None:
     """The tables, the reproducing commands and the summary of the rows that were looked at; nothing where none was."""
     from harness.audit.report import reproduce_lines, summary, table
-    from harness.output.terminal import new_console
 
     if not results:
         return
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     for op in ops:
         own = [row for row in results if row.op == op]
         console.print(table(op, own, chosen.verbose))

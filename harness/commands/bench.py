@@ -1,30 +1,37 @@
 """``harness bench``: time a kernel on a CUDA device, beside what it must beat and the lower bound of the device."""
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from harness.base.errors import BadInput, unknown
 from harness.base.loading import import_named
 from harness.base.options import names, numbers
 from harness.base.project import find_or_in_tree
-from harness.benchmark.benchmark import Ceilings, Cells, timed
+from harness.benchmark.benchmark import REPLAYS, REPLAYS_WITH_PEERS, Ceilings, Cells, timed
 from harness.output.records import Records
 
 TOKENS = (1, 8, 64, 256, 1024, 4096)
 ABOUT = """\
-Time the project's kernel on a CUDA device. Each time is the median of seven replays of a CUDA graph. Each call in
-the graph has its own data, so that the cache does not help. A result is checked before it is timed: its relative error
-against an fp32 oracle must be at most 0.01, and that of its worst column at most 0.05.
+Time the project's kernel on a CUDA device. Each time is the median of seven replays of a CUDA graph, or of 51 with --peers.
+Each call in the graph has its own data, so that the cache does not help. The graphs of all columns take turns. A result is
+checked before it is timed: its relative error against an fp32 oracle must be at most 0.01, and that of its worst column at
+most 0.05.
 
 The table shows the kernel beside the alternatives that the project names. For the NVFP4 kernel these are torch._grouped_mm in
 bf16, and several ways to remove the padding. `floor` is a lower bound on the time: either all weights are read at the measured
 copy bandwidth, or all operations run at the measured bf16 matmul rate, whichever takes longer. `x floor` is the kernel's time
 as a multiple of it.
 
+--peers adds a column for each other kernel that the project has an adapter for. Its result is checked first, by the same
+bounds. A peer that is not installed says so below the table. `x best peer` is the kernel's time as a multiple of the
+fastest peer's.
+
 pyproject.toml names what is timed: [tool.harness] bench = "package.module:function" (docs/explanation/kernel.md).
 
 examples:
   harness bench                                    every shape and token count
+  harness bench --peers                            beside other public kernels, in the same run
   harness bench --tokens 1,64 --json bench.jsonl   two token counts, with a JSON record for each cell
 
 exit code: 0 timed, 1 a wrong result, 2 no CUDA device or bad input"""
@@ -38,6 +45,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens", type=numbers, default=TOKENS, metavar="N,...", help=f"token counts to time (default: {default})"
     )
+    parser.add_argument("--peers", action="store_true", help="time other public kernels in the same run")
+    parser.add_argument(
+        "--replays",
+        type=int,
+        metavar="N",
+        help=f"replays of each graph (default: {REPLAYS}, with --peers {REPLAYS_WITH_PEERS})",
+    )
     parser.add_argument("--json", metavar="FILE", help="write a JSON record for each cell, as soon as it is known")
 
 
@@ -45,6 +59,9 @@ def run(chosen: argparse.Namespace) -> int:
     """Time every cell, print the table, write the records. Raises BadInput."""
     if min(chosen.tokens) < 1:
         raise BadInput(f"--tokens is {min(chosen.tokens)}; expected 1 or more tokens in a batch")
+    replays = chosen.replays if chosen.replays is not None else REPLAYS_WITH_PEERS if chosen.peers else REPLAYS
+    if replays < 1:
+        raise BadInput(f"--replays is {replays}; expected 1 or more")
     cells, shapes = _cells(chosen.shapes)
     import torch
 
@@ -58,7 +75,7 @@ def run(chosen: argparse.Namespace) -> int:
     where = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     with Records(chosen.json) as records, ticker.running():
         for cell in cells(device, shapes, chosen.tokens):
-            results.append(timed(cell, ceilings))
+            results.append(timed(cell if chosen.peers else replace(cell, peers={}), ceilings, replays))
             records.write(results[-1].to_json() | where)
             ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
     console = new_console()
@@ -94,12 +111,14 @@ def _table(results: list[Any]) -> Any:
     columns = list(dict.fromkeys(name for result in results for name in (*result.times, *result.missing)))
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="microseconds")
     grid.add_column("shape", no_wrap=True)
-    for name in ("tokens", *columns, "floor", "x floor", "error", "column"):
+    ratio = ["x best peer"] if any(result.forms for result in results) else []
+    for name in ("tokens", *columns, "floor", "x floor", *ratio, "error", "column"):
         grid.add_column(name, justify="right")
     for result in results:
         cells = [f"{result.times[name]:.1f}" if name in result.times else "-" for name in columns]
         first = next(iter(result.times.values()), float("nan"))
         errors = f"{result.whole_error:.4f}", f"{result.column_error:.4f}"
-        cells += [f"{result.floor:.1f}", f"{first / result.floor:.1f}", *errors]
+        best = [f"{first / result.times[result.best_peer]:.2f}" if result.best_peer else "-"] if ratio else []
+        cells += [f"{result.floor:.1f}", f"{first / result.floor:.2f}", *best, *errors]
         grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.correct else "red")
     return grid

@@ -1,6 +1,7 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +21,20 @@ from harness.base.options import (
     refuse_workers,
 )
 from harness.base.project import find_or_in_tree
+from harness.commands.recorded.gathered import Gathered
+from harness.commands.recorded.hosts import Hosts, forwarded, hosts
+from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
-from harness.output.records import STANDARD_OUTPUT, Records
+from harness.output.recording import Recording
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
+from harness.repro.last_run import remember
+from harness.runs.durations import Durations
+from harness.runs.planned import Task
+from harness.runs.shards import singly
 from harness.verdict.waivers import Waivers
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import runs_on_cuda, workers_for
@@ -47,6 +55,7 @@ examples:
   harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
   harness check --subject vllm                     the layer of the installed vLLM (docs/how-to/vllm-releases.md)
   harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/reference/records.md)
+  harness check --on ssh=gpu1,ssh=gpu2 --json night.jsonl   half on each of two machines (docs/how-to/nightly-matrix.md)
   harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/how-to/waivers.md)
 
 exit code: 0 all ok, 1 findings, 2 bad input or an error in the harness, 130 Ctrl-C"""
@@ -64,11 +73,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
     add_device(parser.add_argument)
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
+    about = "run one shard on each of these machines, and gather the records, as in ssh=host1,ssh=host2"
+    parser.add_argument("--on", type=hosts, default=(), metavar="HOST,...", help=about)
     add_vllm(parser.add_argument)
     add_waivers(parser.add_argument)
     add_workers(parser.add_argument)
@@ -88,18 +95,24 @@ def run(chosen: argparse.Namespace) -> int:
     selection = replace(selection_of(chosen), cuda=runs_on_cuda(chosen.device))
     waivers = Waivers.read(chosen.waivers if chosen.waivers is not None else find_or_in_tree(chosen.subject).waivers)
     _warn_of_compiler(selection)
-    verdicts: list[Verdict] = []
-    with Records(chosen.json) as records:
-        plan_run = PlanRun(_plan(chosen, selection))
+    if chosen.on:
+        return _on_hosts(chosen, start)
+    plan = _plan(chosen, selection)
+    run = recording(chosen, "check", singly(tasks_of(plan)))
+    verdicts = verdicts_of(run)
+    for verdict in verdicts:
+        waivers.note(verdict)
+    with run:
         try:
-            verdicts.extend(with_progress(plan_run, records, waivers.apply))
+            verdicts.extend(with_progress(plan, run, waivers.apply))
         except KeyboardInterrupt:
             _show(verdicts, chosen, start)
             raise
+    remember(find_or_in_tree(chosen.subject).root, f"harness check {os.getpid()} {time.time()}", verdicts)
     _show(verdicts, chosen, start)
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
-    return judged_code(verdicts, chosen.allow_skipped)
+    return judged_code(verdicts, chosen.allow_skipped, run)
 
 
 def _warn_of_compiler(selection: Selection) -> None:
@@ -109,8 +122,10 @@ def _warn_of_compiler(selection: Selection) -> None:
         print(f"harness: no C++ compiler {compiler()!r}: compiled modes are skipped", file=sys.stderr)
 
 
-def judged_code(verdicts: list[Verdict], allow_skipped: bool) -> int:
+def judged_code(verdicts: list[Verdict], allow_skipped: bool, run: Recording) -> int:
     """The exit code, where a run that judged nothing is no success. Raises BadInput for that."""
+    if not run.header.tasks and run.header.planned.shards:
+        return 0  # an empty shard
     if not (allow_skipped and verdicts) and (problem := nothing_judged(verdicts)):
         raise BadInput(f"{problem}; --allow-skipped accepts that")
     return exit_code(verdicts)
@@ -121,7 +136,7 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     if not verdicts:
         return
     verdicts.sort(key=lambda verdict: (verdict.model, verdict.case, verdict.mode))
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(table(verdicts, console.width))
     for line in (*waived(verdicts), *skipped(verdicts)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -132,12 +147,42 @@ def _show(verdicts: list[Verdict], chosen: argparse.Namespace, start: float) -> 
     console.print(summary(verdicts, time.monotonic() - start), highlight=False, soft_wrap=True)
 
 
-def with_progress(plan_run: PlanRun, records: Records, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
+def _on_hosts(chosen: argparse.Namespace, start: float) -> int:
+    """The run on other machines; 2 where a shard is not whole. Raises BadInput, KeyboardInterrupt."""
+    if chosen.resume or chosen.shard:
+        raise BadInput("--on runs all shards, one a host; leave out --shard and --resume")
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    remote = Hosts(chosen.on, forwarded("check", parser, chosen), Durations.read(chosen.durations))
+    gathered, ticker = Gathered(chosen), Ticker(new_console(stderr=True), 0)
+    verdicts: list[Verdict] = []
+    with gathered, ticker.running():
+        for line in remote:
+            if (verdict := gathered.add(line)) is not None:
+                ticker.total = gathered.planned
+                ticker.tick(verdict)
+                verdicts.append(verdict)
+    _show(verdicts, chosen, start)
+    problems = [host.problem for host in remote.hosts if host.problem]
+    for note in [*problems, *gathered.incomplete()]:
+        new_console(stderr=True).print(f"harness: {note}", markup=False, highlight=False, soft_wrap=True)
+    return 2 if problems or gathered.missing else exit_code(verdicts)
+
+
+def tasks_of(plan: Plan) -> list[Task]:
+    """The tasks of a plan as a run's records name them."""
+    return [Task(plan.spec, case.id, mode.name) for case, mode in plan.selection.tasks()]
+
+
+def with_progress(plan: Plan, run: Recording, change: Change = lambda verdict: verdict) -> Iterator[Verdict]:
     """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
-    ticker = Ticker(new_console(stderr=True), len(plan_run.tasks))
+    wanted = {(task.case, task.mode) for task in run.todo if task.subject == plan.spec}
+    note_nothing_to_do(run)
+    plan_run = PlanRun(plan, wanted)
+    ticker = Ticker(new_console(stderr=True), len(plan_run.wanted))
     with ticker.running():
         for verdict in map(change, plan_run):
-            records.write(verdict.to_json())
+            run.add(verdict.to_json())
             ticker.tick(verdict)
             yield verdict
 
@@ -159,6 +204,7 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
         tp=chosen.tp,
         modes=chosen.modes,
         full=chosen.full,
+        vary=chosen.vary,
         models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
     )
 

@@ -4,10 +4,14 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.base.errors import BadInput, unknown
-from harness.output.records import Records
+from harness.commands.recorded.options import by_case, recording, report_console, rows_of
+from harness.output.recording import Recording
+from harness.runs.planned import Task
+from harness.runs.results import AUDIT
 from harness.workers.pool import workers_for
 
 if TYPE_CHECKING:
@@ -22,13 +26,16 @@ NAME = "flashinfer"
 def run(chosen: argparse.Namespace) -> int:
     """Audit each version in turn; 0 all rows hold, 1 a row breaks, 2 a version cannot be audited. Raises BadInput."""
     from harness.engines.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
-    from harness.output.terminal import new_console
 
     _check(chosen)
     start = time.monotonic()
-    with Records(chosen.json) as records:
-        versions = [_one(named, chosen, records) for named in dict.fromkeys(chosen.versions or ("installed",))]
-    console = new_console(piped_width=160)
+    with tempfile.TemporaryDirectory(prefix="harness-flashinfer-") as folder:
+        prepared = [_prepared(named, chosen, folder) for named in dict.fromkeys(chosen.versions or ("installed",))]
+        tasks = [Task(one.version, *names) for one in prepared if one.audit for names in one.audit.named()]
+        run = recording(chosen, "audit flashinfer", by_case(tasks))
+        with run:
+            versions = [_judged(one, run) for one in prepared]
+    console = report_console(chosen, piped_width=160)
     judged = [one for one in versions if not one.failed]
     if judged:
         console.print(
@@ -67,33 +74,61 @@ def _check(chosen: argparse.Namespace) -> None:
             raise unknown("row", row, ROWS)
 
 
-def _one(named: str, chosen: argparse.Namespace, records: Records) -> "AuditedVersion":
-    """Audit one version. If that is impossible, the result says why, and the other versions still run."""
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A version whose declarations are captured, or the reason why it cannot be audited."""
+
+    version: str
+    audit: "FlashInferAudit | None" = None
+    failed: str = ""
+
+
+def _prepared(named: str, chosen: argparse.Namespace, folder: str) -> _Prepared:
+    """Find a version and capture its declarations. If that is impossible, the result says why, and the others still run."""
     from harness.engines.flashinfer.declared.sites import site
     from harness.engines.flashinfer.plan import FlashInferAudit
-    from harness.engines.flashinfer.report import AuditedVersion
-    from harness.output.terminal import Ticker, new_console
 
     version = named
     try:
-        with tempfile.TemporaryDirectory(prefix="harness-flashinfer-") as folder:
-            if named != "installed":
-                print(f"FlashInfer {named}: finding or downloading it", file=sys.stderr)
-            installation = site(named)
-            version = installation.version
-            workers = workers_for(chosen.workers)
-            audit = FlashInferAudit(installation, chosen.ops[1:], chosen.rows, folder, (), workers, chosen.seconds)
-            ticker = Ticker(new_console(stderr=True), audit.declare(), "rows")
-            with ticker.running():
-                rows = [_recorded(row, audit, records, ticker) for row in audit]
-                scripts = {(row.op, row.row, row.variant): audit.script(row) for row in rows}
+        if named != "installed":
+            print(f"FlashInfer {named}: finding or downloading it", file=sys.stderr)
+        installation = site(named)
+        version = installation.version
+        place = tempfile.mkdtemp(dir=folder)
+        workers = workers_for(chosen.workers)
+        audit = FlashInferAudit(installation, chosen.ops[1:], chosen.rows, place, (), workers, chosen.seconds)
+        audit.declare()
     except BadInput as error:
-        return AuditedVersion(version, (), str(error))
-    return AuditedVersion(version, rows, scripts={key: text for key, text in scripts.items() if text})
+        return _Prepared(version, failed=str(error))
+    return _Prepared(version, audit)
 
 
-def _recorded(row: "Row", audit: "FlashInferAudit", records: Records, ticker: "Ticker") -> "Row":
+def _judged(one: _Prepared, run: Recording) -> "AuditedVersion":
+    """Audit one version, as far as this shard has it and it was not done before."""
+    from harness.engines.flashinfer.report import AuditedVersion
+    from harness.output.terminal import Ticker, new_console
+
+    if one.audit is None:
+        run.refuse(one.version, one.failed)
+        return AuditedVersion(one.version, (), one.failed)
+    wanted = {(task.case, task.mode) for task in run.todo if task.subject == one.version}
+    rows = rows_of(run, one.version)
+    scripts = {(row.op, row.row, row.variant): run.results[Task(one.version, row.op, row.row)].script for row in rows}
+    one.audit.only({op for op, _ in wanted})
+    ticker = Ticker(new_console(stderr=True), len(wanted), "rows")
+    try:
+        with ticker.running():
+            for row in one.audit if wanted else ():
+                if (row.op, row.row) in wanted:
+                    rows.append(_recorded(row, one.audit, run, ticker))
+                    scripts[row.op, row.row, row.variant] = one.audit.script(row)
+    except BadInput as error:
+        return AuditedVersion(one.version, (), str(error))
+    return AuditedVersion(one.version, rows, scripts={key: text for key, text in scripts.items() if text})
+
+
+def _recorded(row: "Row", audit: "FlashInferAudit", run: Recording, ticker: "Ticker") -> "Row":
     version = audit.site.version
-    records.write({"version": version, **row.to_json(), "script": audit.script(row)})
+    run.add({"version": version, **row.to_json(), "script": audit.script(row)}, AUDIT)
     ticker.step(f"{version} {row.op} {row.row}", row.status == "breaks")
     return row

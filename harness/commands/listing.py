@@ -10,6 +10,7 @@ from rich.table import Table
 from harness.base.project import Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import load
+from harness.matrix.variations import names_of, words_of
 from harness.observers import OBSERVERS, RAISING
 from harness.output.terminal import new_console
 from harness.subjects.load import load_subject
@@ -21,6 +22,7 @@ List every name that other commands take or print:
   models       model shapes, for --models
   alignment    alignment rules that say how widths are padded, for --rules
   modes        ways to run a layer, for --modes
+  variations   what the modes of the family varied change, for --vary
   observers    what looks for each kind of error
   faults       planted errors, for `harness selftest` and --subject
   known bugs   public bugs that a finding can be similar to
@@ -63,7 +65,7 @@ def run(chosen: argparse.Namespace) -> int:
 def everything(subject: str = "") -> dict[str, Any]:
     """All lists by title. The ops are those of the given subject's module, or of the project's default subject."""
     from harness.ops.registry import registered
-    from harness.verdict.known_bugs import KNOWN_BUGS  # these two import torch
+    from harness.verdict.known_bugs import known_bugs  # these two import torch
 
     project = find_or_in_tree(subject)
     catalogue = load()
@@ -79,10 +81,15 @@ def everything(subject: str = "") -> dict[str, Any]:
         "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
+        "variations": [
+            {"variation": name, "mode": mode.name, "about": words_of(name)}
+            for mode in EVERY_MODE.values()
+            for name in names_of(mode.name)
+        ],
         "observers": [{"observer": o.name, "looks for": o.about} for o in OBSERVERS]
         + [{"observer": name, "looks for": about} for name, about in RAISING.items()],
         "faults": _faults(project),
-        "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in KNOWN_BUGS],
+        "known bugs": [{"id": bug.id, "fixed by": bug.fixed_by, "mechanism": bug.mechanism} for bug in known_bugs()],
     }
 
 

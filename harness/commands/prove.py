@@ -12,15 +12,16 @@ from harness.base.errors import BadInput
 from harness.base.options import NARROWING, add_limits, add_subject, add_workers, names, whole
 from harness.base.printable import printable
 from harness.base.project import find_or_in_tree
-from harness.commands.check import judged_code, with_progress
+from harness.commands.check import judged_code, tasks_of, with_progress
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import LARGEST
-from harness.output.records import STANDARD_OUTPUT, Records
 from harness.output.report import grouped, where
 from harness.output.terminal import new_console
+from harness.runs.shards import singly
 from harness.workers.plan import Plan, PlanRun
 from harness.workers.pool import Pool, workers_for
 from harness.workers.process import Job
@@ -63,11 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also run the layer at every size from 2 to N, and compare with the proof",
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each combination, as soon as it is known (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "combination")
     add_workers(parser.add_argument)
     add_limits(parser.add_argument)
     parser.add_argument(
@@ -84,17 +81,19 @@ def run(chosen: argparse.Namespace) -> int:
     start = time.monotonic()
     if chosen.exhaustive < 0 or chosen.exhaustive > LARGEST:
         raise BadInput(f"--exhaustive is {chosen.exhaustive}; expected the largest size to run, 2 to {LARGEST:,}")
-    plan_run = PlanRun(_plan(chosen))
-    with Records(chosen.json) as records:
-        by_case: dict[str, Verdict] = {}
+    plan = _plan(chosen)
+    run = recording(chosen, "prove", singly(tasks_of(plan)))
+    plan_run = PlanRun(plan, {(task.case, task.mode) for task in run.header.tasks})
+    by_case = {verdict.case: verdict for verdict in verdicts_of(run)}
+    with run:
         try:
-            by_case.update((verdict.case, verdict) for verdict in with_progress(plan_run, records))
+            by_case.update((verdict.case, verdict) for verdict in with_progress(plan, run))
         except KeyboardInterrupt:
             _show(plan_run, by_case, chosen, {}, start)
             raise
     obligations = dict(_worker_answers(plan_run, 0)) if chosen.verbose else {}
     verdicts = _show(plan_run, by_case, chosen, obligations, start)
-    code = judged_code(verdicts, chosen.allow_skipped)
+    code = judged_code(verdicts, chosen.allow_skipped, run)
     return max(code, _exhaustive(plan_run, chosen.exhaustive) if chosen.exhaustive else 0)
 
 
@@ -109,7 +108,7 @@ def _show(
     proofs = [(case, by_case[case.id]) for case, _ in plan_run.tasks if case.id in by_case]
     if not proofs:
         return []
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(_table(proofs))
     texts = [
         _details(case, verdict.proof, obligations.get(case, {}))
@@ -199,7 +198,9 @@ def _exhaustive(plan_run: PlanRun, largest: int) -> int:
 def _worker_answers(plan_run: PlanRun, largest: int) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Each case with its obligations, or with ``largest`` the comparison with real runs; ``reason`` if there is none."""
     settings = plan_run.plan.job.settings | {"largest": largest}
-    tasks = [[index] for index in range(len(plan_run.tasks))]
+    tasks = [[index] for index in plan_run.wanted]
+    if not tasks:
+        return
     for reply in Pool(Job("harness.workers.proof_tasks:start", settings, 3600.0), tasks, plan_run.plan.workers):
         yield plan_run.tasks[reply.task][0], reply.answer or {"reason": reply.died}
 

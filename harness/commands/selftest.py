@@ -4,14 +4,19 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.base.errors import BadInput
 from harness.base.options import add_device, add_workers, names, seconds
 from harness.base.project import find, find_or_in_tree
+from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console
 from harness.matrix.modes import choose
-from harness.output.records import STANDARD_OUTPUT, Records
+from harness.output.recording import Recording
 from harness.output.terminal import Ticker, new_console
+from harness.runs.planned import Task
+from harness.runs.results import SELFTEST
+from harness.runs.shards import singly
 from harness.workers.pool import runs_on_cuda, workers_for
 
 if TYPE_CHECKING:
@@ -67,11 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time limit for one fault in one mode (default: 120)",
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each fault and correct variant (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "fault and correct variant")
     add_workers(parser.add_argument)
     parser.add_argument("-v", "--verbose", action="count", default=0, help="print the text of every finding")
 
@@ -80,14 +81,18 @@ def run(chosen: argparse.Namespace) -> int:
     """Run the chosen faults; 0 all killed and no false alarm, else 1. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
     trials = _trials(chosen)
-    scored = _scored(trials, chosen)
+    entries = {Task(trials.corpus.module, entry.id, SELFTEST): entry for entry in trials.entries}
+    run = recording(chosen, "selftest", singly(list(entries)))
+    earlier = [one for one in run.results.values() if one.failing]
+    trials = replace(trials, entries=[entry for task, entry in entries.items() if task in run.todo])
+    scored = _scored(trials, chosen, run)
     from harness.selftest.show import LEGEND, SHORT, WIDE, matrix, notes, problems, totals
 
-    console = new_console(stderr=chosen.json == STANDARD_OUTPUT)
+    console = report_console(chosen)
     console.print(matrix(scored, console.width))
     legend = LEGEND if console.width >= WIDE else f"{LEGEND}\n{SHORT}"
     console.print(f"\n{legend}", markup=False, highlight=False)
-    failures = problems(scored)
+    failures = problems(scored) + [f"{one.task.case}: {one.kinds}, before the resume" for one in earlier]
     for text in (*(_texts(scored) if chosen.verbose else ()), *failures):
         console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     console.print()
@@ -101,20 +106,21 @@ def run(chosen: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _scored(trials: "Trials", chosen: argparse.Namespace) -> "list[Scored]":
+def _scored(trials: "Trials", chosen: argparse.Namespace, run: Recording) -> "list[Scored]":
     """Run all trials. The record of an entry is written when its last trial has answered."""
     from harness.selftest.record import record
     from harness.selftest.score import Scored
 
+    note_nothing_to_do(run)
     scored = {entry.id: Scored(entry) for entry in trials.entries}
     remaining = Counter(trial.entry for trial in trials.all())
-    with Records(chosen.json) as records:
-        for answer in _with_progress(trials, chosen.workers):
+    with run:
+        for answer in _with_progress(trials, chosen.workers) if scored else ():
             one = scored[answer.trial.entry]
             one.answers.append(answer)
             remaining[one.entry.id] -= 1
             if not remaining[one.entry.id]:
-                records.write(record(one))
+                run.add(record(one, trials.corpus.module), SELFTEST)
     return list(scored.values())
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
 from harness.commands.check import exit_code, selection_of, with_progress
+from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict
 from harness.matrix.selection import Selection
-from harness.output.records import Records
+from harness.output.recording import Recording
 from harness.output.report import grouped, summary, where
 from harness.output.terminal import StatusLine, new_console
-from harness.workers.plan import PlanRun
+from harness.runs.planned import Task
+from harness.runs.shards import singly
 from harness.workers.pool import workers_for
 
 # One model for each combination of padded or not, with or without a shared expert, latent or not.
@@ -74,11 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)",
-    )
+    add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
     parser.set_defaults(full=False)
     add_workers(parser.add_argument)
     parser.add_argument(
@@ -102,29 +100,34 @@ def run(chosen: argparse.Namespace) -> int:
             "no release is named; give some, as in `harness vllm 0.20.1 0.20.2`, or a source tree with --vllm PATH"
         )
     cases = Grouped(selection)
-    outcome = Outcome()
-    with Records(chosen.json) as records:
+    names = list(dict.fromkeys(one.spec for one in targets))
+    tasks = [Task(name, case.id, mode.name) for name in names for case, mode in selection.tasks()]
+    run = recording(chosen, "vllm", singly(tasks))
+    outcome = Outcome(verdicts_of(run))
+    with run:
         for one in dict.fromkeys(targets):
-            _judge(one, selection, chosen.workers, outcome, records)
-    _show(outcome, cases, chosen.verbose, time.monotonic() - start)
+            _judge(one, selection, chosen.workers, outcome, run)
+    _show(outcome, cases, chosen, time.monotonic() - start)
     return 2 if outcome.refused else exit_code(outcome.verdicts)
 
 
-def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, records: Records) -> None:
+def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, run: Recording) -> None:
     """Add the verdicts of one target, or the reason why there are none. The other targets still run."""
+    if not any(task.subject == one.spec for task in run.todo):
+        return  # another shard has all of it, or it was done before
     try:
         with StatusLine() as report:
             plan = one.plan(selection, workers_for(workers or 1), report)
-        for verdict in with_progress(PlanRun(plan), records):
+        for verdict in with_progress(plan, run):
             outcome.verdicts.append(verdict)  # one at a time: if a worker cannot start later on, these verdicts stay
     except BadInput as error:
         outcome.refused[one.spec] = str(error)
-        records.write({"subject": one.spec, "status": "error", "reason": str(error)})
+        run.refuse(one.spec, str(error))
         new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(outcome: Outcome, cases: Grouped, verbose: int, seconds: float) -> None:
-    console = new_console()
+def _show(outcome: Outcome, cases: Grouped, chosen: argparse.Namespace, seconds: float) -> None:
+    console, verbose = report_console(chosen), chosen.verbose
     for text in grouped(outcome.verdicts, verbose):
         console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(releases_table(outcome.verdicts, outcome.refused, cases, verbose))

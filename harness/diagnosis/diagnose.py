@@ -5,16 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
-from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Report
-from harness.diagnosis.facts import Facts
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.log.failures import EXCEPTION, QUIET, Failure
 from harness.diagnosis.log.lines import read_line
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import Kind, Match, kinds
-from harness.diagnosis.readers import READERS
-from harness.diagnosis.relatives import relatives
+from harness.diagnosis.patterns import kinds
+from harness.diagnosis.reading import diagnosed
 from harness.diagnosis.surroundings import Surroundings
 
 # More different failures than these are only counted, and of those that differ in numbers alone more than these.
@@ -23,7 +21,6 @@ _SMALL = 1 << 20
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert"))
-_UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 
 
 def diagnose(file: BinaryIO, name: str) -> Report:
@@ -77,7 +74,7 @@ class _Found:
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
-        read = [_diagnosed(failure, count, writers, around) for failure, count, writers in self.failures.values()]
+        read = [diagnosed(failure, count, writers, around) for failure, count, writers in self.failures.values()]
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
@@ -90,69 +87,6 @@ def _key(failure: Failure) -> tuple[str, ...]:
     texts = [line.text.strip() for line in failure.lines]
     found = [text[:300] for text in texts if EXCEPTION.match(text) or "expected size" in text]
     return tuple(found or texts[:4])
-
-
-def _diagnosed(failure: Failure, count: int, writers: list[str], around: Surroundings) -> Diagnosis:
-    texts = Texts.of(failure)
-    found = texts.match(kinds())
-    facts = Facts(texts, *(found or _unknown(texts)))
-    reading = READERS[facts.match.kind.reader](facts, around) if found else _exception(facts)
-    kind, groups = facts.match.kind, facts.match.groups
-    return Diagnosis(
-        kind=kind.id,
-        title=kind.title,
-        verdict=reading.verdict,
-        what=facts.message,
-        exception=facts.exception,
-        lines=(failure.first, failure.last),
-        line=facts.number,
-        count=count,
-        writers=tuple(writer for writer in writers if writer),
-        phase=facts.phase,
-        stage=reading.stage,
-        op=facts.op or groups.get("op", ""),
-        operands=reading.operands,
-        tokens=facts.tokens,
-        widths=reading.widths,
-        rule=reading.rule,
-        alignments=reading.alignments,
-        cause=reading.cause,
-        against=reading.against,
-        look=reading.look,
-        user_line=facts.user_line,
-        relatives=_relatives(facts, reading, around),
-        tries=reading.tries,
-    )
-
-
-def _unknown(texts: Texts) -> tuple[Match, int]:
-    """The last exception's line of a failure that no kind knows."""
-    for line in reversed(texts.lines):
-        if EXCEPTION.match(line.text.lstrip()):
-            return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
-    return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
-
-
-def _exception(facts: Facts) -> Reading:
-    return Reading(
-        verdict=OTHER,
-        cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
-        against=("padding, fakes and graphs: the message has no words of theirs",),
-        look=facts.user_line or "the last frame of its traceback",
-    )
-
-
-def _relatives(facts: Facts, reading: Reading, around: Surroundings) -> tuple[Relative, ...]:
-    return tuple(
-        Relative(
-            bug.id,
-            bug.fixed_by,
-            bug.mechanism,
-            bug.releases(),
-            tuple(bug.status(version) for version in around.versions.get(bug.package, ())),
-        )
-        for bug in relatives(facts.match.kind.id, reading.tags, facts.whole)
-    )
 
 
 def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:

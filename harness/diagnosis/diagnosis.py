@@ -52,7 +52,7 @@ class Diagnosis:
     """What one failure is. ``lines`` is where in the log it stands, from 1; ``count`` how often it is there.
 
     ``verdict`` is family (of padded MoE layers and the contract of their ops), undecided (the text allows it, and does
-    not say) or other (not of this family).
+    not say) or other (not of this family). ``finding`` is the kind of finding by which the harness reports such a failure.
     """
 
     kind: str
@@ -78,6 +78,7 @@ class Diagnosis:
     user_line: str
     relatives: tuple[Relative, ...]
     tries: tuple[str, ...]
+    finding: str
 
     @property
     def padded(self) -> int | None:

@@ -14,6 +14,8 @@ _CALLED = re.compile(
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
 )
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
+# Newer releases name the op in the assert itself, as they name an input there.
+_ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
 _OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
 _RAISED = re.compile(
     r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
@@ -51,7 +53,7 @@ class Facts:
     @cached_property
     def op(self) -> str:
         """The op that the text names, as ns::name; empty where it names none."""
-        line = _OP_LINE.search(self.whole)
+        line = _OP_LINE.search(self.whole) or _ASSERTED.search("".join(self.whole.split()))
         if line and line["op"] != "input":
             return op_name(line["op"])
         if "op" in self.match.groups and op_name(self.match.groups["op"]):

@@ -76,7 +76,11 @@ def literal(pattern: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A kind of failure. ``answer`` holds the entry's own words; ``rank`` is its place in the file, the first wins."""
+    """A kind of failure. ``answer`` holds the entry's own words; ``rank`` is its place in the file, the first wins.
+
+    ``findings`` are the kinds of finding that it may be, each with its conditions. ``classes`` are names of exceptions that are
+    of this kind whatever their text is.
+    """
 
     id: str
     rank: int
@@ -87,6 +91,8 @@ class Kind:
     warns: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
     when: tuple[dict[str, Any], ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
+    classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,8 @@ def _kind(rank: int, entry: dict[str, Any]) -> Kind:
         warns=entry.get("warns", False),
         answer={key: entry[key] for key in _ANSWER if key in entry},
         when=tuple(entry.get("when", ())),
+        findings=tuple(entry.get("findings", ())),
+        classes=frozenset(entry.get("classes", ())),
     )
 
 

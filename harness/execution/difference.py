@@ -96,6 +96,14 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     )
 
 
+def within(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> bool:
+    """Whether every element and every token is within its tolerance. A part's factor is not looked at, which costs most."""
+    magnitude, rms = _magnitude(expected)
+    error = (output.float() - total(expected)).abs_()
+    by_token = error.square().mean(-1, keepdim=True).sqrt_() / rms
+    return bool((error <= TOLERANCE * (rms + magnitude)).all()) and bool((by_token <= TOKEN_TOLERANCE).all())
+
+
 def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[str, float, float] | None:
     """The one part whose factor differs from token to token. Every other part's is near one, and little else is left."""
     basis = torch.stack(list(parts.values()), 1).double()  # [tokens, parts, hidden]

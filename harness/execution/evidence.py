@@ -1,6 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.base.source import SourceLine
 from harness.matrix.case import Case
+from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+CALL_WITH = "call with "  # the label of a varied call begins so
 
 
 @dataclass(slots=True)
@@ -27,8 +29,9 @@ class Record:
     ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
     ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
     belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
-    The last three fields name what the schema does not declare:
-    arguments written to, arguments whose memory is returned, and outputs in each other's memory.
+    ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
+    arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
+    arguments whose memory the schema says that an output shares, which this call's did not.
     """
 
     op: str
@@ -44,6 +47,8 @@ class Record:
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
     outputs_overlap: bool = False
+    untrue_aliases: tuple[str, ...] = ()
+    plain: Plain = ()
 
     @property
     def custom(self) -> bool:
@@ -51,7 +56,40 @@ class Record:
         return is_custom(self.op)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What a graph reads that another graph's capture made, as text, and the user's line that reads it."""
+
+    text: str
+    line: SourceLine | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """What was varied in a call: the variation's name, ``tokens=65``, and what it is in plain words, ``65 tokens``."""
+
+    name: str
+    words: str
+
+    @property
+    def group(self) -> str:
+        """The part of the name before ``=``."""
+        return self.name.partition("=")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What a variation left behind in the process, and the user's line if it is known."""
+
+    varied: Varied
+    what: str
+    line: SourceLine | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the layer.
 
@@ -62,7 +100,13 @@ class Call:
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called.
+    layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
+    another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
+    lacks.
+    ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
+    the oracle's.
+    ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
+    shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     """
 
     label: str
@@ -83,6 +127,13 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    unwritten: "Unwritten | None" = None
+    absent: tuple[int, ...] = ()
+    varied: Varied | None = None
+    case: Case | None = None
+    reference: str = ""
+    varied_inputs: tuple[int, ...] = ()
+    overwrote_beside: bool = False
 
     @property
     def failed_record(self) -> Record | None:
@@ -124,6 +175,9 @@ class Run:
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
     ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
+    ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
+    not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
+    ``left_behind`` is what variations left in the process.
     """
 
     case: Case
@@ -147,6 +201,18 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     recompiled_for: str = ""
+    changed_by: Varied | None = None
+    left_behind: list[LeftBehind] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def plain_calls(self) -> list[Call]:
+        """The calls without a variation."""
+        return [call for call in self.calls if call.varied is None]
+
+    def case_of(self, call: Call) -> Case:
+        """The case of a call's layer, with the call's number of tokens."""
+        return replace(call.case or self.case, tokens=call.tokens)
 
     @property
     def repeats(self) -> bool:

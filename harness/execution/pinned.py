@@ -21,32 +21,11 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base import cache
 from harness.base.quiet import quiet
+from harness.base.torch_settings import CONFIGS, ENVIRONMENT
 from harness.execution.global_state import GlobalState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta
-
-DYNAMO = {
-    "recompile_limit": 8,
-    "suppress_errors": False,
-    "automatic_dynamic_shapes": False,
-    "automatic_dynamic_local_pgo": False,
-    "fail_on_recompile_limit_hit": True,
-}
-INDUCTOR = {
-    "size_asserts": True,
-    "alignment_asserts": True,
-    "scalar_asserts": True,
-    "fx_graph_cache": True,
-    "fx_graph_remote_cache": False,
-    "compile_threads": 1,
-    "triton.cudagraphs": False,
-}
-# By default torch only warns of an undeclared alias, and raises where CI was set when torch read its settings, which depends
-# on the order of imports.
-FUNCTORCH = {"check_custom_op_aliasing": True, "error_on_custom_op_aliasing": True}
-CONFIGS: dict[str, dict[str, Any]] = {"_dynamo": DYNAMO, "_functorch": FUNCTORCH, "_inductor": INDUCTOR}
-ENVIRONMENT = {"CI": "1"}
 
 
 def cache_folder() -> Path:

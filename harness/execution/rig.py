@@ -45,6 +45,7 @@ class Rig:
     case: Case
     device: torch.device
     mode: str = ""
+    vary: tuple[str, ...] = ()
     ops: tuple[str, ...] = field(init=False)
     declared: Declared = field(init=False)
     _checked: CheckedSubject = field(init=False)
@@ -132,6 +133,10 @@ class Rig:
                 _oracle_cache.popitem(last=False)
         return _oracle_cache[key][1]
 
+    def oracle(self, inputs: tuple[Tensor, ...]) -> "Oracle":
+        """The oracle's output for these inputs, computed anew. Raises SubjectError."""
+        return self._checked.oracle(self.case, tuple(map(copy_of, inputs)))
+
     def call(
         self,
         run: Run,
@@ -147,20 +152,25 @@ class Rig:
         Without ``with_oracle`` the call's values are not compared with anything; later calls still show whether its output
         is overwritten. Raises DeviceLost where the device can run nothing more.
         """
-        inputs = self.inputs(tokens, seed)
-        call = Call(label, tokens, inputs, before=tuple(map(copy_of, inputs)), seed=seed)
+        call = Call(label, tokens, self.inputs(tokens, seed), seed=seed)
         run.calls.append(call)
+        if self.make(call, function, recorder):
+            call.expected = self.expected(tokens, seed) if tokens and with_oracle else None
+        return call
+
+    def make(self, call: Call, function: Callable[..., Any], recorder: Recorder | None = None) -> bool:
+        """Call the layer on the call's inputs. False where it raised, which is evidence and stored. Raises DeviceLost."""
+        call.before = call.before or tuple(map(copy_of, call.inputs))
         try:
             _invoke(call, function, recorder)
         except LAYER_ERRORS as error:
             call.error = error
             if lost := loss(self.device):
                 raise DeviceLost(lost) from error
-            return call
+            return False
         if isinstance(call.output, Tensor) and call.output.device.type == self.device.type:
             call.snapshot = call.output.clone()
-        call.expected = self.expected(tokens, seed) if tokens and with_oracle else None
-        return call
+        return True
 
 
 def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None) -> None:

@@ -5,14 +5,17 @@ from typing import Any, Self
 
 from harness.base.source import SourceLine
 from harness.findings import kinds
+from harness.findings.fingerprint import fingerprint
 
 OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
 # Findings that no user of the subject can meet. They do not count in the verdict.
 LATENT = "latent"
 
-# The format of a verdict's record. The keys of the format before are still read, for one version.
-FORMAT = 2
+# The format of a record. Keys of the formats before are still read.
+FORMAT = 3
 _FORMER_KEYS = {"again": "reproduce", "guilty": "blame", "bugs": "similar_to"}
+# Keys of a record that say of which run it is, or that follow from the verdict's own fields.
+_ENVELOPE = ("format", "record", "run", "started", "fingerprint", "page")
 
 # The kind of finding after which nothing more can be run in a process.
 DEVICE_LOST = "device-lost"
@@ -34,7 +37,7 @@ class Finding:
     ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
     reasons that fit. ``call`` names the call of the layer that showed it. ``similar_to`` lists public bugs that look the
     same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
-    excuses it.
+    excuses it. ``vary`` names the variation that shows it, the smallest where there are several.
     """
 
     observer: str
@@ -49,6 +52,7 @@ class Finding:
     similar_to: tuple[str, ...] = ()
     blame: str = ""
     waiver: str = ""
+    vary: str = ""
 
     @property
     def page(self) -> str:
@@ -87,26 +91,33 @@ class Verdict:
         """Whether checks ran and found nothing."""
         return self.status == OK
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash that is the same in every run for this subject, case and mode."""
+        return fingerprint(self.subject, self.case, self.mode)
+
+    def fingerprint_of(self, finding: Finding) -> str:
+        """A hash that is the same in every run for a finding of this kind at this stage of this case in this mode."""
+        return fingerprint(self.subject, self.case, self.mode, finding.kind, finding.stage)
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that ``json.dumps`` takes; ``from_json`` is its inverse."""
-        findings = [asdict(finding) | {"page": finding.page} for finding in self.findings]
-        return {"format": FORMAT} | asdict(self) | {"findings": findings}
+        findings = [asdict(one) | {"page": one.page, "fingerprint": self.fingerprint_of(one)} for one in self.findings]
+        return {"format": FORMAT} | asdict(self) | {"findings": findings, "fingerprint": self.fingerprint}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The verdict in a record of ``to_json``, of this format or the one before."""
+        """The verdict in a record of ``to_json``, of this format or one before."""
         fields = _renamed(data)
-        fields.pop("format", None)
         findings = tuple(_finding(_renamed(entry)) for entry in fields["findings"])
         return cls(**{**fields, "findings": findings, "checks": tuple(fields["checks"])})
 
 
 def _renamed(data: dict[str, Any]) -> dict[str, Any]:
-    return {_FORMER_KEYS.get(key, key): value for key, value in data.items()}
+    return {_FORMER_KEYS.get(key, key): value for key, value in data.items() if key not in _ENVELOPE}
 
 
 def _finding(data: dict[str, Any]) -> Finding:
-    data.pop("page", None)  # it follows from the kind
     widths = tuple(WidthOrigin(w["text"], w["stage"], _line(w["line"])) for w in data["widths"])
     return Finding(**{**data, "widths": widths, "line": _line(data["line"]), "similar_to": tuple(data["similar_to"])})
 

@@ -10,6 +10,7 @@ KERNELS = ("wide", "narrow")
 SHRUNK_EXPERTS = 3
 SHRUNK_TOP_K = 2
 SHRUNK_WIDTH = 64
+LEAST_SMALL_WIDTH = 80  # so that a part has enough columns to be told from another
 # Published models with a shared expert also scale the routed output. Any factor would do that is not one, so that a
 # missing or doubled scaling shows, and that bfloat16 represents exactly.
 ROUTED_SCALING = 2.5
@@ -25,13 +26,21 @@ def shrink_width(width: int) -> int:
     return min(width, width % SHRUNK_WIDTH or SHRUNK_WIDTH)
 
 
+def small_width(width: int, multiple: int) -> int:
+    """The smallest width of at least 80 with the same remainder modulo ``multiple``, so that it needs as much padding."""
+    small = width % multiple or multiple
+    return min(width, small + round_up(max(LEAST_SMALL_WIDTH - small, 0), multiple))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One layer at one size. Widths in elements, per tensor-parallel rank.
 
     ``kernel`` is ``wide`` where the fused kernel writes the padded width and ``narrow`` where it writes the true width.
     ``tp`` is the tensor-parallel size. ``shape`` holds the published sizes. ``full`` says that nothing was shrunk.
-    ``overridden`` says that the hidden size is not the published one.
+    ``overridden`` says that the hidden size is not the published one. ``small_of`` is the published shape where the hidden and
+    the latent width were made small; None where they were not. ``rank`` is the rank whose shard the layer holds, where shards
+    differ; None where every rank holds a copy of one shard.
     """
 
     shape: Shape
@@ -48,6 +57,8 @@ class Case:
     full: bool = False
     overridden: bool = False
     dtype: str = "bfloat16"
+    small_of: Shape | None = None
+    rank: int | None = None
 
     @classmethod
     def of(cls, shape: Shape, alignment: Alignment, kernel: str, tp: int, tokens: int, full: bool = False) -> Self:
@@ -76,6 +87,33 @@ class Case:
             experts=min(self.experts, SHRUNK_EXPERTS),
             top_k=min(self.top_k, SHRUNK_TOP_K),
         )
+
+    def small(self) -> Self:
+        """The same layer at small hidden and latent widths, which differ, and need padding where this case's do."""
+        if self.full or self.small_of:
+            return self
+        latent = None if self.latent is None else small_width(self.latent, self.alignment.hidden)
+        multiple = self.alignment.hidden if latent is None else SHRUNK_WIDTH  # beside a latent width it is not padded
+        hidden = small_width(self.hidden, multiple)
+        hidden += multiple * (hidden == latent)
+        return replace(
+            self, shape=replace(self.shape, hidden=hidden, latent=latent), hidden=hidden, small_of=self.shape
+        )
+
+    def published(self) -> Self:
+        """The same layer at the widths that it had before it was made small."""
+        shape = self.small_of or self.shape
+        return replace(self, shape=shape, hidden=shape.hidden, small_of=None)
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """What the code of a layer can depend on besides its sizes: its parts, its kernel and its activation."""
+        return (*self.parts, self.gated, self.activation, self.kernel)
+
+    @property
+    def parts(self) -> tuple[bool, ...]:
+        """Which parts the layer has: a shared expert, a latent projection, a routed scaling."""
+        return self.shared is not None, self.latent is not None, self.scaling != 1
 
     @property
     def model(self) -> str:
@@ -115,8 +153,9 @@ class Case:
     @property
     def changes(self) -> dict[str, str]:
         """What differs from the published sizes: name -> ``now of published``."""
-        shape = self.shape
+        shape = self.small_of or self.shape
         pairs = {
+            **({"hidden": (self.hidden, shape.hidden), "latent": (self.latent, shape.latent)} if self.small_of else {}),
             "intermediate": (self.intermediate, shape.intermediate),
             "shared": (self.shared, shape.shared_intermediate),
             "experts": (self.experts, shape.experts),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
-from harness.matrix.modes import MODES, PROOF, ModeInfo, by_default, choose
+from harness.matrix.modes import MODES, PROOF, VARIED, ModeInfo, by_default, choose
 from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
+from harness.matrix.variations import check_names, with_variations
 
 DEFAULT_TOKENS = 7
 MOST_RANKS = 4096
@@ -39,6 +40,11 @@ TOKENS = (
     (DEFAULT_RULE, "wide", 2, 33),
 )
 TOKENS_MODES = ("eager", "fake")
+# The varied modes judge each structure of layer once, and these rows hold each structure's two kernels.
+STRUCTURES = (
+    (DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),
+    (DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),
+)
 # Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
 # sizes in every mode; shrunk sizes cover the rest.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
@@ -57,7 +63,7 @@ class Selection:
     """What the user chose. An empty tuple stands for the default.
 
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
-    modes that need one.
+    modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
     """
 
     models: tuple[str, ...] = ()
@@ -71,6 +77,7 @@ class Selection:
     models_file: str = str(BUILT_IN)
     proofs: bool = False
     cuda: bool = False
+    vary: tuple[str, ...] = ()
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
@@ -78,7 +85,9 @@ class Selection:
         catalogue = load(Path(self.models_file))
         default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
         chosen = choose(list(self.modes), self.cuda) if self.modes else default
-        runs = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF])
+        chosen = with_variations(chosen, self.vary)
+        runs = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF and mode.family != VARIED])
+        runs += self._structures(catalogue, [mode for mode in chosen if mode.family == VARIED])
         return runs + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
 
     def _runs(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
@@ -93,6 +102,32 @@ class Selection:
                     runs |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(runs.values())
 
+    def _structures(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
+        """The first case of each structure of layer, a padded one where there is one; none at true sizes by default.
+
+        It is made small unless its width was chosen.
+        """
+        if not chosen or (self.full and not self.modes and not self.vary):
+            return []
+        shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
+        first: dict[object, Case] = {}
+        for row, hidden, shape in product(self._structure_rows, self.hidden or (0,), shapes):
+            sized = replace(shape, hidden=hidden) if hidden else shape
+            case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
+            key, is_padded = (case.structure, row, hidden), case.padded != case.width
+            if is_padded or row[1] == "wide" or self.kernels:
+                better = key not in first or (is_padded and first[key].padded == first[key].width)
+                first |= {key: case} if better else {}
+        cases = [case if self.hidden else case.small() for case in first.values()]
+        parts = {case.parts: case for case in reversed(cases)}
+        return [(case, mode) for case in cases for mode in chosen if not mode.parts_only or parts[case.parts] is case]
+
+    @property
+    def _structure_rows(self) -> tuple[Row, ...]:
+        tokens = self.tokens or (DEFAULT_TOKENS,)
+        rows = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
+        return tuple(rows) if self._explicit else STRUCTURES
+
     def _proofs(self, catalogue: Catalogue) -> list[Case]:
         """Every combination of shared expert, latent width, rule, kernel and tp; where models are chosen, those of the models."""
         shapes = [catalogue.shape(name) for name in self.models] or list(ANY.values())
@@ -103,8 +138,10 @@ class Selection:
         return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
 
     def cases(self) -> list[Case]:
-        """The cases chosen, each once."""
-        return list({case.id: case for case, _ in self.tasks()}.values())
+        """The cases chosen, each once; those of structures, which were made small, only where no other mode is chosen."""
+        tasks = self.tasks()
+        plain = [task for task in tasks if task[1].family != VARIED]
+        return list({case.id: case for case, _ in plain or tasks}.values())
 
     def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:
         _, kernel, tp, tokens = row
@@ -137,6 +174,7 @@ class Selection:
 def _check_numbers(selection: Selection) -> None:
     for hidden in selection.hidden:
         check_width("hidden", hidden, "--hidden")
+    check_names(selection.vary)
     for tokens in selection.tokens:
         if not 0 <= tokens <= LARGEST:
             raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch, at most {LARGEST:,}")

@@ -49,6 +49,7 @@ OBSERVERS = (
         "later calls and replays with other inputs agree with the oracle too; earlier outputs stay as they were",
     ),
     _info("tokens", "one token and zero tokens work"),
+    _info("varied", "calls with one thing varied, such as the token count, agree with the oracle too"),
     _info("repeated call", "the first inputs give the same bits when they are run again, under inference mode"),
     _info("global state", "a call leaves torch's global state as it was"),
     _info("collectives", "the input of an all-reduce is contiguous, and there is exactly one"),

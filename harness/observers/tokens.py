@@ -10,7 +10,7 @@ from harness.observers.values import comparable, difference_of
 
 def look(run: Run) -> list[Finding] | None:
     """A finding where few tokens differ from the oracle although the first call does not. ``explain`` reports a call that raised."""
-    small = [call for call in run.calls if call.tokens <= 1]
+    small = [call for call in run.plain_calls if call.tokens <= 1]
     if not small:
         return None
     compared = comparable(run)

@@ -6,6 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run, all_finite
 from harness.findings.finding import Finding
+from harness.matrix.case import Case
 from harness.observers.factors import by_token, number, scaled
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
@@ -23,10 +24,10 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def comparable(run: Run) -> list[Call]:
-    """The calls whose output can be compared: it has the oracle's shape."""
+    """The plain calls whose output can be compared: it has the oracle's shape."""
     return [
         call
-        for call in run.calls
+        for call in run.plain_calls
         if isinstance(call.snapshot, Tensor)
         and call.expected is not None
         and call.snapshot.shape == (call.tokens, run.case.hidden)
@@ -44,7 +45,7 @@ def difference_of(call: Call) -> Difference | None:
 
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
     """The finding for a difference, at the stage of the layer that it points to."""
-    kind, stage, cause = diagnose(run, difference)
+    kind, stage, cause = diagnose(run.case, difference)
     factors = ", ".join(
         f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
         for part, factor in difference.factors.items()
@@ -76,11 +77,11 @@ def _reads_latent(records: list[Record]) -> bool:
     return any(came and record.stage == stages.SHARED for came, record in zip(through, records, strict=True))
 
 
-def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
+def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     if difference.explained:
-        return scaled(difference, run.case)
-    few_tokens = len(difference.tokens) * 2 < run.case.tokens
+        return scaled(difference, case)
+    few_tokens = len(difference.tokens) * 2 < case.tokens
     wrong_tokens = (
         "wrong-tokens",
         stages.EXPERTS,
@@ -92,7 +93,7 @@ def diagnose(run: Run, difference: Difference) -> tuple[str, str, str]:
     if correct_columns >= _CUT_SHARE * difference.width and difference.range_count <= _CUT_RANGES:
         where = f"Columns {ranges(difference.columns)} are wrong; the others are correct"
         return "wrong-columns", stages.UNPAD, f"{where}: look at the cut of the padding and at the kernel's tail."
-    if wrong_part := by_token(difference, run.case) or _wrong_part(difference):
+    if wrong_part := by_token(difference, case) or _wrong_part(difference):
         return wrong_part
     if few_tokens:
         return wrong_tokens

@@ -10,16 +10,21 @@ from harness.ops.tensor_meta import TensorMeta, bracket
 
 
 def look(run: Run) -> list[Finding] | None:
-    """One finding for each call whose output is not [tokens, hidden], contiguous, in the input's dtype and on its device."""
-    returned = [call for call in run.calls if call.error is None]
-    return [finding for call in returned if (finding := _judge(run, call))] if returned else None
+    """One finding for each call whose output is not [tokens, hidden], contiguous, in the input's dtype and on its device.
+
+    Of the varied calls, the first such call has the one finding.
+    """
+    returned = [call for call in run.calls if call.error is None and call.inputs]
+    found = [(call, finding) for call in returned if (finding := _judge(run, call))]
+    varied = next((call for call, _ in found if call.varied), None)
+    return [finding for call, finding in found if not call.varied or call is varied] if returned else None
 
 
 def _judge(run: Run, call: Call) -> Finding | None:
     if not isinstance(call.output, Tensor):
         return _finding(run, call, "not-a-tensor", f"the layer returned a {type(call.output).__name__}", "one tensor")
     meta, given = TensorMeta.of(call.output), TensorMeta.of(call.inputs[0])
-    expected = (given.shape[0], run.case.hidden)
+    expected = (given.shape[0], run.case_of(call).hidden)
     if meta.shape != expected:
         return _finding(run, call, "wrong-shape", f"the output is {meta}", f"shape {bracket(expected)}")
     if meta.dtype != given.dtype:
@@ -33,8 +38,9 @@ def _judge(run: Run, call: Call) -> Finding | None:
 
 def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Finding:
     last = call.records[-1] if call.records else None
-    padded = run.case.padded != run.case.width and isinstance(call.output, Tensor) and call.output.shape[-1:]
-    leaked = padded and padded[0] == run.case.padded
+    case = run.case_of(call)
+    padded = case.padded != case.width and isinstance(call.output, Tensor) and call.output.shape[-1:]
+    leaked = padded and padded[0] == case.padded
     return Finding(
         observer="widths",
         kind=kind,

@@ -42,6 +42,8 @@ class TensorMeta:
 
 
 def _size(value: Any) -> Size:
+    if type(value) is int:
+        return value
     text = str(value)  # a symbol that the trace has fixed is shown as its number, and is one
     return int(text) if isinstance(value, int) or text.lstrip("-").isdigit() else text
 
@@ -53,6 +55,8 @@ def bracket(sizes: Sequence[Size]) -> str:
 
 def _dense_rows(tensor: Tensor) -> bool:
     """Whether the tensor is contiguous. Compares symbolic sizes as text, since ``==`` on them would add a guard."""
+    if all(type(size) is int for size in (*tensor.shape, *tensor.stride())):
+        return tensor.is_contiguous()
     if any(size == 0 for size in tensor.shape if isinstance(size, int)):
         return True
     expected: Any = 1

@@ -18,13 +18,13 @@ _HINTS = {errno.ENXIO: "it is a FIFO that no process reads", errno.EWOULDBLOCK: 
 class Records:
     """The file of a run's records, a context manager. Without a path nothing is written; ``-`` is standard output.
 
-    The first record replaces the previous content of the file. A run that fails before that leaves the records of the last
-    run alone. Raises BadInput if the file cannot be written, or another run writes to it; the records before that are
-    complete.
+    The first record replaces the previous content of the file, unless ``resume``. A run that fails before that leaves the
+    records of the last run alone. Raises BadInput if the file cannot be written, or another run writes to it; the records
+    before that are complete.
     """
 
-    def __init__(self, path: str | None) -> None:
-        self._path, self._started = path, False
+    def __init__(self, path: str | None, resume: bool = False) -> None:
+        self._path, self._started = path, resume
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:

@@ -7,8 +7,8 @@ from harness.selftest.score import Scored
 from harness.selftest.trials import Answer
 
 
-def record(one: Scored) -> dict[str, Any]:
-    """Plain data that ``json.dumps`` takes."""
+def record(one: Scored, corpus: str) -> dict[str, Any]:
+    """Plain data that ``json.dumps`` takes. ``corpus`` is the module that holds the entry."""
     entry = one.entry
     about: dict[str, Any] = {"id": entry.id, "kind": "fault" if isinstance(entry, Fault) else "correct"}
     if isinstance(entry, Fault):
@@ -17,7 +17,10 @@ def record(one: Scored) -> dict[str, Any]:
         about |= {"must_not_see": sorted(entry.must_not_see), "killed": one.killed, "marks": one.marks}
     else:
         about |= {"mechanism": entry.about}
+    seconds = sum(answer.verdict.seconds for answer in one.answers if answer.verdict)
     return about | {
+        "corpus": corpus,
+        "seconds": round(seconds, 4),
         "observers": one.observers,
         "survived": one.survived,
         "false_alarms": one.false_alarms,

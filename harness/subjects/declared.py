@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.base.errors import BadInput, nearest
 from harness.matrix.case import Case
+from harness.matrix.variations import DECLARED as NOT_PROMISED
 from harness.subjects.subject import Subject
 
 _FORMS = {
@@ -16,6 +17,8 @@ _FORMS = {
     "reduces-by": "reduces-by=namespace::op",
     "keeps-output": "keeps-output",
     "repacks-weights": "repacks-weights",
+    "id-experts": "id-experts",
+    **{text: text for text in NOT_PROMISED},
 }
 _ENTRY = re.compile(r"\s*([A-Za-z-]+)\s*(?:(<=|=)\s*(\S+)\s*)?")
 
@@ -26,7 +29,9 @@ class Declared:
 
     ``most_tokens`` is the largest batch that the layer takes. ``reduces`` is the number of reductions over the ranks in a
     forward with tensor parallelism, and ``reduces_by`` names ops that make one. ``keeps_output``: the output may lie in
-    memory of the layer. ``repacks_weights``: the first call may change the weights in place.
+    memory of the layer. ``repacks_weights``: the first call may change the weights in place. ``id_experts``: an id equal to
+    the number of experts names no expert, and adds nothing. ``texts`` has every entry; those of
+    ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out.
     """
 
     most_tokens: int = sys.maxsize
@@ -34,6 +39,7 @@ class Declared:
     reduces_by: tuple[str, ...] = ()
     keeps_output: bool = False
     repacks_weights: bool = False
+    id_experts: bool = False
     texts: tuple[str, ...] = ()
 
 
@@ -66,7 +72,7 @@ def _read(text: str, fields: dict[str, Any]) -> None:
         fields["reduces_by"] = (*fields.get("reduces_by", ()), value)
     elif value is not None:
         fields["most_tokens" if name == "tokens" else name] = int(value)
-    else:
+    elif name not in NOT_PROMISED:
         fields[name.replace("-", "_")] = True
 
 

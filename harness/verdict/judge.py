@@ -15,11 +15,13 @@ from harness.base.errors import BadInput, DeviceLost, Skip
 from harness.base.exception_text import first_line, is_ctrl_c, raised_text, user_line
 from harness.base.printable import bounded
 from harness.base.source import SourceLine
+from harness.base.torch_settings import CONFIGS
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
+from harness.execution.fresh_memory import reuse_freed_memory
 from harness.execution.modes import Mode
-from harness.execution.pinned import CONFIGS, pinned
+from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
 from harness.findings.explain import explain
 from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict, WidthOrigin
@@ -27,6 +29,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
 from harness.observers.collectives import fold_reductions
+from harness.observers.varied import with_account, with_variation
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
@@ -35,13 +38,32 @@ from harness.verdict.machine import MachineFault, machine_fault, missing_compile
 from harness.verdict.reproduce import reproduce
 
 
-def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
+def judge(
+    subject: Subject,
+    case: Case,
+    mode: ModeInfo,
+    device: torch.device,
+    spec: str = "in-tree",
+    runs: list[Run] | None = None,
+) -> Verdict:
     """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
-    ``spec`` is the subject's name on the command line. The reproducing command uses it.
+    ``spec`` is the subject's name on the command line. The reproducing command uses it. Where the case was made small, and
+    the subject builds no layer of that width, the published width is judged. The mode's run is added to ``runs``: it holds the
+    layer and its inputs, which else die with this call.
     """
+    verdict = _judge(subject, case, mode, device, spec, runs)
+    if case.small_of and (verdict.status == SKIPPED or any(f.kind == "not-built" for f in verdict.findings)):
+        return _judge(subject, case.published(), mode, device, spec, runs)
+    return verdict
+
+
+def _judge(
+    subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str, runs: list[Run] | None
+) -> Verdict:
     start = time.perf_counter()
     _tune_garbage_collector()
+    reuse_freed_memory()
     status, reason, trace, emulated = ERROR, "", "", False
     proof: dict[str, Any] = {}
     settings: dict[str, str] = {}
@@ -50,10 +72,16 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
     line: SourceLine | None = None
     try:
         with pinned():
-            run = _run(subject, case, mode, device)
+            run = _run(subject, case, mode, device, runs)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
-            settings = run.settings | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
-            findings, checks = _observe(run)
+            settings = (
+                run.settings
+                | _left_out(run)
+                | ({"declares": ", ".join(run.declared.texts)} if run.declared.texts else {})
+            )
+            if reason := _nothing_varied(run, mode):
+                raise Skip(reason)
+            findings, checks = observe(run)
         status = FINDINGS if findings else OK if checks else ERROR
         reason = "" if checks or findings else "no check had anything to look at"
     except BuildFailed as error:
@@ -87,11 +115,28 @@ def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, sp
         emulated=emulated,
         proof=proof,
         seconds=round(time.perf_counter() - start, 4),
-        reproduce=reproduce(case, mode.name, spec, device.type),
+        reproduce=reproduce(case, mode.name, spec, device.type, _variations(mode, findings)),
         changes=case.changes,
         environment=environment(device.type) | settings,
         traceback=trace,
     )
+
+
+def _nothing_varied(run: Run, mode: ModeInfo) -> str:
+    """Why none of the variations that were chosen is judged; empty where one is, or where none was chosen."""
+    if not mode.vary or run.failed or not all(name in run.left_out for name in mode.vary):
+        return ""
+    return "; ".join(f"{name}: {why}" for name, why in run.left_out.items())
+
+
+def _left_out(run: Run) -> dict[str, str]:
+    return {"left out": "; ".join(f"{name}: {why}" for name, why in run.left_out.items())} if run.left_out else {}
+
+
+def _variations(mode: ModeInfo, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """The variations that show the findings; where some finding needs none, those that were chosen."""
+    shown = tuple(dict.fromkeys(finding.vary for finding in findings))
+    return shown if shown and all(shown) else mode.vary
 
 
 def _lost(error: str, line: SourceLine | None) -> Finding:
@@ -125,16 +170,18 @@ def _not_built(error: BuildFailed, case: Case) -> Finding:
     )
 
 
-def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, runs: list[Run] | None) -> Run:
     if problem := missing_compiler(mode, device.type):
         raise Skip(problem)
     module: Mode = import_module(mode.module)
-    rig = Rig(subject, case, device, mode.name)
+    rig = Rig(subject, case, device, mode.name, mode.vary)
     try:
         run = module.run(rig, mode.dynamic)
     except BuildFailed as error:
         _refuse_machine_fault(error)
         raise
+    if runs is not None:
+        runs.append(run)
     rig.check_ops_registered()
     return run
 
@@ -145,7 +192,7 @@ def _refuse_machine_fault(error: BaseException) -> None:
         raise MachineFault(reason)
 
 
-def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, and the names of the observers that had something to look at."""
     findings: list[Finding] = []
     checks: list[str] = []
@@ -158,11 +205,11 @@ def _observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)
-        findings = _with_failure(run, explain(run, raised), findings)
+        findings = _with_failure(run, with_account(run, raised, explain(run, raised)), findings)
     if run.proof is not None:
         findings = with_proof(run, findings)
         checks.append(PROOF.name)
-    return tuple(findings), tuple(checks)
+    return tuple(with_variation(run, finding) for finding in findings), tuple(checks)
 
 
 def _with_failure(run: Run, failure: Finding, findings: list[Finding]) -> list[Finding]:

@@ -1,24 +1,12 @@
-"""Public bugs of padded MoE layers, each with a test for findings similar to it. To add a bug, add an entry."""
+"""Which public bugs a finding is similar to. The bugs are data (harness/diagnosis/data/bugs.toml); here is how each shows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
 
+from harness.diagnosis.relatives import Bug, bugs
 from harness.execution import stages
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
-
-
-@dataclass(frozen=True, slots=True)
-class KnownBug:
-    """A public bug: its id, what fixed it, its mechanism in one sentence, and which findings are similar to it."""
-
-    id: str
-    fixed_by: str
-    mechanism: str
-    similar_to: Callable[[Finding, Case], bool]
-
-    def __str__(self) -> str:
-        return f"{self.id} (fixed by {self.fixed_by})" if self.fixed_by else self.id
 
 
 def _padded(case: Case) -> bool:
@@ -57,73 +45,34 @@ def _scaled_twice(finding: Finding, case: Case) -> bool:
     return finding.kind == "scaled" and finding.stage == stages.SCALING and is_factor
 
 
-KNOWN_BUGS = (
-    KnownBug(
-        "vllm#35949",
-        "vllm#40794",
-        "the shared-plus-routed add moved into the runner, which adds first and truncates last",
-        _added_before_unpad,
+def _fake_padded_kernel_narrow(finding: Finding, case: Case) -> bool:
+    sizes = finding.detail.get("real"), finding.detail.get("fake")
+    return finding.kind == "fake-differs" and sizes == (case.width, case.padded)
+
+
+# By the `finding` of a bug in bugs.toml.
+SHOWS_AS: dict[str, Callable[[Finding, Case], bool]] = {
+    "added-before-unpad": _added_before_unpad,
+    "added-before-unpad-without-latent": lambda finding, case: (
+        _added_before_unpad(finding, case) and case.latent is None
     ),
-    KnownBug(
-        "vllm#41184",
-        "vllm#45707",
-        "'shared OR output transform' became AND when the runner decides on the early unpad",
-        lambda finding, case: _added_before_unpad(finding, case) and case.latent is None,
-    ),
-    KnownBug(
-        "vllm#40794",
-        "vllm#40865",
-        "the unpad was made unconditional, so a strided slice went to the all-reduce",
-        _strided_cut,
-    ),
-    KnownBug(
-        "vllm#41645",
-        "vllm#41646",
-        "the kernel writes the narrow width while the fake still says the padded one (since vllm#40960)",
-        lambda finding, case: (
-            finding.kind == "fake-differs"
-            and (finding.detail.get("real"), finding.detail.get("fake")) == (case.width, case.padded)
-        ),
-    ),
-    KnownBug(
-        "vllm#45037",
-        "",
-        "the routed scaling factor is applied twice, on the weights and on the output",
-        _scaled_twice,
-    ),
-    KnownBug(
-        "vllm#28942",
-        "",
-        "in-place experts overwrite hidden_states before the shared expert reads it",
-        _overwritten_before_shared,
-    ),
-    KnownBug(
-        "vllm#34087",
-        "",
-        "the shared expert of a latent MoE is fed the latent tensor",
-        _shared_reads_latent,
-    ),
-    KnownBug(
-        "vllm#50386",
-        "",
-        "a zero buffer that grows with the batch is replaced, and the graph keeps the address of the old one",
-        lambda finding, case: finding.kind == "freed-memory",
-    ),
-    KnownBug(
-        "vllm#40044",
-        "",
-        "each call allocates new buffers, and the graph keeps the addresses of those it was captured with",
-        lambda finding, case: finding.kind == "freed-memory",
-    ),
-    KnownBug(
-        "vllm#39288",
-        "",
-        "the tokens that fill a batch up to its captured size contain NaN, which reaches the router's top-k",
-        lambda finding, case: finding.kind == "padding-tokens-leak",
-    ),
-)
+    "strided-slice-reduced": _strided_cut,
+    "fake-padded-kernel-narrow": _fake_padded_kernel_narrow,
+    "scaled-twice": _scaled_twice,
+    "overwritten-before-shared": _overwritten_before_shared,
+    "shared-reads-latent": _shared_reads_latent,
+    "freed-memory": lambda finding, case: finding.kind == "freed-memory",
+    "padding-tokens-leak": lambda finding, case: finding.kind == "padding-tokens-leak",
+}
+
+
+@cache
+def known_bugs() -> tuple[Bug, ...]:
+    """The public bugs that the harness knows by a finding."""
+    return tuple(bug for bug in bugs() if bug.finding)
 
 
 def name_bugs(finding: Finding, case: Case) -> Finding:
-    """The finding with the public bugs that it is similar to."""
-    return finding.with_similar(tuple(str(bug) for bug in KNOWN_BUGS if bug.similar_to(finding, case)))
+    """The finding with the public bugs that it is similar to, those that its text names first."""
+    shown = [str(bug) for bug in known_bugs() if SHOWS_AS[bug.finding](finding, case)]
+    return finding.with_similar(tuple(dict.fromkeys((*finding.similar_to, *shown))))

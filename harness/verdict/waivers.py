@@ -86,6 +86,11 @@ class Waivers:
         command = f"{verdict.reproduce} --waivers {shlex.quote(self.file)}"
         return replace(verdict, status=FINDINGS, findings=findings, reproduce=command)
 
+    def note(self, verdict: Verdict) -> None:
+        """Count a verdict of a resumed run, whose findings were marked before, as judged in this run."""
+        self.judged += verdict.status in (OK, FINDINGS, WAIVED)
+        self.matched |= {waiver.number for waiver in self.waivers if waiver.matches(verdict)}
+
     def unmatched(self) -> list[str]:
         """A line for each waiver that matched nothing. Empty if no case was judged."""
         return [

@@ -1,6 +1,6 @@
 """The plan of a run: which cases in which modes, how a worker judges them, and the verdicts as they come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +99,23 @@ def _tuple(value: Any) -> Any:
 
 
 class PlanRun:
-    """Runs a plan on a pool of workers. One worker does all tasks of a model, since they share weights and compiled kernels."""
+    """Runs a plan on a pool of workers. One worker does all tasks of a model, since they share weights and compiled kernels.
 
-    def __init__(self, plan: Plan) -> None:
+    ``wanted`` says which (case id, mode) to judge; without it, all are. ``tasks`` are all of the plan, by their index.
+    """
+
+    def __init__(self, plan: Plan, wanted: Collection[tuple[str, str]] | None = None) -> None:
         self.plan = plan
         self.tasks = plan.selection.tasks()
+        self.wanted = [
+            index for index, (case, mode) in enumerate(self.tasks) if wanted is None or (case.id, mode.name) in wanted
+        ]
 
     def __iter__(self) -> Iterator[Verdict]:
         """The verdicts in the order in which they finish. Raises BadInput if the subject cannot be used."""
         died: dict[int, str] = {}
+        if not self.wanted:
+            return
         for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
             if reply.answer:
                 yield Verdict.from_json(reply.answer)
@@ -128,8 +136,8 @@ class PlanRun:
 
     def _groups(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
-        for index, (case, _) in enumerate(self.tasks):
-            groups.setdefault(case.model, []).append(index)
+        for index in self.wanted:
+            groups.setdefault(self.tasks[index][0].model, []).append(index)
         # The longest first, so that no worker starts a long group when the others are done.
         widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
         return [groups[model] for model in widest]

@@ -1,6 +1,6 @@
 """The routed experts as one custom op, ``padded_moe::routed_experts``, and its activations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
-from kernels.layer.nvfp4 import Nvfp4, byte_table, dequantise, quantise, unswizzle_128x4
+from kernels.layer.dequantised import dequantised, matrix
+from kernels.layer.nvfp4 import Nvfp4, byte_table, quantise
 from kernels.layer.weights import pad_experts
 
 OP = "padded_moe::routed_experts"
@@ -89,11 +90,10 @@ def routed_experts(
     if not x.shape[0]:
         return out.to(hidden_states.dtype)
     gated = w13.shape[1] > 2 * w2.shape[2]
-    table = byte_table(x.device)
-    for expert in range(w13.shape[0]):
-        up = _matrix(w13[expert], w13_scale[expert], w13_global_scale[expert], w13.shape[1], swizzled_scales, table)
+    ups = _matrices(Nvfp4(w13, w13_scale, w13_global_scale), w13.shape[1], swizzled_scales)
+    downs = _matrices(Nvfp4(w2, w2_scale, w2_global_scale), out_width, swizzled_scales)
+    for expert, (up, down) in enumerate(zip(ups, downs, strict=True)):
         inner = activate(x @ up.T, activation, gated).to(hidden_states.dtype).float()
-        down = _matrix(w2[expert], w2_scale[expert], w2_global_scale[expert], out_width, swizzled_scales, table)
         share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
         out += share * (inner @ down.T)
     return out.to(hidden_states.dtype)
@@ -103,7 +103,10 @@ SCHEMA = routed_experts.schema
 """The schema that torch infers from the function above, for ops that take the same arguments."""
 
 
-def _matrix(codes: Tensor, scales: Tensor, global_scale: Tensor, rows: int, swizzled: bool, table: Tensor) -> Tensor:
-    """The first ``rows`` rows of one expert's matrix, fp32."""
-    linear = unswizzle_128x4(scales, rows, codes.shape[-1] // 8) if swizzled else scales[:rows]
-    return dequantise(Nvfp4(codes[:rows], linear, global_scale), table)
+def _matrices(weight: Nvfp4, rows: int, swizzled: bool) -> Iterable[Tensor]:
+    """The first ``rows`` rows of each expert's matrix, fp32; one at a time where all of them are too large to be cached."""
+    cached = dequantised(weight, rows, swizzled)
+    if cached is not None:
+        return cached
+    table = byte_table(weight.codes.device)
+    return (matrix(weight, expert, rows, swizzled, table) for expert in range(weight.codes.shape[0]))

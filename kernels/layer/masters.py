@@ -20,6 +20,7 @@ from kernels.layer.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, tw
 from kernels.layer.nvfp4 import BLOCK, Nvfp4, quantise
 
 Made = TypeVar("Made")
+Pair = tuple[Tensor, Tensor] | None
 # How many sizes are cached, and how many elements a small one has. A sweep runs the cases of one model together, so few
 # are enough. A proof returns to the same small sizes many times.
 CACHED, CACHED_SMALL, SMALL = 3, 64, 2**22
@@ -35,11 +36,13 @@ class Sizes:
     shared: int | None
     experts: int
     gated: bool
+    rank: int = 0
 
     @classmethod
     def of(cls, case: Case) -> Self:
         """The sizes of a case."""
-        return cls(case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated)
+        sizes = case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated
+        return cls(*sizes, rank=case.rank or 0)
 
     @property
     def halves(self) -> int:
@@ -55,7 +58,10 @@ class Sizes:
     @property
     def seed(self) -> int:
         """The same in every process. Python's hash() is not."""
-        return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
+        key = (
+            astuple(self) if self.rank else astuple(self)[:-1]
+        )  # rank 0 has the weights of a layer whose ranks are copies
+        return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,9 @@ class Masters:
     """fp32 [E, 2I or I, H]"""
     w2: Tensor
     """fp32 [E, H, I]"""
-    shared: tuple[Tensor, Tensor] | None
-    """bf16 [2S or S, H] and [H, S]"""
-    latent: tuple[Tensor, Tensor] | None
+    shared: Pair
+    """fp32 [2S or S, H] and [H, S], exact in bf16"""
+    latent: Pair
     """fp32 [L, H] and [H, L], exact in bf16"""
 
     def expert(self, index: int) -> tuple[Tensor, Tensor]:
@@ -94,12 +100,12 @@ class TrueMasters:
         return w13[0], w2[0]
 
     @property
-    def shared(self) -> tuple[Tensor, Tensor] | None:
+    def shared(self) -> Pair:
         """bf16 [2S or S, H] and [H, S]."""
         return _shared(self.sizes, self._generator(0))
 
     @property
-    def latent(self) -> tuple[Tensor, Tensor] | None:
+    def latent(self) -> Pair:
         """bf16 [L, H] and [H, L]."""
         return _latent(self.sizes, self._generator(-1))
 
@@ -113,8 +119,28 @@ def masters_of(case: Case, device: torch.device) -> Masters | TrueMasters:
     return TrueMasters(sizes, device) if case.full else masters(sizes).on(device)
 
 
-def _moved(pair: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def dense_of(case: Case, device: torch.device) -> tuple[Pair, Pair]:
+    """A case's shared and latent weights as ``Masters`` has them, in the case's dtype, and in memory of their own."""
+    if case.full:
+        drawn = TrueMasters(Sizes.of(case), device)  # anew in each access
+        return drawn.shared, drawn.latent
+    if case.dtype != "bfloat16":
+        masters, dtype = masters_of(case, device), getattr(torch, case.dtype)
+        return _converted(masters.shared, dtype), _converted(masters.latent, dtype)
+    shared, latent = in_bf16(Sizes.of(case))
+    return _copied(shared, device), _copied(latent, device)
+
+
+def _moved(pair: Pair, device: torch.device) -> Pair:
     return pair and (pair[0].to(device), pair[1].to(device))
+
+
+def _converted(pair: Pair, dtype: torch.dtype) -> Pair:
+    return pair and (pair[0].to(dtype, copy=True), pair[1].to(dtype, copy=True))
+
+
+def _copied(pair: Pair, device: torch.device) -> Pair:
+    return pair and (pair[0].to(device, copy=True), pair[1].to(device, copy=True))
 
 
 def _cached(make: Callable[[Sizes], Made]) -> Callable[[Sizes], Made]:
@@ -129,7 +155,18 @@ def masters(sizes: Sizes) -> Masters:
     routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
     latent = _latent(sizes, generator)
     # Cached in fp32, which the oracle computes in: converting 100 MB in each call costs more than the products.
-    return Masters(*routed, shared, latent and (latent[0].float(), latent[1].float()))
+    return Masters(*routed, _to(torch.float32, shared), _to(torch.float32, latent))
+
+
+@_cached
+def in_bf16(sizes: Sizes) -> tuple[Pair, Pair]:
+    """``shared`` and ``latent`` of ``masters`` as a layer holds them. Not to be written to."""
+    weights = masters(sizes)
+    return _to(torch.bfloat16, weights.shared), _to(torch.bfloat16, weights.latent)
+
+
+def _to(dtype: torch.dtype, pair: Pair) -> Pair:
+    return pair and (pair[0].to(dtype), pair[1].to(dtype))
 
 
 def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[Tensor, Tensor]:
@@ -139,18 +176,18 @@ def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[T
     # Experts differ in scale: otherwise a kernel that gives all of them the first one's global scale would pass. Their
     # outputs are of one size, since an activation is roughly quadratic and w2 divides by the square.
     index = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
-    each = two_to_the((index + 1) % 3 - 1)[:, None, None]
+    each = two_to_the((index + 1 + sizes.rank) % 3 - 1)[:, None, None]
     return w13.mul_(each), w2.div_(each.square())
 
 
-def _shared(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _shared(sizes: Sizes, generator: torch.Generator) -> Pair:
     if sizes.shared is None:
         return None
     up = dense(sizes.halves * sizes.shared, sizes.hidden, generator, 1.0)
     return up, dense(sizes.hidden, sizes.shared, generator, _activated(DENSE_RMS, sizes.hidden))
 
 
-def _latent(sizes: Sizes, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _latent(sizes: Sizes, generator: torch.Generator) -> Pair:
     if sizes.latent is None:
         return None
     down = dense(sizes.latent, sizes.hidden, generator, 1.0)

@@ -81,14 +81,14 @@ def routed_output(
     gated: bool,
     rounding: Rounding = EXACT,
 ) -> Tensor:
-    """Tokens x [T, H] through their experts, ids and weights [T, K], to [T, H].
+    """Tokens x [T, H] through their experts, ids and weights [T, K], to [T, H]. A negative id names no expert.
 
     ``expert`` returns an expert's w13 [2I or I, H] and w2 [H, I]. It is called once for each expert that a token chose,
     so that at true sizes only one expert exists in fp32 at a time.
     """
     x = rounding.x(x)
     out = torch.zeros_like(x)
-    for chosen in ids.unique().tolist():
+    for chosen in ids[ids >= 0].unique().tolist():
         token, place = (ids == chosen).nonzero(as_tuple=True)
         w13, w2 = expert(chosen)
         inner = rounding.inner(activated(rounding.projected(x[token] @ w13.float().T), activation, gated))

@@ -1,17 +1,21 @@
 """The in-tree subject: the padded NVFP4 MoE layer of this checkout."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from harness.matrix.case import Case
+from harness.subjects.recipe import Recipe
+from kernels.layer.answers import cached
 from kernels.layer.experts import OP
 from kernels.layer.layer import PaddedMoELayer
-from kernels.layer.masters import Sizes, masters_of, quantised
+from kernels.layer.masters import Sizes, dense_of, masters_of, quantised
 from kernels.layer.memory import check_memory
 from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
+from kernels.layer.recipe import recipes
 from kernels.layer.weights import Experts, filled, pad_experts
 
 _cache: dict[object, Experts] = {}
@@ -36,7 +40,7 @@ class InTree:
         """A layer that shares no memory with another one. Raises Skip where a case of true size does not fit."""
         if case.full:
             check_memory(case, device)
-        masters = masters_of(case, device)
+        shared, latent = dense_of(case, device)
         return self.layer(
             self.experts(case, device),
             width=case.width,
@@ -46,8 +50,8 @@ class InTree:
             gated=case.gated,
             scaling=case.scaling,
             tp=case.tp,
-            shared=_copies(masters.shared),
-            latent=_copies(masters.latent),
+            shared=shared,
+            latent=latent,
         )
 
     def experts(self, case: Case, device: torch.device) -> Experts:
@@ -80,6 +84,20 @@ class InTree:
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
+        if case.rank is None:
+            return self._of_copies(case, inputs)
+        shards = [self._of_copies(replace(case, rank=rank, tp=1), inputs) for rank in range(case.tp)]
+        return {name: torch.stack([shard[name] for shard in shards]).sum(0) for name in shards[0]}
+
+    def _of_copies(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The output where every rank holds a copy of this one's shard."""
+        if case.full:
+            return self._answer(case, inputs, case.tp)
+        key = (Sizes.of(case), case.activation, case.gated, case.scaling, self.rounding)
+        parts = cached(key, inputs, lambda: self._answer(case, inputs, 1))
+        return {name: case.tp * part for name, part in parts.items()}
+
+    def _answer(self, case: Case, inputs: tuple[Tensor, ...], tp: int) -> dict[str, Tensor]:
         masters = masters_of(case, inputs[0].device)
         return layer_output(
             inputs,
@@ -87,7 +105,7 @@ class InTree:
             activation=case.activation,
             gated=case.gated,
             scaling=case.scaling,
-            tp=case.tp,
+            tp=tp,
             shared=masters.shared,
             latent=masters.latent,
             rounding=self.rounding,
@@ -97,6 +115,6 @@ class InTree:
         """The routed experts' op."""
         return (OP,)
 
-
-def _copies(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    return pair and (pair[0].to(torch.bfloat16, copy=True), pair[1].to(torch.bfloat16, copy=True))
+    def recipes(self, case: Case) -> Sequence[Recipe]:
+        """How a script makes this layer without this package, the shortest way first."""
+        return recipes(case)

@@ -8,23 +8,24 @@ import torch
 from torch import Tensor
 
 from harness.base.errors import BadInput
-from harness.benchmark.benchmark import Cell
+from harness.benchmark.benchmark import Cell, Peer
 from harness.matrix.shapes import Shape, load
 from kernels.layer.experts import activate
-from kernels.layer.nvfp4 import BLOCK, Nvfp4, dequantise
-from kernels.layer.oracle import activated
+from kernels.layer.nvfp4 import BLOCK, Nvfp4
 from kernels.triton.config import Config
 from kernels.triton.pack import Packed, pack_matrices
+from kernels.triton.peers import humming
+from kernels.triton.peers.work import Inputs, Work, errors, expert, oracle
 from kernels.triton.subject import missing
 
 _PADDED = 256
-Inputs = tuple[Tensor, Tensor, Tensor]
-"""hidden_states [T, H], topk_ids and topk_weights [T, K]"""
 # (at most so many tokens, so many sets of inputs). Calls take turns with them: at few tokens the active weights of one set
 # would stay in the cache.
 _SETS = ((8, 12), (64, 6), (2**31, 3))
 
 
+# The peers by the name of their column. Each gives its forms, of which the fastest counts, or raises NotInstalled.
+PEERS: dict[str, Callable[[Work], Sequence[Peer]]] = {"humming": humming.forms}
 _SHAPE = load().shape
 SHAPES = {
     "nemotron-3-nano-30b-a3b": _SHAPE("nemotron-3-nano-30b-a3b"),
@@ -70,12 +71,8 @@ def _random(experts: int, rows: int, columns: int, device: torch.device) -> Nvfp
     return Nvfp4(codes, scales.view(torch.uint8), (torch.rand(experts, device=device) + 0.5) * 360 * columns**0.5)
 
 
-def _expert(weight: Nvfp4, expert: int) -> Tensor:
-    return dequantise(Nvfp4(*(part[expert : expert + 1] for part in weight)))[0]
-
-
 def _bf16(weight: Nvfp4) -> Tensor:
-    return torch.stack([_expert(weight, expert).bfloat16() for expert in range(len(weight.codes))])
+    return torch.stack([expert(weight, index).bfloat16() for index in range(len(weight.codes))])
 
 
 def _cell(name: str, layer: Layer, tokens: int) -> Cell:
@@ -94,7 +91,13 @@ def _cell(name: str, layer: Layer, tokens: int) -> Cell:
     active = sum(len(one[1].unique()) for one in inputs) / len(inputs)
     elements = layer.shape.intermediate * layer.shape.hidden * (3 if layer.shape.gated else 2)
     operations = 2.0 * tokens * layer.shape.top_k * elements
-    return Cell(name, tokens, calls, lambda: _error(layer, inputs[0]), active * elements * 9 / 16, operations)
+    work = Work(layer.shape, layer.w13, layer.w2, inputs)
+    peers = {peer: partial(forms, work) for peer, forms in PEERS.items()}
+
+    def error() -> tuple[float, float]:
+        return errors(routed(layer, inputs[0], cut), oracle(work, inputs[0]))
+
+    return Cell(name, tokens, calls, error, active * elements * 9 / 16, operations, peers)
 
 
 def rotated(shape: Shape, tokens: int, device: torch.device) -> list[Inputs]:
@@ -136,19 +139,3 @@ def _grouped(layer: Layer, one: Inputs) -> Callable[[Inputs], Tensor]:
         return torch._grouped_mm(inner, second, ends)
 
     return products
-
-
-def _error(layer: Layer, one: Inputs) -> tuple[float, float]:
-    """Relative errors against fp32 on dequantised weights, of the whole output and of its worst column."""
-    hidden, ids, weights = one
-    wanted = torch.zeros(hidden.shape, device=hidden.device)
-    for expert in ids.unique().tolist():
-        share = (weights * (ids == expert)).sum(-1)
-        rows = share.nonzero().flatten()
-        inner = hidden[rows].float() @ _expert(layer.w13, expert).T
-        inner = activated(inner, layer.shape.activation, layer.shape.gated)
-        wanted[rows] += share[rows, None] * (inner @ _expert(layer.w2, expert).T)
-    off = routed(layer, one, layer.shape.hidden).float() - wanted
-    # Relative to the mean column's norm: with few tokens a single column's own norm is a matter of luck.
-    mean = wanted.norm() / wanted.shape[1] ** 0.5
-    return float(off.norm() / wanted.norm()), float(off.norm(dim=0).max() / mean)

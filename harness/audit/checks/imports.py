@@ -1,5 +1,6 @@
 """Whether importing the module that defines an op also brings its fake."""
 
+import functools
 import inspect
 import json
 import subprocess
@@ -7,22 +8,22 @@ import sys
 
 from harness.audit.context import AuditedOp
 from harness.audit.ops import fake_function
-from harness.audit.registrations import defined_in
+from harness.audit.registrations import defined_in, known_ops
 from harness.ops.registry import registered
 
 _SECONDS = 120
-# Runs in a fresh process, which imports the op's own module alone, as a user's program may.
+# Runs in a fresh process, which imports the ops' own module alone, as a user's program may.
 _PROGRAM = """
 import importlib, json, sys
-path, module, name = json.loads(sys.argv[1])
+path, module, names = json.loads(sys.argv[1])
 sys.path[:] = path
 import torch
 importlib.import_module(module)
-made = getattr(torch._library.custom_ops, "OPDEFS", {}).get(name)
-kernel = torch._library.simple_registry.singleton.find(name).fake_impl.kernel
-known = name in torch._C._dispatch_get_all_op_names()
-present = made._abstract_fn if made is not None else kernel
-print("FAKE" if present is not None or not known else "NO FAKE")
+opdefs, known = getattr(torch._library.custom_ops, "OPDEFS", {}), set(torch._C._dispatch_get_all_op_names())
+def has_fake(name):
+    kernel = torch._library.simple_registry.singleton.find(name).fake_impl.kernel
+    return (opdefs[name]._abstract_fn if name in opdefs else kernel) is not None
+print(json.dumps([name for name in names if name in known and not has_fake(name)]))
 """
 
 
@@ -30,25 +31,28 @@ def fake_not_imported(audited: AuditedOp) -> str:
     """What a program misses that imports only the op's own module; empty if nothing or if that is unknown."""
     fake, name = fake_function(audited.op), audited.op.name()
     home = defined_in(audited.op)
-    if fake is None or not home or name in registered():
+    # What the harness itself defines, with or without its registry, it defines together with its fake.
+    if fake is None or not home or name in registered() or home.startswith("harness."):
         return ""
     module = str(getattr(inspect.unwrap(fake), "__module__", ""))
     if module in ("", home, "__main__") or home == "__main__":
         return ""
-    text = json.dumps([sys.path, home, name])
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, text],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return ""
-    if done.stdout.strip().endswith("NO FAKE"):
+    if name in _without_fake(home, tuple(sys.path)):
         return (
             f"the fake is registered in {module}, which importing {home}, the op's own module, does not import: "
             "torch.compile finds no fake in a program that imports only that"
         )
     return ""
+
+
+@functools.cache  # the import takes seconds, and a module may define many ops
+def _without_fake(home: str, path: tuple[str, ...]) -> frozenset[str]:
+    """The ops known here that have no fake after importing ``home`` alone; none if the import fails or takes too long."""
+    text = json.dumps([path, home, known_ops()])
+    command = [sys.executable, "-c", _PROGRAM, text]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return frozenset()
+    lines = done.stdout.strip().splitlines()
+    return frozenset(json.loads(lines[-1])) if done.returncode == 0 and lines else frozenset()

@@ -21,12 +21,9 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     if not is_bucket(few, many):
         return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
     if not (speaks(facts) or facts.seen("replay") or "token" in facts.whole):
-        return _other(
-            f"Numbers of rows differ: {many} may be the size that a batch of {few} is filled up to.",
-            few,
-            many,
-            UNDECIDED,
-        )
+        # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
+        says = f"Numbers of rows differ, {few} and {many}, and nothing in the text speaks of tokens, experts or graphs."
+        return _other(says, few, many, OTHER)
     return _filled(facts, few, many)
 
 

@@ -2,9 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.audit.plan import KINDS, AuditRun, Plan
@@ -57,19 +56,26 @@ class FlashInferAudit:
 
     def declare(self) -> int:
         """Capture its declarations; returns the number of rows that will come. Raises BadInput."""
-        (reply,) = list(Pool(Job("harness.engines.flashinfer.worker:start", {"path": self._path}), [[0]], 1))
+        job = Job("harness.engines.flashinfer.worker:start", {"path": self._path})
+        (reply,) = list(Pool(job, [[list(self.ops)]], 1))
         if reply.answer is None:
             raise BadInput(f"capturing FlashInfer {self.site.version} ended the process ({reply.died})")
-        every = reply.answer["ops"]
-        self.declarations = [
-            declared for declared in every if not self.ops or any(fnmatchcase(declared["op"], one) for one in self.ops)
-        ]
-        missing = [one for one in self.ops if not any(fnmatchcase(declared["op"], one) for declared in every)]
-        if missing and not self.declarations:
-            near = nearest(missing[0], [declared["op"] for declared in every])
+        self.declarations = reply.answer["ops"]
+        if self.ops and not self.declarations:
+            near = nearest(self.ops[0], reply.answer["names"])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise BadInput(f"FlashInfer {self.site.version} declares no op {missing[0]!r}{hint}")
-        return len(list(self._declared())) + len(self._audited) * (1 + len(self._wanted))
+            raise BadInput(f"FlashInfer {self.site.version} declares no op {self.ops[0]!r}{hint}")
+        return len(self.named())
+
+    def named(self) -> list[tuple[str, str]]:
+        """The (op, row) of every row that will come, once the declarations are captured."""
+        declared = [(row.op, row.row) for row in self._declared()]
+        audited = [(op.partition("::")[2], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        return list(dict.fromkeys(declared + audited))
+
+    def only(self, ops: Collection[str]) -> None:
+        """Leave out the other ops."""
+        self.declarations = [declared for declared in self.declarations if declared["op"] in ops]
 
     @property
     def _path(self) -> tuple[str, ...]:

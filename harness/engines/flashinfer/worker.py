@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from harness.base.errors import BadInput
 
 
 def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Returns a function that describes every op of the FlashInfer on ``path``. Raises BadInput if it cannot be captured."""
+    """Returns a function from patterns of names to the ops of the FlashInfer on ``path`` that match one, described.
+
+    No pattern stands for every op. ``names`` holds all names. Raises BadInput if the FlashInfer cannot be captured.
+    """
     sys.path[:0] = settings["path"]
     try:
         from harness.engines.flashinfer.captured import registered
@@ -19,8 +23,11 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
         problem = f"FlashInfer on {', '.join(settings['path']) or 'the import path'} cannot be captured"
         raise BadInput(f"{problem}: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
-    def answer(_: Any) -> dict[str, Any]:
-        return {"ops": [_description(captured, registered) for captured in registered.CAPTURED]}
+    def answer(patterns: list[str]) -> dict[str, Any]:
+        every = registered.CAPTURED
+        wanted = [one for one in every if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
+        described = [_description(captured, registered) for captured in wanted]
+        return {"ops": described, "names": [captured.name for captured in every]}
 
     return answer
 

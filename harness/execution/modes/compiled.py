@@ -85,7 +85,7 @@ def _name(target: Any) -> str:
 def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
     def call(*inputs: Tensor) -> Any:
         if dynamic:
-            for tensor in inputs:
+            for tensor in filter(torch.is_tensor, inputs):
                 torch._dynamo.mark_dynamic(tensor, 0)
         return function(*inputs)
 

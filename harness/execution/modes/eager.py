@@ -65,7 +65,7 @@ def _run(rig: Rig) -> Run:
         if not repeated.error:
             _call_until_reused(rig, run, repeated)
     rig.finish(run)
-    run.reads_changed_state = _reads_changed_state(rig, run)
+    run.reads_changed_state = reads_changed_state(rig, run)
     return run
 
 
@@ -118,7 +118,7 @@ def _eval_mode(layer: Any) -> Iterator[None]:
             module.training = was
 
 
-def _reads_changed_state(rig: Rig, run: Run) -> bool:
+def reads_changed_state(rig: Rig, run: Run) -> bool:
     """Whether the state that the calls changed reaches the output.
 
     The changed elements are overwritten with garbage, and the first inputs are run again. If the output changes, that state
@@ -131,7 +131,7 @@ def _reads_changed_state(rig: Rig, run: Run) -> bool:
     with torch.inference_mode():  # tensors that the layer saved in the call before can be changed only here
         for name in changed:
             _overwrite(run.state_after[name], run.state_before[name])
-        call = rig.call(separate, run.layer, "call with overwritten state", rig.case.tokens, 0, rig.recorder())
+        call = rig.call(separate, run.layer, "call with overwritten state", run.calls[0].tokens, 0, rig.recorder())
     first = run.calls[0].snapshot
     return call.snapshot is None or first is None or not same_bits(call.snapshot, first)
 

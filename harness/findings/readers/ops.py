@@ -1,30 +1,29 @@
 """Exceptions of custom ops: no fake, a fake that needs data, an implementation that raised."""
 
 from harness.base.exception_text import first_line
-from harness.execution.evidence import Call, Run
+from harness.execution.evidence import Run
 from harness.findings.finding import Finding
+from harness.findings.readers.raised import Raised
 
-_DATA_ERRORS = ("DataDependent", "DynamicOutputShape")
 
-
-def custom_op(run: Run, call: Call, error: BaseException) -> Finding | None:
+def custom_op(raised: Raised) -> Finding | None:
     """A custom op raised, or torch raised because the op has no fake."""
-    record = call.failed_record
+    record, kind = raised.record, raised.diagnosis.kind
     if record is None or not record.custom:
         return None
-    name = type(error).__name__
-    missing = "register_fake" in str(error) or name == "UnsupportedOperatorException"
-    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(run)
-    if any(word in name for word in _DATA_ERRORS):
+    missing = kind == "missing-fake"
+    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(raised.run)
+    if kind == "data-dependent":
         cause = "The fake implementation reads the values of a tensor, which a trace does not have."
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
         stage=record.stage,
-        what=f"{record.op}: {name}: {first_line(error)}",
+        what=f"{record.op}: {type(raised.error).__name__}: {first_line(raised.error)}",
         cause=cause,
-        call=call.label,
+        call=raised.call.label,
         line=record.line,
+        detail={"failure": kind},
     )
 
 

@@ -5,18 +5,19 @@ from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.origins import origin
+from harness.findings.readers.raised import Raised
 from harness.ops.tensor_meta import Size, TensorMeta
 
 
-def strided_collective(run: Run, call: Call, error: BaseException) -> Finding | None:
+def strided_collective(raised: Raised) -> Finding | None:
     """A collective failed on a strided tensor, which it flattens with view(-1).
 
     In eager the recorded collective raised. Compiled code records no op: there only torch's message about the view tells.
     """
-    record = call.failed_record
+    run, call, error, record = raised.run, raised.call, raised.error, raised.record
     if record is not None and record.stage == stages.REDUCE:
         return not_contiguous(run, call, record, first_line(error))
-    if "view size is not compatible" not in str(error) or run.case.tp == 1:
+    if raised.diagnosis.kind != "view" or run.case.tp == 1:
         return None
     reduced = [r for r in call.records if r.stage == stages.REDUCE and r.inputs and not r.inputs[0].contiguous]
     return not_contiguous(run, call, reduced[0] if reduced else None, first_line(error))
@@ -40,9 +41,9 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
     )
 
 
-def width_mismatch(run: Run, call: Call, error: BaseException) -> Finding | None:
+def width_mismatch(raised: Raised) -> Finding | None:
     """One of torch's own ops with two inputs or more raised."""
-    record = call.failed_record
+    run, call, error, record = raised.run, raised.call, raised.error, raised.record
     if record is None or record.custom or len(record.inputs) < 2:
         return None
     widths = [meta.width for meta in record.inputs]

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-# What FlashInfer imports without checking that it is installed. Packages that it checks for (cutlass, cudnn) stay absent.
+# What FlashInfer imports without checking that it is installed, and what it checks for and does without. An installed one
+# is hidden: its kernels and compilers ask for a real GPU, and a row must not depend on what stands beside FlashInfer.
 THIRD_PARTY = ("tvm_ffi", "cuda", "pynvml", "tqdm", "requests")
+OPTIONAL = ("cutlass", "cudnn")
 
 
 class _Name(type):
@@ -62,11 +64,11 @@ class _Module(ModuleType):
         return named(name)
 
 
-class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds third-party modules that are not installed. It is the last finder on sys.meta_path."""
+class ThirdParty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds third-party modules. It is the first finder on sys.meta_path, so that it comes before the installed ones."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """A stand-in for a third-party module that no other finder found."""
+        """A stand-in for a third-party module, whether it is installed or not."""
         if name.partition(".")[0] not in THIRD_PARTY:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
@@ -193,6 +195,6 @@ class Imported(importlib.abc.MetaPathFinder):
 
 
 def install(then: Callable[[ModuleType], None]) -> None:
-    """From now on, stand in for modules that are not installed, and call ``then`` on each module of FlashInfer."""
-    sys.meta_path.append(Absent())
-    sys.meta_path.insert(0, Imported(then))
+    """From now on, stand in for third-party modules, and call ``then`` on each module of FlashInfer."""
+    sys.modules.update(dict.fromkeys(OPTIONAL))  # type: ignore[arg-type]  # None: importing it fails, and find_spec gives None
+    sys.meta_path[:0] = [ThirdParty(), Imported(then)]

@@ -1,0 +1,101 @@
+"""From the text of one failure to its diagnosis: the kind whose pattern it has, and what the kind's reader makes of it."""
+
+import re
+from collections.abc import Sequence
+
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.log.failures import EXCEPTION, Failure
+from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.patterns import Kind, Match, kinds
+from harness.diagnosis.readers import READERS
+from harness.diagnosis.relatives import relatives
+from harness.diagnosis.surroundings import Surroundings
+
+_UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
+
+
+def diagnosed(failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
+    """What a failure is that the log holds ``count`` times, by these processes."""
+    return diagnosis_of(facts_of(failure), failure, count, writers, around)
+
+
+def facts_of(failure: Failure) -> Facts:
+    """What the text of a failure says; its kind is ``exception`` where no other knows the text."""
+    texts = Texts.of(failure)
+    return Facts(texts, *(texts.match(kinds()) or _unknown(texts)))
+
+
+def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
+    """The diagnosis that follows from the facts of a failure."""
+    kind, groups = facts.match.kind, facts.match.groups
+    reading = _exception(facts) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
+    return Diagnosis(
+        kind=kind.id,
+        title=kind.title,
+        verdict=reading.verdict,
+        what=facts.message,
+        exception=facts.exception,
+        lines=(failure.first, failure.last),
+        line=facts.number,
+        count=count,
+        writers=tuple(writer for writer in writers if writer),
+        phase=facts.phase,
+        stage=reading.stage,
+        op=facts.op or groups.get("op", ""),
+        operands=reading.operands,
+        tokens=facts.tokens,
+        widths=reading.widths,
+        rule=reading.rule,
+        alignments=reading.alignments,
+        cause=reading.cause,
+        against=reading.against,
+        look=reading.look,
+        user_line=facts.user_line,
+        relatives=_relatives(facts, reading, around),
+        tries=reading.tries,
+        finding=_finding(facts, reading),
+    )
+
+
+def _unknown(texts: Texts) -> tuple[Match, int]:
+    """The last exception's line of a failure that no kind knows."""
+    for line in reversed(texts.lines):
+        if EXCEPTION.match(line.text.lstrip()):
+            return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
+    return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
+
+
+def _exception(facts: Facts) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
+        against=("padding, fakes and graphs: the message has no words of theirs",),
+        look=facts.user_line or "the last frame of its traceback",
+    )
+
+
+def _relatives(facts: Facts, reading: Reading, around: Surroundings) -> tuple[Relative, ...]:
+    return tuple(
+        Relative(
+            bug.id,
+            bug.fixed_by,
+            bug.mechanism,
+            bug.releases(),
+            tuple(bug.status(version) for version in around.versions.get(bug.package, ())),
+        )
+        for bug in relatives(facts.match.kind.id, reading.tags, facts.whole)
+    )
+
+
+def _finding(facts: Facts, reading: Reading) -> str:
+    """The kind of finding that the harness reports of such a failure: the first whose conditions are met."""
+    for entry in facts.match.kind.findings:
+        met = (
+            entry.get("verdict", reading.verdict) == reading.verdict,
+            "tag" not in entry or entry["tag"] in reading.tags,
+            "text" not in entry or re.search(entry["text"], facts.whole),
+        )
+        if all(met):
+            return str(entry["kind"])
+    return "raised"

@@ -1,0 +1,193 @@
+"""Contents: inputs of special values and special routing. The oracle says what is right for each, and what it promises at all.
+
+The harness knows the inputs by their form alone. The first is hidden_states. Expert ids are integers [tokens, top_k], all of
+them below the number of experts; routing weights are floats of the same shape. Other inputs are left as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.execution.difference import total, within
+from harness.execution.evidence import Run, Varied
+from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.rig import Rig
+from harness.matrix.case import Case
+from harness.subjects.checked import SubjectError
+
+# Enough for several tokens of each expert.
+TOKENS = 16
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of one layer on inputs of special contents."""
+    return run_varied(rig, {"content": _content}, tokens=TOKENS)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of a layer, with the places of the expert ids and of the routing weights; None where there are none."""
+
+    tensors: tuple[Tensor, ...]
+    ids_at: int | None
+    weights_at: int | None
+    experts: int
+
+    @classmethod
+    def of(cls, tensors: tuple[Tensor, ...], case: Case) -> "Inputs":
+        """The inputs with their ids and weights, known by dtype, shape and range."""
+        shape = (tensors[0].shape[0], case.top_k)
+        like = [place for place, tensor in enumerate(tensors) if place and tensor.shape == shape]
+        ids = [p for p in like if _is_ids(tensors[p], case.experts)]
+        weights = [p for p in like if tensors[p].is_floating_point()]
+        alone = len(ids) == 1 and len(weights) <= 1
+        return cls(tensors, ids[0] if alone else None, weights[0] if alone and weights else None, case.experts)
+
+    @property
+    def hidden(self) -> Tensor:
+        """hidden_states."""
+        return self.tensors[0]
+
+    @property
+    def ids(self) -> Tensor:
+        """A copy of the expert ids."""
+        assert self.ids_at is not None
+        return self.tensors[self.ids_at].clone()
+
+    @property
+    def weights(self) -> Tensor:
+        """A copy of the routing weights."""
+        assert self.weights_at is not None
+        return self.tensors[self.weights_at].clone()
+
+    def put(self, hidden: Tensor | None = None, ids: Tensor | None = None, weights: Tensor | None = None) -> "Inputs":
+        """The same inputs with some of the three exchanged."""
+        new = {0: hidden, self.ids_at: ids, self.weights_at: weights}
+        tensors = tuple(tensor if (other := new.get(p)) is None else other for p, tensor in enumerate(self.tensors))
+        return replace(self, tensors=tensors)
+
+
+def _is_ids(tensor: Tensor, experts: int) -> bool:
+    integer = not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
+    return integer and bool(((tensor >= 0) & (tensor < experts)).all())
+
+
+Change = Callable[[Inputs], Inputs]
+
+
+def _zero_row(x: Inputs) -> Inputs:
+    hidden = x.hidden.clone()
+    hidden[-1] = 0
+    return x.put(hidden=hidden)
+
+
+def _same_rows(x: Inputs) -> Inputs:
+    same = x.put(hidden=_first_row(x.hidden))
+    return same.put(ids=_first_row(x.ids), weights=_first_row(x.weights)) if x.weights_at else same
+
+
+def _first_row(tensor: Tensor) -> Tensor:
+    return tensor[:1].expand_as(tensor).contiguous()
+
+
+def _one_routing(x: Inputs) -> Inputs:
+    return x.put(ids=_first_row(x.ids))
+
+
+def _duplicate(x: Inputs) -> Inputs:
+    return x.put(ids=x.ids[:, :1].expand_as(x.ids).contiguous())
+
+
+def _summed(x: Inputs) -> Inputs:
+    """Of the same meaning as duplicate ids: the first slot has all of the weight."""
+    weights = torch.zeros_like(x.weights)
+    weights[:, 0] = x.weights.sum(-1)
+    return x.put(weights=weights)
+
+
+def _no_expert(rows: slice, slots: slice, number: Callable[[Inputs], int]) -> tuple[Change, Change]:
+    """Ids that name no expert in some rows and slots; and weights of zero there, which have the same meaning."""
+
+    def change(x: Inputs) -> Inputs:
+        ids = x.ids
+        ids[rows, slots] = number(x)
+        return x.put(ids=ids)
+
+    def alike(x: Inputs) -> Inputs:
+        weights = x.weights
+        weights[rows, slots] = 0
+        return x.put(weights=weights)
+
+    return change, alike
+
+
+def _minus_one(x: Inputs) -> int:
+    return -1
+
+
+def _experts(x: Inputs) -> int:
+    return x.experts
+
+
+_LAST_ROW, _FIRST_SLOT, _ALL = slice(-1, None), slice(1), slice(None)
+_VALUES: dict[str, Change] = {
+    "zero-row": _zero_row,
+    "same-rows": _same_rows,
+    "times-32": lambda x: x.put(hidden=x.hidden * 32),
+    "times-512": lambda x: x.put(hidden=x.hidden * 512),
+    "negative": lambda x: x.put(hidden=-x.hidden.abs()),
+}
+_ROUTING: dict[str, Change] = {
+    "one-routing": _one_routing,
+    "weights-above-one": lambda x: x.put(weights=x.weights * 2.5 + 1),
+}
+# Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
+_SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
+    "duplicate-ids": (_duplicate, _summed),
+    "minus-one": _no_expert(_ALL, _FIRST_SLOT, _minus_one),
+    "minus-one-row": _no_expert(_LAST_ROW, _ALL, _minus_one),
+    "minus-one-all": _no_expert(_ALL, _ALL, _minus_one),
+    "id-experts": _no_expert(_ALL, _FIRST_SLOT, _experts),
+}
+
+
+def _content(varied: VariedRun, variation: Varied) -> None:
+    """One call, where the oracle gives a finite answer for such inputs and promises what they mean."""
+    what = variation.name.partition("=")[2]
+    if what == "id-experts" and not (varied.rig.declared.id_experts or varied.rig.vary):
+        return None
+    inputs = Inputs.of(varied.batch()[0], varied.rig.case)
+    if what not in _VALUES and (inputs.ids_at is None or inputs.weights_at is None):
+        return varied.leave_out(variation, "no input has the form of expert ids and routing weights, [tokens, top_k]")
+    try:
+        changed, expected = _changed(varied.rig, what, inputs)
+    except (SubjectError, NoPromise) as error:
+        return varied.leave_out(variation, str(error))
+    call = varied.call(variation, changed, expected)
+    if what in _SPECIAL_IDS:
+        varied.refused(call)
+    return None
+
+
+class NoPromise(Exception):
+    """The subject says nothing of such inputs; the text says why."""
+
+
+def _changed(rig: Rig, what: str, inputs: Inputs) -> tuple[tuple[Tensor, ...], Any]:
+    """The changed inputs, and the oracle's output for them. Raises NoPromise and SubjectError."""
+    if what not in _SPECIAL_IDS:
+        changed = (_VALUES | _ROUTING)[what](inputs).tensors
+        return changed, rig.oracle(changed)
+    if what == "id-experts" and not rig.declared.id_experts:
+        raise NoPromise("the subject does not declare id-experts")
+    if not inputs.ids.dtype.is_signed:
+        raise NoPromise(f"its expert ids are {inputs.ids.dtype}, which has no -1")
+    change, alike = _SPECIAL_IDS[what]
+    changed = change(inputs).tensors
+    expected = rig.oracle(changed)
+    if not within(total(expected), rig.oracle(alike(inputs).tensors)):
+        raise NoPromise("the subject's oracle gives such ids another meaning")
+    return changed, expected

@@ -1,0 +1,162 @@
+"""Forms: the same values in memory of another form, under grad mode, and in other dtypes.
+
+Right values are right, and so is a clear error.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.execution.evidence import Call, Run, Varied, same_bits
+from harness.execution.fresh_memory import copy_of
+from harness.execution.modes.compiled import skip_guard_profiling
+from harness.execution.modes.varied.contents import Inputs
+from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
+from harness.execution.rig import Rig
+
+# Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
+_COLUMNS, _ROWS = 176, 2
+# What lies beside an input. Finite, since a kernel may read it and multiply it by zero; an id that names an expert.
+_BESIDE = 3.0
+
+Form = Callable[[Tensor], Tensor]
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of one layer on the same values in other forms."""
+    return run_varied(rig, {"form": _form, "dtype": _dtype})
+
+
+def _slice(tensor: Tensor) -> Tensor:
+    buffer = _filled(tensor, (*tensor.shape[:-1], tensor.shape[-1] + _COLUMNS))
+    return buffer[..., : tensor.shape[-1]].copy_(tensor)
+
+
+def _row_offset(tensor: Tensor) -> Tensor:
+    buffer = _filled(tensor, (tensor.shape[0] + 2 * _ROWS, *tensor.shape[1:]))
+    return buffer[_ROWS:-_ROWS].copy_(tensor)
+
+
+def _unaligned(tensor: Tensor) -> Tensor:
+    return _filled(tensor, (tensor.numel() + 2,))[1:-1].view(tensor.shape).copy_(tensor)
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    return tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor.clone()
+
+
+def _filled(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    beside = _BESIDE if tensor.is_floating_point() else 0
+    return torch.full(shape, beside, dtype=tensor.dtype, device=tensor.device)
+
+
+_FORMS: dict[str, Form] = {
+    "slice": _slice,
+    "row-offset": _row_offset,
+    "unaligned": _unaligned,
+    "transposed": _transposed,
+    "compiled-slice": _slice,
+}
+
+
+def _form(varied: VariedRun, variation: Varied) -> None:
+    what = variation.name.partition("=")[2]
+    if what == "requires-grad":
+        varied.refused(varied.call(variation, *varied.batch(), around=_under_grad))
+        return None
+    around = _compiled if what == "compiled-slice" else _as_it_is
+    call = _call(varied, variation, _FORMS[what], around)
+    if call is not None and varied.is_wrong(call):
+        call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
+    return None
+
+
+def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only: int | None = None) -> Call | None:
+    """One call with all inputs or one of them in another form, and whether it wrote beside them.
+
+    None where it raised a clear error.
+    """
+    inputs, expected = varied.batch()
+
+    def make(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(form(tensor) if only in (None, place) else tensor for place, tensor in enumerate(tensors))
+
+    before = [copy_of(_buffer(tensor)) for tensor in make(inputs)]
+    call = varied.call(variation, inputs, expected, form=make, around=around)
+    if varied.refused(call):
+        return None
+    beside = all(map(same_bits, call.before, call.inputs))  # a write into the input itself is another fault
+    call.overwrote_beside = beside and not all(map(same_bits, before, map(_buffer, call.inputs)))
+    return call
+
+
+def _buffer(tensor: Tensor) -> Tensor:
+    return tensor if tensor._base is None else tensor._base
+
+
+def _alone(varied: VariedRun, variation: Varied, form: Form, around: Around) -> tuple[int, ...]:
+    """The places of the inputs that show it alone. Their calls are no evidence of their own."""
+    shown = []
+    for place in range(len(varied.batch(1)[0])):
+        call = _call(varied, variation, form, around, only=place)
+        if call is not None:
+            varied.drop(call)
+            if call.error is None and varied.is_wrong(call):
+                shown.append(place)
+    return tuple(shown)
+
+
+def _as_it_is(layer: Any) -> Any:
+    return layer
+
+
+def _compiled(layer: Any) -> Any:
+    """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
+    torch._dynamo.reset()
+    skip_guard_profiling()
+    return torch.compile(layer, fullgraph=True, dynamic=False, backend="eager")
+
+
+def _under_grad(layer: Any) -> Any:
+    def call(hidden: Tensor, *others: Tensor) -> Any:
+        with torch.enable_grad():
+            output = layer(hidden.requires_grad_(), *others)
+        hidden.requires_grad_(False)
+        return output.detach() if isinstance(output, Tensor) else output
+
+    return call
+
+
+def _dtype(varied: VariedRun, variation: Varied) -> None:
+    what = variation.name.partition("=")[2]
+    (_int64_ids if what == "int64-ids" else _of_dtype)(varied, variation)
+
+
+def _int64_ids(varied: VariedRun, variation: Varied) -> None:
+    tensors, expected = varied.batch()
+    inputs = Inputs.of(tensors, varied.rig.case)
+    if inputs.ids_at is None:
+        return varied.leave_out(variation, "no input has the form of expert ids, [tokens, top_k]")
+    other = torch.int64 if inputs.ids.dtype != torch.int64 else torch.int32
+    varied.refused(varied.call(variation, inputs.put(ids=inputs.ids.to(other)).tensors, expected))
+    return None
+
+
+def _of_dtype(varied: VariedRun, variation: Varied) -> None:
+    """A layer that its subject builds for another dtype of hidden_states, where the subject's inputs follow the case's dtype."""
+    name = variation.name.partition("=")[2]
+    other = varied.of(replace(varied.rig.case, dtype=name), varied.rig.case.tokens)
+    if other is None:
+        return varied.leave_out(variation, f"the subject builds no layer for {name}")
+    inputs, expected = other.batch()
+    if inputs[0].dtype != getattr(torch, name):
+        return varied.leave_out(variation, f"the subject's inputs are {inputs[0].dtype} whatever the case's dtype is")
+    call = other.call(variation, inputs, expected)
+    if other.refused(call):
+        return None
+    call.case = other.rig.case
+    varied.run.calls.append(call)
+    return None

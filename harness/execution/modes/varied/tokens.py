@@ -1,0 +1,137 @@
+"""Token counts: around the sizes of tiles, small batches, more rows than 16 bits count, growth, and a graph above 64 tokens."""
+
+from dataclasses import replace
+
+import torch
+
+from harness.base.exception_text import first_line, is_own_refusal
+from harness.execution.evidence import Call, Run, Varied
+from harness.execution.modes.cudagraph import capture, replay
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
+from harness.execution.rig import Rig
+from harness.matrix.case import Case
+from harness.matrix.shapes import Alignment
+from harness.matrix.variations import GROWTH, LARGEST_BATCH
+
+# Where each op's fake is called beside it: fakes that look at the token count do so at powers of two.
+_WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
+# A layer for more rows than 16 bits count is this narrow, and has this few experts: it is the rows that matter.
+_HIDDEN, _LATENT, _INNER, _EXPERTS, _MULTIPLE = 48, 80, 16, 2, 32
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of one layer at many token counts."""
+    groups = {"tokens": _tokens, "growth": _growth, "captured": _captured}
+    run = run_varied(rig, groups, tokens=rig.case.tokens, batch=LARGEST_BATCH)
+    _allow_limit(run)
+    run.calls.sort(key=lambda call: (call.varied is not None, call.varied is not None and _order(call)))
+    return run
+
+
+def _allow_limit(run: Run) -> None:
+    """Take out the calls above a limit of the layer: it raises an error of its own at every count from there on."""
+    varied = [call for call in run.calls if call.varied]
+    refusing = [call for call in varied if call.error is not None and is_own_refusal(call.error)]
+    limit = min((call.tokens for call in refusing), default=0)
+    if not refusing or any(call.tokens >= limit for call in varied if call not in refusing):
+        return
+    for call in refusing:
+        assert call.varied is not None
+        assert call.error is not None
+        run.left_out[call.varied.name] = f"the layer raises {type(call.error).__name__}: {first_line(call.error)}"
+    run.calls = [call for call in run.calls if call not in refusing]
+
+
+def _order(call: Call) -> tuple[bool, int]:
+    assert call.varied is not None
+    return call.varied.group != "tokens", call.tokens if call.varied.group == "tokens" else 0
+
+
+def _tokens(varied: VariedRun, variation: Varied) -> None:
+    """One call. The first count that fails is followed by more calls, until the smallest that fails is known."""
+    count, rig = int(variation.name.partition("=")[2]), varied.rig
+    if count > LARGEST_BATCH:
+        return _many(varied, variation, count)
+    if count > rig.most_tokens:
+        return varied.leave_out(variation, f"the subject declares tokens<={rig.most_tokens}")
+    if count > varied.most:
+        return varied.leave_out(variation, f"the subject makes no inputs or oracle of more than {varied.most} tokens")
+    failed_before = any(_failed(varied, call) for call in _of_group(varied))
+    recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
+    call = varied.call(variation, *varied.batch(count), recorder=recorder)
+    if _failed(varied, call) and not failed_before and not rig.vary:
+        _find_smallest(varied, count)
+
+
+def _many(varied: VariedRun, variation: Varied, count: int) -> None:
+    """One call of a layer as narrow as the alignment allows. The rows of one batch come again and again."""
+    narrow = varied.of(_narrowest(varied.rig.case), LARGEST_BATCH)
+    if narrow is None or count > narrow.rig.most_tokens or narrow.most < LARGEST_BATCH:
+        return
+    inputs, expected = narrow.batch(LARGEST_BATCH)
+    rows = torch.arange(count, device=inputs[0].device) % LARGEST_BATCH
+    call = narrow.call(variation, tuple(tensor[rows] for tensor in inputs), rows_of(expected, rows))
+    if not narrow.refused(call, own=True):
+        call.case = narrow.rig.case
+        varied.run.calls.append(call)
+
+
+def _narrowest(case: Case) -> Case:
+    """The same structure at sizes that are as small as they can be, and padded."""
+    shape = replace(case.shape, hidden=_HIDDEN, latent=_LATENT if case.latent else None)
+    alignment = Alignment(case.alignment.name, _MULTIPLE, _MULTIPLE, _MULTIPLE)
+    shared, top_k = case.shared and _INNER, min(case.top_k, _EXPERTS)
+    return replace(
+        case,
+        shape=shape,
+        alignment=alignment,
+        hidden=_HIDDEN,
+        intermediate=_INNER,
+        shared=shared,
+        experts=_EXPERTS,
+        top_k=top_k,
+    )
+
+
+def _of_group(varied: VariedRun) -> list[Call]:
+    return [call for call in varied.run.calls if call.varied and call.varied.group == "tokens"]
+
+
+def _failed(varied: VariedRun, call: Call) -> bool:
+    return call.error is not None or varied.is_wrong(call)
+
+
+def _find_smallest(varied: VariedRun, wrong: int) -> None:
+    """Halve the distance between the largest count below ``wrong`` that is right and the smallest that is not."""
+    right = max((call.tokens for call in varied.run.calls if call.tokens < wrong), default=0)
+    while wrong - right > 1:
+        middle = (wrong + right) // 2
+        call = varied.call(Varied(f"tokens={middle}", f"{middle:,} tokens"), *varied.batch(middle))
+        right, wrong = (right, middle) if _failed(varied, call) else (middle, wrong)
+
+
+def _growth(varied: VariedRun, variation: Varied) -> None:
+    """Smaller batches after larger ones, on a layer that has seen no other."""
+    layer = varied.fresh()
+    for place, count in enumerate(GROWTH, 1):
+        if count <= varied.most:
+            label = f"batch {place} of {', '.join(map(str, GROWTH))} tokens"
+            if _failed(varied, varied.call(variation, *varied.batch(count), layer=layer, label=label)):
+                return
+
+
+def _captured(varied: VariedRun, variation: Varied) -> None:
+    """A graph for more tokens than small buffers hold, replayed on other inputs; only where a smaller one can be captured."""
+    count, rig, run = int(variation.name.partition("=")[2]), varied.rig, varied.run
+    if count > varied.most:
+        return
+    run.emulated = rig.device.type != "cuda"
+    separate = rig.start(emulated=run.emulated)
+    graph = capture(separate, varied.batch(count)[0])
+    if graph is not None:
+        replay(rig, separate, graph, count, 1, f"replay of {variation.words}")
+    elif capture(rig.start(emulated=run.emulated), varied.batch(rig.case.tokens)[0]) is None:
+        return
+    for call in separate.calls:
+        call.varied, call.label = variation, call.label if call.replayed else f"capture of {count} tokens"
+        run.calls.append(call)

@@ -1,0 +1,38 @@
+"""Exceptions that only their text tells: what `harness diagnose` knows of it, as a finding."""
+
+from harness.base.exception_text import first_line
+from harness.findings.finding import Finding, WidthOrigin
+from harness.findings.origins import describe
+from harness.findings.readers.raised import Raised
+
+# Who reports each kind of finding; of those not listed, the observer of widths.
+_OBSERVERS = {
+    "fake-differs": "contract",
+    "no-fake": "contract",
+    "signature": "contract",
+    "undeclared-alias": "alias",
+    "mutated-input": "alias",
+    "specialised": "recompiles",
+    "not-contiguous": "collectives",
+}
+
+
+def by_text(raised: Raised) -> Finding:
+    """The finding for an exception by its kind of failure; ``raised`` where that has none of its own."""
+    diagnosis, record = raised.diagnosis, raised.record
+    stage = record.stage if record else "layer" if diagnosis.finding == "raised" else diagnosis.stage or "layer"
+    return Finding(
+        observer=_OBSERVERS.get(diagnosis.finding, "widths"),
+        kind=diagnosis.finding,
+        stage=stage,
+        what=f"{type(raised.error).__name__}: {first_line(raised.error)}",
+        cause=diagnosis.cause if diagnosis.kind != "exception" else "The layer raised before it returned an output.",
+        call=raised.call.label,
+        line=(record.line if record else None) or raised.line,
+        widths=tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in diagnosis.widths),
+        detail={"failure": diagnosis.kind},
+        similar_to=tuple(
+            f"{relative.id} (fixed by {relative.fixed_by})" if relative.fixed_by else relative.id
+            for relative in diagnosis.relatives
+        ),
+    )

@@ -1,0 +1,219 @@
+"""The names of the variations: what the modes of the family ``varied`` change from one call of a layer to the next.
+
+A name is ``group=what``. The mode that runs a group has one function for each of its names.
+"""
+
+from dataclasses import dataclass, replace
+
+from harness.base.errors import BadInput, nearest
+from harness.matrix.modes import MODES, VARIED, ModeInfo
+
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of variations: the mode that runs it, and its names after ``=`` with what each means.
+
+    ``number`` is what any other number means, with ``N`` for it; empty where only the listed names are valid.
+    """
+
+    mode: str
+    whats: dict[str, str]
+    number: str = ""
+
+
+# Around the sizes of tiles and blocks, and small batches beyond one and two tokens.
+TOKEN_COUNTS = (3, 4, 5, 6, 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
+LARGEST_BATCH = max(TOKEN_COUNTS)
+# More rows than a signed 16-bit number can count.
+MANY_TOKENS = 32_800
+BUCKET_ABOVE_64 = 72
+GROWTH = (7, 60, 7, 130, 7)
+
+GROUPS = {
+    "tokens": Group(
+        "varied-tokens",
+        {str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        "N tokens",
+    ),
+    "growth": Group("varied-tokens", {"7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer"}),
+    "captured": Group(
+        "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
+    ),
+    "torch": Group(
+        "varied-surroundings",
+        {
+            "not-deterministic": "torch's default mode, without deterministic algorithms",
+            "default-bfloat16": "a default dtype of bfloat16",
+            "autocast": "autocast to bfloat16",
+        },
+    ),
+    "thread": Group("varied-surroundings", {"other": "a call in another thread than the one that built the layer"}),
+    "before": Group(
+        "varied-surroundings",
+        {
+            "inference-mode": "a call after a first one under inference mode",
+            "errors": "a call after calls that raised",
+        },
+    ),
+    "process": Group(
+        "varied-surroundings",
+        {"build": "the state of the process around a build", "calls": "the state of the process around calls"},
+    ),
+    "memory": Group("varied-surroundings", {"40-calls": "memory that is alive after 40 calls"}),
+    "other": Group(
+        "varied-layers",
+        {
+            "before": "a layer, after one of its class with other weights was called",
+            "between": "a layer, and one of its class with other weights called in between",
+        },
+    ),
+    "weights": Group(
+        "varied-layers",
+        {
+            "reloaded": "other weights, loaded after a call",
+            "loaded-again": "its own weights, loaded again after a call",
+            "saved-after-use": "a layer restored from another one that was saved after a call",
+            "deepcopy": "a deepcopy of a used layer, with other weights loaded",
+            "data-swapped": "other weights, swapped in by .data after a call",
+            "eval": "a layer after eval() was called twice",
+            "from-another": "the state_dict of another rank's layer, loaded",
+        },
+    ),
+    "inputs": Group(
+        "varied-caches",
+        {
+            "refilled": "inputs that are refilled in place",
+            "made-again": "inputs that are freed and made again",
+        },
+    ),
+    "written": Group("varied-caches", {"output": "the same inputs, after the caller wrote to the output"}),
+    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved"}),
+    "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
+    "graphs": Group(
+        "varied-caches", {"smallest-first": "graphs captured from the smallest to the largest, after many batch sizes"}
+    ),
+    "sizes": Group(
+        "varied-sizes",
+        {
+            "130-experts": "130 experts",
+            "top-4": "six experts, of which each token takes four",
+            "wide-experts": "experts with more than 128 rows",
+            "scaling-alone": "a routed scaling without a shared expert",
+        },
+    ),
+    "ranks": Group("varied-sizes", {"4": "four ranks with shards of their own"}),
+    "graphs-of": Group(
+        "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
+    ),
+    "compiled": Group(
+        "varied-compiled",
+        {
+            "reloaded": "compiled, then other weights loaded",
+            "after-eager": "compiled after an eager call",
+            "1-token": "compiled for 1 token",
+            "0-tokens": "compiled for no tokens",
+            "inference-mode": "compiled under inference mode",
+        },
+    ),
+    "content": Group(
+        "varied-contents",
+        {
+            "zero-row": "a row of zeros",
+            "same-rows": "rows that are all alike",
+            "times-32": "hidden_states times 32",
+            "times-512": "hidden_states times 512",
+            "negative": "hidden_states that are all negative",
+            "one-routing": "tokens that all choose the same experts",
+            "weights-above-one": "routing weights above one",
+            "duplicate-ids": "one expert's id in every slot of a row",
+            "minus-one": "id -1, which names no expert, in the first slot of every row",
+            "minus-one-row": "id -1, which names no expert, in all slots of one row",
+            "minus-one-all": "id -1, which names no expert, in all slots of all rows",
+            "id-experts": "the number of experts as an id, which names no expert, in the first slot of every row",
+        },
+    ),
+    "form": Group(
+        "varied-forms",
+        {
+            "slice": "inputs that are columns of wider buffers",
+            "row-offset": "inputs that begin at the third row of longer buffers",
+            "unaligned": "inputs that begin one element after an aligned address",
+            "transposed": "inputs whose memory is transposed",
+            "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
+            "requires-grad": "hidden_states that require grad",
+        },
+    ),
+    "dtype": Group(
+        "varied-forms",
+        {
+            "int64-ids": "expert ids of dtype int64",
+            "float16": "hidden_states of dtype float16",
+            "float32": "hidden_states of dtype float32",
+        },
+    ),
+}
+
+# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere.
+BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
+
+# What a subject can declare that its layer does not promise, and the variations that are left out then.
+DECLARED = {
+    "no-strides": ("form=slice", "form=transposed", "form=compiled-slice"),
+    "no-offsets": ("form=row-offset", "form=unaligned"),
+    "no-grad": ("form=requires-grad",),
+    "no-large-values": ("content=times-32", "content=times-512"),
+    "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
+    "no-duplicate-ids": ("content=duplicate-ids",),
+    "no-other-dtypes": ("dtype=int64-ids",),
+}
+
+
+def names_of(mode: str) -> list[str]:
+    """The names of the variations that a mode runs, in order."""
+    return [f"{group}={what}" for group, entry in GROUPS.items() if entry.mode == mode for what in entry.whats]
+
+
+def default_names(mode: str) -> list[str]:
+    """The names of the variations that a mode runs where none is chosen."""
+    return [name for name in names_of(mode) if name not in BY_NAME_ONLY]
+
+
+def words_of(name: str) -> str:
+    """What a variation is, in plain words."""
+    group, _, what = name.partition("=")
+    entry = GROUPS[group]
+    return entry.whats.get(what) or entry.number.replace("N", f"{int(what):,}")
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise BadInput, with the nearest names, where one of these names no variation."""
+    every = [name for mode in MODES.values() if mode.family == VARIED for name in names_of(mode.name)]
+    for name in names:
+        if not _is_valid(name):
+            near = nearest(name, every) or [*GROUPS][:_SAMPLES]
+            raise BadInput(
+                f"--vary {name}: no such variation; did you mean {' or '.join(near)}? `harness list` has all"
+            )
+
+
+def _is_valid(name: str) -> bool:
+    group, _, what = name.partition("=")
+    entry = GROUPS.get(group)
+    if entry is None:
+        return False
+    number = bool(entry.number) and what.isascii() and what.isdigit() and len(what) < 7 and int(what) > 1
+    return what in entry.whats or number
+
+
+def with_variations(modes: list[ModeInfo], names: tuple[str, ...]) -> list[ModeInfo]:
+    """Those of the modes that run one of the named variations, told which; all modes where no name is given."""
+    if not names:
+        return modes
+    if not any(mode.family == VARIED for mode in modes):
+        raise BadInput(
+            f"--vary {','.join(names)}: no mode of the family varied is chosen; leave --modes out, or name one"
+        )
+    mine = {mode: tuple(n for n in names if GROUPS[n.partition("=")[0]].mode == mode.name) for mode in modes}
+    return [replace(mode, vary=some) for mode, some in mine.items() if some]

@@ -1,0 +1,61 @@
+"""A script that imports the subject's own package: the layer as it is, built for the sizes of the case."""
+
+from typing import Any
+
+from harness.matrix.case import Case
+from harness.repro.parts import Parts
+
+_SIZES = (
+    *(
+        "model",
+        "hidden",
+        "latent",
+        "width",
+        "padded",
+        "intermediate",
+        "padded_intermediate",
+        "shared",
+        "experts",
+        "top_k",
+    ),
+    *("kernel", "tp", "tokens", "scaling", "gated", "activation", "dtype", "full"),
+)
+_ORACLE = """\
+def oracle(batch):
+    wanted = subject.oracle(case, batch)
+    return sum(wanted.values()) if isinstance(wanted, dict) else wanted"""
+_TEXT = """\
+sys.path.insert(0, ".")  # run this where {top} can be imported
+{subject}
+
+case = SimpleNamespace({sizes}, alignment=SimpleNamespace({rule}))
+device = torch.device("{device}")
+layer = subject.build(case, device)
+
+
+def inputs(tokens, seed):
+    return subject.inputs(case, tokens, seed, device)"""
+
+
+def imported(spec: str, case: Case, device: str) -> Parts:
+    """The script's layer, inputs and oracle by the subject at ``package.module:Name``, or by an entry of a corpus."""
+    module, _, name = spec.partition(":")
+    top = module.partition(".")[0]
+    sizes = _arguments({key: getattr(case, key) for key in _SIZES})
+    rule = _arguments({key: getattr(case.alignment, key) for key in case.alignment.__slots__})
+    text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device)
+    return Parts(text, ("import sys", "from types import SimpleNamespace"), f"torch and {top}", oracle=_ORACLE)
+
+
+def _subject(module: str, name: str) -> str:
+    """The statements that import the subject."""
+    package, _, short = module.rpartition(".")
+    statement = f"from {package} import {short}" if package else f"import {module}"
+    if "#" in name:
+        found = f'{{entry.id: entry for entry in (*{short}.FAULTS, *{short}.CORRECT)}}["{name}"].subject'
+        return f"{statement}\n\nsubject = {found}"
+    return f"{statement}\n\nsubject = {short}.{name}\nsubject = subject() if isinstance(subject, type) else subject"
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
