@@ -119,7 +119,8 @@ class Selection:
                 better = key not in first or (is_padded and first[key].padded == first[key].width)
                 first |= {key: case} if better else {}
         cases = [case if self.hidden else case.small() for case in first.values()]
-        return [(case, mode) for case in cases for mode in chosen]
+        parts = {case.parts: case for case in reversed(cases)}
+        return [(case, mode) for case in cases for mode in chosen if not mode.parts_only or parts[case.parts] is case]
 
     @property
     def _structure_rows(self) -> tuple[Row, ...]:
