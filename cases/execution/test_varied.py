@@ -33,8 +33,7 @@ def large(limit: int, *, error: type[Exception] = ValueError) -> type[PaddedMoEL
 
     class Limited(PaddedMoELayer):
         def pad(self, x: Tensor) -> Tensor:
-            if x.shape[0] > limit:
-                raise error(f"at most {limit} tokens")
+            if x.shape[0] > limit: raise error(f"at most {limit} tokens")  # fmt: skip  # noqa: E701
             return super().pad(x)
 
     return Limited

@@ -11,6 +11,7 @@ _LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
 _TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
+_REFUSES = re.compile(r"\b(raise|assert)\b")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
@@ -61,7 +62,7 @@ def is_own_refusal(error: BaseException) -> bool:
     if not frames:
         return False
     checked = frames[-1].name.startswith("_check") and frames[-1].filename.startswith(library_roots())
-    return checked or (raised_by_user(error) and (frames[-1].line or "").startswith(("raise", "assert")))
+    return checked or (raised_by_user(error) and _REFUSES.search(frames[-1].line or "") is not None)
 
 
 def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:
