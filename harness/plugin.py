@@ -4,6 +4,7 @@ It does nothing in a session whose tests ask for none of its fixtures and that w
 Collecting imports no torch; the fixtures that judge do.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.printable import printable
 from harness.matrix.modes import PROOF
+from harness.pytest_debugger import failing_padding_case
 from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
 
@@ -148,7 +150,9 @@ def _judge(session: Session) -> "Judge":
     name, subject, waivers, device = session.subject_name, session.subject, session.waivers, choose_device("auto")
 
     def judged(case: "Case", mode: "ModeInfo") -> "Verdict":
-        return waivers.apply(name_blame(judge(subject, case, mode, device, name), subject, case, mode, device))
+        session.runs = []
+        runs = session.runs if session.debugs else None
+        return waivers.apply(name_blame(judge(subject, case, mode, device, name, runs), subject, case, mode, device))
 
     return judged
 
@@ -167,11 +171,23 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
         if verdict.status == "waived":
             pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
+            _remember(request.config, verdict)
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
+            session = request.config.stash[_SESSION]
+            if session.debugs:
+                failing_padding_case("\n".join(rows).rstrip(), case, verdict, session.runs)
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict
 
     return check
+
+
+def _remember(config: pytest.Config, verdict: "Verdict") -> None:
+    """Note a failing verdict for `harness repro`; the workers of xdist share one run."""
+    from harness.repro.last_run import remember
+
+    own = getattr(config, "workerinput", {}).get("testrunuid") or f"{os.getpid()} {id(config)}"
+    remember(config.stash[_SESSION].project.root, f"pytest {own}", [verdict])
 
 
 def _in_pytest(request: pytest.FixtureRequest, case: "Case") -> str:

@@ -22,6 +22,7 @@ from harness.verdict.waivers import Waivers
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
+    from harness.execution.evidence import Run
     from harness.matrix.case import Case
     from harness.matrix.modes import ModeInfo
 
@@ -61,7 +62,13 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self.runs: list[Run] = []  # of the case judged last, where a debugger may ask for them
         self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+
+    @property
+    def debugs(self) -> bool:
+        """Whether a failing test ends in a debugger (``--pdb``)."""
+        return bool(self._config.option.usepdb)
 
     @property
     def given(self) -> list[str]:

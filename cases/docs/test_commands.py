@@ -32,10 +32,13 @@ REASONS = {
     "kubectl logs *": "needs a cluster: the command behind it is run with a file",
     "harness audit torchvision::*": "needs torchvision",
     "harness audit bitsandbytes::*": "needs bitsandbytes",
+    "harness report *": "names files of the reader: cases/nightly/test_report_command.py",
     "harness audit --import mylib.ops": "names a module of the reader",
     "harness check --subject mine *": "names a subject of the reader",
     "harness check --waivers waivers.toml": "names a file of the reader: cases/verdict/test_waivers.py",
     "pytest -k padding --padding-waivers *": "names a file of the reader: cases/verdict/test_waivers.py",
+    "harness * walk.log": "a step of a walk: cases/docs/test_walk.py",
+    "harness * --subject walk_layer:Mine": "a step of a walk: cases/docs/test_walk.py",
     "pytest *": "the matrix, in minutes: cases/padding is a part of this test run",
 }
 # No GPU and no network, and a minute or more.

@@ -1,5 +1,6 @@
 """FlashInfer: each planted fault of an imitated tree breaks its rows and no other; what cannot be judged is one line."""
 
+import importlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from fixtures.flashinfer_tree import CORRECT, FAULTS, UNRUN, write
 from fixtures.recorded import results
 from harness.cli import main
+from harness.engines.flashinfer.captured import standin
 from harness.engines.flashinfer.declared import sites
 from harness.engines.flashinfer.declared.functions import declarations
 from harness.engines.flashinfer.declared.schema import differences, infer
@@ -204,6 +206,21 @@ def test_declarations_are_read_without_importing_anything(tmp_path: Path) -> Non
     assert reals["fp4_quantize_sm100"].function == "get_module"
     assert reals["rmsnorm_quant"].function == ""
     assert all(declared.audited for declared in found)
+
+
+def test_what_is_installed_beside_flashinfer_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tvm_ffi", "cudnn"):
+        (tmp_path / f"{name}.py").write_text("raise OSError('asks for a GPU')\n")
+        monkeypatch.setitem(sys.modules, name, None)  # restored at the end
+    del sys.modules["tvm_ffi"], sys.modules["cudnn"]
+    monkeypatch.setitem(sys.modules, "cutlass", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    standin.install(lambda module: None)
+    assert importlib.import_module("tvm_ffi").anything  # a stand-in
+    assert find_spec("cudnn") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("cudnn")
 
 
 def test_parameter_lists_are_compared_by_name_order_and_default() -> None:

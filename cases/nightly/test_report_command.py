@@ -24,7 +24,9 @@ def report(*arguments: object) -> int:
 
 
 def payload(page: Path, part: str = "overview") -> dict:
-    match = re.search(rf'<script type="application/json" id="{part}">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    match = re.search(
+        rf'<script type="application/json" id="{part}">(.*?)</script>', page.read_text("utf-8"), re.DOTALL
+    )
     assert match
     return json.loads(match[1])
 
@@ -75,7 +77,10 @@ def test_a_truncated_file_is_used_up_to_there(tmp_path: Path, capsys: pytest.Cap
     file = night(tmp_path)
     file.write_bytes(file.read_bytes()[:-200])
     assert report(file, "-o", tmp_path / "page.html") == 0
-    assert "the last line ends in the middle of a record, so its run was stopped; the rest is used" in capsys.readouterr().err
+    assert (
+        "the last line ends in the middle of a record, so its run was stopped; the rest is used"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_truncated_gzip_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +98,18 @@ def test_a_truncated_gzip_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (b'{"a": 1}\n', "line 1: the harness writes no such record"),
         (b'{"record": [], "run": 1}\n', "line 1: the harness writes no such record"),
         (b"\xff\xfe\n", "line 1: it is not JSON"),
-        (b'{"format": 9, "record": "verdict"}\n', "line 1: it has format 9, and this version of the harness reads formats 1 to 3"),
-        (b'{"record": "verdict", "subject": "s", "case": 3, "mode": "m", "status": "ok"}\n', "line 1: 'case' is missing"),
-        (b'{"subject": "s", "case": "c", "mode": "m", "status": "fine"}\n', "line 1: status 'fine' is unknown; expected one of ok,"),
+        (
+            b'{"format": 9, "record": "verdict"}\n',
+            "line 1: it has format 9, and this version of the harness reads formats 1 to 3",
+        ),
+        (
+            b'{"record": "verdict", "subject": "s", "case": 3, "mode": "m", "status": "ok"}\n',
+            "line 1: 'case' is missing",
+        ),
+        (
+            b'{"subject": "s", "case": "c", "mode": "m", "status": "fine"}\n',
+            "line 1: status 'fine' is unknown; expected one of ok,",
+        ),
         (b"[" * 100_000 + b"\n", "line 1: it is not JSON"),
     ],
 )
@@ -113,8 +127,10 @@ def test_a_foreign_line_is_named_and_the_rest_used(
 
 def test_values_of_other_types_cost_only_themselves(tmp_path: Path) -> None:
     task = next(tasks("h100-newest", 0))
-    odd = verdict_record(task, "findings", {}, "r") | {"findings": [3, {"kind": 5, "widths": None}], "environment": [1], "seconds": float("nan")}
-    run = run_record("h100-newest", 0, []) | {"planned": {"cases": [7, {"modes": 1}]}, "environment": "x", "started": "soon", "shard": 3}
+    odd = {"findings": [3, {"kind": 5, "widths": None}], "environment": [1], "seconds": float("nan")}
+    odd = verdict_record(task, "findings", {}, "r") | odd
+    strange = {"planned": {"cases": [7, {"modes": 1}]}, "environment": "x", "started": "soon", "shard": 3}
+    run = run_record("h100-newest", 0, []) | strange
     file = tmp_path / "odd.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in (run | {"run": "r"}, odd)))
     assert report(file, "-o", tmp_path / "page.html") == 0
@@ -133,11 +149,18 @@ def test_values_of_other_types_cost_only_themselves(tmp_path: Path) -> None:
         (["night.jsonl", "-o", "page.html", "--history", "night.jsonl"], "expected a file that `harness report` wrote"),
         (["night.jsonl", "-o", "page.html", "--history", "other.sqlite"], "it is another program's file"),
         (["night.jsonl", "-o", "page.html", "--nights", "0"], "--nights is 0; expected 1 or more"),
-        (["night.jsonl", "-o", "page.html", "--night", "tonight"], "'tonight' is no date; expected one such as 2026-11-27"),
+        (
+            ["night.jsonl", "-o", "page.html", "--night", "tonight"],
+            "'tonight' is no date; expected one such as 2026-11-27",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     night(tmp_path)
@@ -163,7 +186,9 @@ def test_a_page_without_cells(tmp_path: Path) -> None:
 def test_hostile_text_is_inert(tmp_path: Path) -> None:
     chosen = list(tasks("h100-newest", 0, (f"model{HOSTILE}",), (1,)))
     run = run_record("h100-newest", 0, chosen) | {"runner": HOSTILE}
-    file = write_run(tmp_path / "night.jsonl", run, chosen, lambda task: ("findings", {"what": HOSTILE, "stage": HOSTILE}))
+    file = write_run(
+        tmp_path / "night.jsonl", run, chosen, lambda task: ("findings", {"what": HOSTILE, "stage": HOSTILE})
+    )
     assert report(file, "-o", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "<img" not in text
@@ -176,5 +201,6 @@ def test_hostile_text_is_inert(tmp_path: Path) -> None:
 def test_only_the_page_s_own_script_may_run(tmp_path: Path) -> None:
     assert report(night(tmp_path), "-o", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text("utf-8")
-    assert re.search(r"content=\"default-src 'none'; style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+'; base-uri 'none'", text)
+    own = r"style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+'"
+    assert re.search(rf"content=\"default-src 'none'; {own}; base-uri 'none'; form-action 'none'\"", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)

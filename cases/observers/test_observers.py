@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fixtures.faults.batches import (
     FailsAtZero,
+    WrongAbove64,
     WrongAtOne,
 )
 from fixtures.faults.fakes import (
@@ -290,6 +291,7 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key, str, set[str]], ...] =
     (RandomColumns, WIDE, "eager", ("values", "wrong-columns", stages.UNPAD), "first", set()),
     (FailsAtZero, WIDE, "eager", ("widths", "raised", "amax"), "alone", set()),
     (WrongAtOne, WIDE, "eager", ("tokens", "few-tokens", "layer"), "alone", set()),
+    (WrongAbove64, WIDE, "varied-tokens", ("varied", "token-count", stages.SCALING), "alone", set()),
     (StridedReduce, TWO, "eager", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
     (StridedReduce, TWO, "cudagraph", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),
     (StridedReduce, TWO, "compiled", ("collectives", "not-contiguous", stages.REDUCE), "alone", {"vllm#40794"}),

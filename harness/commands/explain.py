@@ -70,8 +70,9 @@ def _case(chosen: argparse.Namespace) -> Case:
     models_file = str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN)
     if chosen.case:
         return case_of(chosen.case, models_file)
-    names = ("models", "hidden", "tokens", "modes", "rules", "kernels", "tp", "full")
-    cases = Selection(**{name: getattr(chosen, name) for name in names}, models_file=models_file).cases()
+    names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "full")
+    options = {name: getattr(chosen, name) for name in names}
+    cases = Selection(**options, modes=chosen.modes or ("eager",), models_file=models_file).cases()
     if len(cases) == 1:
         return cases[0]
     shown = ", ".join(case.id for case in cases[:_SHOWN]) + (", ..." if len(cases) > _SHOWN else "")

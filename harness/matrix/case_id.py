@@ -1,6 +1,7 @@
 """From a case's id, as verdicts and pytest print it, back to the case."""
 
 import re
+from dataclasses import replace
 
 from harness.base.errors import BadInput
 from harness.matrix.case import Case
@@ -19,17 +20,20 @@ def case_of(text: str, models_file: str = str(BUILT_IN)) -> Case:
     found = _ID.fullmatch(text)
     if found is None:
         raise BadInput(f"{text!r} is not the id of a case; expected one like {_EXAMPLE}, or options such as --models")
-    selection = Selection(
+    chosen = Selection(
         models=(found["model"],),
         hidden=(int(found["hidden"]),),
         rules=(found["rule"],),
         kernels=(found["kernel"],),
         tp=(int(found["tp"]),),
         tokens=(int(found["tokens"]),),
+        modes=("eager",),
         full=bool(found["full"]),
         models_file=models_file,
     )
-    (case,) = selection.cases()
-    if case.id != text:
-        raise BadInput(f"no case has the id {text!r} any more: with that model and rule it is {case.id}")
-    return case
+    cases = chosen.cases()
+    made_small = [case.small() for case in replace(chosen, hidden=()).cases()]
+    same = [case for case in (*made_small, *cases) if case.id == text]
+    if not same:
+        raise BadInput(f"no case has the id {text!r} any more: with that model and rule it is {cases[0].id}")
+    return same[0]

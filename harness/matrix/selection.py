@@ -138,8 +138,10 @@ class Selection:
         return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
 
     def cases(self) -> list[Case]:
-        """The cases chosen, each once."""
-        return list({case.id: case for case, _ in self.tasks()}.values())
+        """The cases chosen, each once; those of structures, which were made small, only where no other mode is chosen."""
+        tasks = self.tasks()
+        plain = [task for task in tasks if task[1].family != VARIED]
+        return list({case.id: case for case, _ in plain or tasks}.values())
 
     def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:
         _, kernel, tp, tokens = row

@@ -62,7 +62,10 @@ class Group:
 
 @dataclass
 class Sums:
-    """What the page shows of the matrix: cells by runner and number, groups of changes, seconds and cases by runner, mode and night."""
+    """What the page shows of the matrix: cells by runner and number, groups of changes, and durations.
+
+    ``seconds`` has the sum and the number of cases of a runner, mode and night.
+    """
 
     cells: dict[tuple[str, int], Cell] = field(default_factory=dict)
     groups: dict[tuple[object, ...], Group] = field(default_factory=dict)
@@ -103,7 +106,7 @@ def _reason(case: Compared, mode: str, difference: Callable[[int, int], int]) ->
         return (mode,)
     shows = case.was if case.change == FIXED and case.was else case.now
     between = difference(case.was.environment, case.now.environment) if case.was else -1
-    return (shows.signature or shows.detail and shows.status, between)
+    return (shows.signature or (shows.detail and shows.status), between)
 
 
 def _urgency(case: Compared) -> tuple[int, int]:

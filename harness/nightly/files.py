@@ -35,7 +35,9 @@ class Notes:
         """One line for each thing that is wrong with the file."""
         rows = []
         if self.cut:
-            rows.append(f"{self.path}: the last line ends in the middle of a record, so its run was stopped; the rest is used")
+            rows.append(
+                f"{self.path}: the last line ends in the middle of a record, so its run was stopped; the rest is used"
+            )
         if self.foreign:
             rows.append(f"{self.path}: {self.foreign:,} line(s) are not used; the first is {self.first}")
         if self.error:
@@ -51,7 +53,9 @@ def expanded(paths: list[str]) -> list[Path]:
     for path in map(Path, paths):
         inside = sorted({file for pattern in PATTERNS for file in path.rglob(pattern)}) if path.is_dir() else [path]
         if not inside:
-            raise BadInput(f"{path}: no records file in this folder; expected files such as night.jsonl or night.jsonl.gz")
+            raise BadInput(
+                f"{path}: no records file in this folder; expected files such as night.jsonl or night.jsonl.gz"
+            )
         files |= dict.fromkeys(inside)
     for file in files:
         if not file.is_file():

@@ -20,7 +20,8 @@ MISSING = "missing"
 # From the best to the worst: a case with several results has the worst. `missing` is planned, and not judged.
 RANKS = (MISSING, "ok", "skipped", "latent", "waived", "findings", "error")
 _CACHE_KIB = 96 * 1024
-_HINTS = {sqlite3.OperationalError: "give a path in a folder that exists, with space left, that no other process writes to"}
+_BUSY = "give a path in a folder that exists, with space left, that no other process writes to"
+_FOREIGN = "expected a file that `harness report` wrote, or none yet"
 _SCHEMA = """
 create table runs (
   id integer primary key, name text unique not null, night integer not null, runner text not null, about text not null);
@@ -101,7 +102,7 @@ class History:
             yield cls(connection)
             connection.execute("commit")
         except sqlite3.Error as error:
-            hint = _HINTS.get(type(error), "expected a file that `harness report` wrote, or none yet")
+            hint = _BUSY if isinstance(error, sqlite3.OperationalError) else _FOREIGN
             raise BadInput(f"--history {path}: {error}; {hint}") from None
         finally:
             if connection is not None:
@@ -110,13 +111,13 @@ class History:
     def runs(self) -> dict[int, Run]:
         """Every run, by its number."""
         rows = self.connection.execute("select id, name, night, runner, about from runs order by night, id")
-        return {row[0]: Run(*row[:4], json.loads(row[4])) for row in rows}
+        return {row[0]: _run(row) for row in rows}
 
     def run(self, name: str) -> Run | None:
         """The run of this name, if it is known."""
         query = "select id, name, night, runner, about from runs where name = ?"
         row = self.connection.execute(query, (name,)).fetchone()
-        return Run(*row[:4], json.loads(row[4])) if row else None
+        return _run(row) if row else None
 
     def set_run(self, name: str, night: int, runner: str, about: dict[str, Any]) -> Run:
         """Add a run, or say more about it."""
@@ -147,7 +148,7 @@ class History:
     def others(self, kind: str) -> Iterator[Other]:
         """Every other result of this kind, in the order of names."""
         rows = self.connection.execute("select * from others where kind = ? order by name, part, run", (kind,))
-        return (Other(*row[:5], json.loads(zlib.decompress(row[5]))) for row in rows)
+        return (Other._make((*row[:5], json.loads(zlib.decompress(row[5])))) for row in rows)
 
     def detail(self, number: int) -> dict[str, Any]:
         """What a result says beside its status; empty for number 0."""
@@ -164,7 +165,13 @@ class History:
 
     def cells(self) -> dict[int, tuple[str, str, str, str]]:
         """Subject, model, mode and backend of every cell."""
-        return {row[0]: row[1:] for row in self.connection.execute("select id, subject, model, mode, backend from cells")}
+        return {
+            row[0]: row[1:] for row in self.connection.execute("select id, subject, model, mode, backend from cells")
+        }
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    return Run._make((*row[:4], json.loads(row[4])))
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

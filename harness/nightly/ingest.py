@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -219,11 +219,13 @@ def _name(value: Any) -> str:
 
 
 def _killed(record: dict[str, Any]) -> str:
-    return "ok" if record.get("killed") or (record["kind"] == "correct" and not record.get("false_alarms")) else "findings"
+    return (
+        "ok" if record.get("killed") or (record["kind"] == "correct" and not record.get("false_alarms")) else "findings"
+    )
 
 
 # By kind: the name, the part of it, and the status.
-_OTHERS = {
+_OTHERS: dict[str, Callable[[dict[str, Any]], tuple[str, Any, str]]] = {
     kinds.AUDIT: lambda r: (_op(r["op"], str(r.get("version") or "")), r["row"], r["status"]),
     kinds.SELFTEST: lambda r: (r["id"], "", _killed(r)),
     kinds.BENCH: lambda r: (r["shape"], r.get("tokens", ""), str(r.get("status", ""))),

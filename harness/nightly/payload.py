@@ -9,7 +9,7 @@ from typing import Any
 from harness.base.printable import bounded, printable
 from harness.matrix.modes import EVERY_MODE
 from harness.nightly.cells import ORDER, Cell, Group, Sums, summed
-from harness.nightly.environment import Difference, differences, in_order, label, names_a_commit
+from harness.nightly.environment import differences, in_order, label, names_a_commit
 from harness.nightly.history import RANKS, History, Result, Run
 from harness.nightly.nights import FLAKY, Compared, Nights, compared, nights_by_runner
 from harness.nightly.others import audits, refused, selftests, times
@@ -106,7 +106,10 @@ class Payload:
         cells = [self._cell(key, sums.cells[key], words, runners) for key in keys]
         rows = [self._group(group, index, runners) for group in groups[:MOST_GROUPS]]
         columns = {name: [cell[name] for cell in cells] for name in (cells[0] if cells else {})}
-        rest: dict[str, Any] = {"cells_left_out": len(sums.cells) - len(keys), "groups_left_out": len(groups) - len(rows)}
+        rest: dict[str, Any] = {
+            "cells_left_out": len(sums.cells) - len(keys),
+            "groups_left_out": len(groups) - len(rows),
+        }
         named = {"words": list(words.values), "differences": list(self._differences.values)}
         return rest | {"groups": rows, "cells": columns} | named
 
@@ -156,7 +159,7 @@ class Payload:
         case, runner = group.first, group.first.runner
         shown = case.now if case.now is not None and case.now.detail else case.was
         about = self._history.detail(shown.detail) if shown else {}
-        finding = next(iter(about.get("findings", [])), {})
+        finding: dict[str, Any] = next(iter(about.get("findings", [])), {})
         places = [self._about[number] for number in group.cells]
         return {
             "change": case.change,
@@ -176,8 +179,8 @@ class Payload:
 
     def _runner(self, name: str, nights: Nights, sums: Sums) -> dict[str, Any]:
         runs = [run for run in self._shown.values() if run.runner == name and run.night == nights.newest]
-        environments = [run.about.get("environment") for run in runs if isinstance(run.about.get("environment"), dict)]
-        about: dict[str, Any] = environments[-1] if environments else self._seen(runs)
+        named = [run.about["environment"] for run in runs if isinstance(run.about.get("environment"), dict)]
+        about: dict[str, Any] = named[-1] if named else self._seen(runs)
         return {
             "name": name,
             "newest": night_text(nights.newest),
@@ -200,11 +203,7 @@ class Payload:
         """Mean seconds of a case, for each runner and mode, night by night; null where it has none."""
         pairs = dict.fromkeys((runner, mode) for runner, mode, _ in sums.seconds)
         values = [(pair, [_mean(sums.seconds.get((*pair, night))) for night in self._nights]) for pair in pairs]
-        return [
-            {"name": f"{runner}, {mode}", "values": row}
-            for (runner, mode), row in sorted(values)
-            if any(row)
-        ]
+        return [{"name": f"{runner}, {mode}", "values": row} for (runner, mode), row in sorted(values) if any(row)]
 
 
 def _mean(total: list[float] | None) -> float | None:

@@ -35,24 +35,24 @@ off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item(
 assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
 
 # A dispatch mode sees every op of a call.
-SEEN = '''\
+SEEN = """\
 class Seen(TorchDispatchMode):  # the ops of a call, in turn, each with its first tensor
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         ops.append((func.name(), args[0] if args else None))
         return func(*args, **(kwargs or {}))
 
 
-ops = []'''
+ops = []"""
 
-POISON = '''\
+POISON = """\
 class Poison(TorchDispatchMode):  # a kernel may leave anything in the padded columns
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if func.name() == "$op":
             out[:, $width:] = torch.nan
-        return out'''
+        return out"""
 
-COMPARE = '''\
+COMPARE = """\
 def form(value):
     steps = [step for size, step in zip(value.shape, value.stride()) if size != 1]
     return list(value.shape), steps, value.dtype, value.device.type, value.storage_offset()
@@ -71,9 +71,9 @@ class Compare(TorchDispatchMode):  # calls the fake of an op beside the op
             assert real == faked, f"$kind: $name gives {real}, its fake {faked}"
             shared = any(value.untyped_storage()._cdata in before for value in tree_leaves(fake))
             assert not shared, "$kind: the fake of $name returns memory of its input, and the op does not"
-        return out'''
+        return out"""
 
-WRITES = '''\
+WRITES = """\
 class Watch(TorchDispatchMode):  # compares the arguments of an op before and after it
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         given = [value for value in tree_leaves(args) if isinstance(value, torch.Tensor)]
@@ -85,13 +85,13 @@ class Watch(TorchDispatchMode):  # compares the arguments of an op before and af
             taken = [value.untyped_storage().data_ptr() for value in given]
             shared = [value.untyped_storage().data_ptr() in taken for value in tree_leaves(out)]
             assert not any(shared), "undeclared-alias: $name returns memory of its argument, undeclared"
-        return out'''
+        return out"""
 
-STATE = '''\
+STATE = """\
 def state():
     modules = layer.modules() if isinstance(layer, torch.nn.Module) else [layer]
     parts = [part for one in modules for part in (vars(one), *(vars(one).get(k, {}) for k in ("_buffers", "_parameters")))]
-    return {name: value for part in parts for name, value in part.items() if isinstance(value, torch.Tensor)}'''
+    return {name: value for part in parts for name, value in part.items() if isinstance(value, torch.Tensor)}"""
 
 _FINITE = 'assert out.isfinite().all(), f"$kind: {int((~out.isfinite()).any(0).sum())} columns hold NaN or infinity"'
 _COUNT = '''\
@@ -162,8 +162,9 @@ CHECKS = {
         (_MODE,),
     ),
     "specialised": Check(
-        "at = [n for n in (3, 63, 64, 65, 4096) for guard in env.guards if guard.expr.subs(guard.expr.free_symbols.pop(), n) == False]\n"
-        'assert not env.replacements and not at, f"$kind: {[str(guard.expr) for guard in env.guards] or env.replacements}"',
+        "counts, guards = (3, 63, 64, 65, 4096), [guard.expr for guard in env.guards]\n"
+        "at = [n for n in counts for guard in guards if guard.subs(dict.fromkeys(guard.free_symbols, n)) == False]\n"
+        'assert not env.replacements and not at, f"$kind: {guards or env.replacements}"',
     ),
     "recompiled": Check(
         'count = torch._dynamo.utils.counters["stats"]["unique_graphs"]\n'

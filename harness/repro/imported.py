@@ -6,7 +6,18 @@ from harness.matrix.case import Case
 from harness.repro.parts import Parts
 
 _SIZES = (
-    *("model", "hidden", "latent", "width", "padded", "intermediate", "padded_intermediate", "shared", "experts", "top_k"),
+    *(
+        "model",
+        "hidden",
+        "latent",
+        "width",
+        "padded",
+        "intermediate",
+        "padded_intermediate",
+        "shared",
+        "experts",
+        "top_k",
+    ),
     *("kernel", "tp", "tokens", "scaling", "gated", "activation", "dtype", "full"),
 )
 _ORACLE = """\

@@ -49,16 +49,25 @@ def _parts(layer: torch.nn.Module, recipe: Recipe, device: torch.device, shapes_
     methods = [_with_ops(node, layer, found) for node in methods]
     found.resolve(methods, functions)
     ops = [registration(name, device.type, found, shapes_only) for name in list(found.ops)]
+    if not shapes_only:
+        found.used_in(recipe.oracle)
     used = _attributes(methods)
     tensors = _tensors(layer, recipe, used, shapes_only)
-    text = [*found.texts.values(), *ops, tensors, _class(layer, model, methods, used, tensors), "layer = Layer()", recipe.inputs]
+    text = [
+        *found.texts.values(),
+        *ops,
+        tensors,
+        _class(layer, model, methods, used, tensors),
+        "layer = Layer()",
+        recipe.inputs,
+    ]
     whole = "\n\n".join(part for part in text if part)
     if recipe.common and not shapes_only:
         whole = f"{recipe.common}\n\n{whole}"
-    imports = [line for line in (*found.imports, "from torch.nn import functional") if _used(line, whole + recipe.oracle)]
-    return Parts(
-        whole, tuple(imports), "torch alone", standalone=True, oracle=recipe.oracle, shapes_only=shapes_only
-    )
+    imports = [
+        line for line in (*found.imports, "from torch.nn import functional") if _used(line, whole + recipe.oracle)
+    ]
+    return Parts(whole, tuple(imports), "torch alone", standalone=True, oracle=recipe.oracle, shapes_only=shapes_only)
 
 
 def _used(line: str, text: str) -> bool:
@@ -70,7 +79,11 @@ def _with_ops(node: ast.FunctionDef, layer: torch.nn.Module, found: Globals) -> 
 
     class Named(ast.NodeTransformer):
         def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-            value = getattr(layer, node.attr, None) if isinstance(node.value, ast.Name) and node.value.id == "self" else None
+            value = (
+                getattr(layer, node.attr, None)
+                if isinstance(node.value, ast.Name) and node.value.id == "self"
+                else None
+            )
             if isinstance(value, torch._ops.OpOverload):
                 found.ops[value._schema.name] = None
                 return op_expression(value._schema.name)
@@ -122,4 +135,3 @@ def _state(layer: Any, name: str) -> str:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     raise NotFlat(f"the layer's {name} is a {type(value).__name__}, which no text can make")
-

@@ -19,6 +19,7 @@ from harness.base.torch_settings import CONFIGS
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
+from harness.execution.fresh_memory import reuse_freed_memory
 from harness.execution.modes import Mode
 from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig
@@ -37,21 +38,32 @@ from harness.verdict.machine import MachineFault, machine_fault, missing_compile
 from harness.verdict.reproduce import reproduce
 
 
-def judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str = "in-tree") -> Verdict:
+def judge(
+    subject: Subject,
+    case: Case,
+    mode: ModeInfo,
+    device: torch.device,
+    spec: str = "in-tree",
+    runs: list[Run] | None = None,
+) -> Verdict:
     """Run ``case`` in ``mode`` on ``device`` and return the verdict. Ctrl-C is the only exception that it lets through.
 
     ``spec`` is the subject's name on the command line. The reproducing command uses it. Where the case was made small, and
-    the subject builds no layer of that width, the published width is judged.
+    the subject builds no layer of that width, the published width is judged. The mode's run is added to ``runs``: it holds the
+    layer and its inputs, which else die with this call.
     """
-    verdict = _judge(subject, case, mode, device, spec)
+    verdict = _judge(subject, case, mode, device, spec, runs)
     if case.small_of and (verdict.status == SKIPPED or any(f.kind == "not-built" for f in verdict.findings)):
-        return _judge(subject, case.published(), mode, device, spec)
+        return _judge(subject, case.published(), mode, device, spec, runs)
     return verdict
 
 
-def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str) -> Verdict:
+def _judge(
+    subject: Subject, case: Case, mode: ModeInfo, device: torch.device, spec: str, runs: list[Run] | None
+) -> Verdict:
     start = time.perf_counter()
     _tune_garbage_collector()
+    reuse_freed_memory()
     status, reason, trace, emulated = ERROR, "", "", False
     proof: dict[str, Any] = {}
     settings: dict[str, str] = {}
@@ -60,7 +72,7 @@ def _judge(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, s
     line: SourceLine | None = None
     try:
         with pinned():
-            run = _run(subject, case, mode, device)
+            run = _run(subject, case, mode, device, runs)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = (
                 run.settings
@@ -158,7 +170,7 @@ def _not_built(error: BuildFailed, case: Case) -> Finding:
     )
 
 
-def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> Run:
+def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, runs: list[Run] | None) -> Run:
     if problem := missing_compiler(mode, device.type):
         raise Skip(problem)
     module: Mode = import_module(mode.module)
@@ -168,6 +180,8 @@ def _run(subject: Subject, case: Case, mode: ModeInfo, device: torch.device) -> 
     except BuildFailed as error:
         _refuse_machine_fault(error)
         raise
+    if runs is not None:
+        runs.append(run)
     rig.check_ops_registered()
     return run
 

@@ -5,7 +5,7 @@ import shlex
 from harness.base.errors import BadInput
 from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
-from harness.matrix.modes import EVERY_MODE, PROOF
+from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:
@@ -19,7 +19,7 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
         f"--rules {case.alignment.name}",
     ]
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
-    if case.overridden:
+    if case.overridden or (EVERY_MODE[mode].family == VARIED and not case.small_of):
         parts.append(f"--hidden {case.hidden}")
     if case.shape.source:
         parts.append(f"--models-file {shlex.quote(case.shape.source)}")
@@ -31,6 +31,14 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
     if device != "cpu":
         parts.append(f"--device {device}")
     return " ".join(parts)
+
+
+def script_command(command: str) -> str:
+    """The command that writes a small script of what ``command`` reproduces; empty where there is none."""
+    check, prove = "harness check ", "harness prove "
+    if command.startswith(check):
+        return f"harness repro {command.removeprefix(check)}"
+    return f"harness repro --modes {PROOF.name} {command.removeprefix(prove)}" if command.startswith(prove) else ""
 
 
 def _prove(case: Case, subject: str) -> str:

@@ -20,7 +20,7 @@ function finding(one) {
     one.line ? el("pre", {}, `${place(one.line)}\n${one.line.text}`) : null,
     widths.length ? [el("h4", {}, "Where each width comes from"), el("ul", {}, widths)] : null,
     facts([["Likely cause", one.cause], ["Found by", [one.observer, one.call].filter(Boolean).join(", ")], ["Comes from", one.blame],
-      ["Similar to", list(one.similar_to).join("; ")], ["Waived for", one.waiver], ["What this kind means", one.kind ? `harness docs ${one.kind}` : ""]]));
+      ["Similar to", list(one.similar_to).join("; ")], ["Variation", one.vary], ["Waived for", one.waiver], ["What this kind means", one.kind ? `harness docs ${one.kind}` : ""]]));
 }
 function caseBody(row, commit) {
   const about = row.detail >= 0 ? detail(row.detail) : {};

@@ -24,14 +24,15 @@ function haystack(index) {
 }
 const isOf = (state, index) => (GROUPED[state] ?? [state]).includes(cellWord("state", index));
 const inState = (state) => (CELLS.state ?? []).reduce((sum, _, index) => sum + isOf(state, index), 0);
+const buildHay = () => { hay ??= (CELLS.state ?? []).map((_, index) => haystack(index)); };
 function matches(index) {
   if (chosen.runner >= 0 && CELLS.runner[index] !== chosen.runner) return false;
   if (chosen.state && !isOf(chosen.state, index)) return false;
   return chosen.words.every((text) => hay[index].includes(text));
 }
 function filter() {
-  hay ??= (CELLS.state ?? []).map((_, index) => haystack(index));
   chosen.words = chosen.text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (chosen.words.length) buildHay();
   shown = new Uint8Array((CELLS.state ?? []).length);
   let count = 0;
   for (let index = 0; index < shown.length; index++) count += shown[index] = +matches(index);
@@ -103,7 +104,7 @@ const press = (id, button) => find(id).querySelectorAll("button").forEach((one) 
 function showStates(state) {
   chosen.state = state;
   press("states", find("states").querySelector(`[data-value="${state}"]`));
-  if (hay) filter();
+  if (shown) filter();
 }
 function startMatrix() {
   rows = prepare();

@@ -126,9 +126,9 @@ class Folder(ast.NodeTransformer):
         left = node.left
         self.generic_visit(node)
         own = isinstance(left, ast.Attribute) and is_self(left.value) and self.layer.is_tensor(left.attr)
-        if own or (isinstance(node.left, ast.Name) and node.left.id in self.values) or _is_value(node.left):
-            if isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(node.comparators[0], ast.Constant):
-                return ast.Constant(isinstance(node.ops[0], ast.IsNot))
+        by_none = isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(node.comparators[0], ast.Constant)
+        if by_none and (own or self._never_none(node.left)):
+            return ast.Constant(isinstance(node.ops[0], ast.IsNot))
         return _decided(node, node.left, *node.comparators)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
@@ -142,10 +142,11 @@ class Folder(ast.NodeTransformer):
         stops = isinstance(node.op, ast.Or)
         while len(parts) > 1 and isinstance(parts[0], ast.Constant):
             if bool(parts[0].value) == stops:
-                return parts[0]
+                return ast.Constant(parts[0].value)
             parts.pop(0)
         if len(parts) == 1:
-            return parts[0]
+            only: ast.AST = parts[0]
+            return only
         node.values = parts
         return node
 
@@ -202,7 +203,9 @@ class Folder(ast.NodeTransformer):
         folder.names, folder.once = self.names | set(parameters) | set(stored_names(node.body)), stored_names(node.body)
         constants = {p: a for p, a in zip(parameters, call.args, strict=True) if isinstance(a, ast.Constant)}
         folder.known = {p: a for p, a in constants.items() if p not in folder.once}
-        folder.values = {p for p, a in zip(parameters, call.args, strict=True) if self._never_none(a)} - set(folder.once)
+        folder.values = {p for p, a in zip(parameters, call.args, strict=True) if self._never_none(a)} - set(
+            folder.once
+        )
         folder.deferred = self.deferred
         kept_before = dict(self.kept)
         body = folder.body(node.body)
@@ -240,7 +243,9 @@ class Folder(ast.NodeTransformer):
 
     def _fresh(self, name: str) -> str:
         """A name for a local that is not taken."""
-        fresh = next(text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in self.names)
+        fresh = next(
+            text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in self.names
+        )
         self.names.add(fresh)
         return fresh
 
@@ -272,10 +277,17 @@ def tidy(body: list[ast.stmt]) -> list[ast.stmt]:
     done: list[ast.stmt] = []
     for place, statement in enumerate(body):
         before = done[-1] if done else None
-        name = before.targets[0].id if isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name) else ""
         passes_on = isinstance(statement, ast.Assign | ast.Return) and isinstance(statement.value, ast.Name)
-        if name and passes_on and statement.value.id == name and not _read(name, body[place + 1 :]):  # type: ignore[union-attr]
-            statement.value = done.pop().value  # type: ignore[union-attr, attr-defined]
+        if passes_on and isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name):
+            assert isinstance(statement, ast.Assign | ast.Return)
+            name = before.targets[0].id
+            if (
+                isinstance(statement.value, ast.Name)
+                and statement.value.id == name
+                and not _read(name, body[place + 1 :])
+            ):
+                statement.value = before.value
+                done.pop()
         done.append(statement)
     return done
 

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -41,6 +42,7 @@ class Globals:
         text = self.short.get(_code(function))
         if text is not None:
             own, _, rest = text.partition("|")
+            self.used_in(rest, but=own)
             self.texts.setdefault(own, rest)
             return own
         node = function_of(function)
@@ -51,6 +53,13 @@ class Globals:
             del self.texts[node.name]  # behind those that it refers to
             self.texts[node.name] = ast.unparse(ast.fix_missing_locations(node))
         return node.name
+
+    def used_in(self, text: str, but: str = "") -> None:
+        """Add the short functions that a text calls."""
+        for short in self.short.values():
+            own, _, rest = short.partition("|")
+            if own not in (but, *self.texts) and re.search(rf"\b{own}\(", text):
+                self.texts[own] = rest
 
     def _add(self, name: str, value: Any) -> None:
         if isinstance(value, RegisteredOp | torch._ops.OpOverload):
@@ -66,7 +75,9 @@ class Globals:
             own = self.function(value)
             if own != name:
                 self.texts.setdefault(name, f"{name} = {own}")
-        elif isinstance(value, _PLAIN) or (isinstance(value, list | tuple) and all(isinstance(v, _PLAIN) for v in value)):
+        elif isinstance(value, _PLAIN) or (
+            isinstance(value, list | tuple) and all(isinstance(v, _PLAIN) for v in value)
+        ):
             self.texts.setdefault(name, f"{name} = {value!r}")
         elif not isinstance(value, type):  # a class stands in super(Class, self), which is folded away
             raise NotFlat(f"{name} is a {type(value).__name__}, which has no source")
@@ -75,7 +86,9 @@ class Globals:
 
     def _module(self, name: str, module: types.ModuleType) -> None:
         package, _, last = module.__name__.rpartition(".")
-        self.imports[f"from {package} import {last}" if package and last == name else f"import {module.__name__}"] = None
+        self.imports[f"from {package} import {last}" if package and last == name else f"import {module.__name__}"] = (
+            None
+        )
 
 
 def _code(function: Any) -> Any:

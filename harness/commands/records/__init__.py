@@ -1,0 +1,1 @@
+"""The commands that read records: they merge, compare and show runs, and draft waivers."""
