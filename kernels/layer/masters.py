@@ -7,7 +7,7 @@ each expert is drawn on the case's device whenever it is needed, and none is cac
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache, wraps
 from typing import Self, TypeVar
 
@@ -153,7 +153,8 @@ def masters(sizes: Sizes) -> Masters:
     """The weights of these sizes, always the same, scaled so that a projection preserves the rms of its input."""
     generator = torch.Generator().manual_seed(sizes.seed)
     routed, shared = _routed(sizes, generator, range(sizes.experts)), _shared(sizes, generator)
-    latent = _latent(sizes, generator)
+    # Ranks hold shards of the experts, and whole latent projections: those may come after the sum over the ranks.
+    latent = masters(replace(sizes, rank=0)).latent if sizes.rank else _latent(sizes, generator)
     # Cached in fp32, which the oracle computes in: converting 100 MB in each call costs more than the products.
     return Masters(*routed, _to(torch.float32, shared), _to(torch.float32, latent))
 

@@ -65,6 +65,7 @@ class ProcessState:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.generator = torch.get_rng_state()
         drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
         self._global.__exit__(*error)
         names = [name for name in self._global.changed if "random generator" not in name]

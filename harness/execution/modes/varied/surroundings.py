@@ -126,6 +126,12 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
             for place in range(2):
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
+    if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
+        with ProcessState(before) as other:
+            torch.rand(1)
+            varied.fresh()
+        seeded = torch.equal(state.generator, other.generator)
+        state.changed = tuple(name for name in state.changed if name != "random generator" or seeded)
     if state.changed:
         doing = "building the layer" if built else "calling the layer"
         what = f"{doing} changed {', '.join(state.changed[:4])}"
