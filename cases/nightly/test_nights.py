@@ -177,3 +177,11 @@ def test_the_newest_nights_are_shown_and_the_others_counted(tmp_path: Path) -> N
     seen = overview(*three_nights(tmp_path), nights=2)
     assert (seen["nights"], seen["older"]) == (["2026-11-26", "2026-11-27"], 1)
     assert {len(worst) for worst in seen["cells"]["worst"]} == {2}
+
+
+def test_a_later_result_of_the_same_run_counts(tmp_path: Path) -> None:
+    chosen = list(tasks("h100-newest", 0, MODELS[:1], (1,)))
+    run = run_record("h100-newest", 0, chosen)
+    overview(write_run(tmp_path / "stopped.jsonl", run, chosen, lambda task: RED, end=False))
+    seen = overview(write_run(tmp_path / "resumed.jsonl", run, chosen, all_ok), history=tmp_path / "history.sqlite")
+    assert changes(seen) == {}

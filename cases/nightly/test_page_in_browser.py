@@ -131,10 +131,15 @@ def test_keyboard(browser: Browser, page: Path) -> None:
     browser.press("/", "gpt-oss")
     while not browser.focused("data-cell"):
         browser.press(TAB)
-    first = browser.focused("data-cell")
-    browser.press(DOWN, RIGHT)
+    where = (
+        "const cell = document.activeElement.closest('td'); return [cell.parentNode.sectionRowIndex, cell.cellIndex]"
+    )
+    assert browser.run(where) == [0, 1]
+    browser.press(RIGHT)
+    assert browser.run(where) == [0, 2]
+    browser.press(DOWN)
+    assert browser.run(where) == [1, 2]
     cell = browser.focused("data-cell")
-    assert cell != first
     browser.press(ENTER)
     assert browser.count("#detail") == 1
     browser.press(ESCAPE)

@@ -26,6 +26,7 @@ from harness.execution.capture_rules import (
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
 from harness.execution.fresh_memory import call_filled
 from harness.ops.arguments import declared_writes
+from harness.ops.higher_order import is_higher_order
 
 
 class NotCaptured(RuntimeError):
@@ -41,6 +42,9 @@ class RecordedAgain(NotCaptured):
         "torch.compile records a new graph where a weight or buffer that the graph reads has moved, or where an earlier "
         "output is alive or freed against its expectation."
     )
+
+
+_BY_PREDICATE = ("cond", "while_loop")
 
 
 class OpGraph(ExternalMemoryMode):
@@ -69,6 +73,10 @@ class OpGraph(ExternalMemoryMode):
                 step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_higher_order(func):
+            if func.name() in _BY_PREDICATE:
+                raise CaptureRefused(f"torch.{func.name()} in a capture reads its predicate on the host")
+            return super().__torch_dispatch__(func, types, args, kwargs)
         if func._schema.name in FROM_HOST:
             if args[0].dim():
                 raise CaptureRefused("a tensor made of numbers in a capture copies from the host")

@@ -177,6 +177,7 @@ class Run:
     ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     ``left_behind`` is what variations left in the process.
+    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
     """
 
     case: Case
@@ -199,6 +200,7 @@ class Run:
     trace_is_clean: bool = False
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
+    recompiled_for: str = ""
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.fresh_memory import call_filled
 from harness.ops.collectives import is_collective
+from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
 
@@ -132,11 +133,15 @@ class WeakTensor:
 class ExternalMemoryMode(TorchDispatchMode):
     """A dispatch mode that notes which external memory the kernels of a capture read, inside custom ops too."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, external: ExternalMemory) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.external = external
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_higher_order(func):
+            return call_inside(self, func, args, kwargs or {})
         kwargs, enters = kwargs or {}, _enters(func)
         if not enters and _is_composite(func):
             with (

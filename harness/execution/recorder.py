@@ -25,7 +25,8 @@ from harness.ops.arguments import (
     untrue_aliases,
 )
 from harness.ops.fake_call import FakeCallMode, call_fake
-from harness.ops.names import op_name
+from harness.ops.higher_order import call_inside, is_higher_order
+from harness.ops.names import is_custom, op_name
 from harness.ops.tensor_meta import TensorMeta
 
 
@@ -37,6 +38,8 @@ class Recorder(TorchDispatchMode):
     call fakes in, if it is shared. ``routed_output`` is the index of the routed experts' output among those of their op, or
     None where all outputs are theirs. ``reduces_by`` names the ops that reduce, beside those known by name.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Recorder(TorchDispatchMode):
         self.case, self.experts_op, self.routed_output, self.poison = case, experts_op, routed_output, poison
         self.audit, self.contract, self.reduces_by = audit, audit or contract, reduces_by
         self.records: list[Record] = []
+        self.higher_order = False  # whether the call used an operator such as torch.cond
         self.poisoned = False  # whether there was a padded tail to overwrite
         self._maker: dict[int, int] = {}
         self._routed_storages: set[int] = set()
@@ -64,6 +68,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if is_higher_order(func):
+            return self._higher_order(func, args, kwargs, tensors)
         record = self._open(op_name(func), tensors)
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
         guards = _guards_of(tensors)
@@ -82,6 +88,14 @@ class Recorder(TorchDispatchMode):
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
             record.outputs_overlap = overlap(func, out)
         self._close(record, out, declared_writes(func, args, kwargs))
+        return out
+
+    def _higher_order(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        """Record a higher-order operator, which has no schema, and the ops inside its functions."""
+        self.higher_order = True
+        record = self._open(f"prim::{func.name()}", tensors)
+        out = call_inside(self, func, args, kwargs)
+        self._close(record, out, [])
         return out
 
     def _open(self, op: str, tensors: list[Tensor]) -> Record:
@@ -113,8 +127,12 @@ class Recorder(TorchDispatchMode):
             self._not_routed |= {id(tensor) for tensor in outputs if all(tensor is not one for one in routed)}
         if self.poison:
             for tensor in routed:
-                self.poisoned |= _poison_tail(tensor, self.case.width)
+                self.poisoned |= self._has_tail(tensor) and _poison_tail(tensor, self.case.width)
         return routed
+
+    def _has_tail(self, tensor: Tensor) -> bool:
+        """Whether an output of the experts' op may have a padded tail. One of torch's own ops makes other tensors too."""
+        return is_custom(self.experts_op) or (tensor.dim() > 0 and tensor.shape[-1] == self.case.padded)
 
     def is_routed(self, tensor: Tensor) -> bool:
         """Whether a tensor came through the routed experts, or shares its storage with one that did."""

@@ -182,5 +182,8 @@ def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None)
     # GlobalState is the outer one, so that the recorder does not take its comparison of generators for the layer's last op.
     with GlobalState() as state, recorder:
         call.output = function(*call.inputs)
+    if recorder.higher_order:
+        # In eager mode torch compiles the functions of torch.cond, and what it compiled under a mode fails without one.
+        torch._dynamo.reset()
     call.changed_global_state, call.poisoned = state.changed, recorder.poisoned
     call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None

@@ -14,6 +14,7 @@ from harness.execution.evidence import Call, FirstNaN, Run, all_finite, state_of
 from harness.execution.external_memory import is_view, tensors_in
 from harness.execution.fresh_memory import call_filled
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
 
 _FACTORIES = ("aten::empty", "aten::new_empty")
@@ -89,6 +90,8 @@ class _NaNWatch(TorchDispatchMode):
     NaN may be in memory that nothing wrote yet, in the padded columns, and in the rows beyond ``tokens`` of ``rows``.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, rig: Rig, state: dict[str, Tensor], tokens: int, rows: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.first: FirstNaN | None = None
@@ -96,6 +99,8 @@ class _NaNWatch(TorchDispatchMode):
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_higher_order(func):
+            return call_inside(self, func, args, kwargs or {})
         given = list(tensors_in((args, [*(kwargs or {}).values()])))
         before = [tensor for tensor in given if self._bad_rows(tensor)] if self.first is None else []
         out = call_filled(func, *args, **(kwargs or {}))

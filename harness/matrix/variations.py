@@ -167,6 +167,20 @@ DECLARED = {
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
     "no-other-dtypes": ("dtype=int64-ids",),
+    "no-autocast": ("torch=autocast",),
+    "no-default-dtype": ("torch=default-bfloat16",),
+    "no-threads": ("thread=other",),
+    "no-trace-first": ("traced=first",),
+    "no-reload": (
+        "weights=reloaded",
+        "weights=loaded-again",
+        "weights=deepcopy",
+        "weights=data-swapped",
+        "weights=from-another",
+        "compiled=reloaded",
+    ),
+    "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
+    "largest-first": ("graphs=smallest-first",),
 }
 
 

@@ -16,7 +16,8 @@ def look(run: Run) -> list[Finding] | None:
     present = {tuple(tensor is not None for tensor in call.inputs) for call in run.calls}
     if len(run.graphs) > len(present) and not run.failed:  # an optional input that is absent is another kind of call
         what = f"{len(run.graphs)} graphs were compiled for {len(run.calls)} calls; expected {len(present)}"
-        return [_finding("recompiled", what, _RECOMPILED, run)]
+        reason = f" Dynamo's reason: {run.recompiled_for}." if run.recompiled_for else ""
+        return [_finding("recompiled", what, _RECOMPILED + reason, run)]
     return []
 
 

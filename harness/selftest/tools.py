@@ -18,6 +18,7 @@ from harness.execution.difference import compare
 from harness.execution.pinned import cache_folder, inductor, pinned, trust_instruction_set
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
+from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom
 from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
 from harness.subjects.subject import Subject
@@ -84,11 +85,15 @@ def _compiled(rig: Rig) -> Callable[..., Any]:
 class _Recorded(TorchDispatchMode):
     """Records the arguments of the first call of each custom op, as they were before the call."""
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: dict[Any, tuple[Any, Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_higher_order(func):
+            return call_inside(self, func, args, kwargs or {})
         kwargs = kwargs or {}
         if is_custom(func._schema.name) and func not in self.calls:
             self.calls[func] = tree_map_only(Tensor, _copy, (args, kwargs))

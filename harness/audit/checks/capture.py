@@ -25,7 +25,8 @@ def capture(audited: AuditedOp) -> CheckResult:
     variant = audited.accepted[0]
     name = "emulated" if emulated else "captured"
     # Warm up on other inputs: what the op caches in its first call must not happen to be right for the capture.
-    audited.call(_changed(audited.fresh(variant)))
+    others = _others(audited)
+    audited.call(others.with_leaves(exact_copy(others.leaves)))
     static = audited.fresh(variant)
     start = exact_copy(static.leaves)
     try:
@@ -46,7 +47,7 @@ def capture(audited: AuditedOp) -> CheckResult:
         return not_run(f"{why}; --device cuda makes a real capture")
     if difference_on_same:
         return breaks(f"{name}: a replay with the same inputs differs from eager: {difference_on_same}", variant.label)
-    changed = _replayed(audited, replay, out, static, _changed(audited.fresh(variant)).leaves)
+    changed = _replayed(audited, replay, out, static, others.leaves)
     if changed:
         return breaks(
             f"{name}: a replay with other inputs differs from eager: {changed}; the graph still uses a value from the capture",
@@ -72,9 +73,22 @@ def _refused(name: str, error: BaseException, label: str) -> CheckResult:
     return breaks(f"capture raises {error_line(error)}", label)
 
 
-def _changed(sample: Sample) -> Sample:
+def _others(audited: AuditedOp) -> Sample:
+    """Other values that the op takes: with the rows reversed, or of the floats alone where it refuses other integers."""
+    variant = audited.accepted[0]
+    changed = _changed(audited.fresh(variant))
+    try:
+        audited.call(changed.with_leaves(exact_copy(changed.leaves)))
+    except ERRORS:
+        return _changed(audited.fresh(variant), integers=False)
+    return changed
+
+
+def _changed(sample: Sample, integers: bool = True) -> Sample:
     """Other values of the same range in the same memory: reverse the rows and halve the floats."""
     for leaf in sample.leaves:
+        if isinstance(leaf, Tensor) and not integers and not leaf.is_floating_point():
+            continue
         if isinstance(leaf, Tensor) and leaf.dim() and leaf.numel() and 0 not in leaf.stride():
             leaf.copy_(leaf.clone().flip(0))
             if leaf.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):

@@ -82,6 +82,11 @@ def _takes_symbol(audited: AuditedOp, sample: Sample, place: int) -> bool:
     return "SymInt" in str(declared.real_type)
 
 
+def _returns_number(audited: AuditedOp) -> bool:
+    """Whether the schema has an output that is a plain number. torch makes a number of the symbol that a fake gives for it."""
+    return any(str(one.real_type) in ("int", "List[int]") for one in audited.op._schema.returns)
+
+
 def _judge(audited: AuditedOp, variant: Variant, base: Variant, faked: FakeCall, symbol: Any, notes: list[str]) -> str:
     """What is wrong with the symbolic call; empty if nothing is. Adds a note if the fake guards on the size."""
     change = variant.resize
@@ -91,6 +96,9 @@ def _judge(audited: AuditedOp, variant: Variant, base: Variant, faked: FakeCall,
         return "" if plain is not None else f"with a symbolic size, the fake raises {error_line(faked.error)}"
     node = getattr(symbol, "node", None)
     if node is None or node.shape_env.replace(node.expr).is_number:
+        if _returns_number(audited):
+            notes.append(f"{variant.label}: an output is `int` in the schema, so each size needs its own trace")
+            return ""
         return f"the fake specialises the size to {change.old}: each size needs its own trace"
     env, expr = node.shape_env, node.shape_env.replace(node.expr)
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {expr}]

@@ -25,6 +25,13 @@ def is_offsets(x: object) -> bool:
     return bool(x[0] == 0) and bool((x.diff() >= 0).all()) and bool(x[-1] > 0)
 
 
+def is_ends(x: object, sizes: Iterable[int]) -> bool:
+    """Whether a tensor may be a table of the ends of groups: integers of one dimension that only rise, up to one of these sizes."""
+    if not isinstance(x, Tensor) or not _whole(x) or x.dim() != 1:
+        return False
+    return bool((x >= 0).all()) and bool((x.diff() >= 0).all()) and int(x[-1]) > 0 and int(x[-1]) in set(sizes)
+
+
 def is_lengths(x: object, sizes: Iterable[int]) -> bool:
     """Whether a tensor may be a table of lengths: integers of one dimension whose sum is one of these sizes."""
     if not isinstance(x, Tensor) or not _whole(x) or x.dim() != 1 or x.numel() < 2:
@@ -91,4 +98,13 @@ def resized(x: Tensor, dim: int, old: int, new: int, sizes: Iterable[int]) -> Te
         if new < old:
             return None
         return torch.cat([x, x.new_zeros(new - old)])
-    return x.index_select(dim, index % old)
+    return _same_order(x, x.index_select(dim, index % old))
+
+
+def _same_order(x: Tensor, resized: Tensor) -> Tensor:
+    """The resized tensor with its dimensions in the order in memory that they have in ``x``: a size alone is to change."""
+    order = sorted(range(x.dim()), key=x.stride, reverse=True)
+    if 0 in x.stride() or order == list(range(x.dim())):
+        return resized
+    back = [order.index(dim) for dim in range(x.dim())]
+    return resized.permute(order).contiguous().permute(back)

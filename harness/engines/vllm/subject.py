@@ -38,6 +38,9 @@ def _engine() -> "Engine":
 class VllmLayer:
     """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
+    # Its loader writes the weights and then prepares them; graphs are captured from the largest batch on.
+    declares = ("no-state-dict", "largest-first")
+
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from harness.base.printable import bounded
 from harness.execution.evidence import Graph, Record, Run
 from harness.execution.modes import fake
 from harness.execution.pinned import cache_folder, inductor, trust_instruction_set
@@ -15,6 +16,7 @@ from harness.execution.rig import Rig
 
 # Added to the first token count, it gives one of other parity and magnitude: a guard on either then fails.
 _MORE_TOKENS = 9
+_LONGEST_REASON = 300
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -34,6 +36,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         other = tokens + _MORE_TOKENS if tokens + _MORE_TOKENS <= rig.most_tokens else max(tokens - 1, 2)
         label, second = ("other token count", other) if dynamic else ("second call", tokens)
         call = rig.call(run, _marked(compiled, dynamic), label, second, 1)
+    run.recompiled_for = recompile_reason() if len(graphs) > 1 else ""
     if call.error:
         call.records = stages(rig, dynamic, tokens)
         rig.audit(run)
@@ -44,6 +47,15 @@ def stages(rig: Rig, dynamic: bool, tokens: int) -> list[Record]:
     """Records of a FakeTensor trace, for a compiled call that failed: compiled code dispatches no ops to record."""
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
     return fake.trace(rig, rig.start(), mode, "trace", tokens).records
+
+
+def recompile_reason() -> str:
+    """Dynamo's reason for the latest compilation: the guard of an earlier one that failed; empty if it gives none."""
+    metrics: Any = torch._dynamo.utils.get_compilation_metrics()
+    reasons = [getattr(one, "recompile_reason", None) for one in metrics]
+    reason = next((str(one) for one in reversed(reasons) if one), "")
+    lines = [line.partition(": ")[2] for line in reason.splitlines() if ": " in line]
+    return bounded(lines[0].partition("  # ")[0].strip(), _LONGEST_REASON) if lines else ""
 
 
 def recording_inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, Sequence[Any]], Any]:
@@ -57,9 +69,17 @@ def recording_inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, S
 
 
 def _names(module: torch.fx.GraphModule) -> list[str]:
-    targets = [node.target for node in module.graph.nodes if node.op == "call_function"]
-    schemas = [getattr(getattr(target, "default", target), "_schema", None) for target in targets]
-    return [str(schema.name) for schema in schemas if schema is not None]
+    """The names of a graph's ops. Dynamo keeps torch's own functions and methods as they are, so these go by their name."""
+    nodes = [node for node in module.graph.nodes if node.op in ("call_function", "call_method")]
+    return [name for name in (_name(node.target) for node in nodes) if name]
+
+
+def _name(target: Any) -> str:
+    schema = getattr(getattr(target, "default", target), "_schema", None)
+    if schema is not None:
+        return str(schema.name)
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    return f"aten::{name}" if hasattr(torch.ops.aten, name) else ""
 
 
 def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:

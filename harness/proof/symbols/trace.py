@@ -18,6 +18,7 @@ from harness.base.exception_text import first_line
 from harness.base.source import SourceLine
 from harness.execution.rig import LAYER_ERRORS
 from harness.ops.collectives import is_collective
+from harness.ops.higher_order import call_inside, is_higher_order
 from harness.proof.symbols.contract import differs, shown
 from harness.proof.symbols.symbolic_layer import SymbolicLayer
 
@@ -74,12 +75,16 @@ class _StridedReduce(RuntimeError):
 class _Watch(TorchDispatchMode):
     """A dispatch mode that raises on a strided tensor at an all-reduce and on a wrong fake, and records which ops ran."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, contracts: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.contracts = contracts
         self.dispatched: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_higher_order(func):
+            return call_inside(self, func, args, kwargs or {})
         name = func._schema.name
         self.dispatched.add(name)
         if is_collective(name) and not dense(args[0]):
