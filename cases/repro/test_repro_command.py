@@ -72,14 +72,19 @@ def test_projects_have_runs_of_their_own(tmp_path: Path) -> None:
     assert last_run.file_of(tmp_path) != last_run.file_of(ROOT)
 
 
+def verdict_json(**fields: Any) -> dict[str, Any]:
+    return verdict().to_json() | fields
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("not json", "is no file of records"),
         ('{"entry": "vllm#1"}', "1: no verdict's record"),
-        ('{"status": "findings", "format": 1}', "1: a record of format 1; this version reads 2"),
+        ('{"status": "findings", "format": 1}', "1: a record of format 1 that cannot be read"),
         ('{"status": "findings", "format": 99, "findings": []}', "1: a record of format 99"),
-        ('{"status": "ok", "format": 2, "findings": []}', "no failing verdict in it"),
+        (json.dumps(verdict_json(status="ok", findings=[])), "no failing verdict in it"),
+        ('{"record": "run", "format": 3}', "no failing verdict in it"),
     ],
 )
 def test_records_that_cannot_be_used(

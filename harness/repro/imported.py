@@ -5,21 +5,8 @@ from typing import Any
 from harness.matrix.case import Case
 from harness.repro.parts import Parts
 
-_SIZES = (
-    *(
-        "model",
-        "hidden",
-        "latent",
-        "width",
-        "padded",
-        "intermediate",
-        "padded_intermediate",
-        "shared",
-        "experts",
-        "top_k",
-    ),
-    *("kernel", "tp", "tokens", "scaling", "gated", "activation", "dtype", "full"),
-)
+_SCALARS = (bool, int, float, str, type(None))
+_LEFT_OUT = ("id", "overridden")  # a script's case has no id
 _ORACLE = """\
 def oracle(batch):
     wanted = subject.oracle(case, batch)
@@ -41,7 +28,7 @@ def imported(spec: str, case: Case, device: str) -> Parts:
     """The script's layer, inputs and oracle by the subject at ``package.module:Name``, or by an entry of a corpus."""
     module, _, name = spec.partition(":")
     top = module.partition(".")[0]
-    sizes = _arguments({key: getattr(case, key) for key in _SIZES})
+    sizes = _arguments(_sizes(case))
     rule = _arguments({key: getattr(case.alignment, key) for key in case.alignment.__slots__})
     text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device)
     return Parts(text, ("import sys", "from types import SimpleNamespace"), f"torch and {top}", oracle=_ORACLE)
@@ -55,6 +42,12 @@ def _subject(module: str, name: str) -> str:
         found = f'{{entry.id: entry for entry in (*{short}.FAULTS, *{short}.CORRECT)}}["{name}"].subject'
         return f"{statement}\n\nsubject = {found}"
     return f"{statement}\n\nsubject = {short}.{name}\nsubject = subject() if isinstance(subject, type) else subject"
+
+
+def _sizes(case: Case) -> dict[str, Any]:
+    """Every number, text and None of a case, its properties too: a subject may read any of them."""
+    names = [name for name in dir(Case) if not name.startswith("_") and name not in _LEFT_OUT]
+    return {name: value for name in names if isinstance(value := getattr(case, name), _SCALARS)}
 
 
 def _arguments(values: dict[str, Any]) -> str:

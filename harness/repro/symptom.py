@@ -43,7 +43,9 @@ def symptom(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, 
     if error is None:
         match = _FAKE_RAISED.search(finding.what)
         return Symptom(finding, match[1] if match else "", ())
-    return Symptom(finding, type(error).__name__, widths_in(text_of(error), case))
+    # A graph may read the freed memory through several views, of which the error names one.
+    widths = () if finding.kind == "freed-memory" else widths_in(text_of(error), case)
+    return Symptom(finding, type(error).__name__, widths)
 
 
 def widths_in(text: str, case: Case) -> tuple[int, ...]:
