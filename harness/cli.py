@@ -21,6 +21,7 @@ COMMANDS = {
     "new-subject": ("harness.commands.new_subject", "write a template for your own layer"),
     "diagnose": ("harness.commands.diagnose", "read a log: name the failure, its cause and the command that tries it"),
     "explain": ("harness.commands.explain", "draw who makes which width in one case, stage by stage"),
+    "repro": ("harness.commands.repro", "write a small script that fails the same way as a case"),
     "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
     "merge": ("harness.commands.records.merge", "put the records of shards together, and say what is missing"),
     "diff": ("harness.commands.records.diff", "compare two runs: what is new, fixed, changed, gone, slower"),

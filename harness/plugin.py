@@ -4,6 +4,7 @@ It does nothing in a session whose tests ask for none of its fixtures and that w
 Collecting imports no torch; the fixtures that judge do.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,7 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
         if verdict.status == "waived":
             pytest.xfail(printable(verdict.reason))
         if not verdict.ok:
+            _remember(request.config, verdict)
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
             session = request.config.stash[_SESSION]
             if session.debugs:
@@ -178,6 +180,14 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
         return verdict
 
     return check
+
+
+def _remember(config: pytest.Config, verdict: "Verdict") -> None:
+    """Note a failing verdict for `harness repro`; the workers of xdist share one run."""
+    from harness.repro.last_run import remember
+
+    own = getattr(config, "workerinput", {}).get("testrunuid") or f"{os.getpid()} {id(config)}"
+    remember(config.stash[_SESSION].project.root, f"pytest {own}", [verdict])
 
 
 def _in_pytest(request: pytest.FixtureRequest, case: "Case") -> str:

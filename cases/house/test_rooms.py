@@ -25,6 +25,7 @@ ROOMS = (
     "runs",
     "output",
     "nightly",
+    "repro",
     "audit",
     "selftest",
     "benchmark",

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import browser as browsers
 from fixtures.browser import Browser
-from fixtures.nights import run_record, tasks, three_nights, write_run
+from fixtures.nights import RUNNERS, recorded, run_record, tasks, three_nights, write_run
 from harness.cli import main
 
 WHY = browsers.missing()
@@ -248,6 +248,17 @@ def test_a_foreign_script_is_refused(browser: Browser, page: Path) -> None:
     )
     assert browser.run("return window.hit ?? null") is None
     assert any("Content Security Policy" in line for line in browser.complaints())
+
+
+@pytest.mark.skipif(not recorded(), reason="no records of a real run: fixtures/records/README.md")
+def test_records_of_real_runs(browser: Browser, tmp_path: Path) -> None:
+    browser.open(page_of(tmp_path, [*three_nights(tmp_path), *recorded()]), "#matrix")
+    assert browser.count("#runner-choices button") > len(RUNNERS) + 1
+    browser.run(
+        "[...document.querySelectorAll('#runner-choices button')].find((one) => one.innerText.startsWith('recorded')).click()"
+    )
+    browser.click(".cell")
+    assert "History" in browser.text("#detail")
 
 
 def test_screenshots(browser: Browser, page: Path) -> None:

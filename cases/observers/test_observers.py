@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fixtures.faults.batches import (
     FailsAtZero,
+    WrongAbove64,
     WrongAtOne,
 )
 from fixtures.faults.fakes import (

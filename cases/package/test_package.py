@@ -176,3 +176,9 @@ def test_the_pages_come_with_the_wheel(installed: Installed, tmp_path: Path) -> 
 def test_the_version_is_read_from_the_package(installed: Installed, tmp_path: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert installed.run("harness", "--version", folder=tmp_path).strip() == version
+
+
+def test_the_nightly_page_is_in_the_wheel(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl").write_text('{"op": "mylib::op", "row": "fake", "status": "holds", "what": ""}\n')
+    installed.run("harness", "report", "audit.jsonl", "-o", "page.html", folder=tmp_path)
+    assert "<title>Nightly results</title>" in (tmp_path / "page.html").read_text("utf-8")

@@ -1,6 +1,7 @@
 """``harness check``: judge a matrix of cases with live progress, JSON records, a table and the findings."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from harness.matrix.shapes import BUILT_IN
 from harness.output.recording import Recording
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
+from harness.repro.last_run import remember
 from harness.runs.durations import Durations
 from harness.runs.planned import Task
 from harness.runs.shards import singly
@@ -106,6 +108,7 @@ def run(chosen: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _show(verdicts, chosen, start)
             raise
+    remember(find_or_in_tree(chosen.subject).root, f"harness check {os.getpid()} {time.time()}", verdicts)
     _show(verdicts, chosen, start)
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)

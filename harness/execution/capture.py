@@ -1,9 +1,9 @@
 """An emulation of CUDA graph capture for machines without CUDA: dispatched ops are recorded once and replayed.
 
 Like a real capture it records kernels, not Python. What the host did once is not repeated, buffers keep their addresses,
-and whatever a capture refuses is refused: a host sync, a data-dependent shape, a copy to or from the host. It records the
-ops inside custom ops too, so that the memory that they allocate or read is known. It does not keep external memory alive.
-It does not test CUDA kernels.
+and whatever a capture refuses is refused: a host sync, a data-dependent shape, a copy to or from the host. It executes nothing:
+external memory that the ops wrote holds what it held before. It records the ops inside custom ops too, so that the memory
+that they allocate or read is known. It does not keep external memory alive. It does not test CUDA kernels.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from harness.execution.capture_rules import (
 )
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
 from harness.execution.fresh_memory import call_filled
+from harness.ops.arguments import declared_writes
 
 
 class NotCaptured(RuntimeError):
@@ -48,11 +49,17 @@ class OpGraph(ExternalMemoryMode):
     def __init__(self) -> None:
         super().__init__(ExternalMemory("cpu"))
         self._steps: list[Callable[[], None]] = []
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
-        """Run ``function`` once and record it. Raises CaptureRefused."""
-        with host_guard(), WithoutHostChecks(), self:
-            return function(*inputs)
+        """Run ``function`` once and record it, then undo what it wrote to external memory. Raises CaptureRefused."""
+        try:
+            with host_guard(), WithoutHostChecks(), self:
+                return function(*inputs)
+        finally:
+            for storage, before in self._before.values():
+                storage.copy_(before)
+            self._before.clear()
 
     def replay(self) -> None:
         """Run the recorded ops on the same buffers. Raises FreedMemory."""
@@ -82,6 +89,10 @@ class OpGraph(ExternalMemoryMode):
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an op that is a kernel, and record it."""
+        for tensor in filter(self.external.contains, declared_writes(func, args, kwargs)):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._before:
+                self._before[storage._cdata] = storage, storage.clone()
         out = call_filled(func, *args, **kwargs)
         self._steps.append(_step(func, args, kwargs, out, self.external))
         return out

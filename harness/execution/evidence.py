@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.base.source import SourceLine
 from harness.matrix.case import Case
+from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
@@ -28,8 +29,9 @@ class Record:
     ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
     ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
     belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
-    The last three fields name what the schema does not declare:
-    arguments written to, arguments whose memory is returned, and outputs in each other's memory.
+    ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
+    arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
+    arguments whose memory the schema says that an output shares, which this call's did not.
     """
 
     op: str
@@ -45,11 +47,24 @@ class Record:
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
     outputs_overlap: bool = False
+    untrue_aliases: tuple[str, ...] = ()
+    plain: Plain = ()
 
     @property
     def custom(self) -> bool:
         """Whether the op is not one of torch's own."""
         return is_custom(self.op)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What a graph reads that another graph's capture made, as text, and the user's line that reads it."""
+
+    text: str
+    line: SourceLine | None
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,15 @@ class Varied:
         return self.name.partition("=")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What a variation left behind in the process, and the user's line if it is known."""
+
+    varied: Varied
+    what: str
+    line: SourceLine | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call of the layer.
@@ -76,7 +100,11 @@ class Call:
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
     ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
     rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called. ``varied`` says what a variation changed; None in a plain call.
+    layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
+    another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
+    lacks.
+    ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
+    the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     """
@@ -99,8 +127,11 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    unwritten: "Unwritten | None" = None
+    absent: tuple[int, ...] = ()
     varied: Varied | None = None
     case: Case | None = None
+    reference: str = ""
     varied_inputs: tuple[int, ...] = ()
     overwrote_beside: bool = False
 
@@ -145,6 +176,7 @@ class Run:
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
     ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
+    ``left_behind`` is what variations left in the process.
     """
 
     case: Case
@@ -168,6 +200,7 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     changed_by: Varied | None = None
+    left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     @property

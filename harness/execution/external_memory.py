@@ -22,11 +22,14 @@ from harness.ops.tensor_meta import TensorMeta
 
 
 class FreedMemory(RuntimeError):
-    """A graph is replayed whose external memory was freed or moved since the capture. ``line`` is the user's line that read it."""
+    """A graph is replayed whose external memory was freed or moved since the capture. ``line`` is the user's line that read it.
+
+    ``cache`` says which bounded cache alone held it.
+    """
 
     def __init__(self, what: str, line: SourceLine | None) -> None:
         super().__init__(what)
-        self.line = line
+        self.line, self.cache = line, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class _FirstRead:
     def of(cls, tensor: Tensor, op: str) -> Self:
         storage = tensor.untyped_storage()
         return cls(StorageWeakRef(storage), storage.data_ptr(), TensorMeta.of(tensor), op, SourceLine.here())
+
+    def whole(self) -> Tensor:
+        """All of the storage, flat and in the dtype that was read."""
+        storage = torch.UntypedStorage._new_with_weak_ptr(self.storage.cdata)
+        dtype = getattr(torch, self.meta.dtype)
+        flat: Tensor = call_filled(torch.empty, 0, dtype=dtype, device=storage.device)
+        return flat.set_(storage, 0, (storage.nbytes() // flat.element_size(),), (1,))
 
     def change(self) -> str:
         """What happened to the storage since: ``freed``, ``moved``, or empty for nothing."""
@@ -79,11 +89,22 @@ class ExternalMemory:
         """Whether a tensor lies in external memory."""
         return tensor.untyped_storage()._cdata in self._reads
 
+    def made_by(self, other: "ExternalMemory") -> list[tuple[Tensor, str, SourceLine | None]]:
+        """The memory that this graph reads and that the other graph's capture made: flat tensors, the op and line that read."""
+        made = [read for key, read in self._reads.items() if key in other._created and not read.change()]
+        return [(read.whole(), f"{read.op} reads {read.meta}", read.line) for read in made]
+
     def check(self) -> None:
         """Raise FreedMemory where a storage was freed or moved. Reads no element."""
+        if error := self.freed():
+            raise error
+
+    def freed(self) -> FreedMemory | None:
+        """The error for the first storage that was freed or moved; None where none was."""
         for read in self._reads.values():
             if change := read.change():
-                raise FreedMemory(f"{read.op} uses {read.meta}, which was {change} after the capture", read.line)
+                return FreedMemory(f"{read.op} uses {read.meta}, which was {change} after the capture", read.line)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

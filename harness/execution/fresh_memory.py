@@ -30,8 +30,8 @@ def call_filled(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def copy_of(tensor: Tensor) -> Tensor:
-    """A copy of a tensor of any dtype."""
-    copy: Tensor = call_filled(tensor.clone)
+    """A copy of a tensor of any dtype; None for an optional input that is absent."""
+    copy: Tensor = tensor if tensor is None else call_filled(tensor.clone)
     return copy
 
 
@@ -46,6 +46,16 @@ def reuse_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
             mallopt(option, size)
+
+
+def overwrite_with_garbage(tensor: Tensor) -> None:
+    """Fill a tensor with what deterministic mode puts into fresh memory: NaN, the largest integer, or True."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        tensor.fill_(torch.nan)
+    elif tensor.dtype == torch.bool:
+        tensor.fill_(True)
+    else:
+        tensor.fill_(torch.iinfo(tensor.dtype).max)
 
 
 @contextmanager

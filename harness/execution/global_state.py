@@ -12,6 +12,11 @@ def _device_context() -> Any:
     return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
 
 
+def _flushes_denormal() -> bool:
+    """Whether this thread's CPU takes the smallest numbers for zero. torch can set that and not say it."""
+    return bool(torch.full((), 1e-310, dtype=torch.float64) * 0.5 == 0)
+
+
 # name: (function that reads it, function that restores it)
 _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -24,6 +29,8 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     ),
     "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     "oneDNN switch": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "flush-denormal mode": (_flushes_denormal, torch.set_flush_denormal),
+    "autograd's anomaly mode": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "CPU autocast": (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
 }
 

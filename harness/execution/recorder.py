@@ -15,7 +15,15 @@ from harness.execution.evidence import Record, same_bits
 from harness.execution.fresh_memory import call_filled, copy_of
 from harness.execution.stages import EXPERTS, REDUCE, stage_of
 from harness.matrix.case import Case
-from harness.ops.arguments import declared_writes, metas, not_written, overlap, undeclared_aliases
+from harness.ops.arguments import (
+    declared_writes,
+    metas,
+    not_written,
+    overlap,
+    plain,
+    undeclared_aliases,
+    untrue_aliases,
+)
 from harness.ops.fake_call import FakeCallMode, call_fake
 from harness.ops.names import op_name
 from harness.ops.tensor_meta import TensorMeta
@@ -68,7 +76,9 @@ class Recorder(TorchDispatchMode):
         finally:
             record.guards = _guards_of(tensors) - guards
         if self.contract and real:
-            record.fake = call_fake(self._fakes, func, args, kwargs)
+            record.fake = call_fake(self._fakes, func, args, kwargs, cuda=self.audit)
+            record.plain = plain(out)
+            record.untrue_aliases = untrue_aliases(func, args, kwargs, out)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)
             record.outputs_overlap = overlap(func, out)
         self._close(record, out, declared_writes(func, args, kwargs))

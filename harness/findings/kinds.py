@@ -39,6 +39,7 @@ KINDS = {
     "mutated-input": "An op or the layer changes an input without declaring it.",
     "mutated-state": "A call changes the layer's weights or buffers, and later calls read them.",
     "undeclared-alias": "An op returns memory of an argument, or two outputs share memory, without declaring it.",
+    "untrue-alias": "An op's schema declares that its output shares an argument's memory, and it does not.",
     "writes-beside": "The layer writes into its caller's buffer, beside the columns or rows that are its input.",
     "shared-output": "The layer's output lies in the memory of an input or of its own state.",
     "output-overwritten": "The next call changes an output that was returned before.",
@@ -46,7 +47,14 @@ KINDS = {
     "stale": "The first call is right and a later call with other inputs is wrong.",
     "not-repeatable": "The same inputs give other bits when they are run again.",
     "global-state": "A call changes torch's global state or takes random numbers.",
+    # other surroundings
+    "torch-mode": "The layer is right in a plain call and wrong in another mode of torch, another thread or after another call.",
+    "leak": "Each call leaves memory that is never freed.",
+    "other-weights": "A layer computes with other weights than its own, after a load, a copy or another layer.",
+    "other-sizes": "The layer is right at the sizes of the matrix and wrong at others.",
+    "compiled-otherwise": "Compiled code is right in a plain call and wrong for other batches, modes or weights.",
     # ranks
+    "ranks-differ": "The sum of really different shards is wrong, where that of copies is right.",
     "not-contiguous": "The all-reduce is given a tensor that is not contiguous.",
     "collective-count": "A forward has too few or too many all-reduces.",
     "reduced-beside": "The all-reduce is given a tensor that does not come from the routed experts.",
@@ -60,6 +68,7 @@ KINDS = {
     "capture-refused": "A CUDA graph cannot record the layer.",
     "not-captured": "torch.compile was asked for CUDA graphs and made none.",
     "freed-memory": "A captured graph reads memory that the layer has freed.",
+    "other-graphs-memory": "A graph reads memory that another graph's capture made.",
     "stale-replay": "A replay computes with a value that was fixed at capture.",
     # every size at once
     "fails-when-traced": "The layer works at a size when it runs and fails when it is traced.",

@@ -39,7 +39,8 @@ class Case:
     ``kernel`` is ``wide`` where the fused kernel writes the padded width and ``narrow`` where it writes the true width.
     ``tp`` is the tensor-parallel size. ``shape`` holds the published sizes. ``full`` says that nothing was shrunk.
     ``overridden`` says that the hidden size is not the published one. ``small_of`` is the published shape where the hidden and
-    the latent width were made small; None where they were not.
+    the latent width were made small; None where they were not. ``rank`` is the rank whose shard the layer holds, where shards
+    differ; None where every rank holds a copy of one shard.
     """
 
     shape: Shape
@@ -57,6 +58,7 @@ class Case:
     overridden: bool = False
     dtype: str = "bfloat16"
     small_of: Shape | None = None
+    rank: int | None = None
 
     @classmethod
     def of(cls, shape: Shape, alignment: Alignment, kernel: str, tp: int, tokens: int, full: bool = False) -> Self:
@@ -106,8 +108,12 @@ class Case:
     @property
     def structure(self) -> tuple[object, ...]:
         """What the code of a layer can depend on besides its sizes: its parts, its kernel and its activation."""
-        parts = (self.shared is not None, self.latent is not None, self.gated, self.scaling != 1)
-        return (*parts, self.activation, self.kernel)
+        return (*self.parts, self.gated, self.activation, self.kernel)
+
+    @property
+    def parts(self) -> tuple[bool, ...]:
+        """Which parts the layer has: a shared expert, a latent projection, a routed scaling."""
+        return self.shared is not None, self.latent is not None, self.scaling != 1
 
     @property
     def model(self) -> str:

@@ -11,6 +11,7 @@ class ModeInfo:
 
     ``needs_cuda`` says that the mode is skipped without a CUDA device, so that the default selection leaves it out there.
     ``vary`` names the variations to run, all where it is empty; only the family ``varied`` has any.
+    ``parts_only``: one structure for each combination of parts, whatever its activation and kernel.
     """
 
     name: str
@@ -19,6 +20,7 @@ class ModeInfo:
     about: str
     needs_cuda: bool = False
     vary: tuple[str, ...] = ()
+    parts_only: bool = False
 
     @property
     def exact(self) -> str:
@@ -75,6 +77,41 @@ MODES = {
             VARIED,
             "harness.execution.modes.varied.tokens",
             "eager calls at many token counts, from 3 to 32,800",
+        ),
+        ModeInfo(
+            "varied-surroundings",
+            VARIED,
+            "harness.execution.modes.varied.surroundings",
+            "eager calls in other modes of torch, another thread, after others; the process and its memory",
+            parts_only=True,
+        ),
+        ModeInfo(
+            "varied-layers",
+            VARIED,
+            "harness.execution.modes.varied.layers",
+            "several layers of one class; weights loaded, saved, copied and swapped after a call",
+            parts_only=True,
+        ),
+        ModeInfo(
+            "varied-caches",
+            VARIED,
+            "harness.execution.modes.varied.caches",
+            "what a layer keeps: inputs by address, outputs, counts of calls, tables, graphs' memory",
+            parts_only=True,
+        ),
+        ModeInfo(
+            "varied-sizes",
+            VARIED,
+            "harness.execution.modes.varied.sizes",
+            "more experts, wider ones, four of them for a token; four ranks with shards of their own",
+            parts_only=True,
+        ),
+        ModeInfo(
+            "varied-compiled",
+            VARIED,
+            "harness.execution.modes.varied.compiled",
+            "Dynamo's graph after eager calls, for one token and none, under inference mode, after a reload",
+            parts_only=True,
         ),
         ModeInfo(
             "varied-contents",

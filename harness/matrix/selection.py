@@ -119,7 +119,8 @@ class Selection:
                 better = key not in first or (is_padded and first[key].padded == first[key].width)
                 first |= {key: case} if better else {}
         cases = [case if self.hidden else case.small() for case in first.values()]
-        return [(case, mode) for case in cases for mode in chosen]
+        parts = {case.parts: case for case in reversed(cases)}
+        return [(case, mode) for case in cases for mode in chosen if not mode.parts_only or parts[case.parts] is case]
 
     @property
     def _structure_rows(self) -> tuple[Row, ...]:
@@ -137,9 +138,9 @@ class Selection:
         return [self._case(shape, catalogue.rule(row[0]), row, False) for shape, row in product(shapes, list(rows))]
 
     def cases(self) -> list[Case]:
-        """The cases chosen, each once; without the small ones of the varied modes, unless only those modes were chosen."""
+        """The cases chosen, each once; those of structures, which were made small, only where no other mode is chosen."""
         tasks = self.tasks()
-        plain = [(case, mode) for case, mode in tasks if mode.family != VARIED]
+        plain = [task for task in tasks if task[1].family != VARIED]
         return list({case.id: case for case, _ in plain or tasks}.values())
 
     def _case(self, shape: Shape, rule: Alignment, row: Row, overridden: bool) -> Case:

@@ -41,6 +41,82 @@ GROUPS = {
     "captured": Group(
         "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
     ),
+    "torch": Group(
+        "varied-surroundings",
+        {
+            "not-deterministic": "torch's default mode, without deterministic algorithms",
+            "default-bfloat16": "a default dtype of bfloat16",
+            "autocast": "autocast to bfloat16",
+        },
+    ),
+    "thread": Group("varied-surroundings", {"other": "a call in another thread than the one that built the layer"}),
+    "before": Group(
+        "varied-surroundings",
+        {
+            "inference-mode": "a call after a first one under inference mode",
+            "errors": "a call after calls that raised",
+        },
+    ),
+    "process": Group(
+        "varied-surroundings",
+        {"build": "the state of the process around a build", "calls": "the state of the process around calls"},
+    ),
+    "memory": Group("varied-surroundings", {"40-calls": "memory that is alive after 40 calls"}),
+    "other": Group(
+        "varied-layers",
+        {
+            "before": "a layer, after one of its class with other weights was called",
+            "between": "a layer, and one of its class with other weights called in between",
+        },
+    ),
+    "weights": Group(
+        "varied-layers",
+        {
+            "reloaded": "other weights, loaded after a call",
+            "loaded-again": "its own weights, loaded again after a call",
+            "saved-after-use": "a layer restored from another one that was saved after a call",
+            "deepcopy": "a deepcopy of a used layer, with other weights loaded",
+            "data-swapped": "other weights, swapped in by .data after a call",
+            "eval": "a layer after eval() was called twice",
+            "from-another": "the state_dict of another rank's layer, loaded",
+        },
+    ),
+    "inputs": Group(
+        "varied-caches",
+        {
+            "refilled": "inputs that are refilled in place",
+            "made-again": "inputs that are freed and made again",
+        },
+    ),
+    "written": Group("varied-caches", {"output": "the same inputs, after the caller wrote to the output"}),
+    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved"}),
+    "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
+    "graphs": Group(
+        "varied-caches", {"smallest-first": "graphs captured from the smallest to the largest, after many batch sizes"}
+    ),
+    "sizes": Group(
+        "varied-sizes",
+        {
+            "130-experts": "130 experts",
+            "top-4": "six experts, of which each token takes four",
+            "wide-experts": "experts with more than 128 rows",
+            "scaling-alone": "a routed scaling without a shared expert",
+        },
+    ),
+    "ranks": Group("varied-sizes", {"4": "four ranks with shards of their own"}),
+    "graphs-of": Group(
+        "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
+    ),
+    "compiled": Group(
+        "varied-compiled",
+        {
+            "reloaded": "compiled, then other weights loaded",
+            "after-eager": "compiled after an eager call",
+            "1-token": "compiled for 1 token",
+            "0-tokens": "compiled for no tokens",
+            "inference-mode": "compiled under inference mode",
+        },
+    ),
     "content": Group(
         "varied-contents",
         {

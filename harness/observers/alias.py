@@ -16,12 +16,14 @@ def look(run: Run) -> list[Finding] | None:
     explained = bool(findings)  # an op that writes undeclared explains a changed input or weight
     for call in calls:
         changed = [
-            index for index, pair in enumerate(zip(call.inputs, call.before, strict=True)) if not same_bits(*pair)
+            index
+            for index, (now, before) in enumerate(zip(call.inputs, call.before, strict=True))
+            if now is not None and before is not None and not same_bits(now, before)
         ]
         if changed and not explained:
             findings.append(_changed_input(call, changed))
             break
-    return findings + _changed_state(run, explained) + _shared_output(run, calls)
+    return findings + _untrue_alias(run) + _changed_state(run, explained) + _shared_output(run, calls)
 
 
 def _of_op(call: Call, record: Record) -> list[Finding]:
@@ -38,6 +40,23 @@ def _of_op(call: Call, record: Record) -> list[Finding]:
     return findings
 
 
+def _untrue_alias(run: Run) -> list[Finding]:
+    """A finding for an op whose output never shares the memory that its schema declares. One that does so at times is a view."""
+    records = [(call, record) for call in run.calls if call.tokens for record in call.records if record.fake]
+    views = {record.op for _, record in records if not record.untrue_aliases}
+    for call, record in records:
+        if record.op not in views:
+            what = (
+                f"{record.op} declares that its output shares the memory of {record.untrue_aliases[0]!r}; it never does"
+            )
+            return [_finding("untrue-alias", record.stage, what, _NOT_A_VIEW, call.label, record)]
+    return []
+
+
+_NOT_A_VIEW = (
+    "A compiler takes the output for a view: a write to one of the two then counts as a write to both, and the result may "
+    "differ from eager. Take the annotation out of the schema."
+)
 _OVERWRITTEN = "Whatever reads that tensor later, such as the shared expert, reads the overwritten values."
 _REUSED = "A compiler trusts the schema: it may reuse or free that memory while the output still lies in it."
 _SHARED = "When that memory is written the next time, the output changes with it."
@@ -71,7 +90,8 @@ def _shared_output(run: Run, calls: list[Call]) -> list[Finding]:
     for call in calls:
         if not isinstance(call.output, Tensor) or not call.output.numel():
             continue
-        inputs = {_memory(tensor): f"input {index}" for index, tensor in enumerate(call.inputs)}
+        given = [(index, tensor) for index, tensor in enumerate(call.inputs) if tensor is not None]
+        inputs = {_memory(tensor): f"input {index}" for index, tensor in given}
         owner = (owned | inputs).get(_memory(call.output))
         if owner:
             what = f"the output shares the memory of {owner}"

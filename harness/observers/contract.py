@@ -1,5 +1,7 @@
 """Contract: each custom op's fake returns exactly the metadata that its real implementation does."""
 
+from dataclasses import replace
+
 from harness.base.exception_text import first_line
 from harness.execution.evidence import Record, Run
 from harness.findings.finding import Finding, WidthOrigin
@@ -46,9 +48,18 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
         if difference:
             where = f"output {index}: " if len(real) > 1 else ""
             return _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
+    for real_value, fake_value in zip(record.plain, fake.plain, strict=False):
+        if None not in (real_value, fake_value) and real_value != fake_value:
+            what = (
+                f"real gives the number {real_value}, its fake {fake_value}, which compiled code takes for a constant"
+            )
+            return _finding(run, label, record, "fake-differs", what)
     if fake.aliases and not record.undeclared_aliases:
         what = f"its fake implementation returns memory of {', '.join(fake.aliases)}, which real does not"
         return _finding(run, label, record, "fake-differs", what)
+    if fake.on_cuda:
+        what = f"given fake CUDA tensors, its fake implementation {fake.on_cuda}"
+        return replace(_finding(run, label, record, "fake-differs", what), cause=_ON_CUDA)
     return None
 
 
@@ -77,6 +88,10 @@ def _show(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
+_ON_CUDA = (
+    "The op has an implementation for CUDA, so a trace on a CUDA device gets a tensor on another one. Give each tensor that "
+    "the fake makes the device of an argument, as new_empty does."
+)
 _CAUSES = {
     "no-fake": "The fake implementation raised on arguments that the kernel accepts.",
     "signature": "torch calls it as the schema says, so it gets wrong arguments, or its own default in place of the schema's.",

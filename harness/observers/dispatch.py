@@ -3,6 +3,7 @@
 from harness.execution import stages
 from harness.execution.evidence import Run
 from harness.findings.finding import Finding
+from harness.ops.names import composite
 
 
 def look(run: Run) -> list[Finding] | None:
@@ -23,9 +24,17 @@ def _unused(run: Run) -> Finding:
         kind="unused",
         stage=stages.EXPERTS,
         what=f"the output does not come from {run.ops[0]}",
-        cause="The op runs, but the layer computes its output without the op's result, so testing the op says nothing of the layer.",
+        cause=_COMPOSITE if composite(run.ops[0]) else _WITHOUT,
         call=run.calls[0].label,
     )
+
+
+_WITHOUT = "The op runs, but the layer computes its output without the op's result, so testing the op says nothing of the layer."
+_UNTESTED = "so neither its kernel nor its fake was tested."
+_COMPOSITE = (
+    "The op is registered as CompositeImplicitAutograd: torch takes it apart before a mode or a compiler sees it, so compiled "
+    "code runs the ops inside it and never the kernel. Register it for each device, or as CompositeExplicitAutograd."
+)
 
 
 def _finding(op: str, mode: str) -> Finding:
@@ -34,5 +43,5 @@ def _finding(op: str, mode: str) -> Finding:
         kind="never-dispatched",
         stage=stages.EXPERTS,
         what=f"{op} was never dispatched",
-        cause=f"In mode {mode} the layer bypasses this op, so neither its kernel nor its fake was tested.",
+        cause=_COMPOSITE if composite(op) else f"In mode {mode} the layer bypasses this op, {_UNTESTED}",
     )

@@ -31,13 +31,20 @@ def _finding(run: Run, call: Call) -> Finding:
     after_first = call is not run.calls[0] and run.mode == "eager"
     return Finding(
         observer="poison",
-        kind="padding-tokens-leak" if call.padding_rows else "padding-leaks" if after_first else "uninitialised",
+        kind="other-graphs-memory"
+        if call.unwritten
+        else "padding-tokens-leak"
+        if call.padding_rows
+        else "padding-leaks"
+        if after_first
+        else "uninitialised",
         stage=stages.UNPAD if after_first else stages.EXPERTS,
-        what=f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}"
+        what=(f"{call.unwritten}; " if call.unwritten else "")
+        + f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}"
         + _first(run),
         cause=_cause(run, call, whole=len(columns) == width),
         call=call.label,
-        line=run.first_nan.line if run.first_nan else None,
+        line=call.unwritten.line if call.unwritten else run.first_nan.line if run.first_nan else None,
     )
 
 
@@ -53,6 +60,8 @@ def _first(run: Run) -> str:
 def _cause(run: Run, call: Call, whole: bool) -> str:
     """The causes that fit; ``whole`` says that every column is bad."""
     first = run.first_nan
+    if call.unwritten:
+        return UNWRITTEN_IN_CAPTURE
     if first and first.weight:
         return f"The layer's {first.weight} holds NaN when the layer is built: memory that nothing wrote, or NaN in its weights."
     if call.padding_rows:
@@ -70,6 +79,10 @@ def _cause(run: Run, call: Call, whole: bool) -> str:
     return f"{_UNWRITTEN[0].upper()}{_UNWRITTEN[1:]}, or the arithmetic overflowed or divided by zero."
 
 
+UNWRITTEN_IN_CAPTURE = (
+    "A capture executes nothing. What is made in it, such as a buffer that is zeroed when it is made, has no contents before "
+    "the first replay of that graph, and every replay of that graph makes it anew. Make it before the captures."
+)
 _UNWRITTEN = "memory that nothing wrote was read: an unfilled torch.empty, or the tail that a kernel skips"
 
 

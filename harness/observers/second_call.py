@@ -4,8 +4,9 @@ from itertools import pairwise
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference
-from harness.execution.evidence import REPEATED, Call, Run, same_bits
+from harness.execution.evidence import REPEATED, Call, Run, all_finite, same_bits
 from harness.findings.finding import Finding
+from harness.observers.poison import UNWRITTEN_IN_CAPTURE
 from harness.observers.values import comparable, diagnose, difference_of
 
 
@@ -17,26 +18,38 @@ def look(run: Run) -> list[Finding] | None:
     findings = _overwritten(run)
     if calls[0] is run.calls[0] and difference_of(calls[0]):
         return findings
-    wrong = next(((call, difference) for call in calls[1:] if (difference := difference_of(call))), None)
+    later = [call for call in calls[1:] if not (call.unwritten and _reported(run))]
+    wrong = next(((call, difference) for call in later if (difference := difference_of(call))), None)
     return findings + ([_stale(run, *wrong)] if wrong else [])
+
+
+def _reported(run: Run) -> bool:
+    """Whether the poison observer reports NaN of memory that another graph's capture made."""
+    return any(call.unwritten and call.snapshot is not None and not all_finite(call.snapshot) for call in run.calls)
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
     _, stage, _ = diagnose(run.case, difference)
     return Finding(
         observer="second call",
-        kind="stale-replay" if call.replayed else "stale",
+        kind="other-graphs-memory" if call.unwritten else "stale-replay" if call.replayed else "stale",
         stage=stage,
-        what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
+        what=(f"{call.unwritten}; " if call.unwritten else "")
+        + f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
         f"(tolerance {TOLERANCE})",
         cause=_cause(run.calls[0], call),
         call=call.label,
+        line=call.unwritten.line if call.unwritten else None,
         detail={"columns": len(difference.columns), "worst": difference.worst},
     )
 
 
 def _cause(first: Call, call: Call) -> str:
     """The causes that fit a call that is wrong although the first was correct."""
+    if call.unwritten:
+        return UNWRITTEN_IN_CAPTURE
+    if call.absent:
+        return _absent(call)
     if call.replayed:
         padding = ", or mixes in the rows of padding" if call.padding_rows else ""
         return f"The replay reuses a value, a buffer or a branch that was fixed at the capture{padding}. {_EXECUTES_NOTHING}"
@@ -47,6 +60,20 @@ def _cause(first: Call, call: Call) -> str:
     if call.tokens != first.tokens:
         return f"The layer reuses something of an earlier call, or is wrong for {call.tokens} tokens."
     return "The first call was correct. The layer reuses something of an earlier call, or is wrong for these inputs."
+
+
+def _absent(call: Call) -> str:
+    """The cause where an optional input is present in the captured batch and absent in this one, or the other way round."""
+    place = call.absent[0]
+    if call.before[place] is None:
+        return (
+            f"Input {place} is absent in this batch, and the graph was captured with it: its buffer keeps the values of an "
+            "earlier batch, which the replay reads. Capture a graph for each, or fill the buffer with values that do nothing."
+        )
+    return (
+        f"Input {place} is present in this batch, and the graph was captured without it: the replay does not read it. "
+        "Capture a graph for each."
+    )
 
 
 _EXECUTES_NOTHING = (

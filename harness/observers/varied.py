@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, ranges
-from harness.execution.evidence import CALL_WITH, Call, Run, all_finite
+from harness.execution.evidence import CALL_WITH, Call, LeftBehind, Run, all_finite
 from harness.findings.finding import Finding
 from harness.observers.values import diagnose, difference_of
 
@@ -18,7 +18,7 @@ _LISTED = 8
 def look(run: Run) -> list[Finding] | None:
     """One finding for each group of variations in which an output differs from the oracle, about the first such call."""
     varied = [call for call in run.calls if call.varied]
-    if not varied:
+    if not varied and not run.left_behind:
         return None
     wrong: dict[str, Call] = {}
     for call in varied:
@@ -30,7 +30,21 @@ def look(run: Run) -> list[Finding] | None:
             g: c for g, c in wrong.items() if KINDS[g] != "token-count" or g == "tokens" or c.fresh_differs is False
         }
     beside = [_beside(call) for call in varied if call.overwrote_beside][:1]
-    return beside + [_finding(run, call) for call in wrong.values() if not run.failed]
+    left = [_left_behind(one) for one in {one.varied.group: one for one in reversed(run.left_behind)}.values()]
+    return left + beside + [_finding(run, call) for call in wrong.values() if not run.failed]
+
+
+def _left_behind(left: LeftBehind) -> Finding:
+    return Finding(
+        observer="varied",
+        kind=KINDS[left.varied.group],
+        stage="layer",
+        what=left.what,
+        cause=CAUSES[left.varied.group],
+        call=left.varied.words,
+        line=left.line,
+        vary=left.varied.name,
+    )
 
 
 def _beside(call: Call) -> Finding:
@@ -99,7 +113,7 @@ def _difference(run: Run, call: Call) -> tuple[str, str]:
     _, stage, _ = diagnose(run.case_of(call), difference)
     tokens = _some(difference.tokens, call.tokens, "token")
     columns = _some(difference.columns, difference.width, "column")
-    by = f"at worst by {difference.worst:.2g} of the oracle's rms (tolerance {TOLERANCE})"
+    by = f"at worst by {difference.worst:.2g} of the {'right output' if call.reference else 'oracle'}'s rms (tolerance {TOLERANCE})"
     return stage, f"{tokens} {_be(difference.tokens)} wrong, in {columns}, {by}"
 
 
@@ -174,8 +188,51 @@ def _fails(call: Call) -> str:
 
 
 Account = Callable[[Run, Call], str]
-ACCOUNTS: dict[str, Account] = {"tokens": _by_tokens, "form": _of_form}
+
+
+def _of_another(run: Run, call: Call) -> str:
+    """What was varied, and whose output it should be."""
+    whose = f"differs from {call.reference}" if call.reference else f"{_fails(call)}"
+    assert call.varied is not None
+    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label})'}"
+
+
+_SURROUNDINGS = (
+    "torch",
+    "thread",
+    "before",
+    "other",
+    "weights",
+    "inputs",
+    "written",
+    "calls",
+    "traced",
+    "graphs",
+    "sizes",
+    "ranks",
+)
+ACCOUNTS: dict[str, Account] = {
+    **dict.fromkeys((*_SURROUNDINGS, "compiled"), _of_another),
+    "tokens": _by_tokens,
+    "form": _of_form,
+}
 KINDS = {
+    "torch": "torch-mode",
+    "thread": "torch-mode",
+    "before": "torch-mode",
+    "process": "global-state",
+    "memory": "leak",
+    "other": "other-weights",
+    "weights": "other-weights",
+    "inputs": "stale",
+    "written": "stale",
+    "calls": "stale",
+    "traced": "stale",
+    "graphs": "stale-replay",
+    "sizes": "other-sizes",
+    "ranks": "ranks-differ",
+    "compiled": "compiled-otherwise",
+    "graphs-of": "recompiled",
     "tokens": "token-count",
     "growth": "token-count",
     "captured": "token-count",
@@ -194,6 +251,27 @@ _STRIDES = (
     "Something reads or writes the memory by the shape alone: pass the strides on, or make the input contiguous first."
 )
 CAUSES = {
+    "torch": "The layer or its kernel asks for this mode and takes another path there, or relies on what the usual mode does.",
+    "thread": "Something that the build put into thread-local memory is missing in another thread.",
+    "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
+    "process": "Code that runs after the layer behaves differently, in this process and in its children.",
+    "memory": "A list or a dictionary grows with each call, or a tensor refers to the one before it. Memory runs out after hours.",
+    "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
+    "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
+    "repacked copy, a list of views, a Python number.",
+    "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
+    "the same tensor other contents.",
+    "written": "The layer holds the tensor that it returned, and returns it or computes with it again.",
+    "calls": "The layer counts its calls, or returns buffers in turn.",
+    "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
+    "graphs": "The replay reads a value, a buffer or a branch that was fixed at the capture, or memory that later batches changed.",
+    "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
+    "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
+    "added on each rank that should be added once.",
+    "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
+    "constant of the graph.",
+    "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
+    "call, or from layer to layer. At the limit of eight, torch.compile gives up.",
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,

@@ -14,7 +14,7 @@ def look(run: Run) -> list[Finding] | None:
 
     Of the varied calls, the first such call has the one finding.
     """
-    returned = [call for call in run.calls if call.error is None]
+    returned = [call for call in run.calls if call.error is None and call.inputs]
     found = [(call, finding) for call in returned if (finding := _judge(run, call))]
     varied = next((call for call, _ in found if call.varied), None)
     return [finding for call, finding in found if not call.varied or call is varied] if returned else None

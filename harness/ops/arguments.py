@@ -9,11 +9,17 @@ from torch.utils._pytree import tree_leaves
 from harness.ops.tensor_meta import TensorMeta
 
 Metas = tuple[TensorMeta | None, ...]
+Plain = tuple[int | float | bool | str | None, ...]
 
 
 def metas(out: Any) -> Metas:
     """The meta of each output; None where an output is no tensor."""
     return tuple(TensorMeta.of(leaf) if isinstance(leaf, Tensor) else None for leaf in tree_leaves(out))
+
+
+def plain(out: Any) -> Plain:
+    """The value of each output that is a plain number, flag or text; None where it is a tensor or a symbol."""
+    return tuple(leaf if isinstance(leaf, int | float | bool | str) else None for leaf in tree_leaves(out))
 
 
 def arguments(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
@@ -57,6 +63,26 @@ def undeclared_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str
         for argument, tensor in (_tensors(func, args, kwargs) if storages else ())
         if tensor.untyped_storage()._cdata in storages
     )
+
+
+def untrue_aliases(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[str, ...]:
+    """Names of arguments whose memory the schema says that an output shares, where none of its outputs does."""
+    outputs = out if isinstance(out, tuple | list) else (out,)
+    untrue = []
+    for returned, value in zip(func._schema.returns, outputs, strict=False):
+        if returned.alias_info is None or not isinstance(value, Tensor) or not value.numel():
+            continue
+        sources = [pair for pair in _tensors(func, args, kwargs) if _same_set(pair[0], returned)]
+        storage = value.untyped_storage()._cdata
+        if sources and all(tensor.untyped_storage()._cdata != storage for _, tensor in sources):
+            untrue.append(sources[0][0].name)
+    return tuple(untrue)
+
+
+def _same_set(argument: Any, returned: Any) -> bool:
+    """Whether an argument and an output are declared to share memory."""
+    info = argument.alias_info
+    return info is not None and bool(info.before_set & returned.alias_info.before_set)
 
 
 def overlap(func: Any, out: Any) -> bool:

@@ -1,14 +1,15 @@
 """Calling an op's fake implementation with the arguments of a real call."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness.ops.arguments import Metas, declared_writes, metas, not_written, undeclared_aliases
+from harness.ops.arguments import Metas, Plain, declared_writes, metas, not_written, plain, undeclared_aliases
 from harness.ops.signatures import signature_mismatch
 
 
@@ -20,11 +21,14 @@ class FakeCallMode(FakeTensorMode):
         self.cache_enabled = False  # else the second call would return the first one's result from the cache
         self.written: set[int] = set()
 
-    def fake(self, tensor: Tensor) -> Tensor:
-        """The fake of a tensor. ``from_tensor`` takes 80 us, 400 us for a view; a plain tensor takes 12 us this way."""
+    def fake(self, tensor: Tensor, device: torch.device | None = None) -> Tensor:
+        """The fake of a tensor, on ``device`` if one is given.
+
+        ``from_tensor`` takes 80 us, 400 us for a view; a plain tensor takes 12 us this way.
+        """
         if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg():
             return self.from_tensor(tensor, static_shapes=True)
-        return FakeTensor(self, _meta(tensor), tensor.device)
+        return FakeTensor(self, _meta(tensor), device or tensor.device)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.written |= {id(tensor) for tensor in declared_writes(func, args, kwargs or {})}
@@ -46,6 +50,7 @@ class FakeCall:
     ``outputs`` is None where the fake raised ``error``. ``second_outputs`` is what it returned when it was called with
     the same arguments again. ``aliases`` names arguments whose memory the fake returns, ``writes`` those that it writes
     to, although the schema declares neither. ``signature_mismatch`` says how a Python signature differs from the schema.
+    ``plain`` holds the outputs that are no tensors. ``on_cuda`` says what is wrong with the answer for fake CUDA tensors.
     """
 
     outputs: Metas | None = None
@@ -54,14 +59,19 @@ class FakeCall:
     aliases: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     signature_mismatch: str = ""
+    plain: Plain = ()
+    on_cuda: str = ""
 
 
-def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> FakeCall:
-    """Call the fake implementation twice, with fakes of the arguments as they are now."""
+def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool = False) -> FakeCall:
+    """Call the fake implementation twice, with fakes of the arguments as they are now, in the real call's grad mode.
+
+    ``cuda`` calls it with fake CUDA tensors too, which need no CUDA device.
+    """
     call = FakeCall(signature_mismatch=signature_mismatch(func))
     try:
         fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
-        with mode, torch.no_grad():
+        with mode:
             mode.written.clear()
             out = func(*fake_args, **fake_kwargs)
             call.writes = tuple(
@@ -70,7 +80,40 @@ def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> FakeCall
             # Twice, because a fake must be a pure function of its arguments: one that counts its calls or draws random
             # sizes gives another result the second time.
             call.outputs, call.second_outputs = metas(out), metas(func(*fake_args, **fake_kwargs))
+            call.plain = plain(out)
         call.aliases = undeclared_aliases(func, fake_args, fake_kwargs, out)
     except Exception as error:  # a fake may raise anything, and the contract observer reports it
         call.error = error
+    if cuda and call.error is None and runs_on_cuda(func):
+        call.on_cuda = _cuda_answer(mode, func, args, kwargs)
     return call
+
+
+_CUDA = torch.device("cuda:0")
+# Either key makes an op callable on CUDA tensors.
+_CUDA_KEYS = ("CUDA", "CompositeExplicitAutograd")
+
+
+@cache
+def runs_on_cuda(func: Any) -> bool:
+    """Whether an op has an implementation for CUDA tensors."""
+    return any(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) for key in _CUDA_KEYS)
+
+
+def _cuda_answer(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> str:
+    """What is wrong with the fake's answer for CUDA tensors; empty where nothing is. Only CPU arguments are moved."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        return ""
+    moved = tree_map_only(Tensor, lambda tensor: mode.fake(tensor, _CUDA), (args, kwargs))
+    if not torch.cuda.is_available() and hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
+        torch._C._ensureCUDADeviceGuardSet()  # else a view of a fake CUDA tensor raises in a build without CUDA
+    try:
+        with mode:
+            out = func(*moved[0], **moved[1])
+    except Exception:  # it may be this machine that cannot
+        return ""
+    # A count or a table may be meant for the host; an activation is not.
+    floats = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    wrong = next((leaf for leaf in floats if leaf.device.type != "cuda"), None)
+    return f"returns a tensor on {wrong.device.type}" if wrong is not None else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
+from harness.verdict.reproduce import script_command
 
 _LABEL = 12
 
@@ -38,6 +39,7 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
         rows.append(_row("waived", f"{count} more of this case ({issues})"))
     rows.append(_row("see", f"harness docs {finding.kind}"))
     rows.append(_row("reproduce", verdict.reproduce))
+    rows += [_row("script", script)] if (script := script_command(verdict.reproduce)) else []
     return printable("\n".join(rows))
 
 

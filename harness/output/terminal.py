@@ -84,10 +84,11 @@ class Ticker:
 class StatusLine:
     """Shows the steps of a long preparation, on a terminal with a live status line. A context manager.
 
-    Entering it gives a function to call with the text of each step.
+    Entering it gives a function to call with the text of each step. ``lines``: each step also gets a line that stays.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lines: bool = True) -> None:
+        self._lines = lines
         self.console = new_console(stderr=True)
         self._status: Status | None = None
 
@@ -100,7 +101,7 @@ class StatusLine:
 
     def _report(self, text: str) -> None:
         detail = text.startswith("pip: ")  # the output of pip goes to the status line only
-        if not detail:
+        if self._lines and not detail:
             self.console.print(f"harness: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
         if self.console.is_terminal:
             self._status = self._status or self.console.status("")

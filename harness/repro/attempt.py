@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.repro.parts import Parts
 from harness.repro.process import difference, run_script
-from harness.repro.script import Subjected, scripts
+from harness.repro.script import About, scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +18,20 @@ class Attempt:
     reason: str = ""
     standalone: bool = False
     needs: str = "torch"
+    raises: bool = False
 
 
-def attempts(about: Subjected, parts: Iterable[Parts], folder: Path, seconds: float) -> Iterator[Attempt]:
+def attempts(about: About, parts: Iterable[Parts], folder: Path, seconds: float) -> Iterator[Attempt]:
     """Every script and its end."""
     for part in parts:
         for text in scripts(about, part):
             ended = run_script(text, None if part.standalone else folder, seconds)
             reason = difference(ended, about.symptom)
-            yield Attempt(text, not reason, reason, part.standalone, part.needs)
+            yield Attempt(text, not reason, reason, part.standalone, part.needs, bool(about.symptom.error))
 
 
-def reproduce_in_script(about: Subjected, parts: Iterable[Parts], folder: Path, seconds: float) -> Attempt:
-    """The first attempt that reproduced, else the last one. Raises StopIteration never: there is one part at least."""
+def reproduce_in_script(about: About, parts: Iterable[Parts], folder: Path, seconds: float) -> Attempt:
+    """The first attempt that reproduced, else the last one; ``parts`` holds at least one that makes a script."""
     last = None
     for attempt in attempts(about, parts, folder, seconds):
         if attempt.reproduced:

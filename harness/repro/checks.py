@@ -162,8 +162,9 @@ CHECKS = {
         (_MODE,),
     ),
     "specialised": Check(
-        "at = [n for n in (3, 63, 64, 65, 4096) for guard in env.guards if guard.expr.subs(guard.expr.free_symbols.pop(), n) == False]\n"
-        'assert not env.replacements and not at, f"$kind: {[str(guard.expr) for guard in env.guards] or env.replacements}"',
+        "counts, guards = (3, 63, 64, 65, 4096), [guard.expr for guard in env.guards]\n"
+        "at = [n for n in counts for guard in guards if guard.subs(dict.fromkeys(guard.free_symbols, n)) == False]\n"
+        'assert not env.replacements and not at, f"$kind: {guards or env.replacements}"',
     ),
     "recompiled": Check(
         'count = torch._dynamo.utils.counters["stats"]["unique_graphs"]\n'

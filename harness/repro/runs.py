@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import larger_batch
 from harness.matrix.case import Case
+from harness.repro.variations import calls_of
 
 _MODE = "from torch.utils._python_dispatch import TorchDispatchMode"
 _LEAVES = "from torch.utils._pytree import tree_leaves"
@@ -124,7 +125,7 @@ class FreedMemory(RuntimeError):
     (_MODE, _LEAVES, "from torch.multiprocessing.reductions import StorageWeakRef"),
 )
 
-# The mode of a case to how a script runs the layer. A mode that is new needs a row here.
+# A mode, or a family of modes, to how a script runs the layer. What is new needs a row here.
 RUNNING = {
     "eager": EAGER,
     "fake": FAKE,
@@ -134,13 +135,19 @@ RUNNING = {
     "cudagraph": EAGER,
     "cudagraph-dynamic": EAGER,
     "proof": EAGER,
+    "varied": EAGER,
 }
 # Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
 _MORE_TOKENS = 9
 
 
-def calls(case: Case, label: str) -> list[tuple[int, int]]:
-    """The calls up to the one with this label, as (tokens, seed). A label that no mode has stands for the first call."""
+def calls(case: Case, label: str, vary: str = "") -> list[tuple[int, int]]:
+    """The calls up to the one with this label, as (tokens, seed). A label that no mode has stands for the first call.
+
+    ``vary`` is the finding's variation.
+    """
+    if vary:
+        return calls_of(vary, case.tokens)
     many = larger_batch(case.tokens)
     few = case.tokens
     eager = {
@@ -179,7 +186,8 @@ def replay_text(case: Case) -> str:
 def addresses_text(label: str, case: Case) -> str:
     """What a graph of one batch size reads, after what engines run beside it."""
     if "graph for" not in label:
-        return f"run(inputs({case.tokens}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))\ngraph.check()"
+        capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
+        return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
     few, many = ((tokens // 8 + 1) * 8 for tokens in (case.tokens, larger_batch(case.tokens)))
     first, other = (many, few) if "larger" not in label else (few, 2 * many)
     return (

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Template
 
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.ops.collectives import all_reduce
-from harness.repro import checks, runs
+from harness.repro import checks, runs, variations
 from harness.repro.checks import Check
 from harness.repro.parts import Parts
 from harness.repro.runs import Running
@@ -26,8 +26,11 @@ _OP_WRITES = ("mutated-input", "undeclared-alias")
 
 
 @dataclass(frozen=True, slots=True)
-class Subjected:
-    """What is told about in the script: a case in a mode, its symptom, the ops of the subject and the device."""
+class About:
+    """What the script is about: a case in a mode, its symptom, the ops of the subject and the device.
+
+    ``places`` are those of the expert ids and the routing weights among the inputs.
+    """
 
     case: Case
     mode: ModeInfo
@@ -35,15 +38,18 @@ class Subjected:
     ops: tuple[str, ...]
     device: str
     reductions: int = 1
+    places: tuple[int, int] = (1, 2)
 
     @property
     def at_capture(self) -> bool:
         """Whether it shows while a graph is captured or replayed."""
         call = self.symptom.finding.call
+        if self.symptom.finding.vary.startswith(variations.CAPTURED):
+            return True
         return self.mode.family == "cudagraph" and (call == "capture" or call.startswith("replay"))
 
 
-def scripts(about: Subjected, parts: Parts) -> Iterator[str]:
+def scripts(about: About, parts: Parts) -> Iterator[str]:
     """Scripts for a symptom, the shortest first: it may show only after the calls that came before."""
     if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
         return
@@ -55,7 +61,7 @@ def scripts(about: Subjected, parts: Parts) -> Iterator[str]:
             yield text
 
 
-def _script(about: Subjected, parts: Parts, all_calls: bool) -> str:
+def _script(about: About, parts: Parts, all_calls: bool) -> str:
     check, running = _check(about), _running(about)
     tail = _filled(about, "\n".join(line for line in _tail(about, check, all_calls) if line))
     if "def run(" not in running.text:
@@ -90,7 +96,7 @@ def _imports(lines: tuple[str, ...]) -> str:
     return "\n".join((*others, *torch_lines))
 
 
-def _docstring(about: Subjected, parts: Parts) -> str:
+def _docstring(about: About, parts: Parts) -> str:
     finding, case = about.symptom.finding, about.case
     what = finding.what.replace("\\", "/").replace('"""', "'''")
     expects = f"Ends with {about.symptom.expected}." + (
@@ -99,11 +105,13 @@ def _docstring(about: Subjected, parts: Parts) -> str:
     return f'"""{finding.kind} at {finding.stage}, mode {about.mode.name}, {case.id}\n{what}\n{expects} Needs {parts.needs}."""'
 
 
-def _check(about: Subjected) -> Check:
+def _check(about: About) -> Check:
     """The check of the symptom; none where the layer raises by itself."""
     finding, error = about.symptom.finding, about.symptom.error
-    if finding.observer == "contract" and not finding.call == "zero tokens" and about.mode.family != "compiled":
+    if finding.observer == "contract" and finding.call != "zero tokens" and about.mode.family != "compiled":
         return checks.CHECKS["fake-differs"]
+    if about.mode.family == "varied" and finding.observer == "second call":
+        return Check(checks.VALUES)
     if error:
         return Check("")
     if finding.kind in _OP_WRITES and "::" in finding.what:
@@ -113,17 +121,17 @@ def _check(about: Subjected) -> Check:
     return checks.check_for(finding.kind)
 
 
-def _running(about: Subjected) -> Running:
+def _running(about: About) -> Running:
     if about.symptom.finding.kind == "freed-memory":
         return runs.ADDRESSES
     if about.at_capture:
         return runs.GRAPH_CUDA if about.device == "cuda" else runs.GRAPH_CPU
     if about.symptom.finding.call == "eager audit":
         return runs.EAGER
-    return runs.RUNNING[about.mode.name]
+    return runs.RUNNING.get(about.mode.name) or runs.RUNNING[about.mode.family]
 
 
-def _tail(about: Subjected, check: Check, all_calls: bool) -> list[str]:
+def _tail(about: About, check: Check, all_calls: bool) -> list[str]:
     """The calls and the check."""
     finding, case = about.symptom.finding, about.case
     if finding.kind == "not-built":
@@ -131,13 +139,16 @@ def _tail(about: Subjected, check: Check, all_calls: bool) -> list[str]:
     if finding.kind == "freed-memory":
         return [runs.addresses_text(finding.call, case)]
     if about.at_capture and case.tokens and finding.kind not in ("padding-tokens-leak", "output-overwritten"):
-        return [runs.capture_text(case) if finding.call == "capture" else runs.replay_text(case), check.after]
+        if finding.vary:
+            case = replace(case, tokens=int(finding.vary.partition("=")[2]))
+        refused = finding.kind == "capture-refused"
+        return [runs.capture_text(case) if refused else runs.replay_text(case), check.after]
     return _calls(about, check, all_calls)
 
 
-def _calls(about: Subjected, check: Check, all_calls: bool) -> list[str]:
+def _calls(about: About, check: Check, all_calls: bool) -> list[str]:
     finding, case = about.symptom.finding, about.case
-    plan = runs.calls(case, finding.call)
+    plan = runs.calls(case, finding.call, finding.vary)
     if finding.kind == "padding-tokens-leak":
         plan = [(_bucket(finding.call, case), 0)]
     if finding.kind == "output-overwritten" and about.mode.family == "cudagraph":
@@ -147,7 +158,12 @@ def _calls(about: Subjected, check: Check, all_calls: bool) -> list[str]:
     for index, (count, number) in enumerate(before):
         lines.append(f"{'first = ' if check.twice and not index else ''}run(inputs({count}, {number}))")
         lines += ["copy = first.clone()"] if check.twice and not index else []
-    lines.append(f"batch = inputs({tokens}, {seed})")
+    change = variations.CHANGES.get(finding.vary, "")
+    lines.append(f"batch = [*inputs({tokens}, {seed})]" if change else f"batch = inputs({tokens}, {seed})")
+    lines += [change] if change else []
+    if finding.kind == "writes-beside":
+        ahead, behind = variations.BESIDE
+        return [*lines, ahead, "out = run(batch)", behind]
     call = "out = run(batch)"
     around = [f"with {check.around}:", f"    {call}"] if check.around else [call]
     return [*lines, *([check.before] if _needs_batch(check) else []), *around, check.after]
@@ -163,7 +179,7 @@ def _bucket(call: str, case: Case) -> int:
     return numbers[0] if numbers else (case.tokens // 8 + 1) * 8
 
 
-def _filled(about: Subjected, text: str) -> str:
+def _filled(about: About, text: str) -> str:
     finding, case = about.symptom.finding, about.case
     named = finding.what.partition(": ")[0] if finding.observer == "contract" else finding.what.partition(" ")[0]
     values = {
@@ -173,6 +189,9 @@ def _filled(about: Subjected, text: str) -> str:
         "width": str(case.width),
         "tokens": str(case.tokens),
         "collective": all_reduce.name,
+        "ids": str(about.places[0]),
+        "weights": str(about.places[1]),
+        "experts": str(case.experts),
         "reductions": str(about.reductions if case.tp > 1 else 0),
     }
     return Template(text).safe_substitute(values)

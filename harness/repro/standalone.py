@@ -49,6 +49,8 @@ def _parts(layer: torch.nn.Module, recipe: Recipe, device: torch.device, shapes_
     methods = [_with_ops(node, layer, found) for node in methods]
     found.resolve(methods, functions)
     ops = [registration(name, device.type, found, shapes_only) for name in list(found.ops)]
+    if not shapes_only:
+        found.used_in(recipe.oracle)
     used = _attributes(methods)
     tensors = _tensors(layer, recipe, used, shapes_only)
     text = [

@@ -43,14 +43,15 @@ class CheckedSubject:
         return layer
 
     def inputs(self, case: Case, tokens: int, seed: int, device: "device") -> "tuple[Tensor, ...]":
-        """The inputs, as a tuple of tensors with ``tokens`` rows, the first [tokens, hidden]."""
+        """The inputs, as a tuple of tensors with ``tokens`` rows, the first [tokens, hidden]. An absent optional one is None."""
         from torch import Tensor
 
         inputs = self._call("inputs", case, tokens, seed, device)
-        wanted = "a tuple of tensors"
+        wanted = "a tuple of tensors, with None only for an optional input that is absent, and never first"
         if not isinstance(inputs, tuple | list) or not inputs:
             raise self._error("inputs", _shown(inputs), wanted)
-        wrong = next((place for place, value in enumerate(inputs) if not isinstance(value, Tensor)), None)
+        absent = [place > 0 and value is None for place, value in enumerate(inputs)]
+        wrong = next((n for n, value in enumerate(inputs) if not isinstance(value, Tensor) and not absent[n]), None)
         if wrong is not None:
             raise self._error("inputs", f"{_shown(inputs[wrong])} at place {wrong}", wanted)
         first = tuple(inputs[0].shape)

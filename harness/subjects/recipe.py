@@ -11,7 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``tensors`` defines a dictionary ``tensors`` with the layer's tensors by name, ``inputs`` the function
+    """Text of Python, in parts.
+
+    ``tensors`` defines a dictionary ``tensors`` with the layer's tensors by name, ``inputs`` the function
     ``inputs(tokens, seed)``, ``oracle`` the function ``oracle(batch)`` and what it needs.
 
     ``short`` maps functions of the subject's package to short text that does the same at this case: such a text defines the

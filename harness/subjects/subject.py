@@ -29,7 +29,10 @@ class Subject(Protocol):
         ...
 
     def inputs(self, case: Case, tokens: int, seed: int, device: "device") -> "tuple[Tensor, ...]":
-        """Fresh inputs of the layer. Dimension 0 of each is the tokens; the first is hidden_states, [tokens, hidden]."""
+        """Fresh inputs of the layer. Dimension 0 of each is the tokens; the first is hidden_states, [tokens, hidden].
+
+        An optional input is None where it is absent, which ``seed`` may decide.
+        """
         ...
 
     def oracle(self, case: Case, inputs: "tuple[Tensor, ...]") -> "Oracle":

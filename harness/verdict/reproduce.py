@@ -33,6 +33,14 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
     return " ".join(parts)
 
 
+def script_command(command: str) -> str:
+    """The command that writes a small script of what ``command`` reproduces; empty where there is none."""
+    check, prove = "harness check ", "harness prove "
+    if command.startswith(check):
+        return f"harness repro {command.removeprefix(check)}"
+    return f"harness repro --modes {PROOF.name} {command.removeprefix(prove)}" if command.startswith(prove) else ""
+
+
 def _prove(case: Case, subject: str) -> str:
     parts = [f"harness prove --models {case.model} --rules {case.alignment.name}"]
     parts += [f"--kernels {case.kernel} --tp {case.tp}"]

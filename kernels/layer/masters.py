@@ -36,11 +36,13 @@ class Sizes:
     shared: int | None
     experts: int
     gated: bool
+    rank: int = 0
 
     @classmethod
     def of(cls, case: Case) -> Self:
         """The sizes of a case."""
-        return cls(case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated)
+        sizes = case.hidden, case.latent, case.intermediate, case.shared, case.experts, case.gated
+        return cls(*sizes, rank=case.rank or 0)
 
     @property
     def halves(self) -> int:
@@ -56,7 +58,10 @@ class Sizes:
     @property
     def seed(self) -> int:
         """The same in every process. Python's hash() is not."""
-        return int.from_bytes(hashlib.sha256(repr(astuple(self)).encode()).digest()[:7])
+        key = (
+            astuple(self) if self.rank else astuple(self)[:-1]
+        )  # rank 0 has the weights of a layer whose ranks are copies
+        return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ def _routed(sizes: Sizes, generator: torch.Generator, experts: range) -> tuple[T
     # Experts differ in scale: otherwise a kernel that gives all of them the first one's global scale would pass. Their
     # outputs are of one size, since an activation is roughly quadratic and w2 divides by the square.
     index = torch.arange(experts.start, experts.stop, dtype=torch.int32, device=generator.device)
-    each = two_to_the((index + 1) % 3 - 1)[:, None, None]
+    each = two_to_the((index + 1 + sizes.rank) % 3 - 1)[:, None, None]
     return w13.mul_(each), w2.div_(each.square())
 
 

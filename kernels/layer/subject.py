@@ -1,6 +1,7 @@
 """The in-tree subject: the padded NVFP4 MoE layer of this checkout."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -83,6 +84,13 @@ class InTree:
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""
+        if case.rank is None:
+            return self._of_copies(case, inputs)
+        shards = [self._of_copies(replace(case, rank=rank, tp=1), inputs) for rank in range(case.tp)]
+        return {name: torch.stack([shard[name] for shard in shards]).sum(0) for name in shards[0]}
+
+    def _of_copies(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The output where every rank holds a copy of this one's shard."""
         if case.full:
             return self._answer(case, inputs, case.tp)
         key = (Sizes.of(case), case.activation, case.gated, case.scaling, self.rounding)

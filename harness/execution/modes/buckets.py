@@ -11,6 +11,7 @@ import torch
 from harness.execution.evidence import Call, Run
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
 from harness.execution.modes.eager import larger_batch
+from harness.execution.reachable import bounded_caches
 from harness.execution.rig import Rig
 from harness.execution.second_look import look_again, not_finite, without_onednn
 
@@ -54,7 +55,7 @@ def _captured(rig: Rig, run: Run, sizes: tuple[int, ...]) -> list[Captured]:
     pool = None if run.emulated else torch.cuda.graph_pool_handle()
     graphs: list[Captured] = []
     for size in sizes:
-        graph = capture(run, tuple(tensor[:size] for tensor in static), pool)
+        graph = capture(run, tuple(tensor if tensor is None else tensor[:size] for tensor in static), pool, graphs)
         if graph is None:
             break
         graphs.append(graph)
@@ -68,6 +69,29 @@ def _calls(rig: Rig, run: Run, small: Captured, large: Captured, few: int, many:
     larger = min(2 * large.size, rig.most_tokens)
     yield rig.call(run, run.layer, "larger batch", larger, REPLAY, with_oracle=False)
     yield replay(rig, run, small, few, WARM_UP, f"{_label(small)} after a larger batch")
+    _empty_caches(rig, run, (small, large))
+
+
+def _empty_caches(rig: Rig, run: Run, graphs: tuple[Captured, ...]) -> None:
+    """Empty each bounded cache whose keys follow the token count, as other batch sizes would do in the end.
+
+    A call that raised is added to the run where that frees memory of a graph: a replay would read it.
+    """
+    for cache in bounded_caches(run.layer, run.ops):
+        if cache.cache_parameters()["maxsize"] >= rig.most_tokens:
+            continue  # it has room for every batch size
+        before = cache.cache_info().misses
+        rig.call(run, run.layer, "another batch size", graphs[0].size - 1, REPLAY, with_oracle=False)  # type: ignore[arg-type]
+        if cache.cache_info().misses == before:
+            continue
+        cache.cache_clear()
+        for graph in graphs:
+            if error := graph.external.freed():
+                size, name = cache.cache_parameters()["maxsize"], getattr(cache, "__name__", "cache")
+                error.cache = f"the lru_cache {name} of {size}"
+                label = f"{_label(graph)} after many other batch sizes"
+                run.calls.append(Call(label, graph.size, graph.inputs, error=error, replayed=True))
+                return
 
 
 def _label(graph: Captured) -> str:

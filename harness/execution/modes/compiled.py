@@ -65,7 +65,7 @@ def _names(module: torch.fx.GraphModule) -> list[str]:
 def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
     def call(*inputs: Tensor) -> Any:
         if dynamic:
-            for tensor in inputs:
+            for tensor in filter(torch.is_tensor, inputs):
                 torch._dynamo.mark_dynamic(tensor, 0)
         return function(*inputs)
 

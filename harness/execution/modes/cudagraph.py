@@ -1,6 +1,6 @@
 """CUDA graphs: capture once, change the inputs in place, replay. Without CUDA, recorded ops emulate the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from harness.execution.capture import OpGraph
 from harness.execution.capture_rules import CaptureRefused
-from harness.execution.evidence import Call, Run
+from harness.execution.evidence import Call, Run, Unwritten
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
+from harness.execution.fresh_memory import overwrite_with_garbage
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.second_look import look_again
 
@@ -19,11 +20,16 @@ WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A captured graph: its static input and output buffers, and its replay, which raises FreedMemory."""
+    """A captured graph: its static input and output buffers, and its replay, which raises FreedMemory.
+
+    ``unwritten`` says which memory it reads that the capture of an earlier graph made. An input that was absent is None.
+    """
 
     inputs: tuple[Tensor, ...]
     output: Tensor
     replay: Callable[[], None]
+    external: ExternalMemory
+    unwritten: Unwritten | None = None
 
     @property
     def size(self) -> int:
@@ -31,10 +37,19 @@ class Captured:
         return self.inputs[0].shape[0]
 
     def fill(self, batch: tuple[Tensor, ...]) -> None:
-        """Copy a batch into the input buffers. In the rows beyond it hidden_states become NaN; other inputs stay as they are."""
+        """Copy a batch into the input buffers. In the rows beyond it hidden_states become NaN; other inputs stay as they are.
+
+        So does the buffer of an input that this batch does not have: a graph has no way to know that.
+        """
         for buffer, tensor in zip(self.inputs, batch, strict=True):
-            buffer[: tensor.shape[0]].copy_(tensor)
+            if buffer is not None and tensor is not None:
+                buffer[: tensor.shape[0]].copy_(tensor)
         self.inputs[0][batch[0].shape[0] :].fill_(torch.nan)
+
+    def absent(self, batch: tuple[Tensor, ...]) -> tuple[int, ...]:
+        """The places of inputs that this batch has and the captured one had not, or the other way round."""
+        pairs = zip(self.inputs, batch, strict=True)
+        return tuple(place for place, (buffer, tensor) in enumerate(pairs) if (buffer is None) != (tensor is None))
 
     def of_batch(self, tokens: int) -> Tensor:
         """The batch's rows of the output; the whole output where its rows are not the graph's."""
@@ -62,20 +77,35 @@ def _run(rig: Rig) -> Run:
     return rig.finish(run)
 
 
-def capture(run: Run, static: tuple[Tensor, ...], pool: Any = None) -> Captured | None:
+def capture(
+    run: Run, static: tuple[Tensor, ...], pool: Any = None, earlier: Sequence[Captured] = ()
+) -> Captured | None:
     """Capture the run's layer on these buffers, in the memory pool if one is given; None where the capture failed.
 
-    A failed capture is evidence: it is added to the run as a call that raised.
+    A failed capture is evidence: it is added to the run as a call that raised. ``earlier`` holds graphs that were captured
+    before, and not replayed since.
     """
     try:
-        output, replay_graph = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool)
+        captured = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool)
+        output, replay_graph, external = captured
         if not isinstance(output, Tensor):
             what = f"the layer returned a {type(output).__name__}; expected one tensor [tokens, hidden]"
             raise CaptureRefused(what, "Without one output tensor there is no static output buffer to compare.")
     except LAYER_ERRORS as error:
         run.calls.append(Call("capture", static[0].shape[0], static, error=error))
         return None
-    return Captured(static, output, replay_graph)
+    return Captured(static, output, replay_graph, external, _unwritten(run, external, earlier))
+
+
+def _unwritten(run: Run, external: ExternalMemory, earlier: Sequence[Captured]) -> Unwritten | None:
+    """Which memory of an earlier graph this one reads; the emulation puts garbage there, since no replay has written it."""
+    first = None
+    for graph in earlier:
+        for memory, read, line in external.made_by(graph.external):
+            first = first or Unwritten(f"{read}, which the capture of the graph for {graph.size} tokens made", line)
+            if run.emulated:
+                overwrite_with_garbage(memory)
+    return first
 
 
 def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: str) -> Call:
@@ -86,6 +116,7 @@ def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: s
     with torch.inference_mode():  # an output that the layer made under inference mode can be written only here
         graph.output.fill_(torch.nan)
     call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, padding_rows=graph.size - tokens, seed=seed)
+    call.unwritten, call.absent = graph.unwritten, graph.absent(fresh)
     run.calls.append(call)
     try:
         graph.replay()
@@ -93,19 +124,22 @@ def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: s
         call.error = error
         return call
     # The next replay overwrites the static buffers, so the evidence needs copies.
-    call.inputs = tuple(tensor[:tokens].clone() for tensor in graph.inputs)
+    call.inputs = tuple(buffer if buffer is None else buffer[:tokens].clone() for buffer in graph.inputs)
     call.output = graph.of_batch(tokens)
     call.snapshot = call.output.clone()
     call.expected = rig.expected(tokens, seed) if tokens else None
     return call
 
 
-def _emulate(layer: Any, static: tuple[Tensor, ...]) -> tuple[Any, Callable[[], None]]:
+_Graph = tuple[Any, Callable[[], None], ExternalMemory]
+
+
+def _emulate(layer: Any, static: tuple[Tensor, ...]) -> _Graph:
     graph = OpGraph()
-    return graph.capture(layer, static), graph.replay
+    return graph.capture(layer, static), graph.replay, graph.external
 
 
-def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> tuple[Any, Callable[[], None]]:
+def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> _Graph:
     # As torch's documentation asks: lazy initialisation, of cuBLAS for one, must happen before the capture.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -123,4 +157,4 @@ def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> tuple[Any, Ca
         external.check()
         graph.replay()
 
-    return output, replay_graph
+    return output, replay_graph, external

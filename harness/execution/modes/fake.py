@@ -66,7 +66,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
 def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> Call:
     """Trace the layer once and add the call to the run. The output is a FakeTensor, symbolic if the mode has a ShapeEnv."""
     dynamic = mode.shape_env is not None
-    fakes = tuple(_fake(mode, tensor, dynamic) for tensor in rig.inputs(tokens, 0))
+    fakes = tuple(tensor if tensor is None else _fake(mode, tensor, dynamic) for tensor in rig.inputs(tokens, 0))
     call = Call(label, tokens, fakes)
     run.calls.append(call)
     recorder = rig.recorder()

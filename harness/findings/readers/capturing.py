@@ -3,6 +3,7 @@
 from harness.base.exception_text import first_line
 from harness.execution.capture import NotCaptured
 from harness.execution.capture_rules import CaptureRefused
+from harness.execution.evidence import Call
 from harness.execution.external_memory import FreedMemory
 from harness.findings.finding import Finding
 from harness.findings.readers.raised import Raised
@@ -15,20 +16,21 @@ def freed_memory(raised: Raised) -> Finding | None:
     error = raised.error
     if not isinstance(error, FreedMemory):
         return None
+    alone = f": {error.cache} alone holds it, and frees it after enough other batch sizes" if error.cache else ""
     return Finding(
         observer="addresses",
         kind="freed-memory",
         stage="replay",
-        what=str(error),
+        what=f"{error}{alone}",
         cause="A CUDA graph stores addresses: the layer freed or replaced memory that the graph reads at each replay."
-        + (
-            " The graphs were captured from the largest batch to the smallest."
-            if "graph for" in raised.call.label
-            else ""
-        ),
+        + (f" The graphs were captured from the {_order(raised.call)}." if "graph for" in raised.call.label else ""),
         call=raised.call.label,
         line=error.line,
     )
+
+
+def _order(call: Call) -> str:
+    return "smallest batch to the largest" if call.varied else "largest batch to the smallest"
 
 
 def not_captured(raised: Raised) -> Finding | None:

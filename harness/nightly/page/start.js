@@ -11,6 +11,7 @@ function show() {
   document.querySelectorAll("nav a").forEach((link) => link.hash === `#${view}` ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
   if (MAKE[view] && !done.has(view)) MAKE[view]();
   done.add(view);
+  document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
   if (!id.startsWith("list-")) scrollTo({ top: 0, behavior: "instant" });
   if (id.startsWith("list-")) find(id)?.focus();
 }

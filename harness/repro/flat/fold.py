@@ -126,9 +126,9 @@ class Folder(ast.NodeTransformer):
         left = node.left
         self.generic_visit(node)
         own = isinstance(left, ast.Attribute) and is_self(left.value) and self.layer.is_tensor(left.attr)
-        if own or (isinstance(node.left, ast.Name) and node.left.id in self.values) or _is_value(node.left):
-            if isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(node.comparators[0], ast.Constant):
-                return ast.Constant(isinstance(node.ops[0], ast.IsNot))
+        by_none = isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(node.comparators[0], ast.Constant)
+        if by_none and (own or self._never_none(node.left)):
+            return ast.Constant(isinstance(node.ops[0], ast.IsNot))
         return _decided(node, node.left, *node.comparators)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
@@ -142,10 +142,11 @@ class Folder(ast.NodeTransformer):
         stops = isinstance(node.op, ast.Or)
         while len(parts) > 1 and isinstance(parts[0], ast.Constant):
             if bool(parts[0].value) == stops:
-                return parts[0]
+                return ast.Constant(parts[0].value)
             parts.pop(0)
         if len(parts) == 1:
-            return parts[0]
+            only: ast.AST = parts[0]
+            return only
         node.values = parts
         return node
 
@@ -276,12 +277,17 @@ def tidy(body: list[ast.stmt]) -> list[ast.stmt]:
     done: list[ast.stmt] = []
     for place, statement in enumerate(body):
         before = done[-1] if done else None
-        name = (
-            before.targets[0].id if isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name) else ""
-        )
         passes_on = isinstance(statement, ast.Assign | ast.Return) and isinstance(statement.value, ast.Name)
-        if name and passes_on and statement.value.id == name and not _read(name, body[place + 1 :]):  # type: ignore[union-attr]
-            statement.value = done.pop().value  # type: ignore[union-attr, attr-defined]
+        if passes_on and isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name):
+            assert isinstance(statement, ast.Assign | ast.Return)
+            name = before.targets[0].id
+            if (
+                isinstance(statement.value, ast.Name)
+                and statement.value.id == name
+                and not _read(name, body[place + 1 :])
+            ):
+                statement.value = before.value
+                done.pop()
         done.append(statement)
     return done
 

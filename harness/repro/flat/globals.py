@@ -3,6 +3,7 @@
 import ast
 import builtins
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -41,6 +42,7 @@ class Globals:
         text = self.short.get(_code(function))
         if text is not None:
             own, _, rest = text.partition("|")
+            self.used_in(rest, but=own)
             self.texts.setdefault(own, rest)
             return own
         node = function_of(function)
@@ -51,6 +53,13 @@ class Globals:
             del self.texts[node.name]  # behind those that it refers to
             self.texts[node.name] = ast.unparse(ast.fix_missing_locations(node))
         return node.name
+
+    def used_in(self, text: str, but: str = "") -> None:
+        """Add the short functions that a text calls."""
+        for short in self.short.values():
+            own, _, rest = short.partition("|")
+            if own not in (but, *self.texts) and re.search(rf"\b{own}\(", text):
+                self.texts[own] = rest
 
     def _add(self, name: str, value: Any) -> None:
         if isinstance(value, RegisteredOp | torch._ops.OpOverload):

@@ -30,10 +30,10 @@ def registration(name: str, device: str, found: Globals, shapes_only: bool) -> s
     comment = "  # its shapes alone matter here" if stands_in else ""
     return "\n".join(
         [
-            f'library = torch.library.Library("{namespace}", "FRAGMENT")',
-            f"library.define({_schema(short + op.schema)})",
-            f'library.impl("{short}", {kernel}, "{device.upper()}"){comment}',
-            f'torch.library.register_fake("{name}", {fake}, lib=library)',
+            f'{short}_library = torch.library.Library("{namespace}", "FRAGMENT")',
+            f"{short}_library.define({_schema(short + op.schema)})",
+            f'{short}_library.impl("{short}", {kernel}, "{device.upper()}"){comment}',
+            f'torch.library.register_fake("{name}", {fake}, lib={short}_library)',
         ]
     )
 
@@ -50,7 +50,17 @@ def _schema(text: str) -> str:
 
 
 def _function(function: Callable[..., Any], found: Globals) -> str:
-    return lambda_of(function) if function.__name__ == "<lambda>" else found.function(function)
+    """The name of a function, or the text of a lambda."""
+    if function.__name__ != "<lambda>":
+        return found.function(function)
+    text = lambda_of(function)
+    holder = ast.parse(f"def holder():\n    return {text}").body[0]
+    assert isinstance(holder, ast.FunctionDef)
+    found.resolve([holder], [function])
+    statement = holder.body[0]
+    assert isinstance(statement, ast.Return)
+    assert statement.value is not None
+    return ast.unparse(ast.fix_missing_locations(statement.value))
 
 
 def _fake(op: RegisteredOp, found: Globals) -> str:

@@ -57,6 +57,8 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
+        self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
+        self.steady: bool | None = None
         self._state_noted = False
         self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))
 
@@ -88,7 +90,9 @@ class VariedRun:
         Both are made once for the whole batch.
         """
         tokens = tokens or self._inputs[0].shape[0]
-        return tuple(tensor[:tokens].clone() for tensor in self._inputs), rows_of(self._expected, slice(tokens))
+        return tuple(t if t is None else t[:tokens].clone() for t in self._inputs), rows_of(
+            self._expected, slice(tokens)
+        )
 
     def call(
         self,

@@ -1,0 +1,131 @@
+"""The shrinker on predicates of its own: its result fails, no field of it can be one step simpler, and it stays in its bound."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.matrix.case import Case
+from harness.matrix.shapes import load
+from harness.repro.shrinking.fields import changed, others, possible, said, simpler, values_of
+from harness.repro.shrinking.shrink import Shrinker, Shrunk, Values
+
+FIELDS = {"tokens": tuple(range(1, 8)), "hidden": tuple(range(16, 161, 16)), "experts": tuple(range(1, 6))}
+CHOICES = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()})
+
+
+class Predicate:
+    """A condition on each field, or none: at least, not a multiple of, exactly one of. Counts its calls."""
+
+    def __init__(self, conditions: dict[str, tuple[str, int]], start: Values) -> None:
+        self.conditions, self.start, self.calls = conditions, start, 0
+
+    def __call__(self, values: Values) -> bool:
+        self.calls += 1
+        return self.holds(values)
+
+    def holds(self, values: Values) -> bool:
+        return all(self._one(values[name], *condition) for name, condition in self.conditions.items())
+
+    def _one(self, value: int, kind: str, number: int) -> bool:
+        return {"least": value >= number, "not multiple": bool(value % number), "is": value == number}[kind]
+
+
+def conditions(start: Values) -> st.SearchStrategy[dict[str, tuple[str, int]]]:
+    def of(name: str) -> st.SearchStrategy[tuple[str, int]]:
+        value = start[name]
+        divisors = [number for number in (2, 3, 32, 48, 64) if value % number]
+        kinds = [st.tuples(st.just("least"), st.integers(1, value)), st.just(("is", value))]
+        return st.one_of(*kinds, *([st.tuples(st.just("not multiple"), st.sampled_from(divisors))] if divisors else []))
+
+    return st.fixed_dictionaries({}, optional={name: of(name) for name in FIELDS})
+
+
+def shrunk(predicate: Predicate, **settings: Any) -> Shrunk:
+    return Shrinker(predicate.start, FIELDS, predicate, **settings).run()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_the_result_fails_and_is_minimal_by_one_step(data: st.DataObject) -> None:
+    start = data.draw(CHOICES)
+    predicate = Predicate(data.draw(conditions(start)), start)
+    result = shrunk(predicate)
+    assert predicate.holds(result.values)
+    assert not result.stopped
+    for name, values in FIELDS.items():
+        for value in values[: values.index(result.values[name])]:
+            assert not predicate.holds(result.values | {name: value})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(0, 12))
+def test_it_stays_in_its_bound_and_asks_nothing_twice(data: st.DataObject, most: int) -> None:
+    start = data.draw(CHOICES)
+    predicate = Predicate(data.draw(conditions(start)), start)
+    result = shrunk(predicate, most=most)
+    assert result.evaluations == predicate.calls <= most
+    assert predicate.holds(result.values)
+
+
+def test_it_needs_few_evaluations() -> None:
+    predicate = Predicate({"hidden": ("not multiple", 64)}, {"tokens": 7, "hidden": 160, "experts": 5})
+    assert shrunk(predicate).values == {"tokens": 1, "hidden": 16, "experts": 1}
+    assert predicate.calls <= 5
+
+
+def test_fields_that_hang_together_are_shrunk_to_a_fixpoint() -> None:
+    start = {"tokens": 7, "hidden": 160, "experts": 5}
+    result = Shrinker(start, FIELDS, lambda values: values["tokens"] >= values["experts"]).run()
+    assert result.values == {"tokens": 1, "hidden": 16, "experts": 1}
+
+
+def test_what_it_tries_is_told() -> None:
+    seen: list[int] = []
+    start = {"tokens": 7, "hidden": 160, "experts": 5}
+    Shrinker(
+        start, FIELDS, lambda values: values["tokens"] > 3, progress=lambda count, values: seen.append(count)
+    ).run()
+    assert seen == list(range(1, len(seen) + 1))
+    assert seen
+
+
+def a_case() -> Case:
+    catalogue = load()
+    return Case.of(catalogue.shape("nemotron-3-nano-30b-a3b"), catalogue.rule("trtllm-nvfp4"), "wide", 2, 7)
+
+
+def phrases(fails: Any) -> list[str]:
+    case = a_case()
+    found = Shrinker(values_of(case), simpler(case), lambda v: possible(v) and fails(v)).run(others(case))
+    assert fails(values_of(changed(case, found.values)))
+    return said(case, found)
+
+
+def test_free_and_needed_fields_are_told_apart() -> None:
+    assert phrases(lambda v: v["hidden"] % 256 and v["shared"]) == [
+        "tokens=1, or any other",
+        "experts=1, or any other",
+        "hidden=16: it must not be a multiple of 256",
+        "needs a shared expert",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fails", "phrase"),
+    [
+        (lambda v: v["tp"] == 2, "needs tensor parallelism (tp=2)"),
+        (lambda v: v["tokens"] == 7, "tokens must be 7"),
+        (lambda v: v["tokens"] > 1, "tokens=2; not 1"),
+        (lambda v: v["hidden"] > 0, "hidden=16, or any other"),
+    ],
+)
+def test_what_a_field_must_be(fails: Any, phrase: str) -> None:
+    assert phrase in phrases(fails)
+
+
+def test_a_case_of_other_values_has_them() -> None:
+    case = changed(a_case(), values_of(a_case()) | {"hidden": 32, "experts": 1, "top_k": 1, "shared": None})
+    assert (case.hidden, case.padded, case.experts, case.shared) == (32, 256, 1, None)
+    assert case.model == "nemotron-3-nano-30b-a3b-shrunk"

@@ -1,0 +1,142 @@
+"""What the variations of the surroundings share: a call that is compared with the oracle or with another layer's output."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from harness.base.errors import Skip
+from harness.execution.evidence import Call, LeftBehind, Run, Varied
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of, run_varied
+from harness.execution.rig import BuildFailed, Rig
+from harness.matrix.case import Case
+from harness.subjects.checked import SubjectError
+
+Around = Callable[[], AbstractContextManager[Any]]
+FEW = 7
+"""Tokens of a call here: the number of tokens is not what is varied."""
+MANY_CALLS, PLACES = 64, 16
+"""How many calls are many, and how many batches they take in turn."""
+
+
+def few(rig: Rig) -> int:
+    """The number of tokens of a call here: fewer where the layer takes no more."""
+    return min(FEW, rig.most_tokens)
+
+
+def run_few(rig: Rig, variations: Mapping[str, Variation]) -> Run:
+    """A run of a varied mode on batches of a few tokens."""
+    return run_varied(rig, variations, batch=FEW * PLACES)
+
+
+def check(
+    varied: VariedRun,
+    variation: Varied,
+    layer: Callable[..., Any],
+    place: int = 0,
+    *,
+    inputs: tuple[Tensor, ...] = (),
+    expected: Any = None,
+    label: str = "",
+    reference: str = "",
+    around: Around = nullcontext,
+) -> bool:
+    """Call a layer on a batch, by default that of this place, and add the call to the run. Whether it is right.
+
+    ``expected`` is the output of ``reference``, or the oracle's where there is none. The call is made inside ``around``,
+    and the oracle is not.
+    """
+    batch, right = batch_of(varied, place)
+    given = inputs or batch
+    call = Call(label or variation.words, given[0].shape[0], given, varied=variation, reference=reference)
+    varied.run.calls.append(call)
+    varied.alive.append(given)
+
+    def inside(*tensors: Tensor) -> Any:
+        with around():
+            return layer(*tensors)
+
+    if varied.rig.make(call, inside):
+        call.expected = right if expected is None else expected
+    if isinstance(call.output, FakeTensor):
+        varied.run.calls.remove(call)
+        varied.run.left_behind.append(LeftBehind(variation, f"{call.label} returned a FakeTensor"))
+        return False
+    return call.error is None and not varied.is_wrong(call)
+
+
+def if_steady(variation: Variation) -> Variation:
+    """A variation whose wrong calls are dropped where many plain calls are not right either."""
+
+    def run_it(varied: VariedRun, what: Varied) -> None:
+        before = len(varied.run.calls)
+        variation(varied, what)
+        made = varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in made) and not is_steady(varied):
+            del varied.run.calls[before:]
+
+    return run_it
+
+
+def is_steady(varied: VariedRun) -> bool:
+    """Whether many calls of one layer are right, on inputs that all stay in memory; tried once.
+
+    Where they are not, a wrong call says nothing of what was varied in it. The calls themselves are a variation.
+    """
+    if varied.steady is None:
+        layer = varied.fresh()
+        calls = [answer(varied, layer, number % PLACES) for number in range(MANY_CALLS)]
+        for number, call in enumerate(calls):
+            call.expected = batch_of(varied, number % PLACES)[1]
+        varied.steady = not any(call.error or varied.is_wrong(call) for call in calls)
+    return varied.steady
+
+
+def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs of a few tokens and the oracle's output; another place has other inputs."""
+    tokens = min(few(varied.rig), varied.most)
+    start = tokens * (place % (varied.most // tokens))
+    inputs, expected = varied.batch(start + tokens)
+    rows = slice(start, None)
+    return tuple(tensor if tensor is None else tensor[rows].clone() for tensor in inputs), rows_of(expected, rows)
+
+
+def note(varied: VariedRun, variation: Varied, label: str, now: Tensor, wanted: Tensor, reference: str) -> bool:
+    """Add a call that was made before to the run, with what its output holds now and what it should hold. Whether it does."""
+    call = Call(label, now.shape[0], (), output=now, snapshot=now.clone(), varied=variation, reference=reference)
+    call.expected = whole(wanted)
+    varied.run.calls.append(call)
+    return not varied.is_wrong(call)
+
+
+def rig_of(rig: Rig, case: Case, around: AbstractContextManager[Any] | None = None) -> Rig | None:
+    """A rig of another case; None where the subject builds no such layer. ``around`` is what it is built in."""
+    try:
+        other = replace(rig, case=case)
+        with around or nullcontext():
+            other.start()
+    except (Skip, BuildFailed, SubjectError):
+        return None
+    return other
+
+
+def layer_of(rig: Rig) -> Any:
+    """A layer that was never called."""
+    return rig.start().layer
+
+
+def whole(output: Tensor) -> dict[str, Tensor]:
+    """An output as what another is compared with."""
+    return {"output": output.float()}
+
+
+def answer(varied: VariedRun, layer: Callable[..., Any], place: int = 0, rig: Rig | None = None) -> Call:
+    """A call of a layer, of another case's rig if one is given, that is compared with nothing and belongs to no run."""
+    inputs = rig.inputs(few(rig), place) if rig else batch_of(varied, place)[0]
+    call = Call("", inputs[0].shape[0], inputs)
+    varied.alive.append(inputs)
+    (rig or varied.rig).make(call, layer)
+    return call

@@ -1,0 +1,122 @@
+"""Compiled code in other surroundings: after eager calls, for one token and for none, under inference mode, after a reload.
+
+Dynamo traces the layer and the backend runs the graph as it is, which costs a tenth of Inductor: what is looked for is
+decided in the trace. Inductor's own code is for the modes ``compiled`` and ``compiled-dynamic``.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.execution.evidence import Call, LeftBehind, Run, Varied
+from harness.execution.modes.compiled import skip_guard_profiling
+from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
+from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
+from harness.execution.modes.varied.varied_run import Variation, VariedRun
+from harness.execution.rig import LAYER_ERRORS, Rig
+
+_CALLS, _LAYERS = 6, 4
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of compiled layers, where a plain compiled call works at all: the mode ``compiled`` reports one that does not."""
+    skip_guard_profiling()
+    torch._dynamo.reset()
+    compiled = _Compiled()
+    groups = {"graphs-of": compiled.graphs_of, "compiled": compiled.compiled}
+    return run_few(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()})
+
+
+class _Compiled:
+    """Compiled layers of one class, and the number of graphs that Dynamo made. Few graphs, since each costs a trace."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+        self._layer: Any = None
+        self._function: Any = None
+
+    def if_it_works(self, variation: Variation) -> Variation:
+        """The variation, where a layer that was never called can be compiled and is right then."""
+
+        def run_it(varied: VariedRun, what: Varied) -> None:
+            if self._function is None:
+                self._layer = varied.fresh()
+                self._function = self.of(self._layer)
+                call = answer(varied, self._function)
+                call.expected = batch_of(varied, 0)[1]
+                by_owner = isinstance(self._layer, torch._dynamo.OptimizedModule)  # its graphs are the owner's choice
+                self._works = call.error is None and not varied.is_wrong(call) and not by_owner
+            if self._works:
+                variation(varied, what)
+
+        return run_it
+
+    def of(self, layer: Any) -> Any:
+        """The layer, compiled."""
+        return torch.compile(layer, fullgraph=True, dynamic=False, backend=self._backend)
+
+    def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        self.graphs += 1
+        return module.forward
+
+    def graphs_of(self, varied: VariedRun, variation: Varied) -> None:
+        """How many graphs more calls of the first layer make, or calls of other layers of its class."""
+        before, one = self.graphs, variation.name == "graphs-of=calls"
+        if not one and not isinstance(self._layer, nn.Module):
+            return  # another function has a graph of its own
+        functions = [
+            self._function if one else self.of(varied.fresh()) for _ in range((_CALLS if one else _LAYERS) - 1)
+        ]
+        for place, function in enumerate(functions, 1):
+            with contextlib.suppress(*LAYER_ERRORS):
+                function(*_inputs(varied, place))
+        if self.graphs > before:
+            of = f"{_CALLS} calls of one layer" if one else f"one call of each of {_LAYERS} layers of one class"
+            count = 1 + self.graphs - before
+            what = f"{count} graphs were compiled for {of}, all with {FEW} tokens; expected 1"
+            varied.run.left_behind.append(LeftBehind(variation, what))
+
+    def compiled(self, varied: VariedRun, variation: Varied) -> None:
+        """One of the calls of compiled layers."""
+        ways: dict[str, Variation] = {
+            "reloaded": if_alone(self._reloaded),
+            "after-eager": self._after_eager,
+            "1-token": self._of_tokens,
+            "0-tokens": self._of_tokens,
+            "inference-mode": self._under_inference_mode,
+        }
+        ways[variation.name.partition("=")[2]](varied, variation)
+
+    def _reloaded(self, varied: VariedRun, variation: Varied) -> None:
+        wanted = first_answer(varied, state := other_weights(varied.layer))
+        layer = varied.fresh()
+        function = self.of(layer)
+        answer(varied, function, 1)
+        if wanted is not None and load(layer, state):
+            check(varied, variation, function, expected=whole(wanted), reference=FIRST)
+
+    def _after_eager(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        layer = varied.fresh()
+        answer(varied, layer, 1)
+        check(varied, variation, self.of(layer))
+
+    def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        inputs = varied.rig.inputs(tokens := int(variation.name.partition("=")[2].partition("-")[0]), 0)
+        expected = varied.rig.oracle(inputs) if tokens else whole(inputs[0])
+        if varied.rig.make(Call("", inputs[0].shape[0], inputs), varied.fresh()):  # else eager reports it
+            check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected)
+
+    def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        check(varied, variation, self.of(varied.fresh()), around=torch.inference_mode)
+
+
+def _inputs(varied: VariedRun, place: int) -> tuple[Tensor, ...]:
+    """Inputs with every optional one as in the first batch, since an absent one makes another graph by right."""
+    first, inputs = batch_of(varied, 0)[0], batch_of(varied, place)[0]
+    return inputs if [t is None for t in first] == [t is None for t in inputs] else first

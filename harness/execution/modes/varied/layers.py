@@ -1,0 +1,188 @@
+"""Several layers and other weights: what a layer computes belongs to its own weights, whatever came before."""
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from harness.execution.evidence import Run, Varied, same_bits
+from harness.execution.fresh_memory import copy_of
+from harness.execution.modes.varied.checks import answer, check, few, if_steady, layer_of, note, rig_of, run_few, whole
+from harness.execution.modes.varied.varied_run import Variation, VariedRun
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.matrix.variations import names_of
+
+State = dict[str, Tensor]
+FIRST = "a layer that got the same weights before its first call"
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
+    return run_few(rig, {"other": if_steady(_other), "weights": if_alone(_weights)})
+
+
+def if_alone(variation: Variation) -> Variation:
+    """A variation whose wrong calls are dropped where plain calls are wrong too, or where another layer is the reason."""
+
+    def run_it(varied: VariedRun, what: Varied) -> None:
+        before = len(varied.run.calls)
+        if_steady(variation)(varied, what)
+        made = varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in made) and not _is_alone(varied):
+            del varied.run.calls[before:]
+
+    return run_it
+
+
+def _is_alone(varied: VariedRun) -> bool:
+    """Whether a layer is right after another one with other weights was called, and stays so."""
+    before = len(varied.run.calls)
+    for name in names_of("varied-layers")[:2]:
+        _other(varied, Varied(name, name))
+    made = varied.run.calls[before:]
+    del varied.run.calls[before:]
+    return not any(call.error or varied.is_wrong(call) for call in made)
+
+
+def other_weights(layer: Any) -> State:
+    """Other weights for a module: each floating tensor halved. Empty where it is no module, or has none."""
+    state = layer.state_dict() if isinstance(layer, nn.Module) else {}
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    halved = {name: _halved(tensor) for name, tensor in tensors.items()}
+    return halved if any(not same_bits(halved[name], tensors[name]) for name in halved) else {}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    return tensor * 0.5 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
+
+
+def load(layer: Any, state: State) -> bool:
+    """Load a copy of these weights; False where the layer raises, and then nothing can be said of loading."""
+    with contextlib.suppress(*LAYER_ERRORS):
+        layer.load_state_dict({name: copy_of(tensor) for name, tensor in state.items()})
+        return True
+    return False
+
+
+def first_answer(varied: VariedRun, state: State) -> Tensor | None:
+    """The output of a layer that got these weights before its first call; None where they do not reach the output."""
+    layer, plain = varied.fresh(), answer(varied, varied.fresh())
+    if not state or not load(layer, state):
+        return None
+    output = answer(varied, layer).snapshot
+    return None if output is None or plain.snapshot is None or same_bits(output, plain.snapshot) else output
+
+
+def _other(varied: VariedRun, variation: Varied) -> None:
+    """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
+    rig = rig_of(varied.rig, replace(varied.rig.case, experts=varied.rig.case.experts + 2))
+    if rig is None:
+        return
+    one, other = layer_of(rig), layer_of(rig)
+    if not load(other, other_weights(other)):
+        return
+    if variation.name == "other=before":
+        answer(varied, other, 1, rig)
+        inputs = rig.inputs(few(rig), 0)
+        check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
+        return
+    before = answer(varied, one, 0, rig)
+    answer(varied, other, 1, rig)
+    after = answer(varied, one, 0, rig)
+    if isinstance(before.output, Tensor) and before.snapshot is not None and after.snapshot is not None:
+        note(varied, variation, "an output after a call of another layer", before.output, before.snapshot, _BEFORE)
+        note(varied, variation, "a layer that is called after another one", after.snapshot, before.snapshot, _BEFORE)
+
+
+_BEFORE = "the same before that"
+
+
+def _weights(varied: VariedRun, variation: Varied) -> None:
+    """One of the ways in which a used layer gets weights, or gives them to another."""
+    if isinstance(varied.layer, nn.Module) and varied.layer.state_dict():
+        _WAYS[variation.name.partition("=")[2]](varied, variation)
+
+
+def _reload(varied: VariedRun, variation: Varied) -> None:
+    layer, state = varied.fresh(), other_weights(varied.layer)
+    answer(varied, layer, 1)
+    _compare(varied, variation, layer, state, load)
+
+
+def _compare(
+    varied: VariedRun, variation: Varied, layer: Any, state: State, give: Callable[[Any, State], bool]
+) -> None:
+    """Give a used layer other weights, and compare it with one that had them from the start."""
+    wanted = first_answer(varied, state)
+    if wanted is not None and give(layer, state):
+        check(varied, variation, layer, expected=whole(wanted), reference=FIRST)
+
+
+def _own(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    answer(varied, layer, 1)
+    if load(layer, layer.state_dict()):
+        check(varied, variation, layer)
+
+
+def _saved(varied: VariedRun, variation: Varied) -> None:
+    layer, restored = varied.fresh(), varied.fresh()
+    answer(varied, layer, 1)
+    if load(restored, layer.state_dict()):
+        check(varied, variation, restored)
+
+
+def _copied(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    answer(varied, layer, 1)
+    with contextlib.suppress(*LAYER_ERRORS):
+        _compare(varied, variation, copy.deepcopy(layer), other_weights(layer), load)
+
+
+def _swapped(varied: VariedRun, variation: Varied) -> None:
+    layer, state = varied.fresh(), other_weights(varied.layer)
+    answer(varied, layer, 1)
+    _compare(varied, variation, layer, state, _swap)
+
+
+def _swap(layer: nn.Module, state: State) -> bool:
+    for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+        if name in state:
+            tensor.data = copy_of(state[name])
+    return True
+
+
+def _evaluated(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    for _ in range(2):
+        layer.eval()
+        answer(varied, layer, 1)
+    check(varied, variation, layer)
+
+
+def _of_rank(varied: VariedRun, variation: Varied) -> None:
+    """The checkpoint of another rank: a weight that it lacks shows, since ranks differ in their weights alone."""
+    case = replace(varied.rig.case, tp=max(varied.rig.case.tp, 2))
+    mine, others = (rig_of(varied.rig, replace(case, rank=rank)) for rank in (0, 1))
+    if mine is None or others is None:
+        return
+    layer, other = layer_of(mine), layer_of(others)
+    wanted, own = answer(varied, other), answer(varied, layer_of(mine))
+    if wanted.snapshot is None or own.snapshot is None or same_bits(wanted.snapshot, own.snapshot):
+        return
+    if load(layer, other.state_dict()):
+        check(varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from")
+
+
+_WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
+    "reloaded": _reload,
+    "loaded-again": _own,
+    "saved-after-use": _saved,
+    "deepcopy": _copied,
+    "data-swapped": _swapped,
+    "eval": _evaluated,
+    "from-another": _of_rank,
+}

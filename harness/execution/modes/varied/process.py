@@ -1,0 +1,102 @@
+"""The state of the process that a layer must leave as it was: the environment, torch's switches and its settings."""
+
+import functools
+import os
+import random
+import sys
+import warnings
+from typing import Any, Self
+
+import torch
+
+from harness.execution.global_state import GlobalState
+
+# Variables that torch, Triton and OpenMP set for themselves when they are first used.
+_OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
+_CONFIGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
+_BACKENDS = (
+    ("torch.backends.cuda.matmul", "allow_tf32"),
+    ("torch.backends.cudnn", "allow_tf32"),
+    ("torch.backends.cudnn", "benchmark"),
+    ("torch.backends.cudnn", "deterministic"),
+)
+
+
+class Snapshot:
+    """The environment and the settings as they are now."""
+
+    def __init__(self) -> None:
+        self.environment, self.settings = dict(os.environ), _settings()
+
+    def restore(self) -> tuple[str, ...]:
+        """Put everything back; returns what had changed."""
+        now = _settings()
+        moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
+        for name in moved:
+            _restore(name, self.settings[name])
+        return (*self._restore_environment(), *moved)
+
+    def _restore_environment(self) -> list[str]:
+        names = {*self.environment, *os.environ}
+        changed = [name for name in sorted(names) if self.environment.get(name) != os.environ.get(name)]
+        changed = [name for name in changed if not name.startswith(_OF_TORCH)]
+        for name in changed:
+            if name in self.environment:
+                os.environ[name] = self.environment[name]
+            else:
+                del os.environ[name]
+        return [f"the environment variable {name}" for name in changed]
+
+
+class ProcessState:
+    """A context manager that puts the process's state back, at its begin and its end. ``changed`` then names what had changed."""
+
+    def __init__(self, before: Snapshot) -> None:
+        self._before, self._global = before, GlobalState()
+        self.changed: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._before.restore()
+        self._global.__enter__()
+        # So that a generator which an earlier layer seeded shows when it is seeded the same way.
+        torch.rand(1)
+        random.random()
+        self._moved = torch.get_rng_state(), random.getstate()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
+        self._global.__exit__(*error)
+        names = [name for name in self._global.changed if "random generator" not in name]
+        names += [
+            name for name, one in zip(("random generator", "Python's random generator"), drew, strict=True) if one
+        ]
+        self.changed = (*names, *self._before.restore())
+
+
+def _settings() -> dict[str, Any]:
+    """Every setting of torch's compiler and its backends, by its full name."""
+    values = {f"{owner}.{name}": getattr(_owner(owner), name) for owner, name in _BACKENDS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some settings are deprecated, and say so when they are read
+        for module in filter(sys.modules.__contains__, _CONFIGS):
+            config: Any = sys.modules[module]
+            names = [name for name, entry in config._config.items() if not getattr(entry, "alias", None)]
+            values |= {f"{module}.{name}": _plain(getattr(config, name)) for name in names}
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be compared later: a setting that holds a list or an object may be changed in place."""
+    return value if isinstance(value, int | float | str | None) else repr(value)
+
+
+def _owner(path: str) -> Any:
+    return functools.reduce(getattr, path.split(".")[1:], torch)
+
+
+def _restore(name: str, value: Any) -> None:
+    """Give a setting its value again; one whose value is known as text alone stays as it is."""
+    path, _, setting = name.rpartition(".")
+    if isinstance(getattr(_owner(path), setting), int | float | str | None):
+        setattr(_owner(path), setting, value)

@@ -1,0 +1,141 @@
+"""Sizes that the matrix leaves out, and ranks whose shards really differ."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.execution.evidence import Call, Run, Varied
+from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
+from harness.execution.modes.varied.layers import if_alone
+from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.rig import Rig
+from harness.matrix.case import ROUTED_SCALING, Case
+from harness.ops.collectives import is_reduction
+from harness.ops.names import op_name
+
+_TOKENS = 33  # so that each of three experts gets some, and a few of 130
+_RANKS = 4
+_MOST_REDUCTIONS = 8
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of layers of other sizes, and of a layer for each of four ranks."""
+    return run_few(rig, {"sizes": _sizes, "ranks": if_alone(_ranks)})
+
+
+def _more_experts(case: Case) -> Case:
+    return replace(case, experts=130)
+
+
+def _more_choices(case: Case) -> Case:
+    return replace(case, experts=6, top_k=4)
+
+
+def _wider_experts(case: Case) -> Case:
+    return replace(case, intermediate=112 if case.gated else 144)  # more than 128 rows in the first projection
+
+
+def _scaled_alone(case: Case) -> Case:
+    return case if case.shared is not None or case.scaling != 1 else replace(case, scaling=ROUTED_SCALING)
+
+
+_SIZES: dict[str, Callable[[Case], Case]] = {
+    "130-experts": _more_experts,
+    "top-4": _more_choices,
+    "wide-experts": _wider_experts,
+    "scaling-alone": _scaled_alone,
+}
+
+
+def _sizes(varied: VariedRun, variation: Varied) -> None:
+    torch._dynamo.reset()
+    case = _SIZES[variation.name.partition("=")[2]](varied.rig.case)
+    rig = None if case == varied.rig.case else rig_of(varied.rig, case)
+    if rig is not None:
+        tokens = min(_TOKENS, rig.most_tokens)
+        call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
+        call.varied, call.case = variation, case
+        varied.run.calls.append(call)
+
+
+def _ranks(varied: VariedRun, variation: Varied) -> None:
+    """Each rank's layer, and the true sum of what they give to each reduction."""
+    torch._dynamo.reset()  # a layer that its owner compiled has a limit of graphs for all layers of the class
+    case = replace(varied.rig.case, tp=_RANKS, rank=0)
+    rigs = [rig_of(varied.rig, replace(case, rank=rank), _as_rank(rank)) for rank in range(_RANKS)]
+    ranks = [_Rank(rig, number) for number, rig in enumerate(rigs) if rig is not None]
+    if len(ranks) < _RANKS:
+        return
+    inputs = ranks[0].rig.inputs(few(varied.rig), 0)
+    sums: list[Tensor] = []
+    for _ in range(_MOST_REDUCTIONS + 1):
+        given = [rank.call(variation, inputs, sums) for rank in ranks]
+        if any(len(parts) <= len(sums) for parts in given) or any(rank.made.error for rank in ranks):
+            break
+        sums.append(torch.stack([parts[len(sums)].float() for parts in given]).sum(0))
+    else:
+        return  # more reductions than can be followed
+    expected = ranks[0].rig.oracle(inputs)
+    for rank in ranks:
+        rank.made.expected = None if rank.made.error else expected
+        varied.run.calls.append(rank.made)
+
+
+@contextmanager
+def _as_rank(rank: int) -> Iterator[None]:
+    """Say in the environment which rank this process is, as launchers do."""
+    before = {name: os.environ.get(name) for name in _RANK_VARIABLES}
+    values = (rank, rank, _RANKS, _RANKS)
+    os.environ.update({name: str(value) for name, value in zip(_RANK_VARIABLES, values, strict=True)})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+class _Rank:
+    """One rank's layer, and its last call."""
+
+    def __init__(self, rig: Rig, number: int) -> None:
+        self.rig, self.number = rig, number
+        with _as_rank(number):
+            self.layer = layer_of(rig)
+        self.made = Call("", 0, ())
+
+    def call(self, variation: Varied, inputs: tuple[Tensor, ...], sums: list[Tensor]) -> list[Tensor]:
+        """Call the layer with the sums of its reductions as far as they are known. Returns what it gave to each reduction."""
+        copies = tuple(tensor if tensor is None else tensor.clone() for tensor in inputs)
+        self.made = Call(
+            f"rank {self.number} of {_RANKS}", copies[0].shape[0], copies, varied=variation, case=self.rig.case
+        )
+        reductions = _Reductions(sums, self.rig.declared.reduces_by)
+        with _as_rank(self.number), reductions:
+            self.rig.make(self.made, self.layer)
+        return reductions.given
+
+
+class _Reductions(TorchDispatchMode):
+    """A dispatch mode in which each reduction over the ranks returns the true sum, where it is known already."""
+
+    def __init__(self, sums: list[Tensor], also: tuple[str, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.given: list[Tensor] = []
+        self._sums, self._also = sums, also
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = op_name(func)
+        if not (is_reduction(name) or name in self._also) or not args or not isinstance(args[0], Tensor):
+            return out
+        place = len(self.given)
+        self.given.append(args[0].clone())
+        known = isinstance(out, Tensor) and place < len(self._sums) and self._sums[place].shape == out.shape
+        return out.copy_(self._sums[place]) if known else out

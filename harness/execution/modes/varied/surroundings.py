@@ -1,0 +1,197 @@
+"""The surroundings of a call: torch's modes, the thread, what came before, the state of the process, and memory that stays alive."""
+
+import contextlib
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.base.source import SourceLine
+from harness.execution.evidence import LeftBehind, Run, Varied
+from harness.execution.external_memory import is_view, tensors_in
+from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
+from harness.execution.modes.varied.process import ProcessState, Snapshot
+from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.ops.names import op_name
+
+# Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
+# whose memory may stay: a layer may keep some, as for a few batch sizes.
+_CALLS, _FIRST, _SHARE = 40, 4, 0.75
+
+
+def run(rig: Rig, dynamic: bool) -> Run:
+    """Calls of fresh layers, each in other surroundings."""
+    before = Snapshot()
+
+    def process(varied: VariedRun, variation: Varied) -> None:
+        _process(varied, variation, before)
+
+    return run_few(
+        rig,
+        {
+            "torch": if_steady(_in_torch),
+            "thread": if_steady(_in_thread),
+            "before": if_steady(_after),
+            "process": process,
+            "memory": _memory,
+        },
+    )
+
+
+@contextlib.contextmanager
+def _not_deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextlib.contextmanager
+def _bfloat16_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _autocast(varied: VariedRun) -> Any:
+    return torch.autocast(varied.rig.device.type, dtype=torch.bfloat16)
+
+
+def _in_torch(varied: VariedRun, variation: Varied) -> None:
+    modes: dict[str, Callable[[], Any]] = {
+        "torch=not-deterministic": _not_deterministic,
+        "torch=default-bfloat16": _bfloat16_by_default,
+        "torch=autocast": lambda: _autocast(varied),
+    }
+    check(varied, variation, varied.fresh(), around=modes[variation.name])
+    if variation.name != "torch=not-deterministic":
+        varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
+
+
+def _in_thread(varied: VariedRun, variation: Varied) -> None:
+    """A layer that this thread built, called in another one."""
+    layer = varied.fresh()
+
+    def elsewhere(*inputs: Tensor) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.no_grad()(layer), *inputs).result()
+
+    check(varied, variation, elsewhere)
+
+
+def _after(varied: VariedRun, variation: Varied) -> None:
+    """A call after one under inference mode, or after calls that raised. What those return is not looked at."""
+    layer = varied.fresh()
+    if variation.name == "before=inference-mode":
+        with torch.inference_mode(), contextlib.suppress(*LAYER_ERRORS):
+            layer(*batch_of(varied, 1)[0])
+    else:
+        for inputs in _wrong_inputs(varied) if varied.rig.device.type == "cpu" else ():
+            with contextlib.suppress(*LAYER_ERRORS):
+                layer(*inputs)
+    check(varied, variation, layer)
+
+
+def _wrong_inputs(varied: VariedRun) -> Iterator[tuple[Tensor, ...]]:
+    """Inputs that fit no layer. Each is larger than it should be: a kernel that does not look reads no foreign memory."""
+    (hidden, *others), _ = batch_of(varied, 0)
+    if others:
+        more, _ = varied.batch(FEW + 2)
+        yield hidden, *more[1:]
+    yield torch.cat((hidden, hidden[:, :16]), 1), *others
+
+
+def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
+    """The state of the process around the build of a layer, or around its first calls.
+
+    It is first put back to what it was ``before`` any layer of this run, so that a layer that sets it changes it.
+    """
+    built = variation.name == "process=build"
+    layer = None if built else varied.fresh()
+    with ProcessState(before) as state:
+        if layer is None:
+            varied.fresh()
+        else:
+            for place in range(2):
+                with contextlib.suppress(*LAYER_ERRORS):
+                    layer(*batch_of(varied, place)[0])
+    if state.changed:
+        doing = "building the layer" if built else "calling the layer"
+        what = f"{doing} changed {', '.join(state.changed[:4])}"
+        varied.run.left_behind.append(LeftBehind(variation, what))
+
+
+def _memory(varied: VariedRun, variation: Varied) -> None:
+    """Many calls, after which the memory that each call made or was given should be free."""
+    layer, made = varied.fresh(), _Made()
+    for number in range(_FIRST + _CALLS):
+        inputs, _ = batch_of(varied, number % 16)
+        made.begin(number - _FIRST, inputs)
+        with made, contextlib.suppress(*LAYER_ERRORS):
+            layer(*inputs)
+        del inputs
+    if alive := made.still_alive():
+        calls, what, line = alive
+        text = f"after {_CALLS} calls {what} of {calls} of them is still in memory"
+        varied.run.left_behind.append(LeftBehind(variation, text, line))
+
+
+class _Made(TorchDispatchMode):
+    """Notes the new memory of each call, by weak references, with the user's line that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._notes: list[tuple[int, StorageWeakRef, str, SourceLine | None]] = []
+        self._known: dict[int, StorageWeakRef] = {}
+        self._call = 0
+
+    def begin(self, call: int, inputs: tuple[Tensor, ...]) -> None:
+        """The next call; calls below 0 are not noted."""
+        self._call = call
+        for place, tensor in enumerate(inputs):
+            self._note(tensor, "hidden_states" if not place else f"input {place}", None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not is_view(func):
+            line = SourceLine.here() if self._call == 0 else None
+            for tensor in tensors_in(out):
+                self._note(tensor, f"the output of {op_name(func)}", line)
+        return out
+
+    def _note(self, tensor: Tensor, what: str, line: SourceLine | None) -> None:
+        """Note memory that is new: an op that writes in place returns what there was."""
+        if not isinstance(tensor, Tensor) or not tensor.numel():
+            return
+        storage = tensor.untyped_storage()
+        known = self._known.get(storage._cdata)
+        if known is None or known.expired():
+            self._known[storage._cdata] = weak = StorageWeakRef(storage)
+            if self._call >= 0:
+                self._notes.append((self._call, weak, what, line))
+
+    def still_alive(self) -> tuple[int, str, SourceLine | None] | None:
+        """(how many calls, whose memory, the line that made it) where memory of most calls is alive; None where it is not."""
+        if self._alive():
+            gc.collect()  # what lies in a cycle of references is no leak
+        return self._alive()
+
+    def _alive(self) -> tuple[int, str, SourceLine | None] | None:
+        alive = {(call, what): line for call, storage, what, line in self._notes if not storage.expired()}
+        counts = Counter(what for _, what in alive)
+        for what, calls in counts.items():  # in the order of the first call's ops
+            if calls > _SHARE * _CALLS:
+                lines = [line for _, storage, name, line in self._notes if name == what and line]
+                return calls, what, lines[0] if lines else None
+        return None

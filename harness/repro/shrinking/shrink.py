@@ -1,0 +1,90 @@
+"""A shrinker: greedy, field by field, the simplest value first, until no field has a simpler value that still fails."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Values = dict[str, Any]
+MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """The smallest values found, how many values were tried, and whether the bound ended it.
+
+    ``others`` says for each field which other values were tried on the result, and whether they still failed.
+    """
+
+    values: Values
+    evaluations: int
+    stopped: bool = False
+    others: Mapping[str, Mapping[Any, bool]] = field(default_factory=dict)
+
+
+class _Bound(Exception):
+    """No more evaluations are allowed."""
+
+
+class Shrinker:
+    """Shrinks ``start``. ``fields`` maps each field to its values, the simplest first; ``start`` may hold a value beside them.
+
+    ``fails`` says whether values still show the finding. It is called at most ``most`` times, never twice for one choice.
+    ``progress`` is called after each evaluation with their number and the smallest values so far.
+    """
+
+    def __init__(
+        self,
+        start: Values,
+        fields: Mapping[str, Sequence[Any]],
+        fails: Callable[[Values], bool],
+        most: int = MOST,
+        progress: Callable[[int, Values], None] = lambda count, values: None,
+    ) -> None:
+        self._best, self._fields, self._fails = dict(start), fields, fails
+        self._most, self._progress = most, progress
+        self._known: dict[tuple[Any, ...], bool] = {self._key(start): True}
+
+    @property
+    def evaluations(self) -> int:
+        """How often ``fails`` was called."""
+        return len(self._known) - 1  # the start is known to fail
+
+    def run(self, others: Mapping[str, Sequence[Any]] | None = None) -> Shrunk:
+        """Shrink to a fixpoint; then try ``others``, the values that tell whether a field matters."""
+        stopped = False
+        tried: dict[str, dict[Any, bool]] = {}
+        try:
+            while self._pass():
+                pass
+            for name, values in (others or {}).items():
+                for value in values:
+                    if value != self._best[name]:
+                        tried.setdefault(name, {})[value] = self._still_fails(self._best | {name: value})
+        except _Bound:
+            stopped = True
+        return Shrunk(self._best, self.evaluations, stopped, tried)
+
+    def _pass(self) -> bool:
+        """Give each field the simplest value that still fails; whether one changed."""
+        changed = False
+        for name, values in self._fields.items():
+            for value in values:
+                if value == self._best[name]:
+                    break
+                if self._still_fails(self._best | {name: value}):
+                    self._best, changed = self._best | {name: value}, True
+                    break
+        return changed
+
+    def _still_fails(self, values: Values) -> bool:
+        key = self._key(values)
+        if key not in self._known:
+            if self.evaluations >= self._most:
+                raise _Bound
+            self._known[key] = bool(self._fails(values))
+            self._progress(self.evaluations, self._best)
+        return self._known[key]
+
+    @staticmethod
+    def _key(values: Values) -> tuple[Any, ...]:
+        return tuple(sorted((name, repr(value)) for name, value in values.items()))

@@ -1,0 +1,58 @@
+"""What a script does to the inputs for a variation: text that changes the list ``batch``; ``$ids`` and ``$weights`` are places."""
+
+from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
+from harness.matrix.variations import GROWTH
+
+_BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
+_SLICE = (
+    _BUFFERS.format(shape="(*value.shape[:-1], value.shape[-1] + 176)", about="the inputs are columns of wider buffers")
+    + "batch = [buffer[..., : value.shape[-1]].copy_(value) for buffer, value in zip(buffers, batch)]"
+)
+_FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
+
+CHANGES = {
+    "content=zero-row": "batch[0][-1] = 0",
+    "content=same-rows": "batch = [value[:1].expand_as(value).contiguous() for value in batch]",
+    "content=times-32": "batch[0] = batch[0] * 32",
+    "content=times-512": "batch[0] = batch[0] * 512",
+    "content=negative": "batch[0] = -batch[0].abs()",
+    "content=one-routing": _FIRST.format(place="$ids"),
+    "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
+    "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
+    "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
+    "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
+    "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
+    "content=id-experts": "batch[$ids][:, 0] = $experts  # names no expert",
+    "form=slice": _SLICE,
+    "form=compiled-slice": f"{_SLICE}\nlayer = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')",
+    "form=row-offset": _BUFFERS.format(
+        shape="(value.shape[0] + 4, *value.shape[1:])", about="the inputs begin at the third row"
+    )
+    + "batch = [buffer[2:-2].copy_(value) for buffer, value in zip(buffers, batch)]",
+    "form=unaligned": _BUFFERS.format(shape="(value.numel() + 2,)", about="the inputs begin one element late")
+    + "batch = [buffer[1:-1].view(value.shape).copy_(value) for buffer, value in zip(buffers, batch)]",
+    "form=transposed": "batch = [value.mT.contiguous().mT for value in batch]",
+    "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
+    "dtype=int64-ids": "batch[$ids] = batch[$ids].long()",
+}
+"""By the name of the variation. Those of the token count are calls, not changes."""
+
+BESIDE = (
+    "before = [buffer.clone() for buffer in buffers]",
+    'assert all(map(torch.equal, before, buffers)), "$kind: the layer wrote beside its inputs"',
+)
+TOKENS, GROWS, CAPTURED, CONTENTS = "tokens=", "growth=", "captured=", "content="
+
+
+def is_scripted(name: str) -> bool:
+    """Whether a script can show a variation; the empty name is none."""
+    return not name or name in CHANGES or name.startswith((TOKENS, GROWS, CAPTURED))
+
+
+def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
+    """The calls of a variation, as (tokens, seed), for a case of so many tokens."""
+    if name.startswith(TOKENS):
+        return [(tokens, 0), (int(name.removeprefix(TOKENS)), 1)]
+    if name.startswith(GROWS):
+        return [(count, seed) for seed, count in enumerate(GROWTH)]
+    return [(ROWS_OF_CONTENTS if name.startswith(CONTENTS) else tokens, 0)]
