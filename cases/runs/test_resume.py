@@ -9,8 +9,9 @@ import pytest
 from fixtures.recorded import lines, results
 from harness.cli import main
 
-ONE = ["check", "--models", "qwen3-30b-a3b", "--modes", "eager,fake", "--device", "cpu", "-j", "1"]
-AUDIT = ["audit", "padded_moe::routed_experts", "--import", "kernels.layer.experts", "--rows", "schema,dtype"]
+ONE = ["check", "--models", "qwen3-30b-a3b", "--modes", "eager,fake", "--kernels", "wide", "--device", "cpu", "-j", "1"]
+AUDIT = ["audit", "cases_audit::fake_stride", "--import", "fixtures.audit_ops", "--rows", "schema,dtype"]
+AUDIT += ["--samples", "fixtures.audit_ops:samples", "-j", "1"]
 SELF = ["selftest", "--faults", "vllm#35949,vllm#45037", "--modes", "eager", "--device", "cpu", "-j", "1"]
 
 
@@ -94,7 +95,7 @@ def test_what_cannot_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_shards_are_the_run_and_one_can_be_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = tmp_path / "whole.jsonl"
-    few = [*ONE, "--kernels", "wide", "--tp", "1"]
+    few = [*ONE, "--tp", "1"]
     assert main([*few, "--json", str(whole)]) == 0
     files = [tmp_path / f"{number}.jsonl" for number in range(1, 6)]
     for number, file in enumerate(files, 1):

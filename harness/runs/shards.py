@@ -10,8 +10,8 @@ from harness.runs.durations import Durations
 from harness.runs.planned import Planned, Task
 
 _MOST = 10_000
-# How far above the mean a shard may be filled. Eight shards then differ by at most 16 %, whatever the hashes say.
-_ROOM = 1.02
+# How far above the mean a shard may be filled. Eight shards of many tasks then differ by at most 4 %, whatever the hashes say.
+_ROOM = 1.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +34,46 @@ def shard(text: str) -> Shard:
     return Shard(index, of)
 
 
-def assign(units: Mapping[str, float], of: int) -> dict[str, int]:
-    """The shard, from 1, of each unit of work. ``units`` maps a stable name to its seconds.
+def assign(units: Mapping[str, float], of: int, kinds: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The shard, from 1, of each unit of work. ``units`` maps a stable name to its seconds, ``kinds`` to its mode.
 
-    The longest unit goes first. Each goes to the shard that its own hash ranks first among those with room; where none
-    has room, to the least loaded. Plain longest-first into the least loaded shard is as even, but there one new case
-    moves most of the others to another shard, and with it the caches of their runners.
+    The longest unit goes first. Each goes to the shard that its own hash ranks first among those with room, for units of
+    its mode and in all; where none has room, to the least loaded. Each mode is dealt out evenly, since a machine that
+    compiles slowly need not be slow at the rest. Plain longest-first into the least loaded shard is as even, but there
+    one new case moves most of the others to another shard, and with it the caches of their runners.
     """
-    limit = _ROOM * sum(units.values()) / of
-    loads, placed = [0.0] * of, {}
+    kinds = kinds or {}
+    dealt = _Dealt(units, of, kinds)
     for name in sorted(units, key=lambda name: (-units[name], _hash(name, 0))):
-        ranked = sorted(range(of), key=lambda number: _hash(name, number + 1))
-        best = next((number for number in ranked if loads[number] + units[name] <= limit), None)
+        dealt.place(name, kinds.get(name, ""))
+    return dealt.placed
+
+
+class _Dealt:
+    """What the shards have so far: seconds in all, and by mode."""
+
+    def __init__(self, units: Mapping[str, float], of: int, kinds: Mapping[str, str]) -> None:
+        self.placed: dict[str, int] = {}
+        self._units, self._all = units, [0.0] * of
+        self._limit = _ROOM * sum(units.values()) / of
+        self._by_kind: dict[str, list[float]] = {}
+        self._limits: dict[str, float] = {}
+        for name, seconds in units.items():
+            kind = kinds.get(name, "")
+            self._by_kind.setdefault(kind, [0.0] * of)
+            self._limits[kind] = self._limits.get(kind, 0.0) + _ROOM * seconds / of
+
+    def place(self, name: str, kind: str) -> None:
+        """Give a unit to a shard."""
+        seconds, own = self._units[name], self._by_kind[kind]
+        ranked = sorted(range(len(own)), key=lambda number: _hash(name, number + 1))
+        roomy = [number for number in ranked if self._all[number] + seconds <= self._limit]
+        best = next((number for number in roomy if own[number] + seconds <= self._limits[kind]), None)
         if best is None:
-            best = min(ranked, key=lambda number: loads[number])
-        loads[best] += units[name]
-        placed[name] = best + 1
-    return placed
+            best = min(roomy, key=own.__getitem__) if roomy else min(ranked, key=self._all.__getitem__)
+        self._all[best] += seconds
+        own[best] += seconds
+        self.placed[name] = best + 1
 
 
 def _hash(name: str, number: int) -> bytes:
@@ -75,5 +98,6 @@ def singly(tasks: list[Task]) -> Mapping[str, list[Task]]:
 def planned(units: Mapping[str, list[Task]], of: int, durations: Durations) -> Planned:
     """Deal out units of tasks that must stay together, such as the rows of one op."""
     seconds = {name: sum(map(durations.of, tasks)) for name, tasks in units.items()}
-    shards = assign(seconds, of)
+    kinds = {name: tasks[0].mode for name, tasks in units.items()}
+    shards = assign(seconds, of, kinds)
     return Planned({task: shards[name] for name, tasks in units.items() for task in tasks})
