@@ -267,8 +267,8 @@ def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Pat
 
 # As it is pasted: the text of vllm#41184, from a server that traces.
 PASTED = """\
-(EngineCore pid=123) ERROR 06-11 20:03:01 [core.py:710] torch._dynamo.exc.TorchRuntimeError: RuntimeError when making fake tensor call
-(EngineCore pid=123) ERROR 06-11 20:03:01 [core.py:710]   Explanation: Dynamo failed to run FX node with fake tensors: call_function \
+(EngineCore pid=12) ERROR 06-11 20:03:01 [core.py:710] torch._dynamo.exc.TorchRuntimeError: RuntimeError when making fake tensor call
+(EngineCore pid=12) ERROR 06-11 20:03:01 [core.py:710]   Explanation: Dynamo failed to run FX node with fake tensors: call_function \
 <built-in function add>(*(FakeTensor(..., device='cuda:0', size=(s59, 2688), dtype=torch.bfloat16), FakeTensor(..., \
 device='cuda:0', size=(s59, 2816), dtype=torch.bfloat16)), **{}): got RuntimeError('The size of tensor a (2688) must match the \
 size of tensor b (2816) at non-singleton dimension 1)')
