@@ -39,7 +39,11 @@ class Recording:
 
     def __enter__(self) -> Self:
         self._records.__enter__()
-        self._records.write(self._first())
+        try:
+            self._records.write(self._first())
+        except BadInput:
+            self._records.__exit__()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
