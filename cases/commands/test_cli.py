@@ -296,7 +296,7 @@ def test_all_ok(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["model", "eager"]
     assert lines[1].split() == ["qwen3-30b-a3b", "1", "ok"]
-    assert lines[-1].startswith("1 verdicts: 1 ok; ")
+    assert lines[-1].startswith("1 verdict: 1 ok; ")
     assert "\x1b" not in done.stdout
 
 
@@ -492,9 +492,11 @@ def test_table_without_a_terminal_is_whole(
         assert word in heading
     for start, end in pairwise([*starts, len(lines)]):
         words = " ".join(lines[start:end]).split()[1:]
-        assert words.count("ok") == len(ON_CPU) - (bad != OK), lines[start]
+        columns = [mode for mode in ON_CPU if MODES[mode].family != VARIED]
+        assert words.count("ok") == len(columns) + 1 - (bad != OK), lines[start]
         assert bad in words
-        assert words.count("11") == len(ON_CPU) + (bad != OK)
+        assert words.count("11") == len(columns) + (bad != OK)
+        assert words.count(str(11 * (len(ON_CPU) - len(columns)))) == 1  # the varied modes share a column
     assert not any("…" in line for line in lines)
 
 
@@ -647,7 +649,7 @@ def test_killed_run_keeps_its_records_and_leaves_no_worker(tmp_path: Path) -> No
 
 
 def test_selection_of_a_namespace_is_what_was_asked() -> None:
-    names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes")
+    names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "modes", "vary")
     chosen = Namespace(**dict.fromkeys(names, ()), full=True, models_file=None)
     selection = check_module.selection_of(chosen)
     assert selection.full

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, LATENT, OK, SKIPPED, WAIVED, Verdict
-from harness.matrix.modes import EVERY_MODE
+from harness.matrix.modes import EVERY_MODE, VARIED
 from harness.output.report import mode_name
 
 STYLES = {
@@ -110,21 +110,31 @@ class StatusLine:
 
 
 def table(verdicts: list[Verdict], width: int) -> Table:
-    """A table of models and modes for a console of this width. A cell says how many of its cases are ok."""
+    """A table of models and modes for a console of this width. A cell says how many of its cases are ok.
+
+    The modes of the family ``varied`` share a column: side by side they would leave no room for the others.
+    """
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
-    shown = {verdict.mode: mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
+    shown = {_column(verdict.mode): mode_name(verdict) for verdict in sorted(verdicts, key=lambda v: v.emulated)}
     for verdict in verdicts:
-        cells[verdict.model, verdict.mode].append(verdict.status)
-    # With one blank between columns, the longest model and the seven modes of a CPU fit 80 columns by short names.
+        cells[verdict.model, _column(verdict.mode)].append(verdict.status)
+    # With one blank between columns, the longest model and the eight columns of a CPU fit 80 columns by short names.
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("model", no_wrap=True, overflow="fold")
-    modes = [mode for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
-    short = width < _WIDE and len(modes) > _AT_FULL_LENGTH
-    for mode in modes:
-        grid.add_column(_heading(shown.get(mode.name, mode.name), short), justify="right", overflow="fold")
+    present = {verdict.mode for verdict in verdicts}
+    columns = list(dict.fromkeys(_column(mode) for mode in EVERY_MODE if mode in present))
+    short = width < _WIDE and len(columns) > _AT_FULL_LENGTH
+    for column in columns:
+        name = column if column == VARIED else shown.get(column, column)
+        grid.add_column(_heading(name, short), justify="right", overflow="fold")
     for model in sorted({verdict.model for verdict in verdicts}):
-        grid.add_row(model, *(cell(cells[model, mode.name]) for mode in modes))
+        grid.add_row(model, *(cell(cells[model, column]) for column in columns))
     return grid
+
+
+def _column(mode: str) -> str:
+    """The column of a mode: its name, or that of the family for one of the varied modes."""
+    return VARIED if mode in EVERY_MODE and EVERY_MODE[mode].family == VARIED else mode
 
 
 def _heading(name: str, short: bool) -> str:
