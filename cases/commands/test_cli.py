@@ -23,7 +23,7 @@ from harness.base.errors import BadInput
 from harness.cli import main
 from harness.commands import check as check_module
 from harness.findings.finding import ERROR, FINDINGS, OK, Verdict
-from harness.matrix.modes import EVERY_MODE, MODES, by_default
+from harness.matrix.modes import EVERY_MODE, MODES, VARIED, by_default
 from harness.matrix.shapes import BUILT_IN, load
 from harness.subjects.load import load_subject
 from harness.workers import pool
