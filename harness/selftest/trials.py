@@ -9,7 +9,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, ModeInfo
 from harness.selftest.corpus import Corpus, Correct, Fault, load_corpus
 from harness.selftest.tool_names import TOOLS
-from harness.workers.pool import Pool
+from harness.workers.pool import LAST, Pool
 from harness.workers.process import Job
 
 # Without its trigger a fault is a correct layer. The cheap modes are enough to check that.
@@ -104,7 +104,7 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
     """In a worker: returns a function from a trial to the verdict's JSON form, or to the results of torch's tools."""
     import torch
 
-    from harness.execution.device import choose_device
+    from harness.execution.device import choose_device, loss
     from harness.selftest.tools import look
     from harness.verdict.judge import judge
 
@@ -117,8 +117,11 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
         entry = corpus.entries[trial.entry]
         case: Case = entry.cases[trial.place]
         if trial.mode == TOOLS:
-            return look(entry.subject, case, device)
-        mode: ModeInfo = EVERY_MODE[trial.mode]
-        return judge(entry.subject, case, mode, device, entry.id).to_json()
+            result = look(entry.subject, case, device)
+        else:
+            mode: ModeInfo = EVERY_MODE[trial.mode]
+            result = judge(entry.subject, case, mode, device, entry.id).to_json()
+        # A fault may lose the device, and then nothing more can be run in this process.
+        return result | ({LAST: True} if loss(device) else {})
 
     return answer
