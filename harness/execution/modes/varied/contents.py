@@ -40,7 +40,7 @@ class Inputs:
     def of(cls, tensors: tuple[Tensor, ...], case: Case) -> "Inputs":
         """The inputs with their ids and weights, known by dtype, shape and range."""
         shape = (tensors[0].shape[0], case.top_k)
-        like = [place for place, tensor in enumerate(tensors) if place and tensor.shape == shape]
+        like = [place for place, tensor in enumerate(tensors) if place and tensor is not None and tensor.shape == shape]
         ids = [p for p in like if _is_ids(tensors[p], case.experts)]
         weights = [p for p in like if tensors[p].is_floating_point()]
         alone = len(ids) == 1 and len(weights) <= 1

@@ -82,15 +82,22 @@ def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only
     inputs, expected = varied.batch()
 
     def make(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(form(tensor) if only in (None, place) else tensor for place, tensor in enumerate(tensors))
+        chosen = [only in (None, place) and tensor is not None for place, tensor in enumerate(tensors)]
+        return tuple(form(tensor) if one else tensor for one, tensor in zip(chosen, tensors, strict=True))
 
-    before = [copy_of(_buffer(tensor)) for tensor in make(inputs)]
+    before = [copy_of(_buffer(tensor)) for tensor in _present(make(inputs))]
     call = varied.call(variation, inputs, expected, form=make, around=around)
     if varied.refused(call):
         return None
-    beside = all(map(same_bits, call.before, call.inputs))  # a write into the input itself is another fault
-    call.overwrote_beside = beside and not all(map(same_bits, before, map(_buffer, call.inputs)))
+    given = _present(call.inputs)
+    beside = all(map(same_bits, _present(call.before), given))  # a write into the input itself is another fault
+    call.overwrote_beside = beside and not all(map(same_bits, before, map(_buffer, given)))
     return call
+
+
+def _present(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """Without optional inputs that are absent."""
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def _buffer(tensor: Tensor) -> Tensor:

@@ -82,10 +82,16 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
     """A layer that this thread built, called in another one."""
     layer = varied.fresh()
+    # A new thread begins on the default stream, whose work is not ordered after this thread's.
+    stream = torch.cuda.current_stream() if varied.rig.device.type == "cuda" else None
+
+    def call(*inputs: Tensor) -> Any:
+        with torch.no_grad(), torch.cuda.stream(stream):
+            return layer(*inputs)
 
     def elsewhere(*inputs: Tensor) -> Any:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(torch.no_grad()(layer), *inputs).result()
+            return pool.submit(call, *inputs).result()
 
     check(varied, variation, elsewhere)
 
