@@ -64,7 +64,7 @@ class WritesItsWeight(PaddedMoELayer):
 @pytest.mark.parametrize("mode", VARIED_MODES, ids=lambda mode: mode.name)
 def test_the_in_tree_layer_is_right_in_every_structure(mode: ModeInfo) -> None:
     cases = [case for case, _ in Selection(modes=(mode.name,)).tasks()]
-    assert len({case.structure for case in cases}) == len(cases) > 8
+    assert len({case.structure for case in cases}) == len(cases) >= (4 if mode.parts_only else 9)
     for case in cases[::4]:
         assert judge(InTree(), case, mode, CPU).status == OK, case.id
 

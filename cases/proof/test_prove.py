@@ -1,11 +1,11 @@
 """``harness prove``, as a user types it."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
+from fixtures.recorded import results
 from harness.cli import main
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
@@ -25,7 +25,7 @@ def test_the_right_layer_is_proven(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "beyond    no size beyond fails" in out
     assert "0 of 299 real runs up to 300 fail, as proven" in out
     assert "1 combinations: 1 proven; hidden 2 to 65,536;" in out
-    record = json.loads(file.read_text("utf-8"))
+    (record,) = results(file)
     assert (record["status"], record["mode"], record["checks"]) == ("ok", "proof", ["proof"])
     assert (record["proof"]["status"], record["proof"]["count"], record["proof"]["total"]) == ("proven", 0, 65_535)
 
