@@ -48,7 +48,9 @@ def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict
     command = [sys.executable, "-m", "harness", "audit", "flashinfer", "--versions", f"{one},{folder / 'none'},{other}"]
     file = folder / "rows.jsonl"
     done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
-    return done.returncode, results(file), done.stdout + done.stderr
+    # A release that cannot be had is a record of its own.
+    rows = [one for one in results(file) if "row" in one]
+    return done.returncode, rows, done.stdout + done.stderr
 
 
 def test_each_planted_fault_breaks_its_rows_and_no_other(run_of_all: tuple[int, list[dict[str, Any]], str]) -> None:

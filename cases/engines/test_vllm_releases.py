@@ -254,7 +254,7 @@ def test_0_20_2_is_right_on_one_rank_and_on_two(release: Callable[[str], Path]) 
     release("0.20.2")
     verdicts = judged(targets.Target("vllm==0.20.2"), models=(GPT, NEMOTRON), modes=("eager", "fake", "cudagraph"))
     assert {verdict.status for verdict in verdicts} == {OK}
-    assert any("tp=2" in verdict.case for verdict in verdicts)
+    assert any("-tp2-" in verdict.case for verdict in verdicts)
 
 
 def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Path]) -> None:

@@ -70,7 +70,9 @@ def _many(varied: VariedRun, variation: Varied, count: int) -> None:
         return
     inputs, expected = narrow.batch(LARGEST_BATCH)
     rows = torch.arange(count, device=inputs[0].device) % LARGEST_BATCH
-    call = narrow.call(variation, tuple(tensor if tensor is None else tensor[rows] for tensor in inputs), rows_of(expected, rows))
+    call = narrow.call(
+        variation, tuple(tensor if tensor is None else tensor[rows] for tensor in inputs), rows_of(expected, rows)
+    )
     if not narrow.refused(call, own=True):
         call.case = narrow.rig.case
         varied.run.calls.append(call)
