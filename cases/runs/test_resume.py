@@ -80,7 +80,7 @@ def test_what_cannot_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file = tmp_path / "records.jsonl"
     assert main([*ONE, "--tp", "1", "--json", str(file)]) == 0
     assert "this command plans other tasks" in refused(capsys, *ONE, "--resume", str(file))
-    assert "give the options that it began with: harness " in refused(capsys, *ONE, "--resume", str(file))
+    assert "give the options that it began with: harness" in refused(capsys, *ONE, "--resume", str(file))
     assert "it is of `harness check`" in refused(capsys, *SELF, "--resume", str(file))
     assert "it is shard 1/1, and --shard is 1/2" in refused(
         capsys, *ONE, "--tp", "1", "--resume", str(file), "--shard", "1/2"
