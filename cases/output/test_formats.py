@@ -148,7 +148,7 @@ def test_a_run_writes_every_format(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--device", "cpu", *(f"--output={name}={file}" for name, file in files.items())]) == 0
     assert all(file.is_file() for file in files.values())
     assert ElementTree.parse(files["junit"]).getroot()[0].get("tests") == "1"
-    assert "1 verdicts: 1 ok" in files["text"].read_text()
+    assert "1 verdict: 1 ok" in files["text"].read_text()
     assert capsys.readouterr().out == ""
 
 

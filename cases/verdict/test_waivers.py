@@ -161,7 +161,7 @@ def test_what_other_processes_matched_counts(tmp_path: Path) -> None:
 def test_summary_names_the_issues(tmp_path: Path) -> None:
     applied = waivers(tmp_path, 'models = "m"').apply(verdict(finding()))
     assert issues_of([applied]) == "vllm#35949"
-    assert summary([applied], 1.0).startswith("1 verdicts: 0 ok, 1 waived (vllm#35949); ")
+    assert summary([applied], 1.0).startswith("1 verdict: 0 ok, 1 waived (vllm#35949); ")
     assert waived([applied, applied]) == ["waived 2 (eager) for vllm#35949: known"]
 
 

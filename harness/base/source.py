@@ -47,10 +47,14 @@ class SourceLine:
         return None
 
     @classmethod
-    @cache
     def at(cls, file: str, number: int) -> Self:
         """The line ``number`` of ``file``, with a relative path where the file is below the current folder."""
-        relative = os.path.relpath(file)
+        return cls._below(os.getcwd(), file, number)
+
+    @classmethod
+    @cache
+    def _below(cls, folder: str, file: str, number: int) -> Self:
+        relative = os.path.relpath(file, folder)
         text = linecache.getline(file, number).strip()
         return cls(file if relative.startswith("..") else relative, number, text)
 
