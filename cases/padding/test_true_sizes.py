@@ -272,7 +272,7 @@ def test_what_does_not_fit_is_skipped_before_anything_is_allocated(
         verdict = judge(subject, case, MODES["eager"], CPU)
     assert verdict.status == SKIPPED
     assert verdict.reason == shortage(needs(case, emulated=True), GIB) != ""
-    assert seen.peak < 1024  # a random state is 16 bytes; a tensor of the case would be thousands of times as much
+    assert seen.peak == 0
 
 
 class Raises(PaddedMoELayer):
