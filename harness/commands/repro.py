@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from dataclasses import replace
@@ -13,6 +12,7 @@ from harness.base.errors import BadInput, nearest
 from harness.base.options import NARROWING, add_device, add_selection, seconds
 from harness.base.project import find_or_in_tree
 from harness.findings.finding import FINDINGS, FORMAT, Verdict
+from harness.matrix.case_id import ID
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
@@ -38,10 +38,6 @@ examples:
   harness repro --issue > report.md                 a bug report in Markdown, without private paths and names
 
 exit code: 0 reproduced, 1 not reproduced (the reason is printed), 2 bad input (docs/how-to/repro.md)"""
-_ID = re.compile(
-    r"(?P<model>.+)-hidden(?P<hidden>\d+)(?:-latent\d+)?-padded\d+-(?P<rule>[\w.+/-]+)-(?P<kernel>wide|narrow)"
-    r"-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?P<full>-full)?"
-)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +203,7 @@ def _of_command(record: dict[str, Any], chosen: argparse.Namespace) -> argparse.
 
 def _of_id(name: str, chosen: argparse.Namespace) -> argparse.Namespace:
     """The options of a case's id. Raises BadInput where no case has it."""
-    match = _ID.fullmatch(name)
+    match = ID.fullmatch(name)
     if match is None:
         raise BadInput(
             f"{name!r} is neither a file nor a case's id; a finding shows the id, and so does `harness check --json`"

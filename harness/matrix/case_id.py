@@ -8,7 +8,8 @@ from harness.matrix.case import Case
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 
-_ID = re.compile(
+# The parts of an id; ``Case.id`` joins them.
+ID = re.compile(
     r"(?P<model>.+?)-hidden(?P<hidden>\d+)(?:-latent\d+)?-padded(?P<padded>\d+)-(?P<rule>.+)-(?P<kernel>wide|narrow)"
     r"-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?P<full>-full)?"
 )
@@ -17,7 +18,7 @@ _EXAMPLE = "nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp2-
 
 def case_of(text: str, models_file: str = str(BUILT_IN)) -> Case:
     """The case with this id. Raises BadInput for an id of another form, or one that no case has any more."""
-    found = _ID.fullmatch(text)
+    found = ID.fullmatch(text)
     if found is None:
         raise BadInput(f"{text!r} is not the id of a case; expected one like {_EXAMPLE}, or options such as --models")
     chosen = Selection(
