@@ -83,10 +83,11 @@ def _in_thread(varied: VariedRun, variation: Varied) -> None:
     """A layer that this thread built, called in another one."""
     layer = varied.fresh()
     # A new thread begins on the default stream, whose work is not ordered after this thread's.
-    stream = torch.cuda.current_stream() if varied.rig.device.type == "cuda" else None
+    is_cuda = varied.rig.device.type == "cuda"
+    stream = torch.cuda.stream(torch.cuda.current_stream()) if is_cuda else contextlib.nullcontext()
 
     def call(*inputs: Tensor) -> Any:
-        with torch.no_grad(), torch.cuda.stream(stream):
+        with torch.no_grad(), stream:
             return layer(*inputs)
 
     def elsewhere(*inputs: Tensor) -> Any:
