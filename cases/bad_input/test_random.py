@@ -205,7 +205,8 @@ def test_records_and_reports(verdicts: list[Verdict], file: Path) -> None:
     assert [Verdict.from_json(json.loads(line)) for line in lines] == verdicts
     for text in (*map(verdict_text, verdicts), *grouped(verdicts), nothing_judged(verdicts)):
         assert text.replace("\n", "").replace("\t", "").isprintable()
-    assert summary(verdicts, 1.0).startswith(f"{len(verdicts)} verdicts: ")
+    count = "1 verdict" if len(verdicts) == 1 else f"{len(verdicts)} verdicts"
+    assert summary(verdicts, 1.0).startswith(f"{count}: ")
     assert bool(nothing_judged(verdicts)) == all(verdict.status == SKIPPED for verdict in verdicts)
 
 
