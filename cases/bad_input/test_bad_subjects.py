@@ -1,5 +1,6 @@
 """Subjects that cannot be used: what a method gives, raises or does at import is told in one line, and nothing is judged."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -177,5 +178,10 @@ def test_what_a_layer_does_wrong_is_a_finding_that_can_be_shown(source: str, nam
 def test_ctrl_c_still_ends_a_run_outside_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "interrupting.py").write_text(method("build", "raise KeyboardInterrupt"))
-    with pytest.raises(KeyboardInterrupt):
-        judge(load_subject("interrupting:S"), SHARED, MODES["eager"], torch.device("cpu"))
+    # A shell starts what it runs in the background with the signal ignored, and so this test run too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            judge(load_subject("interrupting:S"), SHARED, MODES["eager"], torch.device("cpu"))
+    finally:
+        signal.signal(signal.SIGINT, before)
