@@ -4,6 +4,7 @@
 
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from expecttest import assert_expected_inline
 from torch import Tensor
 
+from harness.base.exception_text import user_line
 from harness.cli import parser
 from harness.findings.finding import Verdict
 from harness.matrix.case import Case
@@ -277,3 +279,11 @@ def test_every_finding_names_case_mode_stage_line_and_cause() -> None:
         assert part in text
     assert ["reproduce", verdict.reproduce] in [line.split(maxsplit=1) for line in text.splitlines()]
     assert "2816 = 2688 rounded up to 256, trtllm-nvfp4 (made by pad" in text
+
+
+def test_a_line_of_the_standard_library_is_not_taken_for_the_user_s() -> None:
+    with pytest.raises(RuntimeError) as raised, ThreadPoolExecutor(1) as pool:
+        pool.submit(torch.zeros(2).view, 3).result()
+    line = user_line(raised.value)
+    assert line is not None
+    assert "pool.submit(torch.zeros(2).view, 3)" in line.text

@@ -5,7 +5,7 @@ import signal
 import traceback
 
 from harness.base.printable import bounded
-from harness.base.source import SourceLine, library_roots
+from harness.base.source import SourceLine, is_library
 
 _LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
@@ -52,7 +52,7 @@ def user_line(error: BaseException) -> SourceLine | None:
     """The innermost user line of an exception: from its traceback, or from the stack that Dynamo writes into its text."""
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     frames += [(file, int(number)) for file, number in _USER_LINE.findall(text_of(error))]
-    users = [frame for frame in frames if not frame[0].startswith(library_roots())]
+    users = [frame for frame in frames if not is_library(frame[0])]
     return SourceLine.at(*users[-1]) if users else None
 
 
@@ -61,18 +61,18 @@ def is_own_refusal(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return False
-    checked = frames[-1].name.startswith("_check") and frames[-1].filename.startswith(library_roots())
+    checked = frames[-1].name.startswith("_check") and is_library(frames[-1].filename)
     return checked or (raised_by_user(error) and _REFUSES.search(frames[-1].line or "") is not None)
 
 
 def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:
     """The user's line that called the function of ``line``, by the exception's traceback; None where it does not say."""
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-    users = [SourceLine.at(*frame) for frame in frames if not frame[0].startswith(library_roots())]
+    users = [SourceLine.at(*frame) for frame in frames if not is_library(frame[0])]
     return users[-2] if len(users) > 1 and users[-1] == line else None
 
 
 def raised_by_user(error: BaseException) -> bool:
     """Whether a statement of the user's own raised the exception, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not frames[-1].filename.startswith(library_roots())
+    return bool(frames) and not is_library(frames[-1].filename)

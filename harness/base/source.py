@@ -12,19 +12,23 @@ from typing import Self
 
 
 @cache
-def library_roots() -> tuple[str, ...]:
-    """Prefixes of files that hold no user code: torch, Triton, the harness, parts of the standard library, generated code."""
+def is_library(file: str) -> bool:
+    """Whether a file holds no user code: torch, Triton, the harness, Python's standard library, generated code."""
+    return file.startswith(_roots()) or _is_standard(file)
+
+
+@cache
+def _roots() -> tuple[str, ...]:
     spec = importlib.util.find_spec("torch")
     torch_root = str(Path(spec.origin).parent) if spec and spec.origin else "<no torch>"
-    standard = Path(os.__file__).parent
-    modules = [str(standard / name) for name in ("contextlib", "threading", "functools")]
-    return (
-        torch_root,
-        str(Path(torch_root).with_name("triton")) + os.sep,
-        str(Path(__file__).parents[1]) + os.sep,
-        *modules,
-        "<",
-    )
+    beside = str(Path(torch_root).with_name("triton")) + os.sep
+    return torch_root, beside, str(Path(__file__).parents[1]) + os.sep, "<"
+
+
+def _is_standard(file: str) -> bool:
+    """Whether a file is of the standard library, below whose folder installed packages may lie too."""
+    folder, _, rest = file.partition(str(Path(os.__file__).parent) + os.sep)
+    return not folder and bool(rest) and not rest.startswith(("site-packages", "dist-packages"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class SourceLine:
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
-            if not name.startswith(library_roots()):
+            if not is_library(name):
                 return cls.at(name, frame.f_lineno)
             frame = frame.f_back
         return None

@@ -3,7 +3,7 @@
 import traceback
 
 from harness.base.exception_text import text_of
-from harness.base.source import library_roots
+from harness.base.source import is_library
 from harness.diagnosis.diagnosis import Diagnosis
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.log.failures import Failure
@@ -38,5 +38,5 @@ def kind_of_class(error: BaseException) -> Kind | None:
 
 def _user_frames(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not frame.filename.startswith(library_roots())]
+    users = [frame for frame in frames if not is_library(frame.filename)]
     return "".join(traceback.format_list(users)).splitlines()

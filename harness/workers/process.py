@@ -17,7 +17,7 @@ from typing import Any
 from harness.base.errors import BadInput
 from harness.base.options import CASE_SECONDS
 from harness.base.printable import bounded, printable
-from harness.base.source import SourceLine, library_roots
+from harness.base.source import SourceLine, is_library
 from harness.workers.stray import kill_family, waited_for_core
 
 TASK_SECONDS = CASE_SECONDS
@@ -116,7 +116,7 @@ class WorkerProcess:
             self._process.send_signal(WHERE)
             time.sleep(2 * _LOOK_SECONDS)
         stack = self._tail().rpartition("most recent call first")[2]
-        frames = [frame for frame in _FRAME.findall(stack) if not frame[0].startswith(library_roots())]
+        frames = [frame for frame in _FRAME.findall(stack) if not is_library(frame[0])]
         if not frames:
             return ""
         line = SourceLine.at(frames[0][0], int(frames[0][1]))
