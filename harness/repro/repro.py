@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from harness.findings.finding import ERROR, FINDINGS, SKIPPED, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, ModeInfo
 from harness.matrix.shapes import NVFP4_BLOCK
+from harness.matrix.shrunk import resized, sizes_of
 from harness.repro.attempt import Attempt, reproduce_in_script
 from harness.repro.imported import imported
 from harness.repro.script import About
-from harness.repro.shrinking.fields import changed, others, possible, said, simpler, values_of
+from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
+from harness.repro.shrinking.words import said
 from harness.repro.standalone import standalone
 from harness.repro.symptom import symptom
 from harness.repro.variations import is_scripted
@@ -114,7 +117,7 @@ def reproduced(
     original = target.case
     if shrink:
         shrunk = _shrunk(target, finding, progress)
-        target = replace(target, case=changed(original, shrunk.values)) if shrunk.evaluations else target
+        target = replace(target, case=resized(original, shrunk.values)) if shrunk.evaluations else target
         phrases = tuple(said(original, shrunk))
         finding = _same(target.judged(), finding) or finding
     if not is_scripted(finding.vary):
@@ -152,7 +155,7 @@ def _same(verdict: Verdict, finding: Finding) -> Finding | None:
 
 def _shrunk(target: Target, finding: Finding, progress: Progress) -> Shrunk:
     def fails(values: Values) -> bool:
-        return possible(values) and _same(target.judged(changed(target.case, values)), finding) is not None
+        return possible(values) and _same(target.judged(resized(target.case, values)), finding) is not None
 
     def show(count: int, values: Values) -> None:
         sizes = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -160,15 +163,15 @@ def _shrunk(target: Target, finding: Finding, progress: Progress) -> Shrunk:
 
     case = target.case
     if case.full:
-        return Shrunk(values_of(case), 0)
-    return Shrinker(values_of(case), simpler(case), fails, MOST, show).run(others(case))
+        return Shrunk(sizes_of(case), 0)
+    return Shrinker(sizes_of(case), simpler(case), fails, MOST, show).run(partial(others, case))
 
 
 def _concrete(target: Target, finding: Finding) -> tuple[Target, Finding]:
     """A proof's finding at the smallest hidden size that a layer can have and that shows it in eager."""
     eager = replace(target, mode=EVERY_MODE["eager"])
     for size in range(NVFP4_BLOCK, NVFP4_BLOCK * (_SIZES + 1), NVFP4_BLOCK):
-        case = changed(target.case, values_of(target.case) | {"hidden": size})
+        case = resized(target.case, sizes_of(target.case) | {"hidden": size})
         if same := _same(eager.judged(case), finding):
             return replace(eager, case=case), same
     return target, finding
