@@ -99,7 +99,10 @@ def test_records_that_cannot_be_used(
     ("word", "reason"),
     [
         ("nowhere.jsonl", "is neither a file nor a case's id"),
-        (ID.replace("padded3072", "padded9999"), "any more: with that model and rule it is gpt-oss-20b-hidden2880-padded3072"),
+        (
+            ID.replace("padded3072", "padded9999"),
+            "any more: with that model and rule it is gpt-oss-20b-hidden2880-padded3072",
+        ),
         (ID.replace("gpt-oss-20b", "gpt-oss-20c"), "unknown model 'gpt-oss-20c'"),
         (ID.replace("trtllm-nvfp4", "old-rule"), "unknown alignment rule 'old-rule'"),
     ],

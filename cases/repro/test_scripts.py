@@ -12,10 +12,12 @@ from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE
+from harness.repro.about import About
 from harness.repro.imported import imported
+from harness.repro.layout import MOST_LINES
 from harness.repro.process import difference, last_error, run_script
 from harness.repro.repro import Reproduction, Target, reproduced
-from harness.repro.script import MOST_LINES, About, scripts
+from harness.repro.script import scripts
 from harness.repro.standalone import standalone
 from harness.repro.symptom import Symptom
 from harness.selftest.corpus import Fault

@@ -14,9 +14,9 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, ModeInfo
 from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shrunk import resized, sizes_of
+from harness.repro.about import About
 from harness.repro.attempt import Attempt, reproduce_in_script
 from harness.repro.imported import imported
-from harness.repro.script import About
 from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.shrinking.words import said
