@@ -6,7 +6,7 @@ from string import Template
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.ops.collectives import all_reduce
-from harness.repro import variations
+from harness.repro.texts import variations
 from harness.repro.symptom import Symptom
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
-from harness.repro import variations
+from harness.repro.texts import variations
 from harness.repro.about import About
 from harness.repro.checks import Check
 from harness.repro.runs import Running

@@ -5,9 +5,9 @@ check ends in an assertion whose text begins with the kind of the finding.
 """
 
 from harness.repro.about import About
-from harness.repro.check import Check
-from harness.repro.check_texts import ALIASES, POISON, SEEN, STATE, VALUES, VIEWS, WRITES
-from harness.repro.fake_texts import check_of_fake
+from harness.repro.texts.check import Check
+from harness.repro.texts.ops import ALIASES, POISON, SEEN, STATE, VALUES, VIEWS, WRITES
+from harness.repro.texts.fakes import check_of_fake
 
 __all__ = ["Check", "check_of"]
 

@@ -22,7 +22,7 @@ from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.shrinking.words import said
 from harness.repro.standalone import standalone
 from harness.repro.symptom import symptom
-from harness.repro.variations import is_scripted
+from harness.repro.texts.variations import is_scripted
 from harness.subjects.declared import declared
 from harness.subjects.subject import Subject, plain_names
 from harness.verdict.judge import judge

@@ -1,8 +1,8 @@
 """How a script runs the layer in each mode."""
 
-from harness.repro import graph_texts
+from harness.repro.texts import graphs
 from harness.repro.about import About
-from harness.repro.running import Running
+from harness.repro.texts.running import Running
 
 __all__ = ["Running", "running_of"]
 
@@ -61,11 +61,11 @@ def running_of(about: About) -> Running:
     """How the script of a symptom runs the layer."""
     finding = about.symptom.finding
     if finding.kind == "freed-memory":
-        return graph_texts.ADDRESSES
+        return graphs.ADDRESSES
     if about.at_capture and about.device == "cuda":
-        return graph_texts.GRAPH_CUDA
+        return graphs.GRAPH_CUDA
     if about.at_capture:
-        return graph_texts.CAPTURE_CPU if finding.kind == "capture-refused" else graph_texts.REPLAY_CPU
+        return graphs.CAPTURE_CPU if finding.kind == "capture-refused" else graphs.REPLAY_CPU
     if finding.call == "eager audit":
         return EAGER
     return RUNNING.get(about.mode.name) or RUNNING[about.mode.family]

@@ -1,6 +1,6 @@
 """Texts that call the fake of an op beside it, one for each way in which a fake is wrong."""
 
-from harness.repro.check import Check
+from harness.repro.texts.check import Check
 
 _IMPORTS = (
     "from torch.utils._python_dispatch import TorchDispatchMode",

@@ -1,6 +1,6 @@
 """Text that stands in for CUDA graphs where there is no CUDA, and that watches the memory which a graph reads."""
 
-from harness.repro.running import Running
+from harness.repro.texts.running import Running
 
 _MODE = "from torch.utils._python_dispatch import TorchDispatchMode"
 _LEAVES = "from torch.utils._pytree import tree_leaves"
