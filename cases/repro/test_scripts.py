@@ -18,7 +18,7 @@ from harness.repro.layout import MOST_LINES
 from harness.repro.process import difference, last_error, run_script
 from harness.repro.repro import Reproduction, Target, reproduced
 from harness.repro.script import scripts
-from harness.repro.standalone import standalone
+from harness.repro.flat.standalone import standalone
 from harness.repro.symptom import Symptom
 from harness.selftest.corpus import Fault
 from kernels.layer.subject import InTree

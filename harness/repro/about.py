@@ -6,8 +6,8 @@ from string import Template
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.ops.collectives import all_reduce
-from harness.repro.texts import variations
 from harness.repro.symptom import Symptom
+from harness.repro.texts import variations
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
-from harness.repro.texts import variations
 from harness.repro.about import About
 from harness.repro.checks import Check
 from harness.repro.runs import Running
+from harness.repro.texts import variations
 
 WITH_GRAD = ONE
 """The label of the call that eager makes in grad mode first."""

@@ -4,7 +4,7 @@ import re
 
 from harness.repro.about import About
 from harness.repro.parts import Parts
-from harness.repro.wrapping import WIDTH, wrapped
+from harness.repro.texts.wrapping import WIDTH, wrapped
 
 MOST_LINES = 60
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from harness.execution.modes.varied.contents import Inputs
+from harness.execution.modes.varied.sizes import sized
 from harness.findings.finding import ERROR, FINDINGS, SKIPPED, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, ModeInfo
@@ -16,18 +17,23 @@ from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shrunk import resized, sizes_of
 from harness.repro.about import About
 from harness.repro.attempt import Attempt, reproduce_in_script
+from harness.repro.flat.standalone import standalone
 from harness.repro.imported import imported
 from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.shrinking.words import said
-from harness.repro.standalone import standalone
 from harness.repro.symptom import symptom
-from harness.repro.texts.variations import is_scripted
+from harness.repro.texts.scenarios import scenario_of
+from harness.repro.texts.variations import is_change
 from harness.subjects.declared import declared
 from harness.subjects.subject import Subject, plain_names
 from harness.verdict.judge import judge
 
 Progress = Callable[[str], None]
+# Variations that no script shows, and why.
+_UNSCRIPTED = {
+    "ranks=4": "four ranks need the harness, which sums what the layer of each gives to a reduction",
+}
 # How many hidden sizes are tried for a finding of a proof, which names sizes that a layer may not have.
 _SIZES = 16
 
@@ -95,7 +101,7 @@ class Reproduction:
 
 def _why_not(verdict: Verdict, finding: Finding | None) -> str:
     if finding is not None:
-        return f"no script shows the variation {finding.vary} yet"
+        return _UNSCRIPTED.get(finding.vary, f"no script shows {finding.what}")
     if verdict.status in (SKIPPED, ERROR):
         return f"the case is {verdict.status} here: {verdict.reason}"
     return f"the case is {verdict.status} here, mode {verdict.mode}: {len(verdict.checks)} checks found nothing"
@@ -112,6 +118,8 @@ def reproduced(
         return Reproduction(verdict)
     if target.mode is PROOF:
         target, finding = _concrete(target, finding)
+    elif finding.vary:  # the others cost time, and say nothing of this one
+        target = replace(target, mode=replace(target.mode, vary=(finding.vary,)))
     shrunk: Shrunk | None = None
     phrases: tuple[str, ...] = ()
     original = target.case
@@ -120,18 +128,20 @@ def reproduced(
         target = replace(target, case=resized(original, shrunk.values)) if shrunk.evaluations else target
         phrases = tuple(said(original, shrunk))
         finding = _same(target.judged(), finding) or finding
-    if not is_scripted(finding.vary):
+    if not is_change(finding.vary) and scenario_of(finding) is None:
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
     return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
 
 
 def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
-    subject, case, device = target.subject, target.case, target.device
+    subject, device = target.subject, target.device
+    symptoms = symptom(subject, target.case, target.mode, device, finding)
+    case = sized(target.case, finding.vary)
     about = About(
         case,
         target.mode,
-        symptom(subject, case, target.mode, device, finding),
+        symptoms,
         plain_names(subject.ops(case)),
         device.type,
         declared(subject, case).reduces,

@@ -1,7 +1,7 @@
 """How a script runs the layer in each mode."""
 
-from harness.repro.texts import graphs
 from harness.repro.about import About
+from harness.repro.texts import graphs
 from harness.repro.texts.running import Running
 
 __all__ = ["Running", "running_of"]

@@ -6,9 +6,12 @@ from itertools import product
 from harness.repro import calls, checks, runs
 from harness.repro.about import About
 from harness.repro.checks import Check
+from harness.repro.imported import BUILT
 from harness.repro.layout import docstring, imports, laid_out
 from harness.repro.parts import Parts
 from harness.repro.runs import Running
+from harness.repro.texts.scenario import Scenario
+from harness.repro.texts.scenarios import scenario_of, text_of
 
 # Kinds that a layer shows whose weights are zeros.
 _OF_SHAPES = (
@@ -21,6 +24,11 @@ _OF_SHAPES = (
 def scripts(about: About, parts: Parts) -> Iterator[str]:
     """Scripts for a symptom, the shortest first: it may show only after the calls that came before, or in grad mode."""
     if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
+        return
+    scenario = scenario_of(about.symptom.finding)
+    if scenario is not None:
+        if not (parts.standalone and scenario.builds):
+            yield _of_scenario(about, parts, scenario)
         return
     grads = (False, True) if about.symptom.finding.call == calls.WITH_GRAD else (False,)
     texts = (_script(about, parts, all_calls, grad) for grad, all_calls in product(grads, (False, True)))
@@ -36,6 +44,16 @@ def _script(about: About, parts: Parts, all_calls: bool, grad: bool) -> str:
     body = [layer, oracle, running.text, head, tail]
     text = "\n\n".join(part for part in (f"torch.set_grad_enabled({grad})", *body) if part)
     lines = imports((*parts.imports, *running.imports, *check.imports), text)
+    return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")
+
+
+def _of_scenario(about: About, parts: Parts, scenario: Scenario) -> str:
+    """The script of a variation that is several calls, or several layers."""
+    tail = about.filled(text_of(scenario, bool(about.symptom.error)))
+    layer = parts.text.replace(BUILT, about.filled(scenario.build)) if scenario.build else parts.text
+    oracle = parts.oracle if "oracle(" in tail else ""
+    text = "\n\n".join(part for part in ("torch.set_grad_enabled(False)", layer, oracle, tail) if part)
+    lines = imports((*parts.imports, *scenario.imports), text)
     return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")
 
 

@@ -20,7 +20,7 @@ for seed in range(12):  # the memory of one batch is free when the next is made
     out, wanted = layer(*batch), oracle(batch)
     $check
     del batch, out"""
-_WRITTEN = f"{BATCH}\nlayer(*batch).fill_(7)  # the caller may write to what it was given\nout, wanted = layer(*batch), oracle(batch)"
+_WRITTEN = f"{BATCH}\nlayer(*batch).fill_(7)  # the caller may write to it\nout, wanted = layer(*batch), oracle(batch)"
 _MANY = """\
 made = []
 for number in range(64):
@@ -73,7 +73,7 @@ _FAKES = ("from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode"
 
 def _compiled_after(text: str) -> str:
     """A scenario's text with the layer compiled before it is used."""
-    head, used, rest = text.partition("layer(*inputs(7, 1))\n")
+    head, _, rest = text.partition("layer(*inputs(7, 1))\n")
     return f"{head}{_COMPILED}compiled(*inputs(7, 1))\n{rest.replace('out = layer(', 'out = compiled(')}"
 
 

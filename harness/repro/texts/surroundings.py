@@ -97,13 +97,15 @@ def process(what: str, build: bool) -> Scenario | None:
         return None
     state = f"def state():\n    return [{reads}]\n\n\nbefore = state()\n"
     made = 'assert state() == before, f"$kind: {before} before the $doing, {state()} after"'
-    imports = ("import os", "import random", "import sys")
+    imports: tuple[str, ...] = ("import os", "import random", "import sys")
     if "torch._" in reads:
         imports += ("import torch._dynamo", "import torch._inductor.config")
     if build:
         layer = f"{state}layer = subject.build(case, device)\n{made.replace('$doing', 'build')}"
         return Scenario("", imports, build=layer, compares=False)
-    calls = "batch = inputs(7, 0)\n" + state.replace("before = state()", "before = state()\nlayer(*batch)\nlayer(*batch)")
+    calls = "batch = inputs(7, 0)\n" + state.replace(
+        "before = state()", "before = state()\nlayer(*batch)\nlayer(*batch)"
+    )
     return Scenario(f"{calls}{made.replace('$doing', 'calls')}", imports, compares=False)
 
 
