@@ -8,15 +8,15 @@ from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
 from harness.repro.about import About
 from harness.repro.checks import Check
-from harness.repro.runs import Running
+from harness.repro.runs import OF_ONE_BATCH, Running
 from harness.repro.texts import variations
 
 WITH_GRAD = ONE
 """The label of the call that eager makes in grad mode first."""
 # Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
 _MORE_TOKENS = 9
+_MANY_SIZES = 140  # more than caches by the token count have room for
 _CALL = re.compile(r"\brun\(((?:inputs\([^()]*\)|\w+))\)")
-_OF_ONE_BATCH = ("padding-tokens-leak", "output-overwritten")
 
 
 def tail(about: About, check: Check, running: Running, all_calls: bool) -> str:
@@ -65,7 +65,7 @@ def _lines(about: About, check: Check, all_calls: bool) -> list[str]:
         return []
     if finding.kind == "freed-memory":
         return [_addresses(about)]
-    if about.at_capture and case.tokens and finding.kind not in _OF_ONE_BATCH:
+    if about.at_capture and case.tokens and finding.kind not in OF_ONE_BATCH:
         case = replace(case, tokens=int(finding.vary.partition("=")[2])) if finding.vary else case
         return [_captured(case), *([] if finding.kind == "capture-refused" else [_replayed(case)]), check.after]
     return _called(about, check, all_calls)
@@ -78,6 +78,8 @@ def _called(about: About, check: Check, all_calls: bool) -> list[str]:
     for index, (count, number) in enumerate(before):
         lines.append(f"{'first = ' if check.twice and not index else ''}run(inputs({count}, {number}))")
         lines += ["copy = first.clone()"] if check.twice and not index else []
+    if finding.kind == "padding-tokens-leak" and all_calls:  # it may show in the call after
+        lines += [f"batch = inputs({tokens}, {seed + 1})", check.before, "run(batch)"]
     change = variations.CHANGES.get(finding.vary, "")
     lines += [f"batch = [*inputs({tokens}, {seed})]", change] if change else [f"batch = inputs({tokens}, {seed})"]
     if finding.kind == "writes-beside":
@@ -108,10 +110,11 @@ def _captured(case: Case) -> str:
 
 
 def _replayed(case: Case) -> str:
-    """A replay with other inputs, in the buffers of the capture."""
+    """A replay with other inputs, in the buffers of the capture. An input that is absent leaves its buffer as it is."""
     return (
-        f"for old, new in zip(batch, inputs({case.tokens}, {REPLAY})):\n"
-        "    old.copy_(new)  # other inputs, in the same memory\ngraph.replay()"
+        f"given = inputs({case.tokens}, {REPLAY})  # other inputs, in the same memory\n"
+        "[old.copy_(new) for old, new in zip(batch, given) if old is not None and new is not None]\n"
+        "graph.replay()\nbatch = given"
     )
 
 
@@ -121,9 +124,13 @@ def _addresses(about: About) -> str:
     if "graph for" not in label:
         capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
         return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
-    few, many = ((tokens // 8 + 1) * 8 for tokens in (case.tokens, larger_batch(case.tokens)))
-    first, other = (many, few) if "larger" not in label else (few, 2 * many)
+    larger = 2 * _next_eight(larger_batch(case.tokens))
+    others = f"range(1, {_MANY_SIZES})" if "many other" in label else f"({larger},)"
     return (
-        f"run(inputs({many}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({first}, {CAPTURE}))\n"
-        f"run(inputs({other}, {REPLAY}))  # another number of tokens\ngraph.check()"
+        f"run(inputs({larger // 2}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({about.bucket}, {CAPTURE}))\n"
+        f"for tokens in {others}:  # other batch sizes\n    run(inputs(tokens, {REPLAY}))\ngraph.check()"
     )
+
+
+def _next_eight(tokens: int) -> int:
+    return (tokens // 8 + 1) * 8

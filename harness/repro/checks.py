@@ -34,7 +34,7 @@ CHECKS = {
     "wrong-device": Check(_DEVICE),
     "not-a-tensor": Check('assert isinstance(out, torch.Tensor), f"$kind: the layer returns a {type(out).__name__}"'),
     "uninitialised": Check(
-        _FINITE, "torch.use_deterministic_algorithms(True, warn_only=True)  # fills fresh memory with NaN"
+        _FINITE, "torch.use_deterministic_algorithms(True, warn_only=True)  # fills fresh memory with NaN", ahead=True
     ),
     "padding-leaks": Check(_FINITE, POISON, "Poison()", (_MODE,)),
     "mutated-input": Check(

@@ -30,9 +30,10 @@ from harness.subjects.subject import Subject, plain_names
 from harness.verdict.judge import judge
 
 Progress = Callable[[str], None]
-# Variations that no script shows, and why.
-_UNSCRIPTED = {
+# Variations and kinds that no script shows, and why.
+UNSCRIPTED = {
     "ranks=4": "four ranks need the harness, which sums what the layer of each gives to a reduction",
+    "other-graphs-memory": "it needs the harness, which overwrites what the capture of another graph made",
 }
 # How many hidden sizes are tried for a finding of a proof, which names sizes that a layer may not have.
 _SIZES = 16
@@ -101,10 +102,18 @@ class Reproduction:
 
 def _why_not(verdict: Verdict, finding: Finding | None) -> str:
     if finding is not None:
-        return _UNSCRIPTED.get(finding.vary, f"no script shows {finding.what}")
+        return _unscripted(finding)
     if verdict.status in (SKIPPED, ERROR):
         return f"the case is {verdict.status} here: {verdict.reason}"
     return f"the case is {verdict.status} here, mode {verdict.mode}: {len(verdict.checks)} checks found nothing"
+
+
+def _unscripted(finding: Finding) -> str:
+    """Why no script shows a finding; empty where one may."""
+    if why := UNSCRIPTED.get(finding.vary) or UNSCRIPTED.get(finding.kind):
+        return why
+    known = is_change(finding.vary) or scenario_of(finding) is not None
+    return "" if known else f"no script shows the variation {finding.vary}: {finding.what}"
 
 
 def reproduced(
@@ -128,7 +137,7 @@ def reproduced(
         target = replace(target, case=resized(original, shrunk.values)) if shrunk.evaluations else target
         phrases = tuple(said(original, shrunk))
         finding = _same(target.judged(), finding) or finding
-    if not is_change(finding.vary) and scenario_of(finding) is None:
+    if _unscripted(finding):
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
     return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)

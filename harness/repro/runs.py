@@ -4,7 +4,10 @@ from harness.repro.about import About
 from harness.repro.texts import graphs
 from harness.repro.texts.running import Running
 
-__all__ = ["Running", "running_of"]
+__all__ = ["OF_ONE_BATCH", "Running", "running_of"]
+
+# Findings of graphs that a call of one full batch shows, without a graph.
+OF_ONE_BATCH = ("padding-tokens-leak", "output-overwritten")
 
 EAGER = Running("")
 FAKE = Running(
@@ -32,15 +35,14 @@ _FRESH = (
     "torch.compiler.config.cache_key_tag = os.urandom(8).hex()  # the caches of compiled code do not see a changed fake"
 )
 COMPILED = Running(
-    f"{_FRESH}\ncompiled = torch.compile(layer, fullgraph=True, dynamic=False)\n\n\n"
-    "def run(batch):\n    return compiled(*batch)",
-    ("import os", "import torch.compiler"),
+    f"{_FRESH}\nlayer = torch.compile(layer, fullgraph=True, dynamic=False)",
+    ("import os",),
     calls_fakes=True,
 )
 COMPILED_DYNAMIC = Running(
     f"{_FRESH}\ncompiled = torch.compile(layer, fullgraph=True)\n\n\n"
     "def run(batch):\n    for tensor in batch:\n        torch._dynamo.mark_dynamic(tensor, 0)\n    return compiled(*batch)",
-    ("import os", "import torch.compiler"),
+    ("import os",),
     calls_fakes=True,
 )
 # A mode, or a family of modes, to how a script runs the layer. What is new needs a row here.
@@ -62,10 +64,10 @@ def running_of(about: About) -> Running:
     finding = about.symptom.finding
     if finding.kind == "freed-memory":
         return graphs.ADDRESSES
+    if finding.call == "eager audit" or (about.mode.family == "cudagraph" and finding.kind in OF_ONE_BATCH):
+        return EAGER
     if about.at_capture and about.device == "cuda":
         return graphs.GRAPH_CUDA
     if about.at_capture:
         return graphs.CAPTURE_CPU if finding.kind == "capture-refused" else graphs.REPLAY_CPU
-    if finding.call == "eager audit":
-        return EAGER
     return RUNNING.get(about.mode.name) or RUNNING[about.mode.family]

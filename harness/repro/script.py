@@ -42,6 +42,8 @@ def _script(about: About, parts: Parts, all_calls: bool, grad: bool) -> str:
     oracle = parts.oracle if "oracle(" in tail else ""
     layer = parts.text if _calls_fakes(about, check, running) else parts.without_fakes or parts.text
     body = [layer, oracle, running.text, head, tail]
+    if check.ahead:
+        body = [head, layer, oracle, running.text, tail]
     text = "\n\n".join(part for part in (f"torch.set_grad_enabled({grad})", *body) if part)
     lines = imports((*parts.imports, *running.imports, *check.imports), text)
     return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")

@@ -23,9 +23,8 @@ activate|def activate(projected, activation="", gated=True):
     gate, up = gate.clamp(max=7), up.clamp(-7, 7)
     return gate * torch.sigmoid(1.702 * gate) * (up + 1)""",
     "gated": """\
-activate|def activate(projected, activation="$activation", gated=True):
-    gate, up = projected.chunk(2, -1)
-    return $point(gate) * up""",
+activate|def activate(x, activation="$activation", gated=True):
+    return $point(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1]""",
     "plain": """\
 activate|def activate(projected, activation="$activation", gated=False):
     return $point(projected)""",
@@ -75,7 +74,8 @@ def _activate(case: Case) -> str:
         return _ACTIVATE["clamped-swiglu"]
     text = _ACTIVATE["gated" if case.gated else "plain"].replace("$activation", case.activation)
     text = text.replace("$point", _POINTS[case.activation])
-    return text.replace("(projected)", "(projected))").replace("(gate) *", "(gate)) *") if "square" in text else text
+    gate = "x.chunk(2, -1)[0])"
+    return text.replace("(projected)", "(projected))").replace(gate, f"{gate})") if "square" in text else text
 
 
 def _sizes(case: Case) -> tuple[int, int, int, int, int, int]:
@@ -106,9 +106,9 @@ def _dense_tensors(case: Case) -> str:
     lines += [
         f"w13, w2 = functional.pad({split}, {first}){'.flatten(1, 2)' * case.gated}, functional.pad(W2, {second})"
     ]
-    named = {"w13": "w13", "w13_scale": "torch.ones(1)", "w13_global_scale": "torch.ones(1)", "w2": "w2"}
-    named |= {"w2_scale": "torch.ones(1)", "w2_global_scale": f"torch.ones({experts})"} | _pairs(case)
-    return "\n".join([*lines, f"tensors = {{{', '.join(_entries(named))}}}"])
+    named = {"w13": "w13", "w2": "w2", "w2_global_scale": f"torch.ones({experts})"} | _pairs(case)
+    ones = 'dict.fromkeys(("w13_scale", "w13_global_scale", "w2_scale"), torch.ones(1))'
+    return "\n".join([*lines, f"tensors = {ones} | {{{', '.join(_entries(named))}}}"])
 
 
 def _nvfp4_tensors(case: Case) -> str:

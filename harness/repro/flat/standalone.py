@@ -113,7 +113,7 @@ def _zeros(value: torch.Tensor) -> str:
 def _class(layer: torch.nn.Module, methods: list[ast.FunctionDef], tensors: str) -> str:
     """The class, an instance of it, and the state of that."""
     own = [node.name for node in methods]
-    names = [name for name in _attributes(methods) if name not in own and f'"{name}":' not in tensors]
+    names = [name for name in _attributes(methods) if name not in own and f'"{name}"' not in tensors]
     state = [f"layer.{name} = {line}" for name in names if (line := _state(layer, name))]
     body = ["class Layer(torch.nn.Module):"]
     for node in methods:
