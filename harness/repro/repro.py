@@ -96,8 +96,18 @@ class Reproduction:
             "outcome": self.outcome,
             "standalone": attempt.standalone if attempt else False,
             "script": attempt.script if attempt else "",
-            "shrunk": shrunk | ({"says": list(self.phrases), "bound": self.shrunk.stopped} if self.shrunk else {}),
+            "shrunk": shrunk
+            | (
+                {"says": list(self.phrases), "bound": self.shrunk.stopped, "tried": _tried(self.shrunk)}
+                if self.shrunk
+                else {}
+            ),
         }
+
+
+def _tried(shrunk: Shrunk) -> dict[str, dict[str, bool]]:
+    """For each field the values that were tried beside the small case's, and whether each shows the finding."""
+    return {name: {str(value): fails for value, fails in tried.items()} for name, tried in shrunk.others.items()}
 
 
 def _why_not(verdict: Verdict, finding: Finding | None) -> str:

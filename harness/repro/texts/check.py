@@ -8,8 +8,8 @@ class Check:
     """Text before the last call, the context manager around it, and text after it.
 
     ``all_calls``: it shows only after the calls before. ``imports`` are lines. ``twice`` says that it compares the outputs
-    of two calls: ``first`` is that of the first call. ``calls_fakes`` says that it calls the fakes of the layer's ops, ``ahead`` that
-    its text before the call stands before the layer is built.
+    of two calls: ``first`` is that of the first call. ``calls_fakes`` says that it calls the fakes of the layer's
+    ops, ``ahead`` that its text before the call stands before the layer is built.
     """
 
     after: str
