@@ -125,10 +125,12 @@ def _addresses(about: About) -> str:
         capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
         return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
     larger = 2 * _next_eight(larger_batch(case.tokens))
-    others = f"range(1, {_MANY_SIZES})" if "many other" in label else f"({larger},)"
+    others = f"run(inputs({larger}, {REPLAY}))  # another batch size"
+    if "many other" in label:
+        others = f"for tokens in range(1, {_MANY_SIZES}):  # other batch sizes\n    run(inputs(tokens, {REPLAY}))"
     return (
         f"run(inputs({larger // 2}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({about.bucket}, {CAPTURE}))\n"
-        f"for tokens in {others}:  # other batch sizes\n    run(inputs(tokens, {REPLAY}))\ngraph.check()"
+        f"{others}\ngraph.check()"
     )
 
 

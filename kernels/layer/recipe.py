@@ -145,9 +145,8 @@ def _pairs(case: Case) -> dict[str, str]:
 def _inputs(case: Case) -> str:
     return f"""\
 def inputs(tokens, seed):
-    torch.manual_seed(seed)
-    ids = torch.rand(tokens, {case.experts}).topk({case.top_k}).indices.int()
-    return torch.randn(tokens, {case.hidden}).bfloat16(), ids, torch.rand(tokens, {case.top_k})"""
+    weights, ids = torch.rand(tokens, {case.experts}, generator=torch.manual_seed(seed)).topk({case.top_k})
+    return torch.randn(tokens, {case.hidden}).bfloat16(), ids.int(), weights"""
 
 
 def _oracle(case: Case) -> str:

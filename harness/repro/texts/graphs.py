@@ -32,8 +32,7 @@ capturing = graph = Graph()""",
 )
 CAPTURE_CPU = Running(
     f"""\
-class CaptureRefused(RuntimeError):
-    pass
+CaptureRefused = type("CaptureRefused", (RuntimeError,), {{}})
 
 
 class Graph(TorchDispatchMode):  # stands in for the capture of a CUDA graph
@@ -62,8 +61,7 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
                 storage = value.untyped_storage()
                 self.read[storage._cdata] = StorageWeakRef(storage), storage.data_ptr(), list(value.shape)
         out = func(*args, **(kwargs or {}))
-        new = [value for value in tree_leaves(out) if isinstance(value, torch.Tensor)]
-        self.made |= {value.untyped_storage()._cdata for value in new} - set(self.read)
+        self.made |= {v.untyped_storage()._cdata for v in tree_leaves(out) if isinstance(v, torch.Tensor)} - set(self.read)
         return out
 
     def check(self):
@@ -73,7 +71,6 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
                 raise FreedMemory(f"the graph reads memory of {shape} that was freed or moved after its capture")
 
 
-class FreedMemory(RuntimeError):
-    pass""",
+FreedMemory = type("FreedMemory", (RuntimeError,), {})""",
     (_MODE, _LEAVES, "from torch.multiprocessing.reductions import StorageWeakRef"),
 )
