@@ -1,6 +1,7 @@
 """Scripts of planted faults, each run by itself in a fresh process; and of correct layers, which must end in silence."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
+from harness.matrix.case_id import case_of
 from harness.matrix.modes import EVERY_MODE, MODES
+from harness.matrix.shapes import load
+from harness.matrix.shrunk import resized
 from harness.matrix.variations import names_of
 from harness.repro.about import About
 from harness.repro.flat.standalone import standalone
@@ -21,6 +25,7 @@ from harness.repro.layout import MOST_LINES
 from harness.repro.process import difference, last_error, run_script
 from harness.repro.repro import UNSCRIPTED, Reproduction, Target, reproduced
 from harness.repro.script import scripts
+from harness.repro.shrinking.shrink import MOST
 from harness.repro.symptom import Symptom
 from harness.repro.texts import keeping, several, surroundings
 from harness.repro.texts.variations import is_change
@@ -164,6 +169,48 @@ def test_a_shrunk_case_is_small_and_says_what_matters() -> None:
         "needs a shared expert",
         "free too: intermediate, scaling",
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ROCm/vllm#415",  # wrong-shape, at an aligned width alone
+        "generic#shifted-slice",  # padding-leaks
+        "vllm#40794",  # not-contiguous, with two ranks alone
+        "vllm#41645",  # fake-differs
+        "vllm#20152",  # mutated-input
+        "generic#last-expert",  # wrong-values, with two experts alone
+    ],
+)
+def test_a_shrunk_case_is_small_and_what_it_says_is_true(name: str) -> None:
+    target = target_of(FAULTS[name])
+    done = reproduced(target, shrink=True)
+    assert done.reproduced, done.outcome
+    assert done.case is not None
+    assert done.shrunk is not None
+    assert done.shrunk.evaluations <= MOST
+    assert not done.shrunk.stopped
+    assert done.case.tokens == 1
+    assert done.case.experts <= 2
+    assert case_of(done.case.id).id == done.case.id if target.case.model in load().shapes else True
+    for sizes, shows in claims(done):
+        found = target.judged(resized(target.case, done.shrunk.values | sizes)).findings
+        assert any(one.kind == done.finding.kind for one in found if done.finding) == shows, (sizes, done.phrases)
+
+
+def claims(done: Reproduction) -> Iterator[tuple[dict[str, int], bool]]:
+    """Sizes that were not tried, and whether they have to show the finding by what is said."""
+    assert done.case is not None
+    rule = done.case.alignment.hidden
+    for phrase in done.phrases:
+        if phrase == "tokens=1, or any other":
+            yield {"tokens": 5}, True
+        if phrase.startswith("hidden=") and "must not be a multiple" in phrase:
+            yield from (({"hidden": 3 * rule}, False), ({"hidden": 3 * rule - 16}, True))
+        if phrase.startswith("hidden=") and "must be a multiple" in phrase:
+            yield from (({"hidden": 3 * rule}, True), ({"hidden": 3 * rule - 16}, False))
+        if phrase == "needs tensor parallelism (tp=2)":
+            yield {"tp": 4}, True
 
 
 def test_a_case_that_is_ok_gives_no_script() -> None:
