@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from harness.audit.context import ERRORS, AuditedOp, outputs
+from harness.audit.calls import ERRORS, outputs
+from harness.audit.context import AuditedOp
 from harness.audit.variants.kinds import DTYPE, Variant
 from harness.ops.arguments import metas
 
