@@ -93,7 +93,7 @@ PROPERTIES = {
         ),
         Property("alias", "memory:alias", "real", "outputs share memory only where the schema declares it"),
         Property("fake", "fake:fake", "fake", "there is a fake, and it accepts what the real implementation accepts"),
-        Property("data reads", "data_reads:data_reads", "fake", "the fake does not read the data of a tensor"),
+        Property("data reads", "data:data_reads", "fake", "the fake does not read the data of a tensor"),
         Property("count", "metadata:count", "real", "real and fake return the same number of outputs"),
         Property("shape", "metadata:shape", "real", "real and fake agree on every shape"),
         Property("stride", "metadata:stride", "real", "real and fake agree on every stride"),
