@@ -5,13 +5,14 @@ from dataclasses import replace
 
 from harness.base.errors import BadInput
 from harness.matrix.case import Case
+from harness.matrix.ranks import COPIES, REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 
 # The parts of an id; ``Case.id`` joins them.
 ID = re.compile(
     r"(?P<model>.+?)-hidden(?P<hidden>\d+)(?:-latent\d+)?-padded(?P<padded>\d+)-(?P<rule>.+)-(?P<kernel>wide|narrow)"
-    r"-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?P<full>-full)?"
+    r"-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?:-ranks-(?P<collective>\w+))?(?P<full>-full)?"
 )
 _EXAMPLE = "nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp2-tokens7"
 
@@ -29,6 +30,8 @@ def case_of(text: str, models_file: str = str(BUILT_IN)) -> Case:
         tp=(int(found["tp"]),),
         tokens=(int(found["tokens"]),),
         modes=("eager",),
+        ranks=REAL if found["collective"] else COPIES,
+        collectives=(found["collective"],) if found["collective"] else (),
         full=bool(found["full"]),
         models_file=models_file,
     )

@@ -6,6 +6,7 @@ from harness.base.errors import BadInput
 from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
+from harness.matrix.ranks import REAL
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:
@@ -19,6 +20,8 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
         f"--rules {case.alignment.name}",
     ]
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
+    if case.collective:
+        parts.append(f"--ranks {REAL} --collectives {case.collective}")
     if case.overridden or (EVERY_MODE[mode].family == VARIED and not case.small_of):
         parts.append(f"--hidden {case.hidden}")
     if case.shape.source:
