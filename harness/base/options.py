@@ -111,7 +111,7 @@ def add_ranks(add: Callable[..., object]) -> None:
         "copies: one process stands for all ranks; real: a process a rank, each with its own shard, on NCCL or gloo "
         "(docs/how-to/real-ranks.md; default: copies)"
     )
-    add("--ranks", default="copies", metavar="KIND", help=about)
+    add("--ranks", default="", metavar="KIND", help=about)
     about = "with --ranks real, how ranks are summed over (default: all that run on the device; see `harness list`)"
     add("--collectives", type=names, default=(), metavar="LIST", help=about)
 

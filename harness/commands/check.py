@@ -27,7 +27,7 @@ from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
-from harness.matrix.ranks import COPIES, REAL
+from harness.matrix.ranks import REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 from harness.output.recording import Recording
@@ -210,7 +210,7 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
         modes=chosen.modes,
         full=chosen.full,
         vary=chosen.vary,
-        ranks=getattr(chosen, "ranks", COPIES),
+        ranks=getattr(chosen, "ranks", ""),
         collectives=getattr(chosen, "collectives", ()),
         models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
     )
@@ -222,7 +222,9 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     if chosen.full:
         refuse_workers(chosen.workers)
     if selection.ranks == REAL and subject not in project.subjects and target(subject, chosen.vllm):
-        raise BadInput(f"--ranks real with --subject {subject}: an engine's layer has ranks of its own; leave --ranks out")
+        raise BadInput(
+            f"--ranks real with --subject {subject}: an engine's layer has ranks of its own; leave --ranks out"
+        )
     engine = None if subject in project.subjects else target(subject, chosen.vllm)
     if engine is not None:
         with StatusLine() as report:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.base.errors import BadInput
 from harness.matrix.case import Case
-from harness.matrix.ranks import COPIES, REAL
+from harness.matrix.ranks import REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 
@@ -30,7 +30,7 @@ def case_of(text: str, models_file: str = str(BUILT_IN)) -> Case:
         tp=(int(found["tp"]),),
         tokens=(int(found["tokens"]),),
         modes=("eager",),
-        ranks=REAL if found["collective"] else COPIES,
+        ranks=REAL if found["collective"] else "",
         collectives=(found["collective"],) if found["collective"] else (),
         full=bool(found["full"]),
         models_file=models_file,

@@ -22,7 +22,9 @@ COLLECTIVES = {
     info.name: info
     for info in (
         CollectiveInfo("all_reduce", "torch.distributed.all_reduce, in place: NCCL on CUDA, gloo on a CPU"),
-        CollectiveInfo("functional", "torch.distributed._functional_collectives.all_reduce, which torch.compile traces"),
+        CollectiveInfo(
+            "functional", "torch.distributed._functional_collectives.all_reduce, which torch.compile traces"
+        ),
         CollectiveInfo("one_shot", "symmetric memory, torch.ops.symm_mem.one_shot_all_reduce", True),
         CollectiveInfo("two_shot", "symmetric memory, torch.ops.symm_mem.two_shot_all_reduce_", True),
         CollectiveInfo("raw_nccl", "ncclAllReduce on a pointer and a count, as engines call it", True),
@@ -35,7 +37,11 @@ REAL_MODES = {
         ModeInfo("eager", "eager", "harness.execution.modes.ranks.eager", "plain calls on every rank"),
         ModeInfo("compiled", "compiled", "harness.execution.modes.ranks.compiled", "torch.compile on every rank"),
         ModeInfo(
-            "cudagraph", "cudagraph", "harness.execution.modes.ranks.captured", "a capture on every rank, then replays", True
+            "cudagraph",
+            "cudagraph",
+            "harness.execution.modes.ranks.captured",
+            "a capture on every rank, then replays",
+            True,
         ),
     )
 }
@@ -43,12 +49,14 @@ REAL_MODES = {
 
 def check_ranks(ranks: str, collectives: tuple[str, ...], tp: tuple[int, ...], vary: tuple[str, ...]) -> None:
     """Raises BadInput where these options do not fit together."""
-    if ranks not in (COPIES, REAL):
-        raise unknown("kind of ranks", ranks, (COPIES, REAL))
+    if ranks not in ("", COPIES, REAL):
+        raise BadInput(
+            f"--ranks is {ranks!r}; expected {COPIES}, one process for all ranks, or {REAL}, a process a rank"
+        )
     for name in collectives:
         if name not in COLLECTIVES:
             raise unknown("collective", name, COLLECTIVES)
-    if ranks == COPIES and collectives:
+    if ranks != REAL and collectives:
         raise BadInput(f"--collectives {collectives[0]} needs --ranks real: copies in one process call no collective")
     if ranks == REAL and vary:
         raise BadInput(f"--vary {vary[0]} varies one process; leave out --ranks real, or --vary")

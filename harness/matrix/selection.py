@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
 from harness.matrix.modes import MODES, PROOF, VARIED, ModeInfo, by_default, choose
-from harness.matrix.ranks import COPIES, LEAST_RANKS, REAL, check_ranks, collectives_for, real_modes
+from harness.matrix.ranks import LEAST_RANKS, REAL, check_ranks, collectives_for, real_modes
 from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
 from harness.matrix.variations import check_names, with_variations
 
@@ -71,8 +71,8 @@ class Selection:
 
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
     modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
-    ``ranks`` is ``real`` where each rank is a process, over each of the ``collectives`` in turn; ``copies`` where one process
-    stands for all.
+    ``ranks`` is ``real`` where each rank is a process, over each of the ``collectives`` in turn; empty or ``copies`` where one
+    process stands for all.
     """
 
     models: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Selection:
     proofs: bool = False
     cuda: bool = False
     vary: tuple[str, ...] = ()
-    ranks: str = COPIES
+    ranks: str = ""
     collectives: tuple[str, ...] = ()
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:

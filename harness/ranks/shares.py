@@ -1,6 +1,5 @@
 """What a rank's output is made of: the share of wrong values, and how much of which rank's shard is in it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,5 +71,3 @@ def right_for_copies(mix: list[float], size: int) -> bool:
 
 def _near(value: float, wanted: float) -> bool:
     return abs(value - wanted) < _NEAR
-
-

@@ -43,12 +43,26 @@ class RankAnswer:
         return self.collectives[-1] if self.notes and "collective" in self.notes[-1] else None
 
     @property
+    def raised(self) -> bool:
+        """Whether the layer raised on this rank, in its build or in a call."""
+        return bool(self.answer and self.answer["raised"])
+
+    @property
     def at(self) -> str:
         """Where it was when it ended, in words."""
         waits, calls = self.waits, [note["call"] for note in self.notes if "call" in note]
-        if waits:
-            return f"in {given(waits)}, {waits['call']}"
-        return f"in {calls[-1]}" if calls and "end" not in self.notes[-1] else "between calls" if calls else "before its first call"
+        last = self.collectives[-1] if self.collectives else None
+        if last and (waits or (self.raised and last["call"] == calls[-1])):
+            return f"in {given(last)}, {last['call']}"
+        if self.raised and calls:
+            return f"in {calls[-1]}"
+        return (
+            f"in {calls[-1]}"
+            if calls and "end" not in self.notes[-1]
+            else "between calls"
+            if calls
+            else "before its first call"
+        )
 
 
 def given(note: Note) -> str:
@@ -133,4 +147,3 @@ class Team:
 
 def _in_collective(rank: WorkerProcess) -> bool:
     return bool(rank.notes) and "collective" in rank.notes[-1]
-

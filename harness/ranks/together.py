@@ -33,7 +33,7 @@ class Together:
         if len(ranks) == len(self.answers) and all(one.status in (OK, SKIPPED) for one in ranks.values()):
             return self._with(next((one for one in ranks.values() if one.status == SKIPPED), ranks[0]))
         base = next(iter(ranks.values()), None) or self._empty()
-        raised = any(self._raised(rank) for rank in ranks)
+        raised = any(answer.raised for answer in self.answers)
         differs = None if raised and not self._crossed() else self._differs()
         if differs is not None:
             return self._with(replace(base, status=FINDINGS, findings=(differs,), reason="", traceback=""))
@@ -41,11 +41,6 @@ class Together:
             return self._with(replace(base, status=ERROR, findings=(), reason=failed))
         findings = tuple(self._findings(ranks))
         return self._with(replace(base, status=FINDINGS if findings else OK, findings=findings, reason=""))
-
-    def _raised(self, rank: int) -> bool:
-        """Whether the layer raised on this rank, in its build or in a call."""
-        answer = self.answers[rank].answer
-        return bool(answer and answer["raised"])
 
     def _with(self, verdict: Verdict) -> Verdict:
         size = len(self.answers)
@@ -85,7 +80,9 @@ class Together:
         words = [f"rank {rank}: {given(note) if note else 'nothing'}" for rank, note in enumerate(pair)]
         missed = [str(rank) for rank, note in enumerate(pair) if note is None]
         what = f"the ranks give different tensors to one {there['collective']}: {'; '.join(words)}"
-        cause = "A collective adds up what has the same place in memory on every rank: shape, stride and dtype must agree."
+        cause = (
+            "A collective adds up what has the same place in memory on every rank: shape, stride and dtype must agree."
+        )
         if missed:
             what = f"rank {' and '.join(missed)} never joined {given(there)}; {'; '.join(self._ends())}"
             cause = "Every rank must reach every collective. Look for a condition of the rank, or of values that ranks do not share."
@@ -115,12 +112,12 @@ class Together:
         """Each finding once, with the ranks that have it. That a tensor was strided is one only where it did harm."""
         groups: dict[tuple[str, ...], dict[int, Finding]] = {}
         for rank, one in ranks.items():
-            for finding in one.findings:
-                groups.setdefault((finding.observer, finding.kind, finding.stage, finding.call), {})[rank] = finding
+            for finding in one.findings:  # of several calls, the first
+                groups.setdefault((finding.observer, finding.kind, finding.stage), {}).setdefault(rank, finding)
         strided = [key for key in groups if key[1] == "not-contiguous"]
-        harm = [key for key in groups if key[0] in _FOLLOWS]
+        harm = [key for key in groups if key[0] in _FOLLOWS or key[1] == "strided-output"]
         for key, found in groups.items():
-            silent = key in strided and not any(map(self._raised, found))
+            silent = key in strided and not any(self.answers[rank].raised for rank in found)
             if (silent and not harm) or (strided and key in harm):
                 continue
             yield self._of_ranks(found, silent)
@@ -155,8 +152,12 @@ class Together:
 
 def _mixed(finding: Finding, mix: dict[int, list[float]], size: int) -> Finding:
     """A finding of values, by how much of which rank's shard is in the output."""
-    words = [f"on rank {rank} {own:g} x rank 0's shard + {others:g} x the others'" for rank, (own, others) in mix.items()]
-    finding = replace(finding, what=f"{finding.what}; the output is {', '.join(words)}", detail=finding.detail | {"mix": mix})
+    words = [
+        f"on rank {rank} {own:g} x rank 0's shard + {others:g} x the others'" for rank, (own, others) in mix.items()
+    ]
+    finding = replace(
+        finding, what=f"{finding.what}; the output is {', '.join(words)}", detail=finding.detail | {"mix": mix}
+    )
     if all(is_partial(factors, rank, size) for rank, factors in mix.items()):
         cause = "The output is the rank's own shard: the sum over the ranks was skipped there, or dropped."
         return replace(finding, kind="not-reduced", stage=stages.REDUCE, cause=cause)
@@ -180,5 +181,5 @@ def _waited(answer: RankAnswer) -> bool:
 
 def _end(answer: RankAnswer) -> str:
     if answer.answer is not None:
-        return "finished the case"
+        return f"raised {answer.at}" if answer.raised else "finished the case"
     return f"{'waited' if _waited(answer) else f'died ({answer.end})'} {answer.at}"

@@ -49,6 +49,12 @@ def functional(x: Tensor, world_size: int) -> Tensor:
     return out
 
 
+def _group_name() -> str:
+    group = distributed.group.WORLD
+    assert group is not None, "this process has joined no group"
+    return str(group.group_name)
+
+
 _TRACED: dict[str, Sum] = {"all_reduce": in_place, "functional": functional}
 
 
@@ -69,7 +75,7 @@ class Symmetric:
 
     def __call__(self, x: Tensor, world_size: int) -> Tensor:
         """The sum of ``x``; raises RuntimeError on an input that is not contiguous."""
-        group = distributed.group.WORLD.group_name
+        group = _group_name()
         buffer = self.buffer(x.numel(), x.dtype)[: x.numel()]
         buffer.copy_(x.view(-1))
         if not self._in_place:
@@ -83,6 +89,6 @@ class Symmetric:
         memory: Any = torch.distributed._symmetric_memory
         if dtype not in self._buffers or self._buffers[dtype].numel() < numel:
             made = memory.empty(max(numel, _LEAST_BUFFER), dtype=dtype, device=self._device)
-            memory.rendezvous(made, distributed.group.WORLD.group_name)
+            memory.rendezvous(made, _group_name())
             self._buffers[dtype] = made
         return self._buffers[dtype]

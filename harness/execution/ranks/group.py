@@ -1,12 +1,13 @@
-"""This process's place among real ranks, and the process group that joins them: NCCL on CUDA, gloo on a CPU."""
+"""A process's place among real ranks, and the process group that joins them: NCCL on CUDA, gloo on a CPU."""
 
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import FileStore
 
 from harness.base.errors import BadInput
 from harness.execution.device import choose_device
@@ -40,14 +41,16 @@ class Place:
             device = torch.device("cuda", self.rank)
             torch.cuda.set_device(device)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        store = distributed.FileStore(self.meeting, self.size)
-        bound = {"device_id": device} if device.type == "cuda" else {}
+        store = FileStore(self.meeting, self.size)
+        bound: dict[str, Any] = {"device_id": device} if device.type == "cuda" else {}
         try:
             distributed.init_process_group(
                 backend, store=store, rank=self.rank, world_size=self.size, timeout=_PATIENCE, **bound
             )
         except (RuntimeError, ValueError) as error:
-            raise BadInput(f"--ranks real: rank {self.rank} cannot join a {backend} group of {self.size}: {error}") from error
+            raise BadInput(
+                f"--ranks real: rank {self.rank} cannot join a {backend} group of {self.size}: {error}"
+            ) from error
         return device
 
     def _say_in_environment(self) -> None:

@@ -32,9 +32,7 @@ class RawNccl:
         stream = ctypes.c_void_p(torch.cuda.current_stream(x.device).cuda_stream)
         addresses = ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(out.data_ptr())
         count = ctypes.c_size_t(x.numel())
-        self._check(
-            self._library.ncclAllReduce(*addresses, count, _DTYPES[x.dtype], _SUM, self._communicator, stream)
-        )
+        self._check(self._library.ncclAllReduce(*addresses, count, _DTYPES[x.dtype], _SUM, self._communicator, stream))
         return out
 
     def _shared_id(self, device: torch.device) -> _UniqueId:

@@ -14,7 +14,9 @@ _EAGER_BETWEEN = 3  # a seed
 def run(rig: Rig, dynamic: bool) -> Run:
     """A warm-up, a capture on every rank, and replays with other inputs, an eager call between them. Raises Skip without CUDA."""
     if rig.device.type != "cuda":
-        raise Skip("a capture on real ranks needs CUDA: gloo's collectives run on the host, where no graph records them")
+        raise Skip(
+            "a capture on real ranks needs CUDA: gloo's collectives run on the host, where no graph records them"
+        )
     with summing_by(rig.case.collective, rig.device):
         run = rig.start()
         warm, notes = eager_call(rig, run, "warm-up", rig.case.tokens, WARM_UP, rig.recorder())

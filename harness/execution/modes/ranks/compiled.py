@@ -34,9 +34,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 
 def _call(rig: Rig, run: Run, compiled: Callable[..., Any], label: str, seed: int, notes: list[Note]) -> Call:
-    call: Call = blind_call(
-        rig, label, lambda: rig.call(run, compiled, label, rig.case.tokens, seed), tuple(notes)
-    )
+    call: Call = blind_call(rig, label, lambda: rig.call(run, compiled, label, rig.case.tokens, seed), tuple(notes))
     return call
 
 
