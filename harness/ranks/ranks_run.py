@@ -1,14 +1,17 @@
 """Runs a plan on teams of real ranks: one team at a time, since a team's processes work side by side."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from harness.base.cache import require_writable
 from harness.findings.finding import Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.ranks.team import Team
-from harness.ranks.together import Together
 from harness.workers.plan import Plan
+from harness.workers.pool import runs_on_cuda
+
+START = "harness.ranks.rank:start"
 
 
 class RankJudge:
@@ -22,8 +25,12 @@ class RankJudge:
     def judge(self, case: Case, mode: ModeInfo, subject: str = "") -> Verdict:
         """The verdict of a case of the plan; ``subject`` is the import path of another subject. Raises BadInput."""
         task = {"index": self._indices[case.id, mode.name], "subject": subject}
+        from harness.ranks.together import Together  # imports torch, which a front end does not before it runs
+
         answers = self._team_of(case.tp).ask(task)
-        return Together(answers, case, mode.name, self.plan.spec, _device(self.plan.device)).verdict()
+        return Together(
+            answers, case, mode.name, self.plan.spec, "cuda" if runs_on_cuda(self.plan.device) else "cpu"
+        ).verdict()
 
     def close(self) -> None:
         """Stop every process."""
@@ -40,7 +47,7 @@ class RankJudge:
     def _team_of(self, size: int) -> Team:
         if self._team is None or self._team.size != size:
             self.close()
-            self._team = Team(self.plan.job, size, self.plan.device)
+            self._team = Team(replace(self.plan.job, start=START), size, self.plan.device)
         return self._team
 
 
@@ -57,10 +64,3 @@ class RanksRun:
         with RankJudge(self.plan) as ranks:
             for index in sorted(self.wanted, key=lambda index: self.tasks[index][0].tp):
                 yield ranks.judge(*self.tasks[index])
-
-
-def _device(name: str) -> str:
-    """The device's name in the reproducing command, which names none for the CPU."""
-    from harness.execution.device import choose_device
-
-    return choose_device(name).type

@@ -3,14 +3,12 @@
 import tempfile
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.execution.ranks.group import Place
 from harness.workers.process import Job, WorkerProcess
 
-START = "harness.ranks.rank:start"
 STOPPED = "stopped: it waited for another rank"
 # A rank is silent while it computes, so that it may take this long; but never more than this share of a case's limit.
 _SILENCE_SECONDS, _SHARE_OF_LIMIT = 60.0, 3.0
@@ -71,7 +69,10 @@ def given(note: Note) -> str:
 
 
 class Team:
-    """The ranks of one size. A rank that died or was stopped takes the team with it; the next task starts a new one."""
+    """The ranks of one size, which do the job with their ``place`` in its settings.
+
+    A rank that died or was stopped takes the team with it; the next task starts a new one.
+    """
 
     def __init__(self, job: Job, size: int, device: str) -> None:
         self._job, self.size, self._device = job, size, device
@@ -126,8 +127,9 @@ class Team:
 
     def _job_of(self, rank: int) -> Job:
         assert self._folder is not None
-        place = Place(rank, self.size, str(Path(self._folder.name, "meeting")), self._device)
-        return replace(self._job, start=START, settings=self._job.settings | {"place": asdict(place)})
+        meeting = str(Path(self._folder.name, "meeting"))
+        place = {"rank": rank, "size": self.size, "meeting": meeting, "device": self._device}
+        return replace(self._job, settings=self._job.settings | {"place": place})
 
     def _watch(self, asked: list["Future[dict[str, Any] | None]"]) -> None:
         """Wait for the answers. Stop the ranks that are left where none of them can go on."""
