@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cases.ranks.strided import NEED_CUDA, measured
 from fixtures.imports import ROOT
 from fixtures.planting import SHAPES
+from fixtures.strided_view import NEED_CUDA, measured
 from harness.findings.finding import Verdict
 from harness.matrix.ranks import COLLECTIVES, REAL, REAL_MODES
 from harness.matrix.selection import Selection

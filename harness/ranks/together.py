@@ -115,12 +115,26 @@ class Together:
             for finding in one.findings:  # of several calls, the first
                 groups.setdefault((finding.observer, finding.kind, finding.stage), {}).setdefault(rank, finding)
         strided = [key for key in groups if key[1] == "not-contiguous"]
-        harm = [key for key in groups if key[0] in _FOLLOWS or key[1] == "strided-output"]
+        harm = [key for key in groups if key[0] in _FOLLOWS]
+        if (
+            harm and not strided and (views := self._views())
+        ):  # compiled code records no op, only the graph's collectives
+            groups[next(iter(views.values())).observer, "not-contiguous", stages.REDUCE] = views
+            strided = [next(reversed(groups))]
         for key, found in groups.items():
             silent = key in strided and not any(self.answers[rank].raised for rank in found)
-            if (silent and not harm) or (strided and key in harm):
+            follows = key in harm or (harm and key[1] == "strided-output")
+            if (silent and not harm) or (strided and follows):
                 continue
             yield self._of_ranks(found, silent)
+
+    def _views(self) -> dict[int, Finding]:
+        """For each rank that gave a strided view to a collective, the finding that would be if it did harm."""
+        views: dict[int, Finding] = {}
+        for answer in self.answers:
+            if note := next((note for note in answer.collectives if not _dense(note)), None):
+                views[answer.rank] = _strided(note)
+        return views
 
     def _of_ranks(self, found: dict[int, Finding], silent: bool) -> Finding:
         finding, size = next(iter(found.values())), len(self.answers)
@@ -165,6 +179,28 @@ def _mixed(finding: Finding, mix: dict[int, list[float]], size: int) -> Finding:
         cause = "It is right where all ranks hold copies: an index, an offset or a condition of the rank picks the wrong shard."
         return replace(finding, kind="ranks-differ", stage=stages.BUILD, cause=cause)
     return finding
+
+
+def _strided(note: Note) -> Finding:
+    """The finding for a collective that a note says was given a strided view."""
+    return Finding(
+        observer="collectives",
+        kind="not-contiguous",
+        stage=stages.REDUCE,
+        what=f"{note['collective']} was given {note['dtype']}{note['shape']} stride {note['stride']}, a view that is not contiguous",
+        cause="A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.",
+        call=note["call"],
+    )
+
+
+def _dense(note: Note) -> bool:
+    """Whether what a collective was given is contiguous."""
+    step = 1
+    for size, stride in zip(reversed(note["shape"]), reversed(note["stride"]), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
 
 
 def _unlike(pair: tuple[Note | None, ...]) -> bool:

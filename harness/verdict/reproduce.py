@@ -37,7 +37,9 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
 
 
 def script_command(command: str) -> str:
-    """The command that writes a small script of what ``command`` reproduces; empty where there is none."""
+    """The command that writes a small script of what ``command`` reproduces; empty where there is none, as of real ranks."""
+    if f"--ranks {REAL}" in command:
+        return ""
     check, prove = "harness check ", "harness prove "
     if command.startswith(check):
         return f"harness repro {command.removeprefix(check)}"
