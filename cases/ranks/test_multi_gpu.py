@@ -52,7 +52,8 @@ def test_a_right_layer_passes_over_every_collective(ranks: RankJudge, model: str
 def test_a_strided_view_is_red_over_each_collective_that_breaks(ranks: RankJudge, over: str, mode: str) -> None:
     one = verdict(ranks, "STRIDED_VIEW", over, mode)
     if mode == "compiled" and over == "all_reduce":
-        assert one.ok, "torch.compile makes it a functional collective, which copies"
+        # torch.compile makes it a functional collective, which copies; what is returned is still the view.
+        assert [finding.kind for finding in one.findings] == ["strided-output"]
         return
     assert "not-contiguous" in [finding.kind for finding in one.findings], one
 
