@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
-from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
+from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
@@ -19,6 +19,7 @@ from harness.runs.shards import add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
+from harness.workers.plan import Plan
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from harness.matrix.modes import ModeInfo
 
 PREFIX = "padding"
-_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
+_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full", "ranks", "collectives")
 _NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
 
 
@@ -41,6 +42,7 @@ def add_options(group: pytest.OptionGroup) -> None:
         group.addoption(f"--{PREFIX}-{option.removeprefix('--')}", **settings)
 
     add_selection(add)
+    add_ranks(add)
     add_waivers(add)
     add_shard(add)
 
@@ -126,6 +128,12 @@ class Session:
     def subject(self) -> Subject:
         """What is judged. Raises BadInput."""
         return load_subject(self.project.subject(self.subject_name), self.project.path)
+
+    @property
+    def plan(self) -> Plan:
+        """What processes need to judge the session's cases. Raises BadInput."""
+        path = self.project.subject(self.subject_name)
+        return Plan(self.selection, path, self.subject_name, "auto", 1, self.project.path)
 
     @cached_property
     def waivers(self) -> Waivers:

@@ -124,7 +124,7 @@ class Rig:
         The inputs are made anew, so that no layer can have changed them.
         """
         # The oracle knows no padding: cases that differ only in padding share its output.
-        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False)
+        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False, collective="")
         key = (id(self.subject), unpadded, tokens, seed, self.device)
         if key not in _oracle_cache:
             # The entry holds the subject, because an id is unique only while its object lives.

@@ -40,7 +40,8 @@ class Case:
     ``tp`` is the tensor-parallel size. ``shape`` holds the published sizes. ``full`` says that nothing was shrunk.
     ``overridden`` says that the hidden size is not the published one. ``small_of`` is the published shape where the hidden and
     the latent width were made small; None where they were not. ``rank`` is the rank whose shard the layer holds, where shards
-    differ; None where every rank holds a copy of one shard.
+    differ; None where every rank holds a copy of one shard. ``collective`` names the way in which real ranks are summed over,
+    each of them a process; empty where one process stands for all ranks.
     """
 
     shape: Shape
@@ -59,6 +60,7 @@ class Case:
     dtype: str = "bfloat16"
     small_of: Shape | None = None
     rank: int | None = None
+    collective: str = ""
 
     @classmethod
     def of(cls, shape: Shape, alignment: Alignment, kernel: str, tp: int, tokens: int, full: bool = False) -> Self:
@@ -174,7 +176,8 @@ class Case:
         latent = [f"latent{self.latent}"] if self.latent else []
         widths = [f"hidden{self.hidden}", *latent, f"padded{self.padded}"]
         parts = [self.model, *widths, self.alignment.name, self.kernel, f"tp{self.tp}", f"tokens{self.tokens}"]
-        return "-".join([*parts, *(["full"] if self.full else [])])
+        ranks = [f"ranks-{self.collective}"] if self.collective else []
+        return "-".join([*parts, *ranks, *(["full"] if self.full else [])])
 
     def describe_width(self, width: int) -> str:
         """Which width of the layer this is, and by which rule: ``2816 = 2688 rounded up to 256, trtllm-nvfp4``."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
 from harness.matrix.modes import MODES, PROOF, VARIED, ModeInfo, by_default, choose
+from harness.matrix.ranks import LEAST_RANKS, REAL, check_ranks, collectives_for, real_modes
 from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
 from harness.matrix.variations import check_names, with_variations
 
@@ -55,6 +56,12 @@ SYNTHETIC_ROWS = {
     "synthetic-2880-shared": ("marlin-nvfp4", "wide", 1, DEFAULT_TOKENS),
 }
 
+# Real ranks: what is cut off before the collective differs between the kernels, and nothing else of the plan above does.
+REAL_RANKS = (
+    (DEFAULT_RULE, "wide", LEAST_RANKS, DEFAULT_TOKENS),
+    (DEFAULT_RULE, "narrow", LEAST_RANKS, DEFAULT_TOKENS),
+)
+
 Row = tuple[str, str, int, int]
 
 
@@ -64,6 +71,8 @@ class Selection:
 
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
     modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
+    ``ranks`` is ``real`` where each rank is a process, over each of the ``collectives`` in turn; empty or ``copies`` where one
+    process stands for all.
     """
 
     models: tuple[str, ...] = ()
@@ -78,11 +87,15 @@ class Selection:
     proofs: bool = False
     cuda: bool = False
     vary: tuple[str, ...] = ()
+    ranks: str = ""
+    collectives: tuple[str, ...] = ()
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
+        if self.ranks == REAL:
+            return self._real_ranks(catalogue)
         default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
         chosen = choose(list(self.modes), self.cuda) if self.modes else default
         chosen = with_variations(chosen, self.vary)
@@ -101,6 +114,25 @@ class Selection:
                     modes = [mode for mode in chosen if self.modes or mode.name in names]
                     runs |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(runs.values())
+
+    def _real_ranks(self, catalogue: Catalogue) -> list[tuple[Case, ModeInfo]]:
+        """Each case over each collective; a narrow kernel only where the rule pads, unless it was chosen."""
+        shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
+        modes, names = real_modes(self.modes, self.cuda), collectives_for(self.collectives, self.cuda)
+        runs: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
+        for shape, hidden, row in product(shapes, self.hidden or (0,), self._real_rows):
+            sized = replace(shape, hidden=hidden) if hidden else shape
+            case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
+            if row[1] == "wide" or self.kernels or case.padded != case.width:
+                cases = [replace(case, collective=name) for name in names]
+                runs |= {(one.id, mode.name): (one, mode) for one, mode in product(cases, modes)}
+        return list(runs.values())
+
+    @property
+    def _real_rows(self) -> tuple[Row, ...]:
+        tokens = self.tokens or (DEFAULT_TOKENS,)
+        rows = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (LEAST_RANKS,), tokens)
+        return tuple(rows) if self._explicit else REAL_RANKS
 
     def _structures(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         """The first case of each structure of layer, a padded one where there is one; none at true sizes by default.
@@ -175,6 +207,7 @@ def _check_numbers(selection: Selection) -> None:
     for hidden in selection.hidden:
         check_width("hidden", hidden, "--hidden")
     check_names(selection.vary)
+    check_ranks(selection.ranks, selection.collectives, selection.tp, selection.vary)
     for tokens in selection.tokens:
         if not 0 <= tokens <= LARGEST:
             raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch, at most {LARGEST:,}")
