@@ -8,6 +8,8 @@ from pathlib import Path
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
 from harness.matrix.modes import MODES, PROOF, VARIED, ModeInfo, by_default, choose
+from harness.matrix.paths import PATHS
+from harness.matrix.paths import Path as CodePath
 from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
 from harness.matrix.variations import check_names, with_variations
 
@@ -45,6 +47,12 @@ STRUCTURES = (
     (DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),
     (DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),
 )
+# A code path of vLLM's layer runs once on two ranks and once on one, where no graph by bucket and no compiler shows more.
+PATH = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS), (DEFAULT_RULE, "wide", 1, 33))
+PATH_NARROW = ((DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),)
+PATH_MODES = ("eager", "fake", "fake-dynamic")
+PATH_STRUCTURE = (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS)
+PATH_VARIED = "varied-tokens"
 # Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
 # sizes in every mode; shrunk sizes cover the rest.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
@@ -112,6 +120,8 @@ class Selection:
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
         first: dict[object, Case] = {}
         for row, hidden, shape in product(self._structure_rows, self.hidden or (0,), shapes):
+            if not self._explicit and not _is_structure(row, shape):
+                continue
             sized = replace(shape, hidden=hidden) if hidden else shape
             case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
             key, is_padded = (case.structure, row, hidden), case.padded != case.width
@@ -119,14 +129,19 @@ class Selection:
                 better = key not in first or (is_padded and first[key].padded == first[key].width)
                 first |= {key: case} if better else {}
         cases = [case if self.hidden else case.small() for case in first.values()]
-        parts = {case.parts: case for case in reversed(cases)}
-        return [(case, mode) for case in cases for mode in chosen if not mode.parts_only or parts[case.parts] is case]
+        parts = {case.parts: case for case in reversed(cases) if not case.path}
+        return [
+            (case, mode)
+            for case in cases
+            for mode in chosen
+            if (mode.name == PATH_VARIED if case.path else not mode.parts_only or parts[case.parts] is case)
+        ]
 
     @property
     def _structure_rows(self) -> tuple[Row, ...]:
         tokens = self.tokens or (DEFAULT_TOKENS,)
         rows = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
-        return tuple(rows) if self._explicit else STRUCTURES
+        return tuple(rows) if self._explicit else (*STRUCTURES, PATH_STRUCTURE)
 
     def _proofs(self, catalogue: Catalogue) -> list[Case]:
         """Every combination of shared expert, latent width, rule, kernel and tp; where models are chosen, those of the models."""
@@ -160,6 +175,8 @@ class Selection:
             return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
         if self.full:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
+        if shape.path:
+            return [(row, modes, False) for row, modes in _path_rows(PATHS[shape.path])]
         synthetic = [SYNTHETIC_ROWS[shape.name]] if shape.name in SYNTHETIC_ROWS else []
         groups = (
             (FULL, MODES),
@@ -169,6 +186,17 @@ class Selection:
             (TOKENS, TOKENS_MODES),
         )
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
+
+
+def _path_rows(path: CodePath) -> list[tuple[Row, Iterable[str]]]:
+    """(row, names of its modes) of a code path."""
+    modes = (*PATH_MODES, "cudagraph") if path.captured else PATH_MODES
+    return [(row, modes) for row in (*PATH, *(PATH_NARROW if path.narrow else ()))]
+
+
+def _is_structure(row: Row, shape: Shape) -> bool:
+    """Whether a default row of the varied modes is for this shape: a path has a row of its own, if any."""
+    return PATHS[shape.path].varied and row == PATH_STRUCTURE if shape.path else row != PATH_STRUCTURE
 
 
 def _check_numbers(selection: Selection) -> None:

@@ -39,6 +39,8 @@ GIVEN = (
     "routed_output_transform",
     "routed_scaling_factor",
     "apply_routed_scale_to_output",
+    "gate",
+    "custom_routing_function",
 )
 
 
@@ -60,6 +62,12 @@ class Engine:
         _start_groups(ranks)
         self.contexts.enter_context(set_forward_context(None, self.config))
         self.factory, self.takes = _factory()
+        _start_workspaces()
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether this release's runner does all that surrounds the experts, which it does from 0.20 on."""
+        return "routed_output_transform" in self.takes
 
     def layer(self, **given: Any) -> nn.Module:
         """Construct vLLM's MoE layer with those arguments that this release's constructor takes."""
@@ -97,6 +105,22 @@ def _start_groups(ranks: Ranks) -> None:
         # As on a GPU: vLLM's custom op reduces out of place, with a communicator that flattens its input.
         group.use_custom_op_call = True
         group.device_communicator = Gloo(group.device_group)
+
+
+def sums_early() -> bool:
+    """Whether this vLLM's runner can sum a latent layer's routed output before its transform, which it does from 0.27 on."""
+    from vllm.model_executor.layers.fused_moe.runner import moe_runner
+
+    return "_maybe_reduce_routed_output_before_transform(" in inspect.getsource(moe_runner)
+
+
+def _start_workspaces() -> None:
+    """VLLM's workspaces, which its model runner would start. They grow by a call that torch refuses without an accelerator."""
+    from vllm.v1.worker.workspace import init_workspace_manager
+
+    if not torch.accelerator.is_available():
+        torch.accelerator.empty_cache = lambda: None
+    init_workspace_manager(torch.device("cpu"))
 
 
 class Gloo:

@@ -16,9 +16,11 @@ from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEM
 from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
+from harness.engines.vllm.routing import top_k
 from harness.engines.vllm.weights import masters
 from harness.matrix.case import Case
 
+MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-batched", "vllm-padded-rows", "vllm-lora")
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 
 
@@ -45,7 +47,8 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         """The unpadded master weights, as a checkpoint has them."""
         weights = masters(self.case)
         for name, tensor in (("w13_weight", weights.w13), ("w2_weight", weights.w2)):
-            layer.register_parameter(name, nn.Parameter(tensor.clone(), requires_grad=False))
+            weight = tensor.to(getattr(torch, self.case.dtype), copy=True)
+            layer.register_parameter(name, nn.Parameter(weight, requires_grad=False))
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pad the weights, and set the width that the kernel takes for the runner."""
@@ -67,8 +70,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         w13, w2 = layer.w13_weight, layer.w2_weight
         if self.case.kernel == "narrow":
             w2 = w2[:, : self.case.width]
-        weights, ids = torch.topk(torch.softmax(router_logits.float(), -1), self.case.top_k)
-        weights = weights / weights.sum(-1, keepdim=True)
+        weights, ids = top_k(router_logits, self.case.top_k)
         out = x.new_zeros((x.shape[0], w2.shape[1]), dtype=torch.float32)
         for expert in range(w13.shape[0]):
             share = (weights * (ids == expert)).sum(-1, keepdim=True)
@@ -88,15 +90,15 @@ class StandInConfig(QuantizationConfig):  # type: ignore[misc]
 
     def get_quant_method(self, layer: nn.Module, prefix: str) -> StandIn:
         """The stand-in for this layer."""
-        return StandIn(layer.moe_config, self.case)
+        return _method(self.case)(layer.moe_config, self.case)
 
     def get_name(self) -> str:
         """A name for logs."""
         return "harness"
 
     def get_supported_act_dtypes(self) -> list[torch.dtype]:
-        """The dtype that the harness tests."""
-        return [torch.bfloat16]
+        """The dtypes that the harness tests."""
+        return [torch.bfloat16, torch.float16]
 
     @classmethod
     def get_min_capability(cls) -> int:
@@ -112,6 +114,19 @@ class StandInConfig(QuantizationConfig):  # type: ignore[misc]
     def from_config(cls, config: dict[str, Any]) -> Any:
         """There is no checkpoint."""
         raise NotImplementedError
+
+
+def _method(case: Case) -> type[StandIn]:
+    """The method of a case's path. Raises ImportError where this vLLM has no such path."""
+    if case.path == "vllm-fp4-weights":
+        from harness.engines.vllm.helpers import PackedStandIn
+
+        return PackedStandIn
+    if case.path in MODULAR:
+        from harness.engines.vllm.modular import method
+
+        return method(case)
+    return StandIn
 
 
 def gated(rows: Tensor) -> Tensor:
