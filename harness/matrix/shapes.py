@@ -75,6 +75,7 @@ PATH_SHAPES = {
     for name, path in PATHS.items()
 }
 _BY_NAME = ANY | PATH_SHAPES
+_MADE_UP = ("synthetic-", *_BY_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +221,8 @@ def load(path: Path = BUILT_IN) -> Catalogue:
     given = {name: entry for name, entry in data.get("alignment", {}).items() if name != "about"}
     rules |= {name: read_rule(name, entry, source) for name, entry in given.items()}
     return Catalogue({shape.name: shape for shape in shapes}, rules)
+
+
+def published(name: str) -> bool:
+    """Whether a model's name is that of a published model: none of a path, of a proof or of a made-up shape."""
+    return not name.startswith(_MADE_UP)

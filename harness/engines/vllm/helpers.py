@@ -15,6 +15,7 @@ ALIGNMENT = 128  # of the expert width, which is less
 _HIDDEN = ("align_fp4_moe_hidden_dim_for_fi", "align_trtllm_fp4_moe_hidden_dim_for_fi")
 _DENSE = ("align_moe_weights_for_fi", "align_fp8_moe_weights_for_fi")
 _CUTLASS = 32
+_NAMES = ("w13", "w13_scale", "w2", "w2_scale")
 
 
 class WrongWeights(ValueError):
@@ -33,43 +34,57 @@ class PackedStandIn(StandIn):
             layer.register_parameter(f"{name}_weight_scale", nn.Parameter(weight.scales.clone(), requires_grad=False))
 
     def process_weights_after_loading(self, layer: Any) -> None:
-        """Pad the expert width and then the hidden width, and unpack. Raises WrongWeights."""
+        """Pad the widths that the path is for with the release's helpers, and unpack. Raises WrongWeights."""
         tensors = layer.w13_weight.data, layer.w13_weight_scale.data, layer.w2_weight.data, layer.w2_weight_scale.data
-        _check_dense(*(Packed(*pair).unpacked() for pair in (tensors[:2], tensors[2:])))
-        _check_cutlass(tensors[0][0])
-        *padded, self.moe.hidden_dim = _hidden(*_inner(*tensors), alignment=self.case.alignment.hidden)
+        is_gated = self.case.path == "vllm-fp4-experts"
+        _check_dense(Packed(*tensors[:2]).unpacked(), Packed(*tensors[2:]).unpacked(), is_gated)
+        padded: Any = _experts(tensors, is_gated)
+        if not is_gated:
+            _check_cutlass(tensors[0][0])
+            padded = tensors
+        *padded, self.moe.hidden_dim = _hidden(padded, self.case.alignment.hidden)
         w13, w2 = Packed(*padded[:2]).unpacked(), Packed(*padded[2:]).unpacked()
         layer.w13_weight, layer.w2_weight = (nn.Parameter(weight, requires_grad=False) for weight in (w13, w2))
 
 
-def _inner(w13: Tensor, s13: Tensor, w2: Tensor, s2: Tensor) -> tuple[Tensor, ...]:
-    """``align_fp4_moe_weights_for_fi``: gate and up are padded apart from each other."""
-    name, more = "align_fp4_moe_weights_for_fi", ALIGNMENT - w13.shape[1] // 2
-    *found, width = flashinfer_utils.align_fp4_moe_weights_for_fi(w13, s13, w2, s2, True, ALIGNMENT)
-    wanted = _rows_of_both(w13, more), _rows_of_both(s13, more), _columns(w2, more // 2), _columns(s2, more // BLOCK)
-    _compare(name, ("w13", "w13_scale", "w2", "w2_scale"), found, wanted)
+def _experts(tensors: Any, is_gated: bool) -> Any:
+    """``align_fp4_moe_weights_for_fi``. With a gate, gate and up are padded apart; without one there is only up."""
+    name, (w13, s13, w2, s2) = "align_fp4_moe_weights_for_fi", _with_or_without(tensors, is_gated)
+    more = ALIGNMENT - 2 * w2.shape[2]
+    *found, width = flashinfer_utils.align_fp4_moe_weights_for_fi(w13, s13, w2, s2, is_gated, ALIGNMENT)
+    rows = _rows_of_both if is_gated else _rows
+    _compare(
+        name, _NAMES, found, (rows(w13, more), rows(s13, more), _columns(w2, more // 2), _columns(s2, more // BLOCK))
+    )
     _same(name, "padded width", width, ALIGNMENT)
-    return tuple(found)
+    return found
 
 
-def _hidden(w13: Tensor, s13: Tensor, w2: Tensor, s2: Tensor, alignment: int) -> list[Any]:
+def _check_dense(w13: Tensor, w2: Tensor, is_gated: bool) -> None:
+    """The same helper for weights that are not packed."""
+    name = next(one for one in _DENSE if hasattr(flashinfer_utils, one))
+    w13, more = _with_or_without((w13,), is_gated)[0], ALIGNMENT - w2.shape[2]
+    *found, width = getattr(flashinfer_utils, name)(w13, w2, is_gated, ALIGNMENT)
+    rows = _rows_of_both if is_gated else _rows
+    _compare(name, ("w13", "w2"), found, (rows(w13, more), _columns(w2, more)))
+    _same(name, "padded width", width, ALIGNMENT)
+
+
+def _with_or_without(tensors: Any, is_gated: bool) -> Any:
+    """The weights as they are, or the first two (w13 and its scales) without the rows of the gate."""
+    return tensors if is_gated else [*(one.chunk(2, 1)[1] for one in tensors[:2]), *tensors[2:]]
+
+
+def _hidden(tensors: Any, alignment: int) -> list[Any]:
+    w13, s13, w2, s2 = tensors
     name = next(one for one in _HIDDEN if hasattr(flashinfer_utils, one))
     *found, width = getattr(flashinfer_utils, name)(w13, s13, w2, s2, alignment)
     padded = -(-w2.shape[1] // alignment) * alignment
     more = padded - w2.shape[1]
     wanted = _columns(w13, more // 2), _columns(s13, more // BLOCK), _rows(w2, more), _rows(s2, more)
-    _compare(name, ("w13", "w13_scale", "w2", "w2_scale"), found, wanted)
+    _compare(name, _NAMES, found, wanted)
     _same(name, "padded width", width, padded)
     return [*found, width]
-
-
-def _check_dense(w13: Tensor, w2: Tensor) -> None:
-    """The same helper for weights that are not packed."""
-    name = next(one for one in _DENSE if hasattr(flashinfer_utils, one))
-    more = ALIGNMENT - w2.shape[2]
-    *found, width = getattr(flashinfer_utils, name)(w13, w2, True, ALIGNMENT)
-    _compare(name, ("w13", "w2"), found, (_rows_of_both(w13, more), _columns(w2, more)))
-    _same(name, "padded width", width, ALIGNMENT)
 
 
 def _check_cutlass(codes: Tensor) -> None:

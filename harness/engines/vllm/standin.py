@@ -17,7 +17,7 @@ from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
 from harness.engines.vllm.routing import top_k
-from harness.engines.vllm.weights import masters
+from harness.engines.vllm.weights import PACKED, masters
 from harness.matrix.case import Case
 
 MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-batched", "vllm-padded-rows", "vllm-lora")
@@ -118,7 +118,7 @@ class StandInConfig(QuantizationConfig):  # type: ignore[misc]
 
 def _method(case: Case) -> type[StandIn]:
     """The method of a case's path. Raises ImportError where this vLLM has no such path."""
-    if case.path == "vllm-fp4-weights":
+    if case.path in PACKED:
         from harness.engines.vllm.helpers import PackedStandIn
 
         return PackedStandIn

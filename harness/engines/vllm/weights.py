@@ -14,6 +14,7 @@ from harness.matrix.case import Case
 
 Pair = tuple[Tensor, Tensor]
 _EPS = 1e-6
+PACKED = ("vllm-fp4-hidden", "vllm-fp4-experts")
 NORMALISE = ("vllm-norm-latent", "vllm-norm-latent-padded")
 
 
@@ -37,7 +38,7 @@ class Masters:
 
 def masters(case: Case) -> Masters:
     """The weights of a case, the same in every process and on every rank."""
-    is_packed = case.path == "vllm-fp4-weights"
+    is_packed = case.path in PACKED
     return _masters(case.hidden, case.latent, case.intermediate, case.shared, case.experts, is_packed)
 
 
