@@ -3,7 +3,10 @@
 Only the subject ``vllm`` can run them. ``harness/engines/vllm/`` builds each, and docs/explanation/vllm.md lists them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from harness.base.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,12 @@ PATHS = {
         "an adapter on each expert, by vLLM's LoRA layer around a modular kernel", hidden=256, shared=None
     ),
 }
+
+
+def refuse_paths(models: Iterable[str], subject: str) -> None:
+    """Raise BadInput where one of these models is a code path of vLLM's layer, and the subject is another."""
+    for name in models:
+        if name in PATHS:
+            raise BadInput(
+                f"--models {name} is a code path of vLLM's layer; give --subject vllm==RELEASE in place of {subject!r}"
+            )

@@ -1,11 +1,14 @@
 """The command that reproduces a verdict."""
 
+import re
 import shlex
 
 from harness.base.errors import BadInput
 from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
+
+_VLLM = re.compile(r"--subject '?vllm(==|@|\s|$)")
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:
@@ -36,6 +39,8 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
 def script_command(command: str) -> str:
     """The command that writes a small script of what ``command`` reproduces; empty where there is none."""
     check, prove = "harness check ", "harness prove "
+    if _VLLM.search(command):
+        return ""  # its layer runs in an environment of its own
     if command.startswith(check):
         return f"harness repro {command.removeprefix(check)}"
     return f"harness repro --modes {PROOF.name} {command.removeprefix(prove)}" if command.startswith(prove) else ""

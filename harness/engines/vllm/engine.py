@@ -115,11 +115,15 @@ def sums_early() -> bool:
 
 
 def _start_workspaces() -> None:
-    """VLLM's workspaces, which its model runner would start. They grow by a call that torch refuses without an accelerator."""
+    """VLLM's workspaces, which its model runner would start.
+
+    Where there is no accelerator, torch refuses two questions about one that vLLM asks wherever it runs.
+    """
     from vllm.v1.worker.workspace import init_workspace_manager
 
     if not torch.accelerator.is_available():
         torch.accelerator.empty_cache = lambda: None
+        torch.cuda.is_current_stream_capturing = lambda: False
     init_workspace_manager(torch.device("cpu"))
 
 

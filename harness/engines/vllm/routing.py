@@ -13,6 +13,14 @@ def top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return weights / weights.sum(-1, keepdim=True), ids
 
 
+def check_logits(router_logits: Tensor, experts: int) -> None:
+    """Raise ValueError where there is not one logit for each expert, as a kernel would that reads a row of them."""
+    if router_logits.shape[-1] != experts:
+        raise ValueError(
+            f"router logits of shape {[*router_logits.shape]} were given; expected one for each of {experts} experts"
+        )
+
+
 def fills_batch(router_logits: Tensor) -> Tensor:
     """Which rows only fill the batch: their logits are all alike. [T] bool."""
     return (router_logits == router_logits[:, :1]).all(-1)

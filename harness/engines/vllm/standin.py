@@ -16,7 +16,7 @@ from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEM
 from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
-from harness.engines.vllm.routing import top_k
+from harness.engines.vllm.routing import check_logits, top_k
 from harness.engines.vllm.weights import PACKED, masters
 from harness.matrix.case import Case
 
@@ -68,6 +68,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
     def apply_monolithic(self, layer: Any, x: Tensor, router_logits: Tensor, input_ids: Tensor | None = None) -> Tensor:
         """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
         w13, w2 = layer.w13_weight, layer.w2_weight
+        check_logits(router_logits, len(w13))
         if self.case.kernel == "narrow":
             w2 = w2[:, : self.case.width]
         weights, ids = top_k(router_logits, self.case.top_k)
