@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
@@ -100,7 +100,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge each release; 0 all ok, 1 findings, 2 if one could not be judged. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = selection_of(chosen, () if chosen.models_file else MODELS)
+    selection = replace(selection_of(chosen, () if chosen.models_file else MODELS), brief=True)
     targets = [Target(f"vllm=={release}") for release in chosen.releases] + [
         Target(f"vllm@{path}") for path in chosen.vllm
     ]

@@ -70,6 +70,7 @@ Row = tuple[str, str, int, int]
 class Selection:
     """What the user chose. An empty tuple stands for the default.
 
+    ``brief`` leaves out the default rows of other rules and token counts, which show nothing new in an engine's layer.
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
     modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
     """
@@ -86,6 +87,7 @@ class Selection:
     proofs: bool = False
     cuda: bool = False
     vary: tuple[str, ...] = ()
+    brief: bool = False
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
@@ -107,6 +109,7 @@ class Selection:
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
                 if case.padded != case.width or not only_padded:
                     modes = [mode for mode in chosen if self.modes or mode.name in names]
+                    modes = [mode for mode in modes if _can_run(shape, mode)]
                     runs |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(runs.values())
 
@@ -177,6 +180,9 @@ class Selection:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
         if shape.path:
             return [(row, modes, False) for row, modes in _path_rows(PATHS[shape.path])]
+        if self.brief:
+            brief = ((FULL, MODES), (PADDED, PADDED_MODES), (ONE_TOKEN, ONE_TOKEN_MODES))
+            return [(row, names, rows is PADDED) for rows, names in brief for row in rows]
         synthetic = [SYNTHETIC_ROWS[shape.name]] if shape.name in SYNTHETIC_ROWS else []
         groups = (
             (FULL, MODES),
@@ -186,6 +192,11 @@ class Selection:
             (TOKENS, TOKENS_MODES),
         )
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
+
+
+def _can_run(shape: Shape, mode: ModeInfo) -> bool:
+    """Whether a mode can run a shape: a path that reads data on the host fits into no CUDA graph."""
+    return not shape.path or PATHS[shape.path].captured or mode.family != "cudagraph"
 
 
 def _path_rows(path: CodePath) -> list[tuple[Row, Iterable[str]]]:

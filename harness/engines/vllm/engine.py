@@ -17,6 +17,8 @@ from harness.engines.vllm.ranks import Ranks
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
+# Bytes, of which only what is written takes memory: enough for the largest batch that the modes run.
+WORKSPACE = 2**28
 PATIENCE = timedelta(seconds=120)
 NEEDED = (
     "num_experts",
@@ -119,12 +121,13 @@ def _start_workspaces() -> None:
 
     Where there is no accelerator, torch refuses two questions about one that vLLM asks wherever it runs.
     """
-    from vllm.v1.worker.workspace import init_workspace_manager
+    from vllm.v1.worker.workspace import current_workspace_manager, init_workspace_manager
 
     if not torch.accelerator.is_available():
         torch.accelerator.empty_cache = lambda: None
         torch.cuda.is_current_stream_capturing = lambda: False
     init_workspace_manager(torch.device("cpu"))
+    current_workspace_manager().get_simultaneous(((WORKSPACE,), torch.uint8))
 
 
 class Gloo:

@@ -59,7 +59,7 @@ class Gate(nn.Module):
 
 
 def logits_of(router_logits: Tensor, tokens: int) -> Tensor:
-    """Router logits of a batch whose last third only fills it; a batch of one token has none such."""
-    first = tokens - tokens // 3
-    filled: Tensor = torch.where(torch.arange(tokens)[:, None] < first, router_logits, torch.zeros(()))
+    """Router logits of a batch whose middle third only fills it, as rows of several ranks that were gathered do."""
+    rows, third = torch.arange(tokens)[:, None], tokens // 3
+    filled: Tensor = torch.where((rows >= third) & (rows < 2 * third), torch.zeros(()), router_logits)
     return filled
