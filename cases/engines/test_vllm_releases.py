@@ -319,6 +319,78 @@ def test_a_changed_condition_of_the_runner_is_red_at_its_stage(
     assert not bug or any(bug in like for like in finding.similar_to)
 
 
+MODULAR = releases.LAYER / "modular_kernel.py"
+PACKED = Path("vllm/model_executor/layers/quantization/utils/flashinfer_utils.py")
+LORA = Path("vllm/lora/layers/fused_moe.py")
+# model: (file, the line's text, what it becomes, the finding's kind, its stage). None touches another's path.
+ON_PATHS = {
+    "vllm-modular": (
+        MODULAR,
+        "topk_weights if _expert_topk_weights is None else _expert_topk_weights",
+        "_expert_topk_weights if _expert_topk_weights is None else topk_weights",
+        ("op-raised", "routed experts"),
+    ),
+    "vllm-padded-rows": (
+        releases.LAYER / "prepare_finalize" / "batched.py",
+        "hits = (topk_ids.unsqueeze(0) == local_ids)",
+        "hits = (topk_ids.abs().unsqueeze(0) == local_ids)",
+        ("wrong-tokens", "routed experts"),
+    ),
+    "vllm-gate": (
+        RUNNER,
+        "router_logits, _ = self.gate(hidden_states)",
+        "router_logits, _ = self.gate(hidden_states.abs())",
+        ("wrong-part", "routed experts"),
+    ),
+    "vllm-float16-scaled": (
+        RUNNER,
+        "fused_output.dtype != torch.float16 or shared_output is None",
+        "fused_output.dtype != torch.float16",
+        ("scaled", "routed scaling"),
+    ),
+    "vllm-norm-latent": (
+        RUNNER,
+        '"reduce_commutative", False)',
+        '"reduce_commutative", True)',
+        ("collective-count", "all-reduce"),
+    ),
+    "vllm-fp4-hidden": (
+        PACKED,
+        "padded_w2[:, : w2.shape[1], :] = w2",
+        "padded_w2[:, -w2.shape[1] :, :] = w2",
+        ("not-built", "weight preparation"),
+    ),
+    "vllm-lora": (
+        LORA,
+        "slliced_w3_lora_a = self._slice_w13_a(w3_lora_a)",
+        "slliced_w3_lora_a = self._slice_w13_a(w1_lora_a)",
+        ("wrong-values", "routed experts"),
+    ),
+    "nemotron-3-super-120b-a12b": (
+        Path("vllm/model_executor/models/nemotron_h.py"),
+        "not config.mlp_bias\n                and",
+        "config.mlp_bias\n                and",
+        ("collective-count", "all-reduce"),
+    ),
+}
+
+
+def test_a_line_changed_on_each_path_is_red_at_its_stage(
+    asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    for file, old, new, _ in ON_PATHS.values():
+        text = (tree / file).read_text("utf-8")
+        assert text.count(old) == 1
+        (tree / file).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=tuple(ON_PATHS), tp=(2,), kernels=("wide",), modes=("eager",)
+    )
+    found = {verdict.model: {(one.kind, one.stage) for one in verdict.findings} for verdict in verdicts}
+    assert {model for model, (*_, finding) in ON_PATHS.items() if finding not in found[model]} == set()
+
+
 def test_the_fake_of_0_20_1_lies_at_2880_of_3072(release: Callable[[str], Path]) -> None:
     release("0.20.1")
     verdicts = judged(
