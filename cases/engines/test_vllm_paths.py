@@ -11,8 +11,8 @@ import torch
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.vllm import releases, targets
-from harness.engines.vllm.adapters import Adapter
-from harness.engines.vllm.fp4 import Packed
+from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
 from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle

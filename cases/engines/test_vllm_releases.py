@@ -176,7 +176,7 @@ def expected(version: str) -> dict[tuple[str, str], Expected]:
 
 def unexpected(version: str, records: list[dict[str, Any]]) -> dict[object, object]:
     """Where the records of a release are not as expected: what was found there, None where nothing was."""
-    want, found = expected(version), {}
+    want, found = expected(version), dict[Any, Any]()
     for record in records:
         findings = [(one["kind"], one["stage"], *_first(one["similar_to"])) for one in record.get("findings", ())]
         found[record.get("case"), record.get("mode")] = (record["status"], frozenset(findings))

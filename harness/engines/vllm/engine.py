@@ -109,13 +109,6 @@ def _start_groups(ranks: Ranks) -> None:
         group.device_communicator = Gloo(group.device_group)
 
 
-def sums_early() -> bool:
-    """Whether this vLLM's runner can sum a latent layer's routed output before its transform, which it does from 0.27 on."""
-    from vllm.model_executor.layers.fused_moe.runner import moe_runner
-
-    return "_maybe_reduce_routed_output_before_transform(" in inspect.getsource(moe_runner)
-
-
 def _start_workspaces() -> None:
     """VLLM's workspaces, which its model runner would start.
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.engines.vllm.engine import Engine
+from harness.engines.vllm.paths.methods import MODULAR, method_of
 from harness.engines.vllm.routing import Gate, routing_function, routing_without_fillers
-from harness.engines.vllm.standin import MODULAR, StandIn, StandInConfig
+from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
 from harness.engines.vllm.weights import NORMALISE, Pair, masters
 from harness.matrix.case import Case
@@ -54,7 +55,7 @@ class Layer(nn.Module):
             params_dtype=dtype,
             reduce_results=not self.by_model,
             renormalize=True,
-            quant_config=StandInConfig(case),
+            quant_config=StandInConfig(case, method_of(case)),
             tp_size=case.tp,
             dp_size=1,
             pcp_size=1,
@@ -69,7 +70,7 @@ class Layer(nn.Module):
         weakref.finalize(self, engine.forget, prefix)
         _load(self.experts)
         if case.path == "vllm-lora":
-            from harness.engines.vllm.lora import with_adapter
+            from harness.engines.vllm.paths.lora import with_adapter
 
             self.experts = with_adapter(self.experts, case)
 

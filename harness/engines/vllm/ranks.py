@@ -89,7 +89,6 @@ def _on_all_ranks(answer: Answer, others: list[WorkerProcess]) -> Answer:
 
 def _mark_latent(settings: dict[str, Any], answer: Answer) -> Answer:
     """Mark findings that no user can hit as latent."""
-    from harness.engines.vllm.engine import sums_early
     from harness.engines.vllm.latent import mark_latent
 
-    return mark_latent(answer, plan_tasks(settings), sums_early())
+    return mark_latent(answer, plan_tasks(settings))

@@ -17,10 +17,9 @@ from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
 from harness.engines.vllm.routing import check_logits, top_k
-from harness.engines.vllm.weights import PACKED, masters
+from harness.engines.vllm.weights import masters
 from harness.matrix.case import Case
 
-MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-batched", "vllm-padded-rows", "vllm-lora")
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 
 
@@ -83,15 +82,15 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
 
 
 class StandInConfig(QuantizationConfig):  # type: ignore[misc]
-    """Names the stand-in as the method of every MoE layer."""
+    """Names a stand-in as the method of every MoE layer."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, method: type[StandIn]) -> None:
         super().__init__()
-        self.case = case
+        self.case, self.method = case, method
 
     def get_quant_method(self, layer: nn.Module, prefix: str) -> StandIn:
         """The stand-in for this layer."""
-        return _method(self.case)(layer.moe_config, self.case)
+        return self.method(layer.moe_config, self.case)
 
     def get_name(self) -> str:
         """A name for logs."""
@@ -117,19 +116,6 @@ class StandInConfig(QuantizationConfig):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _method(case: Case) -> type[StandIn]:
-    """The method of a case's path. Raises ImportError where this vLLM has no such path."""
-    if case.path in PACKED:
-        from harness.engines.vllm.helpers import PackedStandIn
-
-        return PackedStandIn
-    if case.path in MODULAR:
-        from harness.engines.vllm.modular import method
-
-        return method(case)
-    return StandIn
-
-
 def gated(rows: Tensor) -> Tensor:
     """Silu of the first half of the columns times the second half."""
     gate, up = rows.chunk(2, -1)
@@ -142,6 +128,11 @@ def writes_narrow() -> bool:
         return "hidden_dim_unpadded" in inspect.getsource(import_module(_MXFP4))
     except ModuleNotFoundError:
         return False
+
+
+def sums_early() -> bool:
+    """Whether this vLLM's runner can sum a latent layer's routed output before its transform, which it does from 0.27 on."""
+    return "_maybe_reduce_routed_output_before_transform(" in inspect.getsource(moe_runner)
 
 
 def says_by_kernel_class() -> bool:

@@ -7,8 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.engines.vllm.adapters import Adapter
-from harness.engines.vllm.fp4 import Packed
+from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import top_k, without_fillers
 from harness.matrix.case import Case
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.engines.vllm.adapters import RANK, Adapter
-from harness.engines.vllm.modular import _PACKAGE, ModularStandIn, TorchExperts
+from harness.engines.vllm.paths.adapters import RANK, Adapter
+from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
 from harness.matrix.case import Case
 
 _SLOT, _SLOTS = 1, 2

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from vllm.model_executor.layers.quantization.utils import flashinfer_utils, nvfp4_utils
 
-from harness.engines.vllm.fp4 import BLOCK, Packed
+from harness.engines.vllm.paths.fp4 import BLOCK, Packed
 from harness.engines.vllm.standin import StandIn
 from harness.engines.vllm.weights import masters
 

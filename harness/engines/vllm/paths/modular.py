@@ -15,7 +15,6 @@ from vllm.model_executor.layers.fused_moe.utils import _resize_cache
 
 from harness.base.errors import Skip
 from harness.engines.vllm.standin import StandIn, gated
-from harness.matrix.case import Case
 
 # The rows of each expert's buffer: more than any batch that the cases of this path have.
 MOST_BATCHED = 1040
@@ -130,17 +129,6 @@ def _batched_experts() -> Any:
         output.copy_(gated(input.float()))
 
     return type("BatchedExperts", (module.NaiveBatchedExperts,), {"activation": activation})
-
-
-def method(case: Case) -> type[StandIn]:
-    """The quantisation method of a path."""
-    if case.path in ("vllm-batched", "vllm-padded-rows"):
-        return BatchedStandIn
-    if case.path == "vllm-lora":
-        from harness.engines.vllm.lora import LoraStandIn
-
-        return LoraStandIn
-    return ModularStandIn
 
 
 _ABSTRACT = ("current_device", "no_act_and_mul", "quant_scheme", "activation", "parallel_config")
