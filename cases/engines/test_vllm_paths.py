@@ -16,10 +16,13 @@ from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
 from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
+from harness.execution.evidence import Call, Record, Run
+from harness.findings.explain import explain
 from harness.matrix.case import Case
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load, published
+from harness.observers import contract
 from harness.verdict.reproduce import script_command
 
 
@@ -173,3 +176,38 @@ def test_there_is_no_script_of_vllms_layer() -> None:
     for subject in ("vllm", "vllm==0.33.0", "'vllm@/a tree'"):
         assert not script_command(f"harness check --models qwen3-30b-a3b --modes eager --subject {subject}")
     assert script_command("harness check --models qwen3-30b-a3b --modes eager --subject 'vllm#41645'")
+
+
+def record_of(op: str, outputs: int) -> Record:
+    record = Record(op, "routed experts", None, (), (), True)
+    record.outputs = (None,) * outputs
+    return record
+
+
+@pytest.mark.parametrize(("index", "name"), [(0, "0, the shared expert's"), (1, "1, the routed experts'")])
+def test_the_outputs_of_an_op_are_called_by_what_they_are(index: int, name: str) -> None:
+    run = Run(case_of("vllm-modular"), "eager", ("a::b",), routed_output=1)
+    assert contract._named(run, record_of("a::b", 2), index) == name
+    assert contract._named(run, record_of("a::other", 2), index) == str(index)
+    assert contract._named(Run(case_of("vllm-modular"), "eager", ("a::b",)), record_of("a::b", 2), index) == str(index)
+
+
+@pytest.mark.parametrize(
+    ("text", "widths"),
+    [
+        (
+            "mat1 and mat2 shapes cannot be multiplied (7x320 and 512x128)",
+            ["320 = hidden", "512 = 320 rounded up to 256, "],
+        ),
+        ("no kernel is registered under 320", []),
+    ],
+)
+def test_an_error_inside_an_op_names_the_widths_that_met(text: str, widths: list[str]) -> None:
+    call = Call("first call", 7, (), error=RuntimeError(text))
+    record = record_of("a::b", 1)
+    record.error = call.error
+    call.records = [record]
+    finding = explain(Run(case_of("vllm-modular"), "eager", ("a::b",)), call)
+    assert finding.kind == "op-raised"
+    assert len(finding.widths) == len(widths)
+    assert all(one.text.startswith(start) for one, start in zip(finding.widths, widths, strict=True))

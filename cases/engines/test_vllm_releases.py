@@ -319,17 +319,10 @@ def test_a_changed_condition_of_the_runner_is_red_at_its_stage(
     assert not bug or any(bug in like for like in finding.similar_to)
 
 
-MODULAR = releases.LAYER / "modular_kernel.py"
 PACKED = Path("vllm/model_executor/layers/quantization/utils/flashinfer_utils.py")
 LORA = Path("vllm/lora/layers/fused_moe.py")
 # model: (file, the line's text, what it becomes, the finding's kind, its stage). None touches another's path.
 ON_PATHS = {
-    "vllm-modular": (
-        MODULAR,
-        "topk_weights if _expert_topk_weights is None else _expert_topk_weights",
-        "_expert_topk_weights if _expert_topk_weights is None else topk_weights",
-        ("op-raised", "routed experts"),
-    ),
     "vllm-padded-rows": (
         releases.LAYER / "prepare_finalize" / "batched.py",
         "hits = (topk_ids.unsqueeze(0) == local_ids)",

@@ -70,7 +70,8 @@ Row = tuple[str, str, int, int]
 class Selection:
     """What the user chose. An empty tuple stands for the default.
 
-    ``brief`` leaves out the default rows of other rules and token counts, which show nothing new in an engine's layer.
+    ``brief`` leaves out the default rows of other rules and token counts, which show nothing new in an engine's layer, and runs
+    named modes in the rows that have them by default.
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
     modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
     """
@@ -108,10 +109,14 @@ class Selection:
             for row, names, only_padded in self._rows(shape):
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
                 if case.padded != case.width or not only_padded:
-                    modes = [mode for mode in chosen if self.modes or mode.name in names]
-                    modes = [mode for mode in modes if _can_run(shape, mode)]
+                    modes = [mode for mode in self._modes_of(names, chosen) if _can_run(shape, mode)]
                     runs |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(runs.values())
+
+    def _modes_of(self, names: Iterable[str], chosen: list[ModeInfo]) -> list[ModeInfo]:
+        """The modes of a row: its own of those chosen. Modes that the user named run in every row, unless it is a brief one's."""
+        own = [mode for mode in chosen if mode.name in names]
+        return chosen if self.modes and not (self.brief and own) else own
 
     def _structures(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         """The first case of each structure of layer, a padded one where there is one; none at true sizes by default.

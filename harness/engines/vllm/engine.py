@@ -17,8 +17,8 @@ from harness.engines.vllm.ranks import Ranks
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
-# Bytes, of which only what is written takes memory: enough for the largest batch that the modes run.
-WORKSPACE = 2**28
+# Bytes: enough for the largest batch of a captured graph. Each capture copies what lies outside of it.
+WORKSPACE = 2**23
 PATIENCE = timedelta(seconds=120)
 NEEDED = (
     "num_experts",
