@@ -173,7 +173,7 @@ def test_a_release_that_is_not_there_is_said_before_anything_is_built(
 
 
 def test_there_is_no_script_of_vllms_layer() -> None:
-    for subject in ("vllm", "vllm==0.33.0", "'vllm@/a tree'"):
+    for subject in ("vllm", "vllm==0.33.0", "vllm@/tree"):
         assert not script_command(f"harness check --models qwen3-30b-a3b --modes eager --subject {subject}")
     assert script_command("harness check --models qwen3-30b-a3b --modes eager --subject 'vllm#41645'")
 

@@ -3,6 +3,7 @@
 No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`).
 """
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -194,6 +195,27 @@ def judged_whole(version: str, folder: Path) -> None:
     code = main(["vllm", version, "--json", str(file)])
     assert not unexpected(version, results(file))
     assert code == any(status == FINDINGS for status, _ in expected(version).values())
+
+
+def test_a_release_has_an_account(release: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    release("0.20.1")
+    case = "gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp2-tokens7"  # two ranks, so two processes
+    assert main(["explain", "--subject", "vllm==0.20.1", "--json", case]) == 1
+    steps = {step["stage"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert list(steps) == ["hidden_states", "pad", "routed experts", "all-reduce", "output"]
+    assert steps["routed experts"]["shape"] == [7, 2880]
+    assert steps["routed experts"]["fake"] == "the fake says bfloat16[7, 3072] stride [3072, 1]"
+    assert steps["pad"]["line"]["file"].endswith("runner/moe_runner.py")
+
+
+def test_of_an_op_with_two_outputs_the_routed_one_is_shown(
+    release: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    release("0.24.0")
+    case = "nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7"
+    assert main(["explain", "--subject", "vllm==0.24.0", "--json", case]) == 0
+    steps = {step["stage"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert (steps["routed experts"]["shape"], steps["unpad"]["shape"]) == ([7, 2816], [7, 2688])
 
 
 @pytest.fixture
