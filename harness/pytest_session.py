@@ -12,6 +12,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
+from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
 from harness.runs.planned import Task
@@ -92,6 +93,7 @@ class Session:
         if self._options["full"]:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
         self.tasks()
+        refuse_paths(self._options["models"], self.subject_name)
         if self._options["waivers"] is not None:
             _ = self.waivers
         if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it

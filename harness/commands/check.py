@@ -27,6 +27,7 @@ from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
+from harness.matrix.paths import refuse_paths
 from harness.matrix.ranks import REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
@@ -231,6 +232,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
             return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:
         raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
+    refuse_paths(selection.models, subject)
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
     return Plan(selection, spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)
