@@ -10,7 +10,7 @@ from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
-from harness.commands import flashinfer
+from harness.commands import declared
 from harness.commands.recorded.options import (
     add_records,
     by_case,
@@ -110,10 +110,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Audit the ops; 0 all rows hold, 1 a row breaks, 2 an op cannot be run. Raises BadInput, KeyboardInterrupt."""
-    if chosen.ops[:1] == ["flashinfer"]:
-        return flashinfer.run(chosen)
+    engine = declared.named(chosen.ops)
+    if engine is not None:
+        return declared.run(chosen, *engine)
     if chosen.versions:
-        raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
+        raise BadInput(
+            "--versions works only with flashinfer, vllm and sglang, as in `harness audit flashinfer --versions 0.7.2.post1`"
+        )
     from harness.audit.report import exit_code
     from harness.output.terminal import Ticker, new_console
 

@@ -12,8 +12,8 @@ from harness.audit.row import BREAKS
 from harness.audit.samples import Sample
 from harness.audit.variants.kinds import GIVEN
 from harness.audit.worker import look_at
-from harness.engines.flashinfer.captured.capture import Captured
-from harness.engines.flashinfer.samples.table import fitting
+from harness.engines.declared.running.capture import Captured
+from harness.engines.declared.samples.table import fitting
 from harness.execution.pinned import pinned
 
 ROWS = ("mutation", "alias", "fake", "count", "shape", "stride", "dtype", "device")
@@ -24,7 +24,7 @@ def breaches(captured: Captured, op: str) -> list[dict[str, str]]:
     assert captured.real is not None
     broken: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="harness-breaches-") as folder, pinned():
-        for place, (label, arguments) in enumerate(fitting(captured.name, captured.real)):
+        for place, (label, arguments) in enumerate(fitting(captured).samples):
             journal = Path(folder, f"{place}.jsonl")
             sample = Sample((), arguments)
             audited = AuditedOp.of(find(op), [sample], torch.device("cpu"), journal, kinds=(GIVEN,))

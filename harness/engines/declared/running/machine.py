@@ -1,7 +1,7 @@
-"""A stand-in for one SM100 GPU: answers for what FlashInfer's host code asks torch, and tensors that claim to be on it."""
+"""A stand-in for one SM100 GPU: answers for what an engine's host code asks torch, and tensors that claim to be on it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +14,19 @@ from torch.overrides import TorchFunctionMode
 CAPABILITY = (10, 0)
 _GPU = torch.device("cuda", 0)
 _STREAM = SimpleNamespace(cuda_stream=0, synchronize=lambda: None, query=lambda: True)
-_PROPERTIES = SimpleNamespace(major=10, minor=0, multi_processor_count=148)
+_PROPERTIES = SimpleNamespace(
+    major=10, minor=0, multi_processor_count=148, name="NVIDIA B200", total_memory=180 << 30, warp_size=32,
+    shared_memory_per_block_optin=232448, shared_memory_per_multiprocessor=233472, regs_per_multiprocessor=65536,
+    L2_cache_size=126 << 20, max_threads_per_multi_processor=2048,
+)  # fmt: skip
 _ANSWERS = {
     "is_available": lambda: True,
     "current_device": lambda: 0,
+    "device_count": lambda: 1,
+    "get_device_name": lambda *_: _PROPERTIES.name,
+    "synchronize": lambda *_: None,
+    "is_current_stream_capturing": lambda: False,
+    "mem_get_info": lambda *_: (_PROPERTIES.total_memory, _PROPERTIES.total_memory),
     "current_stream": lambda *_, **__: _STREAM,
     "get_device_capability": lambda *_: CAPABILITY,
     "get_device_properties": lambda *_: _PROPERTIES,
@@ -26,10 +35,10 @@ _ALIGNED = 512  # the alignment of CUDA's allocator, in bytes
 
 
 @contextmanager
-def fake_cuda() -> Iterator[None]:
-    """Make torch.cuda answer as on one B200, and let FlashInfer compile for it."""
+def fake_cuda(environ: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Make torch.cuda answer as on one B200. ``environ`` are variables with which an engine compiles for it."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(os.environ, FLASHINFER_CUDA_ARCH_LIST="10.0a"))
+        stack.enter_context(mock.patch.dict(os.environ, environ or {}))
         for name, answer in _ANSWERS.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
         yield

@@ -1,9 +1,10 @@
-"""``harness audit flashinfer``: audit the ops that one or several FlashInfers declare but do not register with torch."""
+"""``harness audit flashinfer``, ``vllm`` or ``sglang``: audit the ops that releases of an engine declare in Python."""
 
 import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,38 @@ from harness.workers.pool import workers_for
 
 if TYPE_CHECKING:
     from harness.audit.row import Row
-    from harness.engines.flashinfer.plan import FlashInferAudit
-    from harness.engines.flashinfer.report import AuditedVersion
+    from harness.engines.declared.engine import Engine
+    from harness.engines.declared.plan import DeclaredAudit
+    from harness.engines.declared.report import AuditedVersion
     from harness.output.terminal import Ticker
 
-NAME = "flashinfer"
+
+def named(words: Sequence[str]) -> "tuple[Engine, str] | None":
+    """The engine that the first word names, and the release after ``==``; None if it names none."""
+    from harness.engines.declared.engine import NAMES, engine
+
+    name, _, release = words[0].partition("==") if words else ("", "", "")
+    return (engine(name), release) if name in NAMES else None
 
 
-def run(chosen: argparse.Namespace) -> int:
+def run(chosen: argparse.Namespace, engine: "Engine", release: str) -> int:
     """Audit each version in turn; 0 all rows hold, 1 a row breaks, 2 a version cannot be audited. Raises BadInput."""
-    from harness.engines.flashinfer.report import changes, exit_code, scripts, summary, table, unrun
+    from harness.engines.declared.report import changes, exit_code, scripts, summary, table, unrun
 
-    _check(chosen)
+    _check(chosen, engine)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="harness-flashinfer-") as folder:
-        prepared = [_prepared(named, chosen, folder) for named in dict.fromkeys(chosen.versions or ("installed",))]
+    with tempfile.TemporaryDirectory(prefix="harness-declared-") as folder:
+        versions = (*([release] if release else ()), *chosen.versions) or ("installed",)
+        prepared = [_prepared(version, chosen, folder, engine) for version in dict.fromkeys(versions)]
         tasks = [Task(one.version, *names) for one in prepared if one.audit for names in one.audit.named()]
-        run = recording(chosen, "audit flashinfer", by_case(tasks))
+        run = recording(chosen, f"audit {engine.name}", by_case(tasks))
         with run:
-            versions = [_judged(one, run) for one in prepared]
+            audited = [_judged(one, run) for one in prepared]
     console = report_console(chosen, piped_width=160)
-    judged = [one for one in versions if not one.failed]
+    judged = [one for one in audited if not one.failed]
     if judged:
         console.print(
-            "The real implementation in every row is FlashInfer's own Python around a stub kernel.\n",
+            f"The real side is {engine.title}'s own Python around a stub kernel, where a row does not say otherwise.\n",
             highlight=False,
             soft_wrap=True,
         )
@@ -48,27 +57,29 @@ def run(chosen: argparse.Namespace) -> int:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     lines = (
         [line for one in judged for line in unrun(one)]
-        + changes(versions)
-        + [summary(one) for one in versions if not one.failed]
+        + changes(audited)
+        + [summary(one) for one in audited if not one.failed]
     )
     for line in ["", *lines, f"{time.monotonic() - start:.1f} s"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for one in versions:
+    for one in audited:
         if one.failed:
             print(f"harness: {summary(one)}", file=sys.stderr)
-    return exit_code(versions, named=len(chosen.ops) > 1)
+    return exit_code(audited, named=len(chosen.ops) > 1)
 
 
-def _check(chosen: argparse.Namespace) -> None:
-    from harness.engines.flashinfer.plan import ROWS
+def _check(chosen: argparse.Namespace, engine: "Engine") -> None:
+    from harness.engines.declared.plan import ROWS
 
     for option, value in (("--import", chosen.modules), ("--samples", chosen.samples), ("--variant", chosen.variant)):
         if value:
             raise BadInput(
-                f"{option} cannot be used with flashinfer: the harness has its ops and samples; leave it out"
+                f"{option} cannot be used with {engine.name}: the harness has its ops and samples; leave it out"
             )
     if chosen.device == "cuda":
-        raise BadInput("--device cuda cannot be used with flashinfer: its kernels are stubs on the CPU; leave it out")
+        raise BadInput(
+            f"--device cuda cannot be used with {engine.name}: its kernels are stubs on the CPU; leave it out"
+        )
     for row in chosen.rows:
         if row not in ROWS:
             raise unknown("row", row, ROWS)
@@ -79,24 +90,30 @@ class _Prepared:
     """A version whose declarations are captured, or the reason why it cannot be audited."""
 
     version: str
-    audit: "FlashInferAudit | None" = None
+    audit: "DeclaredAudit | None" = None
     failed: str = ""
 
 
-def _prepared(named: str, chosen: argparse.Namespace, folder: str) -> _Prepared:
+def _prepared(named: str, chosen: argparse.Namespace, folder: str, engine: "Engine") -> _Prepared:
     """Find a version and capture its declarations. If that is impossible, the result says why, and the others still run."""
-    from harness.engines.flashinfer.declared.sites import site
-    from harness.engines.flashinfer.plan import FlashInferAudit
+    from harness.engines.declared.environment import command
+    from harness.engines.declared.plan import DeclaredAudit
+    from harness.engines.declared.source.sites import site
+    from harness.output.terminal import StatusLine
 
     version = named
     try:
         if named != "installed":
-            print(f"FlashInfer {named}: finding or downloading it", file=sys.stderr)
-        installation = site(named)
+            print(f"{engine.title} {named}: finding or downloading it", file=sys.stderr)
+        installation = site(engine, named)
         version = installation.version
         place = tempfile.mkdtemp(dir=folder)
         workers = workers_for(chosen.workers)
-        audit = FlashInferAudit(installation, chosen.ops[1:], chosen.rows, place, (), workers, chosen.seconds)
+        with StatusLine() as report:
+            started = command(engine, report)
+        audit = DeclaredAudit(
+            engine, installation, chosen.ops[1:], chosen.rows, place, (), workers, chosen.seconds, started
+        )
         audit.declare()
     except BadInput as error:
         return _Prepared(version, failed=str(error))
@@ -105,7 +122,7 @@ def _prepared(named: str, chosen: argparse.Namespace, folder: str) -> _Prepared:
 
 def _judged(one: _Prepared, run: Recording) -> "AuditedVersion":
     """Audit one version, as far as this shard has it and it was not done before."""
-    from harness.engines.flashinfer.report import AuditedVersion
+    from harness.engines.declared.report import AuditedVersion
     from harness.output.terminal import Ticker, new_console
 
     if one.audit is None:
@@ -127,7 +144,7 @@ def _judged(one: _Prepared, run: Recording) -> "AuditedVersion":
     return AuditedVersion(one.version, rows, scripts={key: text for key, text in scripts.items() if text})
 
 
-def _recorded(row: "Row", audit: "FlashInferAudit", run: Recording, ticker: "Ticker") -> "Row":
+def _recorded(row: "Row", audit: "DeclaredAudit", run: Recording, ticker: "Ticker") -> "Row":
     version = audit.site.version
     run.add({"version": version, **row.to_json(), "script": audit.script(row)}, AUDIT)
     ticker.step(f"{version} {row.op} {row.row}", row.status == "breaks")

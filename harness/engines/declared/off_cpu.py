@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.base.exception_text import first_line
-from harness.engines.flashinfer.captured import machine
-from harness.engines.flashinfer.captured.capture import Captured
-from harness.engines.flashinfer.declared.schema import with_enums
-from harness.engines.flashinfer.samples.table import fitting
+from harness.engines.declared.running import machine
+from harness.engines.declared.running.capture import Captured
+from harness.engines.declared.samples.table import fitting
+from harness.engines.declared.source.schema import with_enums
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta
 
@@ -20,7 +20,7 @@ def compare(captured: Captured) -> list[dict[str, str]]:
     """For each sample, how real and fake differ on meta tensors; ``unrun`` says why the real body does not run."""
     assert captured.real is not None
     assert captured.fake is not None
-    return [_one(captured, label, arguments) for label, arguments in fitting(captured.name, captured.real)]
+    return [_one(captured, label, arguments) for label, arguments in fitting(captured).samples]
 
 
 def _one(captured: Captured, label: str, arguments: dict[str, Any]) -> dict[str, str]:
@@ -43,7 +43,7 @@ def _on(device: str, captured: Captured, label: str, arguments: dict[str, Any]) 
 
 
 def _call(device: str, captured: Captured, function: Any, arguments: dict[str, Any]) -> list[Tensor]:
-    from harness.engines.flashinfer.captured.registered import running_kernels
+    from harness.engines.declared.running.registered import running_kernels
 
     given = tree_map_only(
         Tensor, lambda x: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=device).copy_(x), arguments

@@ -1,4 +1,4 @@
-"""The report on one or several FlashInfers: a table of breaches, ops that were not run, and changes between versions."""
+"""The report on one or several versions of an engine: a table of breaches, ops that were not run, and changes between versions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
-from harness.engines.flashinfer.plan import ROWS
+from harness.engines.declared.plan import ROWS
 
 COMPILED = ("aot_eager", "inductor")
 _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow", "": "dim"}
@@ -17,7 +17,7 @@ _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "
 
 @dataclass(frozen=True)
 class AuditedVersion:
-    """One FlashInfer with its rows. ``failed`` says why it could not be audited."""
+    """One version with its rows. ``failed`` says why it could not be audited."""
 
     version: str
     rows: Sequence[Row]
@@ -98,7 +98,7 @@ def unrun(audited: AuditedVersion) -> list[str]:
 
 
 def scripts(audited: AuditedVersion) -> list[str]:
-    """For each breach, a script that shows it on a CPU with FlashInfer alone."""
+    """For each breach, a script that shows it on a CPU with the engine alone."""
     first = {key[:2]: (key[2], text) for key, text in reversed(audited.scripts.items())}
     return [
         f"\n# {audited.version}: {_named((op, row, sample))}\n{text}"

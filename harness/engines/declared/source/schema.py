@@ -23,6 +23,16 @@ class Schema:
     refused: str
     changed: tuple[str, ...]
 
+    @property
+    def names(self) -> list[str]:
+        """The names of its arguments, in order."""
+        return [argument.name for argument in torch._C.parse_schema(f"op{self.text}").arguments]
+
+    @property
+    def lost(self) -> bool:
+        """Whether it leaves out a parameter of the function."""
+        return any(change.startswith("without ") for change in self.changed)
+
 
 def infer(real: Function, mutates: Any) -> Schema:
     """The schema of a declaration. If torch refuses it, the schema after as few changes as possible, if there is one."""
@@ -71,8 +81,9 @@ def _plain(real: Function, changed: list[str]) -> Function:
     parameters = [
         _parameter(parameter, hints.get(parameter.name), changed) for parameter in signature.parameters.values()
     ]
-    while parameters and _left_out(parameters[-1]):
-        changed.append(f"without {parameters.pop().name}: torch has no type for it")
+    lost = [parameter for parameter in parameters if _left_out(parameter)]
+    changed += [f"without {parameter.name}: torch has no type for it" for parameter in lost]
+    parameters = [parameter for parameter in parameters if parameter not in lost]
     returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
     if returns is inspect.Signature.empty:
         changed.append("a list of tensors as the missing return annotation")
@@ -88,8 +99,14 @@ def _plain(real: Function, changed: list[str]) -> Function:
 
 
 def _left_out(parameter: inspect.Parameter) -> bool:
-    """Whether the parameter has a default, and torch has no type for it."""
-    return parameter.default is not parameter.empty and parameter.annotation not in SUPPORTED_PARAM_TYPES
+    """Whether torch has no type for the parameter, which has a default or may be None."""
+    optional = parameter.default is not parameter.empty or type(None) in typing.get_args(parameter.annotation)
+    return optional and parameter.annotation not in SUPPORTED_PARAM_TYPES
+
+
+def complete(function: Function) -> dict[str, Any]:
+    """What stands for a parameter without a default that a schema had to leave out: None."""
+    return dict.fromkeys(required(function))
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, changed: list[str]) -> inspect.Parameter:
@@ -108,8 +125,9 @@ def _one_of(name: str, hint: Any, changed: list[str]) -> Any:
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if typing.get_origin(hint) not in (typing.Union, types.UnionType) or len(kinds) < 2:
         return hint
-    lists = [kind for kind in kinds if typing.get_origin(kind) is list]
-    chosen = lists[0] if name == "return" and lists else torch.Tensor if torch.Tensor in kinds else hint
+    many = [kind for kind in kinds if typing.get_origin(kind) in (list, tuple)]
+    returned = name == "return" and many and all("Tensor" in str(kind) for kind in many)
+    chosen = list[torch.Tensor] if returned else torch.Tensor if torch.Tensor in kinds else hint
     if chosen is not hint:
         changed.append(f"{name}: {str(hint).replace('typing.', '')} as {getattr(chosen, '__name__', chosen)}")
     return chosen
@@ -161,7 +179,8 @@ def _enum(kind: type[enum.Enum] | None, value: Any) -> Any:
 def required(function: Function) -> list[str]:
     """The parameters without a default."""
     parameters = inspect.signature(function).parameters.values()
-    return [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    many = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in many]
 
 
 def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:

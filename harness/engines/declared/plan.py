@@ -1,4 +1,4 @@
-"""The audit of one FlashInfer. One worker captures its declarations, then the general audit makes the rows of each op."""
+"""The audit of one engine. One worker captures its declarations, then the general audit makes the rows of each op."""
 
 import re
 import shlex
@@ -9,12 +9,17 @@ from typing import Any
 from harness.audit.plan import KINDS, AuditRun, Plan
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.base.errors import BadInput, nearest
-from harness.engines.flashinfer.declared.functions import SPACE
-from harness.engines.flashinfer.declared.sites import Site
+from harness.engines.declared.engine import Engine
+from harness.engines.declared.source.scan import SPACE
+from harness.engines.declared.source.sites import Site
 from harness.workers.pool import Pool
 from harness.workers.process import Job
 
-STUB = "the real implementation is FlashInfer's own Python around a stub kernel: it checks, allocates and returns"
+STUB = "the real side is the engine's own Python around a stub kernel: it checks, allocates and returns"
+RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
+READ = "only the declaration was read: the real side did not run"
+MADE_UP = "the arguments are made up from the op's schema"
+_CAPTURE_SECONDS = 600.0
 DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
 # The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
 AUDITED = (
@@ -26,25 +31,30 @@ ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 
 @dataclass(frozen=True)
 class _Plan(Plan):
-    """A plan of the audit whose reproducing commands name the FlashInfer."""
+    """A plan of the audit whose reproducing commands name the engine, and whose workers run in its environment."""
 
     site: str = ""
+    engine: str = ""
 
     def reproduce(self, op: str, row: str, variant: str = "") -> str:
         """A command that reproduces this row."""
-        return reproduce(self.site, op.partition("::")[2], row)
+        return reproduce(self.engine, self.site, op.partition("::")[2], row)
 
 
-def reproduce(site: str, op: str, row: str) -> str:
-    """A command that reproduces one row of one op of one FlashInfer."""
+def reproduce(engine: str, site: str, op: str, row: str) -> str:
+    """A command that reproduces one row of one op of one engine."""
     rows = f" --rows {shlex.quote(row)}" if row != SURVEY else ""
-    return f"harness audit flashinfer {op} --versions {shlex.quote(site)}{rows}"
+    return f"harness audit {engine} {op} --versions {shlex.quote(site)}{rows}"
 
 
 @dataclass
-class FlashInferAudit:
-    """The audit of one FlashInfer. ``ops`` are names or patterns, ``rows`` names; empty means all."""
+class DeclaredAudit:
+    """The audit of one engine. ``ops`` are names or patterns, ``rows`` names; empty means all.
 
+    ``command`` starts a worker in the engine's environment; empty means this Python.
+    """
+
+    engine: Engine
     site: Site
     ops: Sequence[str]
     rows: Sequence[str]
@@ -52,25 +62,28 @@ class FlashInferAudit:
     path: tuple[str, ...]
     workers: int
     seconds: float
+    command: tuple[str, ...] = ()
     declarations: list[dict[str, Any]] = field(default_factory=list)
 
     def declare(self) -> int:
         """Capture its declarations; returns the number of rows that will come. Raises BadInput."""
-        job = Job("harness.engines.flashinfer.worker:start", {"path": self._path})
+        settings = {"path": self._path, "engine": self.engine.name}
+        job = Job("harness.engines.declared.worker:start", settings, _CAPTURE_SECONDS, self.command)
         (reply,) = list(Pool(job, [[list(self.ops)]], 1))
         if reply.answer is None:
-            raise BadInput(f"capturing FlashInfer {self.site.version} ended the process ({reply.died})")
+            raise BadInput(f"capturing {self.engine.title} {self.site.version} ended the process ({reply.died})")
         self.declarations = reply.answer["ops"]
         if self.ops and not self.declarations:
             near = nearest(self.ops[0], reply.answer["names"])
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise BadInput(f"FlashInfer {self.site.version} declares no op {self.ops[0]!r}{hint}")
+            raise BadInput(f"{self.engine.title} {self.site.version} declares no op {self.ops[0]!r}{hint}")
         return len(self.named())
 
     def named(self) -> list[tuple[str, str]]:
         """The (op, row) of every row that will come, once the declarations are captured."""
         declared = [(row.op, row.row) for row in self._declared()]
-        audited = [(op.partition("::")[2], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        names = {one["key"]: one["op"] for one in self.declarations}
+        audited = [(names[op.partition("::")[2]], row) for op in self._audited for row in (SURVEY, *self._wanted)]
         return list(dict.fromkeys(declared + audited))
 
     def only(self, ops: Collection[str]) -> None:
@@ -85,7 +98,7 @@ class FlashInferAudit:
     def _audited(self) -> list[str]:
         return (
             [
-                f"{SPACE}::{declared['op']}"
+                f"{SPACE}::{declared['key']}"
                 for declared in self.declarations
                 if declared["auditable"] and declared["samples"]
             ]
@@ -104,32 +117,35 @@ class FlashInferAudit:
             return
         plan = _Plan(
             ops=tuple(self._audited),
-            modules=("harness.engines.flashinfer.captured.registered",),
-            samples=tuple(f"harness.engines.flashinfer.samples.table:{op.partition('::')[2]}" for op in self._audited),
+            modules=(f"harness.engines.declared.captured.{self.engine.name}",),
+            samples=tuple(f"harness.engines.declared.samples.table:{op.partition('::')[2]}" for op in self._audited),
             device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
+            engine=self.engine.name, command=self.command,
         )  # fmt: skip
-        labels = {declared["op"]: declared["samples"] for declared in self.declarations}
-        known = {declared["op"]: declared for declared in self.declarations}
+        known = {declared["key"]: declared for declared in self.declarations}
         for row in AuditRun(plan):
-            op = row.op.partition("::")[2]
-            if row.row == FAKE and not known[op]["fake"]:
+            declared = known[row.op.partition("::")[2]]
+            if row.row == FAKE and not declared["fake"]:
                 continue  # the declaration has already given this row
-            yield replace(row, op=op, variant=_label(row.variant, labels[op]), notes=(*row.notes, STUB), unusable=False)
-            yield from self._other_samples(row, known[op])
+            label = _label(row.variant, declared["samples"])
+            notes = (*row.notes, *side(declared))
+            command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
+            yield replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            yield from self._other_samples(row, declared)
 
     def _other_samples(self, row: Row, declared: dict[str, Any]) -> Iterator[Row]:
         """The same row for the other samples on which it breaks."""
         if row.status == BREAKS:
             breaches = [one for one in declared["breaches"] if one["row"] == row.row]
             for one in breaches[1:]:
-                command = reproduce(self.site.named, declared["op"], row.row)
+                command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
                 yield replace(
                     row,
                     op=declared["op"],
                     what=one["what"],
                     variant=one["sample"],
-                    notes=(STUB,),
+                    notes=side(declared),
                     reproduce=command,
                     seconds=0.0,
                 )
@@ -145,16 +161,22 @@ class FlashInferAudit:
             for row, outcome in _rows(declared):
                 if not self.rows or row in self.rows:
                     status, what, variant, notes = outcome
-                    command = reproduce(self.site.named, declared["op"], row)
+                    command = reproduce(self.engine.name, self.site.named, declared["op"], row)
                     yield Row(
                         op=declared["op"],
                         row=row,
                         status=status,
                         what=what,
                         variant=variant,
-                        notes=(*notes, STUB),
+                        notes=(*notes, *side(declared)),
                         reproduce=command,
                     )
+
+
+def side(declared: dict[str, Any]) -> tuple[str, ...]:
+    """Notes of which side of an op ran: the real one, the real one around a stub kernel, or none."""
+    ran = {"real": RAN, "": READ}.get(declared["side"], STUB)
+    return (ran, MADE_UP) if declared["made_up"] else (ran,)
 
 
 Outcome = tuple[str, str, str, tuple[str, ...]]
