@@ -2,6 +2,7 @@
 
 import random
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ _KINDS = (
 _ANY = _Kind(
     ".*",
     ((TOKENS, HIDDEN), (TOKENS, HEADS, HEAD), (2, TOKENS, HIDDEN), (2, TOKENS, HEADS, HEAD), (HIDDEN,), (TOKENS,)),
-    (*_FLOATS, torch.uint8, torch.int32),
+    (*_FLOATS, torch.float8_e4m3fn, torch.uint8, torch.int32),
 )
 _INTS = ((r".*(top_?k|topk).*", 2), (r".*experts?.*", EXPERTS), (r".*(group|block).*", 128), (r".*heads?.*", HEADS),
          (r".*(head_dim|head_size|head_k_dim|head_v_dim).*", HEAD), (r".*(rank|offset|start).*", 0),
@@ -71,6 +72,50 @@ def arguments(schema: Any, function: Callable[..., Any] | None, tries: int) -> I
         if key not in seen:
             seen.add(key)
             yield chosen
+
+
+class Search:
+    """Looks for arguments that a function takes. After a refusal, it draws again what the failing line names.
+
+    ``given`` is what to try next. ``refused`` says what the function raised, ``took`` that it took them.
+    """
+
+    def __init__(self, schema: Any, function: Callable[..., Any], written: Callable[[str], bool]) -> None:
+        self._needed = [one for one in schema.arguments if not one.has_default_value() or written(one.name)]
+        self._known = values_of(function)
+        self._draw = random.Random(0)
+        self.given = {one.name: self._value(one, 0) for one in self._needed}
+        self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
+        self._tried = 0
+
+    def _value(self, argument: Any, number: int) -> Any:
+        return _value(argument, self._known.get(argument.name, []), self._draw, number)
+
+    def refused(self, error: BaseException) -> None:
+        """Go on from the arguments that came furthest, with another value for one that the failing line names."""
+        self._tried += 1
+        reached, line = _where(error)
+        if reached >= self._best[0]:
+            self._best = (reached, self.given)
+        named = [one for one in self._needed if re.search(rf"\b{re.escape(one.name)}\b", line)]
+        chosen = self._draw.sample(named or self._needed, 1) if self._needed else []
+        if self._draw.random() < 0.15 and self._needed:
+            chosen = [*chosen, self._draw.choice(self._needed)]
+        self.given = self._best[1] | {one.name: self._value(one, 20 + self._tried) for one in chosen}
+
+    def took(self) -> None:
+        """Go on from these with another value for one of them."""
+        self._best = ((), self.given)
+        if self._needed:
+            one = self._draw.choice(self._needed)
+            self.given = self.given | {one.name: self._value(one, 30)}
+
+
+def _where(error: BaseException) -> tuple[tuple[int, ...], str]:
+    """How far a function came, the line of each frame, and the text of the failing line of its own frame and the next."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
+    own = [frame for frame in frames if "harness" not in frame.filename]
+    return tuple(frame.lineno or 0 for frame in own[:2]), " ".join(frame.line or "" for frame in own)
 
 
 def _described(value: Any) -> Any:
@@ -124,7 +169,9 @@ def tensor(name: str, draw: random.Random, number: int) -> torch.Tensor:
     short = name.lower().removesuffix("_ptr")
     kind = next((one for one in _KINDS if re.fullmatch(one.names, short)), _ANY)
     if number >= 60 and draw.random() < 0.3:
-        kind = _ANY
+        kind = draw.choice((*_KINDS, _ANY))
+    if number >= 40 and draw.random() < 0.3:
+        return filled(draw.choice(kind.shapes), draw.choice(_ANY.dtypes), draw.randrange(2**31))
     shape = kind.shapes[0] if number == 0 else draw.choice(kind.shapes[: 1 + number // 3])
     dtype = kind.dtypes[0] if number < 6 else draw.choice(kind.dtypes)
     return filled(shape, dtype, draw.randrange(2**31))

@@ -31,6 +31,13 @@ _ANSWERS = {
     "get_device_capability": lambda *_: CAPABILITY,
     "get_device_properties": lambda *_: _PROPERTIES,
 }
+_ACCELERATOR = {
+    "is_available": lambda: True,
+    "current_device_index": lambda: 0,
+    "current_accelerator": lambda *_, **__: _GPU,
+    "device_count": lambda: 1,
+    "synchronize": lambda *_: None,
+}
 _ALIGNED = 512  # the alignment of CUDA's allocator, in bytes
 
 
@@ -41,6 +48,8 @@ def fake_cuda(environ: Mapping[str, str] | None = None) -> Iterator[None]:
         stack.enter_context(mock.patch.dict(os.environ, environ or {}))
         for name, answer in _ANSWERS.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        for name, answer in _ACCELERATOR.items():
+            stack.enter_context(mock.patch.object(torch.accelerator, name, answer))
         yield
 
 
@@ -62,7 +71,7 @@ class OnGpu(TorchFunctionMode):
             return on_gpu if _attribute(func) is Tensor.is_cuda else _GPU if on_gpu else args[0].device
         if func is Tensor.cpu and args[0].is_meta:
             return torch.empty_like(args[0], device="cpu")  # a meta tensor has no data to copy
-        replaced = {name: self._on_local(value) for name, value in (kwargs or {}).items()}
+        replaced = {name: self._on_local(value) for name, value in (kwargs or {}).items() if name != "pin_memory"}
         return func(*map(self._on_local, args), **replaced)
 
     def _on_local(self, value: Any) -> Any:

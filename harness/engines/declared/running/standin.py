@@ -5,6 +5,7 @@ The engine's own Python runs unchanged. Stub kernels compute nothing: they fill 
 
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from harness.engines.declared.engine import Engine
-from harness.engines.declared.running import triton
+from harness.engines.declared.running import compiled, triton
 
 
 class _Name(type):
@@ -90,10 +91,13 @@ def _launch(_: Any, *args: Any, **kwargs: Any) -> Any:
     return _kernel(*args, **kwargs)
 
 
+_ABOUT = {"__version__": "999.0", "__file__": "/nowhere/__init__.py"}
+
+
 class _Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if name == "__version__":
-            return "999.0"
+        if name in _ABOUT:
+            return _ABOUT[name]
         if name.startswith("__"):
             raise AttributeError(name)
         return named(name)
@@ -233,12 +237,29 @@ def install(engine: Engine, then: Callable[[ModuleType], None]) -> None:
     """From now on, stand in for third-party modules, and call ``then`` on each module of the engine."""
     sys.modules.update(dict.fromkeys(engine.hidden))  # type: ignore[arg-type]  # None: importing it fails, and find_spec gives None
     sys.meta_path[:0] = [ThirdParty(engine.package, engine.kernels), Imported(engine.package, then)]
+    _be_installed(engine)
     returns = engine.hook("returned")
     if returns is not None:
         _returns.append(returns)
     if engine.stands_in:
         sys.meta_path.append(ThirdParty(engine.package, None))
         triton.stub(kernel)
+        compiled.stub(kernel)
+
+
+def _be_installed(engine: Engine) -> None:
+    """Answer what the version of the engine is: a tree of sources is no installed distribution."""
+    version = importlib.metadata.version
+
+    def answered(name: str) -> str:
+        try:
+            return version(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name != engine.distribution:
+                raise
+            return engine.release
+
+    importlib.metadata.version = answered
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.audit.made_up import arguments
+from harness.audit.made_up import Search
 from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
 from harness.engines.declared.running.capture import Captured
@@ -81,25 +81,29 @@ def _side(captured: Captured, fitted: list[Named]) -> str:
 
 def _made_up(captured: Captured) -> Fitted:
     """Arguments made up from the schema, of which the real body accepts some. Raises NoSamples."""
+    assert captured.real is not None
     text = registered.SCHEMAS[captured.key].text
     if not text:
         raise NoSamples("torch can infer no schema for it, not even with small changes")
     schema = torch._C.parse_schema(f"op{text}")
     fitted: list[Named] = []
     refused, kernels, launched = "", False, False
-    for given in arguments(schema, captured.real, _TRIES):
+    search = Search(schema, captured.real, registered.written(captured.key))
+    for _ in range(_TRIES):
         try:
-            out, stub = registered.called(captured, given)
+            out, stub = registered.called(captured, search.given)
         except BaseException as error:  # a body may refuse arguments in any way
             if isinstance(error, KeyboardInterrupt):
                 raise
-            refused = refused or f"{type(error).__name__}: {first_line(error)}"
+            refused = f"{type(error).__name__}: {first_line(error)}"
+            search.refused(error)
             continue
-        if registered.kernels_own(out):
-            kernels = True
-            continue
+        kernels |= registered.kernels_own(out)
         launched |= stub
-        fitted.append((_label(given), given))
+        label = _label(search.given)
+        if not registered.kernels_own(out) and label not in dict(fitted):
+            fitted.append((label, search.given))
+        search.took()
         if len(fitted) == _MOST:
             break
     if not fitted and kernels:
