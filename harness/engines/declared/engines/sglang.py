@@ -16,6 +16,7 @@ ENGINE = Engine(
         _LAYERS: ("register_custom_op", "direct_register_custom_op"),
     },
     kernels=("flashinfer", "deep_gemm", "aiter", "tilelang", "cutlass", "sgl_kernel", "tvm_ffi", "pynvml", "cuda"),
+    folders=("sglang/kernels/jit/include", "sglang/kernels/jit/csrc"),
     stands_in=True,
     hidden=(
         "amdsmi",

@@ -23,14 +23,26 @@ def _gathered(x: Tensor, dim: int = -1) -> Tensor:
 
 GROUP = SimpleNamespace(
     world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
-    device_group=None, cpu_group=None, device=torch.device("cpu"),
+    device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
     all_reduce=torch.clone, _all_reduce_out_place=torch.clone,
     reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
     all_gather=_gathered, _all_gather_out_place=_gathered,
 )  # fmt: skip
 
 
-class _Groups(dict[str, Any]):
+class _Context:
+    """A forward context whose layers, metadata and flags are stand-ins."""
+
+    slot_mapping: dict[str, Any] = {}
+    attn_metadata = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return standin.named(name)()
+
+
+class Groups(dict[str, Any]):
     """Every name is that of the one group."""
 
     def __contains__(self, _: object) -> bool:
@@ -70,9 +82,9 @@ def _number(wanted: Any) -> int:
 
 
 _PATCHED: dict[str, dict[str, Any]] = {
-    "vllm.forward_context": {"get_forward_context": lambda: standin.named("context")()},
+    "vllm.forward_context": {"get_forward_context": lambda: _Context()},
     "vllm.distributed.parallel_state": {
-        "_groups": _Groups(),
+        "_groups": Groups(),
         "get_tp_group": lambda: GROUP,
         "get_tensor_model_parallel_world_size": lambda: RANKS,
         "get_tensor_model_parallel_rank": lambda: 0,

@@ -32,7 +32,8 @@ class _Stub:
         """Launch the stub kernel."""
         return self._kernel(*args, **kwargs)
 
-    @property
-    def default(self) -> "_Stub":
-        """The overload that a caller may name."""
+    def __getattr__(self, name: str) -> "_Stub":
+        """An overload that a caller may name, such as ``default`` or ``out``."""
+        if name.startswith("__"):
+            raise AttributeError(name)
         return self

@@ -91,7 +91,7 @@ def _launch(_: Any, *args: Any, **kwargs: Any) -> Any:
     return _kernel(*args, **kwargs)
 
 
-_ABOUT = {"__version__": "999.0", "__file__": "/nowhere/__init__.py"}
+_ABOUT = {"__version__": "999.0", "__file__": "/nowhere/__init__.py", "dumps": lambda *_, **__: b""}
 
 
 class _Module(ModuleType):
@@ -236,6 +236,8 @@ class Imported(importlib.abc.MetaPathFinder):
 def install(engine: Engine, then: Callable[[ModuleType], None]) -> None:
     """From now on, stand in for third-party modules, and call ``then`` on each module of the engine."""
     sys.modules.update(dict.fromkeys(engine.hidden))  # type: ignore[arg-type]  # None: importing it fails, and find_spec gives None
+    for name in engine.compiled:
+        sys.modules[name] = _Module(name)
     sys.meta_path[:0] = [ThirdParty(engine.package, engine.kernels), Imported(engine.package, then)]
     _be_installed(engine)
     returns = engine.hook("returned")

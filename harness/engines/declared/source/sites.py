@@ -98,6 +98,8 @@ def _unpack(engine: Engine, archive: Path, place: Path, version: str) -> None:
                 wheel.extractall(place, [name for name in wheel.namelist() if _wanted(engine, name)])
         else:
             _unpack_sources(engine, archive, place)
+        for empty in engine.folders:
+            (place / empty).mkdir(parents=True, exist_ok=True)
         archive.unlink()
     except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise BadInput(f"{engine.distribution} {version} cannot be unpacked into {cache(engine)}: {error}") from None
