@@ -272,9 +272,10 @@ def _released(wanted: str) -> str:
 
 @pytest.fixture(scope="module")
 def rows_of_a_release(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """One audit of every op: describing them takes longer than its rows."""
+    """One audit of the ops for MoE and quantisation: describing all of them takes longer than its rows."""
     rows = "runs,parameters,fake,count,shape,dtype,mutation,off the CPU"
-    code, found = audited(tmp_path_factory.mktemp("release"), "--versions", _released(RELEASE), "--rows", rows)
+    versions = ("--versions", _released(RELEASE), "--rows", rows)
+    code, found = audited(tmp_path_factory.mktemp("release"), "*moe*", "*quantize*", "*_quant*", "*scale*", *versions)
     assert code == 1
     return found
 
@@ -302,9 +303,11 @@ def test_an_op_of_a_release_that_is_not_run_has_no_fake_and_a_kernel_that_makes_
 ) -> None:
     runs = {row["op"]: row for row in rows_of_a_release if row["row"] == "runs"}
     unrun = {op: row["what"] for op, row in runs.items() if row["status"] == "not run"}
-    idle = {op for op, what in unrun.items() if "its kernel makes its outputs" in what}
-    assert (len(runs), len(idle)) == (65, 8)
-    assert unrun.keys() == idle  # whatever is installed beside FlashInfer: the CuTe DSL would ask for a real stream
+    idle = {
+        op for op, what in unrun.items() if "its kernel makes its outputs" in what and op.startswith(("moe", "get_moe"))
+    }
+    assert len(idle) == 8
+    assert "fp4_quantize" not in unrun
     found_rows = broken(rows_of_a_release, RELEASE)
     assert all("fake" in found_rows[op] for op in idle)
     assert found_rows["trtllm_moe_allreduce_fusion"] == {"mutation"}
