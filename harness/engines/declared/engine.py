@@ -15,11 +15,12 @@ class Engine:
     """What the mechanism must know of an engine.
 
     ``helpers`` names, by module, the functions with which the engine declares ops; torch's own are always known.
-    ``kernels`` are third-party packages that are always replaced by stubs, ``hidden`` those that count as not installed, ``compiled`` parts of the engine itself that need a compiled library,
-    ``folders`` those of sources for a compiler, which it only looks for.
-    ``stands_in`` says whether a stub replaces every other package that is missing. ``runs_init`` says whether the
-    package's ``__init__`` is run. ``hooks`` is a module with ``patch(module)``, called on each imported module,
-    ``samples(op)`` and ``script(...)``; it may lack any of them. ``environment`` names whose Python runs the engine.
+    ``kernels`` are third-party packages that are always replaced by stubs, ``hidden`` those that count as not installed.
+    ``compiled`` are parts of the engine itself that need a compiled library, ``folders`` those of sources for a compiler,
+    which it only looks for. ``stands_in`` says whether a stub replaces every other package that is missing.
+    ``runs_init`` says whether the package's ``__init__`` is run. ``hooks`` is a module with ``patch(module)``, called on
+    each imported module, ``samples(op)`` and ``script(...)``; it may lack any of them. ``environment`` names whose Python
+    runs the engine, ``environ`` variables that its import needs.
     """
 
     name: str

@@ -33,8 +33,10 @@ GROUP = SimpleNamespace(
 class _Context:
     """A forward context whose layers, metadata and flags are stand-ins."""
 
-    slot_mapping: dict[str, Any] = {}
     attn_metadata = None
+
+    def __init__(self) -> None:
+        self.slot_mapping: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -82,7 +84,7 @@ def _number(wanted: Any) -> int:
 
 
 _PATCHED: dict[str, dict[str, Any]] = {
-    "vllm.forward_context": {"get_forward_context": lambda: _Context()},
+    "vllm.forward_context": {"get_forward_context": _Context},
     "vllm.distributed.parallel_state": {
         "_groups": Groups(),
         "get_tp_group": lambda: GROUP,
