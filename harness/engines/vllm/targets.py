@@ -12,7 +12,7 @@ from harness.workers.plan import Plan
 NAME = "vllm"
 SUBJECT = "harness.engines.vllm.subject:VllmLayer"
 START = "harness.engines.vllm.ranks:start"
-_BOOT = Path(__file__).parent / "boot.py"
+BOOT = Path(__file__).parent / "boot.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Target:
         """The command that starts a worker. Downloads and builds what is missing. Raises BadInput."""
         folder = self.find(report)
         if folder is None:
-            return (sys.executable, "-P", str(_BOOT))
-        return (str(python(report)), "-P", str(_BOOT), str(folder))
+            return (sys.executable, "-P", str(BOOT))
+        return (str(python(report)), "-P", str(BOOT), str(folder))
 
     def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
         """The plan that judges it. A worker with two ranks has two processes. Raises BadInput."""
