@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NANO = "nemotron-3-nano-30b-a3b"
-SHIPPED = ("harness", "kernels", "fixtures", "cases", "docs")
+SHIPPED = ("harness", "kernels", "fixtures", "cases", "docs", "action", "examples", ".ci", ".github")
 PAGE = ROOT / "docs" / "how-to" / "own-engine.md"
 # An installed package with the name of the in-tree layer's, as Hugging Face's is.
 THEIR_KERNELS = "THEIRS = True\n"
@@ -69,7 +69,8 @@ def python(*arguments: str, folder: Path) -> None:
 
 def passed_over(folder: str, names: list[str]) -> set[str]:
     """What a checkout holds beside the project: a build would leave files there, so it is made in a copy."""
-    hidden = {name for name in names if name.startswith(".") and name not in (".ci", ".pre-commit-config.yaml")}
+    shown = (".ci", ".github", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml")
+    hidden = {name for name in names if name.startswith(".") and name not in shown}
     return hidden | {name for name in names if name in ("build", "dist", "__pycache__") or name.endswith(".egg-info")}
 
 
