@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from fixtures.imports import ROOT
 from fixtures.workflows import (
     ACTION,
     BUILDKITE,
+    EXAMPLE,
     HOOKS,
     SLURM,
     WORKFLOWS,
@@ -32,6 +34,7 @@ from harness.cli import parser
 
 SCHEMAS = [
     *(pytest.param(file, "github-workflows", id=file.stem) for file in WORKFLOWS),
+    pytest.param(EXAMPLE, "github-workflows", id="example"),
     pytest.param(ACTION, "github-actions", id="action"),
     pytest.param(BUILDKITE, "buildkite", id="buildkite"),
 ]
@@ -100,6 +103,17 @@ def test_an_input_never_becomes_shell() -> None:
     for name, script in run_steps():
         used = re.findall(r"\$\{\{\s*(.*?)\s*\}\}", script)
         assert not [one for one in used if not one.startswith("matrix.")], name
+
+
+def test_the_example_and_the_page_give_the_action_inputs_that_it_has() -> None:
+    inputs = read(ACTION)["inputs"].keys()
+    page = (ROOT / "docs" / "how-to" / "ci.md").read_text("utf-8")
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "/action@" in block)
+    for workflow in (read(EXAMPLE), YAML(typ="safe").load(shown)):
+        (job,) = workflow["jobs"].values()
+        (used,) = (step for step in job["steps"] if "/action@" in step.get("uses", ""))
+        assert used["with"].keys() <= inputs
+        assert "pull_request" in workflow["on"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

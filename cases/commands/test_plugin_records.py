@@ -104,7 +104,7 @@ def test_a_session_without_padding_tests_writes_nothing(
     outside: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    output = run(outside, "-k", "plain", "--padding-json", "out.jsonl")
+    output = run(outside, "-k", "test_plain", "--padding-json", "out.jsonl")
     assert "1 passed" in output
     assert "::" not in output
     assert not (outside.path / "out.jsonl").exists()
