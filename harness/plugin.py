@@ -16,7 +16,8 @@ from harness.base.printable import printable
 from harness.matrix.modes import PROOF
 from harness.matrix.ranks import REAL
 from harness.pytest_debugger import failing_padding_case
-from harness.pytest_session import PREFIX, Session, add_options, prefixed
+from harness.pytest_records import SessionRecords, attach, wanted
+from harness.pytest_session import PREFIX, Session, add_options, id_of_test, prefixed
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Judge = Callable[[Case, ModeInfo], Verdict]
 
 _SESSION = pytest.StashKey[Session]()
+_VERDICT = pytest.StashKey["Verdict"]()
 _BY_MODEL = pytest.StashKey[bool]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
 MARKERS = ("gpu: needs a CUDA device", "multi_gpu: needs two CUDA devices or more", "slow: takes more than ten seconds")
@@ -64,10 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     session = config.stash[_SESSION] = Session(config)
     try:
-        if session.given:
+        if session.given or session.noted["json"] is not None:
             session.check()
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
+    if wanted(config):
+        config.pluginmanager.register(SessionRecords(session), "harness-records")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,19 +81,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     tasks = metafunc.config.stash[_SESSION].tasks()
     metafunc.parametrize(
         ("padding_case", "mode"),
-        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in tasks],
+        [pytest.param(case, mode, id=id_of_test(case, mode), marks=_marks(case, mode)) for case, mode in tasks],
     )
-
-
-def _name(case: "Case", mode: "ModeInfo") -> str:
-    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
-    return f"{case.id.removesuffix('-full')}-{mode.exact}"
 
 
 def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
     gpu = [pytest.mark.gpu] if mode is not PROOF and has_cuda() else []  # a proof runs on the CPU
     gpu += [pytest.mark.multi_gpu] if gpu and case.collective else []
     return [pytest.mark.xdist_group(case.model), *gpu]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Send a verdict with the report of its test."""
+    report = yield
+    if call.when == "call" and _VERDICT in item.stash:
+        attach(report, item.stash[_VERDICT])
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -110,7 +118,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
     session = config.stash.get(_SESSION, None)
-    for line in session.waivers.unmatched() if session and "waivers" in vars(session) else ():
+    for line in session.unmatched() if session else ():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
 
 
@@ -175,7 +183,7 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
     from harness.output.report import verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
-        verdict = judge_case(case, mode)
+        verdict = request.node.stash[_VERDICT] = judge_case(case, mode)
         # record_property warns, and so fails, in JUnit's default family.
         request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":

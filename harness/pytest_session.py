@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,8 @@ from harness.base.project import Project, find
 from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
-from harness.runs.planned import Task
-from harness.runs.shards import add_shard, planned, singly
+from harness.runs.planned import Planned, Task
+from harness.runs.shards import Shard, add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 PREFIX = "padding"
 _CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full", "ranks", "collectives")
 _NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
+# Where a run is noted: no part of the command that reproduces a test.
+_NOTES = ("json", "runner")
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -46,6 +49,10 @@ def add_options(group: pytest.OptionGroup) -> None:
     add_ranks(add)
     add_waivers(add)
     add_shard(add)
+    about = "write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)"
+    add("--json", metavar="FILE", default=None, help=about)
+    about = "name of this kind of machine in the records, such as h100 (default: $HARNESS_RUNNER, else the GPU's name)"
+    add("--runner", metavar="NAME", default="", help=about)
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
@@ -67,6 +74,7 @@ class Session:
         self._config = config
         self.runs: list[Run] = []  # of the case judged last, where a debugger may ask for them
         self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+        self.noted = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NOTES}
 
     @property
     def debugs(self) -> bool:
@@ -94,6 +102,9 @@ class Session:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
         self.tasks()
         refuse_paths(self._options["models"], self.subject_name)
+        file = self.noted["json"]
+        if file is not None and not (file and Path(file).absolute().parent.is_dir()):
+            raise BadInput(f"cannot write --json {file}; give a file in a folder that exists")
         if self._options["waivers"] is not None:
             _ = self.waivers
         if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it
@@ -108,13 +119,34 @@ class Session:
     def tasks(self) -> "list[tuple[Case, ModeInfo]]":
         """The (case, mode) of the chosen matrix that the chosen shard has. Raises BadInput."""
         tasks = self.selection.tasks()
-        if self._options["shard"] is None:
+        if self.shard.of == 1:
             return tasks
-        durations = Durations.read(self._options["durations"])
-        named = [Task(self.subject_name, case.id, mode.name) for case, mode in tasks]
-        shards = planned(singly(named), self._options["shard"].of, durations).shards
-        own = self._options["shard"].index
-        return [one for one, task in zip(tasks, named, strict=True) if shards[task] == own]
+        own = self.matrix.of(self.shard.index)
+        return [(case, mode) for case, mode in tasks if self.task(case, mode) in own]
+
+    def task(self, case: "Case", mode: "ModeInfo") -> Task:
+        """A case in a mode, as records name it. Raises BadInput."""
+        return Task(self.subject_name, case.id, mode.name)
+
+    @property
+    def shard(self) -> Shard:
+        """The chosen one, else all."""
+        return self._options["shard"] or Shard()
+
+    @cached_property
+    def durations(self) -> Durations:
+        """What the shards are planned by. Raises BadInput."""
+        return Durations.read(self._options["durations"])
+
+    @cached_property
+    def matrix(self) -> Planned:
+        """The chosen matrix, of all shards. Raises BadInput."""
+        tasks = [self.task(case, mode) for case, mode in self.selection.tasks()]
+        return planned(singly(tasks), self.shard.of, self.durations) if self.shard.of > 1 else Planned.whole(tasks)
+
+    def named(self) -> dict[str, Task]:
+        """The task of each test, by the part of its id between brackets. Raises BadInput."""
+        return {id_of_test(case, mode): self.task(case, mode) for case, mode in self.tasks()}
 
     @property
     def project(self) -> Project:
@@ -143,10 +175,25 @@ class Session:
         file = self._options["waivers"]
         return Waivers.read(file if file is not None else self.project.waivers)
 
+    def unmatched(self) -> list[str]:
+        """A line for each waiver that matches nothing, neither here nor in another shard. Empty if none was asked for."""
+        if "waivers" not in vars(self):
+            return []
+        own = self.matrix.of(self.shard.index)
+        for case, mode in self.selection.tasks() if self.shard.of > 1 else ():
+            if self.task(case, mode) not in own:
+                self.waivers.expect(case, mode.name, self.subject_name)
+        return self.waivers.unmatched()
+
+
+def id_of_test(case: "Case", mode: "ModeInfo") -> str:
+    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
+    return f"{case.id.removesuffix('-full')}-{mode.exact}"
+
 
 def prefixed(text: str) -> str:
     """A text with the options of ``harness check`` in it by their names here."""
-    return re.sub(rf"(?<!\S)--(?=({'|'.join(_NAMES)})\b)", f"--{PREFIX}-", text)
+    return re.sub(rf"(?<!\S)--(?=({'|'.join((*_NAMES, *_NOTES))})\b)", f"--{PREFIX}-", text)
 
 
 def _words(option: str, value: Any) -> list[str]:

@@ -43,6 +43,7 @@ REASONS = {
     "harness repro": "needs a run before it: cases/repro/test_repro_command.py",
     "harness repro --shrink --issue *": "needs a run before it: cases/repro/test_repro_command.py",
     "harness audit --import mylib.ops": "names a module of the reader",
+    "harness audit --files mylib/*": "names files of the reader: cases/audit/test_changed_files.py",
     "harness check --subject mine *": "names a subject of the reader",
     "harness check --waivers waivers.toml": "names a file of the reader: cases/verdict/test_waivers.py",
     "pytest -k padding --padding-waivers *": "names a file of the reader: cases/verdict/test_waivers.py",

@@ -1,10 +1,12 @@
 """``harness audit``: for each op a table of the properties that hold and those that do not."""
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+from harness.audit.changed import module_names, registering
 from harness.audit.plan import SECONDS, AuditRun, Plan, rows
 from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
@@ -36,6 +38,7 @@ examples:
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
+  harness audit --files mylib/ops.py tests/test_ops.py   the ops that these files register; none is fine (pre-commit)
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
   harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some ops of two releases, which pip downloads
@@ -77,6 +80,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import this module, which registers the ops; repeatable",
     )
+    about = "audit the ops that these Python files register; files that register none are left alone"
+    add("--files", nargs="+", default=[], metavar="FILE", help=about)
     add(
         "--samples",
         action="append",
@@ -121,6 +126,9 @@ def run(chosen: argparse.Namespace) -> int:
     from harness.audit.report import exit_code
     from harness.output.terminal import Ticker, new_console
 
+    if chosen.files and not registering(chosen.files):
+        print(f"harness: none of {len(chosen.files)} files registers an op: nothing to audit", file=sys.stderr)
+        return 0
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder:
         plan = _plan(chosen, folder)
@@ -163,14 +171,17 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     if any(size < 0 for size in chosen.sizes):
         raise BadInput(f"--sizes {','.join(map(str, chosen.sizes))}: expected sizes of 0 or more, such as 1,64,65")
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
-    ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(tuple(chosen.modules), path)
+    changed = module_names(registering(chosen.files), path)
+    path = tuple(dict.fromkeys((*(folder for folder, _ in changed), *path)))
+    imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
+    ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(imported, path)
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
             f"{len(chosen.samples)} --samples for {len(ops)} ops; give one for all, or one for each in order"
         )
     return Plan(
         ops=ops,
-        modules=tuple(chosen.modules),
+        modules=imported,
         samples=tuple(chosen.samples),
         device=chosen.device,
         rows=rows(chosen.rows),

@@ -108,6 +108,7 @@ def run(chosen: argparse.Namespace) -> int:
     verdicts = verdicts_of(run)
     for verdict in verdicts:
         waivers.note(verdict)
+    _expect(waivers, plan, run)
     with run:
         try:
             verdicts.extend(with_progress(plan, run, waivers.apply))
@@ -119,6 +120,14 @@ def run(chosen: argparse.Namespace) -> int:
     for line in waivers.unmatched():
         new_console(stderr=True).print(f"harness: {line}", markup=False, soft_wrap=True)
     return judged_code(verdicts, chosen.allow_skipped, run)
+
+
+def _expect(waivers: Waivers, plan: Plan, run: Recording) -> None:
+    """Tell the waivers what the other shards judge."""
+    own = run.header.tasks
+    for case, mode in plan.selection.tasks() if run.header.shard.of > 1 else ():
+        if Task(plan.spec, case.id, mode.name) not in own:
+            waivers.expect(case, mode.name, plan.spec)
 
 
 def _warn_of_compiler(selection: Selection) -> None:
