@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from harness.execution.global_state import GlobalState
+from harness.execution.modes.varied.python_state import PythonState
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
@@ -27,6 +28,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.environment, self.settings = dict(os.environ), _settings()
+        self._python = PythonState()
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""
@@ -34,7 +36,7 @@ class Snapshot:
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *moved)
+        return (*self._restore_environment(), *moved, *self._python.restore())
 
     def _restore_environment(self) -> list[str]:
         names = {*self.environment, *os.environ}

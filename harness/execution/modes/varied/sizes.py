@@ -35,7 +35,12 @@ def _more_experts(case: Case) -> Case:
 
 
 def _more_choices(case: Case) -> Case:
-    return replace(case, experts=6, top_k=4)
+    """An odd number, above four, that is no power of two."""
+    return replace(case, experts=7, top_k=5)
+
+
+def _one_choice(case: Case) -> Case:
+    return replace(case, top_k=1)
 
 
 def _wider_experts(case: Case) -> Case:
@@ -48,7 +53,8 @@ def _scaled_alone(case: Case) -> Case:
 
 _SIZES: dict[str, Callable[[Case], Case]] = {
     "130-experts": _more_experts,
-    "top-4": _more_choices,
+    "top-5": _more_choices,
+    "top-1": _one_choice,
     "wide-experts": _wider_experts,
     "scaling-alone": _scaled_alone,
 }

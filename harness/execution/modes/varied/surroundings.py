@@ -33,16 +33,17 @@ def run(rig: Rig, dynamic: bool) -> Run:
     def process(varied: VariedRun, variation: Varied) -> None:
         _process(varied, variation, before)
 
-    return run_few(
-        rig,
-        {
-            "torch": if_steady(_in_torch),
-            "thread": if_steady(_in_thread),
-            "before": if_steady(_after),
-            "process": process,
-            "memory": _memory,
-        },
-    )
+    groups = {
+        "torch": if_steady(_in_torch),
+        "thread": if_steady(_in_thread),
+        "before": if_steady(_after),
+        "process": process,
+        "memory": _memory,
+    }
+    try:
+        return run_few(rig, groups)
+    finally:
+        before.restore()
 
 
 @contextlib.contextmanager

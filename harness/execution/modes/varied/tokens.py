@@ -1,5 +1,6 @@
 """Token counts: around the sizes of tiles, small batches, more rows than 16 bits count, growth, and a graph above 64 tokens."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -8,10 +9,10 @@ from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
-from harness.execution.rig import Rig
+from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
-from harness.matrix.variations import GROWTH, LARGEST_BATCH
+from harness.matrix.variations import LARGEST_BATCH, growth_counts
 
 # Where each op's fake is called beside it: fakes that look at the token count do so at powers of two.
 _WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
@@ -113,11 +114,14 @@ def _find_smallest(varied: VariedRun, wrong: int) -> None:
 
 
 def _growth(varied: VariedRun, variation: Varied) -> None:
-    """Smaller batches after larger ones, on a layer that has seen no other."""
-    layer = varied.fresh()
-    for place, count in enumerate(GROWTH, 1):
-        if count <= varied.most:
-            label = f"batch {place} of {', '.join(map(str, GROWTH))} tokens"
+    """Smaller batches after larger ones, and larger ones after the smallest, on a layer that has seen no other."""
+    layer, counts = varied.fresh(), growth_counts(variation.name)
+    for place, count in enumerate(counts, 1):
+        if count <= 1:  # the mode eager judges it
+            with suppress(*LAYER_ERRORS):
+                layer(*varied.rig.inputs(count, 0))
+        elif count <= varied.most:
+            label = f"batch {place} of {', '.join(map(str, counts))} tokens"
             if _failed(varied, varied.call(variation, *varied.batch(count), layer=layer, label=label)):
                 return
 
