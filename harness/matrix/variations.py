@@ -24,8 +24,11 @@ class Group:
 
 
 # Around the sizes of tiles and blocks, and small batches beyond one and two tokens.
-TOKEN_COUNTS = (3, 4, 5, 6, 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
+TOKEN_COUNTS = (63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
 LARGEST_BATCH = max(TOKEN_COUNTS)
+# Each count from the first to the second is tried, since paths for small batches hold for a few counts or for every other one.
+SMALL_BATCHES = (2, 40)
+EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
 BUCKET_ABOVE_64 = 72
@@ -33,7 +36,10 @@ BUCKET_ABOVE_64 = 72
 GROUPS = {
     "tokens": Group(
         "varied-tokens",
-        {str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        {
+            EACH_SMALL.partition("=")[2]: "each number of tokens from {} to {}".format(*SMALL_BATCHES),
+            **{str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        },
         "N tokens",
     ),
     "growth": Group(
@@ -107,6 +113,7 @@ GROUPS = {
             "top-5": "seven experts, of which each token takes five",
             "top-1": "one expert for each token",
             "wide-experts": "experts with more than 128 rows",
+            "130-crowded": "130 experts, where all tokens choose the same ones",
             "scaling-alone": "a routed scaling without a shared expert",
         },
     ),

@@ -4,15 +4,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from harness.base.exception_text import first_line, is_own_refusal
-from harness.execution.evidence import Call, Run, Varied
+from harness.execution.difference import within
+from harness.execution.evidence import Call, Run, Varied, all_finite
+from harness.execution.fresh_memory import call_filled
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
-from harness.matrix.variations import LARGEST_BATCH, growth_counts
+from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, growth_counts
 
 # Where each op's fake is called beside it: fakes that look at the token count do so at powers of two.
 _WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
@@ -50,6 +53,8 @@ def _order(call: Call) -> tuple[bool, int]:
 
 def _tokens(varied: VariedRun, variation: Varied) -> None:
     """One call. The first count that fails is followed by more calls, until the smallest that fails is known."""
+    if variation.name == EACH_SMALL:
+        return _each_small(varied)
     count, rig = int(variation.name.partition("=")[2]), varied.rig
     if count > LARGEST_BATCH:
         return _many(varied, variation, count)
@@ -62,6 +67,30 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     call = varied.call(variation, *varied.batch(count), recorder=recorder)
     if _failed(varied, call) and not failed_before and not rig.vary:
         _find_smallest(varied, count)
+
+
+def _each_small(varied: VariedRun) -> None:
+    """A call for each small count, compared and forgotten. The first that is wrong is made once more, to be reported."""
+    few, many = SMALL_BATCHES
+    for count in range(few, min(many, varied.most) + 1):
+        if not _is_right(varied, count):
+            for one in (count - 1, count)[count == few :]:
+                varied.call(Varied(f"tokens={one}", f"{one:,} tokens"), *varied.batch(one))
+            return
+
+
+def _is_right(varied: VariedRun, count: int) -> bool:
+    inputs, expected = varied.batch(count)
+    try:
+        output = call_filled(varied.layer, *inputs)
+    except LAYER_ERRORS:
+        return False
+    return (
+        isinstance(output, Tensor)
+        and output.shape == (count, varied.rig.case.hidden)
+        and all_finite(output)
+        and within(output, expected)
+    )
 
 
 def _many(varied: VariedRun, variation: Varied, count: int) -> None:
