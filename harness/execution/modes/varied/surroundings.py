@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,13 +128,18 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
     """
     built = variation.name == "process=build"
     layer = None if built else varied.fresh()
-    with ProcessState(before) as state:
+
+    def act() -> None:
         if layer is None:
             varied.fresh()
         else:
             for place in range(2):
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
+
+    with ProcessState(before) as state:
+        act()
+    state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
         with ProcessState(before) as other:
             torch.rand(1)
@@ -144,6 +150,16 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
         doing = "building the layer" if built else "calling the layer"
         what = f"{doing} changed {', '.join(state.changed[:4])}"
         varied.run.left_behind.append(LeftBehind(variation, what))
+
+
+def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ...]:
+    """Which variables of the environment are set after an act that finds them gone: an earlier verdict's layer set them before."""
+    values = {name: os.environ.pop(name) for name in names if name in os.environ}
+    if values:
+        act()
+    found = tuple(f"the environment variable {name}" for name in values if name in os.environ)
+    os.environ.update(values)
+    return found
 
 
 def _memory(varied: VariedRun, variation: Varied) -> None:
