@@ -106,10 +106,25 @@ def _after(varied: VariedRun, variation: Varied) -> None:
         with torch.inference_mode(), contextlib.suppress(*LAYER_ERRORS):
             layer(*batch_of(varied, 1)[0])
     else:
+        with contextlib.suppress(*LAYER_ERRORS), _Fails(varied.rig.ops):
+            layer(*batch_of(varied, 1)[0])
         for inputs in _wrong_inputs(varied) if varied.rig.device.type == "cpu" else ():
             with contextlib.suppress(*LAYER_ERRORS):
                 layer(*inputs)
     check(varied, variation, layer)
+
+
+class _Fails(TorchDispatchMode):
+    """A dispatch mode in which the named ops raise, as they do where memory runs out. No kernel is given wrong inputs."""
+
+    def __init__(self, ops: tuple[str, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._ops = ops
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op_name(func) in self._ops:
+            raise torch.OutOfMemoryError("raised by the harness, as where memory runs out")
+        return func(*args, **(kwargs or {}))
 
 
 def _wrong_inputs(varied: VariedRun) -> Iterator[tuple[Tensor, ...]]:
