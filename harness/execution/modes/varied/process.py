@@ -85,8 +85,8 @@ class ProcessState:
         return self
 
     def __exit__(self, *error: object) -> None:
-        names = _written() & set(self._before.environment)
-        self.written = tuple(sorted(name for name in names if not name.startswith(_OF_TORCH)))
+        written = _written() & set(self._before.environment)
+        self.written = tuple(sorted(name for name in written if not name.startswith(_OF_TORCH)))
         self.generator = torch.get_rng_state()
         drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
         self._global.__exit__(*error)

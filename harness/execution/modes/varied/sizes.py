@@ -14,9 +14,11 @@ from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
 from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.layers import if_alone
+from harness.execution.modes.varied.tokens import narrowest
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case
+from harness.matrix.variations import LARGEST_BATCH
 from harness.ops.collectives import is_reduction
 from harness.ops.names import op_name
 
@@ -58,6 +60,7 @@ _SIZES: dict[str, Callable[[Case], Case]] = {
     "top-1": _one_choice,
     "wide-experts": _wider_experts,
     "130-crowded": _more_experts,
+    "narrow": narrowest,
     "scaling-alone": _scaled_alone,
 }
 
@@ -68,7 +71,7 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     case = _SIZES[variation.name.partition("=")[2]](varied.rig.case)
     rig = None if case == varied.rig.case else rig_of(varied.rig, case)
     if rig is not None:
-        tokens = min(_TOKENS, rig.most_tokens)
+        tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else _TOKENS, rig.most_tokens)
         if variation.name == "sizes=130-crowded":
             _crowded(varied, variation, rig, tokens)
             return

@@ -95,7 +95,7 @@ def _is_right(varied: VariedRun, count: int) -> bool:
 
 def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     """One call of a layer as narrow as the alignment allows. The rows of one batch come again and again."""
-    narrow = varied.of(_narrowest(varied.rig.case), LARGEST_BATCH)
+    narrow = varied.of(narrowest(varied.rig.case), LARGEST_BATCH)
     if narrow is None or count > narrow.rig.most_tokens or narrow.most < LARGEST_BATCH:
         return
     inputs, expected = narrow.batch(LARGEST_BATCH)
@@ -103,12 +103,14 @@ def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     call = narrow.call(
         variation, tuple(tensor if tensor is None else tensor[rows] for tensor in inputs), rows_of(expected, rows)
     )
+    if _failed(narrow, call) and _failed(narrow, narrow.call(variation, inputs, expected)):
+        return  # it is not the number of rows: sizes=narrow reports it
     if not narrow.refused(call, own=True):
         call.case = narrow.rig.case
         varied.run.calls.append(call)
 
 
-def _narrowest(case: Case) -> Case:
+def narrowest(case: Case) -> Case:
     """The same structure at sizes that are as small as they can be, and padded."""
     shape = replace(case.shape, hidden=_HIDDEN, latent=_LATENT if case.latent else None)
     alignment = Alignment(case.alignment.name, _MULTIPLE, _MULTIPLE, _MULTIPLE)
