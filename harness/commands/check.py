@@ -105,7 +105,7 @@ def run(chosen: argparse.Namespace) -> int:
     with run:
         try:
             verdicts.extend(with_progress(plan, run, waivers.apply))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BadInput):
             _show(verdicts, chosen, start)
             raise
     remember(find_or_in_tree(chosen.subject).root, f"harness check {os.getpid()} {time.time()}", verdicts)

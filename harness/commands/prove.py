@@ -88,7 +88,7 @@ def run(chosen: argparse.Namespace) -> int:
     with run:
         try:
             by_case.update((verdict.case, verdict) for verdict in with_progress(plan, run))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BadInput):
             _show(plan_run, by_case, chosen, {}, start)
             raise
     obligations = dict(_worker_answers(plan_run, 0)) if chosen.verbose else {}

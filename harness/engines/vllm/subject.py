@@ -41,8 +41,9 @@ def _engine() -> "Engine":
 class VllmLayer:
     """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
-    # Its loader writes the weights and then prepares them; graphs are captured from the largest batch on.
-    declares = ("no-state-dict", "largest-first")
+    # Its loader writes the weights and then prepares them; graphs are captured from the largest batch on. An error in a
+    # forward ends vLLM's engine process, so that the shared expert's output, which it leaves in the runner, meets no call.
+    declares = ("no-state-dict", "largest-first", "errors-end")
 
     def __init__(self) -> None:
         for name, value in QUIET.items():
