@@ -114,7 +114,7 @@ GROUPS = {
             "top-1": "one expert for each token",
             "wide-experts": "experts with more than 128 rows",
             "130-crowded": "130 experts, where all tokens choose the same ones",
-            "narrow": "the narrowest layer, with 1,025 tokens: among so many values some are extreme",
+            "narrow": "the narrowest layer, with 1,025 tokens",
             "scaling-alone": "a routed scaling without a shared expert",
         },
     ),
