@@ -11,7 +11,8 @@ from harness.execution.capture import OpGraph
 from harness.execution.capture_rules import CaptureRefused
 from harness.execution.evidence import Call, Run, Unwritten
 from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
-from harness.execution.fresh_memory import overwrite_with_garbage
+from harness.execution.fresh_memory import filled_where_possible, overwrite_with_garbage
+from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.second_look import look_again
 
@@ -102,13 +103,12 @@ def capture(
 
 
 def _unwritten(run: Run, external: ExternalMemory, earlier: Sequence[Captured]) -> Unwritten | None:
-    """Which memory of an earlier graph this one reads; the emulation puts garbage there, since no replay has written it."""
+    """Which memory of an earlier graph this one reads. Garbage is put there: no replay has written it, whatever it holds."""
     first = None
     for graph in earlier:
         for memory, read, line in external.made_by(graph.external):
             first = first or Unwritten(f"{read}, which the capture of the graph for {graph.size} tokens made", line)
-            if run.emulated:
-                overwrite_with_garbage(memory)
+            overwrite_with_garbage(memory)
     return first
 
 
@@ -144,6 +144,11 @@ def _emulate(layer: Any, static: tuple[Tensor, ...]) -> _Graph:
 
 
 def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any, errors: str) -> _Graph:
+    with filled_where_possible(reachable_tensors(layer)):
+        return _capture_as_set(layer, static, pool, errors)
+
+
+def _capture_as_set(layer: Any, static: tuple[Tensor, ...], pool: Any, errors: str) -> _Graph:
     # As torch's documentation asks: lazy initialisation, of cuBLAS for one, must happen before the capture.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
