@@ -12,6 +12,8 @@ from harness.xdist_scheduler import ModelScheduling
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ROOT = Path(__file__).parents[2]
 THEIR_CONFTEST = """
 import pytest
