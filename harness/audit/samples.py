@@ -6,8 +6,9 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from harness.audit.tensors import exact_copy
 from harness.base.errors import BadInput, nearest
 from harness.base.loading import import_named
 from harness.ops.registry import registered
@@ -41,6 +42,26 @@ class Sample:
         yield from zip([argument for argument in schema if not argument.kwarg_only], self.args, strict=False)
         by_name = {argument.name: argument for argument in schema}
         yield from ((by_name[name], value) for name, value in self.kwargs.items() if name in by_name)
+
+    def names(self, op: torch._ops.OpOverload) -> dict[int, str]:
+        """The name of the argument of each leaf: ``x`` or ``xs[1]``."""
+        labels: list[str] = []
+        for argument, value in self.arguments(op):
+            leaves = tree_leaves(value)
+            many = isinstance(value, (list, tuple))
+            labels += [f"{argument.name}[{place}]" if many else argument.name for place in range(len(leaves))]
+        return dict(enumerate(labels))
+
+    def written(self, op: torch._ops.OpOverload) -> frozenset[int]:
+        """The places of the leaves that the schema declares as mutable."""
+        flags: list[bool] = []
+        for argument, value in self.arguments(op):
+            flags += [bool(argument.alias_info and argument.alias_info.is_write)] * len(tree_leaves(value))
+        return frozenset(place for place, flag in enumerate(flags) if flag)
+
+    def copy(self) -> "Sample":
+        """The same arguments in new memory."""
+        return self.with_leaves(exact_copy(self.leaves))
 
 
 def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sample]:

@@ -132,7 +132,7 @@ def run(chosen: argparse.Namespace) -> int:
                         results.append(row)
                         run.add(row.to_json(), AUDIT)
                         ticker.step(f"{row.op} {row.row}", row.status == BREAKS)
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, BadInput):
                     _show(plan.ops, results, chosen, start)
                     raise
     _show(plan.ops, results, chosen, start)

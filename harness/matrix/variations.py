@@ -171,6 +171,7 @@ DECLARED = {
     "no-default-dtype": ("torch=default-bfloat16",),
     "no-threads": ("thread=other",),
     "no-trace-first": ("traced=first",),
+    "errors-end": ("before=errors",),
     "no-reload": (
         "weights=reloaded",
         "weights=loaded-again",

@@ -51,6 +51,8 @@ class Pool:
 
     def __iter__(self) -> Iterator[Reply]:
         """The replies in the order in which they come. Raises BadInput if a worker cannot start."""
+        if not self._groups:
+            return
         require_writable()
         for _ in range(self._running):
             threading.Thread(target=self._run, daemon=True).start()

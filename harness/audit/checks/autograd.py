@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.checks.contract import error_line
-from harness.audit.context import ERRORS, AuditedOp
+from harness.audit.calls import ERRORS
+from harness.audit.checks.fake_errors import error_line
+from harness.audit.context import AuditedOp
 from harness.audit.ops import has_formula
 from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from harness.audit.calls import ERRORS
 from harness.audit.checks.autograd import with_gradients
 from harness.audit.checks.compiled import cause, inductor_backend
-from harness.audit.context import ERRORS, AuditedOp
+from harness.audit.context import AuditedOp
 from harness.audit.ops import has_formula, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample

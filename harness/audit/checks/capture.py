@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from harness.audit.checks.contract import error_line
-from harness.audit.context import ERRORS, AuditedOp, outputs
+from harness.audit.calls import ERRORS, outputs
+from harness.audit.checks.fake_errors import error_line
+from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.tensors import deterministic_fill, difference, exact_copy, tensors

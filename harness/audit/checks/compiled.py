@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.checks.contract import error_line
-from harness.audit.context import ERRORS, AuditedOp, any_tensor
+from harness.audit.calls import ERRORS, any_tensor
+from harness.audit.checks.fake_errors import error_line
+from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import difference, tensors
 from harness.audit.variants.kinds import Variant

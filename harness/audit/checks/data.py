@@ -1,14 +1,47 @@
-"""Outputs whose rank or dtype depends on the data of an argument. No fake can be right about them."""
+"""What depends on the data of a tensor: a fake that reads it, and an output whose rank or dtype it decides."""
 
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.context import ERRORS, AuditedOp, outputs
+from harness.audit.calls import ERRORS, outputs
+from harness.audit.checks.fake_errors import error_line, missing, reads_data
+from harness.audit.context import AuditedOp
+from harness.audit.ops import is_composite
+from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.variants.kinds import DTYPE, Variant
 from harness.ops.arguments import metas
 
 
+def data_reads(audited: AuditedOp) -> CheckResult:
+    """The fake reads no data. It runs without a ShapeEnv, where a read raises instead of giving a symbol."""
+    variants = audited.judged_fakes()
+    answered, composite = 0, is_composite(audited.op)
+    for variant in variants:
+        error = audited.run_fake(variant.sample, FakeTensorMode()).error
+        if error is None or missing(error):
+            answered += error is None
+        elif type(error).__name__ == "DynamicOutputShapeException" and not _item(error):
+            return holds("the size of an output depends on data; the fake uses a symbol for it and reads nothing")
+        elif reads_data(error):
+            reader = "torch traces through the op (CompositeImplicitAutograd), which" if composite else "the fake"
+            return breaks(f"{reader} reads the data of a tensor: {error_line(error)}", variant.label)
+    if composite:
+        return not_applicable("composite: the op has no fake of its own")
+    return (
+        holds(f"on {answered} variants")
+        if answered
+        else not_run("the fake raises on every variant; see the row `fake`")
+    )
+
+
+def _item(error: BaseException) -> bool:
+    return "_local_scalar_dense" in str(error)
+
+
 def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) -> str:
     """Says so if the rank or the dtype of an output is another for other data; empty if no call shows that.
+
+    No fake can be right about such an output.
 
     The other call has arguments of the same metadata, or the fake itself says that this output's size depends on data.
     """

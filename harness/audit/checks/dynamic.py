@@ -9,8 +9,9 @@ from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from harness.audit.checks.contract import error_line
-from harness.audit.context import ERRORS, AuditedOp, FakeCall, outputs
+from harness.audit.calls import ERRORS, FakeCall, outputs
+from harness.audit.checks.fake_errors import error_line
+from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
 from harness.audit.symbols import SymbolResolver

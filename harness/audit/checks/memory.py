@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from harness.audit.context import AuditedOp, RealCall, outputs
+from harness.audit.calls import RealCall, outputs
+from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
 from harness.audit.registrations import custom_op
 from harness.audit.row import CheckResult, breaks, holds, not_applicable

@@ -5,9 +5,10 @@ import re
 import torch
 from torch import Tensor
 
+from harness.audit.calls import ERRORS
 from harness.audit.checks.autograd import requires_gradients, with_gradients
 from harness.audit.checks.compiled import _VIEWS, ALIASES, SHARES
-from harness.audit.context import ERRORS, AuditedOp
+from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import exact_copy
 from harness.base.exception_text import first_line

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.context import ERRORS, AuditedOp
+from harness.audit.calls import ERRORS
+from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
 from harness.audit.tensors import PACKED, deterministic_fill, difference, exact_copy, plain, storage_id, tensors

@@ -1,0 +1,24 @@
+"""What an error of a fake says: that there is none, or that it reads data."""
+
+from harness.base.exception_text import first_line
+
+_MISSING = ("UnsupportedOperatorException", "NotImplementedError")
+_READS = ("DataDependentOutputException", "GuardOnDataDependentSymNode", "UserError")
+_READ_TEXTS = ("data_ptr", "data pointer", "numpy()", "tolist", "_local_scalar_dense", "unbacked")
+
+
+def error_line(error: BaseException) -> str:
+    """An error in one line: its class and the first line of its text."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def missing(error: BaseException) -> bool:
+    """Whether this error says that the op has no fake."""
+    name, text = type(error).__name__, str(error)
+    says_so = "no fake impl" in text or "fake impl" in text or "'Meta' backend" in text or "meta kernel" in text.lower()
+    return name == _MISSING[0] or (name in _MISSING and says_so)
+
+
+def reads_data(error: BaseException) -> bool:
+    """Whether this error says that the fake read the data of a tensor."""
+    return type(error).__name__ in _READS or any(text in str(error) for text in _READ_TEXTS)
