@@ -24,6 +24,7 @@ from harness.base.project import find_or_in_tree
 from harness.commands.recorded.gathered import Gathered
 from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
+from harness.engines.transformers.models import narrowed
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.selection import Selection
@@ -222,4 +223,4 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
-    return Plan(selection, spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)
+    return Plan(narrowed(spec, selection), spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)
