@@ -14,6 +14,9 @@ from harness.engines.transformers.weights import fill
 from harness.matrix.case import Case
 
 
+_STEPS = 128  # numbers of bf16 between two powers of two
+
+
 class Layer(nn.Module):
     """A block that takes [tokens, hidden]: a batch of one sequence."""
 
@@ -43,18 +46,21 @@ class GroupedMm:
             raise Skip("a block of transformers is one rank; its tensor parallelism is made by DTensor around it")
         if case.padded != case.width:
             raise Skip("a block of transformers pads nothing: --rules none")
+        if case.experts > 2 * case.hidden:
+            raise Skip(f"{case.experts} experts need a hidden width of half as many for routing without near-ties")
         return Layer(_block(case, self.implementation, device)).eval()
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
         """hidden_states [tokens, hidden] bf16. Its first columns are what the router reads (``weights.fill``).
 
-        Their magnitudes are distinct multiples of 1/64 in each row, so that bf16 holds each exactly: no order of summation can
-        make two experts change places.
+        Their magnitudes are distinct in each row, and bf16 holds each exactly: no order of summation can make two experts
+        change places.
         """
         generator = torch.Generator().manual_seed(seed)
         hidden = torch.randn(tokens, case.hidden, generator=generator)
-        ranks = torch.rand(tokens, case.experts, generator=generator).argsort(-1) + 1
-        hidden[:, : case.experts] = ranks / 64 * hidden[:, : case.experts].sign()
+        read = hidden[:, : case.experts]
+        ranks = torch.rand(read.shape, generator=generator).argsort(-1)
+        read.copy_(torch.ldexp(1 + ranks % _STEPS / _STEPS, ranks // _STEPS - 1) * read.sign())
         return (hidden.bfloat16().to(device),)
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ _SEED = 2026
 def fill(block: nn.Module, family: str, case: Case) -> None:
     """Fill every parameter and buffer in place, from one seed.
 
-    Row e of the router's weight reads column e of hidden_states and nothing else. Its logits are then exact in bf16, while
-    a random weight would make near-ties, which the block and its oracle may round apart.
+    Row e of the router's weight reads column e of hidden_states and nothing else; where there are more experts than columns,
+    the others read the columns negated. The logits are then exact in bf16, while a random weight would make near-ties,
+    which the block and its oracle may round apart.
     """
     generator = torch.Generator().manual_seed(_SEED)
     router = f"{BLOCKS[family].router}.weight"
@@ -33,7 +34,8 @@ def _put(block: nn.Module, name: str, values: torch.Tensor) -> None:
 
 
 def _router(case: Case) -> torch.Tensor:
-    return torch.eye(case.experts, case.hidden)
+    eye = torch.eye(case.hidden)
+    return torch.cat([eye, -eye])[: case.experts]
 
 
 def _random(shape: tuple[int, ...], name: str, generator: torch.Generator) -> torch.Tensor:
