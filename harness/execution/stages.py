@@ -46,7 +46,8 @@ def stage_of(
         return EXPERTS
     name = op.partition("::")[2]
     if any(routed):
-        return _after(name, inputs, routed)
+        after = _after(name, inputs, routed)
+        return name if after == UNPAD and submodules and case.padded == case.width else after
     # Without their op or their submodule nothing tells the routed experts' own matmuls from the shared expert's.
     known = _before(name, inputs, case)
     return name if known == SHARED and (submodules or not experts) else known
