@@ -13,6 +13,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
+from harness.engines.transformers.models import narrowed
 from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
@@ -114,7 +115,8 @@ class Session:
     def selection(self) -> Selection:
         """The cases and modes; a proof asks about every hidden size, so there is none beside sizes that were chosen."""
         chosen = {name: self._options[name] for name in _CHOICES}
-        return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+        selection = Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+        return narrowed(self.project.subject(self.subject_name), selection) if self._options["subject"] else selection
 
     def tasks(self) -> "list[tuple[Case, ModeInfo]]":
         """The (case, mode) of the chosen matrix that the chosen shard has. Raises BadInput."""

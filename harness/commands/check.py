@@ -25,6 +25,7 @@ from harness.base.project import find_or_in_tree
 from harness.commands.recorded.gathered import Gathered
 from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
+from harness.engines.transformers.models import narrowed
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.paths import refuse_paths
@@ -244,4 +245,6 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     refuse_paths(selection.models, subject)
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
-    return Plan(selection, spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)
+    return Plan(
+        narrowed(spec, selection), spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from harness.base.project import Project, find_or_in_tree
+from harness.base.project import BUILT_IN, Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.ranks import COLLECTIVES
 from harness.matrix.shapes import load
@@ -77,7 +77,7 @@ def everything(subject: str = "") -> dict[str, Any]:
         for op in registered().values()
     ]
     return {
-        "subjects": [{"name": name, "import": path} for name, path in project.subjects.items()],
+        "subjects": [{"name": name, "import": path} for name, path in (BUILT_IN | project.subjects).items()],
         "ops": ops,
         "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},

@@ -15,6 +15,7 @@ from harness.execution.evidence import Call, Run, same_bits, state_of
 from harness.execution.fresh_memory import call_filled, copy_of
 from harness.execution.global_state import GlobalState
 from harness.execution.recorder import Recorder
+from harness.execution.stages import SUBMODULES
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode
@@ -117,6 +118,7 @@ class Rig:
     def recorder(self, **options: bool) -> Recorder:
         """A recorder for this case and its routed experts' op."""
         settings: dict[str, Any] = {"routed_output": self._routed_output, "reduces_by": self.declared.reduces_by}
+        settings["submodules"] = {path: SUBMODULES[part] for part, path in self.declared.submodules}
         return Recorder(self.case, self.experts_op, fakes=self._fakes, **(settings | options))
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
@@ -164,6 +166,8 @@ class Rig:
         call.before = call.before or tuple(map(copy_of, call.inputs))
         try:
             _invoke(call, function, recorder)
+        except SubjectError:
+            raise
         except LAYER_ERRORS as error:
             call.error = error
             if lost := loss(self.device):

@@ -72,7 +72,7 @@ def named(name: str) -> Any:
             raise AttributeError(name)
         return named(name)
 
-    body = {
+    body: dict[str, Any] = {
         "__init__": _launch_only, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None,
         "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": lambda _: iter(()),
     }  # fmt: skip
@@ -261,7 +261,7 @@ def _be_installed(engine: Engine) -> None:
                 raise
             return engine.release
 
-    importlib.metadata.version = answered
+    importlib.metadata.version = answered  # type: ignore[assignment]
 
 
 @contextmanager
