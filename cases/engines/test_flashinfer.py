@@ -24,8 +24,6 @@ from harness.engines.flashinfer.declared.schema import differences, infer
 from harness.engines.flashinfer.declared.sites import BadInput, cache, site
 from harness.engines.flashinfer.plan import ROWS
 
-pytestmark = pytest.mark.usefixtures("forked_python")
-
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 
