@@ -26,8 +26,6 @@ from harness.engines.declared.source.scan import declarations
 from harness.engines.declared.source.schema import differences, infer
 from harness.engines.declared.source.sites import BadInput
 
-pytestmark = pytest.mark.usefixtures("forked_python")
-
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 
