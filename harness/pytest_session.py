@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
-from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
+from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
+from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
 from harness.runs.planned import Planned, Task
@@ -20,6 +21,7 @@ from harness.runs.shards import Shard, add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
+from harness.workers.plan import Plan
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from harness.matrix.modes import ModeInfo
 
 PREFIX = "padding"
-_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
+_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full", "ranks", "collectives")
 _NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
 # Where a run is noted: no part of the command that reproduces a test.
 _NOTES = ("json", "runner")
@@ -44,6 +46,7 @@ def add_options(group: pytest.OptionGroup) -> None:
         group.addoption(f"--{PREFIX}-{option.removeprefix('--')}", **settings)
 
     add_selection(add)
+    add_ranks(add)
     add_waivers(add)
     add_shard(add)
     about = "write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)"
@@ -98,6 +101,7 @@ class Session:
         if self._options["full"]:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
         self.tasks()
+        refuse_paths(self._options["models"], self.subject_name)
         file = self.noted["json"]
         if file is not None and not (file and Path(file).absolute().parent.is_dir()):
             raise BadInput(f"cannot write --json {file}; give a file in a folder that exists")
@@ -158,6 +162,12 @@ class Session:
     def subject(self) -> Subject:
         """What is judged. Raises BadInput."""
         return load_subject(self.project.subject(self.subject_name), self.project.path)
+
+    @property
+    def plan(self) -> Plan:
+        """What processes need to judge the session's cases. Raises BadInput."""
+        path = self.project.subject(self.subject_name)
+        return Plan(self.selection, path, self.subject_name, "auto", 1, self.project.path)
 
     @cached_property
     def waivers(self) -> Waivers:

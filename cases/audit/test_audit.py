@@ -23,6 +23,8 @@ from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution.pinned import pinned
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 CPU = torch.device("cpu")
 # Inductor takes a second for each op, and a compiled row most of an op's time. These ops show what Inductor, and a compile
 # of every kind of variant, add; the others are compiled on the variants of three kinds.

@@ -19,6 +19,8 @@ from harness.cli import main
 from harness.execution.pinned import pinned
 from harness.workers.pool import Reply
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 CPU = torch.device("cpu")
 # The compiled rows take most of the time of an op, and test_audit.py shows that they work.
 COMPILED = {"aot_eager", "inductor", "opcheck aot", "capture"}

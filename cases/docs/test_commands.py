@@ -16,6 +16,8 @@ from fixtures.imports import ROOT
 from harness.cli import main, parser
 from harness.findings.kinds import PAGE
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 # Glob of a command: why no test runs it. A glob that matches no command of a page fails.
 REASONS = {
     "python3 -m venv *": "fetches packages: these are the two commands of the README, which .ci/run runs",

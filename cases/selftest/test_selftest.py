@@ -23,6 +23,8 @@ from harness.selftest.trials import Answer, Trial
 from harness.subjects.load import load_subject
 from kernels.layer.subject import InTree
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ROOT = Path(__file__).parents[2]
 CORPUS = '''\
 """A corpus with entries that are not what they say."""

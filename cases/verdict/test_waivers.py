@@ -20,6 +20,8 @@ from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, WAIVED, Findi
 from harness.output.report import grouped, issues_of, summary, verdict_text, waived
 from harness.verdict.waivers import Waivers
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ROOT = Path(__file__).parents[2]
 NANO = "nemotron-3-nano-30b-a3b"
 # Two verdicts of the fault: in eager, and in a static trace.

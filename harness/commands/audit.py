@@ -12,7 +12,7 @@ from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
-from harness.commands import flashinfer
+from harness.commands import declared
 from harness.commands.recorded.options import (
     add_records,
     by_case,
@@ -42,6 +42,7 @@ examples:
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
   harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some ops of two releases, which pip downloads
+  harness audit vllm==0.33.0                       the ops that vLLM declares in Python; sglang==0.5.23 likewise
 
 A samples function yields tuples of arguments, or (args, kwargs) pairs. It may take a torch.device:
   def gemm(device):
@@ -53,7 +54,7 @@ _EPILOGUE = (
     "\n".join(("rows:", *(f"  {name:<18}{about}" for name, about in ROW_TEXTS.items())))
     + """
 
-rows with flashinfer only:
+rows with flashinfer, vllm and sglang only:
   declared schema   torch can infer a schema from the declaration
   parameters        real and fake have the same parameters
   off the CPU       real and fake agree on tensors that are not on the CPU"""
@@ -69,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "ops",
         nargs="*",
         metavar="OP",
-        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer",
+        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer, vllm, sglang, each also with ==RELEASE",
     )
     add(
         "--import",
@@ -93,7 +94,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=(),
         metavar="LIST",
-        help="only with flashinfer: release numbers, folders, or installed (default: installed)",
+        help="only with flashinfer, vllm and sglang: release numbers, folders, or installed (default: installed)",
     )
     add("--rows", type=names, default=(), metavar="LIST", help="rows to run (default: all)")
     add("--variant", default="", metavar="TEXT", help="run only the variants of the samples whose name contains TEXT")
@@ -115,10 +116,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Audit the ops; 0 all rows hold, 1 a row breaks, 2 an op cannot be run. Raises BadInput, KeyboardInterrupt."""
-    if chosen.ops[:1] == ["flashinfer"]:
-        return flashinfer.run(chosen)
+    engine = declared.named(chosen.ops)
+    if engine is not None:
+        return declared.run(chosen, *engine)
     if chosen.versions:
-        raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
+        raise BadInput(
+            "--versions works only with flashinfer, vllm and sglang, as in `harness audit flashinfer --versions 0.7.2.post1`"
+        )
     from harness.audit.report import exit_code
     from harness.output.terminal import Ticker, new_console
 
