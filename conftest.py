@@ -2,9 +2,13 @@
 
 import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from fixtures import fork_server
 
 # One thread a process: cases are small, and xdist's workers would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,3 +30,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not everywhere or "padding" not in words or {"or", "not"} & set(words) or collection_path.suffix != ".py":
         return None
     return None if re.search(r"def test_\w*padding", collection_path.read_text(encoding="utf-8")) else True
+
+
+@pytest.fixture(scope="module")
+def forked_python() -> Iterator[None]:
+    """The processes that a module's tests start by ``sys.executable`` fork from one that has imported torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(os, "pidfd_open"):  # Linux; elsewhere they take longer
+            patch.setattr(sys, "executable", fork_server.python())
+        yield

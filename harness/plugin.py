@@ -14,8 +14,10 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.printable import printable
 from harness.matrix.modes import PROOF
+from harness.matrix.ranks import REAL
 from harness.pytest_debugger import failing_padding_case
-from harness.pytest_session import PREFIX, Session, add_options, prefixed
+from harness.pytest_records import SessionRecords, attach, wanted
+from harness.pytest_session import PREFIX, Session, add_options, id_of_test, prefixed
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
     Judge = Callable[[Case, ModeInfo], Verdict]
 
 _SESSION = pytest.StashKey[Session]()
+_VERDICT = pytest.StashKey["Verdict"]()
 _BY_MODEL = pytest.StashKey[bool]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
-MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
+MARKERS = ("gpu: needs a CUDA device", "multi_gpu: needs two CUDA devices or more", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
 
 
@@ -63,10 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     session = config.stash[_SESSION] = Session(config)
     try:
-        if session.given:
+        if session.given or session.noted["json"] is not None:
             session.check()
     except BadInput as error:
         pytest.exit(f"harness: {error}", returncode=2)
+    if wanted(config):
+        config.pluginmanager.register(SessionRecords(session), "harness-records")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -76,18 +81,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     tasks = metafunc.config.stash[_SESSION].tasks()
     metafunc.parametrize(
         ("padding_case", "mode"),
-        [pytest.param(case, mode, id=_name(case, mode), marks=_marks(case, mode)) for case, mode in tasks],
+        [pytest.param(case, mode, id=id_of_test(case, mode), marks=_marks(case, mode)) for case, mode in tasks],
     )
-
-
-def _name(case: "Case", mode: "ModeInfo") -> str:
-    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
-    return f"{case.id.removesuffix('-full')}-{mode.exact}"
 
 
 def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
     gpu = [pytest.mark.gpu] if mode is not PROOF and has_cuda() else []  # a proof runs on the CPU
+    gpu += [pytest.mark.multi_gpu] if gpu and case.collective else []
     return [pytest.mark.xdist_group(case.model), *gpu]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Send a verdict with the report of its test."""
+    report = yield
+    if call.when == "call" and _VERDICT in item.stash:
+        attach(report, item.stash[_VERDICT])
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -108,7 +118,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the waivers that matched nothing. No warning: where warnings are errors it would fail the run."""
     session = config.stash.get(_SESSION, None)
-    for line in session.waivers.unmatched() if session and "waivers" in vars(session) else ():
+    for line in session.unmatched() if session else ():
         terminalreporter.write_line(f"harness: {line}", yellow=True)
 
 
@@ -130,13 +140,14 @@ def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def judge_case(pytestconfig: pytest.Config) -> "Judge":
+def judge_case(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one.
 
     Where there is no subject to judge, or the waivers cannot be read, it fails the test that calls it, in one line.
     """
     try:
-        return _judge(pytestconfig.stash[_SESSION])
+        session = pytestconfig.stash[_SESSION]
+        return _judge_ranks(session, request) if session.selection.ranks == REAL else _judge(session)
     except BadInput as error:
         why = prefixed(f"harness: {error}")
         return lambda case, mode: pytest.fail(why, pytrace=False)
@@ -157,13 +168,22 @@ def _judge(session: Session) -> "Judge":
     return judged
 
 
+def _judge_ranks(session: Session, request: pytest.FixtureRequest) -> "Judge":
+    """Judge on real ranks: processes that end with the session."""
+    from harness.ranks.ranks_run import RankJudge
+
+    waivers, ranks = session.waivers, RankJudge(session.plan)
+    request.addfinalizer(ranks.close)
+    return lambda case, mode: waivers.apply(ranks.judge(case, mode))
+
+
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
     from harness.output.report import verdict_text, where
 
     def check(case: "Case", mode: "ModeInfo") -> "Verdict":
-        verdict = judge_case(case, mode)
+        verdict = request.node.stash[_VERDICT] = judge_case(case, mode)
         # record_property warns, and so fails, in JUnit's default family.
         request.node.user_properties += _properties(case, verdict).items()
         if verdict.status == "skipped":
@@ -174,7 +194,7 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
             _remember(request.config, verdict)
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
             session = request.config.stash[_SESSION]
-            if session.debugs:
+            if session.debugs and session.runs:  # real ranks ran in other processes
                 failing_padding_case("\n".join(rows).rstrip(), case, verdict, session.runs)
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict

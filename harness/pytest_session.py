@@ -5,20 +5,24 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.base.errors import BadInput
-from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
+from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
+from harness.engines.transformers.models import narrowed
+from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
-from harness.runs.planned import Task
-from harness.runs.shards import add_shard, planned, singly
+from harness.runs.planned import Planned, Task
+from harness.runs.shards import Shard, add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
+from harness.workers.plan import Plan
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
     from harness.matrix.modes import ModeInfo
 
 PREFIX = "padding"
-_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
+_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full", "ranks", "collectives")
 _NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
+# Where a run is noted: no part of the command that reproduces a test.
+_NOTES = ("json", "runner")
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -41,8 +47,13 @@ def add_options(group: pytest.OptionGroup) -> None:
         group.addoption(f"--{PREFIX}-{option.removeprefix('--')}", **settings)
 
     add_selection(add)
+    add_ranks(add)
     add_waivers(add)
     add_shard(add)
+    about = "write a JSON record for each verdict, as soon as it is known (docs/reference/records.md)"
+    add("--json", metavar="FILE", default=None, help=about)
+    about = "name of this kind of machine in the records, such as h100 (default: $HARNESS_RUNNER, else the GPU's name)"
+    add("--runner", metavar="NAME", default="", help=about)
 
 
 def _typed(kind: Callable[[str], object]) -> Callable[[str], object]:
@@ -64,6 +75,7 @@ class Session:
         self._config = config
         self.runs: list[Run] = []  # of the case judged last, where a debugger may ask for them
         self._options = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NAMES}
+        self.noted = {name: getattr(config.option, f"{PREFIX}_{name}") for name in _NOTES}
 
     @property
     def debugs(self) -> bool:
@@ -90,6 +102,10 @@ class Session:
         if self._options["full"]:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
         self.tasks()
+        refuse_paths(self._options["models"], self.subject_name)
+        file = self.noted["json"]
+        if file is not None and not (file and Path(file).absolute().parent.is_dir()):
+            raise BadInput(f"cannot write --json {file}; give a file in a folder that exists")
         if self._options["waivers"] is not None:
             _ = self.waivers
         if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it
@@ -99,18 +115,40 @@ class Session:
     def selection(self) -> Selection:
         """The cases and modes; a proof asks about every hidden size, so there is none beside sizes that were chosen."""
         chosen = {name: self._options[name] for name in _CHOICES}
-        return Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+        selection = Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
+        return narrowed(self.project.subject(self.subject_name), selection) if self._options["subject"] else selection
 
     def tasks(self) -> "list[tuple[Case, ModeInfo]]":
         """The (case, mode) of the chosen matrix that the chosen shard has. Raises BadInput."""
         tasks = self.selection.tasks()
-        if self._options["shard"] is None:
+        if self.shard.of == 1:
             return tasks
-        durations = Durations.read(self._options["durations"])
-        named = [Task(self.subject_name, case.id, mode.name) for case, mode in tasks]
-        shards = planned(singly(named), self._options["shard"].of, durations).shards
-        own = self._options["shard"].index
-        return [one for one, task in zip(tasks, named, strict=True) if shards[task] == own]
+        own = self.matrix.of(self.shard.index)
+        return [(case, mode) for case, mode in tasks if self.task(case, mode) in own]
+
+    def task(self, case: "Case", mode: "ModeInfo") -> Task:
+        """A case in a mode, as records name it. Raises BadInput."""
+        return Task(self.subject_name, case.id, mode.name)
+
+    @property
+    def shard(self) -> Shard:
+        """The chosen one, else all."""
+        return self._options["shard"] or Shard()
+
+    @cached_property
+    def durations(self) -> Durations:
+        """What the shards are planned by. Raises BadInput."""
+        return Durations.read(self._options["durations"])
+
+    @cached_property
+    def matrix(self) -> Planned:
+        """The chosen matrix, of all shards. Raises BadInput."""
+        tasks = [self.task(case, mode) for case, mode in self.selection.tasks()]
+        return planned(singly(tasks), self.shard.of, self.durations) if self.shard.of > 1 else Planned.whole(tasks)
+
+    def named(self) -> dict[str, Task]:
+        """The task of each test, by the part of its id between brackets. Raises BadInput."""
+        return {id_of_test(case, mode): self.task(case, mode) for case, mode in self.tasks()}
 
     @property
     def project(self) -> Project:
@@ -127,16 +165,37 @@ class Session:
         """What is judged. Raises BadInput."""
         return load_subject(self.project.subject(self.subject_name), self.project.path)
 
+    @property
+    def plan(self) -> Plan:
+        """What processes need to judge the session's cases. Raises BadInput."""
+        path = self.project.subject(self.subject_name)
+        return Plan(self.selection, path, self.subject_name, "auto", 1, self.project.path)
+
     @cached_property
     def waivers(self) -> Waivers:
         """Those of the option's file, else of the project's. Raises BadInput."""
         file = self._options["waivers"]
         return Waivers.read(file if file is not None else self.project.waivers)
 
+    def unmatched(self) -> list[str]:
+        """A line for each waiver that matches nothing, neither here nor in another shard. Empty if none was asked for."""
+        if "waivers" not in vars(self):
+            return []
+        own = self.matrix.of(self.shard.index)
+        for case, mode in self.selection.tasks() if self.shard.of > 1 else ():
+            if self.task(case, mode) not in own:
+                self.waivers.expect(case, mode.name, self.subject_name)
+        return self.waivers.unmatched()
+
+
+def id_of_test(case: "Case", mode: "ModeInfo") -> str:
+    """The id without ``-full``: a session is of true sizes or has none, so each name would only be longer by it."""
+    return f"{case.id.removesuffix('-full')}-{mode.exact}"
+
 
 def prefixed(text: str) -> str:
     """A text with the options of ``harness check`` in it by their names here."""
-    return re.sub(rf"(?<!\S)--(?=({'|'.join(_NAMES)})\b)", f"--{PREFIX}-", text)
+    return re.sub(rf"(?<!\S)--(?=({'|'.join((*_NAMES, *_NOTES))})\b)", f"--{PREFIX}-", text)
 
 
 def _words(option: str, value: Any) -> list[str]:

@@ -13,6 +13,11 @@ class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is no
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """What goes together: the model of a padding case, and else the test itself."""
-        found = re.search(r"\[(.+?)-hidden\d+-", nodeid)
+        """What goes together: the model of a padding case, the axes of a proof, and else the test itself.
+
+        Layers of the same axes call their op over the same symbols, and a process compares it with its fake once.
+        """
+        found = re.search(r"\[(.+?)-hidden\d+-(latent\d+-)?", nodeid)
+        if found and nodeid.endswith("-proof]"):
+            return f"proofs of a {'latent' if found[2] else 'hidden'} width"
         return found[1] if found else nodeid

@@ -7,6 +7,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 ROOT = Path(__file__).parents[2]
 TESTS = """
 def test_padding(padding_case, mode, hold):

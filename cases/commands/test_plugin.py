@@ -16,6 +16,9 @@ from harness.workers.pool import has_cuda
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+PYTHON = sys.executable  # for what a process imports
+
 ROOT = Path(__file__).parents[2]
 MAIN_JOB = "cases/padding/test_padding.py"
 NANO = "nemotron-3-nano-30b-a3b"
@@ -69,11 +72,11 @@ def pytest_collection_finish(session):
 """
 
 
-def in_checkout(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def in_checkout(*arguments: str, path: Path | None = None, python: str = "") -> subprocess.CompletedProcess[str]:
     """Pytest on the checkout, in a process that knows nothing of the pytest run around it."""
     kept = {name: value for name, value in os.environ.items() if "PYTEST" not in name and name != "PYTHONPATH"}
     extra = {"PYTHONPATH": str(path)} if path else {}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    command = [python or sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, env=kept | extra, capture_output=True, text=True, timeout=200)
 
 
@@ -219,7 +222,7 @@ def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tm
 
 def test_collecting_imports_no_compiler(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(SPY)
-    done = in_checkout("--collect-only", "-q", "-p", "spy", "-k", "padding", path=tmp_path)
+    done = in_checkout("--collect-only", "-q", "-p", "spy", "-k", "padding", path=tmp_path, python=PYTHON)
     (loaded,) = re.findall(r"loaded: *(\S*)", done.stdout)
     assert "torch._dynamo" not in loaded
     assert "torch._inductor" not in loaded
@@ -227,7 +230,7 @@ def test_collecting_imports_no_compiler(tmp_path: Path) -> None:
 
 def test_collecting_the_main_job_imports_no_torch(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(SPY)
-    done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-p", "spy", path=tmp_path)
+    done = in_checkout(MAIN_JOB, "--collect-only", "-q", "-p", "spy", path=tmp_path, python=PYTHON)
     assert re.findall(r"loaded: *(\S*)", done.stdout) == [""]
 
 
@@ -344,7 +347,9 @@ def test_markers_are_registered(outside: pytest.Pytester) -> None:
     assert outcomes["passed"] == 1
     assert outcomes["deselected"] > 0
     shown = outside.runpytest_subprocess("--markers", timeout=60)
-    shown.stdout.fnmatch_lines(["@pytest.mark.gpu: needs a CUDA device", "@pytest.mark.slow: *"])
+    shown.stdout.fnmatch_lines(
+        ["@pytest.mark.gpu: needs a CUDA device", "@pytest.mark.multi_gpu: *", "@pytest.mark.slow: *"]
+    )
 
 
 def test_without_xdist_its_marker_is_known(outside: pytest.Pytester) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.xdist_scheduler import ModelScheduling
+
 pytest_plugins = ["pytester"]
+
+pytestmark = pytest.mark.usefixtures("forked_python")
 
 ROOT = Path(__file__).parents[2]
 THEIR_CONFTEST = """
@@ -154,6 +158,20 @@ def test_cases_of_a_model_go_to_one_worker(arguments: list[str], scheduling: str
     assert len(workers) == 2
     if scheduling == "ModelScheduling":
         assert all(len(one) == 1 for one in workers.values()), workers
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [
+        ("any-plain-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7-proof", "proofs of a hidden width"),
+        ("any-shared-hidden2688-padded2816-trtllm-nvfp4-wide-tp1-tokens7-proof", "proofs of a hidden width"),
+        ("any-latent-hidden2688-latent1344-padded1536-none-wide-tp2-tokens7-proof", "proofs of a latent width"),
+        ("gpt-oss-20b-hidden2880-padded3072-none-wide-tp2-tokens7-eager", "gpt-oss-20b"),
+        ("other", "test_padding.py::test_padding[other]"),
+    ],
+)
+def test_what_goes_to_one_worker(name: str, scope: str) -> None:
+    assert ModelScheduling._split_scope(None, f"test_padding.py::test_padding[{name}]") == scope  # type: ignore[arg-type]
 
 
 def test_a_benchmark_plugin_beside_xdist_does_not_end_the_session(tmp_path: Path) -> None:

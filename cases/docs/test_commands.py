@@ -16,6 +16,8 @@ from fixtures.imports import ROOT
 from harness.cli import main, parser
 from harness.findings.kinds import PAGE
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 # Glob of a command: why no test runs it. A glob that matches no command of a page fails.
 REASONS = {
     "python3 -m venv *": "fetches packages: these are the two commands of the README, which .ci/run runs",
@@ -43,6 +45,7 @@ REASONS = {
     "harness repro": "needs a run before it: cases/repro/test_repro_command.py",
     "harness repro --shrink --issue *": "needs a run before it: cases/repro/test_repro_command.py",
     "harness audit --import mylib.ops": "names a module of the reader",
+    "harness audit --files mylib/*": "names files of the reader: cases/audit/test_changed_files.py",
     "harness check --subject mine *": "names a subject of the reader",
     "harness check --waivers waivers.toml": "names a file of the reader: cases/verdict/test_waivers.py",
     "pytest -k padding --padding-waivers *": "names a file of the reader: cases/verdict/test_waivers.py",

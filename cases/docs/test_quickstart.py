@@ -12,6 +12,8 @@ from fixtures.imports import ROOT
 from harness.base.options import SELECTION
 from harness.cli import main
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 PAGE = (ROOT / "docs" / "quickstart" / "pull-request.md").read_text("utf-8")
 # The page runs everything; one case in one mode shows that the steps fit together.
 PART = "padding and gpt-oss-20b and hidden2880 and wide and tp1 and tokens7 and eager"

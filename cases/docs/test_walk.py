@@ -10,6 +10,8 @@ import pytest
 
 from fixtures.imports import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 PAGE = (ROOT / "docs" / "how-to" / "walk.md").read_text("utf-8")
 
 

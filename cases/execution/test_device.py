@@ -21,6 +21,8 @@ from harness.workers.process import Job
 from kernels.layer.layer import PaddedMoELayer
 from kernels.layer.subject import InTree
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 CPU = torch.device("cpu")
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 

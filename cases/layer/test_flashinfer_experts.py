@@ -18,7 +18,7 @@ from fixtures.flashinfer_standin import CHECKS, FAULTS
 from harness.base.errors import Skip
 from harness.base.project import find
 from harness.cli import main
-from harness.engines.flashinfer.declared.sites import cache as releases
+from harness.engines.declared.source.sites import cache as releases
 from harness.findings.finding import SKIPPED
 from harness.matrix import shapes
 from harness.matrix.case import Case

@@ -129,7 +129,7 @@ def test_the_intermediates_scale_is_taken_in_where_it_is_taken_out(gated: bool) 
 def test_flashinfers_own_helpers_order_rows_alike() -> None:
     if find_spec("flashinfer") is None:
         pytest.skip("flashinfer is not installed")
-    from harness.engines.flashinfer.declared.sites import package
+    from harness.engines.declared.source.sites import package
 
     names: dict[str, Any] = {"torch": torch}
     source = (package() / "utils.py").read_text("utf-8")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NANO = "nemotron-3-nano-30b-a3b"
-SHIPPED = ("harness", "kernels", "fixtures", "cases", "docs")
+SHIPPED = ("harness", "kernels", "fixtures", "cases", "docs", "action", "examples", ".ci", ".github")
+EXAMPLE = ROOT / "examples" / "own-kernel"
 PAGE = ROOT / "docs" / "how-to" / "own-engine.md"
 # An installed package with the name of the in-tree layer's, as Hugging Face's is.
 THEIR_KERNELS = "THEIRS = True\n"
@@ -69,7 +70,8 @@ def python(*arguments: str, folder: Path) -> None:
 
 def passed_over(folder: str, names: list[str]) -> set[str]:
     """What a checkout holds beside the project: a build would leave files there, so it is made in a copy."""
-    hidden = {name for name in names if name.startswith(".") and name not in (".ci", ".pre-commit-config.yaml")}
+    shown = (".ci", ".github", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml")
+    hidden = {name for name in names if name.startswith(".") and name not in shown}
     return hidden | {name for name in names if name in ("build", "dist", "__pycache__") or name.endswith(".egg-info")}
 
 
@@ -182,3 +184,40 @@ def test_the_nightly_page_is_in_the_wheel(installed: Installed, tmp_path: Path) 
     (tmp_path / "audit.jsonl").write_text('{"op": "mylib::op", "row": "fake", "status": "holds", "what": ""}\n')
     installed.run("harness", "report", "audit.jsonl", "-o", "page.html", folder=tmp_path)
     assert "<title>Nightly results</title>" in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The example of a repository that uses the harness, in a folder of its own."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "own-kernel"))
+
+
+def test_the_example_is_green_and_red_where_its_fault_is_planted(installed: Installed, example: Path) -> None:
+    page = (example / "README.md").read_text("utf-8")
+    chosen = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "padding and gpt-oss-20b and eager")
+    assert f'-k "{chosen[-1]}"' in page
+    output = installed.run(*chosen, "--padding-json", "green.jsonl", folder=example)
+    assert re.search(r"^4 passed, 5 skipped", output, re.MULTILINE), output
+    patched = subprocess.run(["git", "apply", "late-unpad.patch"], cwd=example, capture_output=True, text=True)
+    assert patched.returncode == 0, patched.stderr
+    output = installed.run(*chosen, "--padding-json", "red.jsonl", folder=example, code=1)
+    (shown,) = re.findall(r"^```text\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert shown in output
+    assert "line        own_kernel/layer.py:" in output
+    changed = installed.run("harness", "diff", "green.jsonl", "red.jsonl", folder=example, code=1)
+    assert "new: 3 (fails now and did not before)" in changed
+
+
+def test_the_commands_of_the_example_s_page_work(installed: Installed, example: Path) -> None:
+    page = (example / "README.md").read_text("utf-8")
+    commands = re.findall(r"^harness (.+)$", page, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["check", "audit"]
+    check, audit = commands
+    output = installed.run(
+        "harness", *check.replace("eager,fake,compiled", "eager,fake").split(), "-j", "1", folder=example
+    )
+    assert re.search(r"^\d+ verdicts: \d+ ok, \d+ skipped;", output, re.MULTILINE), output
+    rows = ("--rows", "schema,fake,shape,dynamic shapes", "-j", "1")
+    assert re.search(
+        r"^1 op, 5 rows: 5 holds;", installed.run("harness", *audit.split(), *rows, folder=example), re.MULTILINE
+    )

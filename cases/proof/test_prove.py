@@ -11,6 +11,8 @@ from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import ANY, load
 
+pytestmark = pytest.mark.usefixtures("forked_python")
+
 FEW = ["prove", "--models", "any-shared", "--rules", "trtllm-nvfp4", "--kernels", "wide", "--tp", "2", "-j", "1"]
 
 

@@ -111,6 +111,20 @@ def test_the_built_in_durations_are_of_the_matrix(monkeypatch: pytest.MonkeyPatc
     assert sum(task in known for task in asked) > 0.9 * len(asked)
 
 
+@pytest.mark.parametrize("of", [2, 4, 8])
+def test_the_matrix_s_own_durations_make_even_shards(of: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of the whole, and of the modes that compile, by the seconds of processor time that each task was measured to take."""
+    from harness.matrix.selection import Selection
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    known = Durations.read(None)
+    matrix = [Task("in-tree", case.id, mode.name) for case, mode in Selection().tasks()]
+    shards = planned(singly(matrix), of, known)
+    for chosen in (matrix, [task for task in matrix if task.mode.startswith("compiled")]):
+        seconds = [sum(known.of(task) for task in chosen if shards.shards[task] == one) for one in range(1, of + 1)]
+        assert min(seconds) >= 0.8 * max(seconds), seconds
+
+
 @pytest.mark.parametrize("text", ["", "3", "0/8", "9/8", "1/0", "a/b", "1/8/2", "-1/8", "1/99999999"])
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected I/N"):

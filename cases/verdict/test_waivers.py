@@ -15,9 +15,12 @@ import pytest
 from fixtures.recorded import results
 from harness.base.errors import BadInput
 from harness.base.project import find
+from harness.cli import main
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, WAIVED, Finding, Verdict
 from harness.output.report import grouped, issues_of, summary, verdict_text, waived
 from harness.verdict.waivers import Waivers
+
+pytestmark = pytest.mark.usefixtures("forked_python")
 
 ROOT = Path(__file__).parents[2]
 NANO = "nemotron-3-nano-30b-a3b"
@@ -149,6 +152,21 @@ def test_what_was_not_judged_matches_nothing(tmp_path: Path) -> None:
     assert loaded.unmatched() == [
         f"{tmp_path / 'waivers.toml'}: waiver 1 (vllm#35949) matches nothing that was judged in this run"
     ]
+
+
+def test_what_another_shard_judges_is_not_needless_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A waiver of a case that the other shard has is named in neither; one that matches nothing at all is, in both."""
+    asked = ("check", *TWO[:2], "--modes", "eager", "--tokens", "7", "--tp", "1", "--rules", "trtllm-nvfp4", "-j", "1")
+    asked += ("--subject", "vllm#35949", "--device", "cpu", "--json", str(tmp_path / "run.jsonl"))
+    file = written(tmp_path, 'cases = "*-wide-*"\nkinds = "width-mismatch"', 'cases = "none"')
+    shards = []
+    for number in (1, 2):
+        assert main([*asked, "--waivers", str(file), "--shard", f"{number}/2"]) == 0
+        shards.append({one["case"].split("-wide-")[0] for one in results(tmp_path / "run.jsonl")})
+        named = [line for line in capsys.readouterr().err.splitlines() if "matches nothing" in line]
+        assert [re.search(r"waiver (\d)", line)[1] for line in named] == ["2"]  # type: ignore[index]
+    assert all(shards)
+    assert not shards[0] & shards[1]
 
 
 def test_what_other_processes_matched_counts(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def hints_of(op: torch._ops.OpOverload, asked: tuple[int, ...] = ()) -> Hints:
     return hints
 
 
+def values_of(function: Callable[..., Any]) -> dict[str, list[str | int]]:
+    """For each parameter of a function, the constants with which its source compares it."""
+    hints, names = Hints(), list(inspect.signature(function).parameters)
+    _read(function, {name: name for name in names}, hints, names, _DEPTH)
+    return hints.values
+
+
 def _read(function: Any, names: dict[str, str], hints: Hints, order: list[str], depth: int) -> None:
     """Add what a function names. ``names`` maps its parameters to the op's arguments; ``order`` are those, by position."""
     function = inspect.unwrap(function)

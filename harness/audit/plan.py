@@ -37,6 +37,7 @@ class Plan:
     seconds: float = SECONDS
     kinds: tuple[str, ...] = KINDS
     sizes: tuple[int, ...] = ()
+    command: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
@@ -47,6 +48,7 @@ class Plan:
             "harness.audit.worker:start",
             settings | {"samples": specs, "variant": self.variant, "kinds": self.kinds, "sizes": self.sizes},
             self.seconds,
+            self.command,
         )
 
     def named(self) -> list[tuple[str, str]]:

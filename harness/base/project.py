@@ -11,6 +11,13 @@ from harness.base.errors import BadInput, nearest
 from harness.base.text_file import read_regular
 
 DEFAULT_SUBJECT = "in-tree"
+# Subjects of somebody else's package that the harness brings, by the name that `--subject` takes.
+_TRANSFORMERS = "harness.engines.transformers.subject"
+BUILT_IN = {
+    "transformers": f"{_TRANSFORMERS}:GroupedMm",
+    "transformers-batched-mm": f"{_TRANSFORMERS}:BatchedMm",
+    "transformers-eager": f"{_TRANSFORMERS}:Eager",
+}
 _PACKAGE = Path(__file__).parents[1]
 # Each key that is text, with the form that it has.
 _FORMS = {
@@ -40,6 +47,8 @@ class Project:
         """The import path of a subject given by name, by import path, or by its id in the corpus. Raises BadInput."""
         if name in self.subjects:
             return self.subjects[name]
+        if name in BUILT_IN:
+            return BUILT_IN[name]
         if "#" in name and ":" not in name and self.corpus:
             return f"{self.corpus}:{name}"
         if ":" in name:
@@ -48,7 +57,7 @@ class Project:
             named = f"; named here: {', '.join(self.subjects)}" if self.subjects else ""
             way = 'give --subject package.module:Name, or set [tool.harness] subject = "name" in pyproject.toml'
             raise BadInput(f"no subject is chosen for {self.root}: {way}{named}")
-        near = nearest(name, self.subjects)
+        near = nearest(name, [*self.subjects, *BUILT_IN])
         hint = f"did you mean {' or '.join(near)}?" if near else f"named here: {', '.join(self.subjects) or 'none'}."
         raise BadInput(f"unknown subject {name!r}; {hint} Or give package.module:Name")
 

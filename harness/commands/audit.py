@@ -1,16 +1,18 @@
 """``harness audit``: for each op a table of the properties that hold and those that do not."""
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+from harness.audit.changed import module_names, registering
 from harness.audit.plan import SECONDS, AuditRun, Plan, rows
 from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
-from harness.commands import flashinfer
+from harness.commands import declared
 from harness.commands.recorded.options import (
     add_records,
     by_case,
@@ -36,9 +38,11 @@ examples:
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
+  harness audit --files mylib/ops.py tests/test_ops.py   the ops that these files register; none is fine (pre-commit)
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
   harness audit flashinfer 'fp4_*' --versions 0.6.18,0.7.2.post1   some ops of two releases, which pip downloads
+  harness audit vllm==0.33.0                       the ops that vLLM declares in Python; sglang==0.5.23 likewise
 
 A samples function yields tuples of arguments, or (args, kwargs) pairs. It may take a torch.device:
   def gemm(device):
@@ -50,7 +54,7 @@ _EPILOGUE = (
     "\n".join(("rows:", *(f"  {name:<18}{about}" for name, about in ROW_TEXTS.items())))
     + """
 
-rows with flashinfer only:
+rows with flashinfer, vllm and sglang only:
   declared schema   torch can infer a schema from the declaration
   parameters        real and fake have the same parameters
   off the CPU       real and fake agree on tensors that are not on the CPU"""
@@ -66,7 +70,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "ops",
         nargs="*",
         metavar="OP",
-        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer",
+        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer, vllm, sglang, "
+        "each also with ==RELEASE",
     )
     add(
         "--import",
@@ -76,6 +81,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import this module, which registers the ops; repeatable",
     )
+    about = "audit the ops that these Python files register; files that register none are left alone"
+    add("--files", nargs="+", default=[], metavar="FILE", help=about)
     add(
         "--samples",
         action="append",
@@ -88,7 +95,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=(),
         metavar="LIST",
-        help="only with flashinfer: release numbers, folders, or installed (default: installed)",
+        help="only with flashinfer, vllm and sglang: release numbers, folders, or installed (default: installed)",
     )
     add("--rows", type=names, default=(), metavar="LIST", help="rows to run (default: all)")
     add("--variant", default="", metavar="TEXT", help="run only the variants of the samples whose name contains TEXT")
@@ -110,13 +117,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Audit the ops; 0 all rows hold, 1 a row breaks, 2 an op cannot be run. Raises BadInput, KeyboardInterrupt."""
-    if chosen.ops[:1] == ["flashinfer"]:
-        return flashinfer.run(chosen)
+    engine = declared.named(chosen.ops)
+    if engine is not None:
+        return declared.run(chosen, *engine)
     if chosen.versions:
-        raise BadInput("--versions works only with flashinfer, as in `harness audit flashinfer --versions 0.7.2.post1`")
+        raise BadInput(
+            "--versions works only with flashinfer, vllm and sglang, as in `harness audit flashinfer --versions 0.7.2.post1`"
+        )
     from harness.audit.report import exit_code
     from harness.output.terminal import Ticker, new_console
 
+    if chosen.files and not registering(chosen.files):
+        print(f"harness: none of {len(chosen.files)} files registers an op: nothing to audit", file=sys.stderr)
+        return 0
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="harness-audit-") as folder:
         plan = _plan(chosen, folder)
@@ -159,14 +172,17 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     if any(size < 0 for size in chosen.sizes):
         raise BadInput(f"--sizes {','.join(map(str, chosen.sizes))}: expected sizes of 0 or more, such as 1,64,65")
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
-    ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(tuple(chosen.modules), path)
+    changed = module_names(registering(chosen.files), path)
+    path = tuple(dict.fromkeys((*(folder for folder, _ in changed), *path)))
+    imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
+    ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(imported, path)
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
             f"{len(chosen.samples)} --samples for {len(ops)} ops; give one for all, or one for each in order"
         )
     return Plan(
         ops=ops,
-        modules=tuple(chosen.modules),
+        modules=imported,
         samples=tuple(chosen.samples),
         device=chosen.device,
         rows=rows(chosen.rows),

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from harness.base.project import Project, find_or_in_tree
+from harness.base.project import BUILT_IN, Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
+from harness.matrix.ranks import COLLECTIVES
 from harness.matrix.shapes import load
 from harness.matrix.variations import names_of, words_of
 from harness.observers import OBSERVERS, RAISING
@@ -76,11 +77,15 @@ def everything(subject: str = "") -> dict[str, Any]:
         for op in registered().values()
     ]
     return {
-        "subjects": [{"name": name, "import": path} for name, path in project.subjects.items()],
+        "subjects": [{"name": name, "import": path} for name, path in (BUILT_IN | project.subjects).items()],
         "ops": ops,
         "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
+        "collectives": [
+            {"collective": one.name, "on": "CUDA" if one.needs_cuda else "CPU, CUDA", "about": one.about}
+            for one in COLLECTIVES.values()
+        ],
         "variations": [
             {"variation": name, "mode": mode.name, "about": words_of(name)}
             for mode in EVERY_MODE.values()

@@ -4,8 +4,8 @@ The harness asked for the filling, not the layer, so whatever raises for that re
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -56,6 +56,27 @@ def overwrite_with_garbage(tensor: Tensor) -> None:
         tensor.fill_(True)
     else:
         tensor.fill_(torch.iinfo(tensor.dtype).max)
+
+
+@contextmanager
+def filled_where_possible(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Fresh memory is filled inside the block, unless one of these tensors has a dtype that torch cannot fill.
+
+    For a capture, where what raised cannot be run once more.
+    """
+    dtypes = {(tensor.dtype, tensor.device.type) for tensor in tensors}
+    with nullcontext() if all(_can_fill(*one) for one in dtypes) else _unfilled():
+        yield
+
+
+def _can_fill(dtype: torch.dtype, device: str) -> bool:
+    try:
+        torch.empty(0, dtype=dtype, device=device)
+    except NotImplementedError as error:
+        if _CANNOT_FILL not in str(error):
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from harness.base import cache
 from harness.base.quiet import quiet
 from harness.base.torch_settings import CONFIGS, ENVIRONMENT
 from harness.execution.global_state import GlobalState
+from harness.execution.python_state import PythonState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta
@@ -62,6 +63,7 @@ def pinned() -> Iterator[None]:
         stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        stack.callback(PythonState().restore)  # what one layer leaves must not be how the next one's verdict begins
         yield
 
 

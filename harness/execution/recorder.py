@@ -1,7 +1,8 @@
 """The recorder: a dispatch mode that records each op of a call, with its stage, the user's line, and where its inputs came from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from harness.base.source import SourceLine
 from harness.execution.evidence import Record, same_bits
 from harness.execution.fresh_memory import call_filled, copy_of
 from harness.execution.stages import EXPERTS, REDUCE, stage_of
+from harness.execution.submodules import Submodules
 from harness.matrix.case import Case
 from harness.ops.arguments import (
     declared_writes,
@@ -36,7 +38,8 @@ class Recorder(TorchDispatchMode):
     ``contract`` also calls the fake of each custom op and looks for undeclared aliases. ``audit`` does that, and looks for
     undeclared writes. ``poison`` overwrites the padded tail of the routed experts' output with NaN. ``fakes`` is the mode to
     call fakes in, if it is shared. ``routed_output`` is the index of the routed experts' output among those of their op, or
-    None where all outputs are theirs. ``reduces_by`` names the ops that reduce, beside those known by name.
+    None where all outputs are theirs. ``reduces_by`` names the ops that reduce, beside those known by name. ``submodules``
+    has the stage of each submodule that makes one, by its path in the layer: every op inside is of that stage.
     """
 
     supports_higher_order_operators = True
@@ -52,6 +55,7 @@ class Recorder(TorchDispatchMode):
         fakes: FakeCallMode | None = None,
         routed_output: int | None = None,
         reduces_by: tuple[str, ...] = (),
+        submodules: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fakes = fakes or FakeCallMode()
@@ -60,10 +64,19 @@ class Recorder(TorchDispatchMode):
         self.records: list[Record] = []
         self.higher_order = False  # whether the call used an operator such as torch.cond
         self.poisoned = False  # whether there was a padded tail to overwrite
+        self._submodules = Submodules(submodules, self._left)
         self._maker: dict[int, int] = {}
         self._routed_storages: set[int] = set()
         self._not_routed: set[int] = set()
         self._alive: list[Tensor] = []  # tensors are known by their id, which is unique only while they live
+
+    def __enter__(self) -> "Recorder":
+        self._submodules.__enter__()
+        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._submodules.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -103,8 +116,12 @@ class Recorder(TorchDispatchMode):
         sources = tuple(self._maker.get(id(tensor)) for tensor in tensors)
         routed = tuple(self.is_routed(tensor) for tensor in tensors)
         inputs = tuple(TensorMeta.of(tensor) for tensor in tensors)
-        stage = REDUCE if op in self.reduces_by else stage_of(op, inputs, routed, self.case, self.experts_op)
-        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or stage == EXPERTS)
+        stage = REDUCE if op in self.reduces_by else self._submodules.stage
+        if not stage:
+            stage = stage_of(op, inputs, routed, self.case, self.experts_op, bool(self._submodules.paths))
+        # The whole submodule makes the routed part, so that a view of its input is not routed: see _left.
+        starts = stage == EXPERTS and not self._submodules.stage
+        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts)
         self.records.append(record)
         return record
 
@@ -112,12 +129,21 @@ class Recorder(TorchDispatchMode):
         """Complete the record of the op that has just run."""
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         record.outputs = metas(out)
-        routed = self._experts_outputs(outputs) if record.stage == EXPERTS else outputs
+        own_op = record.stage == EXPERTS and not self._submodules.stage
+        routed = self._experts_outputs(outputs) if own_op else outputs
         for tensor in outputs:
             self._maker[id(tensor)] = len(self.records) - 1
             self._alive.append(tensor)
         if record.routed:
             self._routed_storages |= {tensor.untyped_storage()._cdata for tensor in (*routed, *writes)}
+
+    def _left(self, stage: str, output: Any) -> None:
+        """Take what a submodule returned as the routed experts' output, if it is theirs and was made there."""
+        for tensor in (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)):
+            source = self._maker.get(id(tensor))
+            if stage == EXPERTS and source is not None:
+                self.records[source].routed = True
+                self._routed_storages.add(tensor.untyped_storage()._cdata)
 
     def _experts_outputs(self, outputs: list[Tensor]) -> list[Tensor]:
         """The outputs of the routed experts' op that are theirs, with the padded tail poisoned if that was asked for."""

@@ -15,6 +15,7 @@ from harness.execution.evidence import Call, Run, same_bits, state_of
 from harness.execution.fresh_memory import call_filled, copy_of
 from harness.execution.global_state import GlobalState
 from harness.execution.recorder import Recorder
+from harness.execution.stages import SUBMODULES
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode
@@ -80,7 +81,8 @@ class Rig:
             raise BuildFailed(str(error)) from error
         if self.declared.repacks_weights:
             self._first_call(layer)
-        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, declared=self.declared, **fields)
+        about: dict[str, Any] = {"ops": self.ops, "routed_output": self._routed_output, "declared": self.declared}
+        run = Run(case=self.case, mode=self.mode, layer=layer, **about, **fields)
         run.built_memory = frozenset(tensor.untyped_storage().data_ptr() for tensor in state_of(layer).values())
         if watch_state:
             run.state_before = {name: copy_of(tensor) for name, tensor in state_of(layer).items()}
@@ -116,6 +118,7 @@ class Rig:
     def recorder(self, **options: bool) -> Recorder:
         """A recorder for this case and its routed experts' op."""
         settings: dict[str, Any] = {"routed_output": self._routed_output, "reduces_by": self.declared.reduces_by}
+        settings["submodules"] = {path: SUBMODULES[part] for part, path in self.declared.submodules}
         return Recorder(self.case, self.experts_op, fakes=self._fakes, **(settings | options))
 
     def expected(self, tokens: int, seed: int) -> "Oracle":
@@ -124,7 +127,7 @@ class Rig:
         The inputs are made anew, so that no layer can have changed them.
         """
         # The oracle knows no padding: cases that differ only in padding share its output.
-        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False)
+        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False, collective="")
         key = (id(self.subject), unpadded, tokens, seed, self.device)
         if key not in _oracle_cache:
             # The entry holds the subject, because an id is unique only while its object lives.
@@ -163,6 +166,8 @@ class Rig:
         call.before = call.before or tuple(map(copy_of, call.inputs))
         try:
             _invoke(call, function, recorder)
+        except SubjectError:
+            raise
         except LAYER_ERRORS as error:
             call.error = error
             if lost := loss(self.device):

@@ -11,6 +11,7 @@ from harness.ops.tensor_meta import TensorMeta
 BUILD = "weight preparation"
 DOWN = "latent down-projection"
 PAD = "pad"
+ROUTER = "router"
 EXPERTS = "routed experts"
 UNPAD = "unpad"
 SCALING = "routed scaling"
@@ -19,6 +20,8 @@ SHARED = "shared expert"
 ADD = "shared add"
 REDUCE = "all-reduce"
 OUTPUT = "output"
+SUBMODULES = {"router": ROUTER, "experts": EXPERTS, "shared": SHARED}
+"""The stage of each submodule that a subject can declare."""
 
 _MATMULS = {"mm", "addmm", "linear", "matmul", "bmm", "_scaled_mm", "mkldnn_linear"}
 _PADS = {"constant_pad_nd", "pad"}
@@ -29,17 +32,30 @@ _SCALES = {"mul", "mul_", "div", "div_"}
 _AFTER = dict.fromkeys(_CUTS | _COPIES, UNPAD) | dict.fromkeys(_SCALES, SCALING) | dict.fromkeys(_MATMULS, UP)
 
 
-def stage_of(op: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...], case: Case, experts: str) -> str:
-    """The stage, or the op's own name where no stage fits.
+def stage_of(
+    op: str,
+    inputs: tuple[TensorMeta, ...],
+    routed: tuple[bool, ...],
+    case: Case,
+    experts: str,
+    submodules: bool = False,
+) -> str:
+    """The stage of an op outside the declared submodules, or the op's own name where no stage fits.
 
-    ``routed`` says for each input whether it came through the routed experts; ``experts`` is their op's name.
+    ``routed`` says for each input whether it came through the routed experts; ``experts`` is their op's name, empty where
+    the layer has none. ``submodules``: the shared expert is a submodule, or there is none.
     """
     if is_reduction(op):
         return REDUCE
     if op == experts:
         return EXPERTS
     name = op.partition("::")[2]
-    return _after(name, inputs, routed) if any(routed) else _before(name, inputs, case)
+    if any(routed):
+        after = _after(name, inputs, routed)
+        return name if after == UNPAD and submodules and case.padded == case.width else after
+    # Without their op or their submodule nothing tells the routed experts' own matmuls from the shared expert's.
+    known = _before(name, inputs, case)
+    return name if known == SHARED and (submodules or not experts) else known
 
 
 def _after(name: str, inputs: tuple[TensorMeta, ...], routed: tuple[bool, ...]) -> str:

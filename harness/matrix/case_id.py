@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.base.errors import BadInput
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE
+from harness.matrix.ranks import REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN, check_width, load
 from harness.matrix.shrunk import read_name, resized
@@ -14,7 +15,7 @@ from harness.matrix.shrunk import read_name, resized
 # The parts of an id; ``Case.id`` joins them.
 ID = re.compile(
     r"(?P<model>.+?)-hidden(?P<hidden>\d+)(?:-latent(?P<latent>\d+))?-padded(?P<padded>\d+)-(?P<rule>.+)"
-    r"-(?P<kernel>wide|narrow)-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?P<full>-full)?"
+    r"-(?P<kernel>wide|narrow)-tp(?P<tp>\d+)-tokens(?P<tokens>\d+)(?:-ranks-(?P<collective>\w+))?(?P<full>-full)?"
 )
 _EXAMPLE = "nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp2-tokens7"
 _MODES = "|".join({name for mode in EVERY_MODE.values() for name in (mode.name, mode.exact)})
@@ -51,6 +52,8 @@ def _chosen(found: re.Match[str], models_file: str) -> list[Case]:
         tp=(int(found["tp"]),),
         tokens=(int(found["tokens"]),),
         modes=("eager",),
+        ranks=REAL if found["collective"] else "",
+        collectives=(found["collective"],) if found["collective"] else (),
         full=bool(found["full"]),
         models_file=models_file,
     )

@@ -24,20 +24,32 @@ class Group:
 
 
 # Around the sizes of tiles and blocks, and small batches beyond one and two tokens.
-TOKEN_COUNTS = (3, 4, 5, 6, 31, 32, 33, 63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
+TOKEN_COUNTS = (63, 64, 65, 97, 127, 128, 129, 257, 513, 1025)
 LARGEST_BATCH = max(TOKEN_COUNTS)
+# Each count from the first to the second is tried, since paths for small batches hold for a few counts or for every other one.
+SMALL_BATCHES = (2, 40)
+EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
 BUCKET_ABOVE_64 = 72
-GROWTH = (7, 60, 7, 130, 7)
 
 GROUPS = {
     "tokens": Group(
         "varied-tokens",
-        {str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        {
+            EACH_SMALL.partition("=")[2]: "each number of tokens from {} to {}".format(*SMALL_BATCHES),
+            **{str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+        },
         "N tokens",
     ),
-    "growth": Group("varied-tokens", {"7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer"}),
+    "growth": Group(
+        "varied-tokens",
+        {
+            "7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer",
+            "0-7": "a first batch of no tokens and then one of 7 on one layer",
+            "1-7": "a first batch of one token and then one of 7 on one layer",
+        },
+    ),
     "captured": Group(
         "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
     ),
@@ -98,8 +110,11 @@ GROUPS = {
         "varied-sizes",
         {
             "130-experts": "130 experts",
-            "top-4": "six experts, of which each token takes four",
+            "top-5": "seven experts, of which each token takes five",
+            "top-1": "one expert for each token",
             "wide-experts": "experts with more than 128 rows",
+            "130-crowded": "130 experts, where all tokens choose the same ones",
+            "narrow": "the narrowest layer, with 1,025 tokens",
             "scaling-alone": "a routed scaling without a shared expert",
         },
     ),
@@ -114,6 +129,7 @@ GROUPS = {
             "after-eager": "compiled after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
+            "129-tokens": "compiled for 129 tokens",
             "inference-mode": "compiled under inference mode",
         },
     ),
@@ -124,9 +140,11 @@ GROUPS = {
             "same-rows": "rows that are all alike",
             "times-32": "hidden_states times 32",
             "times-512": "hidden_states times 512",
+            "tiny": "hidden_states divided by 8,192",
             "negative": "hidden_states that are all negative",
-            "one-routing": "tokens that all choose the same experts",
+            "one-routing": "96 tokens that all choose the same experts",
             "weights-above-one": "routing weights above one",
+            "zero-weights": "routing weights of zero in the first slot of every row",
             "duplicate-ids": "one expert's id in every slot of a row",
             "minus-one": "id -1, which names no expert, in the first slot of every row",
             "minus-one-row": "id -1, which names no expert, in all slots of one row",
@@ -164,6 +182,7 @@ DECLARED = {
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),
+    "no-small-values": ("content=tiny",),
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
     "no-other-dtypes": ("dtype=int64-ids",),
@@ -200,6 +219,11 @@ def words_of(name: str) -> str:
     group, _, what = name.partition("=")
     entry = GROUPS[group]
     return entry.whats.get(what) or entry.number.replace("N", f"{int(what):,}")
+
+
+def growth_counts(name: str) -> tuple[int, ...]:
+    """The token counts of a variation of the group ``growth``, in order: ``growth=1-7`` gives (1, 7)."""
+    return tuple(map(int, name.partition("=")[2].split("-")))
 
 
 def check_names(names: tuple[str, ...]) -> None:

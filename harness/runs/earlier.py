@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.errors import BadInput
-from harness.runs.header import RunHeader
+from harness.runs.header import PYTEST, RunHeader
 from harness.runs.planned import Task
 from harness.runs.reading import RecordsFile
 from harness.runs.results import KINDS, Result, result
@@ -41,7 +41,8 @@ class Earlier:
         """Raise BadInput where it is of another matrix, command or shard than is asked for now."""
         known = frozenset(self.header.planned.shards)
         if self.header.tool != tool:
-            raise BadInput(f"cannot resume {self.path}: it is of `harness {self.header.tool}`; resume it with that")
+            hint = "run the shard again" if self.header.tool == PYTEST else "resume it with that"
+            raise BadInput(f"cannot resume {self.path}: it is of `{self.header.title}`; {hint}")
         if known != tasks:
             new, gone = len(tasks - known), len(known - tasks)
             raise BadInput(

@@ -14,6 +14,8 @@ from harness.runs.shards import Shard
 
 # Of weights and inputs. A subject may take others from it.
 SEED = 0
+# The tool of a run that pytest made.
+PYTEST = "pytest"
 _TEXTS = ("run", "batch", "tool", "command", "started", "durations", "runner", "machine", "commit", "settings")
 
 
@@ -64,6 +66,11 @@ class RunHeader:
             settings=settings_hash(),
             environment=here.environment(),
         )
+
+    @property
+    def title(self) -> str:
+        """What ran, for a reader: ``harness check``, or ``pytest``."""
+        return self.tool if self.tool == PYTEST else f"harness {self.tool}"
 
     @property
     def tasks(self) -> frozenset[Task]:

@@ -80,7 +80,7 @@ class Night:
         header = self.header
         assert header is not None
         part = f"shard {number}/{header.shard.of} of " if header.shard.of > 1 else ""
-        return f"{part}harness {header.tool} on {header.runner}"
+        return f"{part}{header.title} on {header.runner}"
 
     def _why(self, number: int) -> str:
         own = [run for run in self.runs if run.header and run.header.shard.index == number]

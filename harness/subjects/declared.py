@@ -15,11 +15,15 @@ _FORMS = {
     "tokens": "tokens<=N",
     "reduces": "reduces=N",
     "reduces-by": "reduces-by=namespace::op",
+    "experts-in": "experts-in=SUBMODULE",
+    "shared-in": "shared-in=SUBMODULE",
+    "router-in": "router-in=SUBMODULE",
     "keeps-output": "keeps-output",
     "repacks-weights": "repacks-weights",
     "id-experts": "id-experts",
     **{text: text for text in NOT_PROMISED},
 }
+_SUBMODULES = ("experts-in", "shared-in", "router-in")
 _ENTRY = re.compile(r"\s*([A-Za-z-]+)\s*(?:(<=|=)\s*(\S+)\s*)?")
 
 
@@ -30,7 +34,8 @@ class Declared:
     ``most_tokens`` is the largest batch that the layer takes. ``reduces`` is the number of reductions over the ranks in a
     forward with tensor parallelism, and ``reduces_by`` names ops that make one. ``keeps_output``: the output may lie in
     memory of the layer. ``repacks_weights``: the first call may change the weights in place. ``id_experts``: an id equal to
-    the number of experts names no expert, and adds nothing. ``texts`` has every entry; those of
+    the number of experts names no expert, and adds nothing. ``submodules`` has the dotted paths of the submodules that hold
+    the routed experts, the shared expert and the router, by those words. ``texts`` has every entry; those of
     ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out.
     """
 
@@ -40,6 +45,7 @@ class Declared:
     keeps_output: bool = False
     repacks_weights: bool = False
     id_experts: bool = False
+    submodules: tuple[tuple[str, str], ...] = ()
     texts: tuple[str, ...] = ()
 
 
@@ -67,9 +73,12 @@ def _read(text: str, fields: dict[str, Any]) -> None:
         )
         raise BadInput(f"declares has the unknown entry {text!r}; {hint}")
     if not _fits(name, sign, value):
-        raise BadInput(f"declares has the entry {text!r}; expected {_FORMS[name]}, N a number of at least 1")
+        number = ", N a number of at least 1" if _FORMS[name].endswith("N") else ""
+        raise BadInput(f"declares has the entry {text!r}; expected {_FORMS[name]}{number}")
     if name == "reduces-by":
         fields["reduces_by"] = (*fields.get("reduces_by", ()), value)
+    elif name in _SUBMODULES:
+        fields["submodules"] = (*fields.get("submodules", ()), (name.removesuffix("-in"), value))
     elif value is not None:
         fields["most_tokens" if name == "tokens" else name] = int(value)
     elif name not in NOT_PROMISED:
@@ -83,4 +92,6 @@ def _fits(name: str, sign: str | None, value: str | None) -> bool:
         return sign == wanted and value is not None and value.isascii() and value.isdigit() and int(value) > 0
     if name == "reduces-by":
         return sign == "=" and value is not None and all(value.partition("::"))
+    if name in _SUBMODULES:
+        return sign == "=" and value is not None and all(value.split("."))
     return sign is None

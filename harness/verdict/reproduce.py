@@ -7,6 +7,7 @@ from harness.base.errors import BadInput
 from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
+from harness.matrix.ranks import REAL
 
 _OF_AN_ENGINE = re.compile(r" --subject '?vllm(?:[=@]\S*)?'?(?: |$)")
 
@@ -22,6 +23,8 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
         f"--rules {case.alignment.name}",
     ]
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
+    if case.collective:
+        parts.append(f"--ranks {REAL} --collectives {case.collective}")
     if case.overridden or (EVERY_MODE[mode].family == VARIED and not case.small_of):
         parts.append(f"--hidden {case.hidden}")
     if case.shape.source:
@@ -39,8 +42,11 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
 def script_command(command: str) -> str:
     """The command that writes a small script of what ``command`` reproduces; empty where there is none.
 
-    An engine's layer runs in an environment of its own, with its own loader: no script has one.
+    An engine's layer runs in an environment of its own, with its own loader: no script has one. Nor has real ranks' case,
+    which needs several processes.
     """
+    if f"--ranks {REAL}" in command:
+        return ""
     check, prove = "harness check ", "harness prove "
     if _OF_AN_ENGINE.search(command):
         return ""

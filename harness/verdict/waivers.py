@@ -9,11 +9,12 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from harness.base.errors import BadInput, nearest
 from harness.base.text_file import read_regular
 from harness.findings.finding import FINDINGS, OK, WAIVED, Finding, Verdict
+from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE
 
 # The keys of a waiver that choose verdicts, and those that choose findings: key -> field.
@@ -35,7 +36,7 @@ class Waiver:
     reason: str
     patterns: dict[str, tuple[str, ...]]
 
-    def matches(self, verdict: Verdict) -> bool:
+    def matches(self, verdict: "Verdict | _Named") -> bool:
         """Whether its patterns match this case in this mode. Without patterns for verdicts it matches all of them."""
         return self._matches(verdict, _OF_VERDICT)
 
@@ -49,6 +50,15 @@ class Waiver:
             for key, patterns in self.patterns.items()
             if key in names
         )
+
+
+class _Named(NamedTuple):
+    """What of a verdict is known before the case is judged."""
+
+    case: str
+    model: str
+    mode: str
+    subject: str
 
 
 @dataclass(slots=True)
@@ -89,6 +99,11 @@ class Waivers:
     def note(self, verdict: Verdict) -> None:
         """Count a verdict of a resumed run, whose findings were marked before, as judged in this run."""
         self.judged += verdict.status in (OK, FINDINGS, WAIVED)
+        self.matched |= {waiver.number for waiver in self.waivers if waiver.matches(verdict)}
+
+    def expect(self, case: Case, mode: str, subject: str) -> None:
+        """A case that another shard of this run judges: a waiver that matches it is not needless because of this shard."""
+        verdict = _Named(case.id, case.model, mode, subject)
         self.matched |= {waiver.number for waiver in self.waivers if waiver.matches(verdict)}
 
     def unmatched(self) -> list[str]:

@@ -61,7 +61,7 @@ def _run(rig: Rig) -> Run:
         if rig.call(run, run.layer, label, tokens, seed, recorder).error:
             return rig.finish(run)
     with torch.inference_mode(), _eval_mode(run.layer):
-        repeated = rig.call(run, run.layer, REPEATED, rig.case.tokens, 0, rig.recorder())
+        repeated = rig.call(run, run.layer, REPEATED, rig.case.tokens, 0, rig.recorder(contract=True))
         if not repeated.error:
             _call_until_reused(rig, run, repeated)
     rig.finish(run)

@@ -14,8 +14,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from harness.base.exception_text import raised_by_user
 from harness.base.source import SourceLine
 from harness.execution.evidence import Call, Run
-from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.written_memory import written_memory
 
 FIXED = "the token count is"
 _TOKENS = 0  # the dimension that is the tokens
@@ -83,7 +83,7 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
         call.error = error
         return call
     if isinstance(mode.shape_env, LinedEnv):
-        run.specialised = _specialised(fakes, run.layer, rig)
+        run.specialised = _specialised(fakes, rig)
         run.specialised_at = mode.shape_env.blamed(run.specialised)
         run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
     return call
@@ -109,11 +109,12 @@ def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:
     return mode.from_tensor(tensor, symbolic_context=context)
 
 
-def _specialised(fakes: tuple[Tensor, ...], layer: object, rig: Rig) -> str | None:
+def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     """To what the trace restricts the token count: the one number that it fixed it to, or guards; None for no restriction.
 
-    A guard that only limits the tokens to the rows of one of the layer's tensors is allowed: the layer was built for so many.
-    So is one that limits them to what the subject declares, or to where the layer raises an error of its own.
+    A guard that only limits the tokens to the rows of memory that calls write to is allowed: it was made for so many. A
+    weight of as many rows says nothing of the tokens. So is one that limits them to what the subject declares, or to
+    where the layer raises an error of its own.
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
@@ -125,10 +126,7 @@ def _specialised(fakes: tuple[Tensor, ...], layer: object, rig: Rig) -> str | No
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
     narrowing = [expr for expr in guards if not all(_holds(expr, fixed, count) for count in _COUNTS)]
     if narrowing:
-        rows = {
-            tensor.shape[0] for tensor in reachable_tensors(layer) if tensor.dim() and isinstance(tensor.shape[0], int)
-        }
-        rows.add(rig.most_tokens)
+        rows = {tensor.shape[0] for tensor in written_memory(rig) if tensor.dim()} | {rig.most_tokens}
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
         narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None

@@ -15,8 +15,10 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.execution.capture import NotCaptured, RecordedAgain
 from harness.execution.evidence import Call, Graph, Run
+from harness.execution.fresh_memory import filled_where_possible
 from harness.execution.modes.compiled import recording_inductor, skip_guard_profiling, stages
 from harness.execution.pinned import inductor_with
+from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import Rig
 
 # What "reduce-overhead" sets, an error where a graph is skipped, and one graph for the whole layer.
@@ -43,7 +45,8 @@ def recorded(rig: Rig) -> Run:
     graphs: list[Graph] = []
     run.graphs = graphs
     skip_guard_profiling()
-    with inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
+    filled = filled_where_possible(reachable_tensors(run.layer))
+    with filled, inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
         compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=recording_inductor(graphs))
         for label, seed in _CALLS:
             counts.clear()

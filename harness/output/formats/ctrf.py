@@ -23,7 +23,7 @@ def ctrf(items: Sequence[Item], header: RunHeader) -> str:
         "generatedBy": "moe-padding-harness",
         "timestamp": header.started,
         "results": {
-            "tool": {"name": f"harness {header.tool}"},
+            "tool": {"name": header.title},
             "summary": _summary(tests, header),
             "tests": tests,
             "environment": _environment(header),

@@ -26,7 +26,7 @@ def annotations(items: Sequence[Item], header: RunHeader) -> str:
             lines.append(_annotation(one, problem, counted[key]))
     if len(counted) > len(met):
         more = f"{len(counted) - len(met)} more kinds of problems are not annotated; the log and the records have all"
-        lines.append(f"::notice title=harness {_property(header.tool)}::{_data(more)}")
+        lines.append(f"::notice title={_property(header.title)}::{_data(more)}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -55,7 +55,7 @@ def summary(items: Sequence[Item], header: RunHeader) -> str:
 def _summary(items: Sequence[Item], header: RunHeader) -> Iterator[str]:
     counts = Counter(one.status for one in items)
     part = f", shard {header.shard}" if header.shard.of > 1 else ""
-    yield f"### harness {_cell(header.tool)} on {_cell(header.runner)}{part}\n"
+    yield f"### {_cell(header.title)} on {_cell(header.runner)}{part}\n"
     counted = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "nothing was judged"
     stack = ", ".join(f"{name} {_cell(value)}" for name, value in header.environment.items() if value)
     yield f"{len(items)} results: {counted}. {stack}"

@@ -20,10 +20,10 @@ def junit(items: Sequence[Item], header: RunHeader) -> str:
         "skipped": sum(one.status in _SKIPS for one in items),
         "tests": len(items),
     }
-    suites = ElementTree.Element("testsuites", name=f"harness {header.tool}")
+    suites = ElementTree.Element("testsuites", name=header.title)
     about = {name: str(count) for name, count in counts.items()}
     about |= {"time": f"{sum(one.seconds for one in items):.3f}", "timestamp": header.started.rstrip("Z")}
-    about |= {"name": f"harness {header.tool}", "hostname": printable(header.machine)}
+    about |= {"name": header.title, "hostname": printable(header.machine)}
     suite = ElementTree.SubElement(suites, "testsuite", about)
     _properties(suite, {"runner": header.runner, "commit": header.commit, **header.environment})
     for one in items:

@@ -22,7 +22,7 @@ def sarif(items: Sequence[Item], header: RunHeader) -> str:
     run: dict[str, Any] = {
         "tool": {"driver": {"name": "moe-padding-harness", "rules": _rules(problem for _, problem in shown)}},
         "results": [_result(one, problem) for one, problem in shown],
-        "automationDetails": {"id": quote(f"harness {header.tool}/{header.runner}/", safe="/ ")},
+        "automationDetails": {"id": quote(f"{header.title}/{header.runner}/", safe="/ ")},
         "columnKind": "unicodeCodePoints",
     }
     if len(every) > _MOST:

@@ -2,7 +2,7 @@
 
 from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
 from harness.execution.modes.varied.sizes import TOKENS as OF_SIZES
-from harness.matrix.variations import GROWTH
+from harness.matrix.variations import LARGEST_BATCH, growth_counts
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
 _SLICE = (
@@ -17,7 +17,11 @@ CHANGES = {
     "content=times-32": "batch[0] = batch[0] * 32",
     "content=times-512": "batch[0] = batch[0] * 512",
     "content=negative": "batch[0] = -batch[0].abs()",
-    "content=one-routing": _FIRST.format(place="$ids"),
+    "content=tiny": "batch[0] = batch[0] / 8192",
+    "content=one-routing": "batch = [value.repeat(6, *[1] * (value.dim() - 1)) for value in batch]\n"
+    + _FIRST.format(place="$ids"),
+    "content=zero-weights": "batch[$weights][:, 0] = 0",
+    "sizes=130-crowded": _FIRST.format(place="$ids"),
     "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
     "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
     "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
@@ -60,7 +64,7 @@ def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
     if name.startswith(TOKENS):
         return [(tokens, 0), (int(name.removeprefix(TOKENS)), 1)]
     if name.startswith(GROWS):
-        return [(count, seed) for seed, count in enumerate(GROWTH)]
+        return [(count, seed) for seed, count in enumerate(growth_counts(name))]
     if name.startswith(SIZES):
-        return [(OF_SIZES, 0)]
+        return [(LARGEST_BATCH if name == "sizes=narrow" else OF_SIZES, 0)]
     return [(ROWS_OF_CONTENTS if name.startswith(CONTENTS) else tokens, 0)]

@@ -1,6 +1,7 @@
 """What a layer keeps from call to call: inputs by address or identity, outputs, counts of calls, tables, and graphs' memory."""
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +53,29 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
             if tensor is not None:
                 tensor.copy_(value)
         check(varied, variation, layer, inputs=inputs, expected=expected)
-        call = varied.run.calls[-1]
-        call.inputs = tuple(
-            t if t is None else t.clone() for t in inputs
-        )  # the next contents are not the layer's doing
+        _copy_inputs(varied)
+    _refill_parts(varied, variation, layer, inputs)
+
+
+def _refill_parts(varied: VariedRun, variation: Varied, layer: Any, inputs: tuple[Tensor, ...]) -> None:
+    """Other contents in one part alone: what is cached by a sample of the contents, or by one of the inputs, shows here."""
+    other, _ = batch_of(varied, 3)
+    inputs[0][-1].copy_(other[0][-1])
+    parts = ["the last row of hidden_states", "all inputs but hidden_states"][: len(inputs)]
+    for part in parts:
+        if part != parts[0]:
+            for tensor, value in zip(inputs[1:], other[1:], strict=True):
+                if tensor is not None and value is not None:
+                    tensor.copy_(value)
+        label = f"{part} refilled in place"
+        check(varied, variation, layer, inputs=inputs, expected=varied.rig.oracle(inputs), label=label)
+        _copy_inputs(varied)
+
+
+def _copy_inputs(varied: VariedRun) -> None:
+    """Give the last call inputs of its own: what they hold later is not the layer's doing."""
+    call = varied.run.calls[-1]
+    call.inputs = tuple(t if t is None else t.clone() for t in call.inputs)
 
 
 def _written(varied: VariedRun, variation: Varied) -> None:

@@ -20,6 +20,9 @@ from harness.subjects.checked import SubjectError
 
 # Enough for several tokens of each expert.
 TOKENS = 16
+# Times as many tokens for one routing: more than an expert has room for where it has room for its share and some more.
+_REPEATED = 6
+_SMALL = 8192
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -94,7 +97,18 @@ def _first_row(tensor: Tensor) -> Tensor:
 
 
 def _one_routing(x: Inputs) -> Inputs:
-    return x.put(ids=_first_row(x.ids))
+    many = replace(x, tensors=tuple(None if t is None else _repeated(t) for t in x.tensors))
+    return many.put(ids=_first_row(many.ids))
+
+
+def _repeated(tensor: Tensor) -> Tensor:
+    return tensor.repeat(_REPEATED, *(1,) * (tensor.dim() - 1))
+
+
+def _zero_weights(x: Inputs) -> Inputs:
+    weights = x.weights
+    weights[:, 0] = 0
+    return x.put(weights=weights)
 
 
 def _duplicate(x: Inputs) -> Inputs:
@@ -138,11 +152,13 @@ _VALUES: dict[str, Change] = {
     "same-rows": _same_rows,
     "times-32": lambda x: x.put(hidden=x.hidden * 32),
     "times-512": lambda x: x.put(hidden=x.hidden * 512),
+    "tiny": lambda x: x.put(hidden=x.hidden / _SMALL),
     "negative": lambda x: x.put(hidden=-x.hidden.abs()),
 }
 _ROUTING: dict[str, Change] = {
     "one-routing": _one_routing,
     "weights-above-one": lambda x: x.put(weights=x.weights * 2.5 + 1),
+    "zero-weights": _zero_weights,
 }
 # Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
 _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
@@ -179,7 +195,8 @@ class NoPromise(Exception):
 def _changed(rig: Rig, what: str, inputs: Inputs) -> tuple[tuple[Tensor, ...], Any]:
     """The changed inputs, and the oracle's output for them. Raises NoPromise and SubjectError."""
     if what not in _SPECIAL_IDS:
-        changed = (_VALUES | _ROUTING)[what](inputs).tensors
+        made = (_VALUES | _ROUTING)[what](inputs).tensors
+        changed = tuple(t if t is None else t[: rig.most_tokens] for t in made)
         return changed, rig.oracle(changed)
     if what == "id-experts" and not rig.declared.id_experts:
         raise NoPromise("the subject does not declare id-experts")

@@ -140,18 +140,22 @@ def _copied(varied: VariedRun, variation: Varied) -> None:
     answer(varied, layer, 1)
     with contextlib.suppress(*LAYER_ERRORS):
         _compare(varied, variation, copy.deepcopy(layer), other_weights(layer), load)
+        check(varied, variation, layer, label="a layer, after other weights were loaded into its deepcopy")
 
 
 def _swapped(varied: VariedRun, variation: Varied) -> None:
     layer, state = varied.fresh(), other_weights(varied.layer)
+    other = varied.fresh()
     answer(varied, layer, 1)
-    _compare(varied, variation, layer, state, _swap)
+    if load(other, state):
+        _compare(varied, variation, layer, state, lambda one, _: _swap_from(other, one))
 
 
-def _swap(layer: nn.Module, state: State) -> bool:
+def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
+    """Give a layer the tensors of another one: a checkpoint may have them in another form."""
+    tensors = dict((*other.named_parameters(), *other.named_buffers()))
     for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
-        if name in state:
-            tensor.data = copy_of(state[name])
+        tensor.data = copy_of(tensors[name].detach())
     return True
 
 

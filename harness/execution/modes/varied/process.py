@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from harness.execution.global_state import GlobalState
+from harness.execution.python_state import PythonState
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
@@ -22,11 +23,25 @@ _BACKENDS = (
 )
 
 
+@functools.cache
+def _written() -> set[str]:
+    """The names of the environment's variables that were written since the set was last cleared, also with the same value."""
+    names: set[str] = set()
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.putenv":
+            names.add(os.fsdecode(arguments[0]))
+
+    sys.addaudithook(note)
+    return names
+
+
 class Snapshot:
     """The environment and the settings as they are now."""
 
     def __init__(self) -> None:
         self.environment, self.settings = dict(os.environ), _settings()
+        self._python = PythonState()
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""
@@ -34,7 +49,7 @@ class Snapshot:
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *moved)
+        return (*self._restore_environment(), *moved, *self._python.restore())
 
     def _restore_environment(self) -> list[str]:
         names = {*self.environment, *os.environ}
@@ -49,11 +64,15 @@ class Snapshot:
 
 
 class ProcessState:
-    """A context manager that puts the process's state back, at its begin and its end. ``changed`` then names what had changed."""
+    """A context manager that puts the process's state back, at its begin and its end. ``changed`` then names what had changed.
+
+    ``written`` names variables of the environment that were there before and were written all the same.
+    """
 
     def __init__(self, before: Snapshot) -> None:
         self._before, self._global = before, GlobalState()
         self.changed: tuple[str, ...] = ()
+        self.written: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         self._before.restore()
@@ -62,9 +81,12 @@ class ProcessState:
         torch.rand(1)
         random.random()
         self._moved = torch.get_rng_state(), random.getstate()
+        _written().clear()
         return self
 
     def __exit__(self, *error: object) -> None:
+        written = _written() & set(self._before.environment)
+        self.written = tuple(sorted(name for name in written if not name.startswith(_OF_TORCH)))
         self.generator = torch.get_rng_state()
         drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
         self._global.__exit__(*error)

@@ -12,10 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
+from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.layers import if_alone
+from harness.execution.modes.varied.tokens import narrowest
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case
+from harness.matrix.variations import LARGEST_BATCH
 from harness.ops.collectives import is_reduction
 from harness.ops.names import op_name
 
@@ -35,7 +38,12 @@ def _more_experts(case: Case) -> Case:
 
 
 def _more_choices(case: Case) -> Case:
-    return replace(case, experts=6, top_k=4)
+    """An odd number, above four, that is no power of two."""
+    return replace(case, experts=7, top_k=5)
+
+
+def _one_choice(case: Case) -> Case:
+    return replace(case, top_k=1)
 
 
 def _wider_experts(case: Case) -> Case:
@@ -48,8 +56,11 @@ def _scaled_alone(case: Case) -> Case:
 
 _SIZES: dict[str, Callable[[Case], Case]] = {
     "130-experts": _more_experts,
-    "top-4": _more_choices,
+    "top-5": _more_choices,
+    "top-1": _one_choice,
     "wide-experts": _wider_experts,
+    "130-crowded": _more_experts,
+    "narrow": narrowest,
     "scaling-alone": _scaled_alone,
 }
 
@@ -61,14 +72,30 @@ def sized(case: Case, name: str) -> Case:
 
 
 def _sizes(varied: VariedRun, variation: Varied) -> None:
+    """A call of a layer of other sizes, which makes it another case."""
     torch._dynamo.reset()
     case = sized(varied.rig.case, variation.name)
     rig = None if case == varied.rig.case else rig_of(varied.rig, case)
     if rig is not None:
-        tokens = min(TOKENS, rig.most_tokens)
+        tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
+        if variation.name == "sizes=130-crowded":
+            _crowded(varied, variation, rig, tokens)
+            return
         call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
         call.varied, call.case = variation, case
         varied.run.calls.append(call)
+
+
+def _crowded(varied: VariedRun, variation: Varied, rig: Rig, tokens: int) -> None:
+    """All tokens choose the first one's experts, which then have many times their share."""
+    inputs = Inputs.of(rig.inputs(tokens, 0), rig.case)
+    if inputs.ids_at is None:
+        return
+    crowded = inputs.put(ids=inputs.ids[:1].expand_as(inputs.ids).contiguous()).tensors
+    call = Call(variation.words, tokens, crowded, varied=variation, case=rig.case)
+    if rig.make(call, layer_of(rig)):
+        call.expected = rig.oracle(call.before)
+    varied.run.calls.append(call)
 
 
 def _ranks(varied: VariedRun, variation: Varied) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,16 +34,17 @@ def run(rig: Rig, dynamic: bool) -> Run:
     def process(varied: VariedRun, variation: Varied) -> None:
         _process(varied, variation, before)
 
-    return run_few(
-        rig,
-        {
-            "torch": if_steady(_in_torch),
-            "thread": if_steady(_in_thread),
-            "before": if_steady(_after),
-            "process": process,
-            "memory": _memory,
-        },
-    )
+    groups = {
+        "torch": if_steady(_in_torch),
+        "thread": if_steady(_in_thread),
+        "before": if_steady(_after),
+        "process": process,
+        "memory": _memory,
+    }
+    try:
+        return run_few(rig, groups)
+    finally:
+        before.restore()
 
 
 @contextlib.contextmanager
@@ -104,10 +106,25 @@ def _after(varied: VariedRun, variation: Varied) -> None:
         with torch.inference_mode(), contextlib.suppress(*LAYER_ERRORS):
             layer(*batch_of(varied, 1)[0])
     else:
+        with contextlib.suppress(*LAYER_ERRORS), _Fails(varied.rig.ops):
+            layer(*batch_of(varied, 1)[0])
         for inputs in _wrong_inputs(varied) if varied.rig.device.type == "cpu" else ():
             with contextlib.suppress(*LAYER_ERRORS):
                 layer(*inputs)
     check(varied, variation, layer)
+
+
+class _Fails(TorchDispatchMode):
+    """A dispatch mode in which the named ops raise, as they do where memory runs out. No kernel is given wrong inputs."""
+
+    def __init__(self, ops: tuple[str, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._ops = ops
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op_name(func) in self._ops:
+            raise torch.OutOfMemoryError("raised by the harness, as where memory runs out")
+        return func(*args, **(kwargs or {}))
 
 
 def _wrong_inputs(varied: VariedRun) -> Iterator[tuple[Tensor, ...]]:
@@ -126,13 +143,18 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
     """
     built = variation.name == "process=build"
     layer = None if built else varied.fresh()
-    with ProcessState(before) as state:
+
+    def act() -> None:
         if layer is None:
             varied.fresh()
         else:
             for place in range(2):
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
+
+    with ProcessState(before) as state:
+        act()
+    state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
         with ProcessState(before) as other:
             torch.rand(1)
@@ -143,6 +165,16 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
         doing = "building the layer" if built else "calling the layer"
         what = f"{doing} changed {', '.join(state.changed[:4])}"
         varied.run.left_behind.append(LeftBehind(variation, what))
+
+
+def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ...]:
+    """Which variables of the environment are set after an act that finds them gone: an earlier verdict's layer set them before."""
+    values = {name: os.environ.pop(name) for name in names if name in os.environ}
+    if values:
+        act()
+    found = tuple(f"the environment variable {name}" for name in values if name in os.environ)
+    os.environ.update(values)
+    return found
 
 
 def _memory(varied: VariedRun, variation: Varied) -> None:

@@ -1,17 +1,21 @@
 """Token counts: around the sizes of tiles, small batches, more rows than 16 bits count, growth, and a graph above 64 tokens."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from harness.base.exception_text import first_line, is_own_refusal
-from harness.execution.evidence import Call, Run, Varied
+from harness.execution.difference import within
+from harness.execution.evidence import Call, Run, Varied, all_finite
+from harness.execution.fresh_memory import call_filled
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
-from harness.execution.rig import Rig
+from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
-from harness.matrix.variations import GROWTH, LARGEST_BATCH
+from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, growth_counts
 
 # Where each op's fake is called beside it: fakes that look at the token count do so at powers of two.
 _WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
@@ -49,6 +53,8 @@ def _order(call: Call) -> tuple[bool, int]:
 
 def _tokens(varied: VariedRun, variation: Varied) -> None:
     """One call. The first count that fails is followed by more calls, until the smallest that fails is known."""
+    if variation.name == EACH_SMALL:
+        return _each_small(varied)
     count, rig = int(variation.name.partition("=")[2]), varied.rig
     if count > LARGEST_BATCH:
         return _many(varied, variation, count)
@@ -63,9 +69,33 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
         _find_smallest(varied, count)
 
 
+def _each_small(varied: VariedRun) -> None:
+    """A call for each small count, compared and forgotten. The first that is wrong is made once more, to be reported."""
+    few, many = SMALL_BATCHES
+    for count in range(few, min(many, varied.most) + 1):
+        if not _is_right(varied, count):
+            for one in (count - 1, count)[count == few :]:
+                varied.call(Varied(f"tokens={one}", f"{one:,} tokens"), *varied.batch(one))
+            return
+
+
+def _is_right(varied: VariedRun, count: int) -> bool:
+    inputs, expected = varied.batch(count)
+    try:
+        output = call_filled(varied.layer, *inputs)
+    except LAYER_ERRORS:
+        return False
+    return (
+        isinstance(output, Tensor)
+        and output.shape == (count, varied.rig.case.hidden)
+        and all_finite(output)
+        and within(output, expected)
+    )
+
+
 def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     """One call of a layer as narrow as the alignment allows. The rows of one batch come again and again."""
-    narrow = varied.of(_narrowest(varied.rig.case), LARGEST_BATCH)
+    narrow = varied.of(narrowest(varied.rig.case), LARGEST_BATCH)
     if narrow is None or count > narrow.rig.most_tokens or narrow.most < LARGEST_BATCH:
         return
     inputs, expected = narrow.batch(LARGEST_BATCH)
@@ -73,12 +103,14 @@ def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     call = narrow.call(
         variation, tuple(tensor if tensor is None else tensor[rows] for tensor in inputs), rows_of(expected, rows)
     )
+    if _failed(narrow, call) and _failed(narrow, narrow.call(variation, inputs, expected)):
+        return  # it is not the number of rows: sizes=narrow reports it
     if not narrow.refused(call, own=True):
         call.case = narrow.rig.case
         varied.run.calls.append(call)
 
 
-def _narrowest(case: Case) -> Case:
+def narrowest(case: Case) -> Case:
     """The same structure at sizes that are as small as they can be, and padded."""
     shape = replace(case.shape, hidden=_HIDDEN, latent=_LATENT if case.latent else None)
     alignment = Alignment(case.alignment.name, _MULTIPLE, _MULTIPLE, _MULTIPLE)
@@ -113,11 +145,14 @@ def _find_smallest(varied: VariedRun, wrong: int) -> None:
 
 
 def _growth(varied: VariedRun, variation: Varied) -> None:
-    """Smaller batches after larger ones, on a layer that has seen no other."""
-    layer = varied.fresh()
-    for place, count in enumerate(GROWTH, 1):
-        if count <= varied.most:
-            label = f"batch {place} of {', '.join(map(str, GROWTH))} tokens"
+    """Smaller batches after larger ones, and larger ones after the smallest, on a layer that has seen no other."""
+    layer, counts = varied.fresh(), growth_counts(variation.name)
+    for place, count in enumerate(counts, 1):
+        if count <= 1:  # the mode eager judges it
+            with suppress(*LAYER_ERRORS):
+                layer(*varied.rig.inputs(count, 0))
+        elif count <= varied.most:
+            label = f"batch {place} of {', '.join(map(str, counts))} tokens"
             if _failed(varied, varied.call(variation, *varied.batch(count), layer=layer, label=label)):
                 return
 

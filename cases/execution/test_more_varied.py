@@ -1,0 +1,118 @@
+"""Varied beyond single calls: Python's own state, what a failed op leaves, memory that cannot be filled, guards of weights."""
+
+import copy
+import gc
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fixtures.correct.first_calls import RowsOfWorkspace
+from fixtures.correct.habits import CORRECT
+from fixtures.faults.first_calls import RowsOfWeight
+from fixtures.faults.surroundings import HalfDone
+from fixtures.planting import SHARED, SMALL, Planted
+from harness.execution.fresh_memory import filled_where_possible
+from harness.execution.modes.varied import surroundings
+from harness.execution.pinned import pinned
+from harness.execution.rig import Rig
+from harness.execution.written_memory import written_memory
+from harness.findings.finding import FINDINGS, OK, Verdict
+from harness.matrix.modes import MODES
+from harness.matrix.variations import GROUPS, growth_counts
+from harness.verdict.judge import judge
+from kernels.layer.layer import PaddedMoELayer
+
+CPU = torch.device("cpu")
+FLOAT4 = torch.float4_e2m1fn_x2
+
+
+def judged(layer: type[PaddedMoELayer], *vary: str) -> Verdict:
+    mode = MODES[GROUPS[vary[0].partition("=")[0]].mode]
+    return judge(Planted(layer=layer), SMALL, replace(mode, vary=vary), CPU)
+
+
+class SetsVariable(PaddedMoELayer):
+    def pad(self, x: Tensor) -> Tensor:
+        os.environ["PLANTED_PADDED"] = str(self.padded)
+        return super().pad(x)
+
+
+class StopsCollector(PaddedMoELayer):
+    def pad(self, x: Tensor) -> Tensor:
+        gc.disable()
+        return super().pad(x)
+
+
+def test_a_variable_that_an_earlier_verdict_set_is_found_when_it_is_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED_PADDED", "128")
+    (finding,) = judged(SetsVariable, "process=calls").findings
+    assert finding.what == "calling the layer changed the environment variable PLANTED_PADDED"
+    assert os.environ["PLANTED_PADDED"] == "128"
+    assert judged(PaddedMoELayer, "process=calls", "process=build").status == OK
+
+
+def test_what_a_layer_leaves_in_python_is_put_back_after_each_verdict() -> None:
+    assert judge(Planted(layer=StopsCollector), SMALL, MODES["eager"], CPU).status == OK
+    assert gc.isenabled()
+    assert "garbage collector" in judged(StopsCollector, "process=calls").findings[0].what
+
+
+def test_an_op_that_raises_shows_what_it_leaves_without_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "_wrong_inputs", lambda varied: ())  # as on a GPU
+    assert judged(HalfDone, "before=errors").status == FINDINGS
+    monkeypatch.setattr(surroundings, "_Fails", lambda ops: torch.no_grad())
+    assert judged(HalfDone, "before=errors").status == OK
+
+
+def test_memory_that_torch_cannot_fill_is_left_unfilled_for_a_whole_capture() -> None:
+    with pinned():
+        codes = torch.zeros(4, dtype=torch.uint8).view(FLOAT4)
+        with pytest.raises(NotImplementedError):
+            codes.clone()
+        with filled_where_possible([codes]):
+            codes.clone()
+        with filled_where_possible([torch.zeros(2)]):
+            assert torch.empty(64).isnan().all()
+            with pytest.raises(NotImplementedError):
+                codes.clone()
+
+
+def test_inductor_refuses_the_mask_that_a_capture_takes() -> None:
+    from torch._inductor.utils import is_cudagraph_unsafe_fx_node as is_refused
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def masked(x: Tensor, mask: Tensor) -> Tensor:
+        return torch.ops.aten.index_put(x, [mask], torch.zeros(()))  # type: ignore[no-any-return]
+
+    graph = make_fx(masked, tracing_mode="fake")(torch.ones(3), torch.tensor([True, False, True]))
+    assert any(is_refused(node) for node in graph.graph.nodes if node.op == "call_function")
+    (entry,) = [entry for entry in CORRECT if entry.id == "right#captured-ops"]
+    assert "cudagraph-compiled" not in entry.modes
+
+
+def test_only_memory_that_calls_write_excuses_a_limit_of_tokens() -> None:
+    dynamic = MODES["fake-dynamic"]
+    (finding,) = judge(Planted(layer=RowsOfWeight), SHARED, dynamic, CPU).findings
+    assert finding.what.startswith("the trace holds only where tokens <=")
+    assert judge(Planted(layer=RowsOfWorkspace), SMALL, dynamic, CPU).status == OK
+    with pinned():
+        assert [tuple(t.shape) for t in written_memory(Rig(Planted(layer=RowsOfWorkspace), SMALL, CPU))] == [(64, 128)]
+        assert not written_memory(Rig(Planted(layer=RowsOfWeight), SHARED, CPU))
+
+
+def test_the_original_of_a_deepcopy_is_called_too() -> None:
+    class Shares(PaddedMoELayer):
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            return copy.copy(self)
+
+    (finding,) = judged(Shares, "weights=deepcopy").findings
+    assert "after other weights were loaded into its deepcopy" in finding.what
+
+
+def test_the_name_of_a_growth_holds_its_counts() -> None:
+    assert growth_counts("growth=7-60-7-130-7") == (7, 60, 7, 130, 7)
+    assert growth_counts("growth=0-7") == (0, 7)

@@ -1,0 +1,69 @@
+"""The Python that forks: a process of it has the arguments, environment, folder and end of one of Python itself."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.usefixtures("forked_python"),
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux"),
+]
+SEES = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv, sys.path[:2], os.environ.get('WORD'), input()]))"
+
+
+def ran(code: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code, "a", "b"], capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_it_has_imported_torch() -> None:
+    assert ran("import sys; print('torch._inductor.compile_fx' in sys.modules)").stdout == "True\n"
+
+
+def test_it_sees_what_it_is_given(tmp_path: Path) -> None:
+    done = ran(SEES, cwd=tmp_path, env={"WORD": "x", "PYTHONPATH": "/nowhere"}, input="typed\n")
+    assert done.stdout == f'["{tmp_path}", ["-c", "a", "b"], ["", "/nowhere"], "x", "typed"]\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "text"),
+    [
+        ("pass", 0, ""),
+        ("import sys; sys.exit(3)", 3, ""),
+        ("raise SystemExit('why')", 1, "why\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("import os; os.abort()", -6, ""),
+        ("import os; os._exit(7)", 7, ""),
+    ],
+)
+def test_it_ends_as_its_code_ends(code: str, end: int, text: str) -> None:
+    done = ran(code)
+    assert done.returncode == end
+    assert text in done.stderr
+
+
+def test_code_at_exit_and_threads_are_waited_for() -> None:
+    code = "import atexit, threading, time; atexit.register(print, 'last')\n"
+    code += "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start(); print('first')"
+    assert ran(code).stdout.split() == ["first", "thread", "last"]
+
+
+@pytest.mark.parametrize("kill", [subprocess.Popen.kill, subprocess.Popen.terminate])
+def test_what_ends_it_ends_the_code(kill: object) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        kill(process)  # type: ignore[operator]
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_python_reads_some_settings_only_when_it_starts() -> None:
+    done = ran("import sys; print('torch' in sys.modules, sys.stdout.encoding)", env={"PYTHONIOENCODING": "latin-1"})
+    assert done.stdout.split() == ["False", "iso8859-1"]

@@ -1,0 +1,10 @@
+import torch
+import executorch.backends.cadence.aot.ops_registrations, executorch.backends.cadence.aot.ref_implementations
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+x = torch.ones(6, 4, dtype=torch.int8).t()
+real = torch.ops.cadence.quantized_add.per_tensor(x, 1.0, 0, x, 1.0, 0, 1.0, 0)
+with FakeTensorMode() as mode:
+    fake = torch.ops.cadence.quantized_add.per_tensor(mode.from_tensor(x), 1.0, 0, mode.from_tensor(x), 1.0, 0, 1.0, 0)
+for side, out in ("real", real), ("fake", fake):
+    print(side, [(list(x.shape), x.stride(), x.dtype) for x in (out if isinstance(out, tuple) else (out,))])

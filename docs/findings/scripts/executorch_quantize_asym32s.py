@@ -1,0 +1,12 @@
+import torch
+import executorch.backends.cadence.aot.ops_registrations, executorch.backends.cadence.aot.ref_implementations
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+x = torch.randn(6, 4).t()
+real = torch.ops.cadence.quantize_per_tensor_asym32s(x, 0.1, 0, -2147483648, 2147483647, torch.int32)
+with FakeTensorMode() as mode:
+    fake = torch.ops.cadence.quantize_per_tensor_asym32s(
+        mode.from_tensor(x), 0.1, 0, -2147483648, 2147483647, torch.int32
+    )
+for side, out in ("real", real), ("fake", fake):
+    print(side, [(list(x.shape), x.stride(), x.dtype) for x in (out if isinstance(out, tuple) else (out,))])

@@ -1,0 +1,10 @@
+import torch
+import executorch.backends.cadence.aot.ops_registrations, executorch.backends.cadence.aot.ref_implementations
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+x = torch.ones(6, 4, dtype=torch.int8).t()
+real = torch.ops.cadence.quantized_relu_asym8s_asym8s.per_tensor(x, 0, 0, 1, 1)
+with FakeTensorMode() as mode:
+    fake = torch.ops.cadence.quantized_relu_asym8s_asym8s.per_tensor(mode.from_tensor(x), 0, 0, 1, 1)
+for side, out in ("real", real), ("fake", fake):
+    print(side, [(list(x.shape), x.stride(), x.dtype) for x in (out if isinstance(out, tuple) else (out,))])

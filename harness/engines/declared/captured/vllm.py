@@ -1,0 +1,6 @@
+"""Importing this module captures the importable engine of its name and registers its ops."""
+
+from harness.engines.declared.engines.vllm import ENGINE
+from harness.engines.declared.running.registered import register
+
+register(ENGINE)

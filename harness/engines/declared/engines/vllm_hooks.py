@@ -1,0 +1,99 @@
+"""What vLLM needs of a stand-in: one CUDA platform, a group of two ranks, a forward context."""
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.engines.declared.engine import Samples
+from harness.engines.declared.running import machine, standin
+
+RANKS = 2
+
+
+def _reduced_and_cut(x: Tensor, dim: int = -1) -> Tensor:
+    """What a reduce-scatter over the group gives: this rank's part of dimension ``dim``."""
+    return x.movedim(dim, 0)[: x.shape[dim] // RANKS].movedim(0, dim).clone()
+
+
+def _gathered(x: Tensor, dim: int = -1) -> Tensor:
+    return torch.cat([x] * RANKS, dim)
+
+
+GROUP = SimpleNamespace(
+    world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
+    device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
+    all_reduce=torch.clone, _all_reduce_out_place=torch.clone,
+    reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
+    all_gather=_gathered, _all_gather_out_place=_gathered,
+)  # fmt: skip
+
+
+class _Context:
+    """A forward context whose layers, metadata and flags are stand-ins."""
+
+    attn_metadata = None
+
+    def __init__(self) -> None:
+        self.slot_mapping: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return standin.named(name)()
+
+
+class Groups(dict[str, Any]):
+    """Every name is that of the one group."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __getitem__(self, _: str) -> Any:
+        return lambda: GROUP
+
+
+def patch(module: ModuleType) -> None:
+    """Give a module of vLLM the machine, the group and the context of a stand-in."""
+    changes = _PATCHED.get(module.__name__, {})
+    for name, value in changes.items():
+        if hasattr(module, name):
+            setattr(module, name, value)
+    if module.__name__ == "vllm.platforms.interface":
+        _as_cuda(module.Platform)
+
+
+def _as_cuda(platform: Any) -> None:
+    platform.is_cuda = platform.is_cuda_alike = lambda self: True
+    platform.get_device_capability = classmethod(lambda cls, *_: module_capability(platform))
+    platform.has_device_capability = classmethod(lambda cls, wanted, *_: _number(wanted) <= 100)
+    platform.is_device_capability = classmethod(lambda cls, wanted, *_: _number(wanted) == 100)
+    platform.is_device_capability_family = classmethod(lambda cls, wanted, *_: _number(wanted) == 100)
+
+
+def module_capability(platform: Any) -> Any:
+    """The capability of the stand-in's device, of the platform's own class."""
+    import sys
+
+    return sys.modules[platform.__module__].DeviceCapability(*machine.CAPABILITY)
+
+
+def _number(wanted: Any) -> int:
+    return int(wanted) if isinstance(wanted, int) else wanted[0] * 10 + wanted[1]
+
+
+_PATCHED: dict[str, dict[str, Any]] = {
+    "vllm.forward_context": {"get_forward_context": _Context},
+    "vllm.distributed.parallel_state": {
+        "_groups": Groups(),
+        "get_tp_group": lambda: GROUP,
+        "get_tensor_model_parallel_world_size": lambda: RANKS,
+        "get_tensor_model_parallel_rank": lambda: 0,
+    },
+}
+
+
+def samples(name: str) -> Samples | None:
+    """No samples of its own."""
+    return None

@@ -1,0 +1,242 @@
+"""The audit of one engine. One worker captures its declarations, then the general audit makes the rows of each op."""
+
+import re
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.audit.plan import KINDS, AuditRun, Plan
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
+from harness.base.errors import BadInput, nearest
+from harness.engines.declared.engine import Engine
+from harness.engines.declared.source.scan import SPACE
+from harness.engines.declared.source.sites import Site
+from harness.workers.pool import Pool
+from harness.workers.process import Job
+
+STUB = "the real side is the engine's own Python around a stub kernel: it checks, allocates and returns"
+RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
+READ = "only the declaration was read: the real side did not run"
+MADE_UP = "the arguments are made up from the op's schema"
+_CAPTURE_SECONDS = 600.0
+DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
+# The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
+AUDITED = (
+    "mutation", "alias", FAKE, "data reads", "count", "shape", "stride", "storage offset", "dtype", "device",
+    "fake is pure", "fake writes", "aot_eager", "inductor",
+)  # fmt: skip
+ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
+
+
+@dataclass(frozen=True)
+class _Plan(Plan):
+    """A plan of the audit whose reproducing commands name the engine, and whose workers run in its environment."""
+
+    site: str = ""
+    engine: str = ""
+
+    def reproduce(self, op: str, row: str, variant: str = "") -> str:
+        """A command that reproduces this row."""
+        return reproduce(self.engine, self.site, op.partition("::")[2], row)
+
+
+def reproduce(engine: str, site: str, op: str, row: str) -> str:
+    """A command that reproduces one row of one op of one engine."""
+    rows = f" --rows {shlex.quote(row)}" if row != SURVEY else ""
+    return f"harness audit {engine} {op} --versions {shlex.quote(site)}{rows}"
+
+
+@dataclass
+class DeclaredAudit:
+    """The audit of one engine. ``ops`` are names or patterns, ``rows`` names; empty means all.
+
+    ``command`` starts a worker in the engine's environment; empty means this Python.
+    """
+
+    engine: Engine
+    site: Site
+    ops: Sequence[str]
+    rows: Sequence[str]
+    folder: str
+    path: tuple[str, ...]
+    workers: int
+    seconds: float
+    command: tuple[str, ...] = ()
+    declarations: list[dict[str, Any]] = field(default_factory=list)
+
+    def declare(self) -> int:
+        """Capture its declarations; returns the number of rows that will come. Raises BadInput."""
+        settings = {"path": self._path, "engine": self.engine.name}
+        job = Job("harness.engines.declared.worker:start", settings, _CAPTURE_SECONDS, self.command)
+        (reply,) = list(Pool(job, [[list(self.ops)]], 1))
+        if reply.answer is None:
+            raise BadInput(f"capturing {self.engine.title} {self.site.version} ended the process ({reply.died})")
+        self.declarations = reply.answer["ops"]
+        if self.ops and not self.declarations:
+            near = nearest(self.ops[0], reply.answer["names"])
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise BadInput(f"{self.engine.title} {self.site.version} declares no op {self.ops[0]!r}{hint}")
+        return len(self.named())
+
+    def named(self) -> list[tuple[str, str]]:
+        """The (op, row) of every row that will come, once the declarations are captured."""
+        declared = [(row.op, row.row) for row in self._declared()]
+        names = {one["key"]: one["op"] for one in self.declarations}
+        audited = [(names[op.partition("::")[2]], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        return list(dict.fromkeys(declared + audited))
+
+    def only(self, ops: Collection[str]) -> None:
+        """Leave out the other ops."""
+        self.declarations = [declared for declared in self.declarations if declared["op"] in ops]
+
+    @property
+    def _path(self) -> tuple[str, ...]:
+        return (*self.site.path, *self.path)
+
+    @property
+    def _audited(self) -> list[str]:
+        return (
+            [
+                f"{SPACE}::{declared['key']}"
+                for declared in self.declarations
+                if declared["auditable"] and declared["samples"]
+            ]
+            if self._wanted
+            else []
+        )
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return tuple(row for row in AUDITED if not self.rows or row in self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows as they come. Raises BadInput if a worker cannot start."""
+        yield from self._declared()
+        if not self._audited:
+            return
+        plan = _Plan(
+            ops=tuple(self._audited),
+            modules=(f"harness.engines.declared.captured.{self.engine.name}",),
+            samples=tuple(f"harness.engines.declared.samples.table:{op.partition('::')[2]}" for op in self._audited),
+            device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
+            workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
+            engine=self.engine.name, command=self.command,
+        )  # fmt: skip
+        known = {declared["key"]: declared for declared in self.declarations}
+        for row in AuditRun(plan):
+            declared = known[row.op.partition("::")[2]]
+            if row.row == FAKE and not declared["fake"]:
+                continue  # the declaration has already given this row
+            label = _label(row.variant, declared["samples"])
+            notes = (*row.notes, *side(declared))
+            command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
+            yield replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            yield from self._other_samples(row, declared)
+
+    def _other_samples(self, row: Row, declared: dict[str, Any]) -> Iterator[Row]:
+        """The same row for the other samples on which it breaks."""
+        if row.status == BREAKS:
+            breaches = [one for one in declared["breaches"] if one["row"] == row.row]
+            for one in breaches[1:]:
+                command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
+                yield replace(
+                    row,
+                    op=declared["op"],
+                    what=one["what"],
+                    variant=one["sample"],
+                    notes=side(declared),
+                    reproduce=command,
+                    seconds=0.0,
+                )
+
+    def script(self, row: Row) -> str:
+        """A script of five lines that shows the breach; empty if there is none."""
+        declared = next(declared for declared in self.declarations if declared["op"] == row.op)
+        script: str = declared["scripts"].get(f"{row.row} {row.variant}", "") if row.status == BREAKS else ""
+        return script
+
+    def _declared(self) -> Iterator[Row]:
+        for declared in self.declarations:
+            for row, outcome in _rows(declared):
+                if not self.rows or row in self.rows:
+                    status, what, variant, notes = outcome
+                    command = reproduce(self.engine.name, self.site.named, declared["op"], row)
+                    yield Row(
+                        op=declared["op"],
+                        row=row,
+                        status=status,
+                        what=what,
+                        variant=variant,
+                        notes=(*notes, *side(declared)),
+                        reproduce=command,
+                    )
+
+
+def side(declared: dict[str, Any]) -> tuple[str, ...]:
+    """Notes of which side of an op ran: the real one, the real one around a stub kernel, or none."""
+    ran = {"real": RAN, "": READ}.get(declared["side"], STUB)
+    return (ran, MADE_UP) if declared["made_up"] else (ran,)
+
+
+Outcome = tuple[str, str, str, tuple[str, ...]]
+
+
+def _rows(declared: dict[str, Any]) -> Iterator[tuple[str, Outcome]]:
+    """The rows that follow from the declaration alone."""
+    if declared["reason"]:
+        yield SURVEY, (NOT_RUN, f"not captured: {declared['reason']}", "", ())
+        return
+    yield DECLARED, _schema(declared)
+    if declared["fake"]:
+        yield PARAMETERS, _parameters(declared)
+    elif declared["trivial"]:
+        yield FAKE, (NOT_APPLICABLE, "none is declared, and none is needed: the op returns nothing", "", ())
+    elif declared["auditable"]:
+        yield FAKE, (BREAKS, "no fake is declared: torch.compile cannot trace the op", "", ())
+    if declared["off_cpu"]:
+        yield OFF_CPU, _off_cpu(declared)
+    if not declared["auditable"]:
+        yield SURVEY, (NOT_RUN, "torch can infer no schema for it, not even with small changes", "", ())
+    elif declared["unsampled"]:
+        yield SURVEY, (NOT_RUN, declared["unsampled"], "", ())
+
+
+def _schema(declared: dict[str, Any]) -> Outcome:
+    if not declared["refused"]:
+        return HOLDS, "torch infers a schema", "", ()
+    notes = (f"audited with {'; '.join(declared['changed'])}",) if declared["changed"] else ()
+    return BREAKS, f"torch refuses the declaration: {_short(declared['refused'])}", "", notes
+
+
+def _short(text: str) -> str:
+    """The first sentence or two of torch's message."""
+    return (
+        re.split(r" mutates_args should| It is not a type| If you are using", text)[0]
+        .removesuffix(".")
+        .replace("typing.", "")
+    )
+
+
+def _parameters(declared: dict[str, Any]) -> Outcome:
+    if declared["differs"]:
+        return BREAKS, "; ".join(declared["differs"]), "", tuple(declared["notes"])
+    return HOLDS, "real and fake have the same parameters", "", tuple(declared["notes"])
+
+
+def _off_cpu(declared: dict[str, Any]) -> Outcome:
+    different = [one for one in declared["off_cpu"] if one["differs"]]
+    if different:
+        return BREAKS, f"on tensors that are not on the CPU, {different[0]['differs']}", different[0]["sample"], ()
+    ran = [one for one in declared["off_cpu"] if not one["unrun"]]
+    if not ran:
+        return NOT_RUN, f"the real body does not run on meta tensors: {declared['off_cpu'][0]['unrun']}", "", ()
+    return HOLDS, f"on {len(ran)} samples", "", ()
+
+
+def _label(variant: str, labels: Sequence[str]) -> str:
+    """The sample's name, for a label of the audit that only has its number."""
+    if not variant.startswith("as given"):
+        return variant
+    number = variant.rpartition("sample ")[2] if "sample " in variant else "1"
+    return labels[int(number) - 1] if number.isdigit() and int(number) <= len(labels) else variant

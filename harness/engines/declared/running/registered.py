@@ -1,0 +1,128 @@
+"""The captured ops of the importable engine, registered with torch in a namespace of our own.
+
+The real implementation of each op is the engine's own Python, around stubs of the kernels that it calls.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from harness.engines.declared.engine import Engine
+from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running.capture import Captured, capture
+from harness.engines.declared.source.scan import SPACE
+from harness.engines.declared.source.schema import Schema, complete, infer, with_enums
+
+# Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs.
+_OUTPUT = re.compile(r"output|(\w+_)?out")
+_library = torch.library.Library(SPACE, "FRAGMENT")
+CAPTURED: list[Captured] = []
+SCHEMAS: dict[str, Schema] = {}
+ENGINES: list[Engine] = []
+
+
+def named(key: str) -> Captured:
+    """The captured op of this key. Raises StopIteration."""
+    return next(captured for captured in CAPTURED if captured.key == key)
+
+
+def written(key: str) -> Callable[[str], bool]:
+    """A test for the names of an op's arguments: whether a kernel writes the argument."""
+    return _written(named(key))
+
+
+def _written(captured: Captured) -> Callable[[str], bool]:
+    declared = () if isinstance(captured.mutates, str) else tuple(captured.mutates or ())
+    return lambda name: name in declared or bool(_OUTPUT.fullmatch(name))
+
+
+def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:
+    """A context in which the stub kernels know these arguments of an op."""
+    return standin.running(arguments, _written(captured))
+
+
+def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
+    """The op's own body, run as on a GPU. While it runs, its stub kernels know which memory is the caller's."""
+    assert captured.real is not None
+    body = with_enums(captured.real)
+    missing, order = complete(captured.real), schema.names
+
+    @functools.wraps(body)
+    def real(*args: Any, **kwargs: Any) -> Any:
+        given = missing | dict(zip(order, args, strict=False)) | kwargs
+        with running_kernels(captured, given), machine.on_gpu():
+            return _as_in_schema(body(**given), schema)
+
+    return real
+
+
+def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
+    """The op's own fake, run as on the same GPU."""
+    body = with_enums(function)
+    lost = [name for name in inspect.signature(function).parameters if name not in schema.names]
+    missing = {name: None for name in complete(function) if name in lost} if schema.lost else {}
+
+    @functools.wraps(body)
+    def fake(*args: Any, **kwargs: Any) -> Any:
+        with machine.on_gpu():
+            if missing:  # the parameter that the schema left out may stand in the middle
+                args, kwargs = (), missing | dict(zip(schema.names, args, strict=False)) | kwargs
+            return _as_in_schema(body(*args, **kwargs), schema)
+
+    return fake
+
+
+def _as_in_schema(out: Any, schema: Schema) -> Any:
+    """Put a single tensor into a list if the schema says a list: an engine may return either."""
+    if not schema.text.endswith("-> Tensor[]"):
+        return out
+    return [out] if isinstance(out, torch.Tensor) else list(out) if isinstance(out, tuple) else out
+
+
+def _define(captured: Captured, schema: Schema) -> None:
+    key = captured.key
+    _library.define(key + schema.text)
+    # Without a tensor argument there is no device to dispatch on. torch.library.custom_op uses the same key then.
+    dispatched = "CPU" if "Tensor" in schema.text else "CompositeExplicitAutograd"
+    _library.impl(key, _real(captured, schema), dispatched)
+    fake = captured.fake or (_no_fake if dispatched != "CPU" else None)
+    if fake is not None:
+        torch.library.register_fake(f"{SPACE}::{key}", _fake(fake, schema), lib=_library)
+
+
+def _no_fake(*_: Any, **__: Any) -> None:
+    """In place of a missing fake, as custom_op does it. Otherwise torch would trace through the body of an op of numbers."""
+    raise RuntimeError("no fake is declared")
+
+
+def called(captured: Captured, arguments: dict[str, Any]) -> tuple[Any, bool]:
+    """What the real body returns, on a copy of the arguments, and whether a stub kernel ran. Raises what the body raises."""
+    assert captured.real is not None
+    given = tree_map_only(torch.Tensor, torch.clone, arguments)  # the body may write them
+    before = standin.launches()
+    with running_kernels(captured, given), machine.on_gpu():
+        out = with_enums(captured.real)(**(complete(captured.real) | given))
+    return out, standin.launches() > before
+
+
+def kernels_own(out: Any) -> bool:
+    """Whether a result holds what only the kernel knows, which a stub does not have."""
+    return any(not isinstance(leaf, (torch.Tensor, int, float, bool, str, type(None))) for leaf in tree_leaves(out))
+
+
+def register(engine: Engine) -> None:
+    """Capture the importable engine, and register its ops. Raises BadInput. A second call does nothing."""
+    if ENGINES:
+        return
+    ENGINES.append(engine)
+    CAPTURED.extend(capture(engine))
+    for captured in CAPTURED:
+        if captured.real is not None:
+            SCHEMAS[captured.key] = schema = infer(captured.real, captured.mutates)
+            if schema.text:
+                _define(captured, schema)

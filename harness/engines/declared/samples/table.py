@@ -1,0 +1,129 @@
+"""Fit samples to the ops as a release declares them. Each op's key in this module is a samples function of the audit."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from harness.audit.made_up import Search
+from harness.base.exception_text import first_line
+from harness.engines.declared.running import registered
+from harness.engines.declared.running.capture import Captured
+from harness.engines.declared.source.schema import required
+
+Named = tuple[str, dict[str, Any]]
+REAL, AROUND = "real", "around a stub kernel"
+_TRIES, _MOST = 120, 3
+
+
+class NoSamples(Exception):
+    """An op has no samples. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The samples of an op, whether the harness made them up, and which side ran on them: ``REAL`` or ``AROUND``."""
+
+    samples: list[Named]
+    side: str
+    made_up: bool = False
+
+
+def fitting(captured: Captured) -> Fitted:
+    """The samples that this release's op accepts. Raises NoSamples."""
+    found = _fitted(captured.key)
+    if isinstance(found, str):
+        raise NoSamples(found)
+    return found
+
+
+@cache
+def _fitted(key: str) -> Fitted | str:
+    captured = registered.named(key)
+    assert captured.real is not None
+    own = registered.ENGINES[0].hook("samples")
+    known = own(captured.name) if own else None
+    try:
+        return _own(captured, known) if known is not None else _made_up(captured)
+    except NoSamples as error:
+        return str(error)
+
+
+def _own(captured: Captured, known: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> Fitted:
+    """The engine's own samples. A release that lacks a shared argument is called without it; of a special one, not at all."""
+    assert captured.real is not None
+    parameters = inspect.signature(captured.real).parameters
+    fitted: list[Named] = []
+    for label, shared, about in known:
+        if all(special in parameters for special, value in about.items() if value is not None):
+            every = shared | about
+            fitted.append((label, {name: every[name] for name in parameters if name in every}))
+    lacking = [need for need in required(captured.real) if not all(need in given for _, given in fitted)]
+    if lacking:
+        raise NoSamples(f"it needs {', '.join(lacking)}, which the harness's samples do not have")
+    if not fitted:
+        raise NoSamples("it lacks the parameters that the harness's samples need")
+    return Fitted(fitted, _side(captured, fitted))
+
+
+def _side(captured: Captured, fitted: list[Named]) -> str:
+    launched = False
+    for _, given in fitted:
+        try:
+            launched |= registered.called(captured, given)[1]
+        except Exception:  # the audit's rows say what it raises
+            launched = True
+    return AROUND if launched else REAL
+
+
+def _made_up(captured: Captured) -> Fitted:
+    """Arguments made up from the schema, of which the real body accepts some. Raises NoSamples."""
+    assert captured.real is not None
+    text = registered.SCHEMAS[captured.key].text
+    if not text:
+        raise NoSamples("torch can infer no schema for it, not even with small changes")
+    schema = torch._C.parse_schema(f"op{text}")
+    fitted: list[Named] = []
+    refused, kernels, launched = "", False, False
+    search = Search(schema, captured.real, registered.written(captured.key))
+    for _ in range(_TRIES):
+        try:
+            out, stub = registered.called(captured, search.given)
+        except BaseException as error:  # a body may refuse arguments in any way
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            refused = f"{type(error).__name__}: {first_line(error)}"
+            search.refused(error)
+            continue
+        kernels |= registered.kernels_own(out)
+        launched |= stub
+        label = _label(search.given)
+        if not registered.kernels_own(out) and label not in dict(fitted):
+            fitted.append((label, search.given))
+        search.took()
+        if len(fitted) == _MOST:
+            break
+    if not fitted and kernels:
+        raise NoSamples("its kernel makes its outputs, not the engine's Python")
+    if not fitted:
+        raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {refused}")
+    return Fitted(fitted, AROUND if launched else REAL, True)
+
+
+def _label(given: dict[str, Any]) -> str:
+    shapes = [
+        f"{name} {' x '.join(map(str, value.shape)) or 'scalar'}"
+        for name, value in given.items()
+        if isinstance(value, torch.Tensor)
+    ]
+    return "made up: " + ", ".join(shapes)
+
+
+def __getattr__(name: str) -> Callable[[], list[tuple[tuple[()], dict[str, Any]]]]:
+    for captured in registered.CAPTURED:
+        if captured.key == name and captured.real is not None:
+            return lambda: [((), given) for _, given in fitting(captured).samples]
+    raise AttributeError(name)
