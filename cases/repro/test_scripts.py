@@ -167,7 +167,7 @@ def test_a_shrunk_case_is_small_and_says_what_matters() -> None:
         "experts=1, or any other",
         "hidden=16: it must not be a multiple of 256",
         "needs a shared expert",
-        "free too: intermediate, scaling",
+        "free too: intermediate, tp, scaling",
     )
 
 

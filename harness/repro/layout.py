@@ -7,6 +7,7 @@ from harness.repro.parts import Parts
 from harness.repro.texts.wrapping import WIDTH, wrapped
 
 MOST_LINES = 60
+_MOST_SAID = 135  # of what the finding says, in one line
 
 
 def docstring(about: About, parts: Parts) -> str:
@@ -17,6 +18,7 @@ def docstring(about: About, parts: Parts) -> str:
     what = finding.what.replace("\\", "/").replace('"""', "'''")
     ends = f"Ends with {about.symptom.expected}."
     silent = "" if about.symptom.error else " A correct layer ends in silence."
+    what = what if len(what) < _MOST_SAID else f"{what[: _MOST_SAID - 3]}..."
     return f'"""{head}\n{what}\n{ends}{silent} Needs {parts.needs}."""'
 
 

@@ -1,5 +1,6 @@
 """A script in a fresh process, and whether it ended with the symptom."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from harness.repro.symptom import Symptom
 
+# As it was before any layer was judged here: a layer may change it, and that is a finding.
+_ENVIRONMENT = dict(os.environ)
 _TRACEBACK = "Traceback (most recent call last):"
 _RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?::\s|:?$)")
 
@@ -30,7 +33,9 @@ def run_script(text: str, folder: Path | None, seconds: float) -> Ended:
         isolated = [] if folder else ["-I"]  # no PYTHONPATH, and not the script's folder
         command = [sys.executable, *isolated, str(file)]
         try:
-            done = subprocess.run(command, cwd=folder or empty, capture_output=True, text=True, timeout=seconds)
+            done = subprocess.run(
+                command, cwd=folder or empty, env=_ENVIRONMENT, capture_output=True, text=True, timeout=seconds
+            )
         except subprocess.TimeoutExpired:
             return Ended("", "", f"it did not end in {seconds:.0f} s")
     if done.returncode < 0:
