@@ -26,7 +26,9 @@ def mark_latent(
 
     def marked(index: int) -> dict[str, Any]:
         verdict, case = answer(index), tasks[index][0]
-        reason = _reason(case, narrow, early, verdict) if verdict["status"] == FINDINGS else ""
+        reason = (
+            _reason(case, narrow, early, verdict) if verdict.get("status") == FINDINGS and "findings" in verdict else ""
+        )
         return verdict | {"status": LATENT, "reason": reason} if reason else verdict
 
     return marked
@@ -36,6 +38,6 @@ def _reason(case: "Case", narrow: bool, early: bool, verdict: dict[str, Any]) ->
     """Why no user can hit the findings of a case; empty where one can."""
     if case.kernel == "narrow" and not narrow:
         return REASON
-    kinds = {finding["kind"] for finding in verdict["findings"]}
+    kinds = {finding["kind"] for finding in verdict.get("findings", ())}
     sums_late = case.path in NORMALISE and not early
     return NO_MODEL if sums_late and kinds <= {"collective-count", "wrong-values"} else ""
