@@ -55,6 +55,7 @@ def pinned() -> Iterator[None]:
             config: Any = importlib.import_module(f"torch.{name}.config")
             stack.enter_context(config.patch(_known(config, settings)))
         stack.enter_context(GlobalState())
+        stack.enter_context(_dispatch_keys())
         # Fills what ``empty`` returns with NaN (floats) or the largest value (integers), inside ops too.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.set_default_dtype(torch.float32)
@@ -63,6 +64,12 @@ def pinned() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
+
+
+def _dispatch_keys() -> contextlib.AbstractContextManager[Any]:
+    """Put this thread's dispatch keys back at the end. A compile that fails can leave some, and every later op then fails."""
+    c: Any = torch._C
+    return c._ForceDispatchKeyGuard(c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set())  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
