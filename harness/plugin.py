@@ -14,6 +14,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.base.printable import printable
 from harness.matrix.modes import PROOF
+from harness.matrix.ranks import REAL
 from harness.pytest_debugger import failing_padding_case
 from harness.pytest_session import PREFIX, Session, add_options, prefixed
 from harness.workers.pool import has_cuda
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _SESSION = pytest.StashKey[Session]()
 _BY_MODEL = pytest.StashKey[bool]()
 _WORKERS_SENT = "harness_waivers"  # what a worker of xdist tells its controller
-MARKERS = ("gpu: needs a CUDA device", "slow: takes more than ten seconds")
+MARKERS = ("gpu: needs a CUDA device", "multi_gpu: needs two CUDA devices or more", "slow: takes more than ten seconds")
 XDIST_GROUP = "xdist_group(name): goes to one worker of pytest-xdist, where that is installed"
 
 
@@ -87,6 +88,7 @@ def _name(case: "Case", mode: "ModeInfo") -> str:
 
 def _marks(case: "Case", mode: "ModeInfo") -> list[pytest.MarkDecorator]:
     gpu = [pytest.mark.gpu] if mode is not PROOF and has_cuda() else []  # a proof runs on the CPU
+    gpu += [pytest.mark.multi_gpu] if gpu and case.collective else []
     return [pytest.mark.xdist_group(case.model), *gpu]
 
 
@@ -130,13 +132,14 @@ def _properties(case: "Case", verdict: "Verdict") -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def judge_case(pytestconfig: pytest.Config) -> "Judge":
+def judge_case(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> "Judge":
     """A function from a case and a mode to the verdict on the chosen subject, on the GPU where there is one.
 
     Where there is no subject to judge, or the waivers cannot be read, it fails the test that calls it, in one line.
     """
     try:
-        return _judge(pytestconfig.stash[_SESSION])
+        session = pytestconfig.stash[_SESSION]
+        return _judge_ranks(session, request) if session.selection.ranks == REAL else _judge(session)
     except BadInput as error:
         why = prefixed(f"harness: {error}")
         return lambda case, mode: pytest.fail(why, pytrace=False)
@@ -157,6 +160,15 @@ def _judge(session: Session) -> "Judge":
     return judged
 
 
+def _judge_ranks(session: Session, request: pytest.FixtureRequest) -> "Judge":
+    """Judge on real ranks: processes that end with the session."""
+    from harness.ranks.ranks_run import RankJudge
+
+    waivers, ranks = session.waivers, RankJudge(session.plan)
+    request.addfinalizer(ranks.close)
+    return lambda case, mode: waivers.apply(ranks.judge(case, mode))
+
+
 @pytest.fixture
 def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
     """Judge a case, note it in the JUnit properties, and fail with the one message, or skip or xfail with the reason."""
@@ -174,7 +186,7 @@ def hold(judge_case: "Judge", request: pytest.FixtureRequest) -> "Judge":
             _remember(request.config, verdict)
             rows = [verdict_text(verdict, request.config.option.verbose), _in_pytest(request, case), where([verdict])]
             session = request.config.stash[_SESSION]
-            if session.debugs:
+            if session.debugs and session.runs:  # real ranks ran in other processes
                 failing_padding_case("\n".join(rows).rstrip(), case, verdict, session.runs)
             pytest.fail("\n".join(rows).rstrip(), pytrace=False)
         return verdict

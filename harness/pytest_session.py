@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
-from harness.base.options import SELECTION, add_selection, add_waivers, refuse_workers
+from harness.base.options import SELECTION, add_ranks, add_selection, add_waivers, refuse_workers
 from harness.base.project import Project, find
+from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.runs.durations import Durations
 from harness.runs.planned import Task
@@ -19,6 +20,7 @@ from harness.runs.shards import add_shard, planned, singly
 from harness.subjects.load import load_subject
 from harness.subjects.subject import Subject
 from harness.verdict.waivers import Waivers
+from harness.workers.plan import Plan
 from harness.workers.pool import has_cuda
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from harness.matrix.modes import ModeInfo
 
 PREFIX = "padding"
-_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full")
+_CHOICES = (*(option.removeprefix("--") for option in SELECTION), "full", "ranks", "collectives")
 _NAMES = ("subject", *_CHOICES, "waivers", "shard", "durations")
 
 
@@ -41,6 +43,7 @@ def add_options(group: pytest.OptionGroup) -> None:
         group.addoption(f"--{PREFIX}-{option.removeprefix('--')}", **settings)
 
     add_selection(add)
+    add_ranks(add)
     add_waivers(add)
     add_shard(add)
 
@@ -90,6 +93,7 @@ class Session:
         if self._options["full"]:
             refuse_workers(getattr(self._config.option, "numprocesses", None) or 1)  # xdist's
         self.tasks()
+        refuse_paths(self._options["models"], self.subject_name)
         if self._options["waivers"] is not None:
             _ = self.waivers
         if self._options["subject"]:  # here already: a worker of xdist could not say what is wrong with it
@@ -126,6 +130,12 @@ class Session:
     def subject(self) -> Subject:
         """What is judged. Raises BadInput."""
         return load_subject(self.project.subject(self.subject_name), self.project.path)
+
+    @property
+    def plan(self) -> Plan:
+        """What processes need to judge the session's cases. Raises BadInput."""
+        path = self.project.subject(self.subject_name)
+        return Plan(self.selection, path, self.subject_name, "auto", 1, self.project.path)
 
     @cached_property
     def waivers(self) -> Waivers:

@@ -6,14 +6,25 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
+from fixtures.imports import ROOT
 from harness.account.account import BOTH, ROUTED, SHARED, Account, Step
+from harness.account.build import account
 from harness.account.svg import svg
 from harness.account.text import ASCII, UNICODE, rendered
 from harness.base.errors import BadInput
 from harness.cli import main
-from harness.matrix.case_id import case_of
+from harness.matrix.case import Case
+from harness.matrix.case_id import case_of, id_and_mode
+from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
+from harness.matrix.shapes import load
+from harness.matrix.shrunk import resized, sizes_of
+from harness.workers.account_tasks import job, start
+from harness.workers.plan import Plan
+from kernels.layer.layer import PaddedMoELayer
+from kernels.layer.subject import InTree
 
 CASE = "nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp2-tokens7"
 NARROW = "gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp1-tokens33"
@@ -134,9 +145,74 @@ def test_boxes_lie_side_by_side_and_inside_the_picture() -> None:
     assert routed["x"] + routed["width"] < shared["x"]
 
 
-def test_every_id_of_the_matrix_is_read_back() -> None:
-    for case in Selection().cases():
-        assert case_of(case.id).id == case.id
+VARIED = tuple(name for name, mode in MODES.items() if mode.family == "varied")
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(proofs=True, cuda=True),
+        Selection(full=True),
+        Selection(modes=VARIED),
+        Selection(modes=VARIED, models=("nemotron-3-super-120b-a12b",), hidden=(48, 2688)),
+        Selection(models=("gpt-oss-20b",), hidden=(16, 2000), tokens=(0, 4096), tp=(8,)),
+    ],
+    ids=["default", "full", "varied", "varied-hidden", "chosen"],
+)
+def test_every_id_is_read_back(selection: Selection) -> None:
+    cases = list({case.id: case for case, _ in selection.tasks()}.values())
+    assert cases
+    assert [case_of(case.id) for case in cases] == cases
+
+
+@pytest.mark.parametrize("model", ["nemotron-3-super-120b-a12b", "gpt-oss-20b", "any-shared-latent"])
+def test_the_id_of_a_shrunk_case_is_read_back(model: str) -> None:
+    catalogue = load()
+    case = Case.of(catalogue.shape(model), catalogue.rule("trtllm-nvfp4"), "narrow", 2, 7)
+    for sizes in (
+        {"hidden": 16, "experts": 1, "top_k": 1},
+        {"latent": None, "shared": 32},
+        {"shared": None, "scaling": 1.0},
+    ):
+        small = resized(case, sizes)
+        assert case_of(small.id) == small
+        assert resized(small, sizes_of(small)) == small  # a case that is made small once more
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        (CASE, ""),
+        (f"{CASE}-eager", "eager"),
+        (f"{CASE}-fake-dynamic", "fake-dynamic"),
+        (f"cases/padding/test_padding.py::test_padding[{CASE}-compiled-static]", "compiled-static"),
+        (f"{NARROW}-full", ""),
+    ],
+)
+def test_what_pytest_prints_is_an_id_too(text: str, mode: str) -> None:
+    name, found = id_and_mode(text)
+    assert (found, case_of(text).id) == (mode, name)
+
+
+def test_an_account_made_in_a_worker_is_the_same() -> None:
+    plan = Plan(Selection(), "kernels.layer.subject:InTree", "in-tree", "cpu", 1, (str(ROOT),))
+    settings = json.loads(json.dumps(job(plan, CASE).settings))
+    found = start(settings)(0)
+    mine = account(InTree(), case_of(CASE), "cpu", "in-tree", found["account"]["reproduce"])
+    assert Account.from_json(json.loads(json.dumps(found["account"]))) == mine
+    assert found["status"] == "ok"
+
+
+def test_a_worker_says_why_there_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CannotBuild(InTree):
+        def build(self, case: Case, device: torch.device) -> PaddedMoELayer:
+            raise ValueError("no such kernel")
+
+    monkeypatch.setattr("fixtures.misbehaving.CannotBuild", CannotBuild, raising=False)
+    plan = Plan(Selection(), "fixtures.misbehaving:CannotBuild", "x", "cpu", 1, (str(ROOT),))
+    found = start(json.loads(json.dumps(job(plan, CASE).settings)))(0)
+    assert found["status"] == "error"
+    assert found["reason"].startswith("the layer cannot be built: ValueError: no such kernel")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +233,7 @@ def test_an_id_of_no_case(text: str, says: str) -> None:
     ("words", "says"),
     [
         (["--models", "gpt-oss-20b"], "cases match, and one is explained; give an id or narrow them with --models"),
-        (["--subject", "vllm==0.24.0", CASE], "runs in an environment of its own"),
+        (["--subject", "vllm@/nowhere/at/all", CASE], "/nowhere/at/all"),
         ([CASE, "--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
     ],
 )

@@ -344,7 +344,9 @@ def test_markers_are_registered(outside: pytest.Pytester) -> None:
     assert outcomes["passed"] == 1
     assert outcomes["deselected"] > 0
     shown = outside.runpytest_subprocess("--markers", timeout=60)
-    shown.stdout.fnmatch_lines(["@pytest.mark.gpu: needs a CUDA device", "@pytest.mark.slow: *"])
+    shown.stdout.fnmatch_lines(
+        ["@pytest.mark.gpu: needs a CUDA device", "@pytest.mark.multi_gpu: *", "@pytest.mark.slow: *"]
+    )
 
 
 def test_without_xdist_its_marker_is_known(outside: pytest.Pytester) -> None:

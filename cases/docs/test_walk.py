@@ -48,7 +48,14 @@ def test_the_walk(tmp_path: Path) -> None:
         code, output = run(command, tmp_path)
         codes.append(code)
         assert shown.strip() in output, output
-    assert codes == [0, 1, 1]
+    assert codes == [0, 1, 1, 0]
+    small = (tmp_path / "small.py").read_text("utf-8")
+    assert not re.search(r"^(import|from) (?!torch)", small, re.MULTILINE)
+    (error,) = re.findall(r"^RuntimeError: .*", PAGE, re.MULTILINE)[-1:]
+    ended = subprocess.run(
+        [sys.executable, "-I", "small.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, error)
     (diagnose, tried), (check, _), *_ = steps()
     assert diagnose == "harness diagnose walk.log"
     assert tried.split("try")[1].strip() in check  # the command that it gave is the one that is run

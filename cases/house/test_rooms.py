@@ -22,6 +22,7 @@ ROOMS = (
     "verdict",
     "account",
     "workers",
+    "ranks",
     "runs",
     "output",
     "nightly",

@@ -13,7 +13,7 @@ from harness.cli import main
 from harness.commands.repro import ABOUT
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.repro import last_run
-from harness.repro.issue import without_private
+from harness.repro.private import without_private
 from harness.verdict.reproduce import script_command
 
 ID = "gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp1-tokens7"
@@ -99,7 +99,10 @@ def test_records_that_cannot_be_used(
     ("word", "reason"),
     [
         ("nowhere.jsonl", "is neither a file nor a case's id"),
-        (ID.replace("padded3072", "padded9999"), "no case is called"),
+        (
+            ID.replace("padded3072", "padded9999"),
+            "any more: with that model and rule it is gpt-oss-20b-hidden2880-padded3072",
+        ),
         (ID.replace("gpt-oss-20b", "gpt-oss-20c"), "unknown model 'gpt-oss-20c'"),
         (ID.replace("trtllm-nvfp4", "old-rule"), "unknown alignment rule 'old-rule'"),
     ],
@@ -143,10 +146,35 @@ def test_what_is_private_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('File "/srv/acme corp/top secret/mine.py", line 3', 'File ".../mine.py", line 3'),
+        ("--models-file /mnt/customers/acme/shapes.json", "--models-file .../shapes.json"),
+        ("'/home/o'brien+x/a.py'", "'~/a.py'"),
+        ("on gpu(7).corp.example by o'brien+x", "on host by user"),
+        ("gpu(7) answered at 10.20.30.40:8000", "host answered at address:8000"),
+        ("token hf_ABC123xyz in the log", "token secret in the log"),
+        ("C:\\Users\\jane\\x.py", ".../x.py"),
+        ("https://github.com/vllm-project/vllm/pull/1 and 2688/2, torch 2.13.0, [7, 16] / 2", ""),
+        ('torch.library.define("a::b", "(Tensor x, Tensor(a!) y) -> ()")', ""),
+        ("x = x[..., :80] // 2  # n/a", ""),
+    ],
+)
+def test_hostile_names_are_left_out(text: str, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu(7).corp.example")
+    monkeypatch.setattr(getpass, "getuser", lambda: "o'brien+x")
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/o'brien+x"))
+    monkeypatch.setenv("HF_TOKEN", "hf_ABC123xyz")
+    assert without_private(text) == (left or text)
+
+
 def test_the_command_under_a_finding() -> None:
     assert script_command(f"harness check {CHOSEN}") == f"harness repro {CHOSEN}"
     assert script_command("harness prove --models any-plain") == "harness repro --modes proof --models any-plain"
     assert script_command("harness vllm 0.24.0") == ""
+    assert script_command("harness check --models x --subject vllm==0.24.0") == ""
+    assert script_command("harness check --models x --subject 'vllm#41645'") != ""
 
 
 def test_help_shows_its_exit_codes() -> None:

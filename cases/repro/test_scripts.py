@@ -1,6 +1,8 @@
 """Scripts of planted faults, each run by itself in a fresh process; and of correct layers, which must end in silence."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,22 @@ from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
-from harness.matrix.modes import EVERY_MODE
+from harness.matrix.case_id import case_of
+from harness.matrix.modes import EVERY_MODE, MODES
+from harness.matrix.shapes import load
+from harness.matrix.shrunk import resized
+from harness.matrix.variations import names_of
+from harness.repro.about import About
+from harness.repro.flat.standalone import standalone
 from harness.repro.imported import imported
+from harness.repro.layout import MOST_LINES
 from harness.repro.process import difference, last_error, run_script
-from harness.repro.repro import Reproduction, Target, reproduced
-from harness.repro.script import MOST_LINES, About, scripts
-from harness.repro.standalone import standalone
+from harness.repro.repro import UNSCRIPTED, Reproduction, Target, reproduced
+from harness.repro.script import scripts
+from harness.repro.shrinking.shrink import MOST
 from harness.repro.symptom import Symptom
+from harness.repro.texts import keeping, several, surroundings
+from harness.repro.texts.variations import is_change
 from harness.selftest.corpus import Fault
 from kernels.layer.subject import InTree
 
@@ -25,8 +36,14 @@ CPU = torch.device("cpu")
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
-# No script shows these: a trace over a symbolic hidden size needs the prover.
-UNSHOWN = {"generic#width-baked-in"}
+# No script shows these, and the command says why.
+UNSHOWN = {
+    "generic#width-baked-in": "",  # only a trace over a symbolic hidden size fails
+    "generic#shared-of-rank-zero": UNSCRIPTED["ranks=4"],
+    "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
+}
+# Their layer has an op beside the experts', whose kernel stands in the script too.
+LONG = {"vllm#52308"}
 
 
 def target_of(fault: Fault, mode: str = "") -> Target:
@@ -65,6 +82,70 @@ def test_a_fault_is_reproduced(name: str, mode: str, standing_alone: bool) -> No
 def test_every_fault_is_reproduced(name: str) -> None:
     done = reproduction(name)
     assert done.reproduced != (name in UNSHOWN), done.outcome
+    assert UNSHOWN.get(name, "") in done.outcome
+    is_short(name, done)
+
+
+def is_short(name: str, done: Reproduction) -> None:
+    if done.attempt is not None and name not in LONG:
+        lines = done.attempt.script.splitlines()
+        assert len(lines) <= MOST_LINES, done.attempt.script
+        assert max(map(len, lines)) < 140
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("generic#fake-by-grad-mode", "eager"),  # a fake, in grad mode
+        ("generic#number-of-fake", "eager"),  # a number beside a tensor
+        ("generic#absent-at-replay", "cudagraph"),  # an input that is absent at a replay
+        ("generic#half-done", "varied-surroundings"),  # calls that raised before
+        ("generic#build-sets-variable", "varied-surroundings"),  # the process
+        ("generic#transposed-once", "varied-layers"),  # weights loaded after a call
+        ("generic#weights-by-identity", "varied-caches"),  # inputs refilled in place
+        ("generic#rows-cut", "varied-sizes"),  # wider experts
+        ("generic#numbered-layers", "varied-compiled"),  # graphs for layers of one class
+    ],
+)
+def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str) -> None:
+    done = reproduction(name, mode)
+    assert done.reproduced, done.outcome
+    is_short(name, done)
+
+
+@pytest.mark.parametrize("name", ["generic#shared-of-rank-zero"])
+def test_what_no_script_shows_says_why(name: str) -> None:
+    done = reproduction(name)
+    assert done.attempt is None
+    assert done.outcome == f"not reproduced, because {UNSHOWN[name]}"
+
+
+SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
+
+
+def test_every_variation_has_a_script_or_a_reason() -> None:
+    names = [name for mode in MODES if MODES[mode].family == "varied" for name in names_of(mode)]
+    bare = [name for name in names if not is_change(name) and name not in (*SCENARIOS, *UNSCRIPTED)]
+    assert bare == ["process=build", "process=calls"]  # by what the finding says was changed
+    assert surroundings.process("building the layer changed default dtype", build=True) is not None
+    assert surroundings.process("building the layer changed something else", build=True) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls"])
+def test_a_scenario_of_a_correct_layer_ends_in_silence(name: str) -> None:
+    finding = Finding(
+        observer="varied",
+        kind="kind",
+        stage="layer",
+        what="calling the layer changed default dtype",
+        cause="",
+        vary=name,
+    )
+    of = replace(about(SHARED, "kind"), symptom=Symptom(finding, "", ()))
+    (text,) = scripts(of, imported("kernels.layer.subject:InTree", SHARED, "cpu"))
+    ended = run_script(text, ROOT, 100)
+    assert (ended.error, ended.text, ended.reason) == ("", "", ""), text
 
 
 def test_a_script_of_the_in_tree_layer_is_short() -> None:
@@ -86,7 +167,50 @@ def test_a_shrunk_case_is_small_and_says_what_matters() -> None:
         "experts=1, or any other",
         "hidden=16: it must not be a multiple of 256",
         "needs a shared expert",
+        "free too: intermediate, scaling",
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ROCm/vllm#415",  # wrong-shape, at an aligned width alone
+        "generic#shifted-slice",  # padding-leaks
+        "vllm#40794",  # not-contiguous, with two ranks alone
+        "vllm#41645",  # fake-differs
+        "vllm#20152",  # mutated-input
+        "generic#last-expert",  # wrong-values, with two experts alone
+    ],
+)
+def test_a_shrunk_case_is_small_and_what_it_says_is_true(name: str) -> None:
+    target = target_of(FAULTS[name])
+    done = reproduced(target, shrink=True)
+    assert done.reproduced, done.outcome
+    assert done.case is not None
+    assert done.shrunk is not None
+    assert done.shrunk.evaluations <= MOST
+    assert not done.shrunk.stopped
+    assert done.case.tokens == 1
+    assert done.case.experts <= 2
+    assert case_of(done.case.id).id == done.case.id if target.case.model in load().shapes else True
+    for sizes, shows in claims(done):
+        found = target.judged(resized(target.case, done.shrunk.values | sizes)).findings
+        assert any(one.kind == done.finding.kind for one in found if done.finding) == shows, (sizes, done.phrases)
+
+
+def claims(done: Reproduction) -> Iterator[tuple[dict[str, int], bool]]:
+    """Sizes that were not tried, and whether they have to show the finding by what is said."""
+    assert done.case is not None
+    rule = done.case.alignment.hidden
+    for phrase in done.phrases:
+        if phrase == "tokens=1, or any other":
+            yield {"tokens": 5}, True
+        if phrase.startswith("hidden=") and "must not be a multiple" in phrase:
+            yield from (({"hidden": 3 * rule}, False), ({"hidden": 3 * rule - 16}, True))
+        if phrase.startswith("hidden=") and "must be a multiple" in phrase:
+            yield from (({"hidden": 3 * rule}, True), ({"hidden": 3 * rule - 16}, False))
+        if phrase == "needs tensor parallelism (tp=2)":
+            yield {"tp": 4}, True
 
 
 def test_a_case_that_is_ok_gives_no_script() -> None:

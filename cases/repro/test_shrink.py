@@ -1,5 +1,7 @@
 """The shrinker on predicates of its own: its result fails, no field of it can be one step simpler, and it stays in its bound."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 
 from harness.matrix.case import Case
 from harness.matrix.shapes import load
-from harness.repro.shrinking.fields import changed, others, possible, said, simpler, values_of
+from harness.matrix.shrunk import resized, sizes_of
+from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import Shrinker, Shrunk, Values
+from harness.repro.shrinking.words import said
 
 FIELDS = {"tokens": tuple(range(1, 8)), "hidden": tuple(range(16, 161, 16)), "experts": tuple(range(1, 6))}
 CHOICES = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()})
@@ -98,8 +102,8 @@ def a_case() -> Case:
 
 def phrases(fails: Any) -> list[str]:
     case = a_case()
-    found = Shrinker(values_of(case), simpler(case), lambda v: possible(v) and fails(v)).run(others(case))
-    assert fails(values_of(changed(case, found.values)))
+    found = Shrinker(sizes_of(case), simpler(case), lambda v: possible(v) and fails(v)).run(partial(others, case))
+    assert fails(sizes_of(resized(case, found.values)))
     return said(case, found)
 
 
@@ -109,6 +113,7 @@ def test_free_and_needed_fields_are_told_apart() -> None:
         "experts=1, or any other",
         "hidden=16: it must not be a multiple of 256",
         "needs a shared expert",
+        "free too: intermediate, tp, scaling",
     ]
 
 
@@ -119,6 +124,13 @@ def test_free_and_needed_fields_are_told_apart() -> None:
         (lambda v: v["tokens"] == 7, "tokens must be 7"),
         (lambda v: v["tokens"] > 1, "tokens=2; not 1"),
         (lambda v: v["hidden"] > 0, "hidden=16, or any other"),
+        (lambda v: v["hidden"] % 256 == 0, "hidden=256: it must be a multiple of 256"),
+        (lambda v: v["hidden"] not in (16, 512), "hidden=32; not 512"),
+        (lambda v: True, "with or without a shared expert"),
+        (lambda v: not v["shared"], "without a shared expert"),
+        (lambda v: v["scaling"] != 1, "scaling=2.5; not 1.0"),
+        (lambda v: v["top_k"] == 2, "top_k=2; not 1"),
+        (lambda v: v["experts"] >= 2, "experts=2; not 1"),
     ],
 )
 def test_what_a_field_must_be(fails: Any, phrase: str) -> None:
@@ -126,6 +138,40 @@ def test_what_a_field_must_be(fails: Any, phrase: str) -> None:
 
 
 def test_a_case_of_other_values_has_them() -> None:
-    case = changed(a_case(), values_of(a_case()) | {"hidden": 32, "experts": 1, "top_k": 1, "shared": None})
+    case = resized(a_case(), sizes_of(a_case()) | {"hidden": 32, "experts": 1, "top_k": 1, "shared": None})
     assert (case.hidden, case.padded, case.experts, case.shared) == (32, 256, 1, None)
-    assert case.model == "nemotron-3-nano-30b-a3b-shrunk"
+    assert case.model == "nemotron-3-nano-30b-a3b-shrunk-experts1-topk1-intermediate64-scaling2.5"
+
+
+NEEDS: dict[str, Callable[[Values], bool]] = {
+    "needs a shared expert": lambda v: bool(v["shared"]),
+    "needs tensor parallelism (tp=2)": lambda v: v["tp"] == 2,
+    "hidden=16: it must not be a multiple of 256": lambda v: bool(v["hidden"] % 256),
+    "hidden=256: it must be a multiple of 256": lambda v: not v["hidden"] % 256,
+    "tokens=2; not 1": lambda v: v["tokens"] > 1,
+    "experts must be 3": lambda v: v["experts"] == 3,
+    "scaling=2.5; not 1.0": lambda v: v["scaling"] == 2.5,
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.sampled_from(sorted(NEEDS)), max_size=5))
+def test_what_it_says_is_what_the_finding_needs(needs: set[str]) -> None:
+    if len([need for need in needs if need.startswith("hidden")]) == 2:
+        needs.discard("hidden=16: it must not be a multiple of 256")  # nothing would be left
+    said_of = set(phrases(lambda v: all(NEEDS[need](v) for need in needs)))
+    assert said_of & set(NEEDS) == needs
+    free = next((phrase for phrase in said_of if phrase.startswith("free too")), "")
+    assert ("tp" in free) == ("needs tensor parallelism (tp=2)" not in needs)
+    assert ("scaling" in free) == ("scaling=2.5; not 1.0" not in needs)
+    assert ("with or without a shared expert" in said_of) == ("needs a shared expert" not in needs)
+    assert ("tokens=1, or any other" in said_of) == ("tokens=2; not 1" not in needs)
+
+
+def test_nothing_is_said_of_what_was_not_tried() -> None:
+    case = a_case()
+    found = Shrinker(sizes_of(case), simpler(case), lambda v: bool(v["shared"]), most=9).run(partial(others, case))
+    assert found.stopped
+    assert [
+        phrase for phrase in said(case, found) if "any other" in phrase or "need" in phrase or "free" in phrase
+    ] == []

@@ -1,7 +1,7 @@
 """An account of widths: the steps of one call of a layer, as plain data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from harness.base.source import SourceLine
 
@@ -64,5 +64,19 @@ class Account:
         return any(step.branch == SHARED for step in self.steps)
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary that ``json.dumps`` takes."""
+        """A dictionary that ``json.dumps`` takes; ``from_json`` is its inverse."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The account in a dictionary of ``to_json``."""
+        steps = tuple(Step(**_tuples(step) | {"line": _line(step["line"])}) for step in data["steps"])
+        return cls(**_tuples(data) | {"steps": steps})
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def _line(data: dict[str, Any] | None) -> SourceLine | None:
+    return None if data is None else SourceLine(**data)

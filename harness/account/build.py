@@ -16,7 +16,7 @@ from harness.execution.rig import Rig
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.ops.tensor_meta import Size, TensorMeta
-from harness.subjects.subject import Subject
+from harness.subjects.subject import Subject, routed_output
 from harness.verdict.judge import observe
 
 
@@ -32,7 +32,7 @@ def account(subject: Subject, case: Case, device: str, spec: str, reproduce: str
         subject=spec,
         case=case.id,
         title=_title(case),
-        steps=tuple(_steps(real, traced, findings)),
+        steps=tuple(_steps(real, traced, findings, routed_output(subject.ops(case)) or 0)),
         verdict="findings" if findings else "ok",
         findings=texts,
         reproduce=reproduce,
@@ -58,11 +58,11 @@ def _title(case: Case) -> str:
     return f"{case.model}: hidden {case.hidden}{latent}, {widths}; a {case.kernel} kernel, {ranks}, {tokens}"
 
 
-def _steps(real: Run, traced: Run, findings: tuple[Finding, ...]) -> list[Step]:
+def _steps(real: Run, traced: Run, findings: tuple[Finding, ...], routed: int) -> list[Step]:
     """The input, each stage, and the output."""
     call = real.calls[0]
-    fakes = _by_name(traced.calls[0])
-    found = groups(call.records)
+    fakes = _by_name(groups(traced.calls[0].records, routed))
+    found = groups(call.records, routed)
     steps = [_input(real, call)]
     seen: dict[str, int] = {}
     for number, group in enumerate(found, 1):
@@ -81,11 +81,11 @@ def _meets(step: Step, before: list[Step]) -> str:
     return " meets ".join(f"{' x '.join(map(str, one.shape))} of {one.stage}" for one in made)
 
 
-def _by_name(call: Call) -> dict[tuple[str, int], Group]:
+def _by_name(groups_of_trace: list[Group]) -> dict[tuple[str, int], Group]:
     """The steps of a trace by stage and how many of that stage came before."""
     found: dict[tuple[str, int], Group] = {}
     count: dict[str, int] = {}
-    for group in groups(call.records):
+    for group in groups_of_trace:
         count[group.stage] = count.get(group.stage, 0) + 1
         found[group.stage, count[group.stage]] = group
     return found
@@ -102,7 +102,7 @@ def _input(run: Run, call: Call) -> Step:
 
 def _step(run: Run, number: int, group: Group, twin: Group | None, findings: tuple[str, ...]) -> Step:
     last = group.last
-    meta = next((output for output in last.outputs if output), None)
+    meta = group.made(last.outputs)
     return Step(
         number=number,
         stage=group.stage,
@@ -138,11 +138,11 @@ def _parts(meta: TensorMeta | None, group: Group, twin: Group | None) -> str:
     own = group.last.fake
     if own is not None and own.error is not None:
         return f"the fake raises {type(own.error).__name__}: {first_line(own.error)}"
-    said = next((output for output in own.outputs or () if output), None) if own is not None else None
+    said = group.made(own.outputs) if own is not None else None
     if said is None and twin is not None:
         if twin.last.error is not None:
             return "" if group.last.error else f"the trace raises {first_line(twin.last.error)}"
-        said = next((output for output in twin.last.outputs if output), None)
+        said = twin.made(twin.last.outputs)
     if meta is None or said is None or _agree(meta, said):
         return ""
     return f"the fake says {said}"

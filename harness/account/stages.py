@@ -1,11 +1,12 @@
 """From the records of a call to its stages: ops of one stage are one step, and each belongs to a branch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.account.account import BOTH, ROUTED, SHARED
 from harness.execution import stages
 from harness.execution.evidence import Record
+from harness.ops.tensor_meta import TensorMeta
 
 # Ops that only look at a tensor in another way. Of a weight they are no step; of an activation they belong to its step.
 _LOOKS = frozenset(
@@ -15,21 +16,29 @@ _LOOKS = frozenset(
 
 @dataclass
 class Group:
-    """The records of one step, with their places in the call; ``inputs`` are places of groups."""
+    """The records of one step, with their places in the call; ``inputs`` are places of groups.
+
+    ``output`` is which output of its last op the step is about, where the op has several.
+    """
 
     stage: str
     records: list[Record] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     branch: str = ""
+    output: int = 0
 
     @property
     def last(self) -> Record:
         """The record that made the step's tensor, or that raised."""
         return self.records[-1]
 
+    def made(self, outputs: Sequence[TensorMeta | None] | None) -> TensorMeta | None:
+        """The step's tensor among the outputs of its last op, or of that op's fake; None where there is none."""
+        return next((output for output in (outputs or ())[self.output :] if output), None)
 
-def groups(records: list[Record]) -> list[Group]:
-    """The steps of a call, in order."""
+
+def groups(records: list[Record], routed_output: int = 0) -> list[Group]:
+    """The steps of a call, in order. ``routed_output`` is which output of the routed experts' op is theirs."""
     found: list[Group] = []
     group_of: dict[int, int] = {}  # place of a record -> place of its group
     for place, record in enumerate(records):
@@ -39,7 +48,7 @@ def groups(records: list[Record]) -> list[Group]:
         number = _joins(record, sources, found)
         if number is None:
             number = len(found)
-            found.append(Group(record.stage))
+            found.append(Group(record.stage, output=routed_output if record.stage == stages.EXPERTS else 0))
         group_of[place] = number
         found[number].records.append(record)
         found[number].inputs += [n for n in sources if n != number and n not in found[number].inputs]

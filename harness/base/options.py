@@ -105,6 +105,17 @@ def add_selection(add: Callable[..., object]) -> None:
     add("--full", action="store_true", default=False, help=FULL)
 
 
+def add_ranks(add: Callable[..., object]) -> None:
+    """Whether the ranks of a case are copies in one process, or a process each."""
+    about = (
+        "copies: one process stands for all ranks; real: a process a rank, each with its own shard, on NCCL or gloo "
+        "(docs/how-to/real-ranks.md; default: copies)"
+    )
+    add("--ranks", default="", metavar="KIND", help=about)
+    about = "with --ranks real, how ranks are summed over (default: all that run on the device; see `harness list`)"
+    add("--collectives", type=names, default=(), metavar="LIST", help=about)
+
+
 def add_subject(add: Callable[..., object]) -> None:
     """What is judged; empty where the project says it."""
     about = "what to check: a name from `harness list`, or package.module:Name (default: the project's, else in-tree)"

@@ -14,6 +14,7 @@ from harness.base.options import (
     NARROWING,
     add_device,
     add_limits,
+    add_ranks,
     add_selection,
     add_vllm,
     add_waivers,
@@ -26,11 +27,14 @@ from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
 from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
+from harness.matrix.paths import refuse_paths
+from harness.matrix.ranks import REAL
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
 from harness.output.recording import Recording
 from harness.output.report import grouped, nothing_judged, skipped, summary, time_per_mode, waived, where
 from harness.output.terminal import StatusLine, Ticker, new_console, table
+from harness.ranks.ranks_run import RanksRun
 from harness.repro.last_run import remember
 from harness.runs.durations import Durations
 from harness.runs.planned import Task
@@ -54,6 +58,7 @@ examples:
   harness check --hidden 2720 --modes compiled     another hidden size, compiled only
   harness check --subject mypkg.layers:MyMoE       your own layer (docs/reference/subject.md)
   harness check --subject vllm                     the layer of the installed vLLM (docs/how-to/vllm-releases.md)
+  harness check --ranks real --tp 2                two processes with a shard each, and real collectives
   harness check --json verdicts.jsonl              write a JSON record for each verdict (docs/reference/records.md)
   harness check --on ssh=gpu1,ssh=gpu2 --json night.jsonl   half on each of two machines (docs/how-to/nightly-matrix.md)
   harness check --waivers waivers.toml             findings with a public issue do not fail the run (docs/how-to/waivers.md)
@@ -72,6 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="read model shapes and alignment rules from this file (docs/reference/models.md)",
     )
+    add_ranks(parser.add_argument)
     add_device(parser.add_argument)
     add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
     about = "run one shard on each of these machines, and gather the records, as in ssh=host1,ssh=host2"
@@ -178,7 +184,7 @@ def with_progress(plan: Plan, run: Recording, change: Change = lambda verdict: v
     """The verdicts as they come: ``change`` each, write its record and show the progress. Raises BadInput."""
     wanted = {(task.case, task.mode) for task in run.todo if task.subject == plan.spec}
     note_nothing_to_do(run)
-    plan_run = PlanRun(plan, wanted)
+    plan_run = (RanksRun if plan.selection.ranks == REAL else PlanRun)(plan, wanted)
     ticker = Ticker(new_console(stderr=True), len(plan_run.wanted))
     with ticker.running():
         for verdict in map(change, plan_run):
@@ -205,6 +211,8 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
         modes=chosen.modes,
         full=chosen.full,
         vary=chosen.vary,
+        ranks=getattr(chosen, "ranks", ""),
+        collectives=getattr(chosen, "collectives", ()),
         models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
     )
 
@@ -214,12 +222,17 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     subject = chosen.subject or project.default
     if chosen.full:
         refuse_workers(chosen.workers)
+    if selection.ranks == REAL and subject not in project.subjects and target(subject, chosen.vllm):
+        raise BadInput(
+            f"--ranks real with --subject {subject}: an engine's layer has ranks of its own; leave --ranks out"
+        )
     engine = None if subject in project.subjects else target(subject, chosen.vllm)
     if engine is not None:
         with StatusLine() as report:
             return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:
         raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
+    refuse_paths(selection.models, subject)
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
     return Plan(selection, spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True)

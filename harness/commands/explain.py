@@ -14,11 +14,14 @@ from harness.base.errors import BadInput, DeviceLost, Skip
 from harness.base.exception_text import raised_text
 from harness.base.options import NARROWING, add_device, add_selection
 from harness.base.project import find_or_in_tree
-from harness.engines.vllm.targets import target
+from harness.engines.vllm.targets import Target, target
 from harness.matrix.case import Case
 from harness.matrix.case_id import case_of
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN
+from harness.output.terminal import StatusLine
+from harness.workers.account_tasks import job
+from harness.workers.process import WorkerProcess
 
 ABOUT = """\
 Show who makes which width in one case of a layer: each stage with its shape, stride and dtype, the rule that made the
@@ -31,6 +34,7 @@ examples:
   harness explain nemotron-3-nano-30b-a3b-hidden2688-padded2816-trtllm-nvfp4-wide-tp2-tokens7
   harness explain --models nemotron-3-nano-30b-a3b --kernels wide --tp 2
   harness explain --subject mypkg.layers:MyMoE --models gpt-oss-20b --kernels narrow --tp 1
+  harness explain --subject vllm==0.24.0 --models gpt-oss-20b --kernels wide --tp 1
   harness explain --svg case.svg CASE            a picture for an issue or a slide
   harness explain --json CASE                    the same as data
 
@@ -87,11 +91,9 @@ def _case(chosen: argparse.Namespace) -> Case:
 def _account(chosen: argparse.Namespace, case: Case) -> Account:
     project = find_or_in_tree(chosen.subject)
     name = chosen.subject or project.default
-    if name not in project.subjects and target(name) is not None:
-        raise BadInput(
-            f"--subject {name} runs in an environment of its own, which explain does not start; `harness check` and "
-            "`harness vllm` judge it"
-        )
+    engine = None if name in project.subjects else target(name)
+    if engine is not None:
+        return _of_engine(engine, case)
     from harness.account.build import account  # these import torch
     from harness.execution.device import choose_device
     from harness.execution.rig import BuildFailed
@@ -106,6 +108,25 @@ def _account(chosen: argparse.Namespace, case: Case) -> Account:
         raise BadInput(f"the layer cannot be built for {case.id}: {raised_text(error.__cause__ or error)}") from None
     except (Skip, DeviceLost) as error:
         raise BadInput(f"{case.id} cannot be run here: {error}") from None
+
+
+def _of_engine(engine: Target, case: Case) -> Account:
+    """The account that a worker makes in the engine's own environment."""
+    with StatusLine(lines=False) as report:
+        plan = engine.plan(Selection(models_file=case.shape.source or str(BUILT_IN)), 1, report)
+        report(f"running {case.id} on {engine.spec}")
+        worker = WorkerProcess(job(plan, case.id))
+        try:
+            worker.wait_until_ready()
+            answer = worker.ask(0)
+            died = "" if answer else worker.exit_reason()
+        finally:
+            worker.kill()
+    if answer is None or "account" not in answer:
+        raise BadInput(f"{case.id} on {engine.spec}: {answer['reason'] if answer else f'the worker died ({died})'}")
+    if answer.get("reason"):
+        print(f"harness: {answer['status']}: {answer['reason']}", file=sys.stderr)
+    return Account.from_json(answer["account"])
 
 
 def _write(path: str, text: str) -> None:

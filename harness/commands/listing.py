@@ -9,6 +9,7 @@ from rich.table import Table
 
 from harness.base.project import Project, find_or_in_tree
 from harness.matrix.modes import EVERY_MODE
+from harness.matrix.ranks import COLLECTIVES
 from harness.matrix.shapes import load
 from harness.matrix.variations import names_of, words_of
 from harness.observers import OBSERVERS, RAISING
@@ -81,6 +82,10 @@ def everything(subject: str = "") -> dict[str, Any]:
         "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
+        "collectives": [
+            {"collective": one.name, "on": "CUDA" if one.needs_cuda else "CPU, CUDA", "about": one.about}
+            for one in COLLECTIVES.values()
+        ],
         "variations": [
             {"variation": name, "mode": mode.name, "about": words_of(name)}
             for mode in EVERY_MODE.values()

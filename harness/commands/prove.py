@@ -17,6 +17,7 @@ from harness.commands.recorded.options import add_records, recording, report_con
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
+from harness.matrix.paths import refuse_paths
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import LARGEST
 from harness.output.report import grouped, where
@@ -127,6 +128,7 @@ def _show(
 def _plan(chosen: argparse.Namespace) -> Plan:
     project = find_or_in_tree(chosen.subject)
     subject = chosen.subject or project.default
+    refuse_paths(chosen.models, subject)
     selection = Selection(
         models=chosen.models, rules=chosen.rules, kernels=chosen.kernels, tp=chosen.tp, modes=(PROOF.name,)
     )

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
@@ -11,7 +11,9 @@ from harness.commands.recorded.options import add_records, recording, report_con
 from harness.engines.vllm.groups import Grouped, releases_table
 from harness.engines.vllm.targets import Target
 from harness.findings.finding import Verdict
+from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
+from harness.matrix.shapes import published
 from harness.output.recording import Recording
 from harness.output.report import grouped, summary, where
 from harness.output.terminal import StatusLine, new_console
@@ -19,7 +21,8 @@ from harness.runs.planned import Task
 from harness.runs.shards import singly
 from harness.workers.pool import workers_for
 
-# One model for each combination of padded or not, with or without a shared expert, latent or not.
+# One model for each combination of padded or not, with or without a shared expert, latent or not; then the code paths of
+# vLLM's layer that none of them takes.
 MODELS = (
     "gpt-oss-20b",
     "nemotron-3-nano-30b-a3b",
@@ -29,11 +32,15 @@ MODELS = (
     "nemotron-3-super-120b-a12b",
     "deepseek-v2-lite",
     "qwen3-30b-a3b",
+    *PATHS,
 )
 ABOUT = """\
 Check the MoE layer of vLLM releases on a machine without a GPU. The layer, its runner and its custom op are vLLM's own code;
 only the fused kernel is replaced by a stand-in written in torch. Releases are downloaded as sources from the package index,
 and cached. One cached environment, of some 2 GB, serves all of them; the first run builds it.
+
+Models whose names begin with vllm- are code paths of vLLM's layer that no published shape takes, such as the modular kernel or
+the runner's own gate; docs/explanation/vllm.md lists them.
 
 The table has a row for each group of cases that breaks, by hidden size, padded size, layer parts and kernel. Narrow kernels
 write the true width, wide ones the padded width. `latent` marks what a narrow kernel would break in a release that has none.
@@ -47,7 +54,9 @@ examples:
   harness check --subject vllm                     all models, on the installed vLLM
 
 exit code: 0 all ok, 1 findings, 2 bad input or a release that could not be judged, 130 Ctrl-C (docs/how-to/vllm-releases.md)"""
-_ABOUT = {"--models": f"model shapes to judge (default: {len(MODELS)}, one for each combination of layer parts)"}
+_ABOUT = {
+    "--models": f"model shapes to judge (default: {len(MODELS)}, one for each combination of layer parts and each code path)"
+}
 
 
 @dataclass(slots=True)
@@ -91,7 +100,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Judge each release; 0 all ok, 1 findings, 2 if one could not be judged. Raises BadInput, KeyboardInterrupt."""
     start = time.monotonic()
-    selection = selection_of(chosen, () if chosen.models_file else MODELS)
+    selection = replace(selection_of(chosen, () if chosen.models_file else MODELS), brief=True)
     targets = [Target(f"vllm=={release}") for release in chosen.releases] + [
         Target(f"vllm@{path}") for path in chosen.vllm
     ]
@@ -105,30 +114,46 @@ def run(chosen: argparse.Namespace) -> int:
     run = recording(chosen, "vllm", singly(tasks))
     outcome = Outcome(verdicts_of(run))
     with run:
-        for one in dict.fromkeys(targets):
+        for one in [one for one in dict.fromkeys(targets) if _is_there(one, outcome, run)]:
             _judge(one, selection, chosen.workers, outcome, run)
     _show(outcome, cases, chosen, time.monotonic() - start)
     return 2 if outcome.refused else exit_code(outcome.verdicts)
 
 
+def _is_there(one: Target, outcome: Outcome, run: Recording) -> bool:
+    """Whether there is anything to judge of a target, and its sources are here. They are downloaded before anything is built."""
+    if not any(task.subject == one.spec for task in run.todo):
+        return False  # another shard has all of it, or it was done before
+    try:
+        with StatusLine() as report:
+            one.find(report)
+    except BadInput as error:
+        _refuse(one, error, outcome, run)
+        return False
+    return True
+
+
 def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, run: Recording) -> None:
     """Add the verdicts of one target, or the reason why there are none. The other targets still run."""
-    if not any(task.subject == one.spec for task in run.todo):
-        return  # another shard has all of it, or it was done before
     try:
         with StatusLine() as report:
             plan = one.plan(selection, workers_for(workers or 1), report)
         for verdict in with_progress(plan, run):
             outcome.verdicts.append(verdict)  # one at a time: if a worker cannot start later on, these verdicts stay
     except BadInput as error:
-        outcome.refused[one.spec] = str(error)
-        run.refuse(one.spec, str(error))
-        new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
+        _refuse(one, error, outcome, run)
+
+
+def _refuse(one: Target, error: BadInput, outcome: Outcome, run: Recording) -> None:
+    outcome.refused[one.spec] = str(error)
+    run.refuse(one.spec, str(error))
+    new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(outcome: Outcome, cases: Grouped, chosen: argparse.Namespace, seconds: float) -> None:
     console, verbose = report_console(chosen), chosen.verbose
-    for text in grouped(outcome.verdicts, verbose):
+    # A finding that several cases share is shown for the first of them: a model that people run, where there is one.
+    for text in grouped(sorted(outcome.verdicts, key=lambda verdict: not published(verdict.model)), verbose):
         console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(releases_table(outcome.verdicts, outcome.refused, cases, verbose))
     console.print(f"\n{where(outcome.verdicts)}", highlight=False, soft_wrap=True)

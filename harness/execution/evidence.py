@@ -176,7 +176,8 @@ class Run:
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
     ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
-    ``left_behind`` is what variations left in the process.
+    ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among
+    those of the first op; None where all are theirs.
     ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
     """
 
@@ -204,6 +205,7 @@ class Run:
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    routed_output: int | None = None
 
     @property
     def plain_calls(self) -> list[Call]:

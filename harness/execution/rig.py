@@ -80,7 +80,8 @@ class Rig:
             raise BuildFailed(str(error)) from error
         if self.declared.repacks_weights:
             self._first_call(layer)
-        run = Run(case=self.case, mode=self.mode, ops=self.ops, layer=layer, declared=self.declared, **fields)
+        about: dict[str, Any] = {"ops": self.ops, "routed_output": self._routed_output, "declared": self.declared}
+        run = Run(case=self.case, mode=self.mode, layer=layer, **about, **fields)
         run.built_memory = frozenset(tensor.untyped_storage().data_ptr() for tensor in state_of(layer).values())
         if watch_state:
             run.state_before = {name: copy_of(tensor) for name, tensor in state_of(layer).items()}
@@ -124,7 +125,7 @@ class Rig:
         The inputs are made anew, so that no layer can have changed them.
         """
         # The oracle knows no padding: cases that differ only in padding share its output.
-        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False)
+        unpadded = replace(self.case, alignment=_ANY_ALIGNMENT, kernel="", tokens=0, overridden=False, collective="")
         key = (id(self.subject), unpadded, tokens, seed, self.device)
         if key not in _oracle_cache:
             # The entry holds the subject, because an id is unique only while its object lives.

@@ -57,6 +57,7 @@ KINDS = {
     "ranks-differ": "The sum of really different shards is wrong, where that of copies is right.",
     "not-contiguous": "The all-reduce is given a tensor that is not contiguous.",
     "collective-count": "A forward has too few or too many all-reduces.",
+    "collectives-differ": "Ranks call different collectives, or give different tensors to one.",
     "reduced-beside": "The all-reduce is given a tensor that does not come from the routed experts.",
     "not-reduced": "The output is a partial sum: it was not reduced over the ranks.",
     "reduced-twice": "The output was reduced over the ranks twice.",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from harness.matrix.paths import PATHS
 from harness.matrix.shapes import STAND_INS, Alignment, Shape
 
 KERNELS = ("wide", "narrow")
@@ -40,7 +41,8 @@ class Case:
     ``tp`` is the tensor-parallel size. ``shape`` holds the published sizes. ``full`` says that nothing was shrunk.
     ``overridden`` says that the hidden size is not the published one. ``small_of`` is the published shape where the hidden and
     the latent width were made small; None where they were not. ``rank`` is the rank whose shard the layer holds, where shards
-    differ; None where every rank holds a copy of one shard.
+    differ; None where every rank holds a copy of one shard. ``collective`` names the way in which real ranks are summed over,
+    each of them a process; empty where one process stands for all ranks.
     """
 
     shape: Shape
@@ -59,11 +61,13 @@ class Case:
     dtype: str = "bfloat16"
     small_of: Shape | None = None
     rank: int | None = None
+    collective: str = ""
 
     @classmethod
     def of(cls, shape: Shape, alignment: Alignment, kernel: str, tp: int, tokens: int, full: bool = False) -> Self:
         """The case of a shape: at published sizes if ``full``, else with the sizes shrunk that are not under test."""
-        shared = shape.shared_intermediate
+        shared, path = shape.shared_intermediate, PATHS.get(shape.path)
+        is_scaled = shared is not None or (path is not None and path.scaled)
         case = cls(
             shape=shape,
             alignment=alignment,
@@ -75,7 +79,8 @@ class Case:
             kernel=kernel,
             tp=tp,
             tokens=tokens,
-            scaling=1.0 if shared is None else ROUTED_SCALING,
+            scaling=ROUTED_SCALING if is_scaled else 1.0,
+            dtype=path.dtype if path else "bfloat16",
         )
         return replace(case, full=True) if full else case._shrunk()
 
@@ -90,7 +95,7 @@ class Case:
 
     def small(self) -> Self:
         """The same layer at small hidden and latent widths, which differ, and need padding where this case's do."""
-        if self.full or self.small_of:
+        if self.full or self.small_of or self.path:
             return self
         latent = None if self.latent is None else small_width(self.latent, self.alignment.hidden)
         multiple = self.alignment.hidden if latent is None else SHRUNK_WIDTH  # beside a latent width it is not padded
@@ -108,7 +113,7 @@ class Case:
     @property
     def structure(self) -> tuple[object, ...]:
         """What the code of a layer can depend on besides its sizes: its parts, its kernel and its activation."""
-        return (*self.parts, self.gated, self.activation, self.kernel)
+        return (*self.parts, self.gated, self.activation, self.kernel, self.path)
 
     @property
     def parts(self) -> tuple[bool, ...]:
@@ -119,6 +124,11 @@ class Case:
     def model(self) -> str:
         """The model's name."""
         return self.shape.name
+
+    @property
+    def path(self) -> str:
+        """The code path of vLLM's layer that the case is for; empty for most."""
+        return self.shape.path
 
     @property
     def gated(self) -> bool:
@@ -174,7 +184,8 @@ class Case:
         latent = [f"latent{self.latent}"] if self.latent else []
         widths = [f"hidden{self.hidden}", *latent, f"padded{self.padded}"]
         parts = [self.model, *widths, self.alignment.name, self.kernel, f"tp{self.tp}", f"tokens{self.tokens}"]
-        return "-".join([*parts, *(["full"] if self.full else [])])
+        ranks = [f"ranks-{self.collective}"] if self.collective else []
+        return "-".join([*parts, *ranks, *(["full"] if self.full else [])])
 
     def describe_width(self, width: int) -> str:
         """Which width of the layer this is, and by which rule: ``2816 = 2688 rounded up to 256, trtllm-nvfp4``."""

@@ -8,6 +8,9 @@ from pathlib import Path
 from harness.base.errors import BadInput, unknown
 from harness.matrix.case import KERNELS, Case
 from harness.matrix.modes import MODES, PROOF, VARIED, ModeInfo, by_default, choose
+from harness.matrix.paths import PATHS
+from harness.matrix.paths import Path as CodePath
+from harness.matrix.ranks import LEAST_RANKS, REAL, check_ranks, collectives_for, real_modes
 from harness.matrix.shapes import ANY, BUILT_IN, LARGEST, Alignment, Catalogue, Shape, check_width, load
 from harness.matrix.variations import check_names, with_variations
 
@@ -45,6 +48,12 @@ STRUCTURES = (
     (DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),
     (DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),
 )
+# A code path of vLLM's layer runs once on two ranks and once on one, where no graph by bucket and no compiler shows more.
+PATH = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS), (DEFAULT_RULE, "wide", 1, 33))
+PATH_NARROW = ((DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),)
+PATH_MODES = ("eager", "fake", "fake-dynamic")
+PATH_STRUCTURE = (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS)
+PATH_VARIED = "varied-tokens"
 # Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
 # sizes in every mode; shrunk sizes cover the rest.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
@@ -55,6 +64,12 @@ SYNTHETIC_ROWS = {
     "synthetic-2880-shared": ("marlin-nvfp4", "wide", 1, DEFAULT_TOKENS),
 }
 
+# Real ranks: what is cut off before the collective differs between the kernels, and nothing else of the plan above does.
+REAL_RANKS = (
+    (DEFAULT_RULE, "wide", LEAST_RANKS, DEFAULT_TOKENS),
+    (DEFAULT_RULE, "narrow", LEAST_RANKS, DEFAULT_TOKENS),
+)
+
 Row = tuple[str, str, int, int]
 
 
@@ -62,8 +77,12 @@ Row = tuple[str, str, int, int]
 class Selection:
     """What the user chose. An empty tuple stands for the default.
 
+    ``brief`` leaves out the default rows of other rules and token counts, which show nothing new in an engine's layer, and runs
+    named modes in the rows that have them by default.
     ``proofs`` adds the proofs to the default modes. ``cuda`` says that the cases run on a CUDA device, which adds the
     modes that need one. ``vary`` names variations, and leaves only the modes of the family ``varied`` that run them.
+    ``ranks`` is ``real`` where each rank is a process, over each of the ``collectives`` in turn; empty or ``copies`` where one
+    process stands for all.
     """
 
     models: tuple[str, ...] = ()
@@ -78,11 +97,16 @@ class Selection:
     proofs: bool = False
     cuda: bool = False
     vary: tuple[str, ...] = ()
+    ranks: str = ""
+    collectives: tuple[str, ...] = ()
+    brief: bool = False
 
     def tasks(self) -> list[tuple[Case, ModeInfo]]:
         """(case, mode) for every case and mode chosen, in a stable order. Raises BadInput with the nearest names."""
         _check_numbers(self)
         catalogue = load(Path(self.models_file))
+        if self.ranks == REAL:
+            return self._real_ranks(catalogue)
         default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
         chosen = choose(list(self.modes), self.cuda) if self.modes else default
         chosen = with_variations(chosen, self.vary)
@@ -98,9 +122,33 @@ class Selection:
             for row, names, only_padded in self._rows(shape):
                 case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
                 if case.padded != case.width or not only_padded:
-                    modes = [mode for mode in chosen if self.modes or mode.name in names]
+                    modes = [mode for mode in self._modes_of(names, chosen) if _can_run(shape, mode)]
                     runs |= {(case.id, mode.name): (case, mode) for mode in modes}
         return list(runs.values())
+
+    def _real_ranks(self, catalogue: Catalogue) -> list[tuple[Case, ModeInfo]]:
+        """Each case over each collective; a narrow kernel only where the rule pads, unless it was chosen."""
+        shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
+        modes, names = real_modes(self.modes, self.cuda), collectives_for(self.collectives, self.cuda)
+        runs: dict[tuple[str, str], tuple[Case, ModeInfo]] = {}
+        for shape, hidden, row in product(shapes, self.hidden or (0,), self._real_rows):
+            sized = replace(shape, hidden=hidden) if hidden else shape
+            case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
+            if row[1] == "wide" or self.kernels or case.padded != case.width:
+                cases = [replace(case, collective=name) for name in names]
+                runs |= {(one.id, mode.name): (one, mode) for one, mode in product(cases, modes)}
+        return list(runs.values())
+
+    @property
+    def _real_rows(self) -> tuple[Row, ...]:
+        tokens = self.tokens or (DEFAULT_TOKENS,)
+        rows = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (LEAST_RANKS,), tokens)
+        return tuple(rows) if self._explicit else REAL_RANKS
+
+    def _modes_of(self, names: Iterable[str], chosen: list[ModeInfo]) -> list[ModeInfo]:
+        """The modes of a row: its own of those chosen. Modes that the user named run in every row, unless it is a brief one's."""
+        own = [mode for mode in chosen if mode.name in names]
+        return chosen if self.modes and not (self.brief and own) else own
 
     def _structures(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         """The first case of each structure of layer, a padded one where there is one; none at true sizes by default.
@@ -112,6 +160,8 @@ class Selection:
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())
         first: dict[object, Case] = {}
         for row, hidden, shape in product(self._structure_rows, self.hidden or (0,), shapes):
+            if not self._explicit and not _is_structure(row, shape):
+                continue
             sized = replace(shape, hidden=hidden) if hidden else shape
             case = self._case(sized, catalogue.rule(row[0]), row, overridden=hidden not in (0, shape.hidden))
             key, is_padded = (case.structure, row, hidden), case.padded != case.width
@@ -119,14 +169,19 @@ class Selection:
                 better = key not in first or (is_padded and first[key].padded == first[key].width)
                 first |= {key: case} if better else {}
         cases = [case if self.hidden else case.small() for case in first.values()]
-        parts = {case.parts: case for case in reversed(cases)}
-        return [(case, mode) for case in cases for mode in chosen if not mode.parts_only or parts[case.parts] is case]
+        parts = {case.parts: case for case in reversed(cases) if not case.path}
+        return [
+            (case, mode)
+            for case in cases
+            for mode in chosen
+            if (mode.name == PATH_VARIED if case.path else not mode.parts_only or parts[case.parts] is case)
+        ]
 
     @property
     def _structure_rows(self) -> tuple[Row, ...]:
         tokens = self.tokens or (DEFAULT_TOKENS,)
         rows = product(self.rules or (DEFAULT_RULE,), self.kernels or KERNELS, self.tp or (1, 2), tokens)
-        return tuple(rows) if self._explicit else STRUCTURES
+        return tuple(rows) if self._explicit else (*STRUCTURES, PATH_STRUCTURE)
 
     def _proofs(self, catalogue: Catalogue) -> list[Case]:
         """Every combination of shared expert, latent width, rule, kernel and tp; where models are chosen, those of the models."""
@@ -160,6 +215,11 @@ class Selection:
             return [(row, MODES, row[1] == "narrow" and not self.kernels) for row in chosen]
         if self.full:
             return [(row, MODES, row in TRUE_SIZES) for row in (*FULL, *TRUE_SIZES)]
+        if shape.path:
+            return [(row, modes, False) for row, modes in _path_rows(PATHS[shape.path])]
+        if self.brief:
+            brief = ((FULL, MODES), (PADDED, PADDED_MODES), (ONE_TOKEN, ONE_TOKEN_MODES))
+            return [(row, names, rows is PADDED) for rows, names in brief for row in rows]
         synthetic = [SYNTHETIC_ROWS[shape.name]] if shape.name in SYNTHETIC_ROWS else []
         groups = (
             (FULL, MODES),
@@ -171,10 +231,27 @@ class Selection:
         return [(row, names, rows is PADDED) for rows, names in groups for row in rows]
 
 
+def _can_run(shape: Shape, mode: ModeInfo) -> bool:
+    """Whether a mode can run a shape: a path that reads data on the host fits into no CUDA graph."""
+    return not shape.path or PATHS[shape.path].captured or mode.family != "cudagraph"
+
+
+def _path_rows(path: CodePath) -> list[tuple[Row, Iterable[str]]]:
+    """(row, names of its modes) of a code path."""
+    modes = (*PATH_MODES, "cudagraph") if path.captured else PATH_MODES
+    return [(row, modes) for row in (*PATH, *(PATH_NARROW if path.narrow else ()))]
+
+
+def _is_structure(row: Row, shape: Shape) -> bool:
+    """Whether a default row of the varied modes is for this shape: a path has a row of its own, if any."""
+    return PATHS[shape.path].varied and row == PATH_STRUCTURE if shape.path else row != PATH_STRUCTURE
+
+
 def _check_numbers(selection: Selection) -> None:
     for hidden in selection.hidden:
         check_width("hidden", hidden, "--hidden")
     check_names(selection.vary)
+    check_ranks(selection.ranks, selection.collectives, selection.tp, selection.vary)
     for tokens in selection.tokens:
         if not 0 <= tokens <= LARGEST:
             raise BadInput(f"--tokens is {tokens}; expected 0 or more tokens in a batch, at most {LARGEST:,}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.base.errors import BadInput, nearest, unknown
 from harness.base.text_file import read_regular
+from harness.matrix.paths import PATHS
 
 BUILT_IN = Path(__file__).parent / "data" / "models.json"
 ACTIVATIONS = ("silu", "relu2", "clamped-swiglu", "gelu-tanh")
@@ -41,7 +42,8 @@ class Alignment:
 class Shape:
     """One model's MoE layer, at its published sizes. Widths in elements; None where the model has no such part.
 
-    ``source`` is the path of its models file, empty for the built-in one.
+    ``source`` is the path of its models file, empty for the built-in one. ``path`` names the code path of vLLM's layer that
+    the shape is for (``harness.matrix.paths``); empty for every other shape.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Shape:
     activation: str
     gated: bool
     source: str = ""
+    path: str = ""
 
 
 # One shape for each combination of parts, for proofs. A proof holds at every size; these sizes are traced first.
@@ -66,6 +69,13 @@ ANY = {
         Shape("any-shared-latent", 2688, 64, 4, 2, 64, 1344, "silu", True),
     )
 }
+# One small shape for each code path of vLLM's layer.
+PATH_SHAPES = {
+    name: Shape(name, path.hidden, 64, 3, 2, path.shared, path.latent, "silu", True, path=name)
+    for name, path in PATHS.items()
+}
+_BY_NAME = ANY | PATH_SHAPES
+_MADE_UP = ("synthetic-", *_BY_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,11 @@ class Catalogue:
     rules: dict[str, Alignment]
 
     def shape(self, name: str) -> Shape:
-        """The shape called ``name``, from the file or from ``ANY``. Raises BadInput with the nearest names."""
-        if name not in self.shapes and name not in ANY:
-            raise unknown("model", name, ANY if name.startswith("any") else self.shapes)
-        return self.shapes.get(name) or ANY[name]
+        """The shape called ``name``: the file's, of ``ANY``, or of a path. Raises BadInput with the nearest names."""
+        if name not in self.shapes and name not in _BY_NAME:
+            starts = {"any": ANY, "vllm": PATH_SHAPES}
+            raise unknown("model", name, starts.get(name.partition("-")[0], self.shapes))
+        return self.shapes.get(name) or _BY_NAME[name]
 
     def rule(self, name: str) -> Alignment:
         """The alignment rule called ``name``. Raises BadInput with the nearest names."""
@@ -210,3 +221,8 @@ def load(path: Path = BUILT_IN) -> Catalogue:
     given = {name: entry for name, entry in data.get("alignment", {}).items() if name != "about"}
     rules |= {name: read_rule(name, entry, source) for name, entry in given.items()}
     return Catalogue({shape.name: shape for shape in shapes}, rules)
+
+
+def published(name: str) -> bool:
+    """Whether a model's name is that of a published model: none of a path, of a proof or of a made-up shape."""
+    return not name.startswith(_MADE_UP)

@@ -46,7 +46,7 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
     for index, (real_meta, fake_meta) in enumerate(zip(real, faked, strict=True)):
         difference = differs(real_meta, fake_meta)
         if difference:
-            where = f"output {index}: " if len(real) > 1 else ""
+            where = f"output {_named(run, record, index)}: " if len(real) > 1 else ""
             return _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
     for real_value, fake_value in zip(record.plain, fake.plain, strict=False):
         if None not in (real_value, fake_value) and real_value != fake_value:
@@ -61,6 +61,16 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
         what = f"given fake CUDA tensors, its fake implementation {fake.on_cuda}"
         return replace(_finding(run, label, record, "fake-differs", what), cause=_ON_CUDA)
     return None
+
+
+def _named(run: Run, record: Record, index: int) -> str:
+    """An output's number, and whose it is where the subject says which one is the routed experts'."""
+    if record.op != next(iter(run.ops), None) or run.routed_output is None:
+        return str(index)
+    if index == run.routed_output:
+        return f"{index}, the routed experts'"
+    is_shared = run.case.shared is not None and len(record.outputs) == 2
+    return f"{index}, the shared expert's" if is_shared else str(index)
 
 
 def differs(real: TensorMeta | None, fake: TensorMeta | None) -> str:

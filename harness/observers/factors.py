@@ -73,7 +73,14 @@ def _stage(part: str, factor: float, case: Case) -> str:
     fits = set(names_of(factor, case))
     if part == "output" and fits & {"scaling", "1/scaling"}:
         return stages.SCALING
+    if part == "shared" and case.dtype == "float16" and _is_of_scaling(factor, case):
+        return stages.SCALING  # in float16 it is the shared part that the scale is applied to
     return stages.REDUCE if part in ("routed", "output") and fits and fits <= _RANKS else _STAGES.get(part, part)
+
+
+def _is_of_scaling(factor: float, case: Case) -> bool:
+    """Whether a factor is the scaling or its square, or one over them."""
+    return case.scaling != 1 and any(near(factor, case.scaling**power) for power in (-2, -1, 1, 2))
 
 
 def _text(part: str, factor: float, case: Case) -> str:

@@ -79,9 +79,10 @@ def _reads_latent(records: list[Record]) -> bool:
 
 def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
-    if difference.explained:
-        return scaled(difference, case)
     few_tokens = len(difference.tokens) * 2 < case.tokens
+    # Few wrong tokens of a large batch are a small rest beside factors of one, which then explain nothing.
+    if difference.explained and (difference.off or not few_tokens):
+        return scaled(difference, case)
     wrong_tokens = (
         "wrong-tokens",
         stages.EXPERTS,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -83,6 +83,19 @@ class RegisteredOp:
             yield
         finally:
             self.fake, self.reals = before
+
+    @contextmanager
+    def replaced(self, function: Implementation) -> Iterator[None]:
+        """Call ``function`` in place of the op inside a ``with`` block, wherever the op is called through this object.
+
+        A trace goes through the function, where ``planted`` leaves one opaque node. ``torch.ops`` still has the op.
+        """
+        before = self.overload
+        self.overload = cast(torch._ops.OpOverload, function)
+        try:
+            yield
+        finally:
+            self.overload = before
 
 
 def register_op(

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.repro.about import About
 from harness.repro.parts import Parts
 from harness.repro.process import difference, run_script
-from harness.repro.script import About, scripts
+from harness.repro.script import scripts
 
 
 @dataclass(frozen=True, slots=True)

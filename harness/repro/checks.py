@@ -4,94 +4,16 @@
 check ends in an assertion whose text begins with the kind of the finding.
 """
 
-from dataclasses import dataclass
+from harness.repro.about import About
+from harness.repro.texts.check import Check
+from harness.repro.texts.fakes import check_of_fake
+from harness.repro.texts.ops import ALIASES, POISON, SEEN, STATE, VALUES, VIEWS, WRITES
 
-from harness.execution.difference import TOLERANCE
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Text before the last call, the context manager around it, and text after it.
-
-    ``all_calls``: it shows only after the calls before. ``imports`` are lines. ``twice`` says that it compares the outputs
-    of two calls: ``first`` is that of the first call.
-    """
-
-    after: str
-    before: str = ""
-    around: str = ""
-    imports: tuple[str, ...] = ()
-    all_calls: bool = False
-    twice: bool = False
-
+__all__ = ["Check", "check_of"]
 
 _MODE = "from torch.utils._python_dispatch import TorchDispatchMode"
-_LEAVES = "from torch.utils._pytree import tree_leaves, tree_map_only"
-_FAKES = "from torch._subclasses.fake_tensor import FakeTensorMode"
-
-VALUES = f'''\
-wanted = oracle(batch)
-off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
-assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
-
-# A dispatch mode sees every op of a call.
-SEEN = """\
-class Seen(TorchDispatchMode):  # the ops of a call, in turn, each with its first tensor
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        ops.append((func.name(), args[0] if args else None))
-        return func(*args, **(kwargs or {}))
-
-
-ops = []"""
-
-POISON = """\
-class Poison(TorchDispatchMode):  # a kernel may leave anything in the padded columns
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func.name() == "$op":
-            out[:, $width:] = torch.nan
-        return out"""
-
-COMPARE = """\
-def form(value):
-    steps = [step for size, step in zip(value.shape, value.stride()) if size != 1]
-    return list(value.shape), steps, value.dtype, value.device.type, value.storage_offset()
-
-
-class Compare(TorchDispatchMode):  # calls the fake of an op beside the op
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
-        given = tree_map_only(torch.Tensor, mode.from_tensor, args)
-        before = [value.untyped_storage()._cdata for value in tree_leaves(given) if isinstance(value, torch.Tensor)]
-        out = func(*args, **(kwargs or {}))
-        if func.name().startswith("$name"):
-            with mode:
-                fake = func(*given, **(kwargs or {}))
-            real, faked = ([form(value) for value in tree_leaves(one)] for one in (out, fake))
-            assert real == faked, f"$kind: $name gives {real}, its fake {faked}"
-            shared = any(value.untyped_storage()._cdata in before for value in tree_leaves(fake))
-            assert not shared, "$kind: the fake of $name returns memory of its input, and the op does not"
-        return out"""
-
-WRITES = """\
-class Watch(TorchDispatchMode):  # compares the arguments of an op before and after it
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = [value for value in tree_leaves(args) if isinstance(value, torch.Tensor)]
-        before = [value.clone() for value in given]
-        out = func(*args, **(kwargs or {}))
-        if func.name().startswith("$name"):
-            same = [torch.equal(*pair) for pair in zip(given, before)]
-            assert all(same), f"mutated-input: $name writes to its tensor {same.index(False)}, undeclared"
-            taken = [value.untyped_storage().data_ptr() for value in given]
-            shared = [value.untyped_storage().data_ptr() in taken for value in tree_leaves(out)]
-            assert not any(shared), "undeclared-alias: $name returns memory of its argument, undeclared"
-        return out"""
-
-STATE = """\
-def state():
-    modules = layer.modules() if isinstance(layer, torch.nn.Module) else [layer]
-    parts = [part for one in modules for part in (vars(one), *(vars(one).get(k, {}) for k in ("_buffers", "_parameters")))]
-    return {name: value for part in parts for name, value in part.items() if isinstance(value, torch.Tensor)}"""
+_LEAVES = "from torch.utils._pytree import tree_leaves"
+_OF_OPS = {"mutated-input": WRITES, "undeclared-alias": ALIASES}
 
 _FINITE = 'assert out.isfinite().all(), f"$kind: {int((~out.isfinite()).any(0).sum())} columns hold NaN or infinity"'
 _COUNT = '''\
@@ -112,15 +34,14 @@ CHECKS = {
     "wrong-device": Check(_DEVICE),
     "not-a-tensor": Check('assert isinstance(out, torch.Tensor), f"$kind: the layer returns a {type(out).__name__}"'),
     "uninitialised": Check(
-        _FINITE, "torch.use_deterministic_algorithms(True, warn_only=True)  # fills fresh memory with NaN"
+        _FINITE, "torch.use_deterministic_algorithms(True, warn_only=True)  # fills fresh memory with NaN", ahead=True
     ),
     "padding-leaks": Check(_FINITE, POISON, "Poison()", (_MODE,)),
-    "fake-differs": Check("", COMPARE, "Compare()", (_MODE, _LEAVES, _FAKES)),
     "mutated-input": Check(
         'assert all(map(torch.equal, batch, before)), "$kind: the layer changed its inputs"',
         "before = [value.clone() for value in batch]",
     ),
-    "op-writes": Check("", WRITES, "Watch()", (_MODE, "from torch.utils._pytree import tree_leaves")),
+    "untrue-alias": Check("", VIEWS, "Watch()", (_MODE, _LEAVES)),
     "mutated-state": Check(
         "changed = [name for name, value in state().items() if not torch.equal(value, before[name])]\n"
         'assert not changed, f"$kind: the call changed {changed}"',
@@ -180,6 +101,17 @@ CHECKS = {
 """By kind. A kind that is not here is one of values, if the layer returned, or its exception is the symptom."""
 
 
-def check_for(kind: str) -> Check:
-    """The check of a finding's kind; that of values where the kind has none of its own."""
-    return CHECKS.get(kind) or Check(VALUES)
+def check_of(about: About) -> Check:
+    """The check of the symptom; none where the layer raises by itself, and that of values for a kind without its own."""
+    finding, error = about.symptom.finding, about.symptom.error
+    if finding.observer == "contract" and finding.call != "zero tokens" and about.mode.family != "compiled":
+        return check_of_fake(finding.what)
+    if about.mode.family == "varied" and finding.observer == "second call":
+        return Check(VALUES)
+    if error:
+        return Check("")
+    if finding.kind in _OF_OPS and "::" in finding.what:
+        return Check("", _OF_OPS[finding.kind], "Watch()", (_MODE, _LEAVES))
+    if about.at_capture and finding.kind in ("wrong-values", "stale-replay"):
+        return Check(VALUES)
+    return CHECKS.get(finding.kind) or Check(VALUES)

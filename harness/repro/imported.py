@@ -11,13 +11,14 @@ _ORACLE = """\
 def oracle(batch):
     wanted = subject.oracle(case, batch)
     return sum(wanted.values()) if isinstance(wanted, dict) else wanted"""
+BUILT = "layer = subject.build(case, device)"
 _TEXT = """\
 sys.path.insert(0, ".")  # run this where {top} can be imported
 {subject}
 
 case = SimpleNamespace({sizes}, alignment=SimpleNamespace({rule}))
 device = torch.device("{device}")
-layer = subject.build(case, device)
+{built}
 
 
 def inputs(tokens, seed):
@@ -30,7 +31,7 @@ def imported(spec: str, case: Case, device: str) -> Parts:
     top = module.partition(".")[0]
     sizes = _arguments(_sizes(case))
     rule = _arguments({key: getattr(case.alignment, key) for key in case.alignment.__slots__})
-    text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device)
+    text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device, built=BUILT)
     return Parts(text, ("import sys", "from types import SimpleNamespace"), f"torch and {top}", oracle=_ORACLE)
 
 

@@ -1,23 +1,13 @@
 """A bug report in Markdown: what happens, the script, what was expected, the environment; nothing private."""
 
-import getpass
 import platform
-import re
-import socket
 import sys
-from pathlib import Path
 
 import torch
 
 from harness.base.printable import printable
+from harness.repro.private import without_private
 from harness.repro.repro import Reproduction
-
-_PACKAGES = re.compile(r"(?:/[\w.+~-]+)+/(site-packages|dist-packages)/")
-# Folders of an absolute path, or of one below the home folder: its last part alone stays.
-_FOLDERS = re.compile(
-    r"(~|(?<![\w.~/])/(?:home|Users|root|tmp|work|mnt|data|scratch|opt|var))/(?:[\w.+~-]+/)+(?=[\w.+-]+)"
-)
-_SHORTEST_NAME = 3  # a shorter one is part of too many words
 
 
 def issue(done: Reproduction) -> str:
@@ -63,23 +53,3 @@ def _environment(done: Reproduction) -> str:
     versions = {"python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}"}
     versions |= {"torch": torch.__version__, "device": done.verdict.environment.get("device", "cpu")}
     return "\n".join(f"- {name} {value}" for name, value in versions.items())
-
-
-def without_private(text: str) -> str:
-    """A text without paths of this machine and without the names of its host and user."""
-    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
-        if len(folder.parts) > 1:
-            text = text.replace(f"{folder}/", f"{short}/" if short != "." else "").replace(str(folder), short)
-    text = _PACKAGES.sub(r"\1/", text)
-    text = _FOLDERS.sub(lambda match: "~/.../" if match[1] == "~" else ".../", text)
-    for name, stands in ((socket.gethostname(), "host"), (_user(), "user")):
-        if len(name) >= _SHORTEST_NAME:
-            text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", stands, text)
-    return text
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return ""

@@ -9,6 +9,7 @@ class Parts:
 
     ``standalone`` says that it imports nothing but torch, so that it runs in any folder. ``oracle`` is kept apart because
     most scripts need none. ``shapes_only`` says that no value is computed: such a script shows no wrong values.
+    ``without_fakes`` is the text for a script that calls no fake; empty where there is no such text.
     """
 
     text: str
@@ -17,3 +18,4 @@ class Parts:
     standalone: bool = False
     oracle: str = ""
     shapes_only: bool = False
+    without_fakes: str = ""

@@ -64,7 +64,7 @@ def _error(
     module: Mode = import_module(mode.module)
     try:
         with pinned():
-            run = module.run(Rig(subject, case, device, mode.name), mode.dynamic)
+            run = module.run(Rig(subject, case, device, mode.name, mode.vary), mode.dynamic)
     except BuildFailed as error:
         return error.__cause__ or error
     raised = next((call for call in run.calls if call.error is not None), None)

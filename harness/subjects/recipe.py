@@ -17,7 +17,8 @@ class Recipe:
     ``inputs(tokens, seed)``, ``oracle`` the function ``oracle(batch)`` and what it needs.
 
     ``short`` maps functions of the subject's package to short text that does the same at this case: such a text defines the
-    name of its function, or what stands before the bar in ``name|text``. ``common`` is text that the others share.
+    name of its function, or what stands before the bar in ``name|text``. ``zeros`` maps those of them that compute to text
+    whose result has the same shape, of zeros: for a script in which no value matters. ``common`` is text that the others share.
     """
 
     tensors: str
@@ -25,3 +26,4 @@ class Recipe:
     oracle: str
     common: str = ""
     short: Mapping[Callable[..., Any], str] = field(default_factory=dict)
+    zeros: Mapping[Callable[..., Any], str] = field(default_factory=dict)

@@ -1,11 +1,15 @@
 """The command that reproduces a verdict."""
 
+import re
 import shlex
 
 from harness.base.errors import BadInput
 from harness.base.project import DEFAULT_SUBJECT, find
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
+from harness.matrix.ranks import REAL
+
+_OF_AN_ENGINE = re.compile(r" --subject '?vllm(?:[=@]\S*)?'?(?: |$)")
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:
@@ -19,6 +23,8 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
         f"--rules {case.alignment.name}",
     ]
     parts += [f"--kernels {case.kernel}", f"--tp {case.tp}", f"--tokens {case.tokens}"]
+    if case.collective:
+        parts.append(f"--ranks {REAL} --collectives {case.collective}")
     if case.overridden or (EVERY_MODE[mode].family == VARIED and not case.small_of):
         parts.append(f"--hidden {case.hidden}")
     if case.shape.source:
@@ -34,8 +40,16 @@ def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str,
 
 
 def script_command(command: str) -> str:
-    """The command that writes a small script of what ``command`` reproduces; empty where there is none."""
+    """The command that writes a small script of what ``command`` reproduces; empty where there is none.
+
+    An engine's layer runs in an environment of its own, with its own loader: no script has one. Nor has real ranks' case,
+    which needs several processes.
+    """
+    if f"--ranks {REAL}" in command:
+        return ""
     check, prove = "harness check ", "harness prove "
+    if _OF_AN_ENGINE.search(command):
+        return ""
     if command.startswith(check):
         return f"harness repro {command.removeprefix(check)}"
     return f"harness repro --modes {PROOF.name} {command.removeprefix(prove)}" if command.startswith(prove) else ""

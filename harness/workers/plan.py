@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.findings.finding import DEVICE_LOST, ERROR, Verdict
+from harness.matrix.case_id import case_of
+from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
 from harness.verdict.reproduce import reproduce
 from harness.workers.pool import LAST, Pool
@@ -90,8 +92,11 @@ def load_plan(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], S
 
 
 def plan_tasks(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":
-    """In a worker: the plan's tasks."""
-    return Selection(**{name: _tuple(value) for name, value in settings["selection"].items()}).tasks()
+    """In a worker: the plan's tasks, or the one case that the settings name, in eager."""
+    selection = Selection(**{name: _tuple(value) for name, value in settings["selection"].items()})
+    if "case" in settings:
+        return [(case_of(settings["case"], selection.models_file), MODES["eager"])]
+    return selection.tasks()
 
 
 def _tuple(value: Any) -> Any:

@@ -55,6 +55,7 @@ class WorkerProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._read = b""
         self._late = ""
+        self.notes: list[dict[str, Any]] = []  # of the task that it was given last
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
         self._process = subprocess.Popen(
@@ -66,6 +67,7 @@ class WorkerProcess:
             bufsize=0,
             start_new_session=True,
         )
+        self._silence = _Limit(self._process.pid, 0.0)
 
     def wait_until_ready(self) -> None:
         """Wait until it has imported torch and started its job. Raises BadInput if the job cannot start."""
@@ -77,6 +79,15 @@ class WorkerProcess:
             raise BadInput(greeting["bad_input"])
         if not greeting:
             raise BadInput(f"a worker process ended before it was ready: {self.exit_reason()}")
+
+    @property
+    def silence(self) -> "_Limit":
+        """The time since its latest message, without that in which other processes had its core."""
+        return self._silence
+
+    def stop(self, why: str) -> None:
+        """Kill it with every process that it started, from another thread than the one that asks it. ``ask`` then ends."""
+        self._stop(why)
 
     def ask(self, task: Any) -> dict[str, Any] | None:
         """The answer to a task; None if the worker died."""
@@ -129,12 +140,17 @@ class WorkerProcess:
             _write_all(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
         except (OSError, ValueError):  # it died, and its pipe is broken
             return {}
+        self.notes, self._silence = [], _Limit(self._process.pid, 0.0)
         limit = _Limit(self._process.pid, seconds)
         while line := self._line(limit):
             answer = _parsed(line)
             if answer is None:
                 self._stop("something else than the worker wrote into its answers; it was stopped")
                 return {}
+            self._silence = _Limit(self._process.pid, 0.0)
+            if "note" in answer:
+                self.notes.append(answer["note"])
+                continue
             if "begin" not in answer:
                 return answer
             limit = _Limit(self._process.pid, answer["begin"] or seconds)
@@ -186,7 +202,7 @@ class _Limit:
         self._pid, self.seconds = pid, seconds
         self._start, self._waited = time.monotonic(), waited_for_core(pid)
 
-    def passed(self) -> bool:
-        """Whether the process had more than its time."""
-        spent = time.monotonic() - self._start
-        return spent > self.seconds and spent - (waited_for_core(self._pid) - self._waited) > self.seconds
+    def passed(self, seconds: float = 0.0) -> bool:
+        """Whether the process had more than its time; than ``seconds``, where they are given."""
+        most, spent = seconds or self.seconds, time.monotonic() - self._start
+        return spent > most and spent - (waited_for_core(self._pid) - self._waited) > most

@@ -46,6 +46,12 @@ def begin(seconds: float = 0.0) -> None:
         _answers.write(json.dumps({"begin": seconds}) + "\n")
 
 
+def note(what: dict[str, Any]) -> None:
+    """Tell the parent what the task is about to do. Outside a worker: nothing."""
+    if _answers is not None:
+        _answers.write(json.dumps({"note": what}) + "\n")
+
+
 def end_with_parent() -> None:
     """Ask Linux to kill this process when the thread that started it ends. Elsewhere the end of the pipe must do."""
     with contextlib.suppress(OSError, AttributeError):

@@ -8,7 +8,9 @@ from harness.diagnosis.readers.pairs import padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
 
-_TOKENS = re.compile(r"input_ids|positions|token|batch|hidden_states|num_|rows|seq|\bx\b", re.I)
+_TOKENS = re.compile(
+    r"input_ids|positions|token|batch|hidden_states|topk_|router_logits|residual|num_|rows|seq|\bx\b", re.I
+)
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
 _TRY = ("harness check --modes compiled-dynamic",)
 

@@ -17,6 +17,8 @@ from harness.engines.vllm.ranks import Ranks
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
+# Bytes: enough for the largest batch of a captured graph. Each capture copies what lies outside of it.
+WORKSPACE = 2**23
 PATIENCE = timedelta(seconds=120)
 NEEDED = (
     "num_experts",
@@ -39,6 +41,8 @@ GIVEN = (
     "routed_output_transform",
     "routed_scaling_factor",
     "apply_routed_scale_to_output",
+    "gate",
+    "custom_routing_function",
 )
 
 
@@ -60,6 +64,12 @@ class Engine:
         _start_groups(ranks)
         self.contexts.enter_context(set_forward_context(None, self.config))
         self.factory, self.takes = _factory()
+        _start_workspaces()
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether this release's runner does all that surrounds the experts, which it does from 0.20 on."""
+        return "routed_output_transform" in self.takes
 
     def layer(self, **given: Any) -> nn.Module:
         """Construct vLLM's MoE layer with those arguments that this release's constructor takes."""
@@ -97,6 +107,20 @@ def _start_groups(ranks: Ranks) -> None:
         # As on a GPU: vLLM's custom op reduces out of place, with a communicator that flattens its input.
         group.use_custom_op_call = True
         group.device_communicator = Gloo(group.device_group)
+
+
+def _start_workspaces() -> None:
+    """VLLM's workspaces, which its model runner would start.
+
+    Where there is no accelerator, torch refuses two questions about one that vLLM asks wherever it runs.
+    """
+    from vllm.v1.worker.workspace import current_workspace_manager, init_workspace_manager
+
+    if not torch.accelerator.is_available():
+        torch.accelerator.empty_cache = lambda: None
+        torch.cuda.is_current_stream_capturing = lambda: False
+    init_workspace_manager(torch.device("cpu"))
+    current_workspace_manager().get_simultaneous(((WORKSPACE,), torch.uint8))
 
 
 class Gloo:

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.engines.vllm.engine import Engine
+from harness.engines.vllm.paths.methods import MODULAR, method_of
+from harness.engines.vllm.routing import Gate, routing_function, routing_without_fillers
 from harness.engines.vllm.standin import StandIn, StandInConfig
-from harness.engines.vllm.weights import Pair, masters
+from harness.engines.vllm.transforms import transforms
+from harness.engines.vllm.weights import NORMALISE, Pair, masters
 from harness.matrix.case import Case
 
 _count = itertools.count()
@@ -35,7 +38,9 @@ class Layer(nn.Module):
     def __init__(self, engine: Engine, case: Case) -> None:
         super().__init__()
         weights, prefix = masters(case), f"model.layers.{next(_count)}.mlp.experts"
-        down, up = _transforms(weights.latent)
+        dtype = getattr(torch, case.dtype)
+        shared, latent = _in(dtype, weights.shared), _in(dtype, weights.latent)
+        down, up = transforms(latent, case.path in NORMALISE, engine.root)
         self.tp, self.engine = case.tp, engine
         # Up to 0.19 the layer returns routed and shared parts, and the model scales, projects, adds and reduces them.
         self.by_model = "routed_output_transform" not in engine.takes and bool(weights.shared or weights.latent)
@@ -47,26 +52,31 @@ class Layer(nn.Module):
             top_k=case.top_k,
             hidden_size=case.width,
             intermediate_size=case.intermediate * case.tp,
-            params_dtype=torch.bfloat16,
+            params_dtype=dtype,
             reduce_results=not self.by_model,
             renormalize=True,
-            quant_config=StandInConfig(case),
+            quant_config=StandInConfig(case, method_of(case)),
             tp_size=case.tp,
             dp_size=1,
             pcp_size=1,
             prefix=prefix,
-            shared_experts=weights.shared and SharedExpert(*weights.shared),
+            shared_experts=shared and SharedExpert(*shared),
             routed_input_transform=down,
             routed_output_transform=up,
             routed_scaling_factor=case.scaling / self.scaling,
             apply_routed_scale_to_output=True,
+            **_choices(case, weights.gate),
         )
         weakref.finalize(self, engine.forget, prefix)
         _load(self.experts)
+        if case.path == "vllm-lora":
+            from harness.engines.vllm.paths.lora import with_adapter
 
-    def forward(self, hidden_states: Tensor, router_logits: Tensor) -> Tensor:
-        """[T, H] bf16 and [T, E] fp32 to [T, H] bf16."""
-        out = self.experts(hidden_states, router_logits)
+            self.experts = with_adapter(self.experts, case)
+
+    def forward(self, hidden_states: Tensor, router_logits: Tensor | None = None) -> Tensor:
+        """[T, H] and [T, E] fp32 to [T, H]. Where the runner has the gate, models pass hidden_states for the logits."""
+        out = self.experts(hidden_states, hidden_states if router_logits is None else router_logits)
         out = self.after(*out) if isinstance(out, tuple) else out
         # Without a shared expert vLLM returns a slice of padded rows, which its next layer accepts. The harness requires the
         # layout of hidden_states.
@@ -85,15 +95,16 @@ class Layer(nn.Module):
         return routed
 
 
-def _transforms(pair: Pair | None) -> tuple[nn.Module | None, nn.Module | None]:
-    """The projections to and from the latent width, dense and without bias."""
-    if pair is None:
-        return None, None
-    down, up = (nn.Linear(w.shape[1], w.shape[0], bias=False, device="meta") for w in pair)  # filled below
-    for linear, weight in zip((down, up), pair, strict=True):
-        linear.weight = nn.Parameter(weight.clone(), requires_grad=False)
-    up.reduce_commutative = True  # type: ignore[assignment]  # vLLM's models set this for a projection without bias
-    return down, up
+def _choices(case: Case, gate: Tensor) -> dict[str, Any]:
+    """What the case's path adds to the constructor's arguments."""
+    if case.path == "vllm-gate":
+        return {"gate": Gate(gate)}
+    routing = routing_without_fillers if case.path == "vllm-padded-rows" else routing_function
+    return {"custom_routing_function": routing} if case.path in MODULAR else {}
+
+
+def _in(dtype: torch.dtype, pair: Pair | None) -> Pair | None:
+    return pair and (pair[0].to(dtype), pair[1].to(dtype))
 
 
 def _load(layer: nn.Module) -> None:

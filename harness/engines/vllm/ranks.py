@@ -8,15 +8,16 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from harness.findings.finding import ERROR
 from harness.workers.plan import plan_tasks
-from harness.workers.plan import start as start_one
 from harness.workers.process import Job, WorkerProcess
 
 Answer = Callable[[int], dict[str, Any]]
+_VERDICTS = "harness.workers.plan:start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ def here() -> Ranks:
 
 
 def start(settings: dict[str, Any]) -> Answer:
-    """In a worker: ``harness.workers.plan.start``, with more processes for cases with more ranks. Raises BadInput."""
+    """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput.
+
+    ``answers`` in the settings names that function as ``module:name``, by default ``harness.workers.plan:start``.
+    """
     global _here
     # A bisection stops by the clock and writes files, so that ranks would make different calls and hang.
     without_bisect = settings | {"bisect": False}
@@ -52,6 +56,13 @@ def start(settings: dict[str, Any]) -> Answer:
         answer = _mark_latent(settings, _started(settings, others))
     on_all_ranks = _on_all_ranks(_mark_latent(settings, start_one(without_bisect)), others)
     return lambda index: (on_all_ranks if tasks[index][0].tp > 1 else answer)(index)
+
+
+def start_one(settings: dict[str, Any]) -> Answer:
+    """What one process answers."""
+    module, _, name = settings.get("answers", _VERDICTS).partition(":")
+    answer: Answer = getattr(import_module(module), name)(settings)
+    return answer
 
 
 def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:

@@ -1,8 +1,10 @@
 """Releases of vLLM by number: downloaded from the package index as sources, unpacked and cached."""
 
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.base.cache import atomic_folder
@@ -56,7 +58,8 @@ def checkout(path: str) -> Path:
 
 def _fetch(version: str, place: Path, report: Report) -> None:
     report(f"downloading vLLM {version}, sources only")
-    interpreter = python(report)
+    # By the harness's own pip: a number that the index does not have is answered before the environment is built.
+    interpreter = Path(sys.executable) if find_spec("pip") else python(report)
     with atomic_folder(place) as fresh:
         backend = fresh / "backend" / "setuptools"
         backend.mkdir(parents=True)

@@ -16,6 +16,7 @@ from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEM
 from vllm.model_executor.layers.fused_moe.runner import moe_runner
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
 
+from harness.engines.vllm.routing import check_logits, top_k
 from harness.engines.vllm.weights import masters
 from harness.matrix.case import Case
 
@@ -45,7 +46,8 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         """The unpadded master weights, as a checkpoint has them."""
         weights = masters(self.case)
         for name, tensor in (("w13_weight", weights.w13), ("w2_weight", weights.w2)):
-            layer.register_parameter(name, nn.Parameter(tensor.clone(), requires_grad=False))
+            weight = tensor.to(getattr(torch, self.case.dtype), copy=True)
+            layer.register_parameter(name, nn.Parameter(weight, requires_grad=False))
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pad the weights, and set the width that the kernel takes for the runner."""
@@ -65,10 +67,10 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
     def apply_monolithic(self, layer: Any, x: Tensor, router_logits: Tensor, input_ids: Tensor | None = None) -> Tensor:
         """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
         w13, w2 = layer.w13_weight, layer.w2_weight
+        check_logits(router_logits, len(w13))
         if self.case.kernel == "narrow":
             w2 = w2[:, : self.case.width]
-        weights, ids = torch.topk(torch.softmax(router_logits.float(), -1), self.case.top_k)
-        weights = weights / weights.sum(-1, keepdim=True)
+        weights, ids = top_k(router_logits, self.case.top_k)
         out = x.new_zeros((x.shape[0], w2.shape[1]), dtype=torch.float32)
         for expert in range(w13.shape[0]):
             share = (weights * (ids == expert)).sum(-1, keepdim=True)
@@ -80,23 +82,23 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
 
 
 class StandInConfig(QuantizationConfig):  # type: ignore[misc]
-    """Names the stand-in as the method of every MoE layer."""
+    """Names a stand-in as the method of every MoE layer."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, method: type[StandIn]) -> None:
         super().__init__()
-        self.case = case
+        self.case, self.method = case, method
 
     def get_quant_method(self, layer: nn.Module, prefix: str) -> StandIn:
         """The stand-in for this layer."""
-        return StandIn(layer.moe_config, self.case)
+        return self.method(layer.moe_config, self.case)
 
     def get_name(self) -> str:
         """A name for logs."""
         return "harness"
 
     def get_supported_act_dtypes(self) -> list[torch.dtype]:
-        """The dtype that the harness tests."""
-        return [torch.bfloat16]
+        """The dtypes that the harness tests."""
+        return [torch.bfloat16, torch.float16]
 
     @classmethod
     def get_min_capability(cls) -> int:
@@ -126,6 +128,11 @@ def writes_narrow() -> bool:
         return "hidden_dim_unpadded" in inspect.getsource(import_module(_MXFP4))
     except ModuleNotFoundError:
         return False
+
+
+def sums_early() -> bool:
+    """Whether this vLLM's runner can sum a latent layer's routed output before its transform, which it does from 0.27 on."""
+    return "_maybe_reduce_routed_output_before_transform(" in inspect.getsource(moe_runner)
 
 
 def says_by_kernel_class() -> bool:

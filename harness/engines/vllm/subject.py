@@ -11,13 +11,17 @@ from torch import Tensor
 
 from harness.base.errors import BadInput, Skip
 from harness.engines.vllm.ranks import here
-from harness.engines.vllm.weights import oracle
+from harness.engines.vllm.routing import logits_of
+from harness.engines.vllm.weights import NORMALISE, oracle
 from harness.matrix.case import Case
 
 if TYPE_CHECKING:
     from harness.engines.vllm.engine import Engine
 
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
+
+# The release's reference buffers have a fixed number of rows for each expert.
+TOKENS = {"vllm-batched": ("tokens<=1040",), "vllm-padded-rows": ("tokens<=1040",)}
 
 
 @cache
@@ -41,14 +45,21 @@ def _engine() -> "Engine":
 class VllmLayer:
     """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
-    # Its loader writes the weights and then prepares them; graphs are captured from the largest batch on. An error in a
-    # forward ends vLLM's engine process, so that the shared expert's output, which it leaves in the runner, meets no call.
-    declares = ("no-state-dict", "largest-first", "errors-end")
-
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         self.engine = _engine()  # here, so that an unusable vLLM is reported before any case runs
+
+    def declares(self, case: Case) -> tuple[str, ...]:
+        """What is right for this layer only.
+
+        vLLM's loader writes the weights and then prepares them; graphs are captured from the largest batch on. An error in a
+        forward ends the engine process, so that the shared expert's output, which it leaves in the runner, meets no call.
+        """
+        # A transform that does not commute with the sum over ranks needs the routed output summed before it, and the shared
+        # output apart from it.
+        reduces = ("reduces=2",) if case.path in NORMALISE else ()
+        return ("no-state-dict", "largest-first", "errors-end", *reduces, *TOKENS.get(case.path, ()))
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
         """Build vLLM's own layer. Raises Skip if this vLLM or this process cannot run the case."""
@@ -60,17 +71,22 @@ class VllmLayer:
             )
         if case.latent and "routed_input_transform" not in self.engine.takes:
             raise Skip(f"vLLM {self.engine.version} has no latent transforms")
+        if case.path and not self.engine.has_paths:
+            raise Skip(f"vLLM {self.engine.version} has another runner, in which this path is not known to the harness")
         return Layer(self.engine, case)
 
-    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """hidden_states [tokens, hidden] bf16 and router logits [tokens, experts] fp32."""
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
+        """hidden_states [tokens, hidden], and router logits [tokens, experts] fp32 unless the runner has the gate."""
         generator = torch.Generator().manual_seed(seed)
-        hidden = torch.randn(tokens, case.hidden, generator=generator).bfloat16()
-        return hidden.to(device), torch.randn(tokens, case.experts, generator=generator).to(device)
+        hidden = torch.randn(tokens, case.hidden, generator=generator).to(getattr(torch, case.dtype))
+        if case.path == "vllm-gate":
+            return (hidden.to(device),)
+        logits = torch.randn(tokens, case.experts, generator=generator)
+        return hidden.to(device), (logits_of(logits, tokens) if case.path == "vllm-padded-rows" else logits).to(device)
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32."""
-        return oracle(case, inputs[0], inputs[1])
+        return oracle(case, inputs[0], inputs[1] if len(inputs) > 1 else None)
 
     def ops(self, case: Case) -> Sequence[str]:
         """The op around the routed experts. If there is a shared expert, the op runs it too."""

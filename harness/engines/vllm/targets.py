@@ -31,13 +31,16 @@ class Target:
         """The source tree's path, or empty."""
         return self.spec.partition("@")[2]
 
+    def find(self, report: Report) -> Path | None:
+        """The folder of the sources, which are downloaded if they are missing; None for the importable vLLM. Raises BadInput."""
+        if self.release:
+            return tree(self.release, report)
+        return checkout(self.path) if self.path else None
+
     def command(self, report: Report) -> tuple[str, ...]:
         """The command that starts a worker. Downloads and builds what is missing. Raises BadInput."""
-        if self.release:
-            folder = tree(self.release, report)
-        elif self.path:
-            folder = checkout(self.path)
-        else:
+        folder = self.find(report)
+        if folder is None:
             return (sys.executable, "-P", str(_BOOT))
         return (str(python(report)), "-P", str(_BOOT), str(folder))
 

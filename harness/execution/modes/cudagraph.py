@@ -78,15 +78,19 @@ def _run(rig: Rig) -> Run:
 
 
 def capture(
-    run: Run, static: tuple[Tensor, ...], pool: Any = None, earlier: Sequence[Captured] = ()
+    run: Run,
+    static: tuple[Tensor, ...],
+    pool: Any = None,
+    earlier: Sequence[Captured] = (),
+    errors: str = "global",
 ) -> Captured | None:
     """Capture the run's layer on these buffers, in the memory pool if one is given; None where the capture failed.
 
     A failed capture is evidence: it is added to the run as a call that raised. ``earlier`` holds graphs that were captured
-    before, and not replayed since.
+    before, and not replayed since. ``errors`` says whose calls end a capture, as ``torch.cuda.graph`` takes it.
     """
     try:
-        captured = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool)
+        captured = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool, errors)
         output, replay_graph, external = captured
         if not isinstance(output, Tensor):
             what = f"the layer returned a {type(output).__name__}; expected one tensor [tokens, hidden]"
@@ -139,7 +143,7 @@ def _emulate(layer: Any, static: tuple[Tensor, ...]) -> _Graph:
     return graph.capture(layer, static), graph.replay, graph.external
 
 
-def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> _Graph:
+def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any, errors: str) -> _Graph:
     # As torch's documentation asks: lazy initialisation, of cuBLAS for one, must happen before the capture.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -147,7 +151,7 @@ def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any) -> _Graph:
         layer(*static)
     torch.cuda.current_stream().wait_stream(stream)
     graph, external = torch.cuda.CUDAGraph(), ExternalMemory("cuda")
-    with torch.cuda.graph(graph, pool=pool), ExternalMemoryMode(external):
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode=errors), ExternalMemoryMode(external):
         output = layer(*static)
         if not torch.cuda.is_current_stream_capturing():
             what = "the layer ended the capture, or switched to a stream that is not captured"

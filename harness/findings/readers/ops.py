@@ -1,9 +1,14 @@
 """Exceptions of custom ops: no fake, a fake that needs data, an implementation that raised."""
 
+import re
+
 from harness.base.exception_text import first_line
 from harness.execution.evidence import Run
-from harness.findings.finding import Finding
+from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.readers.raised import Raised
+
+# What torch says of operands inside an op, which has no record of its own.
+_ABOUT_SHAPES = re.compile(r"shape|[Ss]ize")
 
 
 def custom_op(raised: Raised) -> Finding | None:
@@ -23,8 +28,18 @@ def custom_op(raised: Raised) -> Finding | None:
         cause=cause,
         call=raised.call.label,
         line=record.line,
+        widths=tuple(WidthOrigin(text, record.stage, raised.line) for text in _met(raised)),
         detail={"failure": kind},
     )
+
+
+def _met(raised: Raised) -> list[str]:
+    """The layer's widths that torch's message about shapes names, each once, in its order."""
+    case, text = raised.run.case, first_line(raised.error)
+    if not _ABOUT_SHAPES.search(text):
+        return []
+    sizes = dict.fromkeys(int(size) for size in re.findall(r"\d+", text))
+    return [words for size in sizes if (words := case.describe_width(size)) != str(size)]
 
 
 def _cause(run: Run) -> str:

@@ -11,42 +11,34 @@ from harness.ops.registry import RegisteredOp, registered
 from harness.repro.flat.globals import Globals
 from harness.repro.flat.syntax import NotFlat, function_of, lambda_of
 
-_LINE = 108
+_LINE = 115
 
 
-def registration(name: str, device: str, found: Globals, shapes_only: bool) -> str:
+def registration(name: str, device: str, found: Globals, fakes: bool) -> str:
     """Text that registers an op; its functions are added to ``found``. Raises NotFlat on an op of another registry.
 
-    ``shapes_only``: where the kernel has a short text, the fake stands in for it, since it gives the same shapes.
+    Without ``fakes`` no fake is registered: nothing calls one.
     """
     op = registered().get(name)
     if op is None or device not in op.reals:
         raise NotFlat(f"{name} is registered elsewhere")
-    namespace, _, short = name.partition("::")
-    fake = _fake(op, found)
-    real = op.reals[device]
-    stands_in = shapes_only and getattr(real, "__code__", None) in found.short and fake.isidentifier()
-    kernel = fake if stands_in else _function(real, found)
-    comment = "  # its shapes alone matter here" if stands_in else ""
-    return "\n".join(
-        [
-            f'{short}_library = torch.library.Library("{namespace}", "FRAGMENT")',
-            f"{short}_library.define({_schema(short + op.schema)})",
-            f'{short}_library.impl("{short}", {kernel}, "{device.upper()}"){comment}',
-            f'torch.library.register_fake("{name}", {fake}, lib={short}_library)',
-        ]
-    )
+    fake = _fake(op, found) if fakes else ""
+    lines = [
+        _definition(name, op.schema),
+        f'torch.library.impl("{name}", "{device}", {_function(op.reals[device], found)})',
+    ]
+    return "\n".join([*lines, *([f'torch.library.register_fake("{name}", {fake})'] if fakes else [])])
 
 
-def _schema(text: str) -> str:
-    """A schema as a text of several short lines."""
-    pieces, line = [], ""
-    for word in re.split(r"(?<=, )", text):
+def _definition(name: str, schema: str) -> str:
+    """The definition of an op, its schema broken where it is longer than a line."""
+    lines, line = list[str](), f'torch.library.define("{name}", "'
+    for word in re.split(r"(?<=, )", schema):
         if len(line) + len(word) > _LINE:
-            pieces.append(line)
-            line = ""
+            lines.append(f'{line}"')
+            line = '    "'
         line += word
-    return "\n    ".join(f'"{piece}"' for piece in (*pieces, line))
+    return "\n".join([*lines, f'{line}")'])
 
 
 def _function(function: Callable[..., Any], found: Globals) -> str:

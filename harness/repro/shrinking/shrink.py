@@ -49,14 +49,14 @@ class Shrinker:
         """How often ``fails`` was called."""
         return len(self._known) - 1  # the start is known to fail
 
-    def run(self, others: Mapping[str, Sequence[Any]] | None = None) -> Shrunk:
-        """Shrink to a fixpoint; then try ``others``, the values that tell whether a field matters."""
+    def run(self, others: Callable[[Values], Mapping[str, Sequence[Any]]] = lambda values: {}) -> Shrunk:
+        """Shrink to a fixpoint; then try the ``others`` of the result, the values that tell whether a field matters."""
         stopped = False
         tried: dict[str, dict[Any, bool]] = {}
         try:
             while self._pass():
                 pass
-            for name, values in (others or {}).items():
+            for name, values in others(self._best).items():
                 for value in values:
                     if value != self._best[name]:
                         tried.setdefault(name, {})[value] = self._still_fails(self._best | {name: value})

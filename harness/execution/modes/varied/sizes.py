@@ -19,7 +19,7 @@ from harness.matrix.case import ROUTED_SCALING, Case
 from harness.ops.collectives import is_reduction
 from harness.ops.names import op_name
 
-_TOKENS = 33  # so that each of three experts gets some, and a few of 130
+TOKENS = 33  # so that each of three experts gets some, and a few of 130
 _RANKS = 4
 _MOST_REDUCTIONS = 8
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -54,12 +54,18 @@ _SIZES: dict[str, Callable[[Case], Case]] = {
 }
 
 
+def sized(case: Case, name: str) -> Case:
+    """The case that a variation of this name runs; the same where it is not one of sizes."""
+    group, _, what = name.partition("=")
+    return _SIZES[what](case) if group == "sizes" else case
+
+
 def _sizes(varied: VariedRun, variation: Varied) -> None:
     torch._dynamo.reset()
-    case = _SIZES[variation.name.partition("=")[2]](varied.rig.case)
+    case = sized(varied.rig.case, variation.name)
     rig = None if case == varied.rig.case else rig_of(varied.rig, case)
     if rig is not None:
-        tokens = min(_TOKENS, rig.most_tokens)
+        tokens = min(TOKENS, rig.most_tokens)
         call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
         call.varied, call.case = variation, case
         varied.run.calls.append(call)

@@ -1,6 +1,7 @@
 """What a script does to the inputs for a variation: text that changes the list ``batch``; ``$ids`` and ``$weights`` are places."""
 
 from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
+from harness.execution.modes.varied.sizes import TOKENS as OF_SIZES
 from harness.matrix.variations import GROWTH
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
@@ -34,6 +35,8 @@ CHANGES = {
     "form=transposed": "batch = [value.mT.contiguous().mT for value in batch]",
     "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
     "dtype=int64-ids": "batch[$ids] = batch[$ids].long()",
+    "dtype=float16": "batch[0] = batch[0].half()",
+    "dtype=float32": "batch[0] = batch[0].float()",
 }
 """By the name of the variation. Those of the token count are calls, not changes."""
 
@@ -44,9 +47,12 @@ BESIDE = (
 TOKENS, GROWS, CAPTURED, CONTENTS = "tokens=", "growth=", "captured=", "content="
 
 
-def is_scripted(name: str) -> bool:
-    """Whether a script can show a variation; the empty name is none."""
-    return not name or name in CHANGES or name.startswith((TOKENS, GROWS, CAPTURED))
+SIZES = "sizes="
+
+
+def is_change(name: str) -> bool:
+    """Whether a variation is a change of the inputs, or calls of one layer; the empty name is none."""
+    return not name or name in CHANGES or name.startswith((TOKENS, GROWS, CAPTURED, SIZES))
 
 
 def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
@@ -55,4 +61,6 @@ def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
         return [(tokens, 0), (int(name.removeprefix(TOKENS)), 1)]
     if name.startswith(GROWS):
         return [(count, seed) for seed, count in enumerate(GROWTH)]
+    if name.startswith(SIZES):
+        return [(OF_SIZES, 0)]
     return [(ROWS_OF_CONTENTS if name.startswith(CONTENTS) else tokens, 0)]

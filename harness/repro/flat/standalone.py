@@ -8,8 +8,9 @@ import torch
 
 from harness.execution.evidence import state_of
 from harness.matrix.case import Case
-from harness.repro.flat.fold import Layer, flattened
+from harness.repro.flat.fold import flattened
 from harness.repro.flat.globals import Globals, op_expression
+from harness.repro.flat.layer import Layer
 from harness.repro.flat.registration import registration
 from harness.repro.flat.syntax import NotFlat
 from harness.repro.parts import Parts
@@ -20,7 +21,7 @@ from harness.subjects.subject import Subject
 def standalone(subject: Subject, case: Case, device: torch.device) -> tuple[list[Parts], str]:
     """The parts of such scripts, the smallest first, and why there are none, in words.
 
-    The smallest compute no values: weights are zeros, and fakes stand in for kernels.
+    The smallest compute no values: weights are zeros, and kernels give zeros where the recipe has text for that.
     """
     recipes = getattr(subject, "recipes", None)
     if recipes is None:
@@ -43,31 +44,29 @@ def _levels(layer: torch.nn.Module, recipes: Sequence[Recipe], device: torch.dev
 
 
 def _parts(layer: torch.nn.Module, recipe: Recipe, device: torch.device, shapes_only: bool) -> Parts:
-    found = Globals(recipe.short)
+    text, imports = _text(layer, recipe, device, shapes_only, fakes=True)
+    short, _ = _text(layer, recipe, device, shapes_only, fakes=False)
+    return Parts(text, imports, "torch alone", True, recipe.oracle, shapes_only, short)
+
+
+def _text(
+    layer: torch.nn.Module, recipe: Recipe, device: torch.device, shapes_only: bool, fakes: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The text that defines the layer and its inputs, and the imports of it and of the oracle."""
+    found = Globals({**recipe.short, **recipe.zeros} if shapes_only else recipe.short)
     model = Layer(layer)
     methods, functions = flattened(model)
     methods = [_with_ops(node, layer, found) for node in methods]
     found.resolve(methods, functions)
-    ops = [registration(name, device.type, found, shapes_only) for name in list(found.ops)]
+    ops = [registration(name, device.type, found, fakes) for name in list(found.ops)]
     if not shapes_only:
         found.used_in(recipe.oracle)
-    used = _attributes(methods)
-    tensors = _tensors(layer, recipe, used, shapes_only)
-    text = [
-        *found.texts.values(),
-        *ops,
-        tensors,
-        _class(layer, model, methods, used, tensors),
-        "layer = Layer()",
-        recipe.inputs,
-    ]
+    tensors = _tensors(layer, recipe, _attributes(methods), shapes_only)
+    common = recipe.common if not shapes_only else ""
+    text = [common, *found.texts.values(), *ops, tensors, _class(layer, methods, tensors), recipe.inputs]
     whole = "\n\n".join(part for part in text if part)
-    if recipe.common and not shapes_only:
-        whole = f"{recipe.common}\n\n{whole}"
-    imports = [
-        line for line in (*found.imports, "from torch.nn import functional") if _used(line, whole + recipe.oracle)
-    ]
-    return Parts(whole, tuple(imports), "torch alone", standalone=True, oracle=recipe.oracle, shapes_only=shapes_only)
+    known = (*found.imports, "from torch.nn import functional")
+    return whole, tuple(line for line in known if _used(line, whole + recipe.oracle))
 
 
 def _used(line: str, text: str) -> bool:
@@ -111,16 +110,16 @@ def _zeros(value: torch.Tensor) -> str:
     return f"torch.zeros({', '.join(map(str, value.shape)) or '()'}, dtype={value.dtype})"
 
 
-def _class(layer: torch.nn.Module, model: Layer, methods: list[ast.FunctionDef], used: list[str], tensors: str) -> str:
-    body = ["class Layer(torch.nn.Module):", "    def __init__(self):", "        super().__init__()"]
-    body += ["        [self.register_buffer(name, tensor) for name, tensor in tensors.items()]"]
+def _class(layer: torch.nn.Module, methods: list[ast.FunctionDef], tensors: str) -> str:
+    """The class, an instance of it, and the state of that."""
     own = [node.name for node in methods]
-    for name in used:
-        if name not in own and f'"{name}":' not in tensors and (line := _state(layer, name)):
-            body.append(f"        self.{name} = {line}")
+    names = [name for name in _attributes(methods) if name not in own and f'"{name}"' not in tensors]
+    state = [f"layer.{name} = {line}" for name in names if (line := _state(layer, name))]
+    body = ["class Layer(torch.nn.Module):"]
     for node in methods:
-        body += ["", *(f"    {line}" for line in ast.unparse(node).split("\n"))]
-    return "\n".join(body)
+        body += [*(f"    {line}" for line in ast.unparse(node).split("\n")), ""]
+    buffers = "[layer.register_buffer(name, tensor) for name, tensor in tensors.items()]"
+    return "\n".join([*body, "", "layer = Layer()", buffers, *state])
 
 
 def _state(layer: Any, name: str) -> str:

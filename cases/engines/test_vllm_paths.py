@@ -1,0 +1,213 @@
+"""The code paths of vLLM's layer: which cases run them, and the harness's own parts of them. No test needs vLLM."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from harness.base.errors import BadInput
+from harness.cli import main
+from harness.engines.vllm import releases, targets
+from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.fp4 import Packed
+from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
+from harness.engines.vllm.transforms import MODEL, says_commutative
+from harness.engines.vllm.weights import masters, oracle
+from harness.execution.evidence import Call, Record, Run
+from harness.findings.explain import explain
+from harness.matrix.case import Case
+from harness.matrix.paths import PATHS
+from harness.matrix.selection import Selection
+from harness.matrix.shapes import load, published
+from harness.observers import contract
+from harness.verdict.reproduce import script_command
+
+
+def case_of(model: str, tp: int = 1) -> Case:
+    return Selection(models=(model,), tp=(tp,), tokens=(9,), kernels=("wide",), modes=("eager",)).cases()[0]
+
+
+def outputs(model: str, tp: int = 1, padded_rows: bool = False) -> dict[str, torch.Tensor]:
+    case, generator = case_of(model, tp), torch.Generator().manual_seed(1)
+    x, logits = torch.randn(9, case.hidden, generator=generator), torch.randn(9, case.experts, generator=generator)
+    return oracle(case, x, logits_of(logits, 9) if padded_rows else logits)
+
+
+def test_a_path_is_refused_for_another_subject(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["check"], ["prove"]):
+        assert main([*command, "--models", "vllm-modular"]) == 2
+        assert "is a code path of vLLM's layer; give --subject vllm==RELEASE" in capsys.readouterr().err
+
+
+def test_an_unknown_path_is_offered_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean vllm-modular"):
+        Selection(models=("vllm-modulr",)).tasks()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_runs_on_one_rank_and_on_two_and_in_no_graph_that_cannot_hold_it(name: str) -> None:
+    tasks = Selection(models=(name,)).tasks()
+    assert {case.tp for case, mode in tasks if mode.name == "eager"} == {1, 2}
+    assert any(mode.family == "cudagraph" for _, mode in tasks) == PATHS[name].captured
+    assert {mode.name for _, mode in tasks if mode.family == "varied"} == (
+        {"varied-tokens"} if PATHS[name].varied else set()
+    )
+    chosen = Selection(models=(name,), modes=("cudagraph",)).tasks()
+    assert bool(chosen) == PATHS[name].captured
+
+
+def test_brief_leaves_out_other_rules_and_batches_and_no_model() -> None:
+    whole, brief = (
+        Selection(models=("gpt-oss-20b", "qwen3-30b-a3b")),
+        Selection(models=("gpt-oss-20b", "qwen3-30b-a3b"), brief=True),
+    )
+    assert {case.model for case, _ in brief.tasks()} == {case.model for case, _ in whole.tasks()}
+    assert {case.alignment.name for case, _ in brief.tasks()} == {"trtllm-nvfp4"}
+    ids = {(case.id, mode.name) for case, mode in whole.tasks()}
+    assert {(case.id, mode.name) for case, mode in brief.tasks()} < ids
+
+
+def test_only_models_that_people_run_are_published() -> None:
+    names = [name for name in load().shapes if not name.startswith("synthetic-")]
+    assert all(published(name) for name in names)
+    assert not any(published(name) for name in ("synthetic-2304", "any-plain", *PATHS))
+
+
+def test_a_row_that_fills_the_batch_names_no_expert_and_adds_nothing() -> None:
+    weights, ids = without_fillers(logits_of(torch.randn(9, 3), 9), 2)
+    assert (ids == -1).all(-1).tolist() == [False] * 3 + [True] * 3 + [False] * 3
+    assert torch.allclose(weights.sum(-1), torch.ones(9))
+    routed = outputs("vllm-padded-rows", padded_rows=True)["routed"]
+    assert not routed[3:6].any()
+    assert routed[:3].any()
+
+
+def test_logits_of_another_width_are_refused() -> None:
+    check_logits(torch.zeros(7, 3), 3)
+    with pytest.raises(ValueError, match=r"shape \[7, 256\] were given; expected one for each of 3 experts"):
+        check_logits(torch.zeros(7, 256), 3)
+
+
+def test_packed_weights_unpack_to_their_values() -> None:
+    codes = torch.tensor([0x21, 0x9F] + [0] * 6, dtype=torch.uint8)  # codes 1, 2, 15, 9, then zeros
+    packed = Packed(codes, torch.tensor([0.5]).to(torch.float8_e4m3fn))
+    assert packed.unpacked()[:5].tolist() == [0.25, 0.5, -3.0, -0.25, 0.0]
+
+
+@pytest.mark.parametrize("model", ["vllm-fp4-hidden", "vllm-fp4-experts"])
+def test_a_packed_checkpoint_has_the_weights_of_the_oracle(model: str) -> None:
+    weights = masters(case_of(model))
+    assert weights.packed is not None
+    assert torch.equal(weights.packed[0].unpacked(), weights.w13)
+    assert weights.w13.float().std() > 0.01
+
+
+def test_an_adapter_differs_from_rank_to_rank() -> None:
+    case = case_of("vllm-lora", tp=2)
+    weights, adapter = masters(case), Adapter.of(case)
+    ranks = [adapter.added(weights.w13, weights.w2, rank) for rank in (0, 1)]
+    assert not torch.equal(ranks[0][0], ranks[1][0])
+    assert not torch.equal(ranks[0][1], ranks[1][1])
+
+
+def test_in_float16_the_shared_part_is_divided() -> None:
+    half, plain = outputs("vllm-float16"), outputs("vllm-modular")
+    assert torch.allclose(half["shared"] * 2.5, plain["shared"])
+    assert torch.allclose(half["routed"] * 2.5, plain["routed"])
+
+
+def test_a_normalised_sum_does_not_grow_with_the_ranks() -> None:
+    one, two = outputs("vllm-norm-latent"), outputs("vllm-norm-latent", tp=2)
+    assert torch.allclose(one["routed"], two["routed"], atol=1e-4)
+    assert torch.allclose(2 * one["shared"], two["shared"])
+
+
+def test_weights_of_the_routing_sum_to_one() -> None:
+    weights, ids = top_k(torch.randn(5, 8), 3)
+    assert torch.allclose(weights.sum(-1), torch.ones(5))
+    assert ids.shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("not config.mlp_bias and isinstance(self.fc2_latent_proj.quant_method, UnquantizedLinearMethod)", True),
+        ("config.mlp_bias", False),
+    ],
+)
+def test_what_the_model_says_of_its_projection_is_evaluated(
+    value: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear: Any = ModuleType("vllm.model_executor.layers.linear")
+    linear.UnquantizedLinearMethod = type("UnquantizedLinearMethod", (), {})
+    for name in ("vllm", "vllm.model_executor", "vllm.model_executor.layers"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "vllm.model_executor.layers.linear", linear)
+    (tmp_path / MODEL).parent.mkdir(parents=True)
+    (tmp_path / MODEL).write_text(f"self.fc2_latent_proj.reduce_commutative = {value}\n", "utf-8")
+    assert says_commutative(tmp_path) is expected
+
+
+def test_a_model_that_says_nothing_sets_nothing(tmp_path: Path) -> None:
+    (tmp_path / MODEL).parent.mkdir(parents=True)
+    (tmp_path / MODEL).write_text("self.other = 1\n", "utf-8")
+    assert says_commutative(tmp_path) is None
+
+
+def test_a_release_that_is_not_there_is_said_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def built(report: object) -> Path:
+        raise AssertionError("the environment was built")
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    for module in (releases, targets):
+        monkeypatch.setattr(module, "python", built)
+    known = "ERROR: Could not find a version that satisfies the requirement (from versions: 0.20.1, 0.20.2)"
+    monkeypatch.setattr(releases, "pip", lambda *args: (1, [known]))
+    assert main(["vllm", "0.20.9"]) == 2
+    assert "vLLM 0.20.9 is not on the package index; did you mean 0.20." in capsys.readouterr().err
+
+
+def test_there_is_no_script_of_vllms_layer() -> None:
+    for subject in ("vllm", "vllm==0.33.0", "vllm@/tree"):
+        assert not script_command(f"harness check --models qwen3-30b-a3b --modes eager --subject {subject}")
+    assert script_command("harness check --models qwen3-30b-a3b --modes eager --subject 'vllm#41645'")
+
+
+def record_of(op: str, outputs: int) -> Record:
+    record = Record(op, "routed experts", None, (), (), True)
+    record.outputs = (None,) * outputs
+    return record
+
+
+@pytest.mark.parametrize(("index", "name"), [(0, "0, the shared expert's"), (1, "1, the routed experts'")])
+def test_the_outputs_of_an_op_are_called_by_what_they_are(index: int, name: str) -> None:
+    run = Run(case_of("vllm-modular"), "eager", ("a::b",), routed_output=1)
+    assert contract._named(run, record_of("a::b", 2), index) == name
+    assert contract._named(run, record_of("a::other", 2), index) == str(index)
+    assert contract._named(Run(case_of("vllm-modular"), "eager", ("a::b",)), record_of("a::b", 2), index) == str(index)
+
+
+@pytest.mark.parametrize(
+    ("text", "widths"),
+    [
+        (
+            "mat1 and mat2 shapes cannot be multiplied (7x320 and 512x128)",
+            ["320 = hidden", "512 = 320 rounded up to 256, "],
+        ),
+        ("no kernel is registered under 320", []),
+    ],
+)
+def test_an_error_inside_an_op_names_the_widths_that_met(text: str, widths: list[str]) -> None:
+    call = Call("first call", 7, (), error=RuntimeError(text))
+    record = record_of("a::b", 1)
+    record.error = call.error
+    call.records = [record]
+    finding = explain(Run(case_of("vllm-modular"), "eager", ("a::b",)), call)
+    assert finding.kind == "op-raised"
+    assert len(finding.widths) == len(widths)
+    assert all(one.text.startswith(start) for one, start in zip(finding.widths, widths, strict=True))

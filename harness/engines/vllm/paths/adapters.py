@@ -1,0 +1,49 @@
+"""A LoRA adapter on every expert of a case's layer, and the weights that a rank has with its shard of it."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from harness.matrix.case import Case
+
+RANK = 8
+_SIZE = 0.7  # of the weights' own magnitude, so that no part of the adapter is lost in the tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """Factors of the gate (1), down (2) and up (3) projections, bf16: ``a`` [E, r, in] and ``b`` [E, out, r].
+
+    The expert width is that of all ranks together.
+    """
+
+    a: tuple[Tensor, Tensor, Tensor]
+    b: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def of(cls, case: Case) -> "Adapter":
+        """The adapter of a case, the same in every process."""
+        return _adapter(case.experts, case.width, case.intermediate * case.tp)
+
+    def added(self, w13: Tensor, w2: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+        """A rank's weights [E, 2I, W] and [E, W, I] with its shard of the adapter, fp32."""
+        inner = w2.shape[-1]
+        mine = slice(rank * inner, (rank + 1) * inner)
+        gate, up = (self.b[i][:, mine].float() @ self.a[i].float() for i in (0, 2))
+        down = self.b[1].float() @ self.a[1][..., mine].float()
+        return w13.float() + torch.cat((gate, up), 1), w2.float() + down
+
+
+@lru_cache(maxsize=4)
+def _adapter(experts: int, width: int, inner: int) -> Adapter:
+    generator = torch.Generator().manual_seed(width + inner)
+
+    def factor(*shape: int) -> Tensor:
+        return (torch.randn(experts, *shape, generator=generator) * _SIZE / math.sqrt(shape[-1])).bfloat16()
+
+    a = factor(RANK, width), factor(RANK, inner), factor(RANK, width)
+    b = factor(inner, RANK), factor(width, RANK), factor(inner, RANK)
+    return Adapter(a, b)

@@ -1,0 +1,102 @@
+"""An adapter on every expert: vLLM's own LoRA layer around the modular kernel, with LoRA's kernels written in torch."""
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engines.vllm.paths.adapters import RANK, Adapter
+from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
+from harness.matrix.case import Case
+
+_SLOT, _SLOTS = 1, 2
+
+
+def _mixin() -> Any:
+    try:
+        return import_module(f"{_PACKAGE}.experts.lora_experts_mixin").LoRAExpertsMixin
+    except ModuleNotFoundError:
+        return import_module(f"{_PACKAGE}.lora_experts_mixin").LoRAExpertsMixin
+
+
+class LoraExperts(_mixin(), TorchExperts):  # type: ignore[misc]
+    """The experts in torch, with vLLM's own added parts."""
+
+    def after_up(self, up: Tensor, hidden_states: Tensor, ids: Tensor, w1: Tensor, w2: Tensor) -> None:
+        """Add the adapter to gate and up."""
+        context, given = self._lora_context, hidden_states
+        original = getattr(context, "original_hidden_states", None)
+        self._found = self.apply_w13_lora(
+            context,
+            y=up,
+            x=given if original is None else original,
+            topk_ids=ids,
+            topk_weights=None,
+            expert_map=None,
+            w1=w1,
+            w2=w2,
+            num_tokens=ids.shape[0],
+            top_k_num=ids.shape[1],
+        )
+
+    def after_down(self, down: Tensor, middle: Tensor, weights: Tensor, ids: Tensor, w1: Tensor, w2: Tensor) -> None:
+        """Add the adapter to the second product."""
+        names = ("sorted_token_ids_lora", "expert_ids_lora", "num_tokens_post_padded_lora", "token_lora_mapping")
+        self.apply_w2_lora(
+            self._lora_context,
+            y=down,
+            x=middle.flatten(0, 1),
+            topk_weights=weights,
+            num_tokens=ids.shape[0],
+            w1=w1,
+            w2=w2,
+            top_k_num=ids.shape[1],
+            **dict(zip(names, self._found, strict=True)),
+        )
+
+
+class LoraStandIn(ModularStandIn):
+    """A modular kernel that takes adapters."""
+
+    experts = LoraExperts
+
+
+class Punica:
+    """LoRA's kernels in torch: every token has the adapter of one slot. Arguments are those of vLLM's wrappers."""
+
+    def add_lora_w13(self, y: Tensor, x: Tensor, a: Any, b: Any, topk_ids: Tensor, *more: Any, **named: Any) -> Any:
+        """Add to ``y`` [T, K, 2I] the adapter of each slice of it. Returns the ids for ``add_lora_w2``."""
+        enabled, slices = more[7], more[10]
+        width = y.shape[-1] // slices
+        for part in range(slices):
+            _add(y[..., part * width : (part + 1) * width], x[:, None], a[part], b[part], topk_ids, enabled)
+        return topk_ids, None, None, None
+
+    def add_lora_w2(
+        self, y: Tensor, x: Tensor, a: Any, b: Any, topk_weights: Tensor, ids: Tensor, *more: Any, **named: Any
+    ) -> None:
+        """Add to ``y`` [T, K, W] the weighted adapter."""
+        _add(y, x.unflatten(0, ids.shape), a[0], b[0], ids, more[8], topk_weights)
+
+
+def _add(
+    y: Tensor, x: Tensor, a: Tensor, b: Tensor, ids: Tensor, enabled: Tensor, weights: Tensor | None = None
+) -> None:
+    share = (torch.ones(()) if weights is None else weights[..., None]) * enabled[_SLOT]
+    for expert in range(a.shape[1]):
+        added = (x @ a[_SLOT, expert].T) @ b[_SLOT, expert].T
+        y += torch.where((ids == expert)[..., None], share * added, 0).to(y.dtype)
+
+
+def with_adapter(experts: Any, case: Case) -> nn.Module:
+    """VLLM's LoRA layer around its MoE layer, with the adapter loaded into one of two slots."""
+    from vllm.config.lora import LoRAConfig
+    from vllm.lora.layers.fused_moe import FusedMoEWithLoRA
+
+    adapter = Adapter.of(case)
+    made: Any = FusedMoEWithLoRA(experts)
+    made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
+    made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
+    made.set_mapping(Punica())
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,65 @@
+"""Routing in torch, where no kernel of vLLM's does it: the top-k, rows that only fill the batch, and the runner's own gate."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NO_EXPERT = -1
+
+
+def top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(weights [T, K] fp32 that sum to one, ids [T, K])."""
+    weights, ids = router_logits.float().softmax(-1).topk(count)
+    return weights / weights.sum(-1, keepdim=True), ids
+
+
+def check_logits(router_logits: Tensor, experts: int) -> None:
+    """Raise ValueError where there is not one logit for each expert, as a kernel would that reads a row of them."""
+    if router_logits.shape[-1] != experts:
+        raise ValueError(
+            f"router logits of shape {[*router_logits.shape]} were given; expected one for each of {experts} experts"
+        )
+
+
+def fills_batch(router_logits: Tensor) -> Tensor:
+    """Which rows only fill the batch: their logits are all alike. [T] bool."""
+    return (router_logits == router_logits[:, :1]).all(-1)
+
+
+def without_fillers(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As ``top_k``, with -1 as each id of a row that only fills the batch. Its weights are as large as others."""
+    weights, ids = top_k(router_logits, count)
+    return weights, ids.masked_fill(fills_batch(router_logits)[:, None], NO_EXPERT)
+
+
+def routing_function(
+    hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
+) -> tuple[Tensor, Tensor]:
+    """``top_k`` with the arguments of vLLM's custom_routing_function."""
+    return top_k(gating_output, topk)
+
+
+def routing_without_fillers(
+    hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
+) -> tuple[Tensor, Tensor]:
+    """``without_fillers`` with the arguments of vLLM's custom_routing_function."""
+    return without_fillers(gating_output, topk)
+
+
+class Gate(nn.Module):
+    """A router's gate, in fp32. Like vLLM's linear layers it returns (output, None)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone(), requires_grad=False)
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
+        """[T, H] to [T, E] fp32."""
+        return functional.linear(hidden_states.float(), self.weight.float()), None
+
+
+def logits_of(router_logits: Tensor, tokens: int) -> Tensor:
+    """Router logits of a batch whose middle third only fills it, as rows of several ranks that were gathered do."""
+    rows, third = torch.arange(tokens)[:, None], tokens // 3
+    filled: Tensor = torch.where((rows >= third) & (rows < 2 * third), torch.zeros(()), router_logits)
+    return filled

@@ -1,0 +1,59 @@
+"""What a script is about: a case in a mode, its symptom, the ops of the subject and the device."""
+
+from dataclasses import dataclass
+from string import Template
+
+from harness.matrix.case import Case
+from harness.matrix.modes import ModeInfo
+from harness.ops.collectives import all_reduce
+from harness.repro.symptom import Symptom
+from harness.repro.texts import variations
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """``ops`` are those of the subject; ``places`` are those of the expert ids and the routing weights among the inputs."""
+
+    case: Case
+    mode: ModeInfo
+    symptom: Symptom
+    ops: tuple[str, ...]
+    device: str
+    reductions: int = 1
+    places: tuple[int, int] = (1, 2)
+
+    @property
+    def at_capture(self) -> bool:
+        """Whether it shows while a graph is captured or replayed."""
+        call = self.symptom.finding.call
+        if self.symptom.finding.vary.startswith(variations.CAPTURED):
+            return True
+        return self.mode.family == "cudagraph" and (call == "capture" or call.startswith("replay"))
+
+    @property
+    def bucket(self) -> int:
+        """The batch size of the graph that the finding's call names; the next of eights where it names none."""
+        numbers = [int(word) for word in self.symptom.finding.call.split() if word.isdigit()]
+        return numbers[0] if numbers else (self.case.tokens // 8 + 1) * 8
+
+    @property
+    def op(self) -> str:
+        """The op that the finding is about; the subject's own where it names none."""
+        named = self.symptom.finding.what.partition(" ")[0].rstrip(":")
+        return named if "::" in named else (self.ops[0] if self.ops else "")
+
+    def filled(self, text: str) -> str:
+        """A text with what stands for ``$kind``, ``$op``, ``$name``, ``$width`` and the like."""
+        values = {
+            "kind": self.symptom.finding.kind,
+            "op": self.ops[0] if self.ops else "",
+            "name": self.op,
+            "width": str(self.case.width),
+            "tokens": str(self.case.tokens),
+            "collective": all_reduce.name,
+            "ids": str(self.places[0]),
+            "weights": str(self.places[1]),
+            "experts": str(self.case.experts),
+            "reductions": str(self.reductions if self.case.tp > 1 else 0),
+        }
+        return Template(text).safe_substitute(values)

@@ -1,0 +1,138 @@
+"""The calls of a script, which lead to the finding, and the check behind them."""
+
+import re
+from dataclasses import replace
+
+from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
+from harness.execution.modes.eager import ONE, larger_batch
+from harness.matrix.case import Case
+from harness.repro.about import About
+from harness.repro.checks import Check
+from harness.repro.runs import OF_ONE_BATCH, Running
+from harness.repro.texts import variations
+
+WITH_GRAD = ONE
+"""The label of the call that eager makes in grad mode first."""
+# Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
+_MORE_TOKENS = 9
+_MANY_SIZES = 140  # more than caches by the token count have room for
+_CALL = re.compile(r"\brun\(((?:inputs\([^()]*\)|\w+))\)")
+
+
+def tail(about: About, check: Check, running: Running, all_calls: bool) -> str:
+    """The calls and the check. Without a function ``run``, the layer is called."""
+    text = "\n".join(line for line in _lines(about, check, all_calls) if line)
+    return text if "def run(" in running.text else _CALL.sub(r"layer(*\1)", text)
+
+
+def stands_before(check: Check) -> bool:
+    """Whether what a check does before the call does not read the inputs."""
+    return "batch" not in check.before or "def " in check.before
+
+
+def plan(case: Case, label: str, vary: str = "") -> list[tuple[int, int]]:
+    """The calls up to the one with this label, as (tokens, seed). A label that no mode has stands for the first call.
+
+    ``vary`` is the finding's variation.
+    """
+    if vary:
+        return variations.calls_of(vary, case.tokens)
+    many = larger_batch(case.tokens)
+    few = case.tokens
+    eager = {
+        "first call": (few, 0),
+        "second call": (few, 1),
+        "more tokens": (many, 1),
+        ONE: (1, 2),
+        "zero tokens": (0, 3),
+        "repeated call": (few, 0),
+    }
+    if label == "extra call":
+        return [(few, 0), (few, 1), *[(few, 1 + turn % 2) for turn in range(8)]]
+    if label in eager:
+        names = list(eager)
+        return [eager[name] for name in names[: names.index(label) + 1]]
+    if label == "other token count":
+        return [(max(few, 2), 0), (max(few, 2) + _MORE_TOKENS, 1)]
+    if label == "symbolic trace":
+        return [(max(few, 2), 0)]
+    return [(few, 0)]
+
+
+def _lines(about: About, check: Check, all_calls: bool) -> list[str]:
+    finding, case = about.symptom.finding, about.case
+    if finding.kind == "not-built":
+        return []
+    if finding.kind == "freed-memory":
+        return [_addresses(about)]
+    if about.at_capture and case.tokens and finding.kind not in OF_ONE_BATCH:
+        case = replace(case, tokens=int(finding.vary.partition("=")[2])) if finding.vary else case
+        return [_captured(case), *([] if finding.kind == "capture-refused" else [_replayed(case)]), check.after]
+    return _called(about, check, all_calls)
+
+
+def _called(about: About, check: Check, all_calls: bool) -> list[str]:
+    finding = about.symptom.finding
+    *before, (tokens, seed) = _planned(about, check, all_calls)
+    lines = []
+    for index, (count, number) in enumerate(before):
+        lines.append(f"{'first = ' if check.twice and not index else ''}run(inputs({count}, {number}))")
+        lines += ["copy = first.clone()"] if check.twice and not index else []
+    if finding.kind == "padding-tokens-leak" and all_calls:  # it may show in the call after
+        lines += [f"batch = inputs({tokens}, {seed + 1})", check.before, "run(batch)"]
+    change = variations.CHANGES.get(finding.vary, "")
+    lines += [f"batch = [*inputs({tokens}, {seed})]", change] if change else [f"batch = inputs({tokens}, {seed})"]
+    if finding.kind == "writes-beside":
+        ahead, behind = variations.BESIDE
+        return [*lines, ahead, "out = run(batch)", behind]
+    call = "out = run(batch)"
+    around = [f"with {check.around}:", f"    {call}"] if check.around else [call]
+    return [*lines, *([] if stands_before(check) else [check.before]), *around, check.after]
+
+
+def _planned(about: About, check: Check, all_calls: bool) -> list[tuple[int, int]]:
+    """The calls that are made: all of the mode's, or the last one and those that the check compares."""
+    finding = about.symptom.finding
+    calls = plan(about.case, finding.call, finding.vary)
+    if finding.kind == "padding-tokens-leak":
+        calls = [(about.bucket, 0)]
+    if finding.kind == "output-overwritten" and about.mode.family == "cudagraph":
+        calls = [(about.bucket, 0), (about.bucket, 1)]
+    return calls if all_calls or check.all_calls else calls[:1] * check.twice + calls[-1:]
+
+
+def _captured(case: Case) -> str:
+    """A warm-up and a capture, as engines do."""
+    return (
+        f"layer(*inputs({case.tokens}, {WARM_UP}))  # a warm-up\nbatch = inputs({case.tokens}, {CAPTURE})\n"
+        "with capturing:\n    out = layer(*batch)"
+    )
+
+
+def _replayed(case: Case) -> str:
+    """A replay with other inputs, in the buffers of the capture. An input that is absent leaves its buffer as it is."""
+    return (
+        f"given = inputs({case.tokens}, {REPLAY})  # other inputs, in the same memory\n"
+        "[old.copy_(new) for old, new in zip(batch, given) if old is not None and new is not None]\n"
+        "graph.replay()\nbatch = given"
+    )
+
+
+def _addresses(about: About) -> str:
+    """What a graph of one batch size reads, after what engines run beside it."""
+    case, label = about.case, about.symptom.finding.call
+    if "graph for" not in label:
+        capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
+        return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
+    larger = 2 * _next_eight(larger_batch(case.tokens))
+    others = f"run(inputs({larger}, {REPLAY}))  # another batch size"
+    if "many other" in label:
+        others = f"for tokens in range(1, {_MANY_SIZES}):  # other batch sizes\n    run(inputs(tokens, {REPLAY}))"
+    return (
+        f"run(inputs({larger // 2}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({about.bucket}, {CAPTURE}))\n"
+        f"{others}\ngraph.check()"
+    )
+
+
+def _next_eight(tokens: int) -> int:
+    return (tokens // 8 + 1) * 8

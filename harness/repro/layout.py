@@ -1,0 +1,47 @@
+"""How a script is laid out: its docstring, its imports, no long lines, no more empty lines than there is room for."""
+
+import re
+
+from harness.repro.about import About
+from harness.repro.parts import Parts
+from harness.repro.texts.wrapping import WIDTH, wrapped
+
+MOST_LINES = 60
+
+
+def docstring(about: About, parts: Parts) -> str:
+    """What the script shows, in which case, and how it ends."""
+    finding, case = about.symptom.finding, about.case
+    head = f"{finding.kind} at {finding.stage}, mode {about.mode.name}"
+    head += f", {case.id}" if len(head) + len(case.id) < WIDTH else f"\n{case.id}"
+    what = finding.what.replace("\\", "/").replace('"""', "'''")
+    ends = f"Ends with {about.symptom.expected}."
+    silent = "" if about.symptom.error else " A correct layer ends in silence."
+    return f'"""{head}\n{what}\n{ends}{silent} Needs {parts.needs}."""'
+
+
+def imports(lines: tuple[str, ...], text: str) -> str:
+    """Import lines of what a text uses, as isort orders them: the standard library's, then torch's."""
+    own = dict.fromkeys(line for line in (*lines, "import torch") if _is_used(line, text))
+    torch_lines = sorted((line for line in own if "torch" in line.split()[1]), key=lambda line: (line[0] != "i", line))
+    others = sorted((line for line in own if line not in torch_lines), key=lambda line: (line[0] != "i", line))
+    return "\n".join((*others, *torch_lines))
+
+
+def _is_used(line: str, text: str) -> bool:
+    names = re.split(r", ", line.partition(" import ")[2]) if line.startswith("from ") else [line.split()[-1]]
+    return any(re.search(rf"\b{re.escape(name)}\b", text) for name in names)
+
+
+def laid_out(text: str) -> str:
+    """The script with its long lines broken, and with as many empty lines as there is room for."""
+    return _short(wrapped(re.sub(r"\n{3,}", "\n\n", text)))
+
+
+def _short(text: str) -> str:
+    """The script, without as many of its empty lines as make it longer than MOST_LINES: those before definitions go last."""
+    lines = text.split("\n")
+    empty = [place for place, line in enumerate(lines[:-1]) if not line]
+    empty.sort(key=lambda place: (lines[place + 1].startswith(("def ", "class ")), -place))
+    gone = set(empty[: max(0, len(lines) - 1 - MOST_LINES)])
+    return "\n".join(line for place, line in enumerate(lines) if place not in gone)

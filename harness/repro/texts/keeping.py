@@ -1,0 +1,96 @@
+"""Scenarios of what a layer keeps from call to call, and of compiled layers."""
+
+from harness.repro.texts.graphs import ADDRESSES
+from harness.repro.texts.scenario import Scenario
+from harness.repro.texts.several import SCENARIOS as SEVERAL
+from harness.repro.texts.surroundings import BATCH
+
+_REFILLED = f"""\
+{BATCH}
+layer(*batch)
+for seed in (1, 2):
+    for old, new in zip(batch, inputs(7, seed)):
+        if old is not None:
+            old.copy_(new)  # other contents in the same memory
+    out, wanted = layer(*batch), oracle(batch)
+    $check"""
+_MADE_ANEW = """\
+for seed in range(12):  # the memory of one batch is free when the next is made
+    batch = inputs(7, seed)
+    out, wanted = layer(*batch), oracle(batch)
+    $check
+    del batch, out"""
+_WRITTEN = f"{BATCH}\nlayer(*batch).fill_(7)  # the caller may write to it\nout, wanted = layer(*batch), oracle(batch)"
+_MANY = """\
+made = []
+for number in range(64):
+    batch = inputs(7, number % 16)
+    out, wanted = layer(*batch), oracle(batch)
+    $check
+    made.append((batch, out, out.clone()))
+assert all(torch.equal(now, copy) for _, now, copy in made), "$kind: an output changed with a later call\""""
+_TRACED = """\
+with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+    layer(*map(mode.from_tensor, inputs(7, 1)))  # a trace before the first real call
+batch = inputs(7, 0)
+for one in (layer, subject.build(case, device)):
+    out, wanted = one(*batch), oracle(batch)
+    assert not isinstance(out, FakeTensor), "$kind: the layer returned a FakeTensor"
+    $check"""
+_GRAPHS = """\
+for size in (8, 24):  # from the smallest to the largest
+    layer(*inputs(size, 2))
+    with Reads() as graph:
+        out = layer(*inputs(size, 0))
+for tokens in range(1, 24):  # other batch sizes
+    layer(*inputs(tokens, 0))
+graph.check()"""
+_BACKEND = """\
+graphs = []
+
+
+def backend(module, given):
+    graphs.append(module)
+    return module.forward
+
+
+"""
+_OF_CALLS = f"""\
+{_BACKEND}compiled = torch.compile(layer, fullgraph=True, dynamic=False, backend=backend)
+for seed in range(6):
+    compiled(*inputs(7, seed))
+assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for six calls of one layer\""""
+_OF_LAYERS = f"""\
+{_BACKEND}for seed in range(4):
+    one = subject.build(case, device)
+    torch.compile(one, fullgraph=True, dynamic=False, backend=backend)(*inputs(7, seed))
+assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for four layers of one class\""""
+_COMPILED = "compiled = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')\n"
+_RIGHT = "out, wanted = compiled(*batch), oracle(batch)"
+_NONE = f"{_COMPILED}batch = inputs(0, 0)\nout = compiled(*batch)\nassert out.shape == batch[0].shape, f'$kind: {{out.shape}}'"
+_FAKES = ("from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode", "from contextlib import suppress")
+
+
+def _compiled_after(text: str) -> str:
+    """A scenario's text with the layer compiled before it is used."""
+    head, _, rest = text.partition("layer(*inputs(7, 1))\n")
+    return f"{head}{_COMPILED}compiled(*inputs(7, 1))\n{rest.replace('out = layer(', 'out = compiled(')}"
+
+
+SCENARIOS = {
+    "inputs=refilled": Scenario(_REFILLED, compares=False),
+    "inputs=made-again": Scenario(_MADE_ANEW, compares=False),
+    "written=output": Scenario(_WRITTEN),
+    "calls=64": Scenario(_MANY, compares=False),
+    "traced=first": Scenario(_TRACED, _FAKES, compares=False),
+    "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),
+    "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
+    "graphs-of=layers": Scenario(_OF_LAYERS, compares=False),
+    "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
+    "compiled=after-eager": Scenario(f"layer(*inputs(7, 1))\n{_COMPILED}{BATCH}\n{_RIGHT}"),
+    "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
+    "compiled=0-tokens": Scenario(_NONE, compares=False),
+    "compiled=inference-mode": Scenario(
+        f"{_COMPILED}{BATCH}\nwith torch.inference_mode():\n    out = compiled(*batch)\nwanted = oracle(batch)"
+    ),
+}

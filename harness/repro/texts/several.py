@@ -1,0 +1,61 @@
+"""Scenarios of several layers of one class, and of weights that are loaded, copied or swapped after a call."""
+
+from harness.repro.texts.scenario import Scenario
+from harness.repro.texts.surroundings import BATCH, CALL
+
+_HALVED = """\
+def halved():  # other weights
+    state = layer.state_dict().items()
+    return {name: v * 0.5 if v.is_floating_point() and v.element_size() > 1 else v.clone() for name, v in state}
+
+
+"""
+# A layer that got the same weights before its first call says what is right.
+_FIRST = f"""\
+{_HALVED}batch, state = inputs(7, 0), halved()
+first = subject.build(case, device)
+first.load_state_dict(state)
+wanted = first(*batch).float()  # of a layer that got these weights before its first call
+"""
+_USED = "layer(*inputs(7, 1))\n"
+_LOADED = "layer.load_state_dict({name: value.clone() for name, value in state.items()})\nout = layer(*batch)"
+_TWO = "case.experts += 2  # a size that no other layer has\nlayer, other = subject.build(case, device), subject.build(case, device)"
+_BEFORE = f"{_HALVED}other.load_state_dict(halved())\nother(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_BETWEEN = f"""\
+{_HALVED}other.load_state_dict(halved())
+{BATCH}
+before = layer(*batch)
+copy = before.clone()
+other(*inputs(7, 1))
+assert torch.equal(before, copy), "$kind: an output changed with a call of another layer"
+out, wanted = layer(*batch), copy.float()"""
+_SWAPPED = """\
+for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+    if name in state:
+        tensor.data = state[name].clone()
+out = layer(*batch)"""
+_SAVED = f"""\
+{_USED}restored = subject.build(case, device)
+restored.load_state_dict({{name: value.clone() for name, value in layer.state_dict().items()}})
+{BATCH}
+out, wanted = restored(*batch), oracle(batch)"""
+_OWN = f"{_USED}state, batch = layer.state_dict(), inputs(7, 0)\n{_LOADED}\nwanted = oracle(batch)"
+_EVAL = f"for _ in range(2):\n    layer.eval()\n    layer(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_RANKS = """\
+case.tp, case.rank = max(case.tp, 2), 1
+other = subject.build(case, device)
+case.rank = 0
+layer = subject.build(case, device)"""
+_OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*batch).float()\n{_LOADED}"
+
+SCENARIOS = {
+    "other=before": Scenario(_BEFORE, build=_TWO),
+    "other=between": Scenario(_BETWEEN, build=_TWO),
+    "weights=reloaded": Scenario(f"{_FIRST}{_USED}{_LOADED}"),
+    "weights=loaded-again": Scenario(_OWN),
+    "weights=saved-after-use": Scenario(_SAVED),
+    "weights=deepcopy": Scenario(f"{_FIRST}{_USED}layer = copy.deepcopy(layer)\n{_LOADED}", ("import copy",)),
+    "weights=data-swapped": Scenario(f"{_FIRST}{_USED}{_SWAPPED}"),
+    "weights=eval": Scenario(_EVAL),
+    "weights=from-another": Scenario(_OTHERS, build=_RANKS),
+}
