@@ -66,10 +66,21 @@ def pinned() -> Iterator[None]:
         yield
 
 
-def _dispatch_keys() -> contextlib.AbstractContextManager[Any]:
-    """Put this thread's dispatch keys back at the end. A compile that fails can leave some, and every later op then fails."""
+@contextlib.contextmanager
+def _dispatch_keys() -> Iterator[None]:
+    """Put this thread's dispatch keys and torch's own modes back at the end.
+
+    A compile that fails can leave some, and what the next layer does then fails.
+    """
     c: Any = torch._C
-    return c._ForceDispatchKeyGuard(c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set())  # type: ignore[no-any-return]
+    modes = [key for key in c._TorchDispatchModeKey.__members__.values() if c._get_dispatch_mode(key) is None]
+    with c._ForceDispatchKeyGuard(c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set()):
+        try:
+            yield
+        finally:
+            for key in modes:
+                if c._get_dispatch_mode(key) is not None:
+                    c._unset_dispatch_mode(key)
 
 
 @contextlib.contextmanager
