@@ -1,12 +1,19 @@
 """What a terminal, a pipe and a report show: text as it is, control characters escaped, names whole, one error once."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from harness.base.errors import BadInput
 from harness.cli import main
+from harness.commands import check
 from harness.findings.finding import ERROR, Verdict
-from harness.output.report import grouped
+from harness.output.report import _the, grouped
 from harness.output.terminal import PIPED_WIDTH, new_console
 from harness.verdict.known_bugs import known_bugs
+from harness.workers.pool import Pool
+from harness.workers.process import Job
 
 
 def failed(case: str, reason: str) -> Verdict:
@@ -40,3 +47,38 @@ def test_one_typo_is_one_text_with_its_count() -> None:
     assert "also        in 2 more verdicts (eager); -v shows each" in text
     assert len(grouped(verdicts, verbose=1)) == 3
     assert len(grouped([*verdicts, failed("other", "no device")])) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"), [("first call", "the first call"), ("a call in a thread", "a call in a thread")]
+)
+def test_a_call_has_one_article(call: str, shown: str) -> None:
+    assert _the(call) == shown
+
+
+def test_what_was_judged_before_the_disk_was_full_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def until_full(plan: Any, run: Any, change: Any) -> Iterator[Verdict]:
+        case, mode = plan.selection.tasks()[0]
+        yield Verdict(
+            subject="in-tree",
+            case=case.id,
+            model=case.model,
+            hidden=case.hidden,
+            padded=case.padded,
+            mode=mode.name,
+            status=ERROR,
+        )
+        raise BadInput("cannot write to the cache folder")
+
+    monkeypatch.setattr(check, "with_progress", until_full)
+    assert main(["check", "--device", "cpu", "--models", "gpt-oss-20b", "--modes", "eager"]) == 2
+    shown = capsys.readouterr()
+    assert "1 verdict: 0 ok, 1 error" in shown.out
+    assert "cannot write to the cache folder" in shown.err
+
+
+def test_a_plan_with_nothing_to_do_needs_no_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", "/dev/null/none")
+    assert not [*Pool(Job("none:none", {}), [], 1)]

@@ -64,6 +64,13 @@ def test_an_error_of_a_sound_compiler_is_the_programs(monkeypatch: pytest.Monkey
         ),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
+        (ImportError("kernel.so: failed to map segment from shared object"), "failed to map segment"),
+        (
+            CppCompileError("cc1plus: fatal error: virtual memory exhausted"),
+            "the C++ compiler had no memory or no disk",
+        ),
         (ValueError("shapes differ"), ""),
         (OSError(errno.ENOENT, "No such file"), ""),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (7x80 and 128x4)"), ""),

@@ -56,6 +56,7 @@ def pinned() -> Iterator[None]:
             config: Any = importlib.import_module(f"torch.{name}.config")
             stack.enter_context(config.patch(_known(config, settings)))
         stack.enter_context(GlobalState())
+        stack.enter_context(_dispatch_keys())
         # Fills what ``empty`` returns with NaN (floats) or the largest value (integers), inside ops too.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.set_default_dtype(torch.float32)
@@ -65,6 +66,23 @@ def pinned() -> Iterator[None]:
         warnings.simplefilter("ignore")
         stack.callback(PythonState().restore)  # what one layer leaves must not be how the next one's verdict begins
         yield
+
+
+@contextlib.contextmanager
+def _dispatch_keys() -> Iterator[None]:
+    """Put this thread's dispatch keys and torch's own modes back at the end.
+
+    A compile that fails can leave some, and what the next layer does then fails.
+    """
+    c: Any = torch._C
+    modes = [key for key in c._TorchDispatchModeKey.__members__.values() if c._get_dispatch_mode(key) is None]
+    with c._ForceDispatchKeyGuard(c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set()):
+        try:
+            yield
+        finally:
+            for key in modes:
+                if c._get_dispatch_mode(key) is not None:
+                    c._unset_dispatch_mode(key)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ GROUPS = {
         {
             "not-deterministic": "torch's default mode, without deterministic algorithms",
             "default-bfloat16": "a default dtype of bfloat16",
-            "autocast": "autocast to bfloat16",
+            "autocast": "autocast to half precision",
         },
     ),
     "thread": Group("varied-surroundings", {"other": "a call in another thread than the one that built the layer"}),

@@ -20,12 +20,17 @@ def mode_name(verdict: Verdict) -> str:
     return f"{verdict.mode} (emulated)" if verdict.emulated else verdict.mode
 
 
+def _the(call: str) -> str:
+    """A call's label with an article: some labels have one."""
+    return call if call.startswith(("a ", "an ", "the ")) else f"the {call}"
+
+
 def finding_text(verdict: Verdict, finding: Finding) -> str:
     """Case, mode, stage, what made each width, the user's line, the cause, similar public bugs, and the reproducing command."""
     rows = [
         f"{finding.kind} at {finding.stage}: {verdict.model}, {mode_name(verdict)}",
         _row("case", verdict.case),
-        _row("found by", f"{finding.observer}" + (f", in the {finding.call}" if finding.call else "")),
+        _row("found by", f"{finding.observer}" + (f", in {_the(finding.call)}" if finding.call else "")),
         _row("what", finding.what),
     ]
     rows += [_row("width", _origin(origin)) for origin in finding.widths]

@@ -93,7 +93,8 @@ def _judge(
     except BadInput as error:  # what the subject gives cannot be used: this says nothing about the layer
         reason, trace = str(error), bounded(traceback.format_exc()) if error.__cause__ else ""
     except Exception as error:  # the harness, the inputs or the oracle failed: this says nothing about the layer
-        reason, trace = f"{type(error).__name__}: {first_line(error)}", bounded(traceback.format_exc())
+        reason = machine_fault(error) or f"{type(error).__name__}: {first_line(error)}"
+        trace = bounded(traceback.format_exc())
     except BaseException as error:  # KeyboardInterrupt and the like
         if is_ctrl_c(error):
             raise

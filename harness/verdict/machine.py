@@ -18,7 +18,23 @@ from harness.matrix.modes import ModeInfo
 _PROGRAM = '#include <vector>\nextern "C" int answer() { return std::vector<int>(3).size(); }\n'
 _COMPILER_SECONDS = 120.0
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|bad_alloc|CUDA out of memory|Cannot allocate memory")
-_NO_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# A thread, a child process or a library that the machine has no room for.
+_NO_ROOM = re.compile(
+    r"can't start new thread|failed to map segment from shared object|Resource temporarily unavailable"
+)
+_COMPILER_NO_ROOM = re.compile(
+    r"virtual memory exhausted|out of memory allocating|No space left on device|Killed signal"
+)
+_NO_RESOURCES = {
+    errno.ENOSPC,
+    errno.EAGAIN,
+    errno.EFBIG,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
 
 
 class MachineFault(BadInput):
@@ -44,6 +60,10 @@ def _lacks(error: BaseException) -> str:
     name = type(error).__name__
     if name in ("InvalidCxxCompiler", "CppCompileError") and not compiler_works():
         return f"the C++ compiler {compiler()!r} does not compile a program of two lines"
+    if name == "CppCompileError" and (found := _COMPILER_NO_ROOM.search(text_of(error)[:100_000])):
+        return f"the C++ compiler had no memory or no disk: {found[0]}"
+    if isinstance(error, RuntimeError | OSError | ImportError) and _NO_ROOM.search(text_of(error)[:10_000]):
+        return f"the machine: {first_line(error)}"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return f"out of memory: {first_line(error)}"
     if isinstance(error, RuntimeError) and _NO_MEMORY.search(text_of(error)[:10_000]):

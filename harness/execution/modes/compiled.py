@@ -69,8 +69,12 @@ def recording_inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, S
 
 
 def _names(module: torch.fx.GraphModule) -> list[str]:
-    """The names of a graph's ops. Dynamo keeps torch's own functions and methods as they are, so these go by their name."""
-    nodes = [node for node in module.graph.nodes if node.op in ("call_function", "call_method")]
+    """The names of the ops of a graph and of those inside it, such as the branches of a ``torch.cond``.
+
+    Dynamo keeps torch's own functions and methods as they are, so these go by their name.
+    """
+    graphs = [inner.graph for inner in module.modules() if isinstance(inner, torch.fx.GraphModule)]
+    nodes = [node for graph in graphs for node in graph.nodes if node.op in ("call_function", "call_method")]
     return [name for name in (_name(node.target) for node in nodes) if name]
 
 

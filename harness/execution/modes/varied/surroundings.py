@@ -67,7 +67,9 @@ def _bfloat16_by_default() -> Iterator[None]:
 
 
 def _autocast(varied: VariedRun) -> Any:
-    return torch.autocast(varied.rig.device.type, dtype=torch.bfloat16)
+    """Autocast to the dtype of hidden_states. A layer that mixes float16 and bfloat16 gives float32, and is right."""
+    dtype = batch_of(varied, 0)[0][0].dtype
+    return torch.autocast(varied.rig.device.type, dtype=dtype if dtype == torch.float16 else torch.bfloat16)
 
 
 def _in_torch(varied: VariedRun, variation: Varied) -> None:
