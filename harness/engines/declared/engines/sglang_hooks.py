@@ -12,7 +12,7 @@ _STATES = ("sglang.srt.distributed.parallel_state", "sglang.multimodal_gen.runti
 def patch(module: ModuleType) -> None:
     """Give a module of SGLang the group of a stand-in. Its helpers for the architecture answer as one of SM100."""
     if module.__name__ in _STATES and hasattr(module, "_groups"):
-        module._groups = Groups()
+        module._groups = Groups()  # type: ignore[attr-defined]
     if callable(getattr(module, "load_jit", None)):
         module.load_jit = lambda *_, **__: standin.Kernels()  # type: ignore[attr-defined]
     for name in ("is_sm100_supported", "is_blackwell_supported", "is_cuda"):

@@ -229,7 +229,8 @@ def _value(node: ast.expr, names: dict[str, Any], declared: Declared) -> Any:
 
 def _defined(node: ast.FunctionDef, names: dict[str, Any], declared: Declared) -> Function:
     """The function of a definition that was not run, without its decorators."""
-    bare = ast.FunctionDef(**{name: getattr(node, name, None) for name in node._fields} | {"decorator_list": []})
+    fields: dict[str, Any] = {name: getattr(node, name, None) for name in node._fields}
+    bare = ast.FunctionDef(**fields | {"decorator_list": []})
     module = ast.Module([ast.copy_location(bare, node)], [])
     scope: dict[str, Any] = {}
     exec(compile(module, names["__file__"], "exec"), names, scope)

@@ -91,7 +91,7 @@ def _launch(_: Any, *args: Any, **kwargs: Any) -> Any:
     return _kernel(*args, **kwargs)
 
 
-_ABOUT = {"__version__": "999.0", "__file__": "/nowhere/__init__.py", "dumps": lambda *_, **__: b""}
+_ABOUT: dict[str, Any] = {"__version__": "999.0", "__file__": "/nowhere/__init__.py", "dumps": lambda *_, **__: b""}
 
 
 class _Module(ModuleType):
@@ -261,7 +261,7 @@ def _be_installed(engine: Engine) -> None:
                 raise
             return engine.release
 
-    importlib.metadata.version = answered
+    importlib.metadata.version = answered  # type: ignore[assignment]
 
 
 @contextmanager
