@@ -74,7 +74,7 @@ def named(name: str) -> Any:
 
     body = {
         "__init__": _launch_only, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None,
-        "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": lambda _: iter(()),
+        "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": lambda _: iter(()),  # type: ignore[misc]
     }  # fmt: skip
     return _Name(name, (), body)
 
