@@ -70,8 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "ops",
         nargs="*",
         metavar="OP",
-        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, each also with .overload; or flashinfer, vllm, sglang, "
-        "each also with ==RELEASE",
+        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, also with .overload; or flashinfer, vllm or sglang (==RELEASE)",
     )
     add(
         "--import",

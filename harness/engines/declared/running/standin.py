@@ -91,7 +91,12 @@ def _launch(_: Any, *args: Any, **kwargs: Any) -> Any:
     return _kernel(*args, **kwargs)
 
 
-_ABOUT = {"__version__": "999.0", "__file__": "/nowhere/__init__.py", "dumps": lambda *_, **__: b""}
+def _nothing(*_: Any, **__: Any) -> bytes:
+    """What a stub of a serialiser gives."""
+    return b""
+
+
+_ABOUT: dict[str, Any] = {"__version__": "999.0", "__file__": "/nowhere/__init__.py", "dumps": _nothing}
 
 
 class _Module(ModuleType):
@@ -114,7 +119,8 @@ class ThirdParty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         top = name.partition(".")[0]
         wanted = top in self._names if self._names is not None else top not in (self._package, "harness")
         stubbed = isinstance(sys.modules.get(top), _Module)
-        if not wanted or not (stubbed or (_importer() == self._package and not _is_part(name))):
+        known = self._names is not None or stubbed
+        if not wanted or not (known or (_importer() == self._package and not _is_part(name))):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 

@@ -82,13 +82,16 @@ class Search:
 
     def __init__(self, schema: Any, function: Callable[..., Any], written: Callable[[str], bool]) -> None:
         self._needed = [one for one in schema.arguments if not one.has_default_value() or written(one.name)]
-        self._known = values_of(function)
+        self._known, self._written = values_of(function), written
         self._draw = random.Random(0)
         self.given = {one.name: self._value(one, 0) for one in self._needed}
         self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
         self._tried = 0
 
     def _value(self, argument: Any, number: int) -> Any:
+        optional = str(argument.type) == "Optional[Tensor]"
+        if optional and self._written(argument.name):  # what the op may write is given, so that its writes are seen
+            return tensor(argument.name, self._draw, number)
         return _value(argument, self._known.get(argument.name, []), self._draw, number)
 
     def refused(self, error: BaseException) -> None:
