@@ -44,7 +44,7 @@ def verdict(ranks: RankJudge, subject: str, over: str, mode: str = "eager", mode
 @pytest.mark.parametrize("model", ["small", "small-shared", "small-latent"])
 def test_a_right_layer_passes_over_every_collective(ranks: RankJudge, model: str, over: str, mode: str) -> None:
     one = verdict(ranks, "SLICED", over, mode, model)
-    assert one.ok, one
+    assert one.ok, f"{one.status} {one.reason} {one.findings}"
 
 
 @pytest.mark.parametrize("mode", REAL_MODES)

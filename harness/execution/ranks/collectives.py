@@ -86,7 +86,9 @@ class Symmetric:
 
     def buffer(self, numel: int, dtype: torch.dtype) -> Tensor:
         """A buffer of at least so many elements. Every rank asks for the same, since mapping one is a collective too."""
-        memory: Any = torch.distributed._symmetric_memory
+        from torch.distributed import _symmetric_memory
+
+        memory: Any = _symmetric_memory
         if dtype not in self._buffers or self._buffers[dtype].numel() < numel:
             made = memory.empty(max(numel, _LEAST_BUFFER), dtype=dtype, device=self._device)
             memory.rendezvous(made, _group_name())

@@ -16,6 +16,8 @@ def strided_collective(raised: Raised) -> Finding | None:
     """
     run, call, error, record = raised.run, raised.call, raised.error, raised.record
     if record is not None and record.stage == stages.REDUCE:
+        if record.inputs and record.inputs[0].contiguous:
+            return None  # it failed for another reason
         return not_contiguous(run, call, record, first_line(error))
     if raised.diagnosis.kind != "view" or run.case.tp == 1:
         return None
