@@ -17,5 +17,5 @@ def _fails(x: Tensor, world_size: int) -> Never:
 def test_an_error_on_a_contiguous_tensor_is_no_strided_view() -> None:
     with all_reduce.planted(real=_fails):
         verdict = judged(PaddedMoELayer, SMALL_TWO)
-    assert [(kind, stage) for _, kind, stage in keys(verdict)] == [("raised", "all-reduce")]
+    assert [(kind, stage) for _, kind, stage in keys(verdict)] == [("op-raised", "all-reduce")]
     assert "no link to rank 1" in verdict.findings[0].what
