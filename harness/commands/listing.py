@@ -79,7 +79,7 @@ def everything(subject: str = "") -> dict[str, Any]:
     return {
         "subjects": [{"name": name, "import": path} for name, path in (BUILT_IN | project.subjects).items()],
         "ops": ops,
-        "models": [_without(asdict(shape), "source") for shape in catalogue.shapes.values()],
+        "models": [_without(asdict(shape), "source", "path") for shape in catalogue.shapes.values()],
         "alignment": {rule.name: _without(asdict(rule), "name") for rule in catalogue.rules.values()},
         "modes": [{"mode": mode.name, "chosen by": mode.family, "about": mode.about} for mode in EVERY_MODE.values()],
         "collectives": [
@@ -108,8 +108,8 @@ def _faults(project: Project) -> Rows:
     return [{"id": fault.id, "mechanism": fault.mechanism, "trigger": fault.trigger} for fault in faults]
 
 
-def _without(fields: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != key}
+def _without(fields: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in keys}
 
 
 def _dicts(rows: Any) -> Rows:
