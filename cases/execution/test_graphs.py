@@ -15,7 +15,7 @@ from harness.base.errors import Skip
 from harness.execution import stages
 from harness.execution.capture import OpGraph
 from harness.execution.evidence import Call, Run
-from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory
+from harness.execution.memory.external_memory import ExternalMemory, ExternalMemoryMode, FreedMemory
 from harness.execution.modes import buckets, own_graphs
 from harness.execution.modes.cudagraph import Captured
 from harness.execution.pinned import pinned

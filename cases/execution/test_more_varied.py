@@ -15,11 +15,11 @@ from fixtures.correct.habits import CORRECT
 from fixtures.faults.first_calls import RowsOfWeight
 from fixtures.faults.surroundings import HalfDone
 from fixtures.planting import SHARED, SMALL, Planted
-from harness.execution.fresh_memory import filled_where_possible
+from harness.execution.memory.fresh_memory import filled_where_possible
+from harness.execution.memory.written_memory import written_memory
 from harness.execution.modes.varied import surroundings
 from harness.execution.pinned import pinned
 from harness.execution.rig import Rig
-from harness.execution.written_memory import written_memory
 from harness.findings.finding import FINDINGS, OK, Verdict
 from harness.matrix.modes import MODES
 from harness.matrix.variations import GROUPS, growth_counts

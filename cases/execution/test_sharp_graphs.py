@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fixtures.faults.captured import OfBias, WithBias
 from fixtures.planting import SMALL, Planted
 from harness.execution.capture import OpGraph
-from harness.execution.external_memory import FreedMemory
+from harness.execution.memory.external_memory import FreedMemory
+from harness.execution.memory.reachable import bounded_caches
 from harness.execution.modes.cudagraph import Captured
-from harness.execution.reachable import bounded_caches
 from harness.matrix.modes import MODES
 from harness.subjects.checked import CheckedSubject, SubjectError
 from harness.verdict.judge import judge

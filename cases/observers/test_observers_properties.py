@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fixtures.judged import Key, judged, keys
 from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO
 from harness.execution import stages
-from harness.execution.reachable import reachable_tensors
+from harness.execution.memory.reachable import reachable_tensors
 from harness.findings.finding import OK
 from harness.matrix.case import Case
 from harness.ops.collectives import all_reduce

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.attempts import Attempt, Attempts
-from harness.audit.calls import FakeCall, FakeCalls, RealCall, RealCalls, call, call_fake
-from harness.audit.demands import demands
+from harness.audit.calling.attempts import Attempt, Attempts
+from harness.audit.calling.calls import FakeCall, FakeCalls, RealCall, RealCalls, call, call_fake
+from harness.audit.calling.demands import demands
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
 from harness.audit.variants.kinds import MAKERS

@@ -23,8 +23,8 @@ from harness.execution.capture_rules import (
     one_hot,
     shape_known,
 )
-from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
-from harness.execution.fresh_memory import call_filled
+from harness.execution.memory.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
+from harness.execution.memory.fresh_memory import call_filled
 from harness.ops.arguments import declared_writes
 from harness.ops.higher_order import is_higher_order
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import Record, same_bits
-from harness.execution.fresh_memory import call_filled, copy_of
+from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.stages import EXPERTS, REDUCE, stage_of
 from harness.execution.submodules import Submodules
 from harness.matrix.case import Case
@@ -64,19 +64,19 @@ class Recorder(TorchDispatchMode):
         self.records: list[Record] = []
         self.higher_order = False  # whether the call used an operator such as torch.cond
         self.poisoned = False  # whether there was a padded tail to overwrite
-        self._submodules = Submodules(submodules, self._left)
+        self._submodules = Submodules(submodules)
         self._maker: dict[int, int] = {}
         self._routed_storages: set[int] = set()
         self._not_routed: set[int] = set()
         self._alive: list[Tensor] = []  # tensors are known by their id, which is unique only while they live
 
     def __enter__(self) -> "Recorder":
-        self._submodules.__enter__()
+        self._submodules.start(self._left)
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._submodules.__exit__(*error)
+        self._submodules.stop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

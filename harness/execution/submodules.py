@@ -13,29 +13,31 @@ from harness.subjects.checked import SubjectError
 
 
 class Submodules:
-    """A context in which ``stage`` is the stage of the named submodule that runs, or empty.
+    """Between ``start`` and ``stop``, ``stage`` is the stage of the named submodule that runs, or empty.
 
     ``paths`` has a stage for each submodule's name, such as {"experts": "routed experts"}. The first module that is called
-    is the layer. ``left`` is called with a stage and its module's output when that module returns. Torch's global hooks
-    are used, since hooks on the layer itself would change what torch.compile sees later.
+    is the layer. Torch's global hooks are used, since hooks on the layer itself would change what torch.compile sees later.
     """
 
-    def __init__(self, paths: Mapping[str, str], left: Callable[[str, Any], None]) -> None:
-        self.paths, self.left = paths, left
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self.paths = paths
+        self._left: Callable[[str, Any], None] | None = None
         self.stage = ""
         self._stages: dict[int, str] | None = None
         self._handles: list[Any] = []
 
-    def __enter__(self) -> "Submodules":
+    def start(self, left: Callable[[str, Any], None]) -> None:
+        """Follow the layer until ``stop``. ``left`` is called with a stage and its module's output when that module returns."""
         if self.paths:
+            self._left = left
             enter, leave = register_module_forward_pre_hook, register_module_forward_hook
             self._handles = [enter(self._enter), leave(self._leave, always_call=True)]
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Follow it no longer. ``left`` is let go: a cycle with its owner would keep every recorded tensor alive."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self.stage = [], ""
+        self._handles, self._left, self.stage = [], None, ""
 
     def _enter(self, module: Module, inputs: Any) -> None:
         if self._stages is None:
@@ -46,7 +48,8 @@ class Submodules:
         stage = (self._stages or {}).get(id(module), "")
         if stage and stage == self.stage:
             self.stage = ""
-            self.left(stage, output)
+            if self._left is not None:
+                self._left(stage, output)
 
 
 def _submodule(layer: Module, path: str) -> Module:

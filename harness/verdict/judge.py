@@ -19,7 +19,7 @@ from harness.base.torch_settings import CONFIGS
 from harness.execution import stages
 from harness.execution.device import loss
 from harness.execution.evidence import Run
-from harness.execution.fresh_memory import reuse_freed_memory
+from harness.execution.memory.fresh_memory import reuse_freed_memory
 from harness.execution.modes import Mode
 from harness.execution.pinned import pinned
 from harness.execution.rig import EAGER_AUDIT, BuildFailed, Rig

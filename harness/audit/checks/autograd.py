@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.calls import ERRORS
+from harness.audit.calling.calls import ERRORS
 from harness.audit.checks.fake_errors import error_line
 from harness.audit.context import AuditedOp
 from harness.audit.ops import has_formula

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.calls import ERRORS
+from harness.audit.calling.calls import ERRORS
 from harness.audit.checks.autograd import with_gradients
 from harness.audit.checks.compiled import cause, inductor_backend
 from harness.audit.context import AuditedOp

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from harness.audit.calls import ERRORS, outputs
+from harness.audit.calling.calls import ERRORS, outputs
 from harness.audit.checks.fake_errors import error_line
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run

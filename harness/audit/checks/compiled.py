@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.calls import ERRORS, any_tensor
+from harness.audit.calling.calls import ERRORS, any_tensor
 from harness.audit.checks.fake_errors import error_line
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run

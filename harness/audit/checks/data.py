@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.calls import ERRORS, outputs
+from harness.audit.calling.calls import ERRORS, outputs
 from harness.audit.checks.fake_errors import error_line, missing, reads_data
 from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite

@@ -9,7 +9,7 @@ from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from harness.audit.calls import ERRORS, FakeCall, outputs
+from harness.audit.calling.calls import ERRORS, FakeCall, outputs
 from harness.audit.checks.fake_errors import error_line
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from harness.audit.calls import RealCall, outputs
+from harness.audit.calling.calls import RealCall, outputs
 from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
 from harness.audit.registrations import custom_op

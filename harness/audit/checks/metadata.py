@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.audit.calls import outputs
+from harness.audit.calling.calls import outputs
 from harness.audit.checks.data import data_decides
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from harness.audit.calls import ERRORS
+from harness.audit.calling.calls import ERRORS
 from harness.audit.checks.autograd import requires_gradients, with_gradients
 from harness.audit.checks.compiled import _VIEWS, ALIASES, SHARES
 from harness.audit.context import AuditedOp

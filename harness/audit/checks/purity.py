@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.audit.calls import ERRORS, FakeCall, outputs
+from harness.audit.calling.calls import ERRORS, FakeCall, outputs
 from harness.audit.context import AuditedOp
 from harness.audit.ops import fake_function, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.calls import ERRORS
+from harness.audit.calling.calls import ERRORS
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample

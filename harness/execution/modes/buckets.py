@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import torch
 
 from harness.execution.evidence import Call, Run
+from harness.execution.memory.reachable import bounded_caches
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP, Captured, capture, replay
 from harness.execution.modes.eager import larger_batch
-from harness.execution.reachable import bounded_caches
 from harness.execution.rig import Rig
 from harness.execution.second_look import look_again, not_finite, without_onednn
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from harness.execution.capture import OpGraph
 from harness.execution.capture_rules import CaptureRefused
 from harness.execution.evidence import Call, Run, Unwritten
-from harness.execution.external_memory import ExternalMemory, ExternalMemoryMode
-from harness.execution.fresh_memory import filled_where_possible, overwrite_with_garbage
-from harness.execution.reachable import reachable_tensors
+from harness.execution.memory.external_memory import ExternalMemory, ExternalMemoryMode
+from harness.execution.memory.fresh_memory import filled_where_possible, overwrite_with_garbage
+from harness.execution.memory.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.second_look import look_again
 

@@ -14,8 +14,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from harness.base.exception_text import raised_by_user
 from harness.base.source import SourceLine
 from harness.execution.evidence import Call, Run
+from harness.execution.memory.written_memory import written_memory
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.execution.written_memory import written_memory
 
 FIXED = "the token count is"
 _TOKENS = 0  # the dimension that is the tokens

@@ -15,10 +15,10 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.execution.capture import NotCaptured, RecordedAgain
 from harness.execution.evidence import Call, Graph, Run
-from harness.execution.fresh_memory import filled_where_possible
+from harness.execution.memory.fresh_memory import filled_where_possible
+from harness.execution.memory.reachable import reachable_tensors
 from harness.execution.modes.compiled import recording_inductor, skip_guard_profiling, stages
 from harness.execution.pinned import inductor_with
-from harness.execution.reachable import reachable_tensors
 from harness.execution.rig import Rig
 
 # What "reduce-overhead" sets, an error where a graph is skipped, and one graph for the whole layer.

@@ -4,7 +4,7 @@ from harness.base.exception_text import first_line
 from harness.execution.capture import NotCaptured
 from harness.execution.capture_rules import CaptureRefused
 from harness.execution.evidence import Call
-from harness.execution.external_memory import FreedMemory
+from harness.execution.memory.external_memory import FreedMemory
 from harness.findings.finding import Finding
 from harness.findings.readers.raised import Raised
 

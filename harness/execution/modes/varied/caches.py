@@ -8,10 +8,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Run, Varied
+from harness.execution.memory.reachable import caches_of
 from harness.execution.modes.cudagraph import Captured, capture, replay
 from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, if_steady, note, run_few
 from harness.execution.modes.varied.varied_run import VariedRun
-from harness.execution.reachable import caches_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _REMADE = 12

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
-from harness.execution.fresh_memory import copy_of
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.compiled import skip_guard_profiling
 from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.execution.evidence import Run, Varied, same_bits
-from harness.execution.fresh_memory import copy_of
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.checks import answer, check, few, if_steady, layer_of, note, rig_of, run_few, whole
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
-from harness.execution.external_memory import is_view, tensors_in
+from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun

@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
 from harness.execution.evidence import Call, Run, Varied, all_finite
-from harness.execution.fresh_memory import call_filled
+from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig

@@ -10,7 +10,7 @@ from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import within
 from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
-from harness.execution.fresh_memory import copy_of
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig

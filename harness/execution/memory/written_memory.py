@@ -6,8 +6,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from harness.execution.evidence import same_bits
-from harness.execution.fresh_memory import copy_of
-from harness.execution.reachable import reachable_tensors
+from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.memory.reachable import reachable_tensors
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 

@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.fresh_memory import call_filled
+from harness.execution.memory.fresh_memory import call_filled
 from harness.ops.collectives import is_collective
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import torch
 
-from harness.audit.calls import ERRORS, RealCalls, call
-from harness.audit.demands import sizes_to_try
+from harness.audit.calling.calls import ERRORS, RealCalls, call
+from harness.audit.calling.demands import sizes_to_try
 from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
