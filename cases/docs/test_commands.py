@@ -24,7 +24,6 @@ REASONS = {
     "pip install *": "fetches packages",
     "harness vllm *": "fetches releases: cases/engines/test_vllm_releases.py",
     "harness check *--subject vllm*": "fetches a release, or needs vLLM: cases/engines/test_vllm_releases.py",
-    "harness explain --subject vllm==*": "fetches a release: cases/engines/test_vllm_releases.py",
     "harness check --subject transformers*": "needs transformers: cases/engines/test_transformers.py",
     "harness check --ranks real * --collectives raw_nccl": "needs two GPUs: cases/ranks/test_multi_gpu.py",
     "python -m fixtures.strided_view": "calls the collectives of two processes: cases/ranks/test_real_ranks.py",
