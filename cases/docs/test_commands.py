@@ -30,6 +30,8 @@ REASONS = {
     "python -m fixtures.strided_view --device cuda": "needs two GPUs: cases/ranks/test_multi_gpu.py",
     "python small.py": "names a file that the command before it writes: cases/docs/test_walk.py",
     "harness audit flashinfer*": "needs FlashInfer: cases/engines/test_flashinfer.py",
+    "harness audit vllm==*": "fetches a release: three minutes of other people's ops",
+    "harness audit sglang==*": "fetches a release: three minutes of other people's ops",
     "harness check --subject fixtures.flashinfer_on_cpu*": "needs FlashInfer: cases/layer/test_flashinfer_experts.py",
     "harness check --subject flashinfer-*": "needs a GPU",
     "harness check *--subject triton*": "needs a GPU",

@@ -18,6 +18,7 @@ from fixtures.flashinfer_standin import CHECKS, FAULTS
 from harness.base.errors import Skip
 from harness.base.project import find
 from harness.cli import main
+from harness.engines.declared.engines.flashinfer import ENGINE
 from harness.engines.declared.source.sites import cache as releases
 from harness.findings.finding import SKIPPED
 from harness.matrix import shapes
@@ -232,8 +233,8 @@ def test_with_bf16_activations_inputs_are_the_in_tree_layers() -> None:
 @cache
 def through_stand_ins(backend: str, release: str) -> dict[str, dict[str, Any]]:
     """What each check says of a FlashInfer, the installed one or one in the cache; skips where it is neither."""
-    path = [] if _installed() == release else [str(releases() / release)]
-    if path and not (releases() / release).is_dir():
+    path = [] if _installed() == release else [str(releases(ENGINE) / release)]
+    if path and not (releases(ENGINE) / release).is_dir():
         pytest.skip(f"flashinfer-python {release} is neither installed nor in the cache of `harness audit flashinfer`")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-m", "fixtures.flashinfer_standin", backend]

@@ -129,15 +129,16 @@ def test_the_intermediates_scale_is_taken_in_where_it_is_taken_out(gated: bool) 
 def test_flashinfers_own_helpers_order_rows_alike() -> None:
     if find_spec("flashinfer") is None:
         pytest.skip("flashinfer is not installed")
+    from harness.engines.declared.engines.flashinfer import ENGINE
     from harness.engines.declared.source.sites import package
 
     names: dict[str, Any] = {"torch": torch}
-    source = (package() / "utils.py").read_text("utf-8")
+    source = (package(ENGINE) / "utils.py").read_text("utf-8")
     # FlashInfer's package imports what is not here; these functions and tables of it stand alone.
     exec(
         source[source.index("srcToDstBlk16RowMap = ") : source.index("def get_shuffle_matrix_sf_a_row_indices")], names
     )
-    core = (package() / "fused_moe" / "core.py").read_text("utf-8")
+    core = (package(ENGINE) / "fused_moe" / "core.py").read_text("utf-8")
     start = core.index("def get_reorder_rows_for_gated_act_gemm_row_indices")
     exec(core[start : core.index("def reorder_rows_for_gated_act_gemm(")], names)
     rows = torch.arange(256)[:, None]

@@ -132,6 +132,7 @@ def test_every_variation_has_a_script_or_a_reason() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not ALL, reason="a compile or more each: for the nightly lane, HARNESS_REPRO_ALL=1")
 @pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls"])
 def test_a_scenario_of_a_correct_layer_ends_in_silence(name: str) -> None:
     finding = Finding(

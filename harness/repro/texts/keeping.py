@@ -89,6 +89,7 @@ SCENARIOS = {
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
     "compiled=after-eager": Scenario(f"layer(*inputs(7, 1))\n{_COMPILED}{BATCH}\n{_RIGHT}"),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
+    "compiled=129-tokens": Scenario(f"{_COMPILED}batch = inputs(129, 0)\n{_RIGHT}"),
     "compiled=0-tokens": Scenario(_NONE, compares=False),
     "compiled=inference-mode": Scenario(
         f"{_COMPILED}{BATCH}\nwith torch.inference_mode():\n    out = compiled(*batch)\nwanted = oracle(batch)"

@@ -92,9 +92,13 @@ def _named(helper: Function, recorder: Recorder) -> Function:
 
     @functools.wraps(helper)
     def named(name: str, fn: Function | None = None, /, **options: Any) -> Any:
+        def declare(function: Function) -> Any:
+            # As the engine did: FlashInfer's helper always returns a decorator.
+            return helper(name, **options)(function) if fn is None else helper(name, function, **options)
+
         def record(function: Function) -> Any:
             recorder.op(name, function, options.get("mutates_args", ()))
-            made = _tried(helper, name, function, **options)
+            made = _tried(declare, function)
             return Shim(function, name, recorder) if made is None else made
 
         return record if fn is None else record(fn)
