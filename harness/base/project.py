@@ -12,11 +12,11 @@ from harness.base.text_file import read_regular
 
 DEFAULT_SUBJECT = "in-tree"
 # Subjects of somebody else's package that the harness brings, by the name that `--subject` takes.
-_TRANSFORMERS = "harness.engines.transformers.subject"
+TRANSFORMERS = "harness.engines.transformers.subject"
 BUILT_IN = {
-    "transformers": f"{_TRANSFORMERS}:GroupedMm",
-    "transformers-batched-mm": f"{_TRANSFORMERS}:BatchedMm",
-    "transformers-eager": f"{_TRANSFORMERS}:Eager",
+    "transformers": f"{TRANSFORMERS}:GroupedMm",
+    "transformers-batched-mm": f"{TRANSFORMERS}:BatchedMm",
+    "transformers-eager": f"{TRANSFORMERS}:Eager",
 }
 _PACKAGE = Path(__file__).parents[1]
 # Each key that is text, with the form that it has.

@@ -29,11 +29,12 @@ class RankAnswer:
     @property
     def collectives(self) -> list[Note]:
         """What it gave to collectives, each with the ``call`` that it belongs to."""
-        calls, given = "", []
+        call, found = "", []
         for note in self.notes:
-            calls = note.get("call", calls)
-            given += [note | {"call": calls}] if "collective" in note else []
-        return given
+            call = note.get("call", call)
+            if "collective" in note:
+                found.append(note | {"call": call})
+        return found
 
     @property
     def waits(self) -> Note | None:
@@ -52,15 +53,9 @@ class RankAnswer:
         last = self.collectives[-1] if self.collectives else None
         if last and (waits or (self.raised and last["call"] == calls[-1])):
             return f"in {given(last)}, {last['call']}"
-        if self.raised and calls:
-            return f"in {calls[-1]}"
-        return (
-            f"in {calls[-1]}"
-            if calls and "end" not in self.notes[-1]
-            else "between calls"
-            if calls
-            else "before its first call"
-        )
+        if not calls:
+            return "before its first call"
+        return f"in {calls[-1]}" if self.raised or "end" not in self.notes[-1] else "between calls"
 
 
 def given(note: Note) -> str:

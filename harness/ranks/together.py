@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.execution import stages
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
+from harness.findings.readers.shapes import STRIDED_CAUSE
 from harness.matrix.case import Case
 from harness.ranks.shares import is_partial, right_for_copies
 from harness.ranks.team import STOPPED, Note, RankAnswer, given
@@ -188,7 +189,7 @@ def _strided(note: Note) -> Finding:
         kind="not-contiguous",
         stage=stages.REDUCE,
         what=f"{note['collective']} was given {note['dtype']}{note['shape']} stride {note['stride']}, a view that is not contiguous",
-        cause="A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.",
+        cause=STRIDED_CAUSE,
         call=note["call"],
     )
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from harness.base.project import TRANSFORMERS
 from harness.matrix.case import Case
 from harness.matrix.selection import Selection
 
-MODULE = "harness.engines.transformers.subject"
+MODULE = TRANSFORMERS
 MODELS = (
     "nemotron-3-nano-30b-a3b",
     "nemotron-3-super-120b-a12b",

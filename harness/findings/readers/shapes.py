@@ -8,6 +8,10 @@ from harness.findings.origins import origin
 from harness.findings.readers.raised import Raised
 from harness.ops.tensor_meta import Size, TensorMeta
 
+STRIDED_CAUSE = (
+    "A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective."
+)
+
 
 def strided_collective(raised: Raised) -> Finding | None:
     """A collective failed on a strided tensor, which it flattens with view(-1).
@@ -35,7 +39,7 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
         kind="not-contiguous",
         stage=stages.REDUCE,
         what=f"{what}: {error}" if error else what,
-        cause="A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective.",
+        cause=STRIDED_CAUSE,
         call=call.label,
         line=record.line if record else None,
         widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
