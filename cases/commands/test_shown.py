@@ -61,15 +61,7 @@ def test_what_was_judged_before_the_disk_was_full_is_shown(
 ) -> None:
     def until_full(plan: Any, run: Any, change: Any) -> Iterator[Verdict]:
         case, mode = plan.selection.tasks()[0]
-        yield Verdict(
-            subject="in-tree",
-            case=case.id,
-            model=case.model,
-            hidden=case.hidden,
-            padded=case.padded,
-            mode=mode.name,
-            status=ERROR,
-        )
+        yield Verdict.of("in-tree", case, mode.name, ERROR)
         raise BadInput("cannot write to the cache folder")
 
     monkeypatch.setattr(check, "with_progress", until_full)

@@ -6,6 +6,7 @@ from typing import Any, Self
 from harness.base.source import SourceLine
 from harness.findings import kinds
 from harness.findings.fingerprint import fingerprint
+from harness.matrix.case import Case
 
 OK, FINDINGS, WAIVED, SKIPPED, ERROR = "ok", "findings", "waived", "skipped", "error"
 # Findings that no user of the subject can meet. They do not count in the verdict.
@@ -87,6 +88,12 @@ class Verdict:
     environment: dict[str, str] = field(default_factory=dict)
     traceback: str = ""
     proof: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, subject: str, case: Case, mode: str, status: str, **fields: Any) -> Self:
+        """A verdict on a case, with what the case says of itself; ``fields`` are the others."""
+        sizes: dict[str, Any] = {"model": case.model, "hidden": case.hidden, "padded": case.padded}
+        return cls(subject=subject, case=case.id, mode=mode, status=status, changes=case.changes, **sizes, **fields)
 
     @property
     def ok(self) -> bool:

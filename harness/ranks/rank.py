@@ -52,14 +52,4 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _skipped(spec: str, case: Case, mode: str, reason: str) -> dict[str, Any]:
-    return Verdict(
-        subject=spec,
-        case=case.id,
-        model=case.model,
-        hidden=case.hidden,
-        padded=case.padded,
-        mode=mode,
-        status=SKIPPED,
-        reason=reason,
-        changes=case.changes,
-    ).to_json()
+    return Verdict.of(spec, case, mode, SKIPPED, reason=reason).to_json()

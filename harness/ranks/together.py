@@ -33,7 +33,7 @@ class Together:
         ranks = {answer.rank: Verdict.from_json(answer.answer["verdict"]) for answer in self.answers if answer.answer}
         if len(ranks) == len(self.answers) and all(one.status in (OK, SKIPPED) for one in ranks.values()):
             return self._with(next((one for one in ranks.values() if one.status == SKIPPED), ranks[0]))
-        base = next(iter(ranks.values()), None) or self._empty()
+        base = next(iter(ranks.values()), None) or Verdict.of(self.spec, self.case, self.mode, ERROR)
         raised = any(answer.raised for answer in self.answers)
         differs = None if raised and not self._crossed() else self._differs()
         if differs is not None:
@@ -50,11 +50,6 @@ class Together:
         seconds = max((answer.answer["verdict"]["seconds"] for answer in self.answers if answer.answer), default=0.0)
         settings = verdict.environment | settings
         return replace(verdict, case=self.case.id, reproduce=command, environment=settings, seconds=seconds)
-
-    def _empty(self) -> Verdict:
-        case = self.case
-        sizes = {"model": case.model, "hidden": case.hidden, "padded": case.padded, "changes": case.changes}
-        return Verdict(subject=self.spec, case=case.id, mode=self.mode, status=ERROR, **sizes)  # type: ignore[arg-type]
 
     def _pairs(self) -> Iterator[tuple[Note | None, ...]]:
         """What each rank gave to its first collective, to its second, and so on; None where it gave nothing."""

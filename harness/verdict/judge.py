@@ -102,14 +102,11 @@ def _judge(
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
-    return Verdict(
-        subject=spec,
-        case=case.id,
-        model=case.model,
-        hidden=case.hidden,
-        padded=case.padded,
-        mode=mode.name,
-        status=status,
+    return Verdict.of(
+        spec,
+        case,
+        mode.name,
+        status,
         findings=tuple(name_bugs(finding, case) for finding in findings),
         reason=reason,
         checks=checks,
@@ -117,7 +114,6 @@ def _judge(
         proof=proof,
         seconds=round(time.perf_counter() - start, 4),
         reproduce=reproduce(case, mode.name, spec, device.type, _variations(mode, findings)),
-        changes=case.changes,
         environment=environment(device.type) | settings,
         traceback=trace,
     )

@@ -149,15 +149,11 @@ class PlanRun:
 
     def _died(self, task: int, end: str) -> Verdict:
         (case, mode), plan = self.tasks[task], self.plan
-        return Verdict(
-            subject=plan.spec,
-            case=case.id,
-            model=case.model,
-            hidden=case.hidden,
-            padded=case.padded,
-            mode=mode.name,
-            status=ERROR,
+        return Verdict.of(
+            plan.spec,
+            case,
+            mode.name,
+            ERROR,
             reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end})",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
-            changes=case.changes,
         )
