@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.plugin_subjects import NO_UNPAD
 from harness.workers.pool import has_cuda
 
 pytest_plugins = ["pytester"]
@@ -22,17 +23,8 @@ PYTHON = sys.executable  # for what a process imports
 ROOT = Path(__file__).parents[2]
 MAIN_JOB = "cases/padding/test_padding.py"
 NANO = "nemotron-3-nano-30b-a3b"
-SUBJECTS = """
+SUBJECTS = f"""{NO_UNPAD}
 from harness.base.errors import Skip
-from kernels.layer.subject import InTree
-
-
-class NoUnpad(InTree):
-    def build(self, case, device):
-        layer = super().build(case, device)
-        if case.tp == 2 and case.kernel == "wide":
-            layer.unpad = lambda routed: routed
-        return layer
 
 
 class BadOracle(InTree):

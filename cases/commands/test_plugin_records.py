@@ -6,22 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.plugin_subjects import NO_UNPAD
 from fixtures.recorded import lines
 from harness.cli import main
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
-SUBJECT = """
-from kernels.layer.subject import InTree
-
-
-class NoUnpad(InTree):
-    def build(self, case, device):
-        layer = super().build(case, device)
-        if case.tp == 2 and case.kernel == "wide":
-            layer.unpad = lambda routed: routed
-        return layer
-"""
 TESTS = """
 def test_layer(padding_case, mode, hold):
     hold(padding_case, mode)
@@ -44,7 +34,7 @@ def outside(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("HARNESS_BATCH", "one")
-    pytester.makepyfile(test_theirs=TESTS, theirs=SUBJECT)
+    pytester.makepyfile(test_theirs=TESTS, theirs=NO_UNPAD)
     return pytester
 
 
