@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures import fork_server
+
 pytestmark = [
     pytest.mark.usefixtures("forked_python"),
     pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux"),
@@ -24,7 +26,9 @@ def test_it_has_imported_torch() -> None:
 
 
 def test_it_sees_what_it_is_given(tmp_path: Path) -> None:
-    done = ran(SEES, cwd=tmp_path, env={"WORD": "x", "PYTHONPATH": "/nowhere"}, input="typed\n")
+    # tox sets some of what Python reads when it starts; without it the process would get a Python of its own.
+    started = {name: os.environ[name] for name in fork_server.READ_AT_START if name in os.environ}
+    done = ran(SEES, cwd=tmp_path, env=started | {"WORD": "x", "PYTHONPATH": "/nowhere"}, input="typed\n")
     assert done.stdout == f'["{tmp_path}", ["-c", "a", "b"], ["", "/nowhere"], "x", "typed"]\n'
 
 

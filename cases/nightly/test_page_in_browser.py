@@ -225,7 +225,7 @@ def test_empty_views_say_what_fills_them(browser: Browser, tmp_path: Path) -> No
         ("selftest", "No self-test."),
     ):
         browser.click(f"nav a[href='#{view}']")
-        assert text in browser.text(f"#view-{view}")
+        assert browser.shows(f"#view-{view}", text)
 
 
 def test_hostile_text_is_shown_and_runs_nothing(browser: Browser, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 import sys
 import tarfile
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from harness.base.cache import atomic_folder
@@ -58,8 +58,9 @@ def checkout(path: str) -> Path:
 
 def _fetch(version: str, place: Path, report: Report) -> None:
     report(f"downloading vLLM {version}, sources only")
-    # By the harness's own pip: a number that the index does not have is answered before the environment is built.
-    interpreter = Path(sys.executable) if find_spec("pip") else python(report)
+    # By the harness's own pip: a number that the index does not have is answered before the environment is built. The search
+    # leaves setuptools' hook out, which warns where distutils is imported.
+    interpreter = Path(sys.executable) if PathFinder.find_spec("pip") else python(report)
     with atomic_folder(place) as fresh:
         backend = fresh / "backend" / "setuptools"
         backend.mkdir(parents=True)
