@@ -18,8 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What of the tests is asked for, since it takes minutes and the package index."""
     parser.addoption(
         "--releases",
-        action="store_true",
-        help="judge releases of vLLM whole; fetch what is not cached (docs/how-to/vllm-releases.md)",
+        nargs="?",
+        const="all",
+        choices=("few", "all"),
+        help="judge releases of vLLM whole; fetch what is not cached (docs/how-to/vllm-releases.md); few: three of them",
     )
 
 
