@@ -15,7 +15,7 @@ from fixtures.correct.habits import CORRECT
 from fixtures.faults.first_calls import RowsOfWeight
 from fixtures.faults.surroundings import HalfDone
 from fixtures.planting import SHARED, SMALL, Planted
-from harness.execution.memory.fresh_memory import filled_where_possible
+from harness.execution.memory.fresh_memory import call_filled, filled_where_possible
 from harness.execution.memory.written_memory import written_memory
 from harness.execution.modes.varied import surroundings
 from harness.execution.pinned import pinned
@@ -79,6 +79,18 @@ def test_memory_that_torch_cannot_fill_is_left_unfilled_for_a_whole_capture() ->
             assert torch.empty(64).isnan().all()
             with pytest.raises(NotImplementedError):
                 codes.clone()
+
+
+def test_memory_that_torch_cannot_fill_is_left_unfilled_for_a_compiler_too() -> None:
+    def backend(module: Any, inputs: Any) -> Any:
+        torch.empty((), dtype=FLOAT4)  # as Inductor does on CUDA, to know an element's size
+        return module.forward
+
+    with pinned():
+        compiled = torch.compile(lambda x: x + 1, backend=backend, fullgraph=True)
+        assert torch.equal(call_filled(compiled, torch.ones(3)), torch.full((3,), 2.0))
+        with pytest.raises(ZeroDivisionError):
+            call_filled(lambda: 1 / 0)
 
 
 def test_inductor_refuses_the_mask_that_a_capture_takes() -> None:
