@@ -32,6 +32,7 @@ from harness.repro.texts.variations import is_change
 from harness.selftest.corpus import Fault
 from kernels.layer.subject import InTree
 
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 CPU = torch.device("cpu")
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow
