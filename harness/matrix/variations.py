@@ -64,7 +64,10 @@ GROUPS = {
     ),
     "thread": Group(
         "varied-surroundings",
-        {"other": "a call in another thread than the one that built the layer", "3": "a call where torch has 3 threads"},
+        {
+            "other": "a call in another thread than the one that built the layer",
+            "3": "a call where torch has 3 threads",
+        },
     ),
     "before": Group(
         "varied-surroundings",
@@ -163,6 +166,7 @@ GROUPS = {
     "form": Group(
         "varied-forms",
         {
+            "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
@@ -186,7 +190,7 @@ BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
-    "no-strides": ("form=slice", "form=transposed", "form=compiled-slice"),
+    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=compiled-slice"),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),

@@ -319,6 +319,8 @@ CAUSES = {
     "form=slice": _STRIDES,
     "form=transposed": _STRIDES,
     "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
+    "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
+    "columns alone, or set the others to zero.",
     "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
     "form=unaligned": "Wide loads need an aligned address: where it is not, the other path skips or repeats elements.",
     "form=requires-grad": "With an input that requires grad the layer takes another path, such as one for training.",

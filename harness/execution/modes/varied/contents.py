@@ -36,7 +36,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of a layer, with the places of the expert ids, the routing weights and the router's logits; None where there are none."""
+    """Inputs of a layer, with the places of the expert ids, the routing weights and the router's logits; None where it has none."""
 
     tensors: tuple[Tensor, ...]
     ids_at: int | None

@@ -10,7 +10,19 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
-from harness.execution.modes.varied.checks import MANY_LAYERS, answer, calls_are_right, check, few, if_steady, layer_of, note, rig_of, run_few, whole
+from harness.execution.modes.varied.checks import (
+    MANY_LAYERS,
+    answer,
+    calls_are_right,
+    check,
+    few,
+    if_steady,
+    layer_of,
+    note,
+    rig_of,
+    run_few,
+    whole,
+)
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of

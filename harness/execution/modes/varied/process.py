@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from harness.execution.global_state import GlobalState, matmul_precision
+from harness.execution.global_state import GlobalState, matmul_precision, set_matmul_precision
 from harness.execution.python_state import PythonState
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
@@ -55,7 +55,7 @@ class Snapshot:
         """By torch's function for it: its other settings of the same thing raise where they meet a value of this one."""
         if matmul_precision() == self._precision:
             return []
-        torch.set_float32_matmul_precision(self._precision)
+        set_matmul_precision(self._precision)
         return ["float32 matmul precision"]
 
     def _restore_environment(self) -> list[str]:

@@ -209,7 +209,9 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
         calls, what, line = alive
         text = f"after {_CALLS} calls {what} of {calls} of them is still in memory"
         varied.run.left_behind.append(LeftBehind(variation, text, line))
-    elif grown := [name for name, count in entries_of(layer, varied.rig.ops).items() if _grew(count, entries.get(name))]:
+    elif grown := [
+        name for name, count in entries_of(layer, varied.rig.ops).items() if _grew(count, entries.get(name))
+    ]:
         text = f"after {_CALLS} calls {grown[0]} has {_CALLS} entries more, or nearly as many"
         varied.run.left_behind.append(LeftBehind(variation, text))
 

@@ -161,7 +161,12 @@ class VariedRun:
 
     def look_closely(self, call: Call) -> None:
         """Compare a call that is right element by element also by columns and by factors, which costs more."""
-        if not self.is_wrong(call) and isinstance(call.snapshot, Tensor) and call.expected is not None and not call.error:
+        if (
+            not self.is_wrong(call)
+            and isinstance(call.snapshot, Tensor)
+            and call.expected is not None
+            and not call.error
+        ):
             same_shape = call.snapshot.shape == (call.tokens, self.rig.case.hidden)
             call.difference = (compare(call.snapshot, call.expected) if same_shape else None,)
 
@@ -189,7 +194,7 @@ class VariedRun:
                 call.right_in_other_order = self._is_right_in_other_order(call, form, around)
 
     def _is_right_in_other_order(self, call: Call, form: Form, around: Around) -> bool:
-        """Whether a fresh layer is right for the same rows, the last one first: what is held by an input's contents is not found then."""
+        """Whether a fresh layer is right for the same rows, the last one first: an input's contents find nothing held then."""
         if call.tokens < _ROWS_TO_MOVE:
             return False
         moved = tuple(t if t is None else copy_of(t).roll(1, 0) for t in call.before)
