@@ -107,8 +107,8 @@ def _wrong_columns(error: Tensor) -> Tensor:
     if tokens < _COLUMN_TOKENS:
         return torch.zeros_like(error, dtype=torch.bool)
     rms = error.square().mean(0).sqrt()
-    wrong = rms > _COLUMN + _COLUMN_NOISE / tokens**0.5
-    return wrong & (error >= rms)
+    wrong: Tensor = (rms > _COLUMN + _COLUMN_NOISE / tokens**0.5) & (error >= rms)
+    return wrong
 
 
 def within(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> bool:
