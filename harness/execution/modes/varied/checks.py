@@ -89,13 +89,12 @@ def is_steady(varied: VariedRun) -> bool:
     Where they are not, a wrong call says nothing of what was varied in it. Both are variations themselves.
     """
     if varied.steady is None:
-        varied.steady = calls_are_right(varied) and _layers_are_right(varied)
+        varied.steady = calls_are_right(varied, varied.fresh()) and _layers_are_right(varied)
     return varied.steady
 
 
-def calls_are_right(varied: VariedRun) -> bool:
-    """Whether many calls of one layer are right, on inputs that all stay in memory."""
-    layer = varied.fresh()
+def calls_are_right(varied: VariedRun, layer: Callable[..., Any]) -> bool:
+    """Whether many calls of this layer are right, on inputs that all stay in memory."""
     return all(_is_right(varied, answer(varied, layer, number % PLACES), number) for number in range(MANY_CALLS))
 
 

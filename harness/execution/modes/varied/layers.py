@@ -126,7 +126,7 @@ def _many(varied: VariedRun, variation: Varied) -> None:
     for number in range(MANY_LAYERS):
         layers.append(varied.fresh())
         right = check(varied, variation, layers[-1], number, label=f"layer {number + 1} of {MANY_LAYERS}")
-        if right or not calls_are_right(varied):
+        if right or not calls_are_right(varied, layers[0]):
             varied.run.calls.pop()
         if not right:
             return
