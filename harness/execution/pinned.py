@@ -24,6 +24,7 @@ from harness.base import cache
 from harness.base.quiet import quiet
 from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
 from harness.execution.global_state import GlobalState
+from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.python_state import PythonState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
@@ -170,4 +171,4 @@ def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = ""
     from torch._inductor.compile_fx import compile_fx
 
     with keyed_by(fingerprint(module.graph) + also):
-        return compile_fx(module, list(inputs))
+        return call_filled(compile_fx, module, list(inputs))
