@@ -24,6 +24,7 @@ _MAGIC = {
     b"\x89PNG": "a picture; give the text",
     b"\xff\xd8\xff": "a picture; give the text",
 }
+_HARD_SPACE = "\u00a0".encode()
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x08\x07\x1b")) + b"\x7f"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
-from harness.diagnosis.log.lines import Line, read_line
+from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.patterns import first_match, triggers
 
 # Processes whose lines are told apart, and how many characters before a failure are read.
@@ -25,6 +25,7 @@ class Failures:
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
+        self._reader = LineReader()
         self._writer = ""
         self._writers: dict[str, Writer] = {}
         self._open: dict[str, Writer] = {}
@@ -61,7 +62,13 @@ class Failures:
     def _line(self, raw: bytes, triggered: bool) -> Iterator[Failure]:
         """One more line; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
-        line = read_line(self.lines, raw.decode("utf-8", "replace"))
+        text = raw.decode("utf-8", "replace")
+        for line in self._reader.read(self.lines, text):
+            yield from self._take(line, triggered or line.text not in text)
+        if self.lines % LONGEST == 0:
+            yield from self._silent()
+
+    def _take(self, line: Line, triggered: bool) -> Iterator[Failure]:
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
             name = self._writer
@@ -74,8 +81,6 @@ class Failures:
             self._open[name] = writer
         else:
             self._open.pop(name, None)
-        if self.lines % LONGEST == 0:
-            yield from self._silent()
 
     def _silent(self) -> Iterator[Failure]:
         """Failures of processes that have written nothing for long."""

@@ -1,0 +1,114 @@
+"""What is put before a line: prefixes that are known, and prefixes that are seen because lines of a traceback share them."""
+
+import re
+
+_TIME = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?"
+_LEVEL = r"(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)"
+_PLACE = r"\[?[\w./<>-]+\.py:\d+\]"
+# Each is one thing that is put before a line; a line may have several, in any order.
+_KNOWN = re.compile(
+    r"(?:"
+    r"(?P<process>\((?:[\w./:+ -]*\b(?:pid|rank|ip|actor)=[^()\n]{0,80}|(?:Engine|Worker|APIServer)\w*)\))"  # vLLM, Ray
+    r"|(?P<rank>\[(?:rank|Rank |default|local_rank)\d+\]:)"  # torchrun
+    r"|\[\d+,\d+\]<std(?:err|out)>:"  # mpirun
+    rf"|{_LEVEL} \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? {_PLACE}"  # vLLM
+    rf"|{_LEVEL} {_PLACE}"
+    r"|[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"  # torch
+    rf"|\[{_TIME}(?P<part>(?: [A-Z]{{2}}\d+)*)[\]]"  # SGLang
+    rf"|(?:stdout|stderr) [FP] "  # Kubernetes
+    rf"|\[?{_TIME}\]?(?: [A-Z]{{3,4}}\b)?"
+    rf"(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|]|[ ]*-[ ]*[\w.]+[ ]*-[ ]*{_LEVEL}[ ]*-)?"
+    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./-]+(?:\[\d+\])?:)?"  # syslog
+    r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?"
+    r"|##\[(?:error|warning|group|debug)\]|::(?:error|warning)[^:\n]*::"  # GitHub, Azure
+    r"|(?P<task>\d{1,3}):(?= )"  # srun -l
+    rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
+    r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
+    r") ?"
+)
+_SERVICE = re.compile(r"(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$) ?")  # docker compose
+_LONGEST = 300
+# A line that is sure to be of a traceback, wherever in a line it stands: what is before it is a prefix.
+_LANDMARK = re.compile(r'Traceback \(most recent call last\)| {0,2}File "[^"\n]+", line \d+')
+_NAMED = re.compile(r"\b(?:\w*Error|\w*Exception|Original|Group)\b")
+# What changes from line to line: a commit, a number with the sign that grep puts after it, white space.
+_CHANGES = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}\b|[:-]?\d+[:-]?|\s+")
+_RANK = re.compile(
+    r"\b(?:(?:local[_ ]?)?rank|worker|actor|tp|dp|pp|ep|gpu|pid|proc(?:ess)?|replica|node|host|task|pod)[ _:=#/-]*\d+", re.I
+)
+_MOST = 8
+
+
+def known_prefix(raw: str) -> tuple[int, str]:
+    """The length of the known prefixes of a line, and who wrote it by them. The text's own indentation is no prefix."""
+    writer, place = "", 0
+    if "|" in raw and (service := _SERVICE.match(raw)):
+        writer, place = service["service"], service.end()
+    while place < _LONGEST and raw[place : place + 1] != " ":
+        found = _KNOWN.match(raw, place)
+        if not found:
+            break
+        writer = writer or (found[found.lastgroup].strip() if found.lastgroup else "")
+        place = found.end()
+    return place, writer
+
+
+class SharedPrefixes:
+    """The prefixes that lines of tracebacks share. A line with ``Traceback`` or ``File`` in it teaches one."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, re.Pattern[str]] = {}
+
+    def length(self, raw: str) -> int:
+        """The length of the prefix of a line that an earlier line had as well; 0 for none."""
+        for pattern in self._patterns.values():
+            if found := pattern.match(raw):
+                return found.end()
+        return 0
+
+    def learn(self, raw: str, known: int) -> int:
+        """The length of what stands before a traceback's line; it is looked for in the lines that follow."""
+        found = _LANDMARK.search(raw, known) if "Traceback (" in raw or 'File "' in raw else None
+        if found is None:
+            return 0
+        traceback, prefix = found[0].startswith("T"), raw[: found.start()]
+        if traceback and known == found.start():
+            self._patterns = {text: pattern for text, pattern in self._patterns.items() if text.strip()}
+        if known == found.start() or not (traceback or prefix[known:].strip()) or _strange(prefix):
+            return 0
+        form = _form(prefix)
+        self._patterns.pop(form, None)
+        self._patterns[form] = re.compile(form)
+        while len(self._patterns) > _MOST:
+            del self._patterns[next(iter(self._patterns))]
+        return len(prefix)
+
+
+def rank_in(prefix: str) -> str:
+    """The rank, worker or host that a prefix names; empty for none."""
+    return " ".join(_RANK.findall(prefix))
+
+
+def _strange(prefix: str) -> bool:
+    """Whether this is text rather than a prefix: it is long, or names an exception."""
+    return len(prefix) > _LONGEST or bool(_NAMED.search(prefix))
+
+
+def _form(prefix: str) -> str:
+    """A pattern for the prefix on other lines: numbers, times and commits may differ, white space at its end may not."""
+    text = prefix.rstrip()
+    parts, place = [], 0
+    for found in _CHANGES.finditer(text):
+        parts += [re.escape(text[place : found.start()]), _any_like(found[0])]
+        place = found.end()
+    end = re.escape(prefix[len(text) :])
+    return "".join(parts) + re.escape(text[place:]) + (f"(?:{end}|$)" if text else end)
+
+
+def _any_like(part: str) -> str:
+    if part.isspace():
+        return r"\s*"
+    digits = part.strip(":-")
+    if not digits.isdigit():
+        return "[0-9a-f]+"
+    return ("[:-]" if part[0] in ":-" else "") + r"\d+" + ("[:-]" if part[-1] in ":-" else "")
