@@ -4,16 +4,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from harness.diagnosis.log.failures import EXCEPTION
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
 
-_PYTHON = re.compile(r'File "(?P<file>[^"]+)", ?line (?P<line>\d+)(?:, ?in (?P<function>\S+))?')
+# A terminal may have broken it anywhere, so that its spaces may be gone.
+_PYTHON = re.compile(r'File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)(?:, ?in ?(?P<function>\S+))?')
 _OTHERS = (
     re.compile(r"\s*File (?P<file>[^\s\"':,()]+\.py):(?P<line>\d+), in (?P<function>\w+)"),  # IPython
     re.compile(r"\s*(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\s*$"),  # rich
     re.compile(r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): (?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))\s*$"),
 )
-_STARTS = re.compile(r'File(?: *$| "(?!.*", ?line \d+,? *(?:in|$)))')
+_BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
+_REST = re.compile(r"[\w.<>]+$")
 # The mark of the line that ran, in IPython and rich, and marks below a line.
 _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)\s*[│|]?\s*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
@@ -55,32 +58,22 @@ def _frame(found: re.Match[str], code: str) -> Frame:
 
 
 def _python(lines: Sequence[Line], place: int) -> tuple[re.Match[str] | None, int]:
-    """The frame that starts here, and the place of the line after it; a terminal may have broken it anywhere."""
-    text = lines[place].text
-    end = place + 1
-    if _STARTS.search(text):
-        text = text.rstrip() if text.rstrip().endswith("File") else text
-        for end in range(place + 1, min(place + _PIECES, len(lines)) + 1):
-            for joined in _joins([line.text for line in lines[place:end]]):
-                if (found := _PYTHON.search(joined)) and _whole(found, joined):
-                    return found, end
-        end = place + 1
-    return _PYTHON.search(text), end
-
-
-def _joins(parts: Sequence[str]) -> tuple[str, str]:
-    """Pieces of a line as one: broken anywhere, or between words."""
-    return parts[0] + "".join(part.strip() for part in parts[1:]), " ".join(part.strip() for part in parts)
-
-
-def _whole(found: re.Match[str], text: str) -> bool:
-    """Whether the frame is all that the pieces hold, with its function."""
-    return bool(found["function"]) and found.end() == len(text.rstrip())
+    """The frame that starts here, and the place of the line after it."""
+    text, end = lines[place].text, place + 1
+    while _BEGUN.search(text) and end < min(place + _PIECES, len(lines)):
+        text, end = text.rstrip() + lines[end].text.strip(), end + 1
+    found = _PYTHON.search(text)
+    if found is None:
+        return _PYTHON.search(lines[place].text), place + 1
+    return found, end
 
 
 def _code(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) -> str:
-    """The code below a frame; empty where there is none."""
-    if place >= len(lines) or _PYTHON.search(lines[place].text) or _MARKS.match(lines[place].text):
+    """The code below the frame that ends before ``place``; empty where there is none."""
+    indented = lines[place - 1].text.startswith(" ") or not lines[place - 1].text.lstrip().startswith("File")
+    if indented and place < len(lines) and _REST.match(lines[place].text):
+        place += 1  # the end of the function's name
+    if place >= len(lines) or not _is_code(lines[place].text, indented):
         return ""
     code = lines[place].text.strip()
     for line in lines[place + 1 : place + _PIECES]:
@@ -88,6 +81,13 @@ def _code(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) ->
             break
         code += line.text.rstrip()
     return code
+
+
+def _is_code(text: str, indented: bool) -> bool:
+    """Whether the line below a frame is its code; ``indented`` where the frame itself is, as Python prints it."""
+    if _PYTHON.search(text) or _MARKS.match(text) or EXCEPTION.match(text.lstrip()):
+        return False
+    return text.startswith((" ", "\t")) or not indented
 
 
 def _marked(lines: Sequence[Line], place: int, number: str) -> str:

@@ -19,9 +19,11 @@ _RESTYLED = str.maketrans(
     | {"\u2026": "...", "\u2010": "-", "\u2011": "-", "\u2212": "-"}
 )
 _ENTITY = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
-_TAGS = r"(?:a|b|br|code|div|em|font|i|li|p|pre|span|strong|table|tbody|td|th|tr|ul|failure|error|system-err|system-out|testcase|testsuite)"
+_TAGS = r"(?:a|b|br|code|div|em|font|i|li|p|pre|span|strong|table|tbody|td|th|tr|ul)"
 _TAG = re.compile(rf"</?{_TAGS}(?:\s[^<>]*)?/?>")
 _MARKUP = re.compile(rf"</{_TAGS}>|<br\s*/?>|<(?:pre|td|code)\b")
+# The end of an element or attribute of XML that held the text.
+_CLOSED = re.compile(r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out)>|\]\]>|"\s*/>\s*$')
 _BREAK = re.compile(r"<br\s*/?>\n?")
 # A line's end inside a string: what follows it can start a line of a traceback. A Windows path has none of these.
 _ESCAPED_END = re.compile(
@@ -75,11 +77,13 @@ def _plain(text: str) -> str:
         text = html.unescape(text).replace("\u00a0", " ")
     if "<" in text and _MARKUP.search(text):
         text = _TAG.sub("", _BREAK.sub("\n", text))
+    if "/" in text and ">" in text:
+        text = _CLOSED.sub("", text)
     return text.replace('""', '"') if 'File ""' in text else text
 
 
 def _without_backslashes(text: str) -> str:
-    if _ESCAPED_END.search(text):
+    if _ESCAPED_END.search(text) or ('File \\"' in text and "\\n" in text):
         return _ESCAPE.sub(_character, text)
     if 'File \\"' in text:
         return text.replace('\\"', '"')

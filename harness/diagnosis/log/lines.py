@@ -1,11 +1,16 @@
 """Lines of a log without what was put before them or made of them: times, processes, levels, colours, escapes."""
 
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from harness.diagnosis.log.escapes import level_of, unescaped, without_colours
 from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, rank_in
 
+# How many lines after one are looked at for its prefix.
+NEXT = 4
+Following = Callable[[], Sequence[str]]
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
@@ -31,22 +36,31 @@ class LineReader:
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
 
-    def read(self, number: int, raw: str) -> list[Line]:
-        """The lines that one line of the log holds: one, or more where it is a string with line ends in it."""
+    def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
+        """The lines that one line of the log holds: one, or more where it is a string with line ends in it.
+
+        ``following`` gives some of the lines after it.
+        """
         raw = without_colours(raw)
         texts = unescaped(raw)
         if texts == (raw,):
-            return [self._line(number, raw)]
-        level = level_of(raw)
-        return [self._piece(self._line(number, text), level, len(texts) > 1) for text in texts]
+            return [self._line(number, raw, following)]
+        level, several = level_of(raw), len(texts) > 1
+        return [
+            self._piece(self._line(number, text, partial(_slice, texts, place) if several else following), level, several)
+            for place, text in enumerate(texts, 1)
+        ]
 
-    def _line(self, number: int, raw: str) -> Line:
+    def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""
         known, writer = known_prefix(raw)
-        place = self._shared.length(raw) or known
-        place = self._shared.learn(raw, place) or place
-        if place > known:
-            writer = writer or rank_in(raw[:place])
+        place = shared = self._shared.length(raw)
+        if not shared:
+            learnt, sure = self._shared.learn(raw, known, lambda: [plain(line) for line in following()])
+            place, shared = learnt or known, learnt if sure else 0
+        if shared:
+            writer = known_prefix(raw[:shared])[1] or rank_in(raw[:shared])
+        if place != known:
             more, other = known_prefix(raw[place:])
             place, writer = place + more, writer or other
         level = _LEVELS.search(raw, 0, place) if place else None
@@ -55,6 +69,15 @@ class LineReader:
     def _piece(self, line: Line, level: str, several: bool) -> Line:
         """A line that stood in another: no terminal broke it off the one before."""
         return line._replace(level=line.level or level, bare=line.bare and not several)
+
+
+def plain(raw: str) -> str:
+    """The first line that a raw one holds."""
+    return unescaped(without_colours(raw))[0]
+
+
+def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
+    return texts[start : start + NEXT]
 
 
 def _text(text: str) -> str:

@@ -1,6 +1,7 @@
 """What is put before a line: prefixes that are known, and prefixes that are seen because lines of a traceback share them."""
 
 import re
+from collections.abc import Callable, Sequence
 
 _TIME = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?"
 _LEVEL = r"(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)"
@@ -29,7 +30,11 @@ _KNOWN = re.compile(
 _SERVICE = re.compile(r"(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$) ?")  # docker compose
 _LONGEST = 300
 # A line that is sure to be of a traceback, wherever in a line it stands: what is before it is a prefix.
-_LANDMARK = re.compile(r'Traceback \(most recent call last\)| {0,2}File "[^"\n]+", line \d+')
+_LANDMARK = re.compile(
+    r'Traceback \(most recent call last\)|torch\._dynamo hit config| {0,2}File "[^"\n]+", line \d+'
+)
+_SIGNS = ("Traceback (", 'File "', "torch._dynamo hit")
+
 _NAMED = re.compile(r"\b(?:\w*Error|\w*Exception|Original|Group)\b")
 # What changes from line to line: a commit, a number with the sign that grep puts after it, white space.
 _CHANGES = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}\b|[:-]?\d+[:-]?|\s+")
@@ -66,22 +71,33 @@ class SharedPrefixes:
                 return found.end()
         return 0
 
-    def learn(self, raw: str, known: int) -> int:
-        """The length of what stands before a traceback's line; it is looked for in the lines that follow."""
-        found = _LANDMARK.search(raw, known) if "Traceback (" in raw or 'File "' in raw else None
+    def learn(self, raw: str, known: int, following: Callable[[], Sequence[str]]) -> tuple[int, bool]:
+        """The length of what stands before a traceback's line, 0 for none, and whether a line that follows has it too.
+
+        Only what another line has too is looked for in later lines.
+        """
+        found = _LANDMARK.search(raw) if any(sign in raw for sign in _SIGNS) else None
         if found is None:
-            return 0
-        traceback, prefix = found[0].startswith("T"), raw[: found.start()]
-        if traceback and known == found.start():
+            return 0, False
+        traceback, prefix = "File" not in found[0], raw[: found.start()]
+        if traceback and known == len(prefix):
             self._patterns = {text: pattern for text, pattern in self._patterns.items() if text.strip()}
-        if known == found.start() or not (traceback or prefix[known:].strip()) or _strange(prefix):
-            return 0
-        form = _form(prefix)
+        deeper = len(prefix) >= known and not prefix[known:].strip()  # only more indentation than the known prefix
+        if (deeper and not traceback) or known == len(prefix) or _strange(prefix):
+            return 0, False
+        shared = self._learn(_form(prefix), following())
+        return (len(prefix), shared) if shared or known < len(prefix) else (0, False)
+
+    def _learn(self, form: str, following: Sequence[str]) -> bool:
+        pattern = re.compile(form)
+        shared = any(pattern.match(line) for line in following)
+        if following and not shared:
+            return False
         self._patterns.pop(form, None)
-        self._patterns[form] = re.compile(form)
+        self._patterns[form] = pattern
         while len(self._patterns) > _MOST:
             del self._patterns[next(iter(self._patterns))]
-        return len(prefix)
+        return shared
 
 
 def rank_in(prefix: str) -> str:

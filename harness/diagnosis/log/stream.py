@@ -2,10 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
-from harness.diagnosis.log.lines import Line, LineReader
+from harness.diagnosis.log.lines import NEXT, Following, Line, LineReader
 from harness.diagnosis.patterns import first_match, triggers
 
 # Processes whose lines are told apart, and how many characters before a failure are read.
@@ -46,10 +46,10 @@ class Failures:
                 if mark < 0:
                     break
                 for raw in chunk[place : chunk.rfind(b"\n", place, mark) + 1].split(b"\n")[:-1]:
-                    yield from self._line(raw, False)
                     place += len(raw) + 1
+                    yield from self._line(raw, False, partial(_following, chunk, place))
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end)
+            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, partial(_following, chunk, end))
             place = end
         self._held = chunk[place:]
 
@@ -59,11 +59,11 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _line(self, raw: bytes, triggered: bool) -> Iterator[Failure]:
-        """One more line; ``triggered`` where it has a trigger of a kind."""
+    def _line(self, raw: bytes, triggered: bool, following: Following) -> Iterator[Failure]:
+        """One more line; ``triggered`` where it has a trigger of a kind; ``following`` gives lines after it."""
         self.lines += 1
         text = raw.decode("utf-8", "replace")
-        for line in self._reader.read(self.lines, text):
+        for line in self._reader.read(self.lines, text, following):
             yield from self._take(line, triggered or line.text not in text)
         if self.lines % LONGEST == 0:
             yield from self._silent()
@@ -88,6 +88,12 @@ class Failures:
             if writer.open is not None and self.lines - writer.open.last > LONGEST:
                 del self._open[name]
                 yield writer.close()
+
+
+def _following(chunk: bytes, place: int) -> list[str]:
+    """Some lines of a chunk from ``place`` on; fewer at its end."""
+    lines = chunk[place : place + _FARTHEST].split(b"\n", NEXT)[:NEXT]
+    return [line.decode("utf-8", "replace") for line in lines if line]
 
 
 def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
