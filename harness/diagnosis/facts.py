@@ -22,7 +22,7 @@ _RAISED = re.compile(
     r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
 )
 _LIBRARY = re.compile(
-    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|typing_extensions)/|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
 )
 _PREFIXES = ("torch.ops.", "torch._ops.")
@@ -90,7 +90,9 @@ class Facts:
     def message(self) -> str:
         """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
         texts = [line.text for line in self.texts.lines if line.number == self.number]
-        line = next((text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")).strip()
+        line = next(
+            (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
+        ).strip()
         if self.match.wrapped or not line:
             place = self.texts.messages.text.find(self.match.text)
             line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
@@ -155,7 +157,8 @@ class Facts:
         return self.loads and self.seen("weights")
 
     def _users(self) -> list[Frame]:
-        return [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        return [frame for frame in users if not frame.file.startswith("<")] or users
 
     @cached_property
     def user_line(self) -> str:

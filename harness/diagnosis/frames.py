@@ -13,10 +13,12 @@ _PYTHON = re.compile(r'File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)(?:, ?in ?(?
 _OTHERS = (
     re.compile(r"\s*File (?P<file>[^\s\"':,()]+\.py):(?P<line>\d+), in (?P<function>\w+)"),  # IPython
     re.compile(r"\s*(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\s*$"),  # rich
-    re.compile(r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): (?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))\s*$"),
+    re.compile(
+        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): (?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))\s*$"
+    ),
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
-_REST = re.compile(r"[\w.<>]+$")
+_REST = re.compile(r"(?:, ?(?:in )?)?[\w.<>]+\s*$")
 # The mark of the line that ran, in IPython and rich, and marks below a line.
 _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)\s*[│|]?\s*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
@@ -77,7 +79,7 @@ def _code(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) ->
         return ""
     code = lines[place].text.strip()
     for line in lines[place + 1 : place + _PIECES]:
-        if not goes_on(line) or _MARKS.match(line.text):
+        if not goes_on(line) or _MARKS.match(line.text) or EXCEPTION.match(line.text):
             break
         code += line.text.rstrip()
     return code

@@ -23,7 +23,9 @@ _TAGS = r"(?:a|b|br|code|div|em|font|i|li|p|pre|span|strong|table|tbody|td|th|tr
 _TAG = re.compile(rf"</?{_TAGS}(?:\s[^<>]*)?/?>")
 _MARKUP = re.compile(rf"</{_TAGS}>|<br\s*/?>|<(?:pre|td|code)\b")
 # The end of an element or attribute of XML that held the text.
-_CLOSED = re.compile(r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out)>|\]\]>|"\s*/>\s*$')
+_CLOSED = re.compile(
+    r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out|testcase|testsuites?)>|\]\]>|"\s*/>\s*$'
+)
 _BREAK = re.compile(r"<br\s*/?>\n?")
 # A line's end inside a string: what follows it can start a line of a traceback. A Windows path has none of these.
 _ESCAPED_END = re.compile(
@@ -33,10 +35,8 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
 _SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _MARKED = re.compile(r"\\([_*])")
 # Members of a JSON object that hold what was printed, and the one that holds the logger's level.
-_TEXTS = frozenset(
-    "log msg message text textpayload error exception exc_info exc_text stack stacktrace stack_trace traceback body line "
-    "output stderr stdout data detail details reason event".split()
-)
+_PRINTED = "log msg message text textpayload error exception exc_info exc_text stack stacktrace stack_trace traceback body line"
+_TEXTS = frozenset(f"{_PRINTED} output stderr stdout data detail details reason event".split())
 _LEVELS = frozenset(("level", "levelname", "severity", "lvl", "loglevel", "log.level"))
 _DEEPEST = 4
 
@@ -45,7 +45,15 @@ def without_colours(raw: str) -> str:
     """The text without terminal codes, of a progress bar only what it shows last."""
     if "\x1b" in raw or "^[[" in raw or "\\u001b" in raw:
         raw = _COLOUR.sub("", raw)
-    return raw.rstrip("\r\n").rpartition("\r")[2]
+    raw = raw.rstrip("\r\n")
+    return raw.rpartition("\r")[2] if "\r" in raw else raw
+
+
+def may_have_escapes(text: str) -> bool:
+    """Whether a line has a character of an escape, or any that is not ASCII."""
+    return (
+        "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii()
+    )
 
 
 def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:

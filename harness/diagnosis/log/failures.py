@@ -1,8 +1,7 @@
 """Which lines of one process belong to one failure."""
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -41,12 +40,16 @@ class Failure:
     lines: list[Line] = field(default_factory=list)
     idle: int = 0  # lines since the last one that surely belongs to it
     raised: bool = False  # whether it has an exception's own line
-    doubled: bool = False  # whether processes without names wrote it by turns, so that a line may be there twice
+    doubled: bool = False  # whether two processes without names wrote it by turns, so that each line is there twice
+    seen: Counter[str] = field(default_factory=Counter)  # then: how often each line was there, with those left out
 
     def repeats(self, line: Line, anchor: bool) -> bool:
-        """Whether a line is there already because processes without names write by turns."""
+        """Whether another process wrote this line before, so that it is there already."""
         self.doubled |= anchor and line.text == self.lines[-1].text
-        return self.doubled and any(line.text == other.text for other in self.lines)
+        if not self.doubled:
+            return False
+        self.seen[line.text] += 1
+        return line.text == self.lines[-1].text or self.seen[line.text] % 2 == 0
 
     @property
     def first(self) -> int:
@@ -68,22 +71,25 @@ class Writer:
         self.open: Failure | None = None
         self.chained = False
 
-    def take(self, line: Line, anchor: bool) -> Iterator[Failure]:
+    def take(self, line: Line, anchor: bool) -> Failure | None:
         """Take one more line; gives the failure that ended before it, if one did."""
-        if self.open is not None and self.open.repeats(line, anchor):
-            return
-        if self.open is not None and self._ends(line, anchor):
-            yield self.close()
+        ended = None
+        if self.open is not None:
+            if (anchor or self.open.doubled) and self.open.repeats(line, anchor):
+                return None
+            ended = self.close() if self._ends(line, anchor) else None
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
             self.open = _failure(self.name, self._before())
             self.recent.clear()
+            self.open.seen[line.text] += 1
             self._add(line, anchor)
         else:
             self.recent.append(line)
         if line.text.strip():
-            self.chained = bool(_CHAINED.search(line.text))
+            self.chained = _chains(line.text)
+        return ended
 
     def close(self) -> Failure:
         """The failure that is open, without lines at its end that only stand near it."""
@@ -119,7 +125,7 @@ class Writer:
         self.open.lines.append(line)
         text = line.text
         self.open.raised |= anchor and bool(EXCEPTION.match(text.lstrip()))
-        belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _CHAINED.search(text)
+        belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _chains(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 
     def _before(self) -> list[Line]:
@@ -139,13 +145,24 @@ class Writer:
         return [line for line in lines[-2:] if line.level not in QUIET]
 
 
+def _chains(text: str) -> bool:
+    """Whether Python says here that one exception led to the next."""
+    return "exception" in text and bool(_CHAINED.search(text))
+
+
 def _failure(writer: str, before: list[Line]) -> Failure:
     """The failure that these lines lead to, each line once where processes without names wrote by turns."""
+    if len(before) < 4:
+        return Failure(writer, before)
     frames = [FRAME.match(line.text) and line.text for line in before]
     twice = sum(one is not None and one == next_one for one, next_one in pairwise(frames)) > 1
     if not twice and sum(TRACEBACK in line.text for line in before) < 2:
         return Failure(writer, before)
-    return Failure(writer, list({line.text: line for line in reversed(before)}.values())[::-1], doubled=True)
+    failure = Failure(writer, before[:1], doubled=True, seen=Counter([before[0].text]))
+    for line in before[1:]:
+        if not failure.repeats(line, False):
+            failure.lines.append(line)
+    return failure
 
 
 def _start(lines: list[Line], place: int) -> int:

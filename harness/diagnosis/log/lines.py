@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from harness.diagnosis.log.escapes import level_of, unescaped, without_colours
-from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, rank_in
+from harness.diagnosis.log.escapes import level_of, may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
 
 # How many lines after one are looked at for its prefix.
 NEXT = 4
 Following = Callable[[], Sequence[str]]
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
+_PLAIN = ("Traceback (", '  File "')
+_ENDS = ("│", "┃", " ")
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 
@@ -42,20 +44,26 @@ class LineReader:
         ``following`` gives some of the lines after it.
         """
         raw = without_colours(raw)
+        if not may_have_escapes(raw):
+            return [self._line(number, raw, following)]
         texts = unescaped(raw)
         if texts == (raw,):
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
         return [
-            self._piece(self._line(number, text, partial(_slice, texts, place) if several else following), level, several)
+            self._piece(
+                self._line(number, text, partial(_slice, texts, place) if several else following), level, several
+            )
             for place, text in enumerate(texts, 1)
         ]
 
     def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""
         known, writer = known_prefix(raw)
-        place = shared = self._shared.length(raw)
-        if not shared:
+        place, shared = known, self._shared.length(raw) if self._shared.forms else 0
+        if shared:
+            place = shared
+        elif may_teach(raw) and (self._shared.forms or not raw.startswith(_PLAIN, known)):
             learnt, sure = self._shared.learn(raw, known, lambda: [plain(line) for line in following()])
             place, shared = learnt or known, learnt if sure else 0
         if shared:
@@ -63,8 +71,9 @@ class LineReader:
         if place != known:
             more, other = known_prefix(raw[place:])
             place, writer = place + more, writer or other
-        level = _LEVELS.search(raw, 0, place) if place else None
-        return Line(number, writer, level[0] if level else "", _text(raw[place:]), len(raw), not place)
+        text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
+        text = _text(text) if text[:1] == "E" or text[-1:] in _ENDS else text
+        return Line(number, writer, level[0] if level else "", text, len(raw), not place)
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
         """A line that stood in another: no terminal broke it off the one before."""
@@ -83,4 +92,4 @@ def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
 def _text(text: str) -> str:
     if text.startswith("E"):
         text = _PYTEST.sub("", text, count=1)
-    return _BORDER.sub("", text) if text.endswith(("│", "┃", " ")) else text
+    return _BORDER.sub("", text) if text.endswith(_ENDS) else text

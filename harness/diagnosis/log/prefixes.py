@@ -30,18 +30,21 @@ _KNOWN = re.compile(
 _SERVICE = re.compile(r"(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$) ?")  # docker compose
 _LONGEST = 300
 # A line that is sure to be of a traceback, wherever in a line it stands: what is before it is a prefix.
-_LANDMARK = re.compile(
-    r'Traceback \(most recent call last\)|torch\._dynamo hit config| {0,2}File "[^"\n]+", line \d+'
-)
-_SIGNS = ("Traceback (", 'File "', "torch._dynamo hit")
+_LANDMARK = re.compile(r'Traceback \(most recent call last\)|torch\._dynamo hit config| {0,2}File "[^"\n]+", line \d+')
 
 _NAMED = re.compile(r"\b(?:\w*Error|\w*Exception|Original|Group)\b")
 # What changes from line to line: a commit, a number with the sign that grep puts after it, white space.
 _CHANGES = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}\b|[:-]?\d+[:-]?|\s+")
 _RANK = re.compile(
-    r"\b(?:(?:local[_ ]?)?rank|worker|actor|tp|dp|pp|ep|gpu|pid|proc(?:ess)?|replica|node|host|task|pod)[ _:=#/-]*\d+", re.I
+    r"\b(?:(?:local[_ ]?)?rank|worker|actor|tp|dp|pp|ep|gpu|pid|proc(?:ess)?|replica|node|host|task|pod)[ _:=#/-]*\d+",
+    re.I,
 )
 _MOST = 8
+
+
+def may_teach(raw: str) -> bool:
+    """Whether a line may be one of a traceback's that show what stands before it."""
+    return "Traceback (" in raw or 'File "' in raw or "torch._dynamo hit" in raw
 
 
 def known_prefix(raw: str) -> tuple[int, str]:
@@ -59,29 +62,31 @@ def known_prefix(raw: str) -> tuple[int, str]:
 
 
 class SharedPrefixes:
-    """The prefixes that lines of tracebacks share. A line with ``Traceback`` or ``File`` in it teaches one."""
+    """The prefixes that lines of tracebacks share. A line with ``Traceback`` or ``File`` in it teaches one.
+
+    ``forms`` are their patterns, the one learnt last at the end.
+    """
 
     def __init__(self) -> None:
-        self._patterns: dict[str, re.Pattern[str]] = {}
+        self.forms: list[str] = []
+        self._any: re.Pattern[str] | None = None
 
     def length(self, raw: str) -> int:
         """The length of the prefix of a line that an earlier line had as well; 0 for none."""
-        for pattern in self._patterns.values():
-            if found := pattern.match(raw):
-                return found.end()
-        return 0
+        found = self._any.match(raw) if self._any else None
+        return found.end() if found else 0
 
     def learn(self, raw: str, known: int, following: Callable[[], Sequence[str]]) -> tuple[int, bool]:
         """The length of what stands before a traceback's line, 0 for none, and whether a line that follows has it too.
 
-        Only what another line has too is looked for in later lines.
+        Only what another line has too is looked for in later lines, up to a traceback that has nothing before it.
         """
-        found = _LANDMARK.search(raw) if any(sign in raw for sign in _SIGNS) else None
+        found = _LANDMARK.search(raw)
         if found is None:
             return 0, False
         traceback, prefix = "File" not in found[0], raw[: found.start()]
         if traceback and known == len(prefix):
-            self._patterns = {text: pattern for text, pattern in self._patterns.items() if text.strip()}
+            self._keep([])
         deeper = len(prefix) >= known and not prefix[known:].strip()  # only more indentation than the known prefix
         if (deeper and not traceback) or known == len(prefix) or _strange(prefix):
             return 0, False
@@ -93,11 +98,12 @@ class SharedPrefixes:
         shared = any(pattern.match(line) for line in following)
         if following and not shared:
             return False
-        self._patterns.pop(form, None)
-        self._patterns[form] = pattern
-        while len(self._patterns) > _MOST:
-            del self._patterns[next(iter(self._patterns))]
+        self._keep([*(other for other in self.forms if other != form), form][-_MOST:])
         return shared
+
+    def _keep(self, forms: list[str]) -> None:
+        if forms != self.forms:
+            self.forms, self._any = forms, re.compile("|".join(forms)) if forms else None
 
 
 def rank_in(prefix: str) -> str:

@@ -1,7 +1,7 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 
 from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
@@ -59,16 +59,21 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _line(self, raw: bytes, triggered: bool, following: Following) -> Iterator[Failure]:
-        """One more line; ``triggered`` where it has a trigger of a kind; ``following`` gives lines after it."""
+    def _line(self, raw: bytes, triggered: bool, following: Following) -> Sequence[Failure]:
+        """The failures that end before one more line; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
         text = raw.decode("utf-8", "replace")
+        ended: Sequence[Failure] = ()
         for line in self._reader.read(self.lines, text, following):
-            yield from self._take(line, triggered or line.text not in text)
+            failure = self._take(line, triggered or line.text not in text)
+            if failure is not None:
+                ended = [*ended, failure]
         if self.lines % LONGEST == 0:
-            yield from self._silent()
+            ended = [*ended, *self._silent()]
+        return ended
 
-    def _take(self, line: Line, triggered: bool) -> Iterator[Failure]:
+    def _take(self, line: Line, triggered: bool) -> Failure | None:
+        """Give a line to its writer; the failure that ended before it, if one did."""
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
             name = self._writer
@@ -76,11 +81,12 @@ class Failures:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
         writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
-        yield from writer.take(line, is_anchor(line, triggered))
+        ended = writer.take(line, is_anchor(line, triggered))
         if writer.open is not None:
             self._open[name] = writer
         else:
             self._open.pop(name, None)
+        return ended
 
     def _silent(self) -> Iterator[Failure]:
         """Failures of processes that have written nothing for long."""
