@@ -26,7 +26,7 @@ _MACHINE: dict[str, Function] = {
 }
 # The names of functions in FlashInfer that return a module to compile.
 _GENERATES = re.compile(r"gen_\w+|_gen_(\w+_)?module")
-_NAMES = re.compile(r"get_\w+_uri")  # the name of such a module
+_NAMES = re.compile(r"get_(\w+)_uri")  # these give the name of such a module, which its ops bear
 # Runners whose kernels are written in CuTe's Python.
 _RUNNERS = "flashinfer.prims_ts.moe.runner"
 
@@ -41,8 +41,8 @@ def patch(module: ModuleType) -> None:
             setattr(module, name, _MACHINE[name])
         elif _GENERATES.fullmatch(name) and callable(value):
             setattr(module, name, lambda *_, **__: Spec())
-        elif _NAMES.fullmatch(name):
-            setattr(module, name, lambda *_, **__: "stub")
+        elif named := _NAMES.fullmatch(name):
+            setattr(module, name, lambda *_, _uri=named[1], **__: _uri)
         elif name.startswith("is_prims_ts_") and name.endswith("_supported"):
             setattr(module, name, lambda *_, **__: (True, ""))
         elif module.__name__ == _RUNNERS and "forward" in getattr(value, "__dict__", ()):

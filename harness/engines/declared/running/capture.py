@@ -182,7 +182,7 @@ def _one(
         recorded = _read(declared, every)
     if recorded is not None:
         captured.real, captured.mutates = recorded.real, recorded.mutates
-        captured.fake = recorded.fake or recorder.fake_of(recorded.name)
+        captured.fake = recorded.fake or recorder.fake_of(recorded)
         short = recorded.name.rpartition("::")[2]
         # Without the suffix of the architecture.
         captured.name = _qualified(declared) if declared.op and short.startswith(declared.op) else recorded.name

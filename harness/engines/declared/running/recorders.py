@@ -29,7 +29,7 @@ class Recorder:
     """Every op and every fake that was declared since ``install``."""
 
     ops: list[Recorded] = field(default_factory=list)
-    fakes: dict[str, Function] = field(default_factory=dict)
+    fakes: dict[str, list[Function]] = field(default_factory=dict)
 
     def at(self, file: str, first: int, last: int) -> Recorded | None:
         """The op that was declared on these lines of a file."""
@@ -38,9 +38,15 @@ class Recorder:
                 return recorded
         return None
 
-    def fake_of(self, name: str) -> Function | None:
-        """The fake of an op, by its name with or without its namespace."""
-        return self.fakes.get(name) or self.fakes.get(name.rpartition("::")[2])
+    def fake_of(self, op: Recorded) -> Function | None:
+        """The fake of an op, by its name with or without its namespace.
+
+        Several ops may have one name, each declared by a factory of its own: the fake from the op's own factory comes first.
+        """
+        known = self.fakes.get(op.name) or self.fakes.get(op.name.rpartition("::")[2]) or []
+        beside = [fake for fake in known if _scope(fake) == _scope(op.real)]
+        others = [one for one in self.ops if one is not op and one.name == op.name]
+        return next(iter(reversed(beside or ([] if others else known))), None)
 
     def op(self, name: str, real: Function, mutates: Any, fake: Function | None = None) -> None:
         """Record an op. The place is that of the caller of the helper, and of the function."""
@@ -52,7 +58,15 @@ class Recorder:
     def fake(self, name: Any, function: Function) -> None:
         """Record the fake of an op, by its name or by the op itself."""
         text = name.name() if isinstance(name, torch._ops.OpOverload) else str(getattr(name, "_qualname", name))
-        self.fakes[text] = self.fakes[text.rpartition("::")[2]] = function
+        for key in {text, text.rpartition("::")[2]}:
+            self.fakes.setdefault(key, []).append(function)
+
+
+def _scope(function: Function) -> tuple[str, str]:
+    """The file of a function, and the function around it."""
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None)
+    return code.co_filename if code else "", getattr(inner, "__qualname__", "").rpartition(".")[0]
 
 
 def _caller() -> tuple[str, int]:

@@ -6,7 +6,7 @@ The real implementation of each op is the engine's own Python, around stubs of t
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from harness.engines.declared.engine import Engine
 from harness.engines.declared.running import machine, standin
 from harness.engines.declared.running.capture import Captured, capture
 from harness.engines.declared.source.scan import SPACE
-from harness.engines.declared.source.schema import Schema, complete, infer, with_enums
+from harness.engines.declared.source.schema import Schema, complete, hints_of, infer, with_enums
 
-# Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs.
-_OUTPUT = re.compile(r"output|(\w+_)?out")
+# Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs. A name such as
+# ``attn_out`` is as often that of an input, the output of what ran before.
+_OUTPUT, _ONE_OUTPUT = re.compile(r"output|out"), re.compile(r"\w+_out(put)?")
 _library = torch.library.Library(SPACE, "FRAGMENT")
 CAPTURED: list[Captured] = []
 SCHEMAS: dict[str, Schema] = {}
@@ -38,7 +39,35 @@ def written(key: str) -> Callable[[str], bool]:
 
 def _written(captured: Captured) -> Callable[[str], bool]:
     declared = () if isinstance(captured.mutates, str) else tuple(captured.mutates or ())
-    return lambda name: name in declared or bool(_OUTPUT.fullmatch(name))
+    outputs = {name for name in _parameters(captured) if _is_output(captured, name, declared)}
+    return lambda name: name in declared or name in outputs
+
+
+def _parameters(captured: Captured) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(captured.real).parameters if captured.real else {}
+
+
+def _is_output(captured: Captured, name: str, declared: Sequence[str]) -> bool:
+    """Whether an argument is an output by its name.
+
+    ``out`` may be left out, or the op returns nothing but it. Of ``norm_out`` more is asked: it may be left out, and the
+    declaration names another ``..._out`` as written.
+    """
+    assert captured.real is not None
+    optional = _may_be_none(_parameters(captured)[name])
+    if _OUTPUT.fullmatch(name):
+        return optional or not _returns(captured.real)
+    siblings = any(_ONE_OUTPUT.fullmatch(one) for one in declared)
+    return optional and siblings and not _returns(captured.real) and bool(_ONE_OUTPUT.fullmatch(name))
+
+
+def _may_be_none(parameter: inspect.Parameter) -> bool:
+    return parameter.default is None or "None" in str(parameter.annotation) or "Optional" in str(parameter.annotation)
+
+
+def _returns(function: Callable[..., Any]) -> bool:
+    """Whether a function returns tensors of its own, as its annotation says."""
+    return hints_of(function).get("return") not in (None, type(None), "None", inspect.Signature.empty)
 
 
 def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:

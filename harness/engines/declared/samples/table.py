@@ -115,7 +115,7 @@ def _made_up(captured: Captured) -> Fitted:
 
 def _label(given: dict[str, Any]) -> str:
     shapes = [
-        f"{name} {' x '.join(map(str, value.shape)) or 'scalar'}"
+        f"{name} {' x '.join(map(str, value.shape)) or 'scalar'} {str(value.dtype).removeprefix('torch.')}"
         for name, value in given.items()
         if isinstance(value, torch.Tensor)
     ]

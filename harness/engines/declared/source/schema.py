@@ -1,8 +1,10 @@
 """The schema with which torch registers a captured op, as declared or with changes, and what is wrong with the declaration."""
 
+import ast
 import enum
 import functools
 import inspect
+import textwrap
 import types
 import typing
 from collections.abc import Callable
@@ -86,8 +88,9 @@ def _plain(real: Function, changed: list[str]) -> Function:
     parameters = [parameter for parameter in parameters if parameter not in lost]
     returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
     if returns is inspect.Signature.empty:
-        changed.append("a list of tensors as the missing return annotation")
-        returns = list[torch.Tensor]
+        returns = list[torch.Tensor] if _gives(real) else None
+        words = "a list of tensors" if returns else "None"
+        changed.append(f"{words} as the missing return annotation")
     returns = _one_of("return", returns, changed)
 
     def plain(*args: Any, **kwargs: Any) -> Any:
@@ -96,6 +99,15 @@ def _plain(real: Function, changed: list[str]) -> Function:
     plain.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
     plain.__name__ = getattr(real, "__name__", "real")
     return plain
+
+
+def _gives(function: Function) -> bool:
+    """Whether the body returns a value, or its source cannot be read."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    except (OSError, TypeError, SyntaxError):
+        return True
+    return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))
 
 
 def _left_out(parameter: inspect.Parameter) -> bool:
