@@ -92,10 +92,10 @@ def _recording(engine: Engine, folder: Path) -> Recorder:
     standin.install(engine, then)
     recorders.install(recorder)
     if not engine.runs_init:
-        spec = importlib.machinery.ModuleSpec(engine.package, None, is_package=True)
+        file = str(folder / "__init__.py")
+        spec = importlib.machinery.ModuleSpec(engine.package, None, origin=file, is_package=True)
         root = importlib.util.module_from_spec(spec)
-        root.__path__ = [str(folder)]
-        root.__file__ = str(folder / "__init__.py")
+        root.__path__, root.__file__ = [str(folder)], file
         sys.modules[engine.package] = root
     _import_helpers(engine)
     return recorder

@@ -107,7 +107,12 @@ def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
 
 
 def _as_in_schema(out: Any, schema: Schema) -> Any:
-    """Put a single tensor into a list if the schema says a list: an engine may return either."""
+    """Put a single tensor into a list if the schema says a list: an engine may return either.
+
+    A body that returns what its kernel gives returns nothing where the declaration says so: a stub kernel gives an object.
+    """
+    if schema.text.endswith("-> ()") and kernels_own(out):
+        return None
     if not schema.text.endswith("-> Tensor[]"):
         return out
     return [out] if isinstance(out, torch.Tensor) else list(out) if isinstance(out, tuple) else out
