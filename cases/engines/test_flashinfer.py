@@ -29,6 +29,7 @@ from harness.engines.declared.source.sites import BadInput
 
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
+
 def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     file = folder / "rows.jsonl"
     code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
@@ -67,9 +68,7 @@ def test_what_breaks_a_compiled_call_and_what_does_not(tmp_path: Path) -> None:
     ops = ("nvfp4_kv_dequant", "silu_and_mul_mxfp8_quantize", "fp4_batched_quantize_sm100", "quantize_run")
     _, rows = audited(tmp_path, *ops, "--versions", str(write(tmp_path / "tree")), "--rows", ",".join(COMPILED))
     compiled = {(row["op"], row["row"]): row["status"] for row in rows if row["row"] in COMPILED}
-    assert compiled == {
-        (op, row): "breaks" if row in FAULTS.get(op, ()) else "holds" for op in ops for row in COMPILED
-    }
+    assert compiled == {(op, row): "breaks" if row in FAULTS.get(op, ()) else "holds" for op in ops for row in COMPILED}
 
 
 def test_every_row_says_which_side_ran(run_of_all: list[dict[str, Any]]) -> None:

@@ -20,10 +20,10 @@ RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
 READ = "only the declaration was read: the real side did not run"
 MADE_UP = "the arguments are made up from the op's schema"
 _CAPTURE_SECONDS = 600.0
-DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
+DECLARED, PARAMETERS, FAKE, OFF_CPU, COUNT = "declared schema", "parameters", "fake", "off the CPU", "count"
 # The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
 AUDITED = (
-    "mutation", "alias", FAKE, "data reads", "count", "shape", "stride", "storage offset", "dtype", "device",
+    "mutation", "alias", FAKE, "data reads", COUNT, "shape", "stride", "storage offset", "dtype", "device",
     "fake is pure", "fake writes", "aot_eager", "inductor",
 )  # fmt: skip
 ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
@@ -131,7 +131,8 @@ class DeclaredAudit:
             label = _label(row.variant, declared["samples"])
             notes = (*row.notes, *side(declared))
             command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
-            yield replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            row = replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            yield _returned(row, declared)
             yield from self._other_samples(row, declared)
 
     def _other_samples(self, row: Row, declared: dict[str, Any]) -> Iterator[Row]:
@@ -171,6 +172,16 @@ class DeclaredAudit:
                         notes=(*notes, *side(declared)),
                         reproduce=command,
                     )
+
+
+def _returned(row: Row, declared: dict[str, Any]) -> Row:
+    """The row ``count`` of a body that returns tensors although its declaration says that it returns nothing."""
+    if row.row != COUNT or not declared["undeclared"]:
+        return row
+    tensors = f"{declared['undeclared']} tensor{'s'[: declared['undeclared'] > 1]}"
+    return replace(
+        row, status=BREAKS, what=f"it is declared to return nothing, and its body returns {tensors}", variant=""
+    )
 
 
 def side(declared: dict[str, Any]) -> tuple[str, ...]:

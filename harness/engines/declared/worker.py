@@ -45,6 +45,7 @@ def _description(captured: Any, registered: Any, described: Engine) -> dict[str,
     about |= {"reason": captured.reason, "fake": captured.fake is not None, "samples": [], "unsampled": ""}
     about |= {"differs": [], "notes": [], "refused": "", "changed": [], "auditable": False}
     about |= {"trivial": False, "off_cpu": [], "breaches": [], "scripts": {}, "side": "", "made_up": False}
+    about["undeclared"] = 0
     if captured.real is None:
         return about
     schema = registered.SCHEMAS[captured.key]
@@ -73,6 +74,7 @@ def _sampled(captured: Any, about: dict[str, Any]) -> None:
         about["unsampled"] = str(error)
         return
     about |= {"samples": [label for label, _ in fitted.samples], "side": fitted.side, "made_up": fitted.made_up}
+    about["undeclared"] = fitted.undeclared
     if captured.fake is not None:
         about["off_cpu"] = off_cpu.compare(captured)
     if about["auditable"]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import kernels, machine
 from harness.engines.flashinfer.samples import backends, moe, quantize
 from harness.engines.flashinfer.scripts import script
 
@@ -54,9 +54,9 @@ class Spec:
 
     name = "stub"
 
-    def build_and_load(self, *args: Any, **kwargs: Any) -> standin.Kernels:
+    def build_and_load(self, *args: Any, **kwargs: Any) -> kernels.Kernels:
         """The loaded module."""
-        return standin.Kernels()
+        return kernels.Kernels()
 
     def get_library_paths(self) -> tuple[str, ...]:
         """No library, so that no loader of cubins is set up."""
@@ -67,7 +67,7 @@ class Spec:
         return ""
 
 
-class Launched(standin.Kernels):
+class Launched(kernels.Kernels):
     """The return value of a trtllm-gen MoE launcher: an array with the layout of ``FusedMoeLauncher::run``.
 
     csrc/trtllm_fused_moe_kernel_launcher.cu: [output] or, not finalised, [gemm2_output, expert_weights,
@@ -102,7 +102,7 @@ def forward(_: Any, inputs: Sequence[Any], *__: Any, **options: Any) -> list[Ten
     See the end of each ``forward`` in prims_ts/moe/runner.py. It returns nothing if the output was written, or, not
     finalised, [gemm2_output, expert_weights, expanded_idx_to_permuted_idx].
     """
-    launched = standin.kernel(inputs, options)
+    launched = kernels.kernel(inputs, options)
     return [] if options["do_finalize"] else [launched[place] for place in range(3)]
 
 

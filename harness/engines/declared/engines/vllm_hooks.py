@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import anything, machine
 
 RANKS = 2
 
@@ -21,10 +21,23 @@ def _gathered(x: Tensor, dim: int = -1) -> Tensor:
     return torch.cat([x] * RANKS, dim)
 
 
+def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x.clone()
+
+
+def _into(output: Tensor, _: Tensor) -> None:
+    output.fill_(1)
+
+
+def _in_place(x: Tensor) -> None:
+    x.fill_(1)
+
+
 GROUP = SimpleNamespace(
     world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
     device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
-    all_reduce=torch.clone, _all_reduce_out_place=torch.clone,
+    all_reduce=_same, _all_reduce_out_place=_same, _all_reduce_out_of_place=_same, _flashinfer_allreduce=_same,
+    _all_reduce_in_place=_in_place, _all_gather_into_tensor=_into, _reduce_scatter_tensor=_into, _all_to_all_single=_into,
     reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
     all_gather=_gathered, _all_gather_out_place=_gathered,
 )  # fmt: skip
@@ -41,7 +54,7 @@ class _Context:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return standin.named(name)()
+        return anything.named(name)()
 
 
 class Groups(dict[str, Any]):

@@ -6,21 +6,21 @@ The real implementation of each op is the engine's own Python, around stubs of t
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.engines.declared.engine import Engine
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import kernels, machine
 from harness.engines.declared.running.capture import Captured, capture
 from harness.engines.declared.source.scan import SPACE
 from harness.engines.declared.source.schema import Schema, complete, hints_of, infer, with_enums
 
-# Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs. A name such as
-# ``attn_out`` is as often that of an input, the output of what ran before.
-_OUTPUT, _ONE_OUTPUT = re.compile(r"output|out"), re.compile(r"\w+_out(put)?")
+# Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs.
+_OUTPUT = re.compile(r"output|out")
 _library = torch.library.Library(SPACE, "FRAGMENT")
 CAPTURED: list[Captured] = []
 SCHEMAS: dict[str, Schema] = {}
@@ -47,18 +47,17 @@ def _parameters(captured: Captured) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(captured.real).parameters if captured.real else {}
 
 
-def _is_output(captured: Captured, name: str, declared: Sequence[str]) -> bool:
+def _is_output(captured: Captured, name: str, declared: Collection[str]) -> bool:
     """Whether an argument is an output by its name.
 
-    ``out`` may be left out, or the op returns nothing but it. Of ``norm_out`` more is asked: it may be left out, and the
-    declaration names another ``..._out`` as written.
+    ``out`` may be left out, or the op returns nothing but it. ``attn_out`` is as often an input, the output of what ran
+    before: of such a name the list of the declaration must have a part, which no argument has.
     """
     assert captured.real is not None
-    optional = _may_be_none(_parameters(captured)[name])
+    parameters = _parameters(captured)
     if _OUTPUT.fullmatch(name):
-        return optional or not _returns(captured.real)
-    siblings = any(_ONE_OUTPUT.fullmatch(one) for one in declared)
-    return optional and siblings and not _returns(captured.real) and bool(_ONE_OUTPUT.fullmatch(name))
+        return _may_be_none(parameters[name]) or not _returns(captured.real)
+    return any(one not in parameters and name.endswith(f"_{one}") for one in declared if one.endswith("_out"))
 
 
 def _may_be_none(parameter: inspect.Parameter) -> bool:
@@ -72,7 +71,7 @@ def _returns(function: Callable[..., Any]) -> bool:
 
 def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:
     """A context in which the stub kernels know these arguments of an op."""
-    return standin.running(arguments, _written(captured))
+    return kernels.running(arguments, _written(captured))
 
 
 def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
@@ -109,9 +108,9 @@ def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
 def _as_in_schema(out: Any, schema: Schema) -> Any:
     """Put a single tensor into a list if the schema says a list: an engine may return either.
 
-    A body that returns what its kernel gives returns nothing where the declaration says so: a stub kernel gives an object.
+    Nothing is returned where the schema says so. A row reports a tensor that the body returns nevertheless.
     """
-    if schema.text.endswith("-> ()") and kernels_own(out):
+    if schema.text.endswith("-> ()"):
         return None
     if not schema.text.endswith("-> Tensor[]"):
         return out
@@ -134,14 +133,31 @@ def _no_fake(*_: Any, **__: Any) -> None:
     raise RuntimeError("no fake is declared")
 
 
-def called(captured: Captured, arguments: dict[str, Any]) -> tuple[Any, bool]:
-    """What the real body returns, on a copy of the arguments, and whether a stub kernel ran. Raises what the body raises."""
+def called(
+    captured: Captured,
+    arguments: dict[str, Any],
+    inside: Callable[[dict[str, Any]], AbstractContextManager[Any]] | None = None,
+) -> tuple[Any, bool]:
+    """What the real body returns, on a copy of the arguments, and whether a stub kernel ran. Raises what the body raises.
+
+    ``inside`` gives a context for the copy, in which the body runs.
+    """
     assert captured.real is not None
     given = tree_map_only(torch.Tensor, torch.clone, arguments)  # the body may write them
-    before = standin.launches()
-    with running_kernels(captured, given), machine.on_gpu():
+    before = kernels.launches()
+    with running_kernels(captured, given), machine.on_gpu(), inside(given) if inside else nullcontext():
         out = with_enums(captured.real)(**(complete(captured.real) | given))
-    return out, standin.launches() > before
+    return out, kernels.launches() > before
+
+
+def undeclared(captured: Captured, out: Any) -> int:
+    """How many tensors the body returns although the declaration says that it returns nothing."""
+    return sum(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(out)) if gives_nothing(captured) else 0
+
+
+def gives_nothing(captured: Captured) -> bool:
+    """Whether the declaration says that the op returns nothing."""
+    return SCHEMAS[captured.key].text.endswith("-> ()")
 
 
 def kernels_own(out: Any) -> bool:

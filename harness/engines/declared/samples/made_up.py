@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from harness.audit.hints import values_of
+from harness.engines.declared.samples.asked import Asked
+from harness.engines.declared.samples.repair import repaired
 
 # Sizes with a meaning each: tokens, hidden size, output size, heads, head size, experts.
 TOKENS, HIDDEN, OUT, HEADS, HEAD, EXPERTS = 7, 256, 384, 4, 64, 3
@@ -87,6 +89,7 @@ class Search:
         self.given = {one.name: self._value(one, 0) for one in self._needed}
         self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
         self._tried = 0
+        self._seen: set[str] = set()
 
     def _value(self, argument: Any, number: int) -> Any:
         optional = str(argument.type) == "Optional[Tensor]"
@@ -94,17 +97,30 @@ class Search:
             return tensor(argument.name, self._draw, number)
         return _value(argument, self._known.get(argument.name, []), self._draw, number)
 
-    def refused(self, error: BaseException) -> None:
-        """Go on from the arguments that came furthest, with another value for one that the failing line names."""
+    def refused(self, error: BaseException, asked: Asked) -> None:
+        """Turn round what was asked last. If that was tried, go on from the arguments that came furthest, with another value."""
         self._tried += 1
         reached, line = _where(error)
         if reached >= self._best[0]:
             self._best = (reached, self.given)
+        for given in repaired(error, asked, self.given, self._made):
+            if self._new(given):
+                self.given = given
+                return
         named = [one for one in self._needed if re.search(rf"\b{re.escape(one.name)}\b", line)]
         chosen = self._draw.sample(named or self._needed, 1) if self._needed else []
         if self._draw.random() < 0.15 and self._needed:
             chosen = [*chosen, self._draw.choice(self._needed)]
         self.given = self._best[1] | {one.name: self._value(one, 20 + self._tried) for one in chosen}
+
+    def _made(self, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+        return filled(shape, dtype, self._draw.randrange(2**31))
+
+    def _new(self, given: dict[str, Any]) -> bool:
+        key = str({name: _described(value) for name, value in given.items()})
+        known = key in self._seen
+        self._seen.add(key)
+        return not known
 
     def took(self) -> None:
         """Go on from these with another value for one of them."""

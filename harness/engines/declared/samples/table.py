@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
 from harness.engines.declared.running.capture import Captured
+from harness.engines.declared.samples.asked import Asked, asking, traced
 from harness.engines.declared.samples.made_up import Search
 from harness.engines.declared.source.schema import required
 
@@ -25,11 +26,15 @@ class NoSamples(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The samples of an op, whether the harness made them up, and which side ran on them: ``REAL`` or ``AROUND``."""
+    """The samples of an op, whether the harness made them up, and which side ran on them: ``REAL`` or ``AROUND``.
+
+    ``undeclared`` counts the tensors that the body returns although the declaration says that it returns nothing.
+    """
 
     samples: list[Named]
     side: str
     made_up: bool = False
+    undeclared: int = 0
 
 
 def fitting(captured: Captured) -> Fitted:
@@ -66,17 +71,21 @@ def _own(captured: Captured, known: list[tuple[str, dict[str, Any], dict[str, An
         raise NoSamples(f"it needs {', '.join(lacking)}, which the harness's samples do not have")
     if not fitted:
         raise NoSamples("it lacks the parameters that the harness's samples need")
-    return Fitted(fitted, _side(captured, fitted))
+    return Fitted(fitted, *_ran(captured, fitted))
 
 
-def _side(captured: Captured, fitted: list[Named]) -> str:
-    launched = False
+def _ran(captured: Captured, fitted: list[Named]) -> tuple[str, bool, int]:
+    """The side that ran, that the samples are the engine's, and what came back undeclared."""
+    launched, back = False, 0
     for _, given in fitted:
         try:
-            launched |= registered.called(captured, given)[1]
+            out, stub = registered.called(captured, given)
         except Exception:  # the audit's rows say what it raises
             launched = True
-    return AROUND if launched else REAL
+            continue
+        launched |= stub
+        back = max(back, registered.undeclared(captured, out))
+    return AROUND if launched else REAL, False, back
 
 
 def _made_up(captured: Captured) -> Fitted:
@@ -87,21 +96,24 @@ def _made_up(captured: Captured) -> Fitted:
         raise NoSamples("torch can infer no schema for it, not even with small changes")
     schema = torch._C.parse_schema(f"op{text}")
     fitted: list[Named] = []
-    refused, kernels, launched = "", False, False
+    refused, kernels, launched, back = "", False, False, 0
     search = Search(schema, captured.real, registered.written(captured.key))
     for _ in range(_TRIES):
+        asked = Asked()
         try:
-            out, stub = registered.called(captured, search.given)
+            out, stub = registered.called(captured, traced(search.given), partial(asking, asked))
         except BaseException as error:  # a body may refuse arguments in any way
             if isinstance(error, KeyboardInterrupt):
                 raise
             refused = f"{type(error).__name__}: {first_line(error)}"
-            search.refused(error)
+            search.refused(error, asked)
             continue
-        kernels |= registered.kernels_own(out)
+        opaque = registered.kernels_own(out) and not registered.gives_nothing(captured)
+        kernels |= opaque
         launched |= stub
+        back = max(back, registered.undeclared(captured, out))
         label = _label(search.given)
-        if not registered.kernels_own(out) and label not in dict(fitted):
+        if not opaque and label not in dict(fitted):
             fitted.append((label, search.given))
         search.took()
         if len(fitted) == _MOST:
@@ -110,7 +122,7 @@ def _made_up(captured: Captured) -> Fitted:
         raise NoSamples("its kernel makes its outputs, not the engine's Python")
     if not fitted:
         raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {refused}")
-    return Fitted(fitted, AROUND if launched else REAL, True)
+    return Fitted(fitted, AROUND if launched else REAL, True, back)
 
 
 def _label(given: dict[str, Any]) -> str:
