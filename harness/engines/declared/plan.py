@@ -18,6 +18,10 @@ from harness.workers.process import Job
 STUB = "the real side is the engine's own Python around a stub kernel: it checks, allocates and returns"
 RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
 READ = "only the declaration was read: the real side did not run"
+KERNEL_MADE = (
+    "its kernel makes its outputs: the fake is called with arguments that the body takes, and their number is compared where "
+    "the body unpacks them; shapes, strides, dtypes and devices are not compared"
+)
 MADE_UP = "the arguments are made up from the op's schema"
 _CAPTURE_SECONDS = 600.0
 DECLARED, PARAMETERS, FAKE, OFF_CPU, COUNT = "declared schema", "parameters", "fake", "off the CPU", "count"
@@ -26,6 +30,8 @@ AUDITED = (
     "mutation", "alias", FAKE, "data reads", COUNT, "shape", "stride", "storage offset", "dtype", "device",
     "fake is pure", "fake writes", "aot_eager", "inductor",
 )  # fmt: skip
+# Those of an op whose kernel makes its outputs. What the real side gives is the fake's own answer, and no row compares the two.
+OPAQUE = ("mutation", FAKE, "data reads", "fake is pure", "fake writes")
 ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 
 
@@ -82,8 +88,12 @@ class DeclaredAudit:
     def named(self) -> list[tuple[str, str]]:
         """The (op, row) of every row that will come, once the declarations are captured."""
         declared = [(row.op, row.row) for row in self._declared()]
-        names = {one["key"]: one["op"] for one in self.declarations}
-        audited = [(names[op.partition("::")[2]], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        audited = [
+            (one["op"], row)
+            for opaque in (False, True)
+            for one in self._audited(opaque)
+            for row in (SURVEY, *self._wanted(opaque))
+        ]
         return list(dict.fromkeys(declared + audited))
 
     def only(self, ops: Collection[str]) -> None:
@@ -94,36 +104,31 @@ class DeclaredAudit:
     def _path(self) -> tuple[str, ...]:
         return (*self.site.path, *self.path)
 
-    @property
-    def _audited(self) -> list[str]:
-        return (
-            [
-                f"{SPACE}::{declared['key']}"
-                for declared in self.declarations
-                if declared["auditable"] and declared["samples"]
-            ]
-            if self._wanted
-            else []
-        )
+    def _audited(self, opaque: bool) -> list[dict[str, Any]]:
+        """The declarations that the general audit looks at, those whose kernel makes their outputs or the others."""
+        ops = [one for one in self.declarations if one["auditable"] and one["samples"] and one["opaque"] == opaque]
+        return ops if self._wanted(opaque) else []
 
-    @property
-    def _wanted(self) -> tuple[str, ...]:
-        return tuple(row for row in AUDITED if not self.rows or row in self.rows)
+    def _wanted(self, opaque: bool) -> tuple[str, ...]:
+        return tuple(row for row in (OPAQUE if opaque else AUDITED) if not self.rows or row in self.rows)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows as they come. Raises BadInput if a worker cannot start."""
         yield from self._declared()
-        if not self._audited:
-            return
+        for opaque in (False, True):
+            if self._audited(opaque):
+                yield from self._rows(opaque)
+
+    def _rows(self, opaque: bool) -> Iterator[Row]:
+        known = {declared["key"]: declared for declared in self._audited(opaque)}
         plan = _Plan(
-            ops=tuple(self._audited),
+            ops=tuple(f"{SPACE}::{key}" for key in known),
             modules=(f"harness.engines.declared.captured.{self.engine.name}",),
-            samples=tuple(f"harness.engines.declared.samples.table:{op.partition('::')[2]}" for op in self._audited),
-            device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
+            samples=tuple(f"harness.engines.declared.samples.table:{key}" for key in known),
+            device="cpu", rows=self._wanted(opaque), variant="as given", path=self._path, folder=self.folder,
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
             engine=self.engine.name, command=self.command,
         )  # fmt: skip
-        known = {declared["key"]: declared for declared in self.declarations}
         for row in AuditRun(plan):
             declared = known[row.op.partition("::")[2]]
             if row.row == FAKE and not declared["fake"]:
@@ -187,7 +192,7 @@ def _returned(row: Row, declared: dict[str, Any]) -> Row:
 def side(declared: dict[str, Any]) -> tuple[str, ...]:
     """Notes of which side of an op ran: the real one, the real one around a stub kernel, or none."""
     ran = {"real": RAN, "": READ}.get(declared["side"], STUB)
-    return (ran, MADE_UP) if declared["made_up"] else (ran,)
+    return (ran, *([MADE_UP] if declared["made_up"] else []), *([KERNEL_MADE] if declared["opaque"] else []))
 
 
 Outcome = tuple[str, str, str, tuple[str, ...]]
@@ -205,6 +210,8 @@ def _rows(declared: dict[str, Any]) -> Iterator[tuple[str, Outcome]]:
         yield FAKE, (NOT_APPLICABLE, "none is declared, and none is needed: the op returns nothing", "", ())
     elif declared["auditable"]:
         yield FAKE, (BREAKS, "no fake is declared: torch.compile cannot trace the op", "", ())
+    if declared["count"]:
+        yield COUNT, _count(*declared["count"])
     if declared["off_cpu"]:
         yield OFF_CPU, _off_cpu(declared)
     if not declared["auditable"]:
@@ -218,6 +225,12 @@ def _schema(declared: dict[str, Any]) -> Outcome:
         return HOLDS, "torch infers a schema", "", ()
     notes = (f"audited with {'; '.join(declared['changed'])}",) if declared["changed"] else ()
     return BREAKS, f"torch refuses the declaration: {_short(declared['refused'])}", "", notes
+
+
+def _count(real: int, fake: int) -> Outcome:
+    if real == fake:
+        return HOLDS, f"real and fake give {real} outputs", "", ()
+    return BREAKS, f"real gives {real} outputs, its fake {fake}", "", ()
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.running import anything, machine
+from harness.engines.declared.running import anything, kernels, machine
 
 RANKS = 2
 
@@ -73,6 +73,8 @@ def patch(module: ModuleType) -> None:
     for name, value in changes.items():
         if hasattr(module, name):
             setattr(module, name, value)
+    if module.__name__ == "vllm._aiter_ops":
+        module.rocm_aiter_ops.get_aiter_allreduce = classmethod(_layer)
     if module.__name__ == "vllm.platforms.interface":
         _as_cuda(module.Platform)
 
@@ -96,7 +98,23 @@ def _number(wanted: Any) -> int:
     return int(wanted) if isinstance(wanted, int) else wanted[0] * 10 + wanted[1]
 
 
+class _Workspaces:
+    """In place of the manager of workspaces, which a start of the engine makes: fresh memory."""
+
+    def get_simultaneous(self, *wanted: tuple[tuple[int, ...], torch.dtype]) -> list[Tensor]:
+        """A tensor for each pair of a shape and a dtype."""
+        return [torch.empty(shape, dtype=dtype) for shape, dtype in wanted]
+
+
+def _layer(*_: Any, **__: Any) -> kernels.Kernels:
+    """A layer of a model by its name. What it computes is as unknown as what a kernel does."""
+    return kernels.Kernels()
+
+
 _PATCHED: dict[str, dict[str, Any]] = {
+    "vllm.v1.worker.workspace": {"current_workspace_manager": _Workspaces},
+    "vllm.model_executor.layers.fused_moe.runner.moe_runner": {"get_layer_from_name": _layer},
+    "vllm.model_executor.models.cohere2_moe": {"_dual_stream_layer": _layer},
     "vllm.forward_context": {"get_forward_context": _Context},
     "vllm.distributed.parallel_state": {
         "_groups": Groups(),

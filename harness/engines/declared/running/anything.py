@@ -1,5 +1,6 @@
 """Stand-ins for anything that a third-party module may have: a class, a function, a decorator, a launcher of kernels."""
 
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,11 @@ from harness.engines.declared.running import kernels
 
 class Anything(type):
     """The type of a class that can be called, subclassed, indexed and used in unions. Its attributes are such classes too."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """An instance. While an op runs, it is the launch of a kernel, such as one of cuda.tile."""
+        launched = _launch(cls, *args, **kwargs)
+        return super().__call__(*args, **kwargs) if launched is None else launched
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -54,6 +60,9 @@ def named(name: str) -> Any:
             return launched
         return args[0] if len(args) == 1 and callable(args[0]) and not kwargs else self
 
+    def iterate(self: Any) -> Iterator[Any]:
+        return iter([self] * kernels.unpacked(sys._getframe(1)))
+
     def enter(self: Any) -> Any:
         return self
 
@@ -63,15 +72,13 @@ def named(name: str) -> Any:
         return named(name)
 
     body: dict[str, Any] = {
-        "__init__": _launch_only, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None,
-        "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": lambda _: iter(()),
+        "__init__": _nothing_to_do, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None,
+        "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": iterate,
     }  # fmt: skip
     return Anything(name, (), body)
 
 
-def _launch_only(_: Any, *args: Any, **kwargs: Any) -> None:
-    if kernels.is_running():
-        kernels.kernel(*args, **kwargs)
+def _nothing_to_do(*_: Any, **__: Any) -> None: ...
 
 
 def _launch(_: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,20 +12,37 @@ from torch.utils._pytree import tree_leaves
 
 
 class Kernels:
-    """A JIT module. Each of its attributes is a stub kernel, which returns such a module again."""
+    """A JIT module, one of its stub kernels, or what a kernel returned: nobody knows which. Each gives such a thing again.
+
+    It can be called, indexed, unpacked, calculated with, and given to functions of torch.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return kernel
+        return Kernels()
 
     def __iter__(self) -> Iterator[Any]:
         """As many results as the caller unpacks; none for a loop."""
         return iter([Kernels() for _ in range(unpacked(sys._getframe(1)))])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A kernel that a kernel returned."""
+        """Launch it."""
         return kernel(*args, **kwargs)
+
+    def __getitem__(self, _: Any) -> Any:
+        return Kernels()
+
+    def _same(self, *_: Any) -> "Kernels":
+        return Kernels()
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = _same
+    __neg__ = __matmul__ = __rmatmul__ = __and__ = __or__ = __mod__ = __rfloordiv__ = _same
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What a function of torch gives for it."""
+        return Kernels()
 
 
 # A stack of running ops: (arguments, their storages, the storages that the kernel writes).

@@ -5,7 +5,7 @@ Sizes and numbers are ints that remember where they come from, through arithmeti
 
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -30,7 +30,7 @@ COMPARED: dict[str, Callable[[int, int], bool]] = {
 class Question:
     """``compared`` with its terms and its outcome, or the ``dtype`` or the sizes of ``argument`` that were read.
 
-    ``place`` is the (file, line) that asks.
+    ``place`` is the (file, line) that asks, ``names`` are the globals there.
     """
 
     kind: str
@@ -39,6 +39,7 @@ class Question:
     compared: str = ""
     terms: tuple[Term, Term] = (0, 0)
     outcome: bool = False
+    names: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass
@@ -51,12 +52,17 @@ class Asked:
 _now: list[Asked] = []
 
 
-def _place() -> tuple[str, int]:
-    """The nearest line outside this module and torch."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (frame.f_code.co_filename == __file__ or "/torch/" in frame.f_code.co_filename):
+def _frame() -> FrameType:
+    """The nearest frame outside this module and torch."""
+    frame = sys._getframe(1)
+    while frame.f_back and (frame.f_code.co_filename == __file__ or "/torch/" in frame.f_code.co_filename):
         frame = frame.f_back
-    return (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+    return frame
+
+
+def _place() -> tuple[str, int]:
+    frame = _frame()
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _note(question: Question) -> None:
@@ -177,7 +183,7 @@ class _Asking(TorchFunctionMode):
             return result
         read = getattr(func, "__self__", None) if getattr(func, "__name__", "") == "__get__" else func
         if read in (Tensor.dtype, Tensor.element_size):
-            _note(Question("dtype", _place(), name))
+            _note(Question("dtype", _place(), name, names=_frame().f_globals))
         if read is Tensor.shape or (read is Tensor.size and isinstance(result, torch.Size)):
             return self._sizes(name, result)
         return self._number(read, name, args, result)

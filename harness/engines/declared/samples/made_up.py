@@ -199,6 +199,8 @@ def tensor(name: str, draw: random.Random, number: int) -> torch.Tensor:
 def filled(shape: Shape, dtype: torch.dtype, seed: int) -> torch.Tensor:
     """Random numbers; for whole numbers 0 or 1, which index into whatever there is."""
     generator = torch.Generator().manual_seed(seed)
+    if dtype == torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).bool()
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)
     return torch.randint(0, 2, shape, generator=generator, dtype=dtype)

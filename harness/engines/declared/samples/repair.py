@@ -4,7 +4,7 @@ import ast
 import linecache
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,7 @@ _USUAL = (
 
 def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) -> Iterator[Arguments]:
     """Arguments to try next, the most promising first. ``remake(shape, dtype)`` makes a tensor."""
+    yield from _other_words(error, given)
     rank = _wanted_rank(error)
     reads = [one for one in asked.questions if one.kind == "sizes"]
     if rank is not None and reads:
@@ -47,6 +48,9 @@ def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) 
 def _wanted_rank(error: BaseException) -> int | None:
     """The rank that an unpacking asks for; negative: so many dimensions more."""
     text = str(error)
+    pattern = re.search(r'pattern "([^"]*?) *->', text)  # of einops
+    if pattern:
+        return len(re.sub(r"\([^)]*\)", "x", pattern[1]).split())
     unpacked = re.search(r"values to unpack \(expected (\d+)", text)
     if isinstance(error, ValueError) and unpacked and "got 0" not in text:
         return int(unpacked[1])
@@ -78,15 +82,43 @@ def _statements(file: str) -> tuple[ast.stmt, ...]:
 
 def _other_dtypes(question: Question, given: Arguments, remake: Any) -> Iterator[Arguments]:
     """The argument with another dtype: one that the asking statement names, then that of another argument, then a usual one."""
-    name, file, line = question.argument, *question.place
-    around = [one for one in _statements(file) if one.lineno <= line <= (one.end_lineno or one.lineno)]
-    smallest = min(around, key=lambda one: (one.end_lineno or one.lineno) - one.lineno, default=None)
-    text = ast.unparse(smallest).partition("\n")[0] if smallest else linecache.getline(file, line)
-    named = [_DTYPES[word] for word in re.findall(r"torch\.(\w+)", text) if word in _DTYPES]
+    name, text = question.argument, _statement(*question.place)
     others = [one.dtype for other, one in given.items() if isinstance(one, Tensor) and other != name]
-    for dtype in dict.fromkeys((*named, *others, *_USUAL)):
+    for dtype in dict.fromkeys((*_dtypes(text, question.names), *others, *_USUAL)):
         if dtype != given[name].dtype:
             yield given | {name: remake(tuple(given[name].shape), dtype)}
+
+
+def _statement(file: str, line: int) -> str:
+    """The first line of the smallest statement that has this line: of an ``if``, the test."""
+    around = [one for one in _statements(file) if one.lineno <= line <= (one.end_lineno or one.lineno)]
+    smallest = min(around, key=lambda one: (one.end_lineno or one.lineno) - one.lineno, default=None)
+    return ast.unparse(smallest).partition("\n")[0] if smallest else linecache.getline(file, line)
+
+
+def _dtypes(text: str, names: Mapping[str, Any]) -> list[torch.dtype]:
+    """The dtypes that a statement names, ``torch.int8`` or a global of its module."""
+    words = re.findall(r"torch\.(\w+)|(\w+)", text)
+    values = [getattr(torch, own, None) if own else names.get(word) for own, word in words]
+    many = [
+        one
+        for value in values
+        for one in (value if isinstance(value, (tuple, list, set, frozenset, dict)) else (value,))
+    ]
+    return [one for one in many if one in _USUAL]
+
+
+def _other_words(error: BaseException, given: Arguments) -> Iterator[Arguments]:
+    """Another dtype, or another string, for an argument that is one and that the refusing line names."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = [one.lineno or 0 for one in traceback.extract_tb(error.__traceback__)]
+    for frame, line in list(zip(frames, lines, strict=True))[-2:]:
+        text = _statement(frame.f_code.co_filename, line)
+        for name, value in given.items():
+            if isinstance(value, torch.dtype) and re.search(rf"\b{name}\b", text):
+                yield from (given | {name: one} for one in _dtypes(text, frame.f_globals) if one != value)
+    for name in (name for name, value in given.items() if isinstance(value, str)):
+        yield from (given | {name: word} for word in re.findall(r"supported[\w ]*: *['\"]?(\w+)", str(error)))
 
 
 def _turned(question: Question, asked: Asked, given: Arguments, remake: Any) -> Iterator[Arguments]:
