@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 CAPABILITY = (10, 0)
 _GPU = torch.device("cuda", 0)
 _PROPERTIES = SimpleNamespace(
-    major=10, minor=0, multi_processor_count=148, name="NVIDIA B200", gcnArchName="", uuid="GPU-0", total_memory=180 << 30, warp_size=32,
+    major=10, minor=0, multi_processor_count=148, name="NVIDIA B200", gcnArchName="",
+    uuid="GPU-0", total_memory=180 << 30, warp_size=32,
     shared_memory_per_block_optin=232448, shared_memory_per_multiprocessor=233472, regs_per_multiprocessor=65536,
     L2_cache_size=126 << 20, max_threads_per_multi_processor=2048,
 )  # fmt: skip
@@ -39,7 +40,7 @@ class _Current:
 
 
 _STREAM = _Current()
-_ANSWERS = {
+_ANSWERS: dict[str, Any] = {
     "is_available": lambda: True,
     "current_device": lambda: 0,
     "device_count": lambda: 1,
@@ -52,7 +53,7 @@ _ANSWERS = {
     "get_device_properties": lambda *_: _PROPERTIES,
     "set_device": lambda *_: None,
 } | dict.fromkeys(("device", "device_of", "stream", "Stream", "Event"), _Current)
-_ACCELERATOR = {
+_ACCELERATOR: dict[str, Any] = {
     "is_available": lambda: True,
     "current_device_index": lambda: 0,
     "current_accelerator": lambda *_, **__: _GPU,
