@@ -17,17 +17,10 @@ Arguments = dict[str, Any]
 _MOST_ELEMENTS = 1 << 23
 _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 1024, 2048, 4096, 0)
 _RANKS = range(9)
-_DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 _USUAL = (
-    torch.bfloat16,
-    torch.float32,
-    torch.int32,
-    torch.uint8,
-    torch.float8_e4m3fn,
-    torch.int64,
-    torch.int8,
-    torch.bool,
-)
+    torch.bfloat16, torch.float32, torch.int32, torch.uint8, torch.float8_e4m3fn, torch.int64, torch.int8, torch.float16,
+    torch.bool, torch.int16, torch.float64, torch.float8_e5m2,
+)  # fmt: skip
 
 
 def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) -> Iterator[Arguments]:
