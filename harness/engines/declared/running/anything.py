@@ -71,7 +71,12 @@ def named(name: str) -> Any:
             raise AttributeError(name)
         return named(name)
 
+    def any_value(*_: Any) -> dict[str, str]:
+        """What pydantic asks of a class in an annotation: the schema of any value."""
+        return {"type": "any"}
+
     body: dict[str, Any] = {
+        "__get_pydantic_core_schema__": classmethod(any_value),
         "__init__": _nothing_to_do, "__call__": call, "__enter__": enter, "__exit__": lambda *_: None,
         "__getitem__": lambda self, _: self, "__getattr__": attribute, "__iter__": iterate,
     }  # fmt: skip
