@@ -16,16 +16,16 @@ import pytest
 
 from fixtures.flashinfer_tree import CORRECT, FAULTS, UNRUN, WITHOUT_FAKE, write
 from fixtures.recorded import results
+from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.declared.engine import Engine
 from harness.engines.declared.engines.flashinfer import ENGINE
-from harness.engines.declared.plan import KERNEL_MADE, RAN, READ, ROWS, STUB
 from harness.engines.declared.report import COMPILED
+from harness.engines.declared.rows import KERNEL_MADE, RAN, READ, ROWS, STUB
 from harness.engines.declared.running import standin
 from harness.engines.declared.source import sites
 from harness.engines.declared.source.scan import declarations
 from harness.engines.declared.source.schema import differences, infer
-from harness.engines.declared.source.sites import BadInput
 
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 

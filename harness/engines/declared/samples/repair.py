@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engines.declared.samples.asked import COMPARED, Asked, Leaf, Question, leaves_of, value_of
+from harness.engines.declared.samples.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
 
 Arguments = dict[str, Any]
 _MOST_ELEMENTS = 1 << 23

@@ -13,7 +13,7 @@ from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
 from harness.engines.declared.running.capture import Captured
 from harness.engines.declared.samples.asked import Asked, asking, traced
-from harness.engines.declared.samples.made_up import Search
+from harness.engines.declared.samples.search import Search
 from harness.engines.declared.source.schema import required
 
 Named = tuple[str, dict[str, Any]]
