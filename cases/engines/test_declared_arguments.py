@@ -77,6 +77,28 @@ def test_a_body_that_asks_for_much_gets_what_it_asks_for(body: Callable[..., Any
     body(**given)  # without the numbers that know where they come from
 
 
+def test_what_was_drawn_in_vain_is_put_back_and_sizes_vary_together() -> None:
+    def body(x: Tensor, weight: Tensor, other: Tensor, flag: bool) -> Tensor:
+        return x
+
+    schema = torch._C.parse_schema(f"op{torch.library.infer_schema(body, mutates_args=())}")
+    search = Search(schema, body, lambda _: False)
+    first = {name: value for name, value in search.given.items() if name != "x"}
+    for _ in range(30):  # refused whatever is given: every argument is drawn
+        search.refused(RuntimeError("no text that helps"), Asked())
+    kept = []
+    while not search.done:
+        given = search.given
+        if given["x"].dim() == 2:
+            kept += [given] if search.took() else []
+        else:
+            search.refused(RuntimeError("no text that helps"), Asked())
+    assert all(kept[0][name] is value for name, value in first.items())
+    resized = [given for given in kept if given["weight"].shape == (384, 512)]
+    assert {given["other"].shape[-1] for given in resized} == {512}
+    assert {given["flag"] for given in kept} == {True, False}
+
+
 def test_what_no_arguments_satisfy_is_given_up() -> None:
     def never(x: Tensor) -> Tensor:
         raise RuntimeError("no such machine")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, SURVEY, Row
+from harness.audit.row import BREAKS, HOLDS, NOT_RUN, SURVEY, Row
 from harness.base.errors import BadInput, nearest
 from harness.engines.declared.engine import Engine
 from harness.engines.declared.rows import AUDITED, COUNT, FAKE, OPAQUE, from_declaration, named_sample, side
@@ -112,7 +112,14 @@ class DeclaredAudit:
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
             engine=self.engine.name, command=self.command,
         )  # fmt: skip
+        refused: set[str] = set()
         for row in AuditRun(plan):
+            if row.row == SURVEY and row.status != HOLDS:
+                refused.add(row.op)
+            if (
+                row.op in refused and row.status == BREAKS
+            ):  # of arguments that the body refuses, its fake may say anything
+                row = replace(row, status=NOT_RUN, what="the op refuses every sample", variant="")
             declared = known[row.op.partition("::")[2]]
             if row.row == FAKE and not declared["fake"]:
                 continue  # the declaration has already given this row

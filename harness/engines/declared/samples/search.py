@@ -3,21 +3,23 @@
 import random
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import torch
 
 from harness.audit.hints import values_of
 from harness.engines.declared.samples.asked import Asked
-from harness.engines.declared.samples.made_up import Shape, filled, tensor, value
+from harness.engines.declared.samples.made_up import HIDDEN, TOKENS, Shape, filled, tensor, value
 from harness.engines.declared.samples.repair import repaired
 
 
 class Search:
     """Looks for arguments that a function takes. After a refusal, it draws again what the failing line names.
 
-    ``given`` is what to try next. ``refused`` says what the function raised, ``took`` that it took them.
+    ``given`` is what to try next, ``done`` says that there is no more. ``refused`` says what the function raised, ``took`` that
+    it took them. What was drawn in vain is put back then, and the rest is varied together, as sizes that belong together are:
+    a stub kernel refuses nothing, so a body may take sizes that no kernel would.
     """
 
     def __init__(self, schema: Any, function: Callable[..., Any], written: Callable[[str], bool]) -> None:
@@ -26,6 +28,9 @@ class Search:
         self._draw = random.Random(0)
         self.given = {one.name: self._value(one, 0) for one in self._needed}
         self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
+        self._first = self.given
+        self._steps: Generator[dict[str, Any], bool, None] | None = None
+        self._keeps = self.done = False
         self._tried = 0
         self._seen: set[str] = set()
 
@@ -37,6 +42,9 @@ class Search:
 
     def refused(self, error: BaseException, asked: Asked) -> None:
         """Turn round what was asked last. If that was tried, go on from the arguments that came furthest, with another value."""
+        if self._steps is not None:
+            self._advance(took=False)
+            return
         self._tried += 1
         reached, line = _where(error)
         if reached >= self._best[0]:
@@ -60,12 +68,55 @@ class Search:
         self._seen.add(key)
         return not known
 
-    def took(self) -> None:
-        """Go on from these with another value for one of them."""
-        self._best = ((), self.given)
-        if self._needed:
-            one = self._draw.choice(self._needed)
-            self.given = self.given | {one.name: self._value(one, 30)}
+    def took(self) -> bool:
+        """Go on after arguments that were taken; returns whether they are a sample."""
+        keep = self._keeps
+        if self._steps is None:
+            self._steps = self._after(self.given)
+            self.given = next(self._steps)
+        else:
+            self._advance(took=True)
+        return keep
+
+    def _advance(self, took: bool) -> None:
+        assert self._steps is not None
+        try:
+            self.given = self._steps.send(took)
+        except StopIteration:
+            self.done = True
+
+    def _after(self, taken: dict[str, Any]) -> Generator[dict[str, Any], bool, None]:
+        """Put back the first value of each argument that can do with it; then the result, and variations of it."""
+        for name, first in self._first.items():
+            if _described(taken[name]) != _described(first):
+                candidate = taken | {name: first}
+                if (yield candidate):
+                    taken = candidate
+        self._keeps = True
+        yield taken
+        yield from _variations(taken)
+
+
+def _variations(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Other numbers of tokens, each flag the other way round, other dtypes for an argument that is one, wider tensors."""
+    yield _resized(given, TOKENS, TOKENS - 2)
+    for name, old in given.items():
+        if isinstance(old, bool):
+            yield given | {name: not old}
+        if isinstance(old, torch.dtype) and old.is_floating_point:
+            yield given | {name: torch.float16 if old != torch.float16 else torch.bfloat16}
+    yield _resized(given, HIDDEN, 2 * HIDDEN)
+
+
+def _resized(given: dict[str, Any], old: int, new: int) -> dict[str, Any]:
+    """Every size and number that has one value with another."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and old in value.shape:
+            return filled(tuple(new if size == old else size for size in value.shape), value.dtype, new)
+        return new if type(value) is int and value == old else value
+
+    return {name: other(value) for name, value in given.items()}
 
 
 def _where(error: BaseException) -> tuple[tuple[int, ...], str]:

@@ -104,7 +104,7 @@ def _made_up(captured: Captured) -> Fitted:
     )
     for _ in range(_TRIES):
         found.try_once()
-        if len(found.known) == _MOST:
+        if found.done or len(found.known) == _MOST:
             break
     if found.known:
         return Fitted(found.known, found.side, True, found.back)
@@ -137,6 +137,11 @@ class _Found:
         """The side that ran."""
         return AROUND if self._launched else REAL
 
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to try."""
+        return self._search.done
+
     def try_once(self) -> None:
         """Call the body with the next arguments."""
         asked, given = Asked(), self._search.given
@@ -149,8 +154,8 @@ class _Found:
             self._search.refused(error, asked)
             return
         self._launched |= stub
-        self._search.took()
-        self._keep(out, given)
+        if self._search.took():
+            self._keep(out, given)
 
     def _keep(self, out: Any, given: dict[str, Any]) -> None:
         opaque = registered.kernels_own(out) and not registered.gives_nothing(self._captured)
