@@ -7,7 +7,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,22 +197,37 @@ def required(function: Function) -> list[str]:
 
 def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:
     """How the fake's parameters differ from the real ones: differences that break a call, and notes on those that do not."""
-    ours, theirs = (inspect.signature(function).parameters for function in (real, fake))
+    ours, theirs = (dict(inspect.signature(function).parameters) for function in (real, fake))
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.values()):
         return [], ["the fake takes any arguments (*args)"]
+    renamed = _renamed(ours, theirs)
+    theirs = {renamed.get(name, name): parameter for name, parameter in theirs.items()}
     lacks = [name for name in ours if name not in theirs]
     extra = [name for name, parameter in theirs.items() if name not in ours]
     order = [name for name in theirs if name in ours] != [name for name in ours if name in theirs]
     breaking = [f"the fake lacks {', '.join(lacks)}"] if lacks else []
     breaking += [f"the fake has {', '.join(extra)}, which the real op lacks"] if extra else []
     breaking += ["the fake has its parameters in another order"] if order else []
-    notes: list[str] = []
+    notes = [f"the fake calls {name} {own}, which torch never sees" for own, name in renamed.items()]
     for name in ours:
         if name in theirs and ours[name].default != theirs[name].default:
             one, other = ours[name].default, theirs[name].default
             text = f"{name} defaults to {_default(one)} in the real op and to {_default(other)} in the fake"
             (notes if one is inspect.Parameter.empty else breaking).append(text)
     return breaking, notes
+
+
+def _renamed(ours: Mapping[str, inspect.Parameter], theirs: Mapping[str, inspect.Parameter]) -> dict[str, str]:
+    """The fake's names for parameters that stand in the same places. torch gives a fake its arguments by place."""
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if len(ours) != len(theirs):
+        return {}
+    pairs = zip(ours.values(), theirs.values(), strict=True)
+    return {
+        own.name: one.name
+        for one, own in pairs
+        if one.name not in theirs and own.name not in ours and one.kind == own.kind == by_place
+    }
 
 
 def _default(value: Any) -> str:
