@@ -1,6 +1,7 @@
 """The schema with which torch registers a captured op, as declared or with changes, and what is wrong with the declaration."""
 
 import ast
+import contextlib
 import enum
 import functools
 import inspect
@@ -13,6 +14,9 @@ from typing import Any
 
 import torch
 from torch._library.infer_schema import SUPPORTED_PARAM_TYPES
+
+with contextlib.suppress(ImportError):  # torch has a type for a process group only once this is imported, as compiling does
+    import torch.distributed.device_mesh
 
 Function = Callable[..., Any]
 
