@@ -316,7 +316,8 @@ BREACHES = {
     "merge_state": {"dtype"},
     "apply_rope_pos_ids_cos_sin_cache": {"parameters", "fake"},
     "sampling_from_logits": {"parameters"},
-    "single_prefill_run": {"parameters", "count"},
+    "single_prefill_run": {"parameters", "fake", "count"},
+    "top_p_renorm_probs": {"dtype"},
     "moe_a2a_dispatch": {"fake"},
     "get_moe_commworkspace_size_per_rank": {"fake"},
 }
