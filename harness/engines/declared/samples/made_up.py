@@ -48,9 +48,13 @@ _ANY = _Kind(
     ((TOKENS, HIDDEN), (TOKENS, HEADS, HEAD), (2, TOKENS, HIDDEN), (2, TOKENS, HEADS, HEAD), (HIDDEN,), (TOKENS,)),
     (*_FLOATS, torch.float8_e4m3fn, torch.uint8, torch.int32),
 )
-_INTS = ((r".*(top_?k|topk).*", 2), (r".*experts?.*", EXPERTS), (r".*(group|block).*", 128), (r".*heads?.*", HEADS),
-         (r".*(head_dim|head_size|head_k_dim|head_v_dim).*", HEAD), (r".*(rank|offset|start).*", 0),
-         (r".*(max|tokens|num|n_|size|len).*", TOKENS))  # fmt: skip
+# A group has two ranks in every stand-in: its size is not a number that one may choose.
+_INTS = (
+    (r"(\w+_)?(world_size|num_ranks|tp_size|ep_size|cp_size)", 2), (r".*(top_?k|topk).*", 2),
+    (r".*experts?.*", EXPERTS), (r".*(group|block).*", 128), (r".*heads?.*", HEADS),
+    (r".*(head_dim|head_size|head_k_dim|head_v_dim).*", HEAD), (r".*(rank|offset|start).*", 0),
+    (r".*(max|tokens|num|n_|size|len).*", TOKENS),
+)  # fmt: skip
 
 
 def _written(argument: Any) -> bool:

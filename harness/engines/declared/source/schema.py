@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch._library.infer_schema import SUPPORTED_PARAM_TYPES
 
-with contextlib.suppress(ImportError):  # torch has a type for a process group only once this is imported, as compiling does
+with contextlib.suppress(
+    ImportError
+):  # torch has a type for a process group only once this is imported, as compiling does
     import torch.distributed.device_mesh
 
 Function = Callable[..., Any]
