@@ -28,14 +28,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Under ``-k padding``, import only the matrix: elsewhere a test has that word by chance, and importing torch costs a second."""
-    words = config.option.keyword.split()
-    everywhere = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    if not everywhere or "padding" not in words or {"or", "not"} & set(words) or collection_path.suffix != ".py":
+    if not _matrix_alone(config) or collection_path.suffix != ".py":
         return None
     is_matrix = collection_path.parent.name == "padding" and re.search(
         r"def test_\w*padding", collection_path.read_text("utf-8")
     )
     return None if is_matrix else True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under ``-k padding``, leave out hypothesis's summary: no test used it, and to say nothing it imports all of itself."""
+    if _matrix_alone(session.config):
+        session.config.pluginmanager.unregister(name="hypothesispytest")
+
+
+def _matrix_alone(config: pytest.Config) -> bool:
+    words = config.option.keyword.split()
+    everywhere = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return everywhere and "padding" in words and not {"or", "not"} & set(words)
 
 
 @pytest.fixture(scope="module")

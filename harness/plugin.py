@@ -61,6 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and check the options that were typed; bad input ends with exit code 2."""
+    _import_as_it_is(config)
     markers = MARKERS if config.pluginmanager.hasplugin("xdist") else (*MARKERS, XDIST_GROUP)
     for marker in markers:
         config.addinivalue_line("markers", marker)
@@ -72,6 +73,15 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"harness: {error}", returncode=2)
     if wanted(config):
         config.pluginmanager.register(SessionRecords(session), "harness-records")
+
+
+def _import_as_it_is(config: pytest.Config) -> None:
+    """Import the rest of the harness without rewriting its asserts, as pytest does for all of a plugin's distribution.
+
+    They are for type checkers. Rewriting three hundred modules takes a second wherever no compiled ones can be written.
+    """
+    marked = getattr(getattr(config.pluginmanager, "rewrite_hook", None), "_must_rewrite", set())
+    marked.discard("harness")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -212,6 +212,12 @@ def test_m_gpu_selects_what_runs_on_a_gpu_where_there_is_one(full: list[str], tm
     assert collected("-m", "gpu", *chosen) == (gpu if has_cuda() else [])
 
 
+def test_the_harness_is_imported_as_it_is() -> None:
+    from harness.verdict import judge  # later than the plugin
+
+    assert "rewrite" not in type(judge.__loader__).__module__
+
+
 def test_collecting_imports_no_compiler(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(SPY)
     done = in_checkout("--collect-only", "-q", "-p", "spy", "-k", "padding", path=tmp_path, python=PYTHON)

@@ -174,6 +174,7 @@ class Dies(InTree):
 """
 
 
+@pytest.mark.usefixtures("forked_here")
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [
