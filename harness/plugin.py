@@ -80,7 +80,7 @@ def _import_as_it_is(config: pytest.Config) -> None:
 
     They are for type checkers. Rewriting three hundred modules takes a second wherever no compiled ones can be written.
     """
-    marked = getattr(getattr(config.pluginmanager, "rewrite_hook", None), "_must_rewrite", set())
+    marked: set[str] = getattr(getattr(config.pluginmanager, "rewrite_hook", None), "_must_rewrite", set())
     marked.discard("harness")
 
 
