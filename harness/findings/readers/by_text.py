@@ -1,6 +1,7 @@
 """Exceptions that only their text tells: what `harness diagnose` knows of it, as a finding."""
 
 from harness.base.exception_text import first_line
+from harness.diagnosis.readers.rows import counts_rows
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import describe
 from harness.findings.readers.raised import Raised
@@ -29,10 +30,14 @@ def by_text(raised: Raised) -> Finding:
         cause=diagnosis.cause if diagnosis.kind != "exception" else "The layer raised before it returned an output.",
         call=raised.call.label,
         line=(record.line if record else None) or raised.line,
-        widths=tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in diagnosis.widths),
+        widths=() if counts_rows(diagnosis) else _widths(raised, stage),
         detail={"failure": diagnosis.kind},
         similar_to=tuple(
             f"{relative.id} (fixed by {relative.fixed_by})" if relative.fixed_by else relative.id
             for relative in diagnosis.relatives
         ),
     )
+
+
+def _widths(raised: Raised, stage: str) -> tuple[WidthOrigin, ...]:
+    return tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in raised.diagnosis.widths)
