@@ -1,6 +1,8 @@
 """Exceptions that only their text tells: what `harness diagnose` knows of it, as a finding."""
 
-from harness.base.exception_text import first_line
+import torch
+
+from harness.base.exception_text import first_line, raised_by_compiler
 from harness.diagnosis.readers.rows import counts_rows
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import describe
@@ -27,7 +29,7 @@ def by_text(raised: Raised) -> Finding:
         kind=diagnosis.finding,
         stage=stage,
         what=f"{type(raised.error).__name__}: {first_line(raised.error)}",
-        cause=diagnosis.cause if diagnosis.kind != "exception" else "The layer raised before it returned an output.",
+        cause=diagnosis.cause if diagnosis.kind != "exception" else _cause(raised),
         call=raised.call.label,
         line=(record.line if record else None) or raised.line,
         widths=() if counts_rows(diagnosis) else _widths(raised, stage),
@@ -37,6 +39,15 @@ def by_text(raised: Raised) -> Finding:
             for relative in diagnosis.relatives
         ),
     )
+
+
+def _cause(raised: Raised) -> str:
+    """The cause of an exception that its text does not tell."""
+    if raised_by_compiler(raised.error):
+        return (
+            f"torch.compile raised this while it compiled the layer: a limit or a fault of torch {torch.__version__}."
+        )
+    return "The layer raised before it returned an output."
 
 
 def _widths(raised: Raised, stage: str) -> tuple[WidthOrigin, ...]:
