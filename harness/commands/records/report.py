@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.base.clashes import refuse_clashes
 from harness.base.errors import BadInput
 from harness.base.options import whole
 from harness.nightly.files import RecordsFile, expanded
@@ -55,6 +56,8 @@ def run(chosen: argparse.Namespace) -> int:
     """Write the page; 0 all records used, 1 some not. Raises BadInput."""
     if not (chosen.records or chosen.history):
         raise BadInput("give records files of --json, or --history FILE, or both")
+    read = [("RECORDS", name) for name in chosen.records] + ([("--history", chosen.history)] if chosen.history else [])
+    refuse_clashes([("-o", chosen.output)], read)
     if chosen.nights < 1:
         raise BadInput(f"--nights is {chosen.nights}; expected 1 or more")
     if chosen.history and not chosen.records and not Path(chosen.history).is_file():

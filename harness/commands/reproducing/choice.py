@@ -1,6 +1,7 @@
 """Which cases in which modes `harness repro` tries: those of the options, of a case's id, or of a record."""
 
 import argparse
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -123,7 +124,7 @@ def _parsed(words: list[str], chosen: argparse.Namespace) -> argparse.Namespace:
 
 
 def _models_file(chosen: argparse.Namespace) -> str:
-    return str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN)
+    return os.path.realpath(chosen.models_file) if chosen.models_file else str(BUILT_IN)
 
 
 def _selection(chosen: argparse.Namespace) -> Selection:
