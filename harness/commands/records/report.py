@@ -1,6 +1,7 @@
 """``harness report``: records of any number of shards, runners and nights as one page."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     refuse_clashes([("-o", chosen.output)], read)
     if chosen.nights < 1:
         raise BadInput(f"--nights is {chosen.nights}; expected 1 or more")
-    if chosen.history and not chosen.records and not Path(chosen.history).is_file():
+    if chosen.history and not chosen.records and not os.path.isfile(chosen.history):
         raise BadInput(f"--history {chosen.history}: there is no such file; give records files to begin it with")
     files = [RecordsFile(path) for path in expanded(chosen.records)]
     with _place(chosen.history) as place, History.opened(place) as history:

@@ -37,7 +37,7 @@ class Choice:
 
 def choice(chosen: argparse.Namespace) -> Choice:
     """What the command line chooses. Raises BadInput."""
-    files = [word for word in chosen.what if Path(word).is_file()]
+    files = [word for word in chosen.what if os.path.isfile(word)]
     ids = [word for word in chosen.what if word not in files]
     if len(files) > 1 or len(ids) > 1:
         raise BadInput(
