@@ -20,6 +20,7 @@ from harness.audit.samples import HOW, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
+from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
 
@@ -108,7 +109,8 @@ def look_at(audited: AuditedOp, name: str) -> CheckResult:
     except Exception as error:  # the check itself failed: this says nothing about the op
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-        return not_run(f"the audit itself failed: {type(error).__name__}: {first_line(error)} ({where})")
+        who = "the audit itself failed" if is_library(place.filename) else "the op raises on what this row gives it"
+        return not_run(f"{who}: {type(error).__name__}: {first_line(error)} ({where})")
     return result
 
 
