@@ -22,6 +22,20 @@ def _flushes_denormal() -> bool:
     return sys.float_info.min * 0.5 == 0
 
 
+def matmul_precision() -> str:
+    """Torch's float32 matmul precision. torch does not say it where its old and its new settings contradict each other."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
+
+
+def set_matmul_precision(precision: str) -> None:
+    """The inverse, which also ends a contradiction; there is no way to make one again."""
+    if precision != "mixed":
+        torch.set_float32_matmul_precision(precision)
+
+
 class _Modes:
     """A stack of torch's modes as a layer finds it: what reads it, and what takes off those that were put on since."""
 
@@ -51,7 +65,7 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda before: torch.use_deterministic_algorithms(before[0], warn_only=before[1]),
     ),
-    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "float32 matmul precision": (matmul_precision, set_matmul_precision),
     "oneDNN switch": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
     "flush-denormal mode": (_flushes_denormal, torch.set_flush_denormal),
     "autograd's anomaly mode": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),

@@ -18,7 +18,7 @@ from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Graph, Run
 from harness.execution.memory.fresh_memory import filled_where_possible
 from harness.execution.memory.reachable import reachable_tensors
-from harness.execution.modes.compiled import recording_inductor, skip_guard_profiling, stages
+from harness.execution.modes.compiled import ready_compiler, recording_inductor, stages
 from harness.execution.pinned import inductor_with
 from harness.execution.rig import Rig
 
@@ -45,7 +45,7 @@ def recorded(rig: Rig) -> Run:
     run = rig.start()
     graphs: list[Graph] = []
     run.graphs = graphs
-    skip_guard_profiling()
+    ready_compiler()
     filled = filled_where_possible(reachable_tensors(run.layer))
     with filled, inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
         compiled = torch.compile(

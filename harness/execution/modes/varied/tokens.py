@@ -67,7 +67,9 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     failed_before = any(_failed(varied, call) for call in _of_group(varied))
     recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
     call = varied.call(variation, *varied.batch(count), recorder=recorder)
-    if _failed(varied, call) and not failed_before and not rig.vary:
+    if count == LARGEST_BATCH and not _failed(varied, call):
+        varied.look_closely(call)  # a factor or a column is known best from the most tokens
+    elif _failed(varied, call) and not failed_before and not rig.vary:
         _find_smallest(varied, count)
 
 
@@ -155,7 +157,10 @@ def _growth(varied: VariedRun, variation: Varied) -> None:
                 layer(*varied.rig.inputs(count, 0))
         elif count <= varied.most:
             label = f"batch {place} of {', '.join(map(str, counts))} tokens"
-            if _failed(varied, varied.call(variation, *varied.batch(count), layer=layer, label=label)):
+            call = varied.call(variation, *varied.batch(count), layer=layer, label=label)
+            if _failed(varied, call):
+                if place == 1:  # nothing has grown: another variation shows why a layer's first call is wrong
+                    varied.drop(call)
                 return
 
 
