@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any
 
 from harness.base.errors import BadInput, nearest
-from harness.base.source import current_folder
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # What a machine lacks: disk, descriptors, memory. It may lack them wherever the harness writes, starts a process or reads.
@@ -128,8 +127,10 @@ def _run(arguments: list[str] | None) -> int:
     if chosen.command is None:
         parser().print_help()
         return 0
-    if not current_folder():
-        raise BadInput("the current folder was removed; change to one that exists")
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise BadInput("the current folder was removed; change to one that exists") from None
     code: int = import_module(COMMANDS[chosen.command][0]).run(chosen)
     sys.stdout.flush()
     return code
