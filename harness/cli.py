@@ -1,6 +1,8 @@
 """The command line. Each command is a module of ``harness.commands``, imported only when that command runs."""
 
 import argparse
+import errno
+import os
 import signal
 import sys
 import threading
@@ -12,6 +14,10 @@ from typing import Any
 from harness.base.errors import BadInput, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
+# What a machine lacks: disk, descriptors, memory. It may lack them wherever the harness writes, starts a process or reads.
+_NO_RESOURCES = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBADF)
+)
 # name: (module, what it does). Each module has ``arguments(parser)`` and ``run(chosen)``, which returns the exit code.
 COMMANDS = {
     "check": ("harness.commands.check", "check padded MoE layers in every mode; start here"),
@@ -114,11 +120,19 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 def _run(arguments: list[str] | None) -> int:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it: `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
     chosen = parser().parse_args(arguments)
     if chosen.command is None:
         parser().print_help()
         return 0
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise BadInput("the current folder was removed; change to one that exists") from None
     code: int = import_module(COMMANDS[chosen.command][0]).run(chosen)
+    sys.stdout.flush()
     return code
 
 
@@ -134,4 +148,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("harness: interrupted; records written so far are complete", file=sys.stderr)
         return error.code if isinstance(error, Ended) else INTERRUPTED
     except BrokenPipeError:
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in _NO_RESOURCES:
+            raise
+        # Exit code 1 would say that a layer has findings.
+        print(f"harness: the machine: {error}; records written so far are complete", file=sys.stderr)
         return BAD_INPUT

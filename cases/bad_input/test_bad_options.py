@@ -56,6 +56,7 @@ OPTIONS: list[tuple[list[str], str]] = [
         ([], "no op"), (["a::b", "--seconds", "nan"], "nan"), (["a::b", "--seconds=-inf"], "inf"), (["a::b", "--seconds", "0"], "0"),
         (["a::b", "--rows", "strid"], "stride"), (["a::b", "--rows", ""], "rows"), (["a::b", "-j", "0"], "0"),
         (["a::b", "--device", "tpu"], "tpu"), (["a::b", "--versions", "0.7.2"], "--versions"),
+        (["a::b", "--sizes", "99999999999999"], "at most"),
         (["a::b", "--samples", "m:f", "--samples", "m:g", "--samples", "m:h"], "samples"),
         (["flashinfer", "--import", "m"], "--import"), (["flashinfer", "--rows", "strid"], "row"),
         (["a::b", "--json", "{dir}"], "directory"), (["flashinfer", "--device", "cuda"], "cuda"))],

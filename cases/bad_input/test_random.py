@@ -1,6 +1,6 @@
 """Inputs that hypothesis makes: none ends in a traceback, a hang or an untrue green.
 
-A few hundred examples; ten thousand of each with HARNESS_NIGHTLY=1.
+A few hundred examples; ten thousand of each with HARNESS_NIGHTLY=1, as in ``tox -e random``.
 """
 
 import io
@@ -31,6 +31,8 @@ from harness.verdict.waivers import Waivers
 from kernels.layer.subject import InTree
 
 NIGHTLY = os.environ.get("HARNESS_NIGHTLY") == "1"
+# Ten thousand examples of one test take longer than a test may otherwise.
+pytestmark = [pytest.mark.timeout(3600)] if NIGHTLY else []
 several = settings(
     max_examples=10_000 if NIGHTLY else 100,
     deadline=None,

@@ -19,6 +19,8 @@ from harness.ops.registry import register_op
 from kernels.layer.layer import PaddedMoELayer
 
 KEY = "PythonDispatcher"
+# A guard of inference mode puts back the dispatch keys of its beginning when it is freed, so it must outlive the test.
+_LEFT: list[Any] = []
 
 
 @register_op("left_alone::twice", "(Tensor x) -> Tensor", fake=torch.empty_like)
@@ -69,12 +71,10 @@ class _DispatchMode(TorchDispatchMode):
     ],
 )
 def test_a_mode_that_a_layer_leaves_on_is_told_and_not_met_by_the_next(mode: Any, named: str) -> None:
-    left: list[Any] = []
-
     class Leaves(PaddedMoELayer):
         def pad(self, x: Tensor) -> Tensor:
-            left.append(mode())
-            left[-1].__enter__()
+            _LEFT.append(mode())
+            _LEFT[-1].__enter__()
             return super().pad(x)
 
     (finding,) = judged(Leaves).findings

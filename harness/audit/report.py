@@ -5,7 +5,7 @@ from collections import Counter
 from rich.table import Table
 from rich.text import Text
 
-from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, Row
+from harness.audit.row import BREAKS, HOLDS, NO_VARIANT, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
 from harness.base.printable import printable
 
 _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow"}
@@ -47,7 +47,8 @@ def summary(rows: list[Row], seconds: float) -> str:
 
 
 def exit_code(rows: list[Row]) -> int:
-    """2 if an op could not be run, else 1 if a row breaks, else 0."""
-    if any(row.unusable for row in rows) or not rows:
+    """2 if an op could not be run, or --variant names nothing; else 1 if a row breaks, else 0."""
+    looked = [row for row in rows if not row.what.startswith(NO_VARIANT)]
+    if any(row.unusable for row in rows) or not looked or (looked != rows and all(row.row == SURVEY for row in looked)):
         return 2
     return 1 if any(row.status == BREAKS for row in rows) else 0

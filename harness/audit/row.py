@@ -6,6 +6,10 @@ from typing import Any, Self
 HOLDS, BREAKS, NOT_APPLICABLE, NOT_RUN = "holds", "breaks", "not applicable", "not run"
 
 
+# The beginning of what a row says where --variant leaves it nothing.
+NO_VARIANT = "the op accepts no variant whose name contains"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of one check. ``variant`` names the sample that shows it. ``notes`` are facts that do not break the row."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from harness.base.errors import BadInput, nearest
 from harness.base.loading import import_named
 from harness.ops.registry import registered
 
+_MOST = 1_000  # samples of a function: one that never ends is told from one that is long
 HOW = (
     "write a function that yields argument tuples and name it with --samples mymodule:samples, "
     "for instance: import torch; def samples(device): yield (torch.randn(5, 8, device=device), 3)"
@@ -67,7 +69,7 @@ class Sample:
 def given(op: torch._ops.OpOverload, spec: str, device: torch.device) -> list[Sample]:
     """The samples of an op: from ``spec`` (module:function), else the registry, else made up. Raises BadInput."""
     if spec:
-        return _called(spec, _function(spec), device)
+        return [_fitting(op, spec, one) for one in _called(spec, _function(spec), device)]
     own = registered().get(op.name())
     if own and own.samples:
         return _called(f"the samples of {own.name}", own.samples, device)
@@ -91,12 +93,36 @@ def _function(spec: str) -> Any:
 
 def _called(what: str, function: Any, device: torch.device) -> list[Sample]:
     try:
-        samples = list(function(device) if _takes_device(function) else function())
+        samples = list(islice(function(device) if _takes_device(function) else function(), _MOST + 1))
     except Exception as error:  # a user's function may raise anything
         raise BadInput(f"--samples {what} raised {type(error).__name__}: {error}") from error
     if not samples:
         raise BadInput(f"--samples {what} yields nothing; {HOW}")
+    if len(samples) > _MOST:
+        raise BadInput(
+            f"--samples {what} yields more than {_MOST:,} samples; expected a few, whose variants are tried too"
+        )
     return [_sample(what, one) for one in samples]
+
+
+def _fitting(op: torch._ops.OpOverload, what: str, sample: Sample) -> Sample:
+    """The sample, whose arguments the schema has. Raises BadInput where it has others, fewer or more."""
+    schema = op._schema.arguments
+    positional = [argument.name for argument in schema if not argument.kwarg_only]
+    unknown = [name for name in sample.kwargs if name not in {argument.name for argument in schema}]
+    given_names = {*positional[: len(sample.args)], *sample.kwargs}
+    missing = [
+        argument.name for argument in schema if not (argument.has_default_value() or argument.name in given_names)
+    ]
+    if len(sample.args) > len(positional):
+        wrong = f"{len(sample.args)} positional arguments in place of at most {len(positional)}"
+    elif unknown:
+        wrong = f"an argument {unknown[0]!r}, which the op does not have"
+    elif missing:
+        wrong = f"no argument {missing[0]!r}"
+    else:
+        return sample
+    raise BadInput(f"--samples {what} yields {wrong}; expected those of {op._schema}")
 
 
 def _takes_device(function: Any) -> bool:

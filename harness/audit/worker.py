@@ -15,11 +15,12 @@ from harness.audit.journal import journal_file
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
 from harness.audit.registrations import observe
-from harness.audit.row import PROPERTIES, CheckResult, not_run
+from harness.audit.row import NO_VARIANT, PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
+from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
 
@@ -63,7 +64,13 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     if isinstance(audited, str):
         return {"accepted": [], "refused": [], "reason": audited, "demands": []}
-    attempts = audited.attempts(kind)
+    try:
+        attempts = audited.attempts(kind)
+    except BadInput:
+        raise
+    except Exception as error:  # a failure of the audit's own says nothing about the op, and must not look like a crash
+        reason = f"the audit itself failed: {type(error).__name__}: {first_line(error)}"
+        return {"accepted": [], "refused": [], "reason": reason, "demands": []}
     accepted = {variant.label for variant, error in attempts if error is None}
     refused = {
         variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
@@ -108,7 +115,8 @@ def look_at(audited: AuditedOp, name: str) -> CheckResult:
     except Exception as error:  # the check itself failed: this says nothing about the op
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-        return not_run(f"the audit itself failed: {type(error).__name__}: {first_line(error)} ({where})")
+        who = "the audit itself failed" if is_library(place.filename) else "the op raises on what this row gives it"
+        return not_run(f"{who}: {type(error).__name__}: {first_line(error)} ({where})")
     return result
 
 
@@ -117,5 +125,5 @@ def _reason(audited: AuditedOp) -> str:
     if crashed and not audited.given:
         return f"the real implementation crashes the process ({crashed})"
     if audited.given:
-        return f"the op accepts no variant whose name contains {audited.only!r}"
+        return f"{NO_VARIANT} {audited.only!r}"
     return _unusable(audited) or "the op refuses every sample"

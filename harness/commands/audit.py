@@ -21,6 +21,7 @@ from harness.commands.recorded.options import (
     report_console,
     rows_of,
 )
+from harness.matrix.shapes import LARGEST
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
 from harness.workers.pool import Pool, workers_for
@@ -170,8 +171,9 @@ def _show(ops: tuple[str, ...], results: list[Row], chosen: argparse.Namespace, 
 
 
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
-    if any(size < 0 for size in chosen.sizes):
-        raise BadInput(f"--sizes {','.join(map(str, chosen.sizes))}: expected sizes of 0 or more, such as 1,64,65")
+    if not all(0 <= size <= LARGEST for size in chosen.sizes):
+        shown = ",".join(map(str, chosen.sizes))
+        raise BadInput(f"--sizes {shown:.60}: expected sizes of 0 or more and at most {LARGEST:,}, such as 1,64,65")
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
     changed = module_names(registering(chosen.files), path)
     path = tuple(dict.fromkeys((*(folder for folder, _ in changed), *path)))
