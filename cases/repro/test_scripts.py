@@ -35,6 +35,7 @@ from harness.repro.writing.script import scripts
 from harness.selftest.corpus import Fault
 from kernels.layer.subject import InTree
 
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 CPU = torch.device("cpu")
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow

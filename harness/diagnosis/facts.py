@@ -18,8 +18,9 @@ _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 # Newer releases name the op in the assert itself, as they name an input there.
 _ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
 _OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
+# Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
-    r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
+    r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
 )
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
