@@ -11,6 +11,7 @@ import torch
 from fixtures import corpus
 from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
+from harness.execution import python_state
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.matrix.case_id import case_of
@@ -109,6 +110,10 @@ def is_short(name: str, done: Reproduction) -> None:
         ("generic#weights-by-identity", "varied-caches"),  # inputs refilled in place
         ("generic#rows-cut", "varied-sizes"),  # wider experts
         ("generic#numbered-layers", "varied-compiled"),  # graphs for layers of one class
+        ("generic#shares-in-copy", "varied-layers"),  # the layer that was copied
+        ("generic#routing-of-hidden", "varied-caches"),  # inputs refilled in part
+        ("generic#takes-signal", "varied-surroundings"),  # what the script's process would inherit
+        ("generic#fake-under-inference", "eager"),  # a fake, under inference mode
     ],
 )
 def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str) -> None:
@@ -133,6 +138,8 @@ def test_every_variation_has_a_script_or_a_reason() -> None:
     assert bare == ["process=build", "process=calls"]  # by what the finding says was changed
     assert surroundings.process("building the layer changed default dtype", build=True) is not None
     assert surroundings.process("building the layer changed something else", build=True) is None
+    for state in python_state._STATE:
+        assert surroundings.process(f"calling the layer changed {state}", build=False) is not None, state
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
-from harness.diagnosis.log.failures import EXCEPTION, QUIET, Failure
+from harness.diagnosis.log.failures import Failure
+from harness.diagnosis.log.forms import EXCEPTION, QUIET
 from harness.diagnosis.log.lines import LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures

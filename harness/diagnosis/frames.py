@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness.diagnosis.log.failures import EXCEPTION
+from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from harness.diagnosis.diagnosis import Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.log.failures import EXCEPTION, Failure
+from harness.diagnosis.log.failures import Failure
+from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.readers import READERS

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.sizes import sized
+from harness.execution.python_state import PythonState
 from harness.findings.finding import FINDINGS, Finding
 from harness.matrix.modes import PROOF
 from harness.matrix.shrunk import resized
@@ -51,6 +52,7 @@ def reproduced(
 
 def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
     subject, device = target.subject, target.device
+    state = PythonState()
     symptoms = symptom(subject, target.case, target.mode, device, finding)
     case = sized(target.case, finding.vary)
     about = About(
@@ -63,6 +65,7 @@ def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
         _places(target),
     )
     parts, _ = standalone(subject, case, device)
+    state.restore()  # a signal that a build ignored would be ignored in the script's process too
     return reproduce_in_script(about, [*parts, imported(target.spec, case, device.type)], target.root, seconds)
 
 

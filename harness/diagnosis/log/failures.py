@@ -1,35 +1,15 @@
 """Which lines of one process belong to one failure."""
 
-import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from harness.diagnosis.log.forms import BELOW, EXCEPTION, FRAME, TRACEBACK, chains
+from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
-TRACEBACK = "Traceback (most"  # a terminal may break it after this
-# An exception's own line: a dotted name that ends as names of exceptions do, then a colon or nothing.
-EXCEPTION = re.compile(
-    r"(?:\w+\.)*(?:[A-Z]\w*(?:Error|Exception|Failure|Interrupt|Exceeded|Hit|Reached|Mismatch)|Unsupported"
-    r"|GuardOnDataDependentSymNode|Failed|\w*Exception)(?=: |:$|\s*$)"
-)
-_CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
-# What torch and CUDA print below an exception's line, at no indentation.
-_BELOW = re.compile(
-    r"Error in op|This error most often|Use torch\.library|See https?:|Explanation|Hint:|Developer debug|from user code"
-    r"|Set TORCH|For (?:more|debugging|extended|C\+\+)|You can suppress|Caused by|Suggested fixes|- |\* |User [Ss]tack"
-    r"|consider using|CUDA kernel errors|HIP kernel errors|Compile with|Search for|Device-side|Declaration:|all __torch"
-    r"|target:|args\["
-    r"|The error above occurred|While executing|Original traceback|FX node|Found from|If you suspect|Detail|\^"
-)
-FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
-_UNENDED = re.compile(r'File "[^"]*$')
-_HEADING = re.compile(r"[_=]{5,}")
-QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
 # How many lines before and after an exception may belong to it, and how many a failure has at most.
 BEFORE, _AFTER, LONGEST = 60, 14, 400
-# How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
-_CLOSE, _CUT = 30, 60
 
 
 @dataclass(slots=True)
@@ -81,14 +61,14 @@ class Writer:
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
-            self.open = _failure(self.name, self._before())
+            self.open = _failure(self.name, leading(list(self.recent)))
             self.recent.clear()
             self.open.seen[line.text] += 1
             self._add(line, anchor)
         else:
             self.recent.append(line)
         if line.text.strip():
-            self.chained = _chains(line.text)
+            self.chained = chains(line.text)
         return ended
 
     def close(self) -> Failure:
@@ -125,29 +105,8 @@ class Writer:
         self.open.lines.append(line)
         text = line.text
         self.open.raised |= anchor and bool(EXCEPTION.match(text.lstrip()))
-        belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _chains(text)
+        belongs = anchor or text[:1] in (" ", "\t") or BELOW.match(text) or TRACEBACK in text or chains(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
-
-    def _before(self) -> list[Line]:
-        """The lines before an exception's line that lead to it: its traceback, or the frames that are left of one."""
-        lines = list(self.recent)
-        for place in range(len(lines) - 1, -1, -1):
-            text = lines[place].text
-            if TRACEBACK in text:
-                return lines[_start(lines, place) :]
-            if _HEADING.match(text):
-                return lines[place + 1 :]
-        place = len(lines)
-        while place and len(lines) - place < _CLOSE and _leads(lines, place - 1):
-            place -= 1
-        if any(FRAME.match(line.text) for line in lines[place:]):
-            return lines[place:]
-        return [line for line in lines[-2:] if line.level not in QUIET]
-
-
-def _chains(text: str) -> bool:
-    """Whether Python says here that one exception led to the next."""
-    return "exception" in text and bool(_CHAINED.search(text))
 
 
 def _failure(writer: str, before: list[Line]) -> Failure:
@@ -163,25 +122,3 @@ def _failure(writer: str, before: list[Line]) -> Failure:
         if not failure.repeats(line, False):
             failure.lines.append(line)
     return failure
-
-
-def _start(lines: list[Line], place: int) -> int:
-    """Where the traceback at ``place`` starts: at another one above where the same frames stand below both."""
-    first = next((at for at in range(place) if TRACEBACK in lines[at].text), place)
-    above = {line.text for line in lines[first:place] if FRAME.match(line.text)}
-    same = first + 1 == place or any(line.text in above for line in lines[place:])
-    return first if same else place
-
-
-def _leads(lines: list[Line], place: int) -> bool:
-    """Whether a line can be of a traceback's end: indented, empty, or the rest of a line of it that was broken."""
-    text = lines[place].text
-    return not text.strip() or text[0] in " \t>" or (place > 0 and _is_cut(lines[place - 1], lines))
-
-
-def _is_cut(line: Line, lines: list[Line]) -> bool:
-    """Whether a line goes on in the next: it is as wide as the terminal, or its file's name has no end."""
-    if line.level in QUIET:
-        return False
-    wide = line.width >= _CUT and (line.text.startswith(" ") or line.width == max(other.width for other in lines))
-    return wide or bool(_UNENDED.search(line.text))

@@ -4,7 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 
-from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
+from harness.diagnosis.log.failures import BEFORE, LONGEST, Failure, Writer
+from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
 from harness.diagnosis.log.lines import NEXT, Following, Line, LineReader
 from harness.diagnosis.patterns import first_match, triggers
 

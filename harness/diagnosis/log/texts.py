@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.diagnosis.log.failures import TRACEBACK, Failure
+from harness.diagnosis.log.failures import Failure
+from harness.diagnosis.log.forms import TRACEBACK
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.patterns import Kind, Match, every_match, first_match
 

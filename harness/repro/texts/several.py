@@ -41,6 +41,11 @@ for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
         tensor.data = state[name].clone()
 out = layer(*batch)"""
+_COPIED = f"""\
+original, layer = layer, copy.deepcopy(layer)
+{_LOADED}
+$check
+out, wanted = original(*batch), oracle(batch)  # which has its own weights"""
 _SAVED = f"""\
 {_USED}restored = subject.build(case, device)
 restored.load_state_dict({{name: value.clone() for name, value in layer.state_dict().items()}})
@@ -62,7 +67,7 @@ SCENARIOS = {
     "weights=reloaded": Scenario(f"{_FIRST}{_USED}{_LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),
-    "weights=deepcopy": Scenario(f"{_FIRST}{_USED}layer = copy.deepcopy(layer)\n{_LOADED}", ("import copy",)),
+    "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
     "weights=data-swapped": Scenario(f"{_FIRST}{_USED}{_SWAPPED}"),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),

@@ -75,6 +75,12 @@ _STATES = {
     "CPU autocast": 'torch.is_autocast_enabled("cpu")',
     "Python's random generator": "random.getstate()",
     "random generator": "torch.get_rng_state().tolist()",
+    "Python's warnings filters": "list(warnings.filters)",
+    "Python's garbage collector": "gc.isenabled()",
+    "Python's recursion limit": "sys.getrecursionlimit()",
+    "sys.excepthook": "sys.excepthook",
+    "the handlers of signals": "signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)",
+    "the working directory": "os.getcwd()",
 }
 _VARIABLE = "the environment variable "
 
@@ -94,7 +100,7 @@ def process(what: str, build: bool) -> Scenario | None:
         return None
     state = f"def state():\n    return [{reads}]\n\n\nbefore = state()\n"
     made = 'assert state() == before, f"$kind: {before} before the $doing, {state()} after"'
-    imports: tuple[str, ...] = ("import os", "import random", "import sys")
+    imports: tuple[str, ...] = tuple(f"import {name}" for name in ("gc", "os", "random", "signal", "sys", "warnings"))
     if "torch._" in reads:
         imports += ("import torch._dynamo", "import torch._inductor.config")
     if build:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from harness.execution.evidence import REPEATED
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
@@ -13,6 +14,8 @@ from harness.repro.writing.runs import OF_ONE_BATCH, Running
 
 WITH_GRAD = ONE
 """The label of the call that eager makes in grad mode first."""
+IN_INFERENCE = (REPEATED, "extra call")
+"""The labels of the calls that eager makes under inference mode."""
 # Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
 _MORE_TOKENS = 9
 _MANY_SIZES = 140  # more than caches by the token count have room for
@@ -45,7 +48,7 @@ def plan(case: Case, label: str, vary: str = "") -> list[tuple[int, int]]:
         "more tokens": (many, 1),
         ONE: (1, 2),
         "zero tokens": (0, 3),
-        "repeated call": (few, 0),
+        REPEATED: (few, 0),
     }
     if label == "extra call":
         return [(few, 0), (few, 1), *[(few, 1 + turn % 2) for turn in range(8)]]

@@ -1,6 +1,7 @@
 """The whole script: what it shows, imports, the layer, how it is run, and the check."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from harness.repro.about import About
@@ -22,7 +23,7 @@ _OF_SHAPES = (
 
 
 def scripts(about: About, parts: Parts) -> Iterator[str]:
-    """Scripts for a symptom, the shortest first: it may show only after the calls that came before, or in grad mode."""
+    """Scripts for a symptom, the shortest first: it may need the calls before it, grad mode or inference mode."""
     if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
         return
     scenario = scenario_of(about.symptom.finding)
@@ -30,13 +31,17 @@ def scripts(about: About, parts: Parts) -> Iterator[str]:
         if not (parts.standalone and scenario.builds):
             yield _of_scenario(about, parts, scenario)
         return
-    grads = (False, True) if about.symptom.finding.call == calls.WITH_GRAD else (False,)
-    texts = (_script(about, parts, all_calls, grad) for grad, all_calls in product(grads, (False, True)))
-    yield from dict.fromkeys(texts)
+    call = about.symptom.finding.call
+    grads = (False, True) if call == calls.WITH_GRAD else (False,)
+    inference = (False, True) if call in calls.IN_INFERENCE else (False,)
+    ways = product(inference, grads, (False, True))
+    yield from dict.fromkeys(_script(about, parts, all_calls, grad, infers) for infers, grad, all_calls in ways)
 
 
-def _script(about: About, parts: Parts, all_calls: bool, grad: bool) -> str:
+def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: bool) -> str:
     check, running = checks.check_of(about), runs.running_of(about)
+    if infers:
+        check = replace(check, around=", ".join(filter(None, ("torch.inference_mode()", check.around))))
     tail = about.filled(calls.tail(about, check, running, all_calls))
     head = about.filled(check.before) if calls.stands_before(check) else ""
     oracle = parts.oracle if "oracle(" in tail else ""

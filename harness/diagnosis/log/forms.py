@@ -1,0 +1,28 @@
+"""What lines of a failure look like: the heading of a traceback, its frames, the exception's own line, what stands below it."""
+
+import re
+
+TRACEBACK = "Traceback (most"  # a terminal may break it after this
+# An exception's own line: a dotted name that ends as names of exceptions do, then a colon or nothing.
+EXCEPTION = re.compile(
+    r"(?:\w+\.)*(?:[A-Z]\w*(?:Error|Exception|Failure|Interrupt|Exceeded|Hit|Reached|Mismatch)|Unsupported"
+    r"|GuardOnDataDependentSymNode|Failed|\w*Exception)(?=: |:$|\s*$)"
+)
+_CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
+# What torch and CUDA print below an exception's line, at no indentation.
+BELOW = re.compile(
+    r"Error in op|This error most often|Use torch\.library|See https?:|Explanation|Hint:|Developer debug|from user code"
+    r"|Set TORCH|For (?:more|debugging|extended|C\+\+)|You can suppress|Caused by|Suggested fixes|- |\* |User [Ss]tack"
+    r"|consider using|CUDA kernel errors|HIP kernel errors|Compile with|Search for|Device-side|Declaration:|all __torch"
+    r"|target:|args\["
+    r"|The error above occurred|While executing|Original traceback|FX node|Found from|If you suspect|Detail|\^"
+)
+FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
+UNENDED = re.compile(r'File "[^"]*$')
+HEADING = re.compile(r"[_=]{5,}")
+QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
+
+
+def chains(text: str) -> bool:
+    """Whether Python says here that one exception led to the next."""
+    return "exception" in text and bool(_CHAINED.search(text))

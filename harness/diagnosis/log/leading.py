@@ -1,0 +1,45 @@
+"""The lines before an exception's own line that lead to it."""
+
+from harness.diagnosis.log.forms import FRAME, HEADING, QUIET, TRACEBACK, UNENDED
+from harness.diagnosis.log.lines import Line
+
+# How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
+_CLOSE, _CUT = 30, 60
+
+
+def leading(lines: list[Line]) -> list[Line]:
+    """The lines before an exception's line that lead to it: its traceback, or the frames that are left of one."""
+    for place in range(len(lines) - 1, -1, -1):
+        text = lines[place].text
+        if TRACEBACK in text:
+            return lines[_start(lines, place) :]
+        if HEADING.match(text):
+            return lines[place + 1 :]
+    place = len(lines)
+    while place and len(lines) - place < _CLOSE and _leads(lines, place - 1):
+        place -= 1
+    if any(FRAME.match(line.text) for line in lines[place:]):
+        return lines[place:]
+    return [line for line in lines[-2:] if line.level not in QUIET]
+
+
+def _start(lines: list[Line], place: int) -> int:
+    """Where the traceback at ``place`` starts: at another one above where the same frames stand below both."""
+    first = next((at for at in range(place) if TRACEBACK in lines[at].text), place)
+    above = {line.text for line in lines[first:place] if FRAME.match(line.text)}
+    same = first + 1 == place or any(line.text in above for line in lines[place:])
+    return first if same else place
+
+
+def _leads(lines: list[Line], place: int) -> bool:
+    """Whether a line can be of a traceback's end: indented, empty, or the rest of a line of it that was broken."""
+    text = lines[place].text
+    return not text.strip() or text[0] in " \t>" or (place > 0 and _is_cut(lines[place - 1], lines))
+
+
+def _is_cut(line: Line, lines: list[Line]) -> bool:
+    """Whether a line goes on in the next: it is as wide as the terminal, or its file's name has no end."""
+    if line.level in QUIET:
+        return False
+    wide = line.width >= _CUT and (line.text.startswith(" ") or line.width == max(other.width for other in lines))
+    return wide or bool(UNENDED.search(line.text))
