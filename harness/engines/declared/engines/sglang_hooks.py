@@ -4,10 +4,27 @@ from types import ModuleType
 from typing import Any
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.engines.vllm_hooks import Groups
+from harness.engines.declared.engines.vllm_hooks import GROUP, RANKS, Groups
 from harness.engines.declared.running import kernels
 
 _STATES = ("sglang.srt.distributed.parallel_state", "sglang.multimodal_gen.runtime.distributed.group_coordinator")
+
+
+class _Parallel:
+    """How the engine is spread: groups of two ranks, of which this is the first."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return RANKS if name.endswith("_size") else 0 if name.endswith("_rank") else GROUP
+
+
+# What only a start of the engine makes. The layers of a forward context are as unknown as kernels.
+_STARTED: dict[str, Any] = {
+    "get_tc_piecewise_forward_context": lambda *_: kernels.Kernels(),
+    "get_attn_backend": lambda *_: kernels.Kernels(),
+    "get_parallel": _Parallel,
+}
 
 
 class _Registered(dict[Any, Any]):
@@ -28,6 +45,9 @@ def patch(module: ModuleType) -> None:
     """Give a module of SGLang the group of a stand-in. Its helpers for the architecture answer as one of SM100."""
     if module.__name__ in _STATES and hasattr(module, "_groups"):
         module._groups = Groups()  # type: ignore[attr-defined]
+    for name, answer in _STARTED.items():
+        if callable(getattr(module, name, None)):
+            setattr(module, name, answer)
     if callable(getattr(module, "load_jit", None)):
         module.load_jit = lambda *_, **__: kernels.Kernels()  # type: ignore[attr-defined]
     for name in ("_COMM_MAP", "_COMMS"):  # communicators that a start of the engine registers
