@@ -1,5 +1,6 @@
 """What SGLang needs of a stand-in: a group of two ranks."""
 
+import itertools
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ class _Parallel:
 
 
 # What only a start of the engine makes. The layers of a forward context are as unknown as kernels.
+_REGISTRIES = ("_COMM_MAP", "_COMMS", "COMM_MAP", "runner_cores", "_TRANSFORMERS_MOE_LAYERS")
 _STARTED: dict[str, Any] = {
     "get_tc_piecewise_forward_context": lambda *_: kernels.Kernels(),
     "get_attn_backend": lambda *_: kernels.Kernels(),
@@ -50,9 +52,10 @@ def patch(module: ModuleType) -> None:
             setattr(module, name, answer)
     if callable(getattr(module, "load_jit", None)):
         module.load_jit = lambda *_, **__: kernels.Kernels()  # type: ignore[attr-defined]
-    for name in ("_COMM_MAP", "_COMMS"):  # communicators that a start of the engine registers
-        if isinstance(getattr(module, name, None), dict):
-            setattr(module, name, _Registered())
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    for owner, name in itertools.product((module, *own), _REGISTRIES):
+        if vars(owner).get(name) == {}:
+            setattr(owner, name, _Registered())
     for name in ("is_sm100_supported", "is_blackwell_supported", "is_cuda"):
         if callable(getattr(module, name, None)):
             setattr(module, name, lambda *_, **__: True)
