@@ -36,7 +36,7 @@ def _in_place(x: Tensor) -> None:
 GROUP = SimpleNamespace(
     world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
     device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
-    all_reduce=_same, _all_reduce_out_place=_same, _all_reduce_out_of_place=_same, _flashinfer_allreduce=_same,
+    broadcast=_same, all_reduce=_same, _all_reduce_out_place=_same, _all_reduce_out_of_place=_same, _flashinfer_allreduce=_same,
     _all_reduce_in_place=_in_place, _all_gather_into_tensor=_into, _reduce_scatter_tensor=_into, _all_to_all_single=_into,
     reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
     all_gather=_gathered, _all_gather_out_place=_gathered,

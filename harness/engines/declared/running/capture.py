@@ -14,13 +14,16 @@ from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.engines.declared.engine import Engine
 from harness.engines.declared.running import machine, recorders, standin
+from harness.engines.declared.running.anything import Anything
 from harness.engines.declared.running.building import built
+from harness.engines.declared.running.kernels import Kernels
 from harness.engines.declared.running.recorded import Recorder
 from harness.engines.declared.running.unrun import read
 from harness.engines.declared.source.scan import Declared, declarations
 from harness.engines.declared.source.sites import package
 
 Function = Callable[..., Any]
+STRANGE = "its function is one of a package that is not here"
 COMPILED = "its implementation is compiled; only its fake is in Python"
 
 
@@ -123,9 +126,15 @@ def _one(
         # Without the suffix of the architecture.
         captured.name = _qualified(declared) if declared.op and short.startswith(declared.op) else recorded.name
         captured.reason = ""
+        if _is_stub(recorded.real):
+            captured.real, captured.reason = None, STRANGE
     elif not captured.reason:
         captured.reason = f"{declared.function or declared.module} ran, but did not declare it"
     return captured
+
+
+def _is_stub(function: object) -> bool:
+    return any(isinstance(one, (Anything, Kernels)) for one in (function, type(function)))
 
 
 def _qualified(declared: Declared) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.engines.declared.samples.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
 
 Arguments = dict[str, Any]
+_EMPTY = 1 << 20  # an empty tensor satisfies much and shows little: it comes last
 _MOST_ELEMENTS = 1 << 23
 _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 1024, 2048, 4096, 0)
 _RANKS = range(9)
@@ -124,7 +125,8 @@ def _turned(question: Question, asked: Asked, given: Arguments, remake: Any) -> 
             changed = now | {leaf: value}
             if _answer(question, changed) == (not question.outcome):
                 broken = sum(_answer(one, changed) != one.outcome for one in path)
-                found.append((broken, abs(value - now.get(leaf, 0)), leaf, value))
+                far = abs(value - now.get(leaf, 0)) + _EMPTY * (value == 0)
+                found.append((broken, far, leaf, value))
     for _, _, leaf, value in sorted(found, key=lambda one: one[:2])[:6]:
         yield from _with(given, leaf, value, remake)
 

@@ -1,6 +1,7 @@
 """Fit samples to the ops as a release declares them. Each op's key in this module is a samples function of the audit."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
@@ -19,6 +21,8 @@ from harness.engines.declared.source.schema import required
 Named = tuple[str, dict[str, Any]]
 REAL, AROUND = "real", "around a stub kernel"
 _TRIES, _MOST = 120, 3
+# Names of numbers that are sizes of tensors.
+_SIZE = re.compile(r"size|batch|num_|tokens|seq|len|heads|dim|rows|cols")
 
 
 class NoSamples(Exception):
@@ -107,7 +111,7 @@ def _made_up(captured: Captured) -> Fitted:
         if found.done or len(found.known) == _MOST:
             break
     if found.known:
-        return Fitted(found.known, found.side, True, found.back)
+        return Fitted([belonging(captured, one) for one in found.known], found.side, True, found.back)
     if not found.opaque:
         raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {found.refused}")
     if captured.fake is None:
@@ -119,6 +123,32 @@ def refusal(error: BaseException) -> str:
     """What a body raised. An assertion without a text is named by its line."""
     line = next((frame.line for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.line), "")
     return f"{type(error).__name__}: {first_line(error) if str(error) else line}"
+
+
+def belonging(captured: Captured, sample: Named) -> Named:
+    """A sample whose real and fake outputs have one shape, if a number that names a size is all that stands against it.
+
+    A caller passes ``batch_size`` beside a tensor with that many rows. A body around a stub kernel takes any other number.
+    """
+    label, given = sample
+    if captured.fake is None or _agree(captured, given):
+        return sample
+    sizes = {size for value in given.values() if isinstance(value, torch.Tensor) for size in value.shape}
+    for name in (name for name, value in given.items() if type(value) is int and _SIZE.search(name)):
+        for size in sorted(sizes - {given[name]}):
+            if _agree(captured, given | {name: size}):
+                return f"{label}, {name} {size}", given | {name: size}
+    return sample
+
+
+def _agree(captured: Captured, given: dict[str, Any]) -> bool:
+    """Whether real and fake take the arguments and give outputs of the same shapes."""
+    try:
+        both = registered.called(captured, given)[0], registered.faked(captured, given)
+    except Exception:  # the audit's rows say what they raise
+        return False
+    shapes = [[leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)] for out in both]
+    return shapes[0] == shapes[1]
 
 
 class _Found:
