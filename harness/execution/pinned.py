@@ -57,6 +57,7 @@ def pinned() -> Iterator[None]:
         for name, settings in CONFIGS.items():
             config: Any = importlib.import_module(f"torch.{name}.config")
             stack.enter_context(config.patch(_known(config, settings)))
+        stack.enter_context(torch.inference_mode(False))  # a layer before this one may have left it on
         stack.enter_context(_noted())
         stack.enter_context(GlobalState())
         stack.enter_context(_dispatch_keys())
@@ -138,7 +139,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def fingerprint(graph: torch.fx.Graph) -> str:

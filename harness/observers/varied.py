@@ -64,8 +64,19 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     """The finding of a varied call that raised, with what was varied and from where on it raises."""
     if call.varied is None:
         return finding
-    cause = f"{_account(run, call)}. {finding.cause}"
+    cause = f"{_account(run, call)}. {finding.cause}{_limit(run, call)}"
     return replace(finding, call=call.label, cause=cause, vary=call.varied.name)
+
+
+def _limit(run: Run, call: Call) -> str:
+    """How a layer says that it takes no larger batch, where every larger one raises."""
+    assert call.varied is not None
+    if call.varied.group != "tokens":
+        return ""
+    right = [c.tokens for c in run.calls if c.error is None and (c.varied is None or c.varied.group == "tokens")]
+    if not right or max(right) > call.tokens:
+        return ""
+    return f" A layer that takes no larger batch declares it, as tokens<={max(right)}."
 
 
 def with_variation(run: Run, finding: Finding) -> Finding:

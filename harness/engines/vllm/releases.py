@@ -1,5 +1,6 @@
 """Releases of vLLM by number: downloaded from the package index as sources, unpacked and cached."""
 
+import os
 import re
 import sys
 import tarfile
@@ -48,10 +49,10 @@ def tree(version: str, report: Report) -> Path:
 
 def checkout(path: str) -> Path:
     """The folder from which ``vllm`` is imported, for a checkout or an unpacked archive. Raises BadInput."""
-    place = Path(path).expanduser().resolve()
-    if (place / LAYER.relative_to("vllm")).is_dir() and not (place / LAYER).is_dir():
+    place = Path(os.path.realpath(Path(path).expanduser()))
+    if os.path.isdir(place / LAYER.relative_to("vllm")) and not os.path.isdir(place / LAYER):
         place = place.parent  # the user gave the package's own folder
-    if not (place / LAYER).is_dir():
+    if not os.path.isdir(place / LAYER):
         raise BadInput(f"{path} is not a source tree of vLLM: it has no {LAYER}")
     return place
 

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.base.printable import bounded
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Graph, Record, Run
 from harness.execution.modes import fake
 from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
@@ -29,7 +30,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     ready_compiler()
     torch._dynamo.reset()
     compiled = torch.compile(
-        run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=recording_inductor(graphs)
+        compilable(run.layer), fullgraph=True, dynamic=None if dynamic else False, backend=recording_inductor(graphs)
     )
     call = rig.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
     if not call.error:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.base.errors import Skip
 from harness.execution.capture import NotCaptured, RecordedAgain
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Graph, Run
 from harness.execution.memory.fresh_memory import filled_where_possible
 from harness.execution.memory.reachable import reachable_tensors
@@ -47,7 +48,9 @@ def recorded(rig: Rig) -> Run:
     ready_compiler()
     filled = filled_where_possible(reachable_tensors(run.layer))
     with filled, inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=recording_inductor(graphs))
+        compiled = torch.compile(
+            compilable(run.layer), fullgraph=True, dynamic=False, backend=recording_inductor(graphs)
+        )
         for label, seed in _CALLS:
             counts.clear()
             torch.compiler.cudagraph_mark_step_begin()

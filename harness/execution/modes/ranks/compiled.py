@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Graph, Run
 from harness.execution.modes.compiled import ready_compiler, recompile_reason, recording_inductor
 from harness.execution.modes.ranks.calls import blind_call
@@ -25,7 +26,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         ready_compiler()
         torch._dynamo.reset()
         backend = _noting(recording_inductor(graphs), notes)
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=backend)
+        compiled = torch.compile(compilable(run.layer), fullgraph=True, dynamic=False, backend=backend)
         for seed, label in enumerate(("first call", "second call")):
             if _call(rig, run, compiled, label, seed, notes).error:
                 break

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
@@ -57,7 +58,7 @@ class _Compiled:
     def of(self, layer: Any) -> Any:
         """The layer, compiled."""
         ready_compiler()
-        return torch.compile(layer, fullgraph=True, dynamic=False, backend=self._backend)
+        return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend=self._backend)
 
     def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         self.graphs += 1

@@ -230,8 +230,8 @@ def _content(varied: VariedRun, variation: Varied) -> None:
         changed, expected = _changed(varied.rig, what, inputs)
     except (SubjectError, NoPromise) as error:
         return varied.leave_out(variation, str(error))
-    if not _representable(total(expected), changed[0].dtype):
-        return varied.leave_out(variation, f"the right output is beyond the largest {changed[0].dtype}")
+    if beyond := _beyond(total(expected), changed[0].dtype):
+        return varied.leave_out(variation, f"the right output is {beyond} {changed[0].dtype}")
     call = varied.call(variation, changed, expected)
     if what in _SPECIAL_IDS:
         varied.refused(call)
@@ -274,9 +274,12 @@ def _logits(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
     varied.call(variation, changed, expected)
 
 
-def _representable(expected: Tensor, dtype: torch.dtype) -> bool:
-    """Whether an output of this dtype, that of hidden_states, can hold the oracle's values."""
-    return not expected.numel() or bool(expected.abs().max() <= torch.finfo(dtype).max)
+def _beyond(expected: Tensor, dtype: torch.dtype) -> str:
+    """Where the oracle's values lie beyond what an output of this dtype, that of hidden_states, holds with its precision."""
+    largest = float(expected.abs().max()) if expected.numel() else 0.0
+    if largest > torch.finfo(dtype).max:
+        return "above the largest"
+    return "below the smallest normal" if 0 < largest < torch.finfo(dtype).tiny else ""
 
 
 class NoPromise(Exception):

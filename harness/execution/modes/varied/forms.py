@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.compiled import ready_compiler
@@ -144,7 +145,7 @@ def _compiled(layer: Any) -> Any:
     """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
     torch._dynamo.reset()
     ready_compiler()
-    return torch.compile(layer, fullgraph=True, dynamic=False, backend="eager")
+    return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend="eager")
 
 
 def _under_grad(layer: Any) -> Any:
