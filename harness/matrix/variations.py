@@ -93,7 +93,7 @@ GROUPS = {
         "varied-layers",
         {
             "reloaded": "other weights, loaded after a call",
-            "loaded-again": "its own weights, loaded again after a call",
+            "loaded-again": "its own weights, loaded after a call and after other weights",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
@@ -119,7 +119,7 @@ GROUPS = {
         {
             "130-experts": "130 experts",
             "top-5": "seven experts, of which each token takes five",
-            "top-1": "one expert for each token",
+            "top-1": "one expert for each token, with a weight of its own",
             "wide-experts": "experts with more than 128 rows",
             "130-crowded": "130 experts, where all tokens choose the same ones",
             "narrow": "the narrowest layer, with 1,025 tokens",

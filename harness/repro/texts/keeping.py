@@ -75,8 +75,8 @@ _FAKES = ("from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode"
 
 def _compiled_after(text: str) -> str:
     """A scenario's text with the layer compiled before it is used."""
-    head, _, rest = text.partition("layer(*inputs(7, 1))\n")
-    return f"{head}{_COMPILED}compiled(*inputs(7, 1))\n{rest.replace('out = layer(', 'out = compiled(')}"
+    head, _, rest = text.partition("\nlayer(*batch)\n")
+    return f"{head}\n{_COMPILED}compiled(*batch)\n{rest.replace('out = layer(', 'out = compiled(')}"
 
 
 SCENARIOS = {

@@ -51,7 +51,10 @@ _SAVED = f"""\
 restored.load_state_dict({{name: value.clone() for name, value in layer.state_dict().items()}})
 {BATCH}
 out, wanted = restored(*batch), oracle(batch)"""
-_OWN = f"{_USED}state, batch = layer.state_dict(), inputs(7, 0)\n{_LOADED}\nwanted = oracle(batch)"
+_OWN = (
+    f"{_DOUBLED}{_USED}state, batch = {{name: value.clone() for name, value in layer.state_dict().items()}}, inputs(7, 0)\n"
+    f"layer.load_state_dict(doubled())\n{_LOADED}\nwanted = oracle(batch)"
+)
 _EVAL = f"for _ in range(2):\n    layer.eval()\n    layer(*inputs(7, 1))\n{BATCH}\n{CALL}"
 _RANKS = """\
 case.tp, case.rank = max(case.tp, 2), 1
@@ -64,11 +67,11 @@ SCENARIOS = {
     "other=before": Scenario(_BEFORE, build=_TWO),
     "other=between": Scenario(_BETWEEN, build=_TWO),
     "other=16": Scenario(_MANY, compares=False),
-    "weights=reloaded": Scenario(f"{_FIRST}{_USED}{_LOADED}"),
+    "weights=reloaded": Scenario(f"{_FIRST}layer(*batch)\n{_LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),
     "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
-    "weights=data-swapped": Scenario(f"{_FIRST}{_USED}{_SWAPPED}"),
+    "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),
 }

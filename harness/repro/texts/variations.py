@@ -15,7 +15,8 @@ _ROWS = """\
 rows = batch[0]
 rows[0, 0] = rows[1, -1] = 0
 rows[2], rows[3], rows[4, 1::2] = 1, -0.0, 0
-rows[5, rows.shape[1] // 2], rows[6] = 64, rows[6] * 512  # outliers
+rows[5] = rows[5] * 2.0**-121
+rows[6, rows.shape[1] // 2], rows[7] = 64, rows[7] * 512  # outliers
 for weights in batch[2:]:
     if weights.is_floating_point():
         weights[-1] = 0  # a token without weights"""
@@ -31,6 +32,7 @@ CHANGES = {
     + _FIRST.format(place="$ids"),
     "content=zero-weights": "batch[$weights][:, 0] = 0",
     "sizes=130-crowded": _FIRST.format(place="$ids"),
+    "sizes=top-1": "batch[$weights] = batch[$weights] * 0.75",
     "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
     "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
     "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",

@@ -20,7 +20,7 @@ FEW = 7
 """Tokens of a call here: the number of tokens is not what is varied."""
 MANY_CALLS, PLACES = 64, 16
 """How many calls are many, and how many batches they take in turn."""
-MANY_LAYERS = 16
+MANY_LAYERS, _FIRST_CALLS = 16, 3
 """How many layers of one class are many."""
 
 
@@ -71,16 +71,27 @@ def check(
 
 
 def if_steady(variation: Variation) -> Variation:
-    """A variation whose wrong calls are dropped where many plain calls are not right either."""
+    """A variation whose wrong calls are dropped where many plain calls are not right either.
+
+    They are not dropped where no layer's first call is right any more, and was before: then the variation spoilt the process.
+    """
 
     def run_it(varied: VariedRun, what: Varied) -> None:
-        before = len(varied.run.calls)
+        before, known = len(varied.run.calls), varied.steady
         variation(varied, what)
-        made = varied.run.calls[before:]
-        if any(call.error or varied.is_wrong(call) for call in made) and not is_steady(varied):
+        wrong = [call for call in varied.run.calls[before:] if call.error or varied.is_wrong(call)]
+        if not wrong or is_steady(varied):
+            return
+        if known is None and not any(_is_first_right(varied) for _ in range(_FIRST_CALLS)):
+            wrong[0].label += "; from then on every layer is wrong"
+        else:
             del varied.run.calls[before:]
 
     return run_it
+
+
+def _is_first_right(varied: VariedRun) -> bool:
+    return _is_right(varied, answer(varied, varied.fresh()), 0)
 
 
 def is_steady(varied: VariedRun) -> bool:

@@ -97,7 +97,7 @@ class _Compiled:
         wanted = first_answer(varied, state := other_weights(varied.layer))
         layer = varied.fresh()
         function = self.of(layer)
-        answer(varied, function, 1)
+        answer(varied, function)
         if wanted is not None and load(layer, state):
             check(varied, variation, function, expected=whole(wanted), reference=FIRST)
 

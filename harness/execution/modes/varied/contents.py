@@ -240,14 +240,14 @@ def _content(varied: VariedRun, variation: Varied) -> None:
 
 def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
     """Special rows in one call. No weights in the last row, where the oracle promises a finite answer for that."""
-    outliers = "no-large-values" not in varied.rig.declared.texts
-    rows = inputs.put(hidden=special_rows.changed(inputs.hidden, outliers))
+    declared = varied.rig.declared.texts
+    rows = inputs.put(hidden=special_rows.changed(inputs.hidden, declared))
     tries = [_without_weights(rows), rows] if inputs.weights_at is not None else [rows]
     for one in tries:
         with suppress(SubjectError):
             call = varied.call(variation, one.tensors, varied.rig.oracle(one.tensors))
             if call.error is None and varied.is_wrong(call):
-                special_rows.name_rows(call, outliers, one is not rows)
+                special_rows.name_rows(call, declared, one is not rows)
             return
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
 

@@ -78,21 +78,35 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     rig = None if case == varied.rig.case else rig_of(varied.rig, case)
     if rig is not None:
         tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
-        if variation.name == "sizes=130-crowded":
-            _crowded(varied, variation, rig, tokens)
+        if variation.name in _ROUTED:
+            _with_routing(varied, variation, rig, tokens)
             return
         call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
         call.varied, call.case = variation, case
         varied.run.calls.append(call)
 
 
-def _crowded(varied: VariedRun, variation: Varied, rig: Rig, tokens: int) -> None:
+def _crowded(inputs: Inputs) -> Inputs:
     """All tokens choose the first one's experts, which then have many times their share."""
+    return inputs.put(ids=inputs.ids[:1].expand_as(inputs.ids).contiguous())
+
+
+def _lighter(inputs: Inputs) -> Inputs:
+    """Weights that are not one, as those of one expert are where they are divided by their sum."""
+    return inputs.put(weights=inputs.weights * 0.75) if inputs.weights_at is not None else inputs
+
+
+_ROUTED: dict[str, Callable[[Inputs], Inputs]] = {"sizes=130-crowded": _crowded, "sizes=top-1": _lighter}
+
+
+def _with_routing(varied: VariedRun, variation: Varied, rig: Rig, tokens: int) -> None:
+    """A call of which the routing is changed too. Without ids, top-1 is called as it is."""
     inputs = Inputs.of(rig.inputs(tokens, 0), rig.case)
-    if inputs.ids_at is None:
+    if inputs.ids_at is not None:
+        inputs = _ROUTED[variation.name](inputs)
+    elif variation.name == "sizes=130-crowded":
         return
-    crowded = inputs.put(ids=inputs.ids[:1].expand_as(inputs.ids).contiguous()).tensors
-    call = Call(variation.words, tokens, crowded, varied=variation, case=rig.case)
+    call = Call(variation.words, tokens, inputs.tensors, varied=variation, case=rig.case)
     if rig.make(call, layer_of(rig)):
         call.expected = rig.oracle(call.before)
     varied.run.calls.append(call)

@@ -11,6 +11,8 @@ from harness.execution.evidence import CALL_WITH, Call, all_finite
 Row = Callable[[Tensor], Tensor]
 # How many times as large an outlier is, a whole row and one of its elements. Activations of large models have such.
 _ROW, _CHANNEL = 512, 64
+# Numbers of this size are normal in bf16 and fp32, and what divides by them is beyond fp32.
+_SMALLEST = 2.0**-121
 NO_WEIGHTS = "all of whose routing weights are zero"
 
 
@@ -42,35 +44,37 @@ _ROWS: dict[str, Row] = {
     "of negative zeros": lambda row: torch.zeros_like(row).neg(),
     "of which every second value is zero": _every_second,
 }
+_LEAST: dict[str, Row] = {"of the smallest numbers": lambda row: row * _SMALLEST}
 _OUTLIERS: dict[str, Row] = {
     f"with one value of {_CHANNEL}": _channel,
     f"that is {_ROW} times as large": lambda row: row * _ROW,
 }
 
 
-def kinds_of(outliers: bool) -> dict[str, Row]:
-    """What each of the first rows is, in order."""
-    return _ROWS | (_OUTLIERS if outliers else {})
+def kinds_of(declared: tuple[str, ...]) -> dict[str, Row]:
+    """What each of the first rows is, in order; without what the subject declares not to occur."""
+    least = {} if "no-small-values" in declared else _LEAST
+    return _ROWS | least | ({} if "no-large-values" in declared else _OUTLIERS)
 
 
-def changed(hidden: Tensor, outliers: bool) -> Tensor:
+def changed(hidden: Tensor, declared: tuple[str, ...]) -> Tensor:
     """A copy of hidden_states in which the first rows are special, as many as there are."""
     rows = list(hidden.clone())
-    for place, (row, change) in enumerate(zip(rows, kinds_of(outliers).values(), strict=False)):
+    for place, (row, change) in enumerate(zip(rows, kinds_of(declared).values(), strict=False)):
         rows[place] = change(row)
     return torch.stack(rows) if rows else hidden
 
 
-def name_rows(call: Call, outliers: bool, without_weights: bool) -> None:
+def name_rows(call: Call, declared: tuple[str, ...], without_weights: bool) -> None:
     """Say in the label of a wrong call which of its special rows are wrong, or that ordinary ones beside them are."""
-    kinds = dict(enumerate(kinds_of(outliers)))
+    kinds = dict(enumerate(kinds_of(declared)))
     if without_weights:
         kinds[call.tokens - 1] = NO_WEIGHTS
     wrong = _wrong_rows(call)
     special = [place for place in wrong if place in kinds]
     ordinary = [place for place in wrong if place not in kinds]
     if ordinary:
-        beside = f" beside one that is {_ROW} times as large" if outliers else ""
+        beside = f" beside one that is {_ROW} times as large" if "no-large-values" not in declared else ""
         call.label = f"{CALL_WITH}rows of random values{beside} (rows {ranges(ordinary)})"
     elif special:
         call.label = f"{CALL_WITH}a row {kinds[special[0]]} (row {special[0]})"

@@ -71,7 +71,7 @@ class VariedRun:
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
-        self.look_closely(call)
+        self.look_closely(call, factors=False)  # the mode eager judges those of a plain call
         self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
 
@@ -159,8 +159,8 @@ class VariedRun:
             call.difference = (None,)
         return call.difference != (None,)
 
-    def look_closely(self, call: Call) -> None:
-        """Compare a call that is right element by element also by columns and by factors, which costs more."""
+    def look_closely(self, call: Call, factors: bool = True) -> None:
+        """Compare a call that is right element by element also by columns, and by factors, which costs more."""
         if (
             not self.is_wrong(call)
             and isinstance(call.snapshot, Tensor)
@@ -168,7 +168,8 @@ class VariedRun:
             and not call.error
         ):
             same_shape = call.snapshot.shape == (call.tokens, self.rig.case.hidden)
-            call.difference = (compare(call.snapshot, call.expected) if same_shape else None,)
+            difference = compare(call.snapshot, call.expected) if same_shape else None
+            call.difference = (None if difference and difference.off and not factors else difference,)
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
