@@ -1,0 +1,119 @@
+"""The layer under test: SGLang's own, in the block of a model of SGLang's own, built for a case."""
+
+import itertools
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engines.sglang.engine import Engine
+from harness.engines.sglang.standin import StandInConfig
+from harness.engines.sglang.weights import in_block, masters
+from harness.matrix.case import Case
+
+_count = itertools.count()
+PLAIN = "sglang-plain"
+
+
+class Layer(nn.Module):
+    """A block as a decoder layer calls it, [T, H] to [T, H]. It also completes the sum over ranks where a release's block leaves it."""
+
+    def __init__(self, engine: Engine, case: Case) -> None:
+        super().__init__()
+        self.engine, self.number = engine, next(_count)
+        self.piecewise = not case.path.startswith(PLAIN)
+        with _default_dtype(getattr(torch, case.dtype)):
+            build = _nemotron if in_block(case) == "nemotron" else _gpt_oss
+            self.block: Any = build(case, self.number)
+        _load(self.block, case)
+        self.complete = completion()
+        engine.layers[self.number], engine.blocks[self.number] = self.block.experts, self.block
+        weakref.finalize(self, engine.forget, self.number)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[T, H] to [T, H]."""
+        self.engine.piecewise(self.piecewise)
+        out: Tensor = self.block(hidden_states)
+        return self.complete(out) if self.complete else out
+
+
+def completion() -> Any:
+    """The function with which a release's decoder layer completes the sum over ranks; None where its blocks do so themselves."""
+    from sglang.srt.layers.moe import utils
+
+    return getattr(utils, "sum_post_experts_output", None)
+
+
+def _nemotron(case: Case, number: int) -> nn.Module:
+    from sglang.srt.models.nemotron_h import NemotronHMoE
+
+    made: nn.Module = NemotronHMoE(nemotron_config(case), number, StandInConfig(case), f"model.layers.{number}.mixer")
+    return made
+
+
+def nemotron_config(case: Case) -> SimpleNamespace:
+    """What NemotronHMoE reads of a model's configuration. Widths that are shards are given for all ranks together."""
+    return SimpleNamespace(
+        hidden_size=case.hidden,
+        moe_latent_size=case.latent,
+        moe_intermediate_size=case.intermediate * case.tp,
+        moe_shared_expert_intermediate_size=(case.shared or 0) * case.tp,
+        n_shared_experts=1 if case.shared else 0,
+        n_routed_experts=case.experts,
+        num_experts_per_tok=case.top_k,
+        routed_scaling_factor=case.scaling,
+        n_group=1,
+        topk_group=1,
+        norm_topk_prob=True,
+        mlp_bias=False,
+        mlp_hidden_act="silu",
+    )
+
+
+def _gpt_oss(case: Case, number: int) -> nn.Module:
+    from sglang.srt.models.gpt_oss import GptOssSparseMoeBlock
+
+    config = SimpleNamespace(
+        hidden_size=case.hidden,
+        intermediate_size=case.intermediate * case.tp,
+        num_local_experts=case.experts,
+        num_experts_per_tok=case.top_k,
+        hidden_act="silu",
+        swiglu_limit=7.0,
+        dtype=getattr(torch, case.dtype),
+    )
+    made: nn.Module = GptOssSparseMoeBlock(number, config, StandInConfig(case), f"model.layers.{number}.mlp")
+    return made
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Inside a ``with`` block, new parameters have this dtype, as SGLang's loader has it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _load(block: Any, case: Case) -> None:
+    """Write the master weights into the dense layers, as SGLang's loader does from a checkpoint."""
+    weights = masters(case)
+    router = block.gate if hasattr(block, "gate") else block.router
+    router.weight.data.copy_(weights.gate)
+    for name in ("bias", "e_score_correction_bias"):
+        if getattr(router, name, None) is not None:
+            getattr(router, name).data.zero_()
+    if weights.shared:
+        for layer, weight in zip((block.shared_experts.up_proj, block.shared_experts.down_proj), weights.shared, strict=True):
+            layer.weight.data.copy_(weight)
+    if weights.latent:
+        for layer, weight in zip((block.fc1_latent_proj, block.fc2_latent_proj), weights.latent, strict=True):
+            layer.weight.data.copy_(weight)
+    for parameter in block.parameters():
+        parameter.requires_grad_(False)
