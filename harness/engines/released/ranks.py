@@ -4,10 +4,11 @@ All ranks have the same shard and get the same inputs, so the sum over ranks is 
 in-process all-reduce of the in-tree layer does the same. A missing or second reduce, and a strided input, give a finding.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,26 +43,44 @@ def here() -> Ranks:
     return _here
 
 
-def start(settings: dict[str, Any], marked: Marked) -> Answer:
+def start(settings: dict[str, Any], marked: Marked, apart: bool = False) -> Answer:
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput.
 
     ``answers`` in the settings names that function as ``module:name``, by default ``harness.workers.plan:start``. ``marked``
-    adds to the answers what an engine says of its verdicts.
+    adds to the answers what an engine says of its verdicts. ``apart`` says that an engine which is set up for several ranks
+    cannot run a case of one: each of the several is then another process than this one.
     """
     global _here
-    # A bisection stops by the clock and writes files, so that ranks would make different calls and hang.
-    without_bisect = settings | {"bisect": False}
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
-        return marked(start_one(without_bisect), plan_tasks(settings))
+        return marked(start_one(_without_bisect(settings)), plan_tasks(settings))
     tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
-        _here = Ranks(0, size, str(Path(folder, "meeting")))
-        others = [_other(settings, rank) for rank in range(1, size)]
+        together = Ranks(0, size, str(Path(folder, "meeting")))
+        others = [_other(settings, replace(together, rank=rank)) for rank in range(not apart or size == 1, size)]
+        _here = Ranks() if apart else together
         answer = marked(_started(settings, others), tasks)
-    on_all_ranks = _on_all_ranks(marked(start_one(without_bisect), tasks), others)
+    first = _of_process(others.pop(0)) if apart and others else marked(start_one(_without_bisect(settings)), tasks)
+    on_all_ranks = _on_all_ranks(first, others)
     return lambda index: (on_all_ranks if tasks[index][0].tp > 1 else answer)(index)
+
+
+def _without_bisect(settings: dict[str, Any]) -> dict[str, Any]:
+    """A bisection stops by the clock and writes files, so that ranks would make different calls and hang."""
+    return settings | {"bisect": False}
+
+
+def _of_process(process: WorkerProcess) -> Answer:
+    """The answers of another process. If it dies, this one does so too, and its own parent reports the case."""
+
+    def answer(index: int) -> dict[str, Any]:
+        answered = process.ask(index)
+        if answered is None:
+            sys.exit(f"rank 0 ended: {process.exit_reason()}")
+        return answered
+
+    return answer
 
 
 def start_one(settings: dict[str, Any]) -> Answer:
@@ -81,8 +100,7 @@ def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
     return answer
 
 
-def _other(settings: dict[str, Any], rank: int) -> WorkerProcess:
-    ranks = Ranks(rank, _here.size, _here.meeting)
+def _other(settings: dict[str, Any], ranks: Ranks) -> WorkerProcess:
     return WorkerProcess(
         Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
     )
