@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--releases",
         action="store_true",
-        help="judge releases of vLLM whole; fetch what is not cached (docs/how-to/vllm-releases.md)",
+        help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md)",
     )
 
 

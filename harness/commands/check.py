@@ -238,6 +238,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
         )
     engine = None if subject in project.subjects else target(subject, {"vllm": chosen.vllm})
     if engine is not None:
+        refuse_paths(selection.models, subject)
         with StatusLine() as report:
             return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:

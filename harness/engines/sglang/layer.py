@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.base.errors import Skip
 from harness.engines.sglang.engine import Engine
 from harness.engines.sglang.standin import StandInConfig
 from harness.engines.sglang.weights import in_block, masters
@@ -28,7 +29,7 @@ class Layer(nn.Module):
         self.piecewise = not case.path.startswith(PLAIN)
         with _default_dtype(getattr(torch, case.dtype)):
             build = _nemotron if in_block(case) == "nemotron" else _gpt_oss
-            self.block: Any = build(case, self.number)
+            self.block: Any = _built(build, case, self.number, engine.version)
         _load(self.block, case)
         self.complete = completion()
         engine.layers[self.number], engine.blocks[self.number] = self.block.experts, self.block
@@ -39,6 +40,20 @@ class Layer(nn.Module):
         self.engine.piecewise(self.piecewise)
         out: Tensor = self.block(hidden_states)
         return self.complete(out) if self.complete else out
+
+
+def _built(build: Callable[[Case, int], nn.Module], case: Case, number: int, version: str) -> nn.Module:
+    """The block. Raises Skip where this release has none of its model, or reads a name that the harness does not give."""
+    try:
+        return build(case, number)
+    except ModuleNotFoundError as error:
+        raise Skip(f"SGLang {version} has no block of this model: {error}") from None
+    except AttributeError as error:
+        if not isinstance(error.obj, Config):
+            raise
+        raise Skip(
+            f"SGLang {version} reads {error.name} of the model's configuration, which the harness does not know"
+        ) from None
 
 
 def completion() -> Any:
@@ -55,9 +70,13 @@ def _nemotron(case: Case, number: int) -> nn.Module:
     return made
 
 
-def nemotron_config(case: Case) -> SimpleNamespace:
+class Config(SimpleNamespace):
+    """A model's configuration, of which a block reads some names."""
+
+
+def nemotron_config(case: Case) -> Config:
     """What NemotronHMoE reads of a model's configuration. Widths that are shards are given for all ranks together."""
-    return SimpleNamespace(
+    return Config(
         hidden_size=case.hidden,
         moe_latent_size=case.latent,
         moe_intermediate_size=case.intermediate * case.tp,
@@ -77,14 +96,16 @@ def nemotron_config(case: Case) -> SimpleNamespace:
 def _gpt_oss(case: Case, number: int) -> nn.Module:
     from sglang.srt.models.gpt_oss import GptOssSparseMoeBlock
 
-    config = SimpleNamespace(
+    dtype = getattr(torch, case.dtype)
+    config = Config(
         hidden_size=case.hidden,
         intermediate_size=case.intermediate * case.tp,
         num_local_experts=case.experts,
         num_experts_per_tok=case.top_k,
         hidden_act="silu",
         swiglu_limit=7.0,
-        dtype=getattr(torch, case.dtype),
+        dtype=dtype,
+        torch_dtype=dtype,  # the name in older releases
     )
     made: nn.Module = GptOssSparseMoeBlock(number, config, StandInConfig(case), f"model.layers.{number}.mlp")
     return made

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.engines.sglang.kernel import experts
-from harness.engines.sglang.weights import masters
+from harness.engines.sglang.weights import in_block, masters
 from harness.matrix.case import Case
 
 BY_KERNEL = "sglang-kernel-scale"
@@ -29,12 +29,14 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         # As SGLang's NVFP4 method: the routed scale is a factor of the weights that the top-k hands on.
         self.fuse_routed_scaling_factor_in_topk = case.path != BY_KERNEL
 
-    def create_weights(self, layer: nn.Module, *sizes: Any, **more: Any) -> None:
+    def create_weights(self, layer: Any, *sizes: Any, **more: Any) -> None:
         """The master weights, padded as the kernel takes them."""
         weights, case = masters(self.case), self.case
         extra = case.padded - case.width
         w13 = functional.pad(weights.w13, (0, extra))
         w2 = functional.pad(weights.w2, (0, 0, 0, extra)) if case.kernel == "wide" else weights.w2.clone()
+        if in_block(case) == "gpt-oss":
+            layer.hidden_size = case.padded  # as FusedMoE does for an MXFP4 kernel, which gpt-oss has
         layer.w13_weight, layer.w2_weight = (nn.Parameter(w.clone(), requires_grad=False) for w in (w13, w2))
 
     def create_moe_runner(self, layer: nn.Module, moe_runner_config: Any) -> None:

@@ -13,14 +13,13 @@ from harness.engines.declared.running.standin import ThirdParty
 # where they are installed. None of their functions computes anything here.
 PACKAGES = ("flashinfer", "sgl_kernel", "torchvision")
 SPACE = "sglang"
-_libraries: list[torch.library.Library] = []
 
 
 def install() -> None:
     """Stand in for all of it, before SGLang is imported."""
     sys.meta_path.insert(0, ThirdParty("sglang", PACKAGES))
     torch.library.Library.impl = _also_on_cpus(torch.library.Library.impl)  # type: ignore[method-assign]
-    _multiply_on_cpus()
+    torch.mm = _with_out_dtype(torch.mm)  # type: ignore[assignment]
 
 
 def _also_on_cpus(register: Callable[..., None]) -> Callable[..., None]:
@@ -34,14 +33,10 @@ def _also_on_cpus(register: Callable[..., None]) -> Callable[..., None]:
     return impl
 
 
-def _multiply_on_cpus() -> None:
-    """torch.mm with ``out_dtype`` has no kernel for CPUs, and blocks multiply by the router's weights with it."""
-    if torch._C._dispatch_has_kernel_for_dispatch_key("aten::mm.dtype", "CPU"):
-        return
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("mm.dtype", _multiply, "CPU")
-    _libraries.append(library)
+def _with_out_dtype(multiply: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """torch.mm with ``out_dtype``, by which blocks multiply with the router's weights, has no kernel for CPUs."""
 
+    def mm(a: Tensor, b: Tensor, out_dtype: torch.dtype | None = None, **more: Any) -> Tensor:
+        return multiply(a, b, **more) if out_dtype is None else multiply(a.to(out_dtype), b.to(out_dtype), **more)
 
-def _multiply(a: Tensor, b: Tensor, out_dtype: torch.dtype) -> Tensor:
-    return a.to(out_dtype) @ b.to(out_dtype)
+    return mm
