@@ -85,6 +85,9 @@ def _start_groups(ranks: Ranks) -> None:
     parallel_state.initialize_model_parallel(**{name: value for name, value in given.items() if name in sizes})
     for group in _groups(parallel_state):
         _reduce_as_on_a_gpu(group)
+    # A getter of a group that was called once warns no more. Until then it looks at its caller's frame, which Dynamo of a torch
+    # older than the release's own cannot trace.
+    getattr(parallel_state, "_ALREADY_WARNED", set()).update(getattr(parallel_state, "_CONTEXT_NAME_OF", ()))
 
 
 def _groups(parallel_state: ModuleType) -> list[Any]:

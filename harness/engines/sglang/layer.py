@@ -31,6 +31,7 @@ class Layer(nn.Module):
             build = _nemotron if in_block(case) == "nemotron" else _gpt_oss
             self.block: Any = _built(build, case, self.number, engine.version)
         _load(self.block, case)
+        _resolve(self.block)
         self.complete = completion()
         engine.layers[self.number], engine.blocks[self.number] = self.block.experts, self.block
         weakref.finalize(self, engine.forget, self.number)
@@ -109,6 +110,13 @@ def _gpt_oss(case: Case, number: int) -> nn.Module:
     )
     made: nn.Module = GptOssSparseMoeBlock(number, config, StandInConfig(case), f"model.layers.{number}.mlp")
     return made
+
+
+def _resolve(block: nn.Module) -> None:
+    """Let each op of SGLang's choose its implementation now. Its first call would, in a batch that runs before any trace."""
+    for module in block.modules():
+        if hasattr(module, "_resolve_forward_method") and module._forward_method is None:
+            module._forward_method = module._resolve_forward_method()
 
 
 @contextmanager
