@@ -187,5 +187,5 @@ def test_an_unknown_release_is_offered_the_nearest() -> None:
 
 @pytest.mark.parametrize("word", ["abc", "../0.5.23"])
 def test_a_release_is_a_number(word: str) -> None:
-    with pytest.raises(BadInput, match="is not a release of SGLang; expected a number such as 0.5.23"):
+    with pytest.raises(BadInput, match=r"is not a release of SGLang; expected a number such as 0\.5\.23"):
         releases.tree(SGLANG, word, lambda text: None)

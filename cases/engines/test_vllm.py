@@ -118,7 +118,9 @@ def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
 
 def test_an_unknown_release_is_offered_the_nearest() -> None:
     words = ["ERROR: Could not find a version that satisfies vllm==0.20.9 (from versions: 0.19.1, 0.20.1, 0.20.2)"]
-    assert releases._why(VLLM, "0.20.9", words).startswith("vLLM 0.20.9 is not on the package index; did you mean 0.20.")
+    assert releases._why(VLLM, "0.20.9", words).startswith(
+        "vLLM 0.20.9 is not on the package index; did you mean 0.20."
+    )
 
 
 def test_the_reason_of_a_silent_index_is_in_the_error() -> None:

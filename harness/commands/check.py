@@ -25,8 +25,8 @@ from harness.base.project import find_or_in_tree
 from harness.commands.recorded.gathered import Gathered
 from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
-from harness.engines.transformers.models import narrowed
 from harness.engines.released.targets import target
+from harness.engines.transformers.models import narrowed
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.paths import refuse_paths
 from harness.matrix.ranks import REAL

@@ -42,9 +42,7 @@ class Command:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add its options."""
         parser.description = self.about
-        parser.add_argument(
-            "releases", nargs="*", metavar="RELEASE", help=f"release numbers, such as {self.several}"
-        )
+        parser.add_argument("releases", nargs="*", metavar="RELEASE", help=f"release numbers, such as {self.several}")
         parser.add_argument(
             f"--{self.engine.name}",
             action="append",

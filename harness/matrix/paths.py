@@ -87,5 +87,6 @@ def refuse_paths(models: Iterable[str], subject: str) -> None:
         engine = name.partition("-")[0]
         if name in PATHS and not re.fullmatch(rf"{engine}([=@].*)?", subject):
             raise BadInput(
-                f"--models {name} is a code path of {TITLES[engine]}'s layer; give --subject {engine}==RELEASE in place of {subject!r}"
+                f"--models {name} is a code path of {TITLES[engine]}'s layer; give --subject {engine}==RELEASE "
+                f"in place of {subject!r}"
             )

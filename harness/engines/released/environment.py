@@ -30,7 +30,10 @@ def wanted(engine: Released) -> list[str]:
 def folder(engine: Released) -> Path:
     """The environment's folder. Each torch, Python and list of packages has its own."""
     digest = hashlib.sha256("\n".join(wanted(engine)).encode()).hexdigest()[:8]
-    return room(engine) / f"env-{wanted(engine)[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    return (
+        room(engine)
+        / f"env-{wanted(engine)[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    )
 
 
 def python(engine: Released, report: Report) -> Path:

@@ -71,9 +71,7 @@ def _fetch(engine: Released, version: str, place: Path, report: Report) -> None:
         (fresh / COUNT).write_text(f"{_count(engine, fresh)}\n", "utf-8")
 
 
-def _download(
-    engine: Released, version: str, interpreter: Path, fresh: Path, report: Report
-) -> tuple[int, list[str]]:
+def _download(engine: Released, version: str, interpreter: Path, fresh: Path, report: Report) -> tuple[int, list[str]]:
     arguments = ["download", "--no-deps", "--progress-bar", "off", "--dest", str(fresh)]
     wanted = f"{engine.name}=={version}"
     if engine.wheel:
@@ -135,4 +133,6 @@ def _why(engine: Released, version: str, lines: list[str]) -> str:
     if known is None or known == "none":
         return f"{engine.title} {version} cannot be downloaded: {complaint(lines)}"
     near = nearest(version, known.split(", "))
-    return f"{engine.title} {version} is not on the package index" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    return f"{engine.title} {version} is not on the package index" + (
+        f"; did you mean {' or '.join(near)}?" if near else ""
+    )

@@ -17,6 +17,9 @@ from harness.base.errors import BadInput
 from harness.engines.released.ranks import Ranks
 
 ROUTING = "biased_grouped_topk_impl"
+# The models whose blocks hold layers, and the op around the routed experts in each. gpt-oss's op holds the router and the top-k too.
+BLOCKS = {"nemotron": ("nemotron_h", "NemotronHMoE"), "gpt-oss": ("gpt_oss", "GptOssSparseMoeBlock")}
+OPS = {"nemotron": "sglang::moe_forward_piecewise_cuda_graph_impl", "gpt-oss": "sglang::moe_impl"}
 PATIENCE = timedelta(seconds=120)
 # The module that holds the flag and the context of piecewise graphs, and their names in it. Newest first.
 CONTEXTS = (
@@ -38,6 +41,7 @@ class Engine:
         self.ranks, self.version = ranks, str(sglang.__version__)
         self.root = Path(str(sglang.__file__)).parent
         _configure(ranks)
+        self.models = {name: _block(*where, OPS[name]) for name, where in BLOCKS.items()}
         _start_groups(ranks)
         _route_in_torch()
         self._piecewise, self._flag, context = _context()
@@ -54,6 +58,14 @@ class Engine:
         """Remove a layer from the context, which would keep it alive."""
         self.layers.pop(number, None)
         self.blocks.pop(number, None)
+
+
+def _block(module: str, name: str, op: str) -> Any:
+    """The class of a model's block. Raises ImportError or BadInput where this SGLang has none, or not its op."""
+    block = getattr(import_module(f"sglang.srt.models.{module}"), name)
+    if not hasattr(torch.ops.sglang, op.partition("::")[2]):
+        raise BadInput(f"this SGLang has no op {op}, by which its piecewise graphs call {name}'s experts")
+    return block
 
 
 def _configure(ranks: Ranks) -> None:

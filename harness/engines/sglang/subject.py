@@ -12,6 +12,8 @@ from torch import Tensor
 from harness.base.errors import BadInput, Skip
 from harness.engines.released.ranks import here
 from harness.engines.sglang import stubs
+from harness.engines.sglang.engine import OPS
+from harness.engines.sglang.kernel import NAME
 from harness.engines.sglang.weights import in_block, oracle
 from harness.matrix.case import Case
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from harness.engines.sglang.engine import Engine
 
 QUIET = {"HF_HUB_OFFLINE": "1", "SGLANG_LOG_LEVEL": "error", "CUDA_VISIBLE_DEVICES": ""}
-# The op around the routed experts, by the block's model. gpt-oss's holds the router and the top-k too.
-OPS = {"nemotron": "sglang::moe_forward_piecewise_cuda_graph_impl", "gpt-oss": "sglang::moe_impl"}
 
 
 @cache
@@ -42,7 +42,7 @@ def _engine() -> "Engine":
 
 
 class SglangLayer:
-    """SGLang's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable SGLang."""
+    """SGLang's layer, its inputs and its oracle, as a ``Subject``. Raises BadInput without a usable SGLang."""
 
     def __init__(self) -> None:
         for name, value in QUIET.items():
@@ -50,8 +50,11 @@ class SglangLayer:
         self.engine = _engine()  # here, so that an unusable SGLang is reported before any case runs
 
     def declares(self, case: Case) -> tuple[str, ...]:
-        """What is right for this layer only: its loader writes the weights, and graphs are captured from the largest batch on."""
-        return ("no-state-dict", "largest-first")
+        """What is right for this layer only.
+
+        SGLang's loader writes the weights, graphs are captured from the largest batch on, and a model is traced as a whole.
+        """
+        return ("no-state-dict", "largest-first", "traced-whole")
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
         """Build SGLang's own layer. Raises Skip if this SGLang or this process cannot run the case."""
@@ -74,6 +77,4 @@ class SglangLayer:
 
     def ops(self, case: Case) -> Sequence[str]:
         """The op of piecewise graphs around the routed experts; the kernel's where the case is not traced."""
-        from harness.engines.sglang.kernel import NAME
-
         return (NAME if case.path.startswith("sglang-plain") else OPS[in_block(case)],)
