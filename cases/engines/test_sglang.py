@@ -97,7 +97,8 @@ def test_the_kernel_agrees_with_the_oracle(model: str) -> None:
     )
     assert out.shape == (9, case.padded)
     assert not out[:, case.hidden :].any()
-    torch.testing.assert_close(out[:, : case.hidden].float(), oracle(case, x)["routed"], rtol=0.03, atol=0.03)
+    right = oracle(case, x)["routed"]
+    assert (out[:, : case.hidden] - right).abs().max() < 0.04 * right.pow(2).mean().sqrt()
 
 
 def test_the_routers_logits_are_columns_of_the_input() -> None:

@@ -19,7 +19,7 @@ def install() -> None:
     """Stand in for all of it, before SGLang is imported."""
     sys.meta_path.insert(0, ThirdParty("sglang", PACKAGES))
     torch.library.Library.impl = _also_on_cpus(torch.library.Library.impl)  # type: ignore[method-assign]
-    torch.mm = _with_out_dtype(torch.mm)  # type: ignore[assignment]
+    torch.mm = _with_out_dtype(torch.mm)
 
 
 def _also_on_cpus(register: Callable[..., None]) -> Callable[..., None]:
