@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What of the tests is asked for, since it takes minutes and the package index."""
     parser.addoption(
         "--releases",
-        action="store_true",
-        help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md)",
+        nargs="?",
+        const="all",
+        choices=("few", "all"),
+        help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md); few: three of vLLM",
     )
 
 
@@ -37,8 +40,28 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="module")
 def forked_python() -> Iterator[None]:
-    """The processes that a module's tests start by ``sys.executable`` fork from one that has imported torch."""
+    """The processes that a module's tests start by ``sys.executable`` fork from one that has imported torch and the harness."""
+    with _executable(fork_server.python):
+        yield
+
+
+@pytest.fixture
+def forked_here() -> Iterator[None]:
+    """``forked_python`` for one test, where others of its module need processes that begin with nothing."""
+    with _executable(fork_server.python):
+        yield
+
+
+@pytest.fixture(scope="module")
+def forked_scripts() -> Iterator[None]:
+    """The scripts that a module's tests run by ``sys.executable`` fork from a process that has imported torch alone."""
+    with _executable(fork_server.script_python):
+        yield
+
+
+@contextmanager
+def _executable(python: Callable[[], str]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if hasattr(os, "pidfd_open"):  # Linux; elsewhere they take longer
-            patch.setattr(sys, "executable", fork_server.python())
+            patch.setattr(sys, "executable", python())
         yield

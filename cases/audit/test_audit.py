@@ -227,6 +227,7 @@ def test_no_op_at_all_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no op is named" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +259,7 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert "Segmentation fault" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_the_command_in_a_record_shows_the_row_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rows.jsonl"
     start = ["audit", f"torch.ops.{SPACE}.fake_stride", "--import", "fixtures.audit_ops", "--json", str(file)]
@@ -285,6 +287,7 @@ torch.library.define("cases_found::second", "(Tensor x) -> Tensor")
 """
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_every_op_that_a_module_registers_is_found_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

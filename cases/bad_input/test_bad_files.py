@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.refusals import nothing_runs, refused
+from harness.base.clashes import refuse_clashes
 
 MODEL = {
     "name": "mine",
@@ -57,6 +58,7 @@ MODELS: dict[str, tuple[str | bytes, str]] = {
     "name-blank": (models(name="a b"), "'a b'"),
     "name-escape": (models(name="\x1b[31m"), "x1b"),
     "name-newline": (models(name="mine\n"), "name"),
+    "name-dash": (models(name="--help"), "the first no dash"),
     "name-long": (models(name="x" * 300), "300 signs"),
     "hidden-nan": (models(hidden=float("nan")), "hidden is nan"),
     "hidden-text": (models(hidden="2688"), "hidden is '2688'"),
@@ -178,3 +180,41 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     monkeypatch.setenv("HARNESS_CACHE", place)
     line = refused(["check", "--models", "gpt-oss-20b", "--modes", "eager"], capsys)
     assert f"cannot write to the cache folder {place}" in line
+
+
+def test_a_link_to_itself_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for option in ("--models-file", "--waivers", "--resume"):
+        assert "loop" in refused(["check", option, str(tmp_path / "loop")], capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "--models-file", "{m}", "--json", "{m}"],
+        ["check", "--models-file", "{m}", "--output", "junit={link}"],
+        ["check", "--models-file", "{m}", "--json", "{hard}"],
+        ["check", "--json", "{new}", "--output", "sarif={new}"],
+        ["check", "--output", "junit={new}", "--output", "sarif={new}"],
+        ["merge", "{m}", "--output", "junit={m}"],
+        ["merge", "{m}", "-o", "{new}", "--durations", "{m}"],
+        ["report", "{m}", "-o", "{m}"],
+        ["report", "--history", "{m}", "-o", "{link}"],
+    ],
+    ids=" ".join,
+)
+def test_no_file_is_written_over_another_of_the_command(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "m", models())
+    (tmp_path / "link").symlink_to(file)
+    (tmp_path / "hard").hardlink_to(file)
+    names = {name: str(tmp_path / name) for name in ("m", "link", "hard", "new")}
+    assert "which would be lost" in refused([word.format(**names) for word in words], capsys)
+    assert file.read_text() == models()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_device_may_be_the_file_of_two_options(tmp_path: Path) -> None:
+    refuse_clashes([("--json", "/dev/null"), ("--output junit", "/dev/null")], [("--waivers", "/dev/null")])
+    refuse_clashes([("--json", str(tmp_path / "a"))], [("--waivers", str(tmp_path / "b"))])

@@ -40,6 +40,10 @@ OPTIONS: list[tuple[list[str], str]] = [
     *[(["check", "--models-file", value], named) for value, named in (
         ("{dir}/none.json", "none.json"), ("{dir}", "directory"), ("{dir}/" + LONG, "too long"), ("{dir}/fifo", "regular"),
         ("/dev/zero", "regular"))],
+    *[(words, named) for words, named in (
+        (["repro", LONG * 20], "xxx"), (["report", LONG, "-o", "{dir}/p.html"], "no such file"),
+        (["report", "--history", LONG, "-o", "{dir}/p.html"], "no such file"),
+        (["check", "--output", f"junit={LONG}"], "cannot write"))],
     (["check", "--full", "-j", "4"], "one"), (["check", "--vllm", "{dir}"], "--vllm"), (["check", "extra"], "extra"),
     (["check", "--bogus"], "bogus"), (["check", "--tokns", "7"], "--tokens"), (["check", "--models"], "argument"),
     (["check", "--jsno", "x"], "--json"), (["check", "--mode=eager", "--x"], "ambiguous"),

@@ -1,6 +1,7 @@
 """What a terminal, a pipe and a report show: text as it is, control characters escaped, names whole, one error once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.commands import check
-from harness.findings.finding import ERROR, Verdict
+from harness.findings.finding import ERROR, FINDINGS, Finding, Verdict
 from harness.output.report import _the, grouped
 from harness.output.terminal import PIPED_WIDTH, new_console
 from harness.verdict.known_bugs import known_bugs
@@ -47,6 +48,16 @@ def test_one_typo_is_one_text_with_its_count() -> None:
     assert "also        in 2 more verdicts (eager); -v shows each" in text
     assert len(grouped(verdicts, verbose=1)) == 3
     assert len(grouped([*verdicts, failed("other", "no device")])) == 2
+
+
+def test_the_plainest_mode_speaks_for_a_kind_of_finding() -> None:
+    def found(mode: str) -> Verdict:
+        finding = Finding(observer="o", kind="raised", stage="layer", what=f"in {mode}", cause="")
+        return replace(failed("case", ""), status=FINDINGS, reason="", mode=mode, findings=(finding,))
+
+    (text,) = grouped(map(found, ("varied-caches", "proof", "compiled", "eager", "fake")))
+    assert "what        in eager" in text
+    assert "also        in 4 more verdicts (compiled, fake, proof, varied-caches)" in text
 
 
 @pytest.mark.parametrize(

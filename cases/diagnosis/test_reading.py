@@ -3,7 +3,8 @@
 import pytest
 
 from harness.diagnosis.facts import op_name
-from harness.diagnosis.log.lines import read_line
+from harness.diagnosis.frames import frames_in
+from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.patterns import Pattern, literal
 from harness.diagnosis.readers.rows import is_bucket
 from harness.diagnosis.relatives import Bug, bugs
@@ -136,8 +137,64 @@ def test_ranges_of_the_data_can_be_read() -> None:
     ],
 )
 def test_what_stands_before_a_line_is_taken_off(raw: str, writer: str, level: str, text: str) -> None:
-    line = read_line(1, raw)
+    (line,) = LineReader().read(1, raw)
     assert (line.writer, line.level, line.text) == (writer, level, text)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ("<gpu 3> Traceback (most recent call last):", "<gpu 4>   File", "  File"),
+        ("9:Traceback (most recent call last):", "10:    x = 1", "    x = 1"),
+        ('run 7 |   File "a.py", line 3, in f', "run 7 |     x = 1", "    x = 1"),
+        ("    Traceback (most recent call last):", "      File", "  File"),
+        ("a:Traceback (most recent call last):", "b:  File", "b:  File"),
+        ("ValueError: Traceback (most recent call last):", "ValueError: x", "ValueError: x"),
+    ],
+)
+def test_a_prefix_is_what_lines_of_a_traceback_share(first: str, second: str, text: str) -> None:
+    reader = LineReader()
+    reader.read(1, first, lambda: [second])
+    assert [line.text for line in reader.read(2, second)] == [text]
+
+
+def test_a_prefix_of_spaces_ends_with_its_traceback() -> None:
+    reader = LineReader()
+    reader.read(1, "    Traceback (most recent call last):", lambda: ["      File"])
+    reader.read(2, "Traceback (most recent call last):", lambda: ["  File"])
+    assert [line.text for line in reader.read(3, "    x = 1")] == ["    x = 1"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "texts"),
+    [
+        (r'{"level": "info", "msg": "a\n  b", "pod": "c"}', ["a", "  b"]),
+        (r'{"a": {"text": "x = {1: 2}"}}', ["x = {1: 2}"]),
+        (r"error='Traceback (most recent call last):\n  File'", ["Traceback (most recent call last):", "  File'"]),
+        (r'  File "C:\new\test.py", line 1, in f', [r'  File "C:\new\test.py", line 1, in f']),
+        ("x = {1: &quot;a&quot;} &lt;lambda&gt;", ['x = {1: "a"} <lambda>']),
+        ("call_function <built-in function add>", ["call_function <built-in function add>"]),
+        ("\u201cit\u2019s\u00a0so\u201d", ['"it\'s so"']),
+    ],
+)
+def test_what_is_escaped_in_a_line_is_written_out(raw: str, texts: list[str]) -> None:
+    assert [line.text for line in LineReader().read(1, raw)] == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "frame"),
+    [
+        ('  File "/a/b.py", line 3, in f\n    x + y\n      ^', ("/a/b.py", 3, "f", "x + y")),
+        ('  File "/a/lo\nng.py", line 3, in f\n    x + y', ("/a/long.py", 3, "f", "x + y")),
+        ('  File "/a/b.py", line\n3, in f\n    x + y', ("/a/b.py", 3, "f", "x + y")),
+        ("File ~/a/b.py:3, in f(x)\n      2 y = 1\n----> 3 x + y\n      4 z", ("~/a/b.py", 3, "f", "x + y")),
+        ("a/b.py:3 in f\n\n   2   y = 1\n❱  3   x + y", ("a/b.py", 3, "f", "x + y")),
+        ("a/b.py:3: in f\n    x + y", ("a/b.py", 3, "f", "x + y")),
+        ('  File "<string>", line 3', ("<string>", 3, "", "")),
+    ],
+)
+def test_frames_in_the_forms_that_they_are_printed_in(text: str, frame: tuple[str, int, str, str]) -> None:
+    assert frames_in([Line(number, "", "", line) for number, line in enumerate(text.split("\n"))]) == (frame,)
 
 
 @pytest.mark.parametrize(

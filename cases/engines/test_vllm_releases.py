@@ -1,6 +1,7 @@
 """Releases of vLLM: each is red where its source is wrong and nowhere else, and so is a runner that a fault is planted in.
 
-No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`).
+No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`);
+`--releases few` does that of three (`.ci/run`).
 """
 
 import json
@@ -32,13 +33,24 @@ Expected = tuple[str, frozenset[tuple[str, ...]]]
 """A status, and of each finding the kind, the stage and the bug that it is like, if any."""
 
 
+# The red release, the one that fixed it, and the newest.
+PAIR_AND_NEWEST = ("0.20.1", "0.20.2", "0.33.0")
+
+
+def asked_for(version: str, config: pytest.Config) -> bool:
+    """Whether `--releases` fetches and judges this release: without a value all, with `few` those that `.ci/run` has."""
+    return config.getoption("releases") == "all" or (
+        config.getoption("releases") == "few" and version in PAIR_AND_NEWEST
+    )
+
+
 @pytest.fixture
 def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """The tree of a release by its number. Skips where it is not cached; with `--releases` fetches it, or ends the run."""
 
     def tree(version: str) -> Path:
         place = environment.room(VLLM) / f"vllm-{version}"
-        if request.config.getoption("releases"):
+        if asked_for(version, request.config):
             try:
                 targets.Target(f"vllm=={version}").command(print)
             except BadInput as error:
@@ -219,24 +231,21 @@ def test_of_an_op_with_two_outputs_the_routed_one_is_shown(
     assert (steps["routed experts"]["shape"], steps["unpad"]["shape"]) == ([7, 2816], [7, 2688])
 
 
+WHY = "a release is judged whole under --releases alone: half a minute each"
+
+
 @pytest.fixture
 def asked(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("releases"):
-        pytest.skip("a release is judged whole under --releases alone: half a minute each")
+    if request.config.getoption("releases") != "all":
+        pytest.skip(WHY)
 
 
-# The red release, the one that fixed it, and the newest: `.ci/run` asks for these by the test's name.
-PAIR_AND_NEWEST = ("0.20.1", "0.20.2", "0.33.0")
-
-
-@pytest.mark.parametrize("version", PAIR_AND_NEWEST)
-def test_pair_and_newest(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
-    release(version)
-    judged_whole(version, tmp_path)
-
-
-@pytest.mark.parametrize("version", [version for version in WRONG if version not in PAIR_AND_NEWEST])
-def test_other_releases(version: str, asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", WRONG)
+def test_a_release_judged_whole(
+    version: str, release: Callable[[str], Path], tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    if not asked_for(version, pytestconfig):
+        pytest.skip(WHY)
     release(version)
     judged_whole(version, tmp_path)
 

@@ -155,6 +155,22 @@ def test_what_takes_the_form_alone_reads_nothing() -> None:
     outside.check()
 
 
+def test_memory_made_after_a_capture_is_not_taken_for_memory_that_the_capture_made_and_freed() -> None:
+    capture, later = ExternalMemory("cpu"), ExternalMemory("cpu")
+    with ExternalMemoryMode(capture):
+        made = torch.ones(4, 6)
+        lasting = made * 2
+    del made
+    later.note_reads("aten::mul", [lasting, *(torch.ones(4, 6) for _ in range(20))])
+    assert len(later.made_by(capture)) == 1
+    with ExternalMemoryMode(capture):
+        outside = [torch._C._nn.gelu(lasting) for _ in range(2)]
+        del outside[0]
+    capture.note_reads("aten::mul", [torch.ones(4, 6)])
+    with pytest.raises(FreedMemory, match="which was freed after the capture"):
+        capture.check()
+
+
 def test_what_lies_on_another_device_is_passed_by_value() -> None:
     outside, host = ExternalMemory("cuda"), torch.zeros(())
     with ExternalMemoryMode(outside):

@@ -15,8 +15,10 @@ from fixtures.correct.habits import CORRECT
 from fixtures.faults.first_calls import RowsOfWeight
 from fixtures.faults.surroundings import HalfDone
 from fixtures.planting import SHARED, SMALL, Planted
-from harness.execution.memory.fresh_memory import filled_where_possible
+from harness.execution.evidence import Graph
+from harness.execution.memory.fresh_memory import call_filled, filled_where_possible
 from harness.execution.memory.written_memory import written_memory
+from harness.execution.modes.compiled import recording_inductor
 from harness.execution.modes.varied import surroundings
 from harness.execution.pinned import pinned
 from harness.execution.rig import Rig
@@ -79,6 +81,25 @@ def test_memory_that_torch_cannot_fill_is_left_unfilled_for_a_whole_capture() ->
             assert torch.empty(64).isnan().all()
             with pytest.raises(NotImplementedError):
                 codes.clone()
+
+
+def test_memory_that_torch_cannot_fill_is_left_unfilled_for_inductor_in_one_compilation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torch._inductor import compile_fx
+
+    def as_on_cuda(*arguments: Any) -> Any:
+        torch.empty((), dtype=FLOAT4)  # to know the size of an element
+        return compile_module(*arguments)
+
+    compile_module, graphs = compile_fx.compile_fx, list[Graph]()
+    monkeypatch.setattr(compile_fx, "compile_fx", as_on_cuda)
+    with pinned():
+        compiled = torch.compile(lambda x: x + 1, backend=recording_inductor(graphs), fullgraph=True)
+        assert torch.equal(compiled(torch.ones(3)), torch.full((3,), 2.0))
+        with pytest.raises(ZeroDivisionError):
+            call_filled(lambda: 1 / 0)
+    assert len(graphs) == 1
 
 
 def test_inductor_refuses_the_mask_that_a_capture_takes() -> None:

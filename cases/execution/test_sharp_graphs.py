@@ -1,5 +1,6 @@
 """A capture executes nothing; bounded caches are found; an optional input may be absent at a replay."""
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from harness.execution.capture import OpGraph
 from harness.execution.memory.external_memory import FreedMemory
 from harness.execution.memory.reachable import bounded_caches
 from harness.execution.modes.cudagraph import Captured
+from harness.findings.finding import OK
 from harness.matrix.modes import MODES
 from harness.subjects.checked import CheckedSubject, SubjectError
 from harness.verdict.judge import judge
@@ -114,3 +116,8 @@ def test_the_finding_says_which_input_was_absent() -> None:
     (finding,) = verdict.findings
     assert finding.kind == "stale-replay"
     assert finding.cause.startswith("Input 3 is absent in this batch, and the graph was captured with it")
+
+
+def test_a_replay_in_a_large_graph_has_the_inputs_of_its_capture() -> None:
+    mode = replace(MODES["varied-tokens"], vary=("captured=72",))
+    assert judge(OfBias(layer=WithBias), SMALL, mode, torch.device("cpu")).status == OK

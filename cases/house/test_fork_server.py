@@ -71,3 +71,39 @@ def test_what_ends_it_ends_the_code(kill: object) -> None:
 def test_python_reads_some_settings_only_when_it_starts() -> None:
     done = ran("import sys; print('torch' in sys.modules, sys.stdout.encoding)", env={"PYTHONIOENCODING": "latin-1"})
     assert done.stdout.split() == ["False", "iso8859-1"]
+
+
+def script(tmp_path: Path, code: str, *options: str, **more: object) -> "subprocess.CompletedProcess[str]":
+    file = tmp_path / "script.py"
+    file.write_text(code, "utf-8")
+    command = [fork_server.script_python(), *options, str(file), "a", "b"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_script_finds_torch_imported_and_nothing_of_the_checkout(tmp_path: Path) -> None:
+    code = "import sys; print('torch._inductor.compile_fx' in sys.modules, [*filter(PARTS.__contains__, map(HEAD, sys.modules))])"
+    code = code.replace("PARTS", "('harness', 'kernels', 'fixtures')").replace(
+        "HEAD", "lambda name: name.partition('.')[0]"
+    )
+    assert script(tmp_path, code).stdout == "True []\n"
+
+
+@pytest.mark.parametrize(("options", "found"), [((), True), (("-I",), False)])
+def test_a_script_sees_its_folder_and_pythonpath_unless_it_is_isolated(
+    options: tuple[str, ...], found: bool, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (tmp_path / "beside.py").touch()
+    (other / "on_path.py").touch()
+    code = "import importlib.util as i, sys; print(sys.argv[1:], __name__, *[bool(i.find_spec(n)) for n in ('beside', 'on_path')])"
+    done = script(tmp_path, code, *options, env=os.environ | {"PYTHONPATH": str(other)})
+    assert done.stdout == f"['a', 'b'] __main__ {found} {found}\n", done.stderr
+
+
+def test_a_script_ends_as_its_code_ends(tmp_path: Path) -> None:
+    done = script(tmp_path, "def f():\n    raise ValueError('why')\n\nf()\n")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ValueError: why"
+    assert 'script.py", line 2, in f' in done.stderr
+    assert script(tmp_path, "import os; os.kill(os.getpid(), 9)").returncode == -9

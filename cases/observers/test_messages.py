@@ -1,6 +1,6 @@
 """What a finding says of its causes: a factor by its name, a part by its stage, and nothing that a fresh layer disproves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,11 +13,11 @@ from fixtures.judged import judged
 from fixtures.planting import ALIGNED_SHARED, REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted, case, with_op
 from harness.base.exception_text import first_line
 from harness.execution import stages
-from harness.execution.difference import compare
+from harness.execution.difference import Difference, compare
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
-from harness.observers.factors import names_of, number
+from harness.observers.factors import by_token, names_of, number
 from harness.ops.collectives import all_reduce, is_collective, is_reduction
 from harness.ops.registry import register_op
 from harness.ops.tensor_meta import TensorMeta
@@ -119,6 +119,30 @@ def test_a_factor_on_some_experts_is_fitted_by_token() -> None:
     assert (finding.kind, finding.stage) == ("wrong-part", stages.SCALING)
     assert "by token it lies between 1" in finding.cause
     assert "2.5 = scaling, as if the routed scaling factor was applied twice, on a part of" in finding.cause
+
+
+def test_a_factor_by_token_that_two_known_ones_fit_names_both() -> None:
+    two_ranks = replace(SCALED, tp=2)
+    spread = Difference([0], [0], 1.0, 9, {}, False, (), ("routed", 1.1, 2.1))
+    kind, stage, cause = by_token(spread, two_ranks) or ("", "", "")
+    assert (kind, stage) == ("wrong-part", stages.SCALING)
+    assert "2 = tp, as if this part was reduced twice, or 2.5 = scaling, as if the routed" in cause
+    assert cause.endswith("with --tp 1 tells them apart.")
+    beyond = replace(spread, spread=("routed", 1.1, 2.45))
+    assert "tp" not in (by_token(beyond, two_ranks) or ("", "", "tp"))[2]
+    assert by_token(replace(spread, spread=("routed", 1.0, 1.3)), two_ranks) is None
+
+
+@pytest.mark.parametrize("mode", ["eager", "varied-tokens"])
+def test_a_buffer_that_is_too_short_is_no_matter_of_widths(mode: str) -> None:
+    class Staged(PaddedMoELayer):
+        def reduce(self, x: Tensor) -> Tensor:
+            return super().reduce(x + torch.zeros(40, x.shape[1], dtype=x.dtype)[: x.shape[0]])
+
+    finding = only(judged(Staged, replace(SMALL, tokens=41) if mode == "eager" else SMALL, mode))
+    assert (finding.kind, finding.widths) == ("raised", ())
+    assert "Numbers of rows differ, 40 and 41." in finding.cause
+    assert finding.cause.endswith("declares it, as tokens<=40.") == (mode != "eager")
 
 
 def _parts(small: float) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from harness.matrix.selection import Selection
 from harness.ranks.ranks_run import RankJudge
 from harness.workers.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("forked_python")
 SECONDS = 24.0
 SELECTION = Selection(
     models=("small", "small-shared", "small-latent"),
@@ -26,7 +27,7 @@ SELECTION = Selection(
 
 
 @pytest.fixture(scope="module")
-def ranks() -> Iterator[RankJudge]:
+def ranks(forked_python: None) -> Iterator[RankJudge]:
     with RankJudge(Plan(SELECTION, "fixtures.ranks:SLICED", "sliced", "cpu", 1, (str(ROOT),), SECONDS)) as judge:
         yield judge
 

@@ -16,6 +16,7 @@ from harness.repro import last_run
 from harness.repro.private import without_private
 from harness.verdict.reproduce import script_command
 
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 ID = "gpt-oss-20b-hidden2880-padded3072-trtllm-nvfp4-narrow-tp1-tokens7"
 CHOSEN = (
     "--models gpt-oss-20b --modes eager --rules trtllm-nvfp4 --kernels narrow --tp 1 --tokens 7 --subject vllm#41645"

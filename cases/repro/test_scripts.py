@@ -20,18 +20,22 @@ from harness.matrix.shrunk import resized
 from harness.matrix.variations import names_of
 from harness.repro.about import About
 from harness.repro.flat.standalone import standalone
-from harness.repro.imported import imported
-from harness.repro.layout import MOST_LINES
 from harness.repro.process import difference, last_error, run_script
-from harness.repro.repro import UNSCRIPTED, Reproduction, Target, reproduced
-from harness.repro.script import scripts
+from harness.repro.repro import reproduced
+from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import MOST
 from harness.repro.symptom import Symptom
+from harness.repro.target import Target
 from harness.repro.texts import keeping, several, surroundings
 from harness.repro.texts.variations import is_change
+from harness.repro.unscripted import UNSCRIPTED
+from harness.repro.writing.imported import imported
+from harness.repro.writing.layout import MOST_LINES
+from harness.repro.writing.script import scripts
 from harness.selftest.corpus import Fault
 from kernels.layer.subject import InTree
 
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 CPU = torch.device("cpu")
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow

@@ -132,7 +132,7 @@ def test_what_cannot_be_read_or_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert "No such file" in merged(capsys, str(tmp_path / "none"))[1]
     assert "no regular file" in merged(capsys, str(tmp_path))[1]
     code, text = merged(capsys, file, "-o", file)
-    assert (code, "is one of the files to merge" in text) == (2, True)
+    assert (code, "is also the file of RECORDS" in text) == (2, True)
 
 
 def test_durations_are_measured(

@@ -9,6 +9,7 @@ import pytest
 from fixtures.recorded import lines, results
 from harness.cli import main
 
+pytestmark = pytest.mark.usefixtures("forked_python")
 ONE = ["check", "--models", "qwen3-30b-a3b", "--modes", "eager,fake", "--kernels", "wide", "--device", "cpu", "-j", "1"]
 AUDIT = ["audit", "cases_audit::fake_stride", "--import", "fixtures.audit_ops", "--rows", "schema,dtype"]
 AUDIT += ["--samples", "fixtures.audit_ops:samples", "-j", "1"]

@@ -87,8 +87,10 @@ def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def everything(folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, object]]]:
-    done = harness(folder, "selftest", "--json", "out.jsonl", "--seconds", "20", "-j", "2")
+def everything(
+    folder: Path, forked_python: None
+) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, object]]]:
+    done = harness(folder, "selftest", "--json", "out.jsonl", "--seconds", "10", "-j", "2")
     records = results(folder / "out.jsonl")
     return done, {record["id"]: record for record in records}
 
@@ -115,7 +117,7 @@ def test_what_is_seen_is_killed(everything: tuple[object, dict[str, dict[str, ob
         ("mine#elsewhere", "only reported by values at routed scaling; expected alias"),
         ("mine#unheard", "never reported by widths, which must report it"),
         ("mine#dies", "the worker process died (exit code 7)"),
-        ("mine#hangs", "a trial gets 20 s"),
+        ("mine#hangs", "a trial gets 10 s"),
     ],
 )
 def test_other_survivors(name: str, why: str, everything: tuple[object, dict[str, dict[str, object]]]) -> None:

@@ -12,6 +12,7 @@ _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNO
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
 _TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
 _REFUSES = re.compile(r"\b(raise|assert)\b")
+_COMPILER = re.compile(r"[/\\]torch[/\\](_dynamo|_inductor|_functorch|_higher_order_ops)[/\\]")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
@@ -70,6 +71,12 @@ def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | N
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     users = [SourceLine.at(*frame) for frame in frames if not is_library(frame[0])]
     return users[-2] if len(users) > 1 and users[-1] == line else None
+
+
+def raised_by_compiler(error: BaseException) -> bool:
+    """Whether a statement of torch's compiler raised the exception: a limit or a fault of its own, whatever the layer does."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _COMPILER.search(frames[-1].filename) is not None
 
 
 def raised_by_user(error: BaseException) -> bool:

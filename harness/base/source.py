@@ -1,5 +1,6 @@
 """A line of the user's code: which one is running now, and how a message shows it."""
 
+import contextlib
 import importlib.util
 import linecache
 import os
@@ -9,6 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Self
+
+
+def current_folder() -> str:
+    """The working directory; empty where it was removed."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()
+    return ""
 
 
 @cache
@@ -53,12 +61,12 @@ class SourceLine:
     @classmethod
     def at(cls, file: str, number: int) -> Self:
         """The line ``number`` of ``file``, with a relative path where the file is below the current folder."""
-        return cls._below(os.getcwd(), file, number)
+        return cls._below(current_folder(), file, number)
 
     @classmethod
     @cache
     def _below(cls, folder: str, file: str, number: int) -> Self:
-        relative = os.path.relpath(file, folder)
+        relative = os.path.relpath(file, folder) if folder else ".."
         text = linecache.getline(file, number).strip()
         return cls(file if relative.startswith("..") else relative, number, text)
 

@@ -38,6 +38,7 @@ examples:
   harness audit mylib::gemm --import mylib.ops --samples mytests.samples:gemm
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
+  harness audit bitsandbytes==0.49.0               every op that a package registers; it is fetched if it is not installed
   harness audit --files mylib/ops.py tests/test_ops.py   the ops that these files register; none is fine (pre-commit)
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
@@ -70,7 +71,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "ops",
         nargs="*",
         metavar="OP",
-        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, also with .overload; or flashinfer, vllm or sglang (==RELEASE)",
+        help="mylib::gemm, mylib.gemm or torch.ops.mylib.gemm, also with .overload; or flashinfer, vllm or sglang, or a package "
+        "(==RELEASE)",
     )
     add(
         "--import",
@@ -173,8 +175,10 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
     changed = module_names(registering(chosen.files), path)
     path = tuple(dict.fromkeys((*(folder for folder, _ in changed), *path)))
-    imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
-    ops = tuple(dict.fromkeys(chosen.ops)) or _discovered(imported, path)
+    fetched, own = _packages(chosen.ops)
+    path = tuple(dict.fromkeys((*fetched, *path)))
+    imported = tuple(dict.fromkeys((*chosen.modules, *own, *(name for _, name in changed))))
+    ops = tuple(dict.fromkeys(() if own else chosen.ops)) or _discovered(imported, path)
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
             f"{len(chosen.samples)} --samples for {len(ops)} ops; give one for all, or one for each in order"
@@ -192,6 +196,19 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
         seconds=chosen.seconds,
         sizes=chosen.sizes,
     )
+
+
+def _packages(words: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The folders and the modules of the packages that the words name; none where they name ops. Raises BadInput."""
+    from harness.engines import packages
+    from harness.output.terminal import StatusLine
+
+    named = [found for word in words if (found := packages.named(word))]
+    if named and len(named) < len(words):
+        raise BadInput(f"{' '.join(words)}: expected names of ops, NAMESPACE::NAME, or names of packages; not both")
+    with StatusLine() as report:
+        every = [packages.package(name, release, report) for name, release in named]
+    return tuple(folder for one in every for folder in one.path), tuple(name for one in every for name in one.modules)
 
 
 def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from harness.base.compiler import compiler, has_compiler
 from harness.base.errors import BadInput
@@ -223,7 +222,7 @@ def selection_of(chosen: argparse.Namespace, models: tuple[str, ...] = ()) -> Se
         vary=chosen.vary,
         ranks=getattr(chosen, "ranks", ""),
         collectives=getattr(chosen, "collectives", ()),
-        models_file=str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN),
+        models_file=os.path.realpath(chosen.models_file) if chosen.models_file else str(BUILT_IN),
     )
 
 

@@ -69,7 +69,7 @@ def run(chosen: argparse.Namespace, engine: "Engine", release: str) -> int:
 
 
 def _check(chosen: argparse.Namespace, engine: "Engine") -> None:
-    from harness.engines.declared.plan import ROWS
+    from harness.engines.declared.rows import ROWS
 
     for option, value in (("--import", chosen.modules), ("--samples", chosen.samples), ("--variant", chosen.variant)):
         if value:

@@ -71,7 +71,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 def _case(chosen: argparse.Namespace) -> Case:
     """The one case that an id or the options choose. Raises BadInput where several match."""
-    models_file = str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN)
+    models_file = os.path.realpath(chosen.models_file) if chosen.models_file else str(BUILT_IN)
     if chosen.case:
         return case_of(chosen.case, models_file)
     names = ("models", "hidden", "tokens", "rules", "kernels", "tp", "full")

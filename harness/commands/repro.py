@@ -14,7 +14,8 @@ from harness.engines.released.targets import target
 from harness.output.terminal import StatusLine
 
 if TYPE_CHECKING:
-    from harness.repro.repro import Reproduction, Target
+    from harness.repro.reproduction import Reproduction
+    from harness.repro.target import Target
 
 __all__ = ["ABOUT", "arguments", "run"]
 
@@ -79,7 +80,7 @@ def _targets(found: Choice) -> "list[Target]":
             f"`harness {engine.engine.name} --help` judges a release or a checkout, and `harness explain` draws its widths"
         )
     from harness.execution.device import choose_device
-    from harness.repro.repro import Target
+    from harness.repro.target import Target
     from harness.subjects.load import load_subject
 
     spec = project.subject(name)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.log.failures import EXCEPTION, QUIET, Failure
-from harness.diagnosis.log.lines import read_line
+from harness.diagnosis.log.lines import LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
@@ -67,7 +67,8 @@ class _Found:
 
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
-        lines = [read_line(number, raw) for number, raw in enumerate(text.decode("utf-8", "replace").split("\n"), 1)]
+        reader, raws = LineReader(), text.decode("utf-8", "replace").split("\n")
+        lines = (line for number, raw in enumerate(raws, 1) for line in reader.read(number, raw))
         whole = Failure("", [line for line in lines if line.text.strip() and line.level not in QUIET])
         if whole.lines and Texts.of(whole).match(kinds()):
             self.take(whole)

@@ -7,7 +7,7 @@ from harness.base.source import is_library
 from harness.diagnosis.diagnosis import Diagnosis
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.lines import read_line
+from harness.diagnosis.log.lines import LineReader
 from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.reading import diagnosis_of, facts_of
 from harness.diagnosis.surroundings import Surroundings
@@ -20,7 +20,8 @@ def read_exception(error: BaseException) -> tuple[Facts, Diagnosis]:
     """What an exception says, and what it is. Frames of torch, of the harness and of the standard library do not count."""
     text = f"{type(error).__module__}.{type(error).__qualname__}: {text_of(error)}"[:_LONGEST]
     lines = [*_user_frames(error), *text.split("\n")]
-    failure = Failure("", [read_line(number, line) for number, line in enumerate(lines, 1)])
+    reader = LineReader()
+    failure = Failure("", [line for number, raw in enumerate(lines, 1) for line in reader.read(number, raw)])
     facts = facts_of(failure)
     by_class = kind_of_class(error)
     if by_class is not None and by_class.rank < facts.match.kind.rank:

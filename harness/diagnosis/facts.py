@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.diagnosis.evidence import speaks_for
+from harness.diagnosis.frames import Frame, frames_in
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.patterns import Match
 
@@ -17,12 +18,12 @@ _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 # Newer releases name the op in the assert itself, as they name an input there.
 _ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
 _OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
+# Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
-    r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
+    r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
 )
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
 _LIBRARY = re.compile(
-    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|typing_extensions)/|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
 )
 _PREFIXES = ("torch.ops.", "torch._ops.")
@@ -89,7 +90,10 @@ class Facts:
     @cached_property
     def message(self) -> str:
         """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
-        line = next((line.text for line in self.texts.lines if line.number == self.number), "").strip()
+        texts = [line.text for line in self.texts.lines if line.number == self.number]
+        line = next(
+            (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
+        ).strip()
         if self.match.wrapped or not line:
             place = self.texts.messages.text.find(self.match.text)
             line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
@@ -132,15 +136,9 @@ class Facts:
         return [shape[-2] for shape in shapes if len(shape) > 1 and shape[-2] != "-1"]
 
     @cached_property
-    def frames(self) -> tuple[tuple[str, int, str, str], ...]:
-        """(file, line, function, code) of the frames in the text, in order."""
-        found, lines = [], self.texts.lines
-        for place, line in enumerate(lines):
-            if frame := _FRAME.search(line.text):
-                code = lines[place + 1].text.strip() if place + 1 < len(lines) else ""
-                code = "" if _FRAME.search(code) or code.startswith("^") else code
-                found.append((frame["file"], int(frame["line"]), frame["function"] or "", code))
-        return tuple(found)
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames in the text, in order."""
+        return frames_in(self.texts.lines)
 
     @cached_property
     def loads(self) -> bool:
@@ -151,7 +149,7 @@ class Facts:
             return True
         if not self.frames:
             return self.seen("load")
-        words = [*(frame[2] for frame in self.frames), *(frame[3] for frame in self._users()[-1:])]
+        words = [*(frame.function for frame in self.frames), *(frame.code for frame in self._users()[-1:])]
         return any(speaks_for("load", word) for word in words)
 
     @cached_property
@@ -159,8 +157,9 @@ class Facts:
         """Whether the text names a load of weights, and not only a copy."""
         return self.loads and self.seen("weights")
 
-    def _users(self) -> list[tuple[str, int, str, str]]:
-        return [frame for frame in self.frames if not _LIBRARY.search(frame[0])]
+    def _users(self) -> list[Frame]:
+        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        return [frame for frame in users if not frame.file.startswith("<")] or users
 
     @cached_property
     def user_line(self) -> str:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
+from harness.diagnosis.diagnosis import Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.log.failures import EXCEPTION, Failure
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.readers import READERS
+from harness.diagnosis.readers.unnamed import read_unnamed
 from harness.diagnosis.relatives import relatives
 from harness.diagnosis.surroundings import Surroundings
 
@@ -29,7 +30,7 @@ def facts_of(failure: Failure) -> Facts:
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
     kind, groups = facts.match.kind, facts.match.groups
-    reading = _exception(facts) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
+    reading = read_unnamed(facts, around) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
     return Diagnosis(
         kind=kind.id,
         title=kind.title,
@@ -64,15 +65,6 @@ def _unknown(texts: Texts) -> tuple[Match, int]:
         if EXCEPTION.match(line.text.lstrip()):
             return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
     return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
-
-
-def _exception(facts: Facts) -> Reading:
-    return Reading(
-        verdict=OTHER,
-        cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
-        against=("padding, fakes and graphs: the message has no words of theirs",),
-        look=facts.user_line or "the last frame of its traceback",
-    )
 
 
 def _relatives(facts: Facts, reading: Reading, around: Surroundings) -> tuple[Relative, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import torch
+from torch.utils import _python_dispatch
+from torch.utils._device import DeviceContext
 
 
 def _device_context() -> Any:
@@ -20,6 +22,39 @@ def _flushes_denormal() -> bool:
     return sys.float_info.min * 0.5 == 0
 
 
+def matmul_precision() -> str:
+    """Torch's float32 matmul precision. torch does not say it where its old and its new settings contradict each other."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
+
+
+def set_matmul_precision(precision: str) -> None:
+    """The inverse, which also ends a contradiction; there is no way to make one again."""
+    if precision != "mixed":
+        torch.set_float32_matmul_precision(precision)
+
+
+class _Modes:
+    """A stack of torch's modes as a layer finds it: what reads it, and what takes off those that were put on since."""
+
+    def __init__(self, stack: Callable[[], list[Any]], pop: Callable[[], object]) -> None:
+        self._stack, self._pop = stack, pop
+
+    def read(self) -> tuple[Any, ...]:
+        """The modes. The default device is one of them, and has a name of its own."""
+        return tuple(mode for mode in self._stack() if not isinstance(mode, DeviceContext))
+
+    def restore(self, before: tuple[Any, ...]) -> None:
+        """Take off those above. One that was taken off is not put back: its owner may have ended it."""
+        for _ in range(len(self.read()) - len(before)):
+            self._pop()
+
+
+_FUNCTIONS = _Modes(torch.overrides._get_current_function_mode_stack, torch.overrides._pop_mode)
+_DISPATCH = _Modes(_python_dispatch._get_current_dispatch_mode_stack, _python_dispatch._pop_mode)
+
 # name: (function that reads it, function that restores it)
 _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -30,10 +65,13 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda before: torch.use_deterministic_algorithms(before[0], warn_only=before[1]),
     ),
-    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "float32 matmul precision": (matmul_precision, set_matmul_precision),
     "oneDNN switch": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
     "flush-denormal mode": (_flushes_denormal, torch.set_flush_denormal),
     "autograd's anomaly mode": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    "inference mode": (torch.is_inference_mode_enabled, bool),  # only its own guard can end it
+    "modes of torch functions": (_FUNCTIONS.read, _FUNCTIONS.restore),
+    "modes of dispatch": (_DISPATCH.read, _DISPATCH.restore),
     "CPU autocast": (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
 }
 

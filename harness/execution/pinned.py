@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 from harness.base import cache
 from harness.base.quiet import quiet
-from harness.base.torch_settings import CONFIGS, ENVIRONMENT
+from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
 from harness.execution.global_state import GlobalState
+from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.python_state import PythonState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
@@ -55,6 +57,8 @@ def pinned() -> Iterator[None]:
         for name, settings in CONFIGS.items():
             config: Any = importlib.import_module(f"torch.{name}.config")
             stack.enter_context(config.patch(_known(config, settings)))
+        stack.enter_context(torch.inference_mode(False))  # a layer before this one may have left it on
+        stack.enter_context(_noted())
         stack.enter_context(GlobalState())
         stack.enter_context(_dispatch_keys())
         # Fills what ``empty`` returns with NaN (floats) or the largest value (integers), inside ops too.
@@ -66,6 +70,34 @@ def pinned() -> Iterator[None]:
         warnings.simplefilter("ignore")
         stack.callback(PythonState().restore)  # what one layer leaves must not be how the next one's verdict begins
         yield
+
+
+def pin_compiler() -> None:
+    """Put the compiler's pinned settings back inside ``pinned``, where the build of a layer changed one; another mode reports it."""
+    config: Any = sys.modules.get("torch._dynamo.config")
+    if config is None or not _inside.pinned:
+        return
+    for name, value in _known(config, DYNAMO).items():
+        if getattr(config, name) != value:
+            setattr(config, name, value)
+
+
+class _Inside:
+    """Whether this process is inside ``pinned``."""
+
+    pinned = False
+
+
+_inside = _Inside()
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[None]:
+    before, _inside.pinned = _inside.pinned, True
+    try:
+        yield
+    finally:
+        _inside.pinned = before
 
 
 @contextlib.contextmanager
@@ -107,7 +139,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def fingerprint(graph: torch.fx.Graph) -> str:
@@ -140,4 +172,4 @@ def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = ""
     from torch._inductor.compile_fx import compile_fx
 
     with keyed_by(fingerprint(module.graph) + also):
-        return compile_fx(module, list(inputs))
+        return call_filled(compile_fx, module, list(inputs))

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from harness.base.source import current_folder
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -23,6 +25,11 @@ def _set_handlers(before: list[Any]) -> None:
             signal.signal(number, handler)
 
 
+def _set_folder(before: str) -> None:
+    if before:
+        os.chdir(before)
+
+
 # name: (function that reads it, function that restores it)
 _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "Python's warnings filters": (lambda: list(warnings.filters), _set_filters),
@@ -30,7 +37,7 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "Python's recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
     "sys.excepthook": (lambda: sys.excepthook, lambda hook: setattr(sys, "excepthook", hook)),
     "the handlers of signals": (lambda: [signal.getsignal(number) for number in _SIGNALS], _set_handlers),
-    "the working directory": (os.getcwd, os.chdir),
+    "the working directory": (current_folder, _set_folder),
 }
 
 

@@ -130,8 +130,9 @@ def _check_name(name: str, where: str) -> None:
     """A name stands in a case's id, in lists with commas and after pytest's ``-k``, whose grammar has only these signs."""
     if len(name) > _LONGEST_NAME:
         raise BadInput(f"{where[:160]}...: a name of {len(name)} signs; expected at most {_LONGEST_NAME}")
-    if not re.fullmatch(r"[\w.+/-]+", name):
-        raise BadInput(f"{where}: expected a name of letters, digits and . _ + - / that can be typed after pytest's -k")
+    if not re.fullmatch(r"[\w.+/][\w.+/-]*", name):
+        signs = "letters, digits and . _ + - /, the first no dash,"
+        raise BadInput(f"{where}: expected a name of {signs} that can be typed after pytest's -k")
 
 
 def _check_keys(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:

@@ -31,7 +31,8 @@ SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
-BUCKET_ABOVE_64 = 72
+# Above 64 and above 128, where paths for small batches end.
+LARGE_BUCKET = 136
 
 GROUPS = {
     "tokens": Group(
@@ -51,7 +52,7 @@ GROUPS = {
         },
     ),
     "captured": Group(
-        "varied-tokens", {str(BUCKET_ABOVE_64): f"a graph for {BUCKET_ABOVE_64} tokens"}, "a graph for N tokens"
+        "varied-tokens", {str(LARGE_BUCKET): f"a graph for {LARGE_BUCKET} tokens"}, "a graph for N tokens"
     ),
     "torch": Group(
         "varied-surroundings",
@@ -61,7 +62,13 @@ GROUPS = {
             "autocast": "autocast to half precision",
         },
     ),
-    "thread": Group("varied-surroundings", {"other": "a call in another thread than the one that built the layer"}),
+    "thread": Group(
+        "varied-surroundings",
+        {
+            "other": "a call in another thread than the one that built the layer",
+            "3": "a call where torch has 3 threads",
+        },
+    ),
     "before": Group(
         "varied-surroundings",
         {
@@ -79,6 +86,7 @@ GROUPS = {
         {
             "before": "a layer, after one of its class with other weights was called",
             "between": "a layer, and one of its class with other weights called in between",
+            "16": "16 layers of one class",
         },
     ),
     "weights": Group(
@@ -149,12 +157,16 @@ GROUPS = {
             "minus-one": "id -1, which names no expert, in the first slot of every row",
             "minus-one-row": "id -1, which names no expert, in all slots of one row",
             "minus-one-all": "id -1, which names no expert, in all slots of all rows",
+            "special-rows": "rows of special values beside ordinary ones",
+            "logits-shifted": "router logits that are larger by 100",
+            "logits-tied": "router logits of which the largest in each row are equal",
             "id-experts": "the number of experts as an id, which names no expert, in the first slot of every row",
         },
     ),
     "form": Group(
         "varied-forms",
         {
+            "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
@@ -178,7 +190,7 @@ BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
-    "no-strides": ("form=slice", "form=transposed", "form=compiled-slice"),
+    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=compiled-slice"),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),
@@ -188,7 +200,7 @@ DECLARED = {
     "no-other-dtypes": ("dtype=int64-ids",),
     "no-autocast": ("torch=autocast",),
     "no-default-dtype": ("torch=default-bfloat16",),
-    "no-threads": ("thread=other",),
+    "no-threads": ("thread=other", "thread=3"),
     "no-trace-first": ("traced=first",),
     "errors-end": ("before=errors",),
     "no-reload": (

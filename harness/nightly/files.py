@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,14 +52,16 @@ def expanded(paths: list[str]) -> list[Path]:
     """The files of the given paths; a folder stands for the records files anywhere below it. Raises BadInput."""
     files: dict[Path, None] = {}
     for path in map(Path, paths):
-        inside = sorted({file for pattern in PATTERNS for file in path.rglob(pattern)}) if path.is_dir() else [path]
+        inside = (
+            sorted({file for pattern in PATTERNS for file in path.rglob(pattern)}) if os.path.isdir(path) else [path]
+        )
         if not inside:
             raise BadInput(
                 f"{path}: no records file in this folder; expected files such as night.jsonl or night.jsonl.gz"
             )
         files |= dict.fromkeys(inside)
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise BadInput(f"{file}: there is no such file; give records files of --json, or folders of them")
     return list(files)
 

@@ -22,6 +22,8 @@ _MEANS = {
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
 _ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
+_MOST = 0.7  # of the way from 1 to the factor, where no token has experts of one kind alone
+_TELLS = " The same case with --tp 1 tells them apart."
 _SQUARES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # ranks and widths are powers of two
 
 
@@ -98,15 +100,31 @@ def _meaning(part: str, names: Iterable[str]) -> str:
 
 
 def by_token(difference: Difference, case: Case) -> Diagnosis | None:
-    """The diagnosis where one part has another factor in each token, all between 1 and a factor that the layer knows."""
+    """The diagnosis where one part has another factor in each token, all between 1 and a factor that the layer knows.
+
+    A token mixes what its experts give. So the factor itself may lie beyond the farthest token, and several may fit.
+    """
     if difference.spread is None:
         return None
     part, low, high = difference.spread
-    for name, value in known_factors(case).items():
-        least, most = sorted((1.0, value))
-        far_end = high if value > 1 else low
-        if abs(far_end / value - 1) <= _ROUGHLY and low >= least - _ROUGHLY and high <= most * (1 + _ROUGHLY):
-            text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
-            where = f"{_meaning(part, [name])}, on a part of the experts or tokens"
-            return "wrong-part", _stage(part, value, case), f"{text}, and {number(value)} = {name}{where}."
-    return None
+    fits = {name: value for name, value in known_factors(case).items() if _lies_within(low, high, value)}
+    if not fits:
+        return None
+    text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
+    known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name])}" for name, value in fits.items())
+    where = f", on a part of the experts or tokens.{_TELLS if len(fits) > 1 else ''}"
+    return "wrong-part", _stage_of_any(part, fits, case), f"{text}, and {known}{where}"
+
+
+def _lies_within(low: float, high: float, value: float) -> bool:
+    """Whether the factors of tokens lie between 1 and ``value``, and reach at least most of the way to it."""
+    least, most = sorted((1.0, value))
+    far_end = high if value > 1 else low
+    reaches = abs(far_end - 1) >= _MOST * abs(value - 1)
+    return reaches and low >= least * (1 - _ROUGHLY) and high <= most * (1 + _ROUGHLY)
+
+
+def _stage_of_any(part: str, fits: dict[str, float], case: Case) -> str:
+    """The stage that all the factors point to; where they do not agree, the part's own."""
+    candidates = {_stage(part, value, case) for value in fits.values()}
+    return candidates.pop() if len(candidates) == 1 else _STAGES.get(part, part)

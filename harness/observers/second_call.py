@@ -29,15 +29,22 @@ def _reported(run: Run) -> bool:
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
-    _, stage, _ = diagnose(run.case, difference)
+    kind, stage, cause = diagnose(run.case, difference)
+    wrong_alone = call.fresh_differs is True  # then nothing is stale
     return Finding(
         observer="second call",
-        kind="other-graphs-memory" if call.unwritten else "stale-replay" if call.replayed else "stale",
+        kind="other-graphs-memory"
+        if call.unwritten
+        else "stale-replay"
+        if call.replayed
+        else kind
+        if wrong_alone
+        else "stale",
         stage=stage,
         what=(f"{call.unwritten}; " if call.unwritten else "")
         + f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
         f"(tolerance {TOLERANCE})",
-        cause=_cause(run.calls[0], call),
+        cause=f"{cause} {_cause(run.calls[0], call)}" if wrong_alone else _cause(run.calls[0], call),
         call=call.label,
         line=call.unwritten.line if call.unwritten else None,
         detail={"columns": len(difference.columns), "worst": difference.worst},

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, ranges
+from harness.execution.difference import TOLERANCE, ranges, within
 from harness.execution.evidence import CALL_WITH, Call, LeftBehind, Run, all_finite
 from harness.findings.finding import Finding
+from harness.observers import values
 from harness.observers.values import diagnose, difference_of
 
 _LISTED = 8
@@ -63,8 +64,19 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     """The finding of a varied call that raised, with what was varied and from where on it raises."""
     if call.varied is None:
         return finding
-    cause = f"{_account(run, call)}. {finding.cause}"
+    cause = f"{_account(run, call)}. {finding.cause}{_limit(run, call)}"
     return replace(finding, call=call.label, cause=cause, vary=call.varied.name)
+
+
+def _limit(run: Run, call: Call) -> str:
+    """How a layer says that it takes no larger batch, where every larger one raises."""
+    assert call.varied is not None
+    if call.varied.group != "tokens":
+        return ""
+    right = [c.tokens for c in run.calls if c.error is None and (c.varied is None or c.varied.group == "tokens")]
+    if not right or max(right) > call.tokens:
+        return ""
+    return f" A layer that takes no larger batch declares it, as tokens<={max(right)}."
 
 
 def with_variation(run: Run, finding: Finding) -> Finding:
@@ -86,10 +98,12 @@ def _is_wrong(run: Run, call: Call) -> bool:
 
 def _finding(run: Run, call: Call) -> Finding:
     assert call.varied is not None
+    if closer := _by_closer_look(run, call):
+        return closer
     stage, where = _difference(run, call)
     return Finding(
         observer="varied",
-        kind=KINDS[call.varied.group],
+        kind="stale" if call.right_in_other_order else KINDS[call.varied.group],
         stage=stage,
         what=f"{_account(run, call)}; {where}",
         cause=_cause(call),
@@ -97,6 +111,19 @@ def _finding(run: Run, call: Call) -> Finding:
         detail={"vary": call.varied.name, "tokens": call.tokens},
         vary=call.varied.name,
     )
+
+
+def _by_closer_look(run: Run, call: Call) -> Finding | None:
+    """The finding of a call whose every element is within its tolerance: a factor or a column that only many tokens show."""
+    assert call.snapshot is not None
+    assert call.expected is not None
+    difference = difference_of(call) if all_finite(call.snapshot) else None
+    if difference is None or not within(call.snapshot, call.expected):
+        return None
+    found = values.finding(replace(run, case=run.case_of(call)), call, difference, "varied")
+    assert call.varied is not None
+    cause = f"{found.cause} Each element is within its tolerance: {call.tokens:,} tokens together show it."
+    return replace(found, cause=cause, vary=call.varied.name)
 
 
 def _difference(run: Run, call: Call) -> tuple[str, str]:
@@ -133,6 +160,11 @@ def _cause(call: Call) -> str:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
             "something of one, or counts them."
+        )
+    if call.right_in_other_order:
+        return (
+            "A layer that was not called before is right for the same rows in another order: it is not the values that "
+            "matter. Something is held for all layers by the contents of one input, and found again for others."
         )
     assert call.varied is not None
     return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")
@@ -253,10 +285,12 @@ _STRIDES = (
 CAUSES = {
     "torch": "The layer or its kernel asks for this mode and takes another path there, or relies on what the usual mode does.",
     "thread": "Something that the build put into thread-local memory is missing in another thread.",
+    "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
     "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
     "memory": "A list or a dictionary grows with each call, or a tensor refers to the one before it. Memory runs out after hours.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
+    "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
     "repacked copy, a list of views, a Python number.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
@@ -276,6 +310,10 @@ CAUSES = {
     "growth": _COUNT,
     "captured": _COUNT,
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
+    "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
+    "scale for the whole batch, so that one row decides how exact another one is.",
+    "content=logits-shifted": "A softmax does not take off the largest logit first: the exponentials overflow.",
+    "content=logits-tied": "Equal logits are taken for one: mask the expert that was chosen, not every one of its value.",
     "content=same-rows": "Something tells tokens apart by their values, or one expert gets more tokens than it has room for.",
     "content=times-32": _TOO_LARGE,
     "content=times-512": _TOO_LARGE,
@@ -292,6 +330,8 @@ CAUSES = {
     "form=slice": _STRIDES,
     "form=transposed": _STRIDES,
     "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
+    "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
+    "columns alone, or set the others to zero.",
     "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
     "form=unaligned": "Wide loads need an aligned address: where it is not, the other path skips or repeats elements.",
     "form=requires-grad": "With an input that requires grad the layer takes another path, such as one for training.",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
+from harness.matrix.modes import MODES
 from harness.verdict.reproduce import script_command
 
 _LABEL = 12
@@ -88,8 +89,14 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
 
 
 def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
-    (first, finding), *rest = same_kind
+    # A short run ends first, and a longer one may say more: the plainest mode speaks for the others.
+    (first, finding), *rest = sorted(same_kind, key=lambda pair: _plainness(pair[0]))
     return _with_others(finding_text(first, finding), first, [verdict for verdict, _ in rest])
+
+
+def _plainness(verdict: Verdict) -> int:
+    """The place of a verdict's mode among the modes, which begin with plain calls; a mode of another kind comes last."""
+    return list(MODES).index(verdict.mode) if verdict.mode in MODES else len(MODES)
 
 
 def _with_others(text: str, first: Verdict, rest: list[Verdict]) -> str:

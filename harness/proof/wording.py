@@ -10,6 +10,8 @@ from harness.proof.regions.points import Integers, Mask
 
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 3, 5, 6, 7, 9, 12, 24, 48, 96, 192, 384, 768)
 _FEW = 4
+# Sizes that rule most rules out: looking at all of them for each multiple takes most of a description's time.
+_FIRST = 2048
 
 
 def describe(sizes: Integers, among: Mask, name: str, step: int = 1) -> str:
@@ -51,9 +53,11 @@ def _rule(sizes: Integers, among: Mask) -> str | None:
     if among.all():
         return ""
     for multiple in _MULTIPLES:
+        if _inside(sizes[:_FIRST] % multiple, among[:_FIRST], multiple) is None:
+            continue
         remainders = sizes % multiple
-        inside = np.flatnonzero(np.bincount(remainders[among], minlength=multiple))
-        if np.array_equal(_among(remainders, inside, multiple), among):
+        inside = _inside(remainders, among, multiple)
+        if inside is not None:
             outside = np.setdiff1d(np.flatnonzero(np.bincount(remainders, minlength=multiple)), inside)
             return _remainder_rule(inside.tolist(), outside.tolist(), multiple)
     return None
@@ -70,10 +74,12 @@ def _remainder_rule(inside: list[int], outside: list[int], multiple: int) -> str
     return f"whose remainder modulo {multiple} is not {_listed(outside, 'or')}" if len(outside) <= _FEW else None
 
 
-def _among(remainders: Integers, inside: Integers, multiple: int) -> Mask:
+def _inside(remainders: Integers, among: Mask, multiple: int) -> Integers | None:
+    """The remainders of the chosen sizes; None where other sizes have one of these too, so that they make no rule."""
+    inside: Integers = np.flatnonzero(np.bincount(remainders[among], minlength=multiple))
     table = np.zeros(multiple, dtype=np.bool_)
     table[inside] = True
-    return table[remainders]
+    return inside if np.array_equal(table[remainders], among) else None
 
 
 def _listed(numbers: Sequence[Any], conjunction: str = "and") -> str:

@@ -54,6 +54,7 @@ class About:
             "ids": str(self.places[0]),
             "weights": str(self.places[1]),
             "experts": str(self.case.experts),
+            "top_k": str(self.case.top_k),
             "reductions": str(self.reductions if self.case.tp > 1 else 0),
         }
         return Template(text).safe_substitute(values)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.repro.about import About
-from harness.repro.parts import Parts
 from harness.repro.process import difference, run_script
-from harness.repro.script import scripts
+from harness.repro.writing.parts import Parts
+from harness.repro.writing.script import scripts
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import torch
 
 from harness.base.printable import printable
 from harness.repro.private import without_private
-from harness.repro.repro import Reproduction
+from harness.repro.reproduction import Reproduction
 
 
 def issue(done: Reproduction) -> str:

@@ -23,6 +23,8 @@ from harness.workers.stray import kill_family, waited_for_core
 TASK_SECONDS = CASE_SECONDS
 # How often the parent looks whether a silent worker still lives. A child of the worker may hold its pipe open.
 _LOOK_SECONDS = 0.25
+# How long a process may take to end after its answers ended.
+_END_SECONDS = 2.0
 _MAIN = "import sys; from harness.workers.worker import main; sys.exit(main())"
 MARK = "HARNESS_WORKER"
 # The beginning of the reason of a worker that was stopped at its limit.
@@ -95,6 +97,7 @@ class WorkerProcess:
 
     def exit_reason(self) -> str:
         """How a dead worker ended: its exit code and its last line on standard error."""
+        self._wait_for_end()
         kill_family(self._process.pid, self._mark)
         code = self._process.wait()
         if self._late:
@@ -102,6 +105,15 @@ class WorkerProcess:
         signalled = [signal.strsignal(-code) or ""] if code < 0 else []
         last = self._tail().strip().splitlines()[-1:]
         return ", ".join([f"exit code {code}", *signalled, *(printable(bounded(line, 500)) for line in last)])
+
+    def _wait_for_end(self) -> None:
+        """Give a process that closed its answers the time to end by itself. One that runs on is stopped, which is the reason."""
+        if self._late:
+            return
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._late = "it closed the pipe of its answers and ran on; it was stopped"
 
     def kill(self) -> None:
         """Kill it with every process that it started, and close its pipes."""

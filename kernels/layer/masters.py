@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from harness.matrix.case import Case
 from kernels.layer.drawing import DENSE_RMS, GRID_RMS, dense, on_grid, power, two_to_the
-from kernels.layer.nvfp4 import BLOCK, Nvfp4, quantise
+from kernels.layer.nvfp4 import BLOCK, SCALE_MAX, Nvfp4, quantise
 
+_QUIET, _LEAST_NORMAL = 1, 2.0**-6
 Made = TypeVar("Made")
 Pair = tuple[Tensor, Tensor] | None
 # How many sizes are cached, and how many elements a small one has. A sweep runs the cases of one model together, so few
@@ -204,7 +205,20 @@ def _activated(rms: float, columns: int) -> float:
 def quantised(sizes: Sizes) -> tuple[Nvfp4, Nvfp4]:
     """w13 and w2 of ``masters`` in NVFP4, padded to whole blocks of 16 columns. Not to be written to."""
     weights = masters(sizes)
-    return quantise(whole_blocks(weights.w13)), quantise(whole_blocks(weights.w2))
+    first, second = quantise(whole_blocks(weights.w13)), quantise(whole_blocks(weights.w2))
+    return with_subnormal_scales(first), with_subnormal_scales(second)
+
+
+def with_subnormal_scales(weight: Nvfp4, start: int = 0) -> Nvfp4:
+    """The same values. Every third expert's largest block scale is the least normal number of E4M3, and the others are subnormal.
+
+    Quiet rows of real checkpoints have such scales, and a kernel that takes them for zero would pass otherwise. ``start`` is
+    the number of the first expert.
+    """
+    number = torch.arange(start, start + len(weight.scales), device=weight.scales.device)
+    factor = torch.where(number % 3 == _QUIET, _LEAST_NORMAL / SCALE_MAX, 1.0)
+    scales = weight.scales.view(torch.float8_e4m3fn).float() * factor[:, None, None]
+    return Nvfp4(weight.codes, scales.to(torch.float8_e4m3fn).view(torch.uint8), weight.global_scale * factor)
 
 
 def whole_blocks(weight: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from harness.subjects.recipe import Recipe
 from kernels.layer.answers import cached
 from kernels.layer.experts import OP
 from kernels.layer.layer import PaddedMoELayer
-from kernels.layer.masters import Sizes, dense_of, masters_of, quantised
+from kernels.layer.masters import Sizes, dense_of, masters_of, quantised, with_subnormal_scales
 from kernels.layer.memory import check_memory
 from kernels.layer.nvfp4 import Nvfp4, quantise
 from kernels.layer.oracle import EXACT, Rounding, layer_output
@@ -67,7 +67,8 @@ class InTree:
         masters = masters_of(case, device)
         for index in range(case.experts):
             w13, w2 = masters.expert(index)
-            yield self.prepared(case, quantise(w13[None]), quantise(w2[None]))
+            first, second = (with_subnormal_scales(quantise(weight[None]), index) for weight in (w13, w2))
+            yield self.prepared(case, first, second)
 
     def prepared(self, case: Case, w13: Nvfp4, w2: Nvfp4) -> Experts:
         """Quantised experts, one or all of them, as the layer's op wants them, in memory of their own."""

@@ -11,6 +11,7 @@ from typing import IO
 from rich.console import Console
 
 from harness.audit.row import Row
+from harness.base.clashes import refuse_clashes
 from harness.base.errors import BadInput
 from harness.findings.finding import Verdict
 from harness.output.formats.writing import JSON, TEXT, Output, add_output, check, takes_standard_output, write
@@ -62,8 +63,19 @@ def _outputs(chosen: argparse.Namespace) -> list[Output]:
     outputs = [replace(one, file="") if one.file == STANDARD_OUTPUT else one for one in outputs]
     if sum(one.format == JSON for one in outputs) > 1:
         raise BadInput("--json and --output json name two files for the records; leave one out")
+    refuse_clashes([(_option(one), one.file) for one in outputs if one.file], _inputs(chosen))
     check([one for one in outputs if one.format != JSON or not one.file])  # Records says why its file cannot be written
     return outputs
+
+
+def _option(output: Output) -> str:
+    return "--json" if output.format == JSON else f"--output {output.format}"
+
+
+def _inputs(chosen: argparse.Namespace) -> list[tuple[str, str]]:
+    """The files that the options name to be read, each with its option."""
+    named = (("--models-file", "models_file"), ("--waivers", "waivers"), ("--durations", "durations"))
+    return [(option, file) for option, name in named if (file := getattr(chosen, name, None))]
 
 
 def records_file(chosen: argparse.Namespace) -> str | None:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from harness.base.cache import require_writable
+from harness.base.clashes import refuse_clashes
 from harness.base.errors import BadInput
 from harness.base.printable import printable
 from harness.findings.finding import ERROR, FINDINGS, OK
@@ -52,8 +53,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Merge; 0 complete and ok, 1 something fails, 2 incomplete or an error. Raises BadInput."""
-    if chosen.json and Path(chosen.json).resolve() in [Path(name).resolve() for name in chosen.records]:
-        raise BadInput(f"-o {chosen.json} is one of the files to merge; name another one")
+    written = [("-o", chosen.json), *((f"--output {one.format}", one.file) for one in chosen.output)]
+    written += [("--durations", chosen.durations)]
+    refuse_clashes([(option, file) for option, file in written if file], [("RECORDS", name) for name in chosen.records])
     check(chosen.output)
     formatted = bool(chosen.output) or os.environ.get("GITHUB_ACTIONS") == "true"
     counts: Counter[str] = Counter()

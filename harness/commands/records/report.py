@@ -1,12 +1,14 @@
 """``harness report``: records of any number of shards, runners and nights as one page."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.base.clashes import refuse_clashes
 from harness.base.errors import BadInput
 from harness.base.options import whole
 from harness.nightly.files import RecordsFile, expanded
@@ -55,9 +57,11 @@ def run(chosen: argparse.Namespace) -> int:
     """Write the page; 0 all records used, 1 some not. Raises BadInput."""
     if not (chosen.records or chosen.history):
         raise BadInput("give records files of --json, or --history FILE, or both")
+    read = [("RECORDS", name) for name in chosen.records] + ([("--history", chosen.history)] if chosen.history else [])
+    refuse_clashes([("-o", chosen.output)], read)
     if chosen.nights < 1:
         raise BadInput(f"--nights is {chosen.nights}; expected 1 or more")
-    if chosen.history and not chosen.records and not Path(chosen.history).is_file():
+    if chosen.history and not chosen.records and not os.path.isfile(chosen.history):
         raise BadInput(f"--history {chosen.history}: there is no such file; give records files to begin it with")
     files = [RecordsFile(path) for path in expanded(chosen.records)]
     with _place(chosen.history) as place, History.opened(place) as history:

@@ -1,6 +1,7 @@
 """Which cases in which modes `harness repro` tries: those of the options, of a case's id, or of a record."""
 
 import argparse
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ class Choice:
 
 def choice(chosen: argparse.Namespace) -> Choice:
     """What the command line chooses. Raises BadInput."""
-    files = [word for word in chosen.what if Path(word).is_file()]
+    files = [word for word in chosen.what if os.path.isfile(word)]
     ids = [word for word in chosen.what if word not in files]
     if len(files) > 1 or len(ids) > 1:
         raise BadInput(
@@ -123,7 +124,7 @@ def _parsed(words: list[str], chosen: argparse.Namespace) -> argparse.Namespace:
 
 
 def _models_file(chosen: argparse.Namespace) -> str:
-    return str(Path(chosen.models_file).resolve()) if chosen.models_file else str(BUILT_IN)
+    return os.path.realpath(chosen.models_file) if chosen.models_file else str(BUILT_IN)
 
 
 def _selection(chosen: argparse.Namespace) -> Selection:

@@ -1,13 +1,13 @@
 """Which lines of one process belong to one failure."""
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from harness.diagnosis.log.lines import Line
 
-TRACEBACK = "Traceback (most recent call last)"
+TRACEBACK = "Traceback (most"  # a terminal may break it after this
 # An exception's own line: a dotted name that ends as names of exceptions do, then a colon or nothing.
 EXCEPTION = re.compile(
     r"(?:\w+\.)*(?:[A-Z]\w*(?:Error|Exception|Failure|Interrupt|Exceeded|Hit|Reached|Mismatch)|Unsupported"
@@ -23,6 +23,7 @@ _BELOW = re.compile(
     r"|The error above occurred|While executing|Original traceback|FX node|Found from|If you suspect|Detail|\^"
 )
 FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
+_UNENDED = re.compile(r'File "[^"]*$')
 _HEADING = re.compile(r"[_=]{5,}")
 QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
 # How many lines before and after an exception may belong to it, and how many a failure has at most.
@@ -39,6 +40,16 @@ class Failure:
     lines: list[Line] = field(default_factory=list)
     idle: int = 0  # lines since the last one that surely belongs to it
     raised: bool = False  # whether it has an exception's own line
+    doubled: bool = False  # whether two processes without names wrote it by turns, so that each line is there twice
+    seen: Counter[str] = field(default_factory=Counter)  # then: how often each line was there, with those left out
+
+    def repeats(self, line: Line, anchor: bool) -> bool:
+        """Whether another process wrote this line before, so that it is there already."""
+        self.doubled |= anchor and line.text == self.lines[-1].text
+        if not self.doubled:
+            return False
+        self.seen[line.text] += 1
+        return line.text == self.lines[-1].text or self.seen[line.text] % 2 == 0
 
     @property
     def first(self) -> int:
@@ -60,20 +71,25 @@ class Writer:
         self.open: Failure | None = None
         self.chained = False
 
-    def take(self, line: Line, anchor: bool) -> Iterator[Failure]:
+    def take(self, line: Line, anchor: bool) -> Failure | None:
         """Take one more line; gives the failure that ended before it, if one did."""
-        if self.open is not None and self._ends(line, anchor):
-            yield self.close()
+        ended = None
+        if self.open is not None:
+            if (anchor or self.open.doubled) and self.open.repeats(line, anchor):
+                return None
+            ended = self.close() if self._ends(line, anchor) else None
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
-            self.open = Failure(self.name, self._before())
+            self.open = _failure(self.name, self._before())
             self.recent.clear()
+            self.open.seen[line.text] += 1
             self._add(line, anchor)
         else:
             self.recent.append(line)
         if line.text.strip():
-            self.chained = bool(_CHAINED.search(line.text))
+            self.chained = _chains(line.text)
+        return ended
 
     def close(self) -> Failure:
         """The failure that is open, without lines at its end that only stand near it."""
@@ -109,7 +125,7 @@ class Writer:
         self.open.lines.append(line)
         text = line.text
         self.open.raised |= anchor and bool(EXCEPTION.match(text.lstrip()))
-        belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _CHAINED.search(text)
+        belongs = anchor or text[:1] in (" ", "\t") or _BELOW.match(text) or TRACEBACK in text or _chains(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 
     def _before(self) -> list[Line]:
@@ -118,7 +134,7 @@ class Writer:
         for place in range(len(lines) - 1, -1, -1):
             text = lines[place].text
             if TRACEBACK in text:
-                return lines[place:]
+                return lines[_start(lines, place) :]
             if _HEADING.match(text):
                 return lines[place + 1 :]
         place = len(lines)
@@ -129,8 +145,43 @@ class Writer:
         return [line for line in lines[-2:] if line.level not in QUIET]
 
 
+def _chains(text: str) -> bool:
+    """Whether Python says here that one exception led to the next."""
+    return "exception" in text and bool(_CHAINED.search(text))
+
+
+def _failure(writer: str, before: list[Line]) -> Failure:
+    """The failure that these lines lead to, each line once where processes without names wrote by turns."""
+    if len(before) < 4:
+        return Failure(writer, before)
+    frames = [FRAME.match(line.text) and line.text for line in before]
+    twice = sum(one is not None and one == next_one for one, next_one in pairwise(frames)) > 1
+    if not twice and sum(TRACEBACK in line.text for line in before) < 2:
+        return Failure(writer, before)
+    failure = Failure(writer, before[:1], doubled=True, seen=Counter([before[0].text]))
+    for line in before[1:]:
+        if not failure.repeats(line, False):
+            failure.lines.append(line)
+    return failure
+
+
+def _start(lines: list[Line], place: int) -> int:
+    """Where the traceback at ``place`` starts: at another one above where the same frames stand below both."""
+    first = next((at for at in range(place) if TRACEBACK in lines[at].text), place)
+    above = {line.text for line in lines[first:place] if FRAME.match(line.text)}
+    same = first + 1 == place or any(line.text in above for line in lines[place:])
+    return first if same else place
+
+
 def _leads(lines: list[Line], place: int) -> bool:
-    """Whether a line can be of a traceback's end: indented, empty, or the rest of a frame that a terminal cut."""
+    """Whether a line can be of a traceback's end: indented, empty, or the rest of a line of it that was broken."""
     text = lines[place].text
-    cut = place > 0 and len(lines[place - 1].text) >= _CUT and FRAME.match(lines[place - 1].text)
-    return not text.strip() or text[0] in " \t>" or bool(cut)
+    return not text.strip() or text[0] in " \t>" or (place > 0 and _is_cut(lines[place - 1], lines))
+
+
+def _is_cut(line: Line, lines: list[Line]) -> bool:
+    """Whether a line goes on in the next: it is as wide as the terminal, or its file's name has no end."""
+    if line.level in QUIET:
+        return False
+    wide = line.width >= _CUT and (line.text.startswith(" ") or line.width == max(other.width for other in lines))
+    return wide or bool(_UNENDED.search(line.text))

@@ -1,39 +1,20 @@
-"""One line of a log without what loggers put before it: colours, times, processes, levels."""
+"""Lines of a log without what was put before them or made of them: times, processes, levels, colours, escapes."""
 
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-_COLOUR = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
-)
-_TIME = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?"
-_LEVEL = r"(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)"
-_PLACE = r"\[?[\w./<>-]+\.py:\d+\]"
-# Each is one thing that is put before a line; a line may have several, in any order.
-_PREFIX = re.compile(
-    r"(?:"
-    r"(?P<process>\((?:[\w./:+ -]*\b(?:pid|rank|ip|actor)=[^()\n]{0,80}|(?:Engine|Worker|APIServer)\w*)\))"  # vLLM, Ray
-    r"|(?P<rank>\[(?:rank|Rank |default|local_rank)\d+\]:)"  # torchrun
-    r"|\[\d+,\d+\]<std(?:err|out)>:"  # mpirun
-    rf"|{_LEVEL} \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? {_PLACE}"  # vLLM
-    rf"|{_LEVEL} {_PLACE}"
-    r"|[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"  # torch
-    rf"|\[{_TIME}(?P<part>(?: [A-Z]{{2}}\d+)*)[\]]"  # SGLang
-    rf"|(?:stdout|stderr) [FP] "  # Kubernetes
-    rf"|\[?{_TIME}\]?(?: [A-Z]{{3,4}}\b)?"
-    rf"(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|]|[ ]*-[ ]*[\w.]+[ ]*-[ ]*{_LEVEL}[ ]*-)?"
-    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./-]+(?:\[\d+\])?:)?"  # syslog
-    r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?"
-    r"|##\[(?:error|warning|group|debug)\]|::(?:error|warning)[^:\n]*::"  # GitHub, Azure
-    r"|(?P<task>\d{1,3}):(?= )"  # srun -l
-    rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
-    r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
-    r") ?"
-)
-_SERVICE = re.compile(r"(?P<service>[A-Za-z][\w.-]*[\d_-]\w*) +\|(?= |$) ?")  # docker compose
+from harness.diagnosis.log.escapes import level_of, may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
+
+# How many lines after one are looked at for its prefix.
+NEXT = 4
+Following = Callable[[], Sequence[str]]
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
-_LONGEST_PREFIX = 300
-_LEVELS = re.compile(_LEVEL)
+_LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
+_PLAIN = ("Traceback (", '  File "')
+_ENDS = ("│", "┃", " ")
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 
@@ -51,23 +32,64 @@ class Line(NamedTuple):
     bare: bool = True
 
 
-def read_line(number: int, raw: str) -> Line:
-    """The line without its prefixes. The text's own indentation stays."""
-    if "\x1b" in raw or "^[[" in raw or "\\u001b" in raw:
-        raw = _COLOUR.sub("", raw)
-    raw = raw.rstrip("\r\n").rpartition("\r")[2].lstrip("\ufeff")  # a progress bar writes over itself
-    writer, place = "", 0
-    if "|" in raw and (service := _SERVICE.match(raw)):
-        writer, place = service["service"], service.end()
-    while place < _LONGEST_PREFIX and raw[place : place + 1] != " ":
-        found = _PREFIX.match(raw, place)
-        if not found:
-            break
-        writer = writer or (found[found.lastgroup].strip() if found.lastgroup else "")
-        place = found.end()
-    level = _LEVELS.search(raw, 0, place) if place else None
-    text = raw[place:]
+class LineReader:
+    """Reads the lines of one log in order: what lines before have shown to be a prefix is none of the text's."""
+
+    def __init__(self) -> None:
+        self._shared = SharedPrefixes()
+
+    def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
+        """The lines that one line of the log holds: one, or more where it is a string with line ends in it.
+
+        ``following`` gives some of the lines after it.
+        """
+        raw = without_colours(raw)
+        if not may_have_escapes(raw):
+            return [self._line(number, raw, following)]
+        texts = unescaped(raw)
+        if texts == (raw,):
+            return [self._line(number, raw, following)]
+        level, several = level_of(raw), len(texts) > 1
+        return [
+            self._piece(
+                self._line(number, text, partial(_slice, texts, place) if several else following), level, several
+            )
+            for place, text in enumerate(texts, 1)
+        ]
+
+    def _line(self, number: int, raw: str, following: Following) -> Line:
+        """The line without its prefixes. The text's own indentation stays."""
+        known, writer = known_prefix(raw)
+        place, shared = known, self._shared.length(raw) if self._shared.forms else 0
+        if shared:
+            place = shared
+        elif may_teach(raw) and (self._shared.forms or not raw.startswith(_PLAIN, known)):
+            learnt, sure = self._shared.learn(raw, known, lambda: [plain(line) for line in following()])
+            place, shared = learnt or known, learnt if sure else 0
+        if shared:
+            writer = known_prefix(raw[:shared])[1] or rank_in(raw[:shared])
+        if place != known:
+            more, other = known_prefix(raw[place:])
+            place, writer = place + more, writer or other
+        text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
+        text = _text(text) if text[:1] == "E" or text[-1:] in _ENDS else text
+        return Line(number, writer, level[0] if level else "", text, len(raw), not place)
+
+    def _piece(self, line: Line, level: str, several: bool) -> Line:
+        """A line that stood in another: no terminal broke it off the one before."""
+        return line._replace(level=line.level or level, bare=line.bare and not several)
+
+
+def plain(raw: str) -> str:
+    """The first line that a raw one holds."""
+    return unescaped(without_colours(raw))[0]
+
+
+def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
+    return texts[start : start + NEXT]
+
+
+def _text(text: str) -> str:
     if text.startswith("E"):
         text = _PYTEST.sub("", text, count=1)
-    text = _BORDER.sub("", text) if text.endswith(("│", "┃", " ")) else text
-    return Line(number, writer, level[0] if level else "", text, len(raw), not place)
+    return _BORDER.sub("", text) if text.endswith(_ENDS) else text

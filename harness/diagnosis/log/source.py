@@ -24,6 +24,7 @@ _MAGIC = {
     b"\x89PNG": "a picture; give the text",
     b"\xff\xd8\xff": "a picture; give the text",
 }
+_HARD_SPACE = "\u00a0".encode()
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x08\x07\x1b")) + b"\x7f"
 
@@ -49,8 +50,9 @@ def chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
         raise BadInput(f"{name} is empty; expected a text that holds a failure: a server log, CI output, a traceback")
     encoding = _encoding(first, name)
     rest = b""
+    bare = b"\r" if encoding == "" and b"\n" not in first and first.count(b"\r") > 1 else b""
     for piece in _recoded(_pieces(file, first, name), encoding):
-        piece = rest + piece
+        piece = rest + (piece.replace(bare, b"\n") if bare else piece).replace(_HARD_SPACE, b" ")
         cut = piece.rfind(b"\n") + 1
         if not cut and len(piece) > LONGEST_LINE:
             cut = len(piece)

@@ -1,11 +1,11 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 
 from harness.diagnosis.log.failures import BEFORE, EXCEPTION, FRAME, LONGEST, QUIET, Failure, Writer
-from harness.diagnosis.log.lines import Line, read_line
+from harness.diagnosis.log.lines import NEXT, Following, Line, LineReader
 from harness.diagnosis.patterns import first_match, triggers
 
 # Processes whose lines are told apart, and how many characters before a failure are read.
@@ -25,6 +25,7 @@ class Failures:
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
+        self._reader = LineReader()
         self._writer = ""
         self._writers: dict[str, Writer] = {}
         self._open: dict[str, Writer] = {}
@@ -45,10 +46,10 @@ class Failures:
                 if mark < 0:
                     break
                 for raw in chunk[place : chunk.rfind(b"\n", place, mark) + 1].split(b"\n")[:-1]:
-                    yield from self._line(raw, False)
                     place += len(raw) + 1
+                    yield from self._line(raw, False, partial(_following, chunk, place))
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end)
+            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, partial(_following, chunk, end))
             place = end
         self._held = chunk[place:]
 
@@ -58,10 +59,21 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _line(self, raw: bytes, triggered: bool) -> Iterator[Failure]:
-        """One more line; ``triggered`` where it has a trigger of a kind."""
+    def _line(self, raw: bytes, triggered: bool, following: Following) -> Sequence[Failure]:
+        """The failures that end before one more line; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
-        line = read_line(self.lines, raw.decode("utf-8", "replace"))
+        text = raw.decode("utf-8", "replace")
+        ended: Sequence[Failure] = ()
+        for line in self._reader.read(self.lines, text, following):
+            failure = self._take(line, triggered or line.text not in text)
+            if failure is not None:
+                ended = [*ended, failure]
+        if self.lines % LONGEST == 0:
+            ended = [*ended, *self._silent()]
+        return ended
+
+    def _take(self, line: Line, triggered: bool) -> Failure | None:
+        """Give a line to its writer; the failure that ended before it, if one did."""
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
             name = self._writer
@@ -69,13 +81,12 @@ class Failures:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
         writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
-        yield from writer.take(line, is_anchor(line, triggered))
+        ended = writer.take(line, is_anchor(line, triggered))
         if writer.open is not None:
             self._open[name] = writer
         else:
             self._open.pop(name, None)
-        if self.lines % LONGEST == 0:
-            yield from self._silent()
+        return ended
 
     def _silent(self) -> Iterator[Failure]:
         """Failures of processes that have written nothing for long."""
@@ -83,6 +94,12 @@ class Failures:
             if writer.open is not None and self.lines - writer.open.last > LONGEST:
                 del self._open[name]
                 yield writer.close()
+
+
+def _following(chunk: bytes, place: int) -> list[str]:
+    """Some lines of a chunk from ``place`` on; fewer at its end."""
+    lines = chunk[place : place + _FARTHEST].split(b"\n", NEXT)[:NEXT]
+    return [line.decode("utf-8", "replace") for line in lines if line]
 
 
 def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:

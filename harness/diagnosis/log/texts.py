@@ -31,7 +31,7 @@ class Joined:
         places: list[int] = []
         numbers: list[int] = []
         length = 0
-        broken, last = _broken(lines), ""
+        broken, last = broken_lines(lines), ""
         for line in lines:
             part = " ".join(line.text.split())
             if not part or length > _LONGEST:
@@ -89,7 +89,7 @@ class Texts:
         return every_match(self.whole.text, match.kind, match.wrapped)
 
 
-def _broken(lines: list[Line]) -> Callable[[Line], bool]:
+def broken_lines(lines: list[Line]) -> Callable[[Line], bool]:
     """Whether a line goes on with the one before it: a terminal broke one there, which makes lines of one and the same width."""
     width = max((line.width for line in lines), default=0)
     full = {line.number for line in lines if line.width == width}
@@ -106,11 +106,13 @@ def without_frames(lines: Iterable[Line]) -> list[Line]:
     for line in lines:
         text = line.text
         depth = len(text) - len(text.lstrip())
+        if not text.strip():
+            continue
         if _FILE.match(text):
             frame = depth
         elif TRACEBACK in text:
             frame = None
-        elif frame is not None and (depth > frame or (depth == frame and depth > 0)) and text.strip():
+        elif frame is not None and (depth > frame or (depth == frame and depth > 0)):
             continue
         else:
             frame = None

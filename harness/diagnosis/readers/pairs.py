@@ -1,6 +1,7 @@
 """The two sizes in a message, and readings of a pair: padded, or not of this family."""
 
 import re
+from math import prod
 from typing import Any
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
@@ -102,6 +103,8 @@ def _differing(match: Match) -> Sizes | None:
     if "parts" in groups:
         total = sum(int(part) for part in sizes(groups["parts"]) if part.isdigit())
         return _numbers(groups["a"], str(total), None)
+    if "product" in groups:
+        return _numbers(groups["a"], str(prod(int(size) for size in sizes(groups["product"]) if size.isdigit())), None)
     a = groups.get("k", groups.get("a", ""))
     if a and "b" in groups:
         dim = groups.get("dim", "")

@@ -1,12 +1,17 @@
 """Numbers of rows that differ: a batch of tokens, and the captured size that it is filled up to."""
 
-from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096
 _NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
+
+
+def counts_rows(diagnosis: Diagnosis) -> bool:
+    """Whether the two sizes of a failure are numbers of rows, and no widths."""
+    return _NOT_WIDTHS in diagnosis.against
 
 
 def is_bucket(few: int, many: int) -> bool:

@@ -20,6 +20,12 @@ _RAISED_BY = {
     "attempting to expand": "copy or expand",
     "indexing result": "indexed write",
     "ExpandView": "broadcast",
+    "source tensor shape": "index_add",
+    "Expected index": "scatter",
+    "operands could not": "an operation of numpy",
+    "attribute 'shape'": "a test's comparison",
+    "invalid tensor size": "collective",
+    "multiply up": "unflatten",
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"

@@ -16,6 +16,7 @@ from harness.engines.declared.running.capture import Captured
 from harness.engines.declared.samples.table import fitting
 from harness.execution.pinned import pinned
 
+OPAQUE = ("mutation", "fake")  # of an op whose kernel makes its outputs
 ROWS = ("mutation", "alias", "fake", "count", "shape", "stride", "dtype", "device")
 
 
@@ -24,18 +25,19 @@ def breaches(captured: Captured, op: str) -> list[dict[str, str]]:
     assert captured.real is not None
     broken: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="harness-breaches-") as folder, pinned():
-        for place, (label, arguments) in enumerate(fitting(captured).samples):
+        fitted = fitting(captured)
+        for place, (label, arguments) in enumerate(fitted.samples):
             journal = Path(folder, f"{place}.jsonl")
             sample = Sample((), arguments)
             audited = AuditedOp.of(find(op), [sample], torch.device("cpu"), journal, kinds=(GIVEN,))
-            broken += _broken(audited, label)
+            broken += _broken(audited, label, OPAQUE if fitted.opaque else ROWS)
     return broken
 
 
-def _broken(audited: AuditedOp, label: str) -> list[dict[str, Any]]:
+def _broken(audited: AuditedOp, label: str, rows: tuple[str, ...]) -> list[dict[str, Any]]:
     if not audited.accepted:
         return []
-    results = {row: look_at(audited, row) for row in ROWS}
+    results = {row: look_at(audited, row) for row in rows}
     return [
         {"row": row, "sample": label, "what": result.what} for row, result in results.items() if result.status == BREAKS
     ]

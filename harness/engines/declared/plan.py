@@ -1,32 +1,21 @@
 """The audit of one engine. One worker captures its declarations, then the general audit makes the rows of each op."""
 
-import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
+from harness.audit.row import BREAKS, HOLDS, NOT_RUN, SURVEY, Row
 from harness.base.errors import BadInput, nearest
 from harness.engines.declared.engine import Engine
+from harness.engines.declared.rows import AUDITED, COUNT, FAKE, OPAQUE, from_declaration, named_sample, side
 from harness.engines.declared.source.scan import SPACE
 from harness.engines.declared.source.sites import Site
 from harness.workers.pool import Pool
 from harness.workers.process import Job
 
-STUB = "the real side is the engine's own Python around a stub kernel: it checks, allocates and returns"
-RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
-READ = "only the declaration was read: the real side did not run"
-MADE_UP = "the arguments are made up from the op's schema"
 _CAPTURE_SECONDS = 600.0
-DECLARED, PARAMETERS, FAKE, OFF_CPU = "declared schema", "parameters", "fake", "off the CPU"
-# The rows that have a meaning around a stub kernel. Layouts and values have none: the kernels check and compute them.
-AUDITED = (
-    "mutation", "alias", FAKE, "data reads", "count", "shape", "stride", "storage offset", "dtype", "device",
-    "fake is pure", "fake writes", "aot_eager", "inductor",
-)  # fmt: skip
-ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 
 
 @dataclass(frozen=True)
@@ -82,8 +71,12 @@ class DeclaredAudit:
     def named(self) -> list[tuple[str, str]]:
         """The (op, row) of every row that will come, once the declarations are captured."""
         declared = [(row.op, row.row) for row in self._declared()]
-        names = {one["key"]: one["op"] for one in self.declarations}
-        audited = [(names[op.partition("::")[2]], row) for op in self._audited for row in (SURVEY, *self._wanted)]
+        audited = [
+            (one["op"], row)
+            for opaque in (False, True)
+            for one in self._audited(opaque)
+            for row in (SURVEY, *self._wanted(opaque))
+        ]
         return list(dict.fromkeys(declared + audited))
 
     def only(self, ops: Collection[str]) -> None:
@@ -94,44 +87,47 @@ class DeclaredAudit:
     def _path(self) -> tuple[str, ...]:
         return (*self.site.path, *self.path)
 
-    @property
-    def _audited(self) -> list[str]:
-        return (
-            [
-                f"{SPACE}::{declared['key']}"
-                for declared in self.declarations
-                if declared["auditable"] and declared["samples"]
-            ]
-            if self._wanted
-            else []
-        )
+    def _audited(self, opaque: bool) -> list[dict[str, Any]]:
+        """The declarations that the general audit looks at, those whose kernel makes their outputs or the others."""
+        ops = [one for one in self.declarations if one["auditable"] and one["samples"] and one["opaque"] == opaque]
+        return ops if self._wanted(opaque) else []
 
-    @property
-    def _wanted(self) -> tuple[str, ...]:
-        return tuple(row for row in AUDITED if not self.rows or row in self.rows)
+    def _wanted(self, opaque: bool) -> tuple[str, ...]:
+        return tuple(row for row in (OPAQUE if opaque else AUDITED) if not self.rows or row in self.rows)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows as they come. Raises BadInput if a worker cannot start."""
         yield from self._declared()
-        if not self._audited:
-            return
+        for opaque in (False, True):
+            if self._audited(opaque):
+                yield from self._rows(opaque)
+
+    def _rows(self, opaque: bool) -> Iterator[Row]:
+        known = {declared["key"]: declared for declared in self._audited(opaque)}
         plan = _Plan(
-            ops=tuple(self._audited),
+            ops=tuple(f"{SPACE}::{key}" for key in known),
             modules=(f"harness.engines.declared.captured.{self.engine.name}",),
-            samples=tuple(f"harness.engines.declared.samples.table:{op.partition('::')[2]}" for op in self._audited),
-            device="cpu", rows=self._wanted, variant="as given", path=self._path, folder=self.folder,
+            samples=tuple(f"harness.engines.declared.samples.table:{key}" for key in known),
+            device="cpu", rows=self._wanted(opaque), variant="as given", path=self._path, folder=self.folder,
             workers=self.workers, seconds=self.seconds, site=self.site.named, kinds=KINDS[:1],
             engine=self.engine.name, command=self.command,
         )  # fmt: skip
-        known = {declared["key"]: declared for declared in self.declarations}
+        refused: set[str] = set()
         for row in AuditRun(plan):
+            if row.row == SURVEY and row.status != HOLDS:
+                refused.add(row.op)
+            if (
+                row.op in refused and row.status == BREAKS
+            ):  # of arguments that the body refuses, its fake may say anything
+                row = replace(row, status=NOT_RUN, what="the op refuses every sample", variant="")
             declared = known[row.op.partition("::")[2]]
             if row.row == FAKE and not declared["fake"]:
                 continue  # the declaration has already given this row
-            label = _label(row.variant, declared["samples"])
+            label = named_sample(row.variant, declared["samples"])
             notes = (*row.notes, *side(declared))
             command = reproduce(self.engine.name, self.site.named, declared["op"], row.row)
-            yield replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            row = replace(row, op=declared["op"], variant=label, notes=notes, reproduce=command, unusable=False)
+            yield _returned(row, declared)
             yield from self._other_samples(row, declared)
 
     def _other_samples(self, row: Row, declared: dict[str, Any]) -> Iterator[Row]:
@@ -158,7 +154,7 @@ class DeclaredAudit:
 
     def _declared(self) -> Iterator[Row]:
         for declared in self.declarations:
-            for row, outcome in _rows(declared):
+            for row, outcome in from_declaration(declared):
                 if not self.rows or row in self.rows:
                     status, what, variant, notes = outcome
                     command = reproduce(self.engine.name, self.site.named, declared["op"], row)
@@ -173,70 +169,11 @@ class DeclaredAudit:
                     )
 
 
-def side(declared: dict[str, Any]) -> tuple[str, ...]:
-    """Notes of which side of an op ran: the real one, the real one around a stub kernel, or none."""
-    ran = {"real": RAN, "": READ}.get(declared["side"], STUB)
-    return (ran, MADE_UP) if declared["made_up"] else (ran,)
-
-
-Outcome = tuple[str, str, str, tuple[str, ...]]
-
-
-def _rows(declared: dict[str, Any]) -> Iterator[tuple[str, Outcome]]:
-    """The rows that follow from the declaration alone."""
-    if declared["reason"]:
-        yield SURVEY, (NOT_RUN, f"not captured: {declared['reason']}", "", ())
-        return
-    yield DECLARED, _schema(declared)
-    if declared["fake"]:
-        yield PARAMETERS, _parameters(declared)
-    elif declared["trivial"]:
-        yield FAKE, (NOT_APPLICABLE, "none is declared, and none is needed: the op returns nothing", "", ())
-    elif declared["auditable"]:
-        yield FAKE, (BREAKS, "no fake is declared: torch.compile cannot trace the op", "", ())
-    if declared["off_cpu"]:
-        yield OFF_CPU, _off_cpu(declared)
-    if not declared["auditable"]:
-        yield SURVEY, (NOT_RUN, "torch can infer no schema for it, not even with small changes", "", ())
-    elif declared["unsampled"]:
-        yield SURVEY, (NOT_RUN, declared["unsampled"], "", ())
-
-
-def _schema(declared: dict[str, Any]) -> Outcome:
-    if not declared["refused"]:
-        return HOLDS, "torch infers a schema", "", ()
-    notes = (f"audited with {'; '.join(declared['changed'])}",) if declared["changed"] else ()
-    return BREAKS, f"torch refuses the declaration: {_short(declared['refused'])}", "", notes
-
-
-def _short(text: str) -> str:
-    """The first sentence or two of torch's message."""
-    return (
-        re.split(r" mutates_args should| It is not a type| If you are using", text)[0]
-        .removesuffix(".")
-        .replace("typing.", "")
+def _returned(row: Row, declared: dict[str, Any]) -> Row:
+    """The row ``count`` of a body that returns tensors although its declaration says that it returns nothing."""
+    if row.row != COUNT or not declared["undeclared"]:
+        return row
+    tensors = f"{declared['undeclared']} tensor{'s'[: declared['undeclared'] > 1]}"
+    return replace(
+        row, status=BREAKS, what=f"it is declared to return nothing, and its body returns {tensors}", variant=""
     )
-
-
-def _parameters(declared: dict[str, Any]) -> Outcome:
-    if declared["differs"]:
-        return BREAKS, "; ".join(declared["differs"]), "", tuple(declared["notes"])
-    return HOLDS, "real and fake have the same parameters", "", tuple(declared["notes"])
-
-
-def _off_cpu(declared: dict[str, Any]) -> Outcome:
-    different = [one for one in declared["off_cpu"] if one["differs"]]
-    if different:
-        return BREAKS, f"on tensors that are not on the CPU, {different[0]['differs']}", different[0]["sample"], ()
-    ran = [one for one in declared["off_cpu"] if not one["unrun"]]
-    if not ran:
-        return NOT_RUN, f"the real body does not run on meta tensors: {declared['off_cpu'][0]['unrun']}", "", ()
-    return HOLDS, f"on {len(ran)} samples", "", ()
-
-
-def _label(variant: str, labels: Sequence[str]) -> str:
-    """The sample's name, for a label of the audit that only has its number."""
-    if not variant.startswith("as given"):
-        return variant
-    number = variant.rpartition("sample ")[2] if "sample " in variant else "1"
-    return labels[int(number) - 1] if number.isdigit() and int(number) <= len(labels) else variant

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY, Row
-from harness.engines.declared.plan import ROWS
+from harness.engines.declared.rows import ROWS
 
 COMPILED = ("aot_eager", "inductor")
 _STYLES = {HOLDS: "green", BREAKS: "bold red", NOT_APPLICABLE: "dim", NOT_RUN: "yellow", "": "dim"}

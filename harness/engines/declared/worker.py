@@ -45,6 +45,7 @@ def _description(captured: Any, registered: Any, described: Engine) -> dict[str,
     about |= {"reason": captured.reason, "fake": captured.fake is not None, "samples": [], "unsampled": ""}
     about |= {"differs": [], "notes": [], "refused": "", "changed": [], "auditable": False}
     about |= {"trivial": False, "off_cpu": [], "breaches": [], "scripts": {}, "side": "", "made_up": False}
+    about |= {"undeclared": 0, "opaque": False, "count": ()}
     if captured.real is None:
         return about
     schema = registered.SCHEMAS[captured.key]
@@ -73,10 +74,26 @@ def _sampled(captured: Any, about: dict[str, Any]) -> None:
         about["unsampled"] = str(error)
         return
     about |= {"samples": [label for label, _ in fitted.samples], "side": fitted.side, "made_up": fitted.made_up}
-    if captured.fake is not None:
+    about |= {"undeclared": fitted.undeclared, "opaque": fitted.opaque}
+    if fitted.opaque:
+        about["count"] = _counts(captured, fitted)
+    if captured.fake is not None and not fitted.opaque:
         about["off_cpu"] = off_cpu.compare(captured)
     if about["auditable"]:
         about["breaches"] = breaches.breaches(captured, f"{SPACE}::{captured.key}")
+
+
+def _counts(captured: Any, fitted: Any) -> tuple[int, int] | tuple[()]:
+    """How many results the body takes from its kernel and returns, and how many its fake gives; empty if nobody knows."""
+    from harness.engines.declared.running import registered
+
+    if fitted.results is None:
+        return ()
+    try:
+        given = registered.faked(captured, fitted.samples[0][1])
+    except Exception:  # the row `fake` says what it raises
+        return ()
+    return fitted.results, len(given) if isinstance(given, (tuple, list)) else 1
 
 
 def _scripts(script: Callable[..., str], captured: Any, about: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import kernels, machine
 from harness.engines.flashinfer.samples import backends, moe, quantize
 from harness.engines.flashinfer.scripts import script
 
@@ -26,7 +26,7 @@ _MACHINE: dict[str, Function] = {
 }
 # The names of functions in FlashInfer that return a module to compile.
 _GENERATES = re.compile(r"gen_\w+|_gen_(\w+_)?module")
-_NAMES = re.compile(r"get_\w+_uri")  # the name of such a module
+_NAMES = re.compile(r"get_(\w+)_uri")  # these give the name of such a module, which its ops bear
 # Runners whose kernels are written in CuTe's Python.
 _RUNNERS = "flashinfer.prims_ts.moe.runner"
 
@@ -41,8 +41,8 @@ def patch(module: ModuleType) -> None:
             setattr(module, name, _MACHINE[name])
         elif _GENERATES.fullmatch(name) and callable(value):
             setattr(module, name, lambda *_, **__: Spec())
-        elif _NAMES.fullmatch(name):
-            setattr(module, name, lambda *_, **__: "stub")
+        elif named := _NAMES.fullmatch(name):
+            setattr(module, name, lambda *_, _uri=named[1], **__: _uri)
         elif name.startswith("is_prims_ts_") and name.endswith("_supported"):
             setattr(module, name, lambda *_, **__: (True, ""))
         elif module.__name__ == _RUNNERS and "forward" in getattr(value, "__dict__", ()):
@@ -54,9 +54,9 @@ class Spec:
 
     name = "stub"
 
-    def build_and_load(self, *args: Any, **kwargs: Any) -> standin.Kernels:
+    def build_and_load(self, *args: Any, **kwargs: Any) -> kernels.Kernels:
         """The loaded module."""
-        return standin.Kernels()
+        return kernels.Kernels()
 
     def get_library_paths(self) -> tuple[str, ...]:
         """No library, so that no loader of cubins is set up."""
@@ -67,7 +67,7 @@ class Spec:
         return ""
 
 
-class Launched(standin.Kernels):
+class Launched(kernels.Kernels):
     """The return value of a trtllm-gen MoE launcher: an array with the layout of ``FusedMoeLauncher::run``.
 
     csrc/trtllm_fused_moe_kernel_launcher.cu: [output] or, not finalised, [gemm2_output, expert_weights,
@@ -102,7 +102,7 @@ def forward(_: Any, inputs: Sequence[Any], *__: Any, **options: Any) -> list[Ten
     See the end of each ``forward`` in prims_ts/moe/runner.py. It returns nothing if the output was written, or, not
     finalised, [gemm2_output, expert_weights, expanded_idx_to_permuted_idx].
     """
-    launched = standin.kernel(inputs, options)
+    launched = kernels.kernel(inputs, options)
     return [] if options["do_finalize"] else [launched[place] for place in range(3)]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engines.declared.running.capture import Captured, given_to
+from harness.engines.declared.running.building import given_to
+from harness.engines.declared.running.capture import Captured
 from harness.engines.declared.source.schema import enumeration, hints_of
 
 _DECORATED = "m.register_custom_op = m.register_fake_op = lambda *_, **__: lambda x: f.setdefault(x.__name__, x)"

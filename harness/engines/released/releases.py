@@ -1,5 +1,6 @@
 """Releases of an engine by number: downloaded from the package index, unpacked and cached."""
 
+import os
 import re
 import sys
 import tarfile
@@ -49,10 +50,10 @@ def tree(engine: Released, version: str, report: Report) -> Path:
 
 def checkout(engine: Released, path: str) -> Path:
     """The folder from which the engine is imported, for a checkout or an unpacked archive. Raises BadInput."""
-    given = Path(path).expanduser().resolve()
+    given = Path(os.path.realpath(Path(path).expanduser()))
     # The user may give the package's own folder. Some repositories have the package below python/.
     for place in (given, given.parent, given / "python"):
-        if (place / engine.layer).is_dir() and (place != given.parent or given.name == engine.name):
+        if os.path.isdir(place / engine.layer) and (place != given.parent or given.name == engine.name):
             return place
     raise BadInput(f"{path} is not a source tree of {engine.title}: it has no {engine.layer}")
 

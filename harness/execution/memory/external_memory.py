@@ -69,7 +69,8 @@ class ExternalMemory:
     def __init__(self, device: str) -> None:
         self.device = device
         self._reads: dict[int, _FirstRead] = {}
-        self._created: set[int] = set()
+        # Weak references, since they keep the key: a storage that is made later would else get the key of one that was freed.
+        self._created: dict[int, StorageWeakRef] = {}
 
     def note_reads(self, op: str, tensors: Iterable[Tensor]) -> None:
         """Note the tensors that an op is about to read, on this device only: a host scalar is passed by value."""
@@ -84,7 +85,9 @@ class ExternalMemory:
 
     def note_created(self, tensors: Iterable[Tensor]) -> None:
         """Note what an op returned. Where it returned external memory, that stays external."""
-        self._created |= {tensor.untyped_storage()._cdata for tensor in tensors} - self._reads.keys()
+        for storage in (tensor.untyped_storage() for tensor in tensors):
+            if storage._cdata not in self._reads and storage._cdata not in self._created:
+                self._created[storage._cdata] = StorageWeakRef(storage)
 
     def contains(self, tensor: Tensor) -> bool:
         """Whether a tensor lies in external memory."""

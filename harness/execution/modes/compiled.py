@@ -9,9 +9,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.base.printable import bounded
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Graph, Record, Run
 from harness.execution.modes import fake
-from harness.execution.pinned import cache_folder, inductor, trust_instruction_set
+from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
 from harness.execution.rig import Rig
 
 # Added to the first token count, it gives one of other parity and magnitude: a guard on either then fails.
@@ -26,10 +27,10 @@ def run(rig: Rig, dynamic: bool) -> Run:
     run.graphs = graphs
     tokens = max(rig.case.tokens, 2) if dynamic else rig.case.tokens
     trust_instruction_set(cache_folder())
-    skip_guard_profiling()
+    ready_compiler()
     torch._dynamo.reset()
     compiled = torch.compile(
-        run.layer, fullgraph=True, dynamic=None if dynamic else False, backend=recording_inductor(graphs)
+        compilable(run.layer), fullgraph=True, dynamic=None if dynamic else False, backend=recording_inductor(graphs)
     )
     call = rig.call(run, _marked(compiled, dynamic), "first call", tokens, 0)
     if not call.error:
@@ -96,8 +97,12 @@ def _marked(function: Callable[..., Any], dynamic: bool) -> Callable[..., Any]:
     return call
 
 
-def skip_guard_profiling() -> None:
-    """Skip the timing of guards. Dynamo flushes the CPU's caches for it, only to log a line: 20 ms of a 90 ms compile."""
+def ready_compiler() -> None:
+    """Skip the timing of guards, and undo what the build of a layer did to the compiler's pinned settings.
+
+    Dynamo flushes the CPU's caches for the timing, only to log a line: 20 ms of a 90 ms compile.
+    """
+    pin_compiler()
     guards: Any = torch._dynamo.guards
     if hasattr(guards, "profile_guard_manager"):
         guards.profile_guard_manager = lambda *_: 0.0

@@ -1,5 +1,7 @@
 """Fake: the layer traced over FakeTensors, with a static or a symbolic token count."""
 
+import builtins
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.base.exception_text import raised_by_user
-from harness.base.source import SourceLine
+from harness.base.source import SourceLine, is_library
 from harness.execution.evidence import Call, Run
 from harness.execution.memory.written_memory import written_memory
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -75,6 +77,7 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
     try:
         with ExitStack() as stack:
             stack.enter_context(_hashable_sizes())
+            stack.enter_context(_symbolic_extremes())
             stack.enter_context(mode)
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(recorder)
@@ -98,6 +101,24 @@ def _hashable_sizes() -> Iterator[None]:
 
     with mock.patch.object(torch.SymInt, "__hash__", key):
         yield
+
+
+@contextmanager
+def _symbolic_extremes() -> Iterator[None]:
+    """Let ``max`` and ``min`` of sizes in user code be symbolic, as Dynamo does. In torch's own code they are as they are."""
+    with ExitStack() as stack:
+        for name, symbolic in (("max", torch.sym_max), ("min", torch.sym_min)):
+            stack.enter_context(mock.patch.object(builtins, name, _extreme(getattr(builtins, name), symbolic)))
+        yield
+
+
+def _extreme(plain: Any, symbolic: Any) -> Any:
+    def extreme(*values: Any, **options: Any) -> Any:
+        sizes = len(values) == 2 and not options and any(isinstance(value, torch.SymInt) for value in values)
+        users = sizes and not is_library(sys._getframe(1).f_code.co_filename)
+        return symbolic(*values) if users else plain(*values, **options)
+
+    return extreme
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, dynamic: bool) -> Tensor:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from harness.base.errors import Skip
 from harness.execution.capture import NotCaptured, RecordedAgain
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Graph, Run
 from harness.execution.memory.fresh_memory import filled_where_possible
 from harness.execution.memory.reachable import reachable_tensors
-from harness.execution.modes.compiled import recording_inductor, skip_guard_profiling, stages
+from harness.execution.modes.compiled import ready_compiler, recording_inductor, stages
 from harness.execution.pinned import inductor_with
 from harness.execution.rig import Rig
 
@@ -44,10 +45,12 @@ def recorded(rig: Rig) -> Run:
     run = rig.start()
     graphs: list[Graph] = []
     run.graphs = graphs
-    skip_guard_profiling()
+    ready_compiler()
     filled = filled_where_possible(reachable_tensors(run.layer))
     with filled, inductor_with(SETTINGS) as run.settings, _fresh_trees(), _counting() as counts:
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=recording_inductor(graphs))
+        compiled = torch.compile(
+            compilable(run.layer), fullgraph=True, dynamic=False, backend=recording_inductor(graphs)
+        )
         for label, seed in _CALLS:
             counts.clear()
             torch.compiler.cudagraph_mark_step_begin()

@@ -1,6 +1,9 @@
 """Exceptions that only their text tells: what `harness diagnose` knows of it, as a finding."""
 
-from harness.base.exception_text import first_line
+import torch
+
+from harness.base.exception_text import first_line, raised_by_compiler
+from harness.diagnosis.readers.rows import counts_rows
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import describe
 from harness.findings.readers.raised import Raised
@@ -26,13 +29,26 @@ def by_text(raised: Raised) -> Finding:
         kind=diagnosis.finding,
         stage=stage,
         what=f"{type(raised.error).__name__}: {first_line(raised.error)}",
-        cause=diagnosis.cause if diagnosis.kind != "exception" else "The layer raised before it returned an output.",
+        cause=diagnosis.cause if diagnosis.kind != "exception" else _cause(raised),
         call=raised.call.label,
         line=(record.line if record else None) or raised.line,
-        widths=tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in diagnosis.widths),
+        widths=() if counts_rows(diagnosis) else _widths(raised, stage),
         detail={"failure": diagnosis.kind},
         similar_to=tuple(
             f"{relative.id} (fixed by {relative.fixed_by})" if relative.fixed_by else relative.id
             for relative in diagnosis.relatives
         ),
     )
+
+
+def _cause(raised: Raised) -> str:
+    """The cause of an exception that its text does not tell."""
+    if raised_by_compiler(raised.error):
+        return (
+            f"torch.compile raised this while it compiled the layer: a limit or a fault of torch {torch.__version__}."
+        )
+    return "The layer raised before it returned an output."
+
+
+def _widths(raised: Raised, stage: str) -> tuple[WidthOrigin, ...]:
+    return tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in raised.diagnosis.widths)

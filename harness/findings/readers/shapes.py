@@ -50,7 +50,7 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
 def width_mismatch(raised: Raised) -> Finding | None:
     """One of torch's own ops with two inputs or more raised."""
     run, call, error, record = raised.run, raised.call, raised.error, raised.record
-    if record is None or record.custom or len(record.inputs) < 2:
+    if record is None or record.custom or len(record.inputs) < 2 or _rows_alone_differ(record):
         return None
     widths = [meta.width for meta in record.inputs]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
@@ -66,6 +66,13 @@ def width_mismatch(raised: Raised) -> Finding | None:
         widths=origins,
         detail={"op": record.op, "widths": widths, "routed": record.routed, "bias": _is_bias(run, record)},
     )
+
+
+def _rows_alone_differ(record: Record) -> bool:
+    """Whether the inputs have one width and several numbers of rows, such as a buffer that is too short for the batch."""
+    shapes = [meta.shape for meta in record.inputs if len(meta.shape) > 1]
+    same_width = len(shapes) == len(record.inputs) and len({shape[-1] for shape in shapes}) == 1
+    return same_width and len({shape[:-1] for shape in shapes}) > 1 and "mm" not in record.op
 
 
 def _shape(meta: TensorMeta) -> str:

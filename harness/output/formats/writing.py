@@ -53,8 +53,16 @@ def check(outputs: Sequence[Output]) -> None:
         raise BadInput(f"--output {streams[0]} and {streams[1]} would both go to standard output; give one a =FILE")
     for one in outputs:
         place = Path(one.file or ".")
-        if not place.parent.is_dir() or (one.file and place.is_dir()):
+        if not os.path.isdir(place.parent) or _is_no_place(place):
             raise BadInput(f"cannot write --output {one.format}={one.file}; give a file in a folder that exists")
+
+
+def _is_no_place(file: Path) -> bool:
+    """Whether a file of this name cannot be: it is a folder, or the name is too long."""
+    try:
+        return file != Path() and file.is_dir()
+    except OSError:
+        return True
 
 
 def takes_standard_output(outputs: Sequence[Output]) -> bool:

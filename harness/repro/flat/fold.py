@@ -1,15 +1,13 @@
 """Folding: what a layer's constants decide is decided, and its short methods are put in place of their calls."""
 
 import ast
-from copy import deepcopy
 from typing import Any
 
 from harness.repro.flat.decisions import Decisions
 from harness.repro.flat.layer import Layer
-from harness.repro.flat.syntax import NotFlat, Substitute, function_of, is_self, stored_names
+from harness.repro.flat.placing import placed_body
+from harness.repro.flat.syntax import function_of, is_self, stored_names
 from harness.repro.flat.tidy import is_straight, tidy
-
-_TRIVIAL = (ast.Name, ast.Constant)
 
 
 class Folder(Decisions):
@@ -82,37 +80,11 @@ class Folder(Decisions):
             self.kept.update(kept_before)
             return None
         self.functions.append(function)
-        return self._placed(body, parameters, call.args)
-
-    def _placed(self, body: list[ast.stmt], parameters: list[str], arguments: list[ast.expr]) -> ast.expr | None:
-        """The body's statements put before the current one, under names of their own; its result."""
-        values: dict[str, ast.expr] = {}
-        statements: list[ast.stmt] = []
-        assigned = set(stored_names(body))
-        for parameter, argument in zip(parameters, arguments, strict=True):
-            uses = sum(isinstance(n, ast.Name) and n.id == parameter for top in body for n in ast.walk(top))
-            simple = isinstance(argument, _TRIVIAL) or uses < 2
-            if simple and parameter not in assigned:
-                values[parameter] = argument
-            elif self.deferred:
-                return None
-            else:
-                values[parameter] = ast.Name(self._fresh(parameter), ast.Load())
-                statements.append(ast.Assign([ast.Name(values[parameter].id, ast.Store())], argument))  # type: ignore[attr-defined]
-        for name in dict.fromkeys(stored_names(body)):
-            values.setdefault(name, ast.Name(self._fresh(name), ast.Load()))
-        placed = [Substitute({key: deepcopy(value) for key, value in values.items()}).visit(part) for part in body]
-        self.before += [*statements, *placed[:-1]]
-        result = placed[-1].value
-        return result if result is not None else ast.Constant(None)
-
-    def _fresh(self, name: str) -> str:
-        """A name for a local that is not taken."""
-        fresh = next(
-            text for text in (name, *(f"{name}_{number}" for number in range(2, 99))) if text not in self.names
-        )
-        self.names.add(fresh)
-        return fresh
+        placed = placed_body(body, dict(zip(parameters, call.args, strict=True)), self.names, bool(self.deferred))
+        if placed is None:
+            return None
+        self.before += placed[0]
+        return placed[1]
 
     def _kept(self, kind: type, name: str, call: ast.Call) -> ast.Call:
         """The call of a method that stays one. A base's gets a name of its own."""
@@ -128,19 +100,3 @@ def _spread(argument: ast.expr) -> list[ast.expr]:
     if isinstance(argument, ast.Starred) and isinstance(argument.value, ast.Tuple):
         return argument.value.elts
     return [argument]
-
-
-def flattened(layer: Layer) -> tuple[list[ast.FunctionDef], list[Any]]:
-    """``forward`` and the methods that it keeps, folded, and every function that they come from. Raises NotFlat."""
-    found = layer.method("forward")
-    if found is None:
-        raise NotFlat("the layer has no forward of its own")
-    kept: dict[str, tuple[type, str]] = {"forward": (found[0], "forward")}
-    functions: list[Any] = []
-    done: dict[str, ast.FunctionDef] = {}
-    while waiting := [name for name in kept if name not in done]:
-        kind, name = kept[waiting[0]]
-        node = Folder(layer, kind, kept, functions).method(name)
-        node.name = waiting[0]
-        done[waiting[0]] = node
-    return [ast.fix_missing_locations(node) for node in done.values()], functions

@@ -8,12 +8,12 @@ import torch
 
 from harness.execution.evidence import state_of
 from harness.matrix.case import Case
-from harness.repro.flat.fold import flattened
+from harness.repro.flat.flatten import flattened
 from harness.repro.flat.globals import Globals, op_expression
 from harness.repro.flat.layer import Layer
 from harness.repro.flat.registration import registration
 from harness.repro.flat.syntax import NotFlat
-from harness.repro.parts import Parts
+from harness.repro.writing.parts import Parts
 from harness.subjects.recipe import Recipe
 from harness.subjects.subject import Subject
 

@@ -13,6 +13,10 @@ for seed in (1, 2):
         if old is not None:
             old.copy_(new)  # other contents in the same memory
     out, wanted = layer(*batch), oracle(batch)
+    $check
+if batch[-1] is not None:
+    batch[-1].copy_(inputs(7, 3)[-1])  # of the last input alone
+    out, wanted = layer(*batch), oracle(batch)
     $check"""
 _MADE_ANEW = """\
 for seed in range(12):  # the memory of one batch is free when the next is made

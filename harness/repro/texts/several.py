@@ -3,16 +3,16 @@
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.surroundings import BATCH, CALL
 
-_HALVED = """\
-def halved():  # other weights
+_DOUBLED = """\
+def doubled():  # other weights
     state = layer.state_dict().items()
-    return {name: v * 0.5 if v.is_floating_point() and v.element_size() > 1 else v.clone() for name, v in state}
+    return {name: v * 2 if v.is_floating_point() and v.element_size() > 1 else v.clone() for name, v in state}
 
 
 """
 # A layer that got the same weights before its first call says what is right.
 _FIRST = f"""\
-{_HALVED}batch, state = inputs(7, 0), halved()
+{_DOUBLED}batch, state = inputs(7, 0), doubled()
 first = subject.build(case, device)
 first.load_state_dict(state)
 wanted = first(*batch).float()  # of a layer that got these weights before its first call
@@ -20,15 +20,22 @@ wanted = first(*batch).float()  # of a layer that got these weights before its f
 _USED = "layer(*inputs(7, 1))\n"
 _LOADED = "layer.load_state_dict({name: value.clone() for name, value in state.items()})\nout = layer(*batch)"
 _TWO = "case.experts += 2  # a size that no other layer has\nlayer, other = subject.build(case, device), subject.build(case, device)"
-_BEFORE = f"{_HALVED}other.load_state_dict(halved())\nother(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_BEFORE = f"{_DOUBLED}other.load_state_dict(doubled())\nother(*inputs(7, 1))\n{BATCH}\n{CALL}"
 _BETWEEN = f"""\
-{_HALVED}other.load_state_dict(halved())
+{_DOUBLED}other.load_state_dict(doubled())
 {BATCH}
 before = layer(*batch)
 copy = before.clone()
 other(*inputs(7, 1))
 assert torch.equal(before, copy), "$kind: an output changed with a call of another layer"
 out, wanted = layer(*batch), copy.float()"""
+_MANY = f"""\
+layers = [subject.build(case, device) for _ in range(16)]
+{BATCH}
+wanted = oracle(batch)
+for layer in layers:
+    out = layer(*batch)
+    $check"""
 _SWAPPED = """\
 for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
@@ -51,6 +58,7 @@ _OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*bat
 SCENARIOS = {
     "other=before": Scenario(_BEFORE, build=_TWO),
     "other=between": Scenario(_BETWEEN, build=_TWO),
+    "other=16": Scenario(_MANY, compares=False),
     "weights=reloaded": Scenario(f"{_FIRST}{_USED}{_LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),

@@ -111,6 +111,7 @@ SCENARIOS = {
     "torch=default-bfloat16": Scenario(_DTYPE),
     "torch=autocast": Scenario(_AUTOCAST),
     "thread=other": Scenario(_THREAD, ("from concurrent.futures import ThreadPoolExecutor",)),
+    "thread=3": Scenario(f"torch.set_num_threads(3)\n{BATCH}\n{CALL}"),
     "before=inference-mode": Scenario(_INFERENCE, (_SUPPRESS,)),
     "before=errors": Scenario(_ERRORS, (_SUPPRESS,)),
     "memory=40-calls": Scenario(

@@ -10,6 +10,15 @@ _SLICE = (
     + "batch = [buffer[..., : value.shape[-1]].copy_(value) for buffer, value in zip(buffers, batch)]"
 )
 _FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
+_LOGITS = "at = next(place for place, value in enumerate(batch) if place and value.shape[-1:] == ($experts,))\n"
+_ROWS = """\
+rows = batch[0]
+rows[0, 0] = rows[1, -1] = 0
+rows[2], rows[3], rows[4, 1::2] = 1, -0.0, 0
+rows[5, rows.shape[1] // 2], rows[6] = 64, rows[6] * 512  # outliers
+for weights in batch[2:]:
+    if weights.is_floating_point():
+        weights[-1] = 0  # a token without weights"""
 
 CHANGES = {
     "content=zero-row": "batch[0][-1] = 0",
@@ -27,8 +36,14 @@ CHANGES = {
     "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
     "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
     "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
+    "content=special-rows": _ROWS,
+    "content=logits-shifted": f"{_LOGITS}batch[at] = batch[at] + 100",
+    "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
+    "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
     "content=id-experts": "batch[$ids][:, 0] = $experts  # names no expert",
     "form=slice": _SLICE,
+    "form=beside-nan": f"{_SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
+    "        buffer[..., value.shape[-1] :] = torch.nan",
     "form=compiled-slice": f"{_SLICE}\nlayer = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')",
     "form=row-offset": _BUFFERS.format(
         shape="(value.shape[0] + 4, *value.shape[1:])", about="the inputs begin at the third row"

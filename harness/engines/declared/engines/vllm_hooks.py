@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.declared.engine import Samples
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import anything, kernels, machine
 
 RANKS = 2
 
@@ -21,10 +21,23 @@ def _gathered(x: Tensor, dim: int = -1) -> Tensor:
     return torch.cat([x] * RANKS, dim)
 
 
+def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x.clone()
+
+
+def _into(output: Tensor, _: Tensor) -> None:
+    output.fill_(1)
+
+
+def _in_place(x: Tensor) -> None:
+    x.fill_(1)
+
+
 GROUP = SimpleNamespace(
     world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
     device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
-    all_reduce=torch.clone, _all_reduce_out_place=torch.clone,
+    all_reduce=_same, _all_reduce_out_place=_same, _all_reduce_out_of_place=_same, _flashinfer_allreduce=_same,
+    _all_reduce_in_place=_in_place, _all_gather_into_tensor=_into, _reduce_scatter_tensor=_into, _all_to_all_single=_into,
     reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
     all_gather=_gathered, _all_gather_out_place=_gathered,
 )  # fmt: skip
@@ -41,7 +54,7 @@ class _Context:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return standin.named(name)()
+        return anything.named(name)()
 
 
 class Groups(dict[str, Any]):
@@ -60,6 +73,8 @@ def patch(module: ModuleType) -> None:
     for name, value in changes.items():
         if hasattr(module, name):
             setattr(module, name, value)
+    if module.__name__ == "vllm._aiter_ops":
+        module.rocm_aiter_ops.get_aiter_allreduce = classmethod(_layer)
     if module.__name__ == "vllm.platforms.interface":
         _as_cuda(module.Platform)
 
@@ -83,7 +98,23 @@ def _number(wanted: Any) -> int:
     return int(wanted) if isinstance(wanted, int) else wanted[0] * 10 + wanted[1]
 
 
+class _Workspaces:
+    """In place of the manager of workspaces, which a start of the engine makes: fresh memory."""
+
+    def get_simultaneous(self, *wanted: tuple[tuple[int, ...], torch.dtype]) -> list[Tensor]:
+        """A tensor for each pair of a shape and a dtype."""
+        return [torch.empty(shape, dtype=dtype) for shape, dtype in wanted]
+
+
+def _layer(*_: Any, **__: Any) -> kernels.Kernels:
+    """A layer of a model by its name. What it computes is as unknown as what a kernel does."""
+    return kernels.Kernels()
+
+
 _PATCHED: dict[str, dict[str, Any]] = {
+    "vllm.v1.worker.workspace": {"current_workspace_manager": _Workspaces},
+    "vllm.model_executor.layers.fused_moe.runner.moe_runner": {"get_layer_from_name": _layer},
+    "vllm.model_executor.models.cohere2_moe": {"_dual_stream_layer": _layer},
     "vllm.forward_context": {"get_forward_context": _Context},
     "vllm.distributed.parallel_state": {
         "_groups": Groups(),

@@ -1,7 +1,5 @@
 """Capture the ops of an importable engine: recorders stand in for the functions that declare ops, before any module uses them."""
 
-import ast
-import contextlib
 import importlib.machinery
 import importlib.util
 import inspect
@@ -12,24 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.engines.declared.engine import Engine
 from harness.engines.declared.running import machine, recorders, standin
-from harness.engines.declared.running.recorders import Recorded, Recorder
+from harness.engines.declared.running.building import built
+from harness.engines.declared.running.recorded import Recorder
+from harness.engines.declared.running.unrun import read
 from harness.engines.declared.source.scan import Declared, declarations
-from harness.engines.declared.source.schema import required
 from harness.engines.declared.source.sites import package
 
 Function = Callable[..., Any]
-# The arguments for the parameters of a factory that have no default.
-_ARCHITECTURE = {
-    "backend": "", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100", "uri": "stub",
-    "module_name": "stub", "jit_module": standin.Kernels(), "act_func_name": "silu",
-}  # fmt: skip
-_BACKENDS = ("100", "fa2", "fa3", "trtllm-gen")  # a factory declares the ops of one
 COMPILED = "its implementation is compiled; only its fake is in Python"
 
 
@@ -55,7 +46,7 @@ def capture(engine: Engine) -> list[Captured]:
         raise BadInput(f"{folder} declares no op; expected a {engine.title} that does")
     recorder = _recording(engine, folder)
     with machine.fake_cuda(engine.environ):
-        failed = _built(engine, reals, recorder)
+        failed = built(engine, reals, recorder)
         recorders.add_definitions(recorder)
         captured = [_one(declared, recorder, folder, failed, found) for declared in reals]
     known = {one.declared.op for one in captured} | {one.name for one in captured}
@@ -92,10 +83,10 @@ def _recording(engine: Engine, folder: Path) -> Recorder:
     standin.install(engine, then)
     recorders.install(recorder)
     if not engine.runs_init:
-        spec = importlib.machinery.ModuleSpec(engine.package, None, is_package=True)
+        file = str(folder / "__init__.py")
+        spec = importlib.machinery.ModuleSpec(engine.package, None, origin=file, is_package=True)
         root = importlib.util.module_from_spec(spec)
-        root.__path__ = [str(folder)]
-        root.__file__ = str(folder / "__init__.py")
+        root.__path__, root.__file__ = [str(folder)], file
         sys.modules[engine.package] = root
     _import_helpers(engine)
     return recorder
@@ -118,71 +109,16 @@ def _import_helpers(engine: Engine) -> None:
     raise BadInput(problems[0])
 
 
-def _built(engine: Engine, wanted: Sequence[Declared], recorder: Recorder) -> dict[Declared, str]:
-    """Import each module and call each function that declares ops. Returns the reason for each that fails."""
-    failed: dict[Declared, str] = {}
-    for declared in wanted:
-        with contextlib.suppress(_Failed):
-            failed[declared] = "?"
-            _build(declared, recorder, failed)
-            del failed[declared]
-    again = [declared for declared in failed if any(f"import of {name}" in failed[declared] for name in engine.hidden)]
-    with standin.all_shown(engine):  # what does not import without a hidden package, tries again with a stub of it
-        for declared in again:
-            with contextlib.suppress(_Failed):
-                _build(declared, recorder, failed)
-                del failed[declared]
-    return failed
-
-
-class _Failed(Exception):
-    """A module or a factory raised. The reason is noted."""
-
-
-def _build(declared: Declared, recorder: Recorder, failed: dict[Declared, str]) -> None:
-    try:
-        module = importlib.import_module(declared.module)
-        file = str(Path(str(module.__file__)))
-        if not declared.function or recorder.at(file, declared.first, declared.last):
-            return
-        factory = getattr(module, declared.function, None)
-        if inspect.isclass(factory) or factory is None:
-            return
-        for backend in _BACKENDS:
-            given = given_to(declared.module, declared.function)
-            inspect.unwrap(factory)(**given | ({"backend": backend} if "backend" in given else {}))
-            if "backend" not in given or recorder.at(file, declared.first, declared.last):
-                return
-    except BaseException as error:  # without a GPU, a module may raise anything, and may exit
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        where = declared.function or declared.module
-        failed[declared] = f"{where}: {type(error).__name__}: {first_line(error)}"
-        raise _Failed from error
-
-
-def given_to(module: str, factory: str) -> dict[str, Any]:
-    """The arguments for a function that declares ops: an architecture, and what a parameter's name suggests."""
-    inner = inspect.unwrap(getattr(sys.modules[module], factory))
-    return {name: _ARCHITECTURE[name] if name in _ARCHITECTURE else _suggested(name) for name in required(inner)}
-
-
-def _suggested(name: str) -> Any:
-    if name.endswith("dtype"):
-        return torch.bfloat16
-    return False if name.startswith(("use", "is", "has", "enable", "q_seq")) else 64
-
-
 def _one(
     declared: Declared, recorder: Recorder, folder: Path, failed: dict[Declared, str], every: Sequence[Declared]
 ) -> Captured:
     captured = Captured(declared, reason=failed.get(declared, ""), name=_qualified(declared))
     recorded = recorder.at(str(folder.parent / declared.file), declared.first, declared.last)
     if recorded is None and declared.module in sys.modules:
-        recorded = _read(declared, every)
+        recorded = read(declared, every)
     if recorded is not None:
         captured.real, captured.mutates = recorded.real, recorded.mutates
-        captured.fake = recorded.fake or recorder.fake_of(recorded.name)
+        captured.fake = recorded.fake or recorder.fake_of(recorded)
         short = recorded.name.rpartition("::")[2]
         # Without the suffix of the architecture.
         captured.name = _qualified(declared) if declared.op and short.startswith(declared.op) else recorded.name
@@ -194,53 +130,3 @@ def _one(
 
 def _qualified(declared: Declared) -> str:
     return f"{declared.own}::{declared.op}" if declared.own else declared.op
-
-
-def _read(declared: Declared, every: Sequence[Declared]) -> Recorded | None:
-    """A declaration that was not run, since it is for another platform or machine: its functions, from its module's names."""
-    names = vars(sys.modules[declared.module])
-    node = declared.node
-    try:
-        if isinstance(node, ast.Call):
-            return _from_call(declared, node, names)
-        if isinstance(node, ast.FunctionDef) and not declared.function:
-            fakes = [one.node for one in every if not one.real and one.op == declared.op and one.file == declared.file]
-            fake = next((_defined(one, names, declared) for one in fakes if isinstance(one, ast.FunctionDef)), None)
-            return Recorded(declared.op, _defined(node, names, declared), _mutates(node, names), fake)
-    except Exception:  # a name that only the other platform has
-        return None
-    return None
-
-
-def _from_call(declared: Declared, node: ast.Call, names: dict[str, Any]) -> Recorded | None:
-    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-    function = given.get("op_func") or (node.args[1] if len(node.args) > 1 else None)
-    if function is None:
-        return None
-    real = _value(function, names, declared)
-    mutates = _value(given["mutates_args"], names, declared) if "mutates_args" in given else ()
-    fake = _value(given["fake_impl"], names, declared) if "fake_impl" in given else None
-    return Recorded(declared.op, real, mutates, fake)
-
-
-def _value(node: ast.expr, names: dict[str, Any], declared: Declared) -> Any:
-    return eval(compile(ast.Expression(node), names["__file__"], "eval"), names)
-
-
-def _defined(node: ast.FunctionDef, names: dict[str, Any], declared: Declared) -> Function:
-    """The function of a definition that was not run, without its decorators."""
-    fields: dict[str, Any] = {name: getattr(node, name, None) for name in node._fields}
-    bare = ast.FunctionDef(**fields | {"decorator_list": []})
-    module = ast.Module([ast.copy_location(bare, node)], [])
-    scope: dict[str, Any] = {}
-    exec(compile(module, names["__file__"], "exec"), names, scope)
-    made: Function = scope[node.name]
-    return made
-
-
-def _mutates(node: ast.FunctionDef, names: dict[str, Any]) -> Any:
-    for decorator in node.decorator_list:
-        for keyword in decorator.keywords if isinstance(decorator, ast.Call) else ():
-            if keyword.arg == "mutates_args":
-                return eval(compile(ast.Expression(keyword.value), "mutates_args", "eval"), names)
-    return ()

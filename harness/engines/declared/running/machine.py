@@ -13,13 +13,34 @@ from torch.overrides import TorchFunctionMode
 
 CAPABILITY = (10, 0)
 _GPU = torch.device("cuda", 0)
-_STREAM = SimpleNamespace(cuda_stream=0, synchronize=lambda: None, query=lambda: True)
 _PROPERTIES = SimpleNamespace(
-    major=10, minor=0, multi_processor_count=148, name="NVIDIA B200", uuid="GPU-0", total_memory=180 << 30, warp_size=32,
+    major=10, minor=0, multi_processor_count=148, name="NVIDIA B200", gcnArchName="",
+    uuid="GPU-0", total_memory=180 << 30, warp_size=32,
     shared_memory_per_block_optin=232448, shared_memory_per_multiprocessor=233472, regs_per_multiprocessor=65536,
     L2_cache_size=126 << 20, max_threads_per_multi_processor=2048,
 )  # fmt: skip
-_ANSWERS = {
+
+
+class _Current:
+    """A context that changes nothing: the one device and its one stream are the current ones. It is also a stream or an event."""
+
+    cuda_stream = 0
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __enter__(self) -> "_Current":
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_, **__: None
+
+
+_STREAM = _Current()
+_ANSWERS: dict[str, Any] = {
     "is_available": lambda: True,
     "current_device": lambda: 0,
     "device_count": lambda: 1,
@@ -30,13 +51,16 @@ _ANSWERS = {
     "current_stream": lambda *_, **__: _STREAM,
     "get_device_capability": lambda *_: CAPABILITY,
     "get_device_properties": lambda *_: _PROPERTIES,
-}
-_ACCELERATOR = {
+    "set_device": lambda *_: None,
+} | dict.fromkeys(("device", "device_of", "stream", "Stream", "Event"), _Current)
+_ACCELERATOR: dict[str, Any] = {
     "is_available": lambda: True,
     "current_device_index": lambda: 0,
     "current_accelerator": lambda *_, **__: _GPU,
     "device_count": lambda: 1,
     "synchronize": lambda *_: None,
+    "current_stream": lambda *_: _STREAM,
+    "device_index": _Current,
 }
 _ALIGNED = 512  # the alignment of CUDA's allocator, in bytes
 
@@ -49,7 +73,9 @@ def fake_cuda(environ: Mapping[str, str] | None = None) -> Iterator[None]:
         for name, answer in _ANSWERS.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
         for name, answer in _ACCELERATOR.items():
-            stack.enter_context(mock.patch.object(torch.accelerator, name, answer))
+            stack.enter_context(mock.patch.object(torch.accelerator, name, answer, create=True))
+        stack.enter_context(mock.patch.object(torch, "get_device_module", return_value=torch.cuda))
+        stack.enter_context(mock.patch.object(torch._C, "_cuda_getCurrentRawStream", return_value=0, create=True))
         yield
 
 

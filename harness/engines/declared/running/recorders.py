@@ -2,65 +2,15 @@
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.engines.declared.running.recorded import Recorder
+
 Function = Callable[..., Any]
-
-
-@dataclass(slots=True)
-class Recorded:
-    """One declared op: its function, its fake and what it is said to write. ``places`` are (file, line) that belong to it."""
-
-    name: str
-    real: Function
-    mutates: Any
-    fake: Function | None = None
-    places: list[tuple[str, int]] = field(default_factory=list)
-
-
-@dataclass
-class Recorder:
-    """Every op and every fake that was declared since ``install``."""
-
-    ops: list[Recorded] = field(default_factory=list)
-    fakes: dict[str, Function] = field(default_factory=dict)
-
-    def at(self, file: str, first: int, last: int) -> Recorded | None:
-        """The op that was declared on these lines of a file."""
-        for recorded in reversed(self.ops):
-            if any(place == file and first <= line <= last for place, line in recorded.places):
-                return recorded
-        return None
-
-    def fake_of(self, name: str) -> Function | None:
-        """The fake of an op, by its name with or without its namespace."""
-        return self.fakes.get(name) or self.fakes.get(name.rpartition("::")[2])
-
-    def op(self, name: str, real: Function, mutates: Any, fake: Function | None = None) -> None:
-        """Record an op. The place is that of the caller of the helper, and of the function."""
-        inner = inspect.unwrap(real)
-        code = getattr(inner, "__code__", None)
-        places = [_caller()] + ([(code.co_filename, code.co_firstlineno)] if code else [])
-        self.ops.append(Recorded(name, real, mutates, fake, places))
-
-    def fake(self, name: Any, function: Function) -> None:
-        """Record the fake of an op, by its name or by the op itself."""
-        text = name.name() if isinstance(name, torch._ops.OpOverload) else str(getattr(name, "_qualname", name))
-        self.fakes[text] = self.fakes[text.rpartition("::")[2]] = function
-
-
-def _caller() -> tuple[str, int]:
-    """The nearest frame outside this module, of torch and of functools."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and (frame.f_code.co_filename == __file__ or "/torch/" in frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def wrapped(helper: Function, recorder: Recorder) -> Function:

@@ -6,20 +6,21 @@ The real implementation of each op is the engine's own Python, around stubs of t
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.engines.declared.engine import Engine
-from harness.engines.declared.running import machine, standin
+from harness.engines.declared.running import kernels, machine
 from harness.engines.declared.running.capture import Captured, capture
 from harness.engines.declared.source.scan import SPACE
-from harness.engines.declared.source.schema import Schema, complete, infer, with_enums
+from harness.engines.declared.source.schema import Schema, complete, hints_of, infer, with_enums
 
 # Arguments that a kernel writes even if no declaration says so: the engine itself names them as outputs.
-_OUTPUT = re.compile(r"output|(\w+_)?out")
+_OUTPUT = re.compile(r"output|out")
 _library = torch.library.Library(SPACE, "FRAGMENT")
 CAPTURED: list[Captured] = []
 SCHEMAS: dict[str, Schema] = {}
@@ -38,12 +39,39 @@ def written(key: str) -> Callable[[str], bool]:
 
 def _written(captured: Captured) -> Callable[[str], bool]:
     declared = () if isinstance(captured.mutates, str) else tuple(captured.mutates or ())
-    return lambda name: name in declared or bool(_OUTPUT.fullmatch(name))
+    outputs = {name for name in _parameters(captured) if _is_output(captured, name, declared)}
+    return lambda name: name in declared or name in outputs
+
+
+def _parameters(captured: Captured) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(captured.real).parameters if captured.real else {}
+
+
+def _is_output(captured: Captured, name: str, declared: Collection[str]) -> bool:
+    """Whether an argument is an output by its name.
+
+    ``out`` may be left out, or the op returns nothing but it. ``attn_out`` is as often an input, the output of what ran
+    before: of such a name the list of the declaration must have a part, which no argument has.
+    """
+    assert captured.real is not None
+    parameters = _parameters(captured)
+    if _OUTPUT.fullmatch(name):
+        return _may_be_none(parameters[name]) or not _returns(captured.real)
+    return any(one not in parameters and name.endswith(f"_{one}") for one in declared if one.endswith("_out"))
+
+
+def _may_be_none(parameter: inspect.Parameter) -> bool:
+    return parameter.default is None or "None" in str(parameter.annotation) or "Optional" in str(parameter.annotation)
+
+
+def _returns(function: Callable[..., Any]) -> bool:
+    """Whether a function returns tensors of its own, as its annotation says."""
+    return hints_of(function).get("return") not in (None, type(None), "None", inspect.Signature.empty)
 
 
 def running_kernels(captured: Captured, arguments: dict[str, Any]) -> Any:
     """A context in which the stub kernels know these arguments of an op."""
-    return standin.running(arguments, _written(captured))
+    return kernels.running(arguments, _written(captured))
 
 
 def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
@@ -56,9 +84,19 @@ def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
     def real(*args: Any, **kwargs: Any) -> Any:
         given = missing | dict(zip(order, args, strict=False)) | kwargs
         with running_kernels(captured, given), machine.on_gpu():
-            return _as_in_schema(body(**given), schema)
+            out = body(**given)
+            if kernels_own(out) and not gives_nothing(captured):
+                out = _by_the_fake(captured, given)
+            return _as_in_schema(out, schema)
 
     return real
+
+
+def _by_the_fake(captured: Captured, given: dict[str, Any]) -> Any:
+    """In place of what only the kernel knows, what the fake gives. No row compares it with the fake."""
+    assert captured.fake is not None
+    names = inspect.signature(captured.fake).parameters
+    return with_enums(captured.fake)(**{name: value for name, value in given.items() if name in names})
 
 
 def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
@@ -78,7 +116,12 @@ def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
 
 
 def _as_in_schema(out: Any, schema: Schema) -> Any:
-    """Put a single tensor into a list if the schema says a list: an engine may return either."""
+    """Put a single tensor into a list if the schema says a list: an engine may return either.
+
+    Nothing is returned where the schema says so. A row reports a tensor that the body returns nevertheless.
+    """
+    if schema.text.endswith("-> ()"):
+        return None
     if not schema.text.endswith("-> Tensor[]"):
         return out
     return [out] if isinstance(out, torch.Tensor) else list(out) if isinstance(out, tuple) else out
@@ -100,14 +143,37 @@ def _no_fake(*_: Any, **__: Any) -> None:
     raise RuntimeError("no fake is declared")
 
 
-def called(captured: Captured, arguments: dict[str, Any]) -> tuple[Any, bool]:
-    """What the real body returns, on a copy of the arguments, and whether a stub kernel ran. Raises what the body raises."""
+def called(
+    captured: Captured,
+    arguments: dict[str, Any],
+    inside: Callable[[dict[str, Any]], AbstractContextManager[Any]] | None = None,
+) -> tuple[Any, bool]:
+    """What the real body returns, on a copy of the arguments, and whether a stub kernel ran. Raises what the body raises.
+
+    ``inside`` gives a context for the copy, in which the body runs.
+    """
     assert captured.real is not None
     given = tree_map_only(torch.Tensor, torch.clone, arguments)  # the body may write them
-    before = standin.launches()
-    with running_kernels(captured, given), machine.on_gpu():
+    before = kernels.launches()
+    with running_kernels(captured, given), machine.on_gpu(), inside(given) if inside else nullcontext():
         out = with_enums(captured.real)(**(complete(captured.real) | given))
-    return out, standin.launches() > before
+    return out, kernels.launches() > before
+
+
+def faked(captured: Captured, arguments: dict[str, Any]) -> Any:
+    """What the op's own fake gives for arguments. Raises what the fake raises."""
+    with machine.on_gpu():
+        return _by_the_fake(captured, arguments)
+
+
+def undeclared(captured: Captured, out: Any) -> int:
+    """How many tensors the body returns although the declaration says that it returns nothing."""
+    return sum(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(out)) if gives_nothing(captured) else 0
+
+
+def gives_nothing(captured: Captured) -> bool:
+    """Whether the declaration says that the op returns nothing."""
+    return SCHEMAS[captured.key].text.endswith("-> ()")
 
 
 def kernels_own(out: Any) -> bool:

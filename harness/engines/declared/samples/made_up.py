@@ -1,15 +1,11 @@
-"""Make up arguments for a schema: sizes and dtypes that an argument's name suggests, then others, until the op takes some."""
+"""Make up an argument for a schema: sizes and dtypes that its name suggests, then others."""
 
 import random
 import re
-import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-
-from harness.audit.hints import values_of
 
 # Sizes with a meaning each: tokens, hidden size, output size, heads, head size, experts.
 TOKENS, HIDDEN, OUT, HEADS, HEAD, EXPERTS = 7, 256, 384, 4, 64, 3
@@ -52,86 +48,21 @@ _ANY = _Kind(
     ((TOKENS, HIDDEN), (TOKENS, HEADS, HEAD), (2, TOKENS, HIDDEN), (2, TOKENS, HEADS, HEAD), (HIDDEN,), (TOKENS,)),
     (*_FLOATS, torch.float8_e4m3fn, torch.uint8, torch.int32),
 )
-_INTS = ((r".*(top_?k|topk).*", 2), (r".*experts?.*", EXPERTS), (r".*(group|block).*", 128), (r".*heads?.*", HEADS),
-         (r".*(head_dim|head_size|head_k_dim|head_v_dim).*", HEAD), (r".*(rank|offset|start).*", 0),
-         (r".*(max|tokens|num|n_|size|len).*", TOKENS))  # fmt: skip
-
-
-def arguments(schema: Any, function: Callable[..., Any] | None, tries: int) -> Iterator[dict[str, Any]]:
-    """At most ``tries`` sets of arguments by name: first what the names suggest, then draws from wider and wider choices.
-
-    An argument with a default is left out, but for a tensor that the op writes. Every call gives the same ones.
-    """
-    needed = [one for one in schema.arguments if not one.has_default_value() or _written(one)]
-    known = values_of(function) if function is not None else {}
-    seen: set[str] = set()
-    for number in range(tries):
-        draw = random.Random(number)
-        chosen = {one.name: _value(one, known.get(one.name, []), draw, number) for one in needed}
-        key = str({name: _described(value) for name, value in chosen.items()})
-        if key not in seen:
-            seen.add(key)
-            yield chosen
-
-
-class Search:
-    """Looks for arguments that a function takes. After a refusal, it draws again what the failing line names.
-
-    ``given`` is what to try next. ``refused`` says what the function raised, ``took`` that it took them.
-    """
-
-    def __init__(self, schema: Any, function: Callable[..., Any], written: Callable[[str], bool]) -> None:
-        self._needed = [one for one in schema.arguments if not one.has_default_value() or written(one.name)]
-        self._known, self._written = values_of(function), written
-        self._draw = random.Random(0)
-        self.given = {one.name: self._value(one, 0) for one in self._needed}
-        self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
-        self._tried = 0
-
-    def _value(self, argument: Any, number: int) -> Any:
-        optional = str(argument.type) == "Optional[Tensor]"
-        if optional and self._written(argument.name):  # what the op may write is given, so that its writes are seen
-            return tensor(argument.name, self._draw, number)
-        return _value(argument, self._known.get(argument.name, []), self._draw, number)
-
-    def refused(self, error: BaseException) -> None:
-        """Go on from the arguments that came furthest, with another value for one that the failing line names."""
-        self._tried += 1
-        reached, line = _where(error)
-        if reached >= self._best[0]:
-            self._best = (reached, self.given)
-        named = [one for one in self._needed if re.search(rf"\b{re.escape(one.name)}\b", line)]
-        chosen = self._draw.sample(named or self._needed, 1) if self._needed else []
-        if self._draw.random() < 0.15 and self._needed:
-            chosen = [*chosen, self._draw.choice(self._needed)]
-        self.given = self._best[1] | {one.name: self._value(one, 20 + self._tried) for one in chosen}
-
-    def took(self) -> None:
-        """Go on from these with another value for one of them."""
-        self._best = ((), self.given)
-        if self._needed:
-            one = self._draw.choice(self._needed)
-            self.given = self.given | {one.name: self._value(one, 30)}
-
-
-def _where(error: BaseException) -> tuple[tuple[int, ...], str]:
-    """How far a function came, the line of each frame, and the text of the failing line of its own frame and the next."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
-    own = [frame for frame in frames if "harness" not in frame.filename]
-    return tuple(frame.lineno or 0 for frame in own[:2]), " ".join(frame.line or "" for frame in own)
-
-
-def _described(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape), value.dtype
-    return [_described(one) for one in value] if isinstance(value, list) else value
+# A group has two ranks in every stand-in: its size is not a number that one may choose.
+_INTS = (
+    (r"(\w+_)?(world_size|num_ranks|tp_size|ep_size|cp_size)", 2), (r".*(top_?k|topk).*", 2),
+    (r".*experts?.*", EXPERTS), (r".*(group|block).*", 128), (r".*heads?.*", HEADS),
+    (r".*(head_dim|head_size|head_k_dim|head_v_dim).*", HEAD), (r".*(rank|offset|start).*", 0),
+    (r".*(max|tokens|num|n_|size|len).*", TOKENS),
+)  # fmt: skip
 
 
 def _written(argument: Any) -> bool:
     return bool(argument.alias_info and argument.alias_info.is_write)
 
 
-def _value(argument: Any, known: list[str | int], draw: random.Random, number: int) -> Any:
+def value(argument: Any, known: list[str | int], draw: random.Random, number: int) -> Any:
+    """A value for an argument of a schema. ``known`` are what its op compares it with; a larger ``number`` widens the choice."""
     kind = str(getattr(argument, "real_type", argument.type))
     if kind == "Optional[Tensor]" and (_written(argument) or draw.random() < min(number, 10) / 20):
         kind = "Tensor"
@@ -183,6 +114,8 @@ def tensor(name: str, draw: random.Random, number: int) -> torch.Tensor:
 def filled(shape: Shape, dtype: torch.dtype, seed: int) -> torch.Tensor:
     """Random numbers; for whole numbers 0 or 1, which index into whatever there is."""
     generator = torch.Generator().manual_seed(seed)
+    if dtype == torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).bool()
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)
     return torch.randint(0, 2, shape, generator=generator, dtype=dtype)

@@ -1,9 +1,10 @@
 """Fit samples to the ops as a release declares them. Each op's key in this module is a samples function of the audit."""
 
 import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ import torch
 from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
 from harness.engines.declared.running.capture import Captured
-from harness.engines.declared.samples.made_up import Search
+from harness.engines.declared.samples.asked import Asked, asking, traced
+from harness.engines.declared.samples.search import Search
 from harness.engines.declared.source.schema import required
 
 Named = tuple[str, dict[str, Any]]
@@ -25,11 +27,19 @@ class NoSamples(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The samples of an op, whether the harness made them up, and which side ran on them: ``REAL`` or ``AROUND``."""
+    """The samples of an op, whether the harness made them up, and which side ran on them: ``REAL`` or ``AROUND``.
+
+    ``opaque``: the kernel makes the outputs, so that nobody knows them; ``results`` is how many the body unpacks and
+    returns, None where it returns what the kernel gives.
+    ``undeclared`` counts the tensors that the body returns although the declaration says that it returns nothing.
+    """
 
     samples: list[Named]
     side: str
     made_up: bool = False
+    undeclared: int = 0
+    opaque: bool = False
+    results: int | None = None
 
 
 def fitting(captured: Captured) -> Fitted:
@@ -66,17 +76,21 @@ def _own(captured: Captured, known: list[tuple[str, dict[str, Any], dict[str, An
         raise NoSamples(f"it needs {', '.join(lacking)}, which the harness's samples do not have")
     if not fitted:
         raise NoSamples("it lacks the parameters that the harness's samples need")
-    return Fitted(fitted, _side(captured, fitted))
+    return Fitted(fitted, *_ran(captured, fitted))
 
 
-def _side(captured: Captured, fitted: list[Named]) -> str:
-    launched = False
+def _ran(captured: Captured, fitted: list[Named]) -> tuple[str, bool, int]:
+    """The side that ran, that the samples are the engine's, and what came back undeclared."""
+    launched, back = False, 0
     for _, given in fitted:
         try:
-            launched |= registered.called(captured, given)[1]
+            out, stub = registered.called(captured, given)
         except Exception:  # the audit's rows say what it raises
             launched = True
-    return AROUND if launched else REAL
+            continue
+        launched |= stub
+        back = max(back, registered.undeclared(captured, out))
+    return AROUND if launched else REAL, False, back
 
 
 def _made_up(captured: Captured) -> Fitted:
@@ -85,37 +99,77 @@ def _made_up(captured: Captured) -> Fitted:
     text = registered.SCHEMAS[captured.key].text
     if not text:
         raise NoSamples("torch can infer no schema for it, not even with small changes")
-    schema = torch._C.parse_schema(f"op{text}")
-    fitted: list[Named] = []
-    refused, kernels, launched = "", False, False
-    search = Search(schema, captured.real, registered.written(captured.key))
+    found = _Found(
+        captured, Search(torch._C.parse_schema(f"op{text}"), captured.real, registered.written(captured.key))
+    )
     for _ in range(_TRIES):
+        found.try_once()
+        if found.done or len(found.known) == _MOST:
+            break
+    if found.known:
+        return Fitted(found.known, found.side, True, found.back)
+    if not found.opaque:
+        raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {found.refused}")
+    if captured.fake is None:
+        raise NoSamples("its kernel makes its outputs, not the engine's Python")
+    return Fitted(found.opaque[:_MOST], found.side, True, 0, True, found.results)
+
+
+def refusal(error: BaseException) -> str:
+    """What a body raised. An assertion without a text is named by its line."""
+    line = next((frame.line for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.line), "")
+    return f"{type(error).__name__}: {first_line(error) if str(error) else line}"
+
+
+class _Found:
+    """What a search for arguments has found: ``known`` ones, and those for which the kernel makes an output."""
+
+    def __init__(self, captured: Captured, search: Search) -> None:
+        self._captured, self._search = captured, search
+        self.known: list[Named] = []
+        self.opaque: list[Named] = []
+        self.results: int | None = None
+        self.refused, self.back = "", 0
+        self._launched = False
+
+    @property
+    def side(self) -> str:
+        """The side that ran."""
+        return AROUND if self._launched else REAL
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to try."""
+        return self._search.done
+
+    def try_once(self) -> None:
+        """Call the body with the next arguments."""
+        asked, given = Asked(), self._search.given
         try:
-            out, stub = registered.called(captured, search.given)
+            out, stub = registered.called(self._captured, traced(given), partial(asking, asked))
         except BaseException as error:  # a body may refuse arguments in any way
             if isinstance(error, KeyboardInterrupt):
                 raise
-            refused = f"{type(error).__name__}: {first_line(error)}"
-            search.refused(error)
-            continue
-        kernels |= registered.kernels_own(out)
-        launched |= stub
-        label = _label(search.given)
-        if not registered.kernels_own(out) and label not in dict(fitted):
-            fitted.append((label, search.given))
-        search.took()
-        if len(fitted) == _MOST:
-            break
-    if not fitted and kernels:
-        raise NoSamples("its kernel makes its outputs, not the engine's Python")
-    if not fitted:
-        raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {refused}")
-    return Fitted(fitted, AROUND if launched else REAL, True)
+            self.refused = refusal(error)
+            self._search.refused(error, asked)
+            return
+        self._launched |= stub
+        if self._search.took():
+            self._keep(out, given)
+
+    def _keep(self, out: Any, given: dict[str, Any]) -> None:
+        opaque = registered.kernels_own(out) and not registered.gives_nothing(self._captured)
+        if opaque:
+            self.results = len(out) if isinstance(out, (tuple, list)) else None
+        self.back = max(self.back, registered.undeclared(self._captured, out))
+        place = self.opaque if opaque else self.known
+        if _label(given) not in dict(place):
+            place.append((_label(given), given))
 
 
 def _label(given: dict[str, Any]) -> str:
     shapes = [
-        f"{name} {' x '.join(map(str, value.shape)) or 'scalar'}"
+        f"{name} {' x '.join(map(str, value.shape)) or 'scalar'} {str(value.dtype).removeprefix('torch.')}"
         for name, value in given.items()
         if isinstance(value, torch.Tensor)
     ]

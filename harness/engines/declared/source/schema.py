@@ -1,16 +1,24 @@
 """The schema with which torch registers a captured op, as declared or with changes, and what is wrong with the declaration."""
 
+import ast
+import contextlib
 import enum
 import functools
 import inspect
+import textwrap
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch._library.infer_schema import SUPPORTED_PARAM_TYPES
+
+with contextlib.suppress(
+    ImportError
+):  # torch has a type for a process group only once this is imported, as compiling does
+    import torch.distributed.device_mesh
 
 Function = Callable[..., Any]
 
@@ -86,8 +94,9 @@ def _plain(real: Function, changed: list[str]) -> Function:
     parameters = [parameter for parameter in parameters if parameter not in lost]
     returns = None if hints.get("return") is type(None) else hints.get("return", inspect.Signature.empty)
     if returns is inspect.Signature.empty:
-        changed.append("a list of tensors as the missing return annotation")
-        returns = list[torch.Tensor]
+        returns = list[torch.Tensor] if _gives(real) else None
+        words = "a list of tensors" if returns else "None"
+        changed.append(f"{words} as the missing return annotation")
     returns = _one_of("return", returns, changed)
 
     def plain(*args: Any, **kwargs: Any) -> Any:
@@ -96,6 +105,15 @@ def _plain(real: Function, changed: list[str]) -> Function:
     plain.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
     plain.__name__ = getattr(real, "__name__", "real")
     return plain
+
+
+def _gives(function: Function) -> bool:
+    """Whether the body returns a value, or its source cannot be read."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    except (OSError, TypeError, SyntaxError):
+        return True
+    return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))
 
 
 def _left_out(parameter: inspect.Parameter) -> bool:
@@ -185,22 +203,37 @@ def required(function: Function) -> list[str]:
 
 def differences(real: Function, fake: Function) -> tuple[list[str], list[str]]:
     """How the fake's parameters differ from the real ones: differences that break a call, and notes on those that do not."""
-    ours, theirs = (inspect.signature(function).parameters for function in (real, fake))
+    ours, theirs = (dict(inspect.signature(function).parameters) for function in (real, fake))
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.values()):
         return [], ["the fake takes any arguments (*args)"]
+    renamed = _renamed(ours, theirs)
+    theirs = {renamed.get(name, name): parameter for name, parameter in theirs.items()}
     lacks = [name for name in ours if name not in theirs]
     extra = [name for name, parameter in theirs.items() if name not in ours]
     order = [name for name in theirs if name in ours] != [name for name in ours if name in theirs]
     breaking = [f"the fake lacks {', '.join(lacks)}"] if lacks else []
     breaking += [f"the fake has {', '.join(extra)}, which the real op lacks"] if extra else []
     breaking += ["the fake has its parameters in another order"] if order else []
-    notes: list[str] = []
+    notes = [f"the fake calls {name} {own}, which torch never sees" for own, name in renamed.items()]
     for name in ours:
         if name in theirs and ours[name].default != theirs[name].default:
             one, other = ours[name].default, theirs[name].default
             text = f"{name} defaults to {_default(one)} in the real op and to {_default(other)} in the fake"
             (notes if one is inspect.Parameter.empty else breaking).append(text)
     return breaking, notes
+
+
+def _renamed(ours: Mapping[str, inspect.Parameter], theirs: Mapping[str, inspect.Parameter]) -> dict[str, str]:
+    """The fake's names for parameters that stand in the same places. torch gives a fake its arguments by place."""
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if len(ours) != len(theirs):
+        return {}
+    pairs = zip(ours.values(), theirs.values(), strict=True)
+    return {
+        own.name: one.name
+        for one, own in pairs
+        if one.name not in theirs and own.name not in ours and one.kind == own.kind == by_place
+    }
 
 
 def _default(value: Any) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Graph, Run
-from harness.execution.modes.compiled import recompile_reason, recording_inductor, skip_guard_profiling
+from harness.execution.modes.compiled import ready_compiler, recompile_reason, recording_inductor
 from harness.execution.modes.ranks.calls import blind_call
 from harness.execution.pinned import cache_folder, trust_instruction_set
 from harness.execution.ranks.collective_log import Note, collectives_of, note_collective
@@ -22,10 +23,10 @@ def run(rig: Rig, dynamic: bool) -> Run:
         notes: list[Note] = []
         run.graphs = graphs
         trust_instruction_set(cache_folder())
-        skip_guard_profiling()
+        ready_compiler()
         torch._dynamo.reset()
         backend = _noting(recording_inductor(graphs), notes)
-        compiled = torch.compile(run.layer, fullgraph=True, dynamic=False, backend=backend)
+        compiled = torch.compile(compilable(run.layer), fullgraph=True, dynamic=False, backend=backend)
         for seed, label in enumerate(("first call", "second call")):
             if _call(rig, run, compiled, label, seed, notes).error:
                 break

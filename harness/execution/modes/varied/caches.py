@@ -61,12 +61,16 @@ def _refill_parts(varied: VariedRun, variation: Varied, layer: Any, inputs: tupl
     """Other contents in one part alone: what is cached by a sample of the contents, or by one of the inputs, shows here."""
     other, _ = batch_of(varied, 3)
     inputs[0][-1].copy_(other[0][-1])
-    parts = ["the last row of hidden_states", "all inputs but hidden_states"][: len(inputs)]
-    for part in parts:
-        if part != parts[0]:
-            for tensor, value in zip(inputs[1:], other[1:], strict=True):
-                if tensor is not None and value is not None:
-                    tensor.copy_(value)
+    last, _ = batch_of(varied, 4)
+    parts: list[tuple[str, slice, tuple[Tensor, ...]]] = [
+        ("the last row of hidden_states", slice(0), other),
+        ("all inputs but hidden_states", slice(1, None), other),
+        ("the last input", slice(len(inputs) - 1, None), last),  # as the weights of the same routing
+    ]
+    for part, places, values in parts[: len(inputs)]:
+        for tensor, value in zip(inputs[places], values[places], strict=True):
+            if tensor is not None and value is not None:
+                tensor.copy_(value)
         label = f"{part} refilled in place"
         check(varied, variation, layer, inputs=inputs, expected=varied.rig.oracle(inputs), label=label)
         _copy_inputs(varied)

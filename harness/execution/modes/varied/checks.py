@@ -20,6 +20,8 @@ FEW = 7
 """Tokens of a call here: the number of tokens is not what is varied."""
 MANY_CALLS, PLACES = 64, 16
 """How many calls are many, and how many batches they take in turn."""
+MANY_LAYERS = 16
+"""How many layers of one class are many."""
 
 
 def few(rig: Rig) -> int:
@@ -82,17 +84,28 @@ def if_steady(variation: Variation) -> Variation:
 
 
 def is_steady(varied: VariedRun) -> bool:
-    """Whether many calls of one layer are right, on inputs that all stay in memory; tried once.
+    """Whether many calls of one layer and the first calls of many layers are right; tried once.
 
-    Where they are not, a wrong call says nothing of what was varied in it. The calls themselves are a variation.
+    Where they are not, a wrong call says nothing of what was varied in it. Both are variations themselves.
     """
     if varied.steady is None:
-        layer = varied.fresh()
-        calls = [answer(varied, layer, number % PLACES) for number in range(MANY_CALLS)]
-        for number, call in enumerate(calls):
-            call.expected = batch_of(varied, number % PLACES)[1]
-        varied.steady = not any(call.error or varied.is_wrong(call) for call in calls)
+        varied.steady = calls_are_right(varied, varied.fresh()) and _layers_are_right(varied)
     return varied.steady
+
+
+def calls_are_right(varied: VariedRun, layer: Callable[..., Any]) -> bool:
+    """Whether many calls of this layer are right, on inputs that all stay in memory."""
+    return all(_is_right(varied, answer(varied, layer, number % PLACES), number) for number in range(MANY_CALLS))
+
+
+def _layers_are_right(varied: VariedRun) -> bool:
+    layers = [varied.fresh() for _ in range(MANY_LAYERS)]
+    return all(_is_right(varied, answer(varied, layer, number), number) for number, layer in enumerate(layers))
+
+
+def _is_right(varied: VariedRun, call: Call, place: int) -> bool:
+    call.expected = batch_of(varied, place % PLACES)[1]
+    return call.error is None and not varied.is_wrong(call)
 
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:

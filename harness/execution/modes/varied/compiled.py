@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
-from harness.execution.modes.compiled import skip_guard_profiling
+from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
 from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
@@ -23,7 +24,7 @@ _CALLS, _LAYERS = 6, 4
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of compiled layers, where a plain compiled call works at all: the mode ``compiled`` reports one that does not."""
-    skip_guard_profiling()
+    ready_compiler()
     torch._dynamo.reset()
     compiled = _Compiled()
     groups = {"graphs-of": compiled.graphs_of, "compiled": compiled.compiled}
@@ -56,7 +57,8 @@ class _Compiled:
 
     def of(self, layer: Any) -> Any:
         """The layer, compiled."""
-        return torch.compile(layer, fullgraph=True, dynamic=False, backend=self._backend)
+        ready_compiler()
+        return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend=self._backend)
 
     def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         self.graphs += 1

@@ -5,6 +5,7 @@ them below the number of experts; routing weights are floats of the same shape. 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from harness.execution.difference import total, within
 from harness.execution.evidence import Run, Varied
+from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.matrix.case import Case
@@ -23,6 +25,8 @@ TOKENS = 16
 # Times as many tokens for one routing: more than an expert has room for where it has room for its share and some more.
 _REPEATED = 6
 _SMALL = 8192
+# Added to logits, which no softmax sees. A sum of exponentials of such numbers is beyond fp32.
+_SHIFT = 100.0
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -32,12 +36,14 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of a layer, with the places of the expert ids and of the routing weights; None where there are none."""
+    """Inputs of a layer, with the places of the expert ids, the routing weights and the router's logits; None where it has none."""
 
     tensors: tuple[Tensor, ...]
     ids_at: int | None
     weights_at: int | None
     experts: int
+    logits_at: int | None = None
+    top_k: int = 1
 
     @classmethod
     def of(cls, tensors: tuple[Tensor, ...], case: Case) -> "Inputs":
@@ -46,8 +52,9 @@ class Inputs:
         like = [place for place, tensor in enumerate(tensors) if place and tensor is not None and tensor.shape == shape]
         ids = [p for p in like if _is_ids(tensors[p], case.experts)]
         weights = [p for p in like if tensors[p].is_floating_point()]
-        alone = len(ids) == 1 and len(weights) <= 1
-        return cls(tensors, ids[0] if alone else None, weights[0] if alone and weights else None, case.experts)
+        if len(ids) == 1 and len(weights) <= 1:
+            return cls(tensors, ids[0], weights[0] if weights else None, case.experts)
+        return cls(tensors, None, None, case.experts, _logits_at(tensors, case), case.top_k)
 
     @property
     def hidden(self) -> Tensor:
@@ -66,11 +73,31 @@ class Inputs:
         assert self.weights_at is not None
         return self.tensors[self.weights_at].clone()
 
-    def put(self, hidden: Tensor | None = None, ids: Tensor | None = None, weights: Tensor | None = None) -> "Inputs":
-        """The same inputs with some of the three exchanged."""
-        new = {0: hidden, self.ids_at: ids, self.weights_at: weights}
+    @property
+    def logits(self) -> Tensor:
+        """A copy of the router's logits."""
+        assert self.logits_at is not None
+        return self.tensors[self.logits_at].clone()
+
+    def put(
+        self,
+        hidden: Tensor | None = None,
+        ids: Tensor | None = None,
+        weights: Tensor | None = None,
+        logits: Tensor | None = None,
+    ) -> "Inputs":
+        """The same inputs with some of the four exchanged."""
+        new = {0: hidden, self.ids_at: ids, self.weights_at: weights, self.logits_at: logits}
+        new.pop(None, None)
         tensors = tuple(tensor if (other := new.get(p)) is None else other for p, tensor in enumerate(self.tensors))
         return replace(self, tensors=tensors)
+
+
+def _logits_at(tensors: tuple[Tensor, ...], case: Case) -> int | None:
+    """The one input of floats [tokens, experts], where it is alone."""
+    shape = (tensors[0].shape[0], case.experts)
+    like = [p for p, t in enumerate(tensors) if p and t is not None and t.shape == shape and t.is_floating_point()]
+    return like[0] if len(like) == 1 and case.experts > case.top_k else None
 
 
 def _is_ids(tensor: Tensor, experts: int) -> bool:
@@ -122,6 +149,18 @@ def _summed(x: Inputs) -> Inputs:
     return x.put(weights=weights)
 
 
+def _shifted(x: Inputs) -> Inputs:
+    return x.put(logits=x.logits + _SHIFT)
+
+
+def _tied(x: Inputs, order: int = 0) -> Inputs:
+    """The largest logits of a row are equal; with an ``order`` of 1 or -1 they rise or fall by the least step."""
+    logits, largest = x.logits, x.logits.topk(x.top_k, -1)
+    top = largest.values[:, :1]
+    steps = order * torch.arange(x.top_k, device=logits.device) * torch.finfo(logits.dtype).eps * top.abs().clamp(min=1)
+    return x.put(logits=logits.scatter(-1, largest.indices, (top + steps).to(logits.dtype)))
+
+
 def _no_expert(rows: slice, slots: slice, number: Callable[[Inputs], int]) -> tuple[Change, Change]:
     """Ids that name no expert in some rows and slots; and weights of zero there, which have the same meaning."""
 
@@ -160,6 +199,11 @@ _ROUTING: dict[str, Change] = {
     "weights-above-one": lambda x: x.put(weights=x.weights * 2.5 + 1),
     "zero-weights": _zero_weights,
 }
+# Of the router's logits; each with inputs that every correct router treats alike, or the oracle promises nothing of it.
+_LOGITS: dict[str, tuple[Change, tuple[Change, ...]]] = {
+    "logits-shifted": (_shifted, (lambda x: x,)),
+    "logits-tied": (_tied, (lambda x: _tied(x, 1), lambda x: _tied(x, -1))),
+}
 # Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
 _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
     "duplicate-ids": (_duplicate, _summed),
@@ -176,23 +220,66 @@ def _content(varied: VariedRun, variation: Varied) -> None:
     if what == "id-experts" and not (varied.rig.declared.id_experts or varied.rig.vary):
         return None
     inputs = Inputs.of(varied.batch()[0], varied.rig.case)
+    if what == "special-rows":
+        return _special_rows(varied, variation, inputs)
+    if what in _LOGITS:
+        return _logits(varied, variation, inputs)
     if what not in _VALUES and (inputs.ids_at is None or inputs.weights_at is None):
         return varied.leave_out(variation, "no input has the form of expert ids and routing weights, [tokens, top_k]")
     try:
         changed, expected = _changed(varied.rig, what, inputs)
     except (SubjectError, NoPromise) as error:
         return varied.leave_out(variation, str(error))
-    if not _representable(total(expected), changed[0].dtype):
-        return varied.leave_out(variation, f"the right output is beyond the largest {changed[0].dtype}")
+    if beyond := _beyond(total(expected), changed[0].dtype):
+        return varied.leave_out(variation, f"the right output is {beyond} {changed[0].dtype}")
     call = varied.call(variation, changed, expected)
     if what in _SPECIAL_IDS:
         varied.refused(call)
     return None
 
 
-def _representable(expected: Tensor, dtype: torch.dtype) -> bool:
-    """Whether an output of this dtype, that of hidden_states, can hold the oracle's values."""
-    return not expected.numel() or bool(expected.abs().max() <= torch.finfo(dtype).max)
+def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
+    """Special rows in one call. No weights in the last row, where the oracle promises a finite answer for that."""
+    outliers = "no-large-values" not in varied.rig.declared.texts
+    rows = inputs.put(hidden=special_rows.changed(inputs.hidden, outliers))
+    tries = [_without_weights(rows), rows] if inputs.weights_at is not None else [rows]
+    for one in tries:
+        with suppress(SubjectError):
+            call = varied.call(variation, one.tensors, varied.rig.oracle(one.tensors))
+            if call.error is None and varied.is_wrong(call):
+                special_rows.name_rows(call, outliers, one is not rows)
+            return
+    varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
+
+
+def _without_weights(x: Inputs) -> Inputs:
+    weights = x.weights
+    weights[-1] = 0
+    return x.put(weights=weights)
+
+
+def _logits(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
+    """Router logits of which the oracle says what they mean; nothing where no input is logits."""
+    if inputs.logits_at is None:
+        return
+    change, others = _LOGITS[variation.name.partition("=")[2]]
+    changed = change(inputs).tensors
+    try:
+        expected = varied.rig.oracle(changed)
+        alike = all(within(total(expected), varied.rig.oracle(other(inputs).tensors)) for other in others)
+    except SubjectError as error:
+        return varied.leave_out(variation, str(error))
+    if not alike:
+        return varied.leave_out(variation, "the subject's oracle gives such logits another meaning")
+    varied.call(variation, changed, expected)
+
+
+def _beyond(expected: Tensor, dtype: torch.dtype) -> str:
+    """Where the oracle's values lie beyond what an output of this dtype, that of hidden_states, holds with its precision."""
+    largest = float(expected.abs().max()) if expected.numel() else 0.0
+    if largest > torch.finfo(dtype).max:
+        return "above the largest"
+    return "below the smallest normal" if 0 < largest < torch.finfo(dtype).tiny else ""
 
 
 class NoPromise(Exception):

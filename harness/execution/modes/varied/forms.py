@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
-from harness.execution.modes.compiled import skip_guard_profiling
+from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.contents import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
 
 # Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
 _COLUMNS, _ROWS = 176, 2
-# What lies beside an input. Finite, since a kernel may read it and multiply it by zero; an id that names an expert.
+# What lies beside an input, in all forms but one; an id that names an expert. Finite, so that the variation that has NaN there
+# is the only one that shows a layer which reads it and multiplies it by zero.
 _BESIDE = 3.0
 
 Form = Callable[[Tensor], Tensor]
@@ -53,7 +55,16 @@ def _filled(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.full(shape, beside, dtype=tensor.dtype, device=tensor.device)
 
 
+def _beside_nan(tensor: Tensor) -> Tensor:
+    """As columns of a wider buffer that holds NaN beside, as a request before may leave it."""
+    sliced = _slice(tensor)
+    if tensor.is_floating_point() and sliced._base is not None:
+        sliced._base[..., tensor.shape[-1] :] = torch.nan
+    return sliced
+
+
 _FORMS: dict[str, Form] = {
+    "beside-nan": _beside_nan,
     "slice": _slice,
     "row-offset": _row_offset,
     "unaligned": _unaligned,
@@ -67,11 +78,21 @@ def _form(varied: VariedRun, variation: Varied) -> None:
     if what == "requires-grad":
         varied.refused(varied.call(variation, *varied.batch(), around=_under_grad))
         return None
+    beside_nan = _made(varied, "form=beside-nan") if what == "slice" else None
+    if beside_nan and not beside_nan.error and not varied.is_wrong(beside_nan):
+        return None  # whatever lies beside
     around = _compiled if what == "compiled-slice" else _as_it_is
     call = _call(varied, variation, _FORMS[what], around)
     if call is not None and varied.is_wrong(call):
         call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
+        if beside_nan:
+            varied.drop(beside_nan)  # it is not what lies beside
     return None
+
+
+def _made(varied: VariedRun, name: str) -> Call | None:
+    """The call of a variation that was made before."""
+    return next((call for call in varied.run.calls if call.varied and call.varied.name == name), None)
 
 
 def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only: int | None = None) -> Call | None:
@@ -123,8 +144,8 @@ def _as_it_is(layer: Any) -> Any:
 def _compiled(layer: Any) -> Any:
     """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
     torch._dynamo.reset()
-    skip_guard_profiling()
-    return torch.compile(layer, fullgraph=True, dynamic=False, backend="eager")
+    ready_compiler()
+    return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend="eager")
 
 
 def _under_grad(layer: Any) -> Any:

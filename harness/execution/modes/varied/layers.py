@@ -8,12 +8,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.execution.evidence import Run, Varied, same_bits
+from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
-from harness.execution.modes.varied.checks import answer, check, few, if_steady, layer_of, note, rig_of, run_few, whole
+from harness.execution.modes.varied.checks import (
+    MANY_LAYERS,
+    answer,
+    calls_are_right,
+    check,
+    few,
+    if_steady,
+    layer_of,
+    note,
+    rig_of,
+    run_few,
+    whole,
+)
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.matrix.variations import names_of
+from harness.matrix.variations import words_of
 
 State = dict[str, Tensor]
 FIRST = "a layer that got the same weights before its first call"
@@ -21,7 +33,7 @@ FIRST = "a layer that got the same weights before its first call"
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
-    return run_few(rig, {"other": if_steady(_other), "weights": if_alone(_weights)})
+    return run_few(rig, {"other": _others, "weights": if_alone(_weights)})
 
 
 def if_alone(variation: Variation) -> Variation:
@@ -31,32 +43,35 @@ def if_alone(variation: Variation) -> Variation:
         before = len(varied.run.calls)
         if_steady(variation)(varied, what)
         made = varied.run.calls[before:]
-        if any(call.error or varied.is_wrong(call) for call in made) and not _is_alone(varied):
-            del varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in made) and (others := _wrong_beside_others(varied)):
+            varied.run.calls[before:] = others
 
     return run_it
 
 
-def _is_alone(varied: VariedRun) -> bool:
-    """Whether a layer is right after another one with other weights was called, and stays so."""
+def _wrong_beside_others(varied: VariedRun) -> list[Call]:
+    """The wrong calls of a layer after one with other weights was called, or in between."""
     before = len(varied.run.calls)
-    for name in names_of("varied-layers")[:2]:
-        _other(varied, Varied(name, name))
+    for name in ("other=before", "other=between"):
+        _other(varied, Varied(name, words_of(name)))
     made = varied.run.calls[before:]
     del varied.run.calls[before:]
-    return not any(call.error or varied.is_wrong(call) for call in made)
+    return [call for call in made if call.error or varied.is_wrong(call)]
 
 
 def other_weights(layer: Any) -> State:
-    """Other weights for a module: each floating tensor halved. Empty where it is no module, or has none."""
+    """Other weights for a module: each floating tensor doubled, so that what holds the largest of the first weights is too small.
+
+    Empty where it is no module, or has none.
+    """
     state = layer.state_dict() if isinstance(layer, nn.Module) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    halved = {name: _halved(tensor) for name, tensor in tensors.items()}
-    return halved if any(not same_bits(halved[name], tensors[name]) for name in halved) else {}
+    other = {name: _doubled(tensor) for name, tensor in tensors.items()}
+    return other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
 
 
-def _halved(tensor: Tensor) -> Tensor:
-    return tensor * 0.5 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
 def load(layer: Any, state: State) -> bool:
@@ -74,6 +89,11 @@ def first_answer(varied: VariedRun, state: State) -> Tensor | None:
         return None
     output = answer(varied, layer).snapshot
     return None if output is None or plain.snapshot is None or same_bits(output, plain.snapshot) else output
+
+
+def _others(varied: VariedRun, variation: Varied) -> None:
+    """Two layers, or many."""
+    (_many if variation.name == "other=16" else if_steady(_other))(varied, variation)
 
 
 def _other(varied: VariedRun, variation: Varied) -> None:
@@ -98,6 +118,19 @@ def _other(varied: VariedRun, variation: Varied) -> None:
 
 
 _BEFORE = "the same before that"
+
+
+def _many(varied: VariedRun, variation: Varied) -> None:
+    """As many layers as a small model has, all of them alive. Each is right in its first call."""
+    layers: list[Any] = []
+    for number in range(MANY_LAYERS):
+        layers.append(varied.fresh())
+        right = check(varied, variation, layers[-1], number, label=f"layer {number + 1} of {MANY_LAYERS}")
+        if right or not calls_are_right(varied, layers[0]):
+            varied.run.calls.pop()
+        if not right:
+            return
+    check(varied, variation, layers[0], label=f"layer 1 of {MANY_LAYERS}, after the others")
 
 
 def _weights(varied: VariedRun, variation: Varied) -> None:

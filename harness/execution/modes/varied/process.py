@@ -9,14 +9,13 @@ from typing import Any, Self
 
 import torch
 
-from harness.execution.global_state import GlobalState
+from harness.execution.global_state import GlobalState, matmul_precision, set_matmul_precision
 from harness.execution.python_state import PythonState
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
 _CONFIGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
 _BACKENDS = (
-    ("torch.backends.cuda.matmul", "allow_tf32"),
     ("torch.backends.cudnn", "allow_tf32"),
     ("torch.backends.cudnn", "benchmark"),
     ("torch.backends.cudnn", "deterministic"),
@@ -41,15 +40,23 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.environment, self.settings = dict(os.environ), _settings()
-        self._python = PythonState()
+        self._precision, self._python = matmul_precision(), PythonState()
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""
+        names = self._restore_precision()
         now = _settings()
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *moved, *self._python.restore())
+        return (*self._restore_environment(), *names, *moved, *self._python.restore())
+
+    def _restore_precision(self) -> list[str]:
+        """By torch's function for it: its other settings of the same thing raise where they meet a value of this one."""
+        if matmul_precision() == self._precision:
+            return []
+        set_matmul_precision(self._precision)
+        return ["float32 matmul precision"]
 
     def _restore_environment(self) -> list[str]:
         names = {*self.environment, *os.environ}

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
+from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
 from harness.execution.modes.varied.process import ProcessState, Snapshot
@@ -66,6 +67,16 @@ def _bfloat16_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextlib.contextmanager
+def _three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # neither one nor a power of two, so that rows are left over
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _autocast(varied: VariedRun) -> Any:
     """Autocast to the dtype of hidden_states. A layer that mixes float16 and bfloat16 gives float32, and is right."""
     dtype = batch_of(varied, 0)[0][0].dtype
@@ -84,8 +95,11 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
 
 
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
-    """A layer that this thread built, called in another one."""
+    """A layer that this thread built, called in another one, or where torch splits work among several."""
     layer = varied.fresh()
+    if variation.name == "thread=3":
+        check(varied, variation, layer, around=_three_threads)
+        return
     # A new thread begins on the default stream, whose work is not ordered after this thread's.
     is_cuda = varied.rig.device.type == "cuda"
     stream = torch.cuda.stream(torch.cuda.current_stream()) if is_cuda else contextlib.nullcontext()
@@ -182,7 +196,10 @@ def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ..
 def _memory(varied: VariedRun, variation: Varied) -> None:
     """Many calls, after which the memory that each call made or was given should be free."""
     layer, made = varied.fresh(), _Made()
+    entries: dict[str, int] = {}
     for number in range(_FIRST + _CALLS):
+        if number == _FIRST:
+            entries = entries_of(layer, varied.rig.ops)
         inputs, _ = batch_of(varied, number % 16)
         made.begin(number - _FIRST, inputs)
         with made, contextlib.suppress(*LAYER_ERRORS):
@@ -192,6 +209,16 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
         calls, what, line = alive
         text = f"after {_CALLS} calls {what} of {calls} of them is still in memory"
         varied.run.left_behind.append(LeftBehind(variation, text, line))
+    elif grown := [
+        name for name, count in entries_of(layer, varied.rig.ops).items() if _grew(count, entries.get(name))
+    ]:
+        text = f"after {_CALLS} calls {grown[0]} has {_CALLS} entries more, or nearly as many"
+        varied.run.left_behind.append(LeftBehind(variation, text))
+
+
+def _grew(now: int, before: int | None) -> bool:
+    """Whether a container has an entry more for most calls. One that is new since then may have been made for something else."""
+    return before is not None and now - before > _SHARE * _CALLS
 
 
 class _Made(TorchDispatchMode):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
-from harness.execution.difference import within
+from harness.execution.difference import compare, within
 from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
@@ -20,6 +20,7 @@ from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
 _FEWER = 16
+_ROWS_TO_MOVE = 3  # fewer have hardly another order
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
 Variation = Callable[["VariedRun", Varied], None]
@@ -70,6 +71,7 @@ class VariedRun:
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
+        self.look_closely(call)
         self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
 
@@ -155,7 +157,18 @@ class VariedRun:
             return False
         if call.difference is None and all_finite(output) and within(output, expected):
             call.difference = (None,)
-        return call.difference is None
+        return call.difference != (None,)
+
+    def look_closely(self, call: Call) -> None:
+        """Compare a call that is right element by element also by columns and by factors, which costs more."""
+        if (
+            not self.is_wrong(call)
+            and isinstance(call.snapshot, Tensor)
+            and call.expected is not None
+            and not call.error
+        ):
+            same_shape = call.snapshot.shape == (call.tokens, self.rig.case.hidden)
+            call.difference = (compare(call.snapshot, call.expected) if same_shape else None,)
 
     def note_state(self, variation: Varied) -> None:
         """Note the variation after which the layer's tensors are others than before."""
@@ -177,6 +190,16 @@ class VariedRun:
         if self.is_wrong(call):
             again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
+            if call.fresh_differs:
+                call.right_in_other_order = self._is_right_in_other_order(call, form, around)
+
+    def _is_right_in_other_order(self, call: Call, form: Form, around: Around) -> bool:
+        """Whether a fresh layer is right for the same rows, the last one first: an input's contents find nothing held then."""
+        if call.tokens < _ROWS_TO_MOVE:
+            return False
+        moved = tuple(t if t is None else copy_of(t).roll(1, 0) for t in call.before)
+        other = Call(call.label, call.tokens, form(moved), expected=self.rig.oracle(moved))
+        return self.rig.make(other, around(self.fresh())) and not self.is_wrong(other)
 
     def _record_error(self, call: Call, form: Form, around: Around) -> None:
         """Let a fresh layer raise the same error with every op recorded, so that the finding can name the op and the line."""

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from itertools import product
 
-from harness.repro import calls, checks, runs
 from harness.repro.about import About
-from harness.repro.checks import Check
-from harness.repro.imported import BUILT
-from harness.repro.layout import docstring, imports, laid_out
-from harness.repro.parts import Parts
-from harness.repro.runs import Running
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.scenarios import scenario_of, text_of
+from harness.repro.writing import calls, checks, runs
+from harness.repro.writing.checks import Check
+from harness.repro.writing.imported import BUILT
+from harness.repro.writing.layout import docstring, imports, laid_out
+from harness.repro.writing.parts import Parts
+from harness.repro.writing.runs import Running
 
 # Kinds that a layer shows whose weights are zeros.
 _OF_SHAPES = (

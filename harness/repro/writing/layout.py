@@ -3,8 +3,8 @@
 import re
 
 from harness.repro.about import About
-from harness.repro.parts import Parts
 from harness.repro.texts.wrapping import WIDTH, wrapped
+from harness.repro.writing.parts import Parts
 
 MOST_LINES = 60
 _MOST_SAID = 135  # of what the finding says, in one line

@@ -7,9 +7,9 @@ from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
 from harness.repro.about import About
-from harness.repro.checks import Check
-from harness.repro.runs import OF_ONE_BATCH, Running
 from harness.repro.texts import variations
+from harness.repro.writing.checks import Check
+from harness.repro.writing.runs import OF_ONE_BATCH, Running
 
 WITH_GRAD = ONE
 """The label of the call that eager makes in grad mode first."""

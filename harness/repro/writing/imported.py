@@ -3,7 +3,7 @@
 from typing import Any
 
 from harness.matrix.case import Case
-from harness.repro.parts import Parts
+from harness.repro.writing.parts import Parts
 
 _SCALARS = (bool, int, float, str, type(None))
 _LEFT_OUT = ("id", "overridden")  # a script's case has no id

@@ -1,0 +1,132 @@
+"""A raw line as the lines that were written into it: JSON, HTML, XML, CSV and strings of Python escape them, chats restyle them."""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_COLOUR = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
+)
+# What an office program or a chat puts in place of ASCII, and what it puts between characters.
+_RESTYLED = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
+    | dict.fromkeys("\u00a0\u2007\u2008\u2009\u200a\u202f\u2002\u2003\u3000", " ")
+    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", "")
+    | dict.fromkeys("\u2028\u2029\u0085", "\n")
+    | {"\u2026": "...", "\u2010": "-", "\u2011": "-", "\u2212": "-"}
+)
+_ENTITY = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
+_TAGS = r"(?:a|b|br|code|div|em|font|i|li|p|pre|span|strong|table|tbody|td|th|tr|ul)"
+_TAG = re.compile(rf"</?{_TAGS}(?:\s[^<>]*)?/?>")
+_MARKUP = re.compile(rf"</{_TAGS}>|<br\s*/?>|<(?:pre|td|code)\b")
+# The end of an element or attribute of XML that held the text.
+_CLOSED = re.compile(
+    r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out|testcase|testsuites?)>|\]\]>|"\s*/>\s*$'
+)
+_BREAK = re.compile(r"<br\s*/?>\n?")
+# A line's end inside a string: what follows it can start a line of a traceback. A Windows path has none of these.
+_ESCAPED_END = re.compile(
+    r"\\+n(?= *\\*[\"']? *(?:$|File \\*\"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|  +\S))"
+)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
+_SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
+_MARKED = re.compile(r"\\([_*])")
+# Members of a JSON object that hold what was printed, and the one that holds the logger's level.
+_PRINTED = "log msg message text textpayload error exception exc_info exc_text stack stacktrace stack_trace traceback body line"
+_TEXTS = frozenset(f"{_PRINTED} output stderr stdout data detail details reason event".split())
+_LEVELS = frozenset(("level", "levelname", "severity", "lvl", "loglevel", "log.level"))
+_DEEPEST = 4
+
+
+def without_colours(raw: str) -> str:
+    """The text without terminal codes, of a progress bar only what it shows last."""
+    if "\x1b" in raw or "^[[" in raw or "\\u001b" in raw:
+        raw = _COLOUR.sub("", raw)
+    raw = raw.rstrip("\r\n")
+    return raw.rpartition("\r")[2] if "\r" in raw else raw
+
+
+def may_have_escapes(text: str) -> bool:
+    """Whether a line has a character of an escape, or any that is not ASCII."""
+    return (
+        "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii()
+    )
+
+
+def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:
+    """The lines that one line of a log holds; the line itself where nothing is escaped in it."""
+    plain = _plain(text)
+    if depth < _DEEPEST and plain != text:
+        return tuple(part for line in plain.split("\n") for part in unescaped(without_colours(line), depth + 1))
+    return (plain,)
+
+
+def level_of(text: str) -> str:
+    """The logger's level in a line that is a JSON object, in capitals; empty where there is none."""
+    found = _object(text)
+    for key, value in _members(found) if found else ():
+        if key.lower() in _LEVELS and isinstance(value, str):
+            return value.upper()
+    return ""
+
+
+def _plain(text: str) -> str:
+    """The text with one layer of escapes taken off."""
+    if not text.isascii():
+        text = text.translate(_RESTYLED)
+    if "{" in text and (found := _object(text)):
+        return _printed(found)
+    if "\\" in text:
+        text = _without_backslashes(text)
+    if "&" in text and _ENTITY.search(text):
+        text = html.unescape(text).replace("\u00a0", " ")
+    if "<" in text and _MARKUP.search(text):
+        text = _TAG.sub("", _BREAK.sub("\n", text))
+    if "/" in text and ">" in text:
+        text = _CLOSED.sub("", text)
+    return text.replace('""', '"') if 'File ""' in text else text
+
+
+def _without_backslashes(text: str) -> str:
+    if _ESCAPED_END.search(text) or ('File \\"' in text and "\\n" in text):
+        return _ESCAPE.sub(_character, text)
+    if 'File \\"' in text:
+        return text.replace('\\"', '"')
+    return text if ":\\" in text else _MARKED.sub(r"\1", text)
+
+
+def _character(found: re.Match[str]) -> str:
+    code = found[1]
+    return _SIMPLE[code] if code in _SIMPLE else chr(int(code[1:], 16))
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a line is, or ends with; None where it is none."""
+    start = text.find("{")
+    if start < 0 or not text.rstrip().endswith("}") or text[start + 1 : start + 2] not in ('"', " "):
+        return None
+    try:
+        found = json.loads(text[start:])
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _members(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from _members(value)
+        else:
+            yield key, value
+
+
+def _printed(found: dict[str, Any]) -> str:
+    """What was printed: the members that are named so or have lines in them; of none the longest."""
+    texts = [(key, value) for key, value in _members(found) if isinstance(value, str)]
+    chosen = [value for key, value in texts if key.lower() in _TEXTS or "\n" in value.rstrip("\n")]
+    if not chosen and texts:
+        chosen = [max((value for _, value in texts), key=len)]
+    return "\n".join(value.rstrip("\n") for value in chosen)

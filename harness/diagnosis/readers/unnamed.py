@@ -1,0 +1,62 @@
+"""An exception whose words no kind knows: what is left are the sizes that its message has."""
+
+import re
+from itertools import combinations
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import as_data, modes, widths
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks
+from harness.diagnosis.widths import Pair, read_pair
+
+_SIZE = re.compile(r"(?<![\w.#/:-])\d{3,6}(?![\w%/:-]|\.\d)|(?<=\dx)\d{3,6}(?![\w.])|(?<![\w.])\d{3,6}(?=x\d)")
+_OF_SIZES = re.compile(r"size|shape|dim|width|\bvs\b|==|!=", re.I)
+_OF_OTHERS = re.compile(
+    r"://|token|context|request|byte|[KMG]i?B\b|second|\bms\b|\bport\b|vocab|embedding|sequence", re.I
+)
+# A message that lists more numbers than these is a table, and two of them fit by chance.
+_MOST = 6
+_LINE = 240
+
+
+def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
+    """The exception's name; where its message has a model's hidden size and that size padded, that it may be of this family."""
+    pair = _pair(_message(facts))
+    if pair is None:
+        return Reading(
+            verdict=OTHER,
+            cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
+            against=("padding, fakes and graphs: the message has no words of theirs",),
+            look=facts.user_line or "the last frame of its traceback",
+        )
+    return Reading(
+        verdict=UNDECIDED,
+        cause=f"The message has a model's hidden size and that size padded: {pair.rounded()}. Its words are not known here.",
+        against=("chance: only the two sizes speak for padding",),
+        look=facts.user_line or "the last frame of its traceback",
+        widths=widths(pair),
+        rule=pair.rounded(),
+        alignments=as_data(pair),
+        tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _message(facts: Facts) -> str:
+    """The exception's own line, and what a terminal broke off it."""
+    text, line = facts.texts.messages.text, facts.match.text
+    place = text.find(line)
+    return text[place : place + max(len(line), _LINE)] if line and place >= 0 else line
+
+
+def _pair(message: str) -> Pair | None:
+    """The one pair of sizes in a message of which one is a model's hidden size, and the other that size padded."""
+    if not _OF_SIZES.search(message) or _OF_OTHERS.search(message):
+        return None
+    sizes = sorted({int(found[0]) for found in _SIZE.finditer(message)})
+    if len(sizes) > _MOST:
+        return None
+    pairs = [
+        pair for pair in (read_pair(a, b) for a, b in combinations(sizes, 2)) if pair.padded and pair.hidden_owners
+    ]
+    return pairs[0] if len(pairs) == 1 else None

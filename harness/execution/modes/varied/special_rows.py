@@ -1,0 +1,85 @@
+"""Rows of special values beside ordinary ones, all in one call: what one row holds must not change what another row gives."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harness.execution.difference import compare, ranges
+from harness.execution.evidence import CALL_WITH, Call, all_finite
+
+Row = Callable[[Tensor], Tensor]
+# How many times as large an outlier is, a whole row and one of its elements. Activations of large models have such.
+_ROW, _CHANNEL = 512, 64
+NO_WEIGHTS = "all of whose routing weights are zero"
+
+
+def _with_zero(place: int) -> Row:
+    def change(row: Tensor) -> Tensor:
+        changed = row.clone()
+        changed[place] = 0
+        return changed
+
+    return change
+
+
+def _channel(row: Tensor) -> Tensor:
+    changed = row.clone()
+    changed[len(row) // 2] = _CHANNEL
+    return changed
+
+
+def _every_second(row: Tensor) -> Tensor:
+    changed = row.clone()
+    changed[1::2] = 0
+    return changed
+
+
+_ROWS: dict[str, Row] = {
+    "that begins with zero": _with_zero(0),
+    "that ends with zero": _with_zero(-1),
+    "of one value throughout": torch.ones_like,
+    "of negative zeros": lambda row: torch.zeros_like(row).neg(),
+    "of which every second value is zero": _every_second,
+}
+_OUTLIERS: dict[str, Row] = {
+    f"with one value of {_CHANNEL}": _channel,
+    f"that is {_ROW} times as large": lambda row: row * _ROW,
+}
+
+
+def kinds_of(outliers: bool) -> dict[str, Row]:
+    """What each of the first rows is, in order."""
+    return _ROWS | (_OUTLIERS if outliers else {})
+
+
+def changed(hidden: Tensor, outliers: bool) -> Tensor:
+    """A copy of hidden_states in which the first rows are special, as many as there are."""
+    rows = list(hidden.clone())
+    for place, (row, change) in enumerate(zip(rows, kinds_of(outliers).values(), strict=False)):
+        rows[place] = change(row)
+    return torch.stack(rows) if rows else hidden
+
+
+def name_rows(call: Call, outliers: bool, without_weights: bool) -> None:
+    """Say in the label of a wrong call which of its special rows are wrong, or that ordinary ones beside them are."""
+    kinds = dict(enumerate(kinds_of(outliers)))
+    if without_weights:
+        kinds[call.tokens - 1] = NO_WEIGHTS
+    wrong = _wrong_rows(call)
+    special = [place for place in wrong if place in kinds]
+    ordinary = [place for place in wrong if place not in kinds]
+    if ordinary:
+        beside = f" beside one that is {_ROW} times as large" if outliers else ""
+        call.label = f"{CALL_WITH}rows of random values{beside} (rows {ranges(ordinary)})"
+    elif special:
+        call.label = f"{CALL_WITH}a row {kinds[special[0]]} (row {special[0]})"
+
+
+def _wrong_rows(call: Call) -> list[int]:
+    assert call.snapshot is not None
+    assert call.expected is not None
+    if not all_finite(call.snapshot):
+        return [int(row) for row in (~torch.isfinite(call.snapshot)).any(1).nonzero().flatten()]
+    difference = compare(call.snapshot, call.expected)
+    return difference.tokens if difference else []

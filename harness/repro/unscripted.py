@@ -1,0 +1,19 @@
+"""Findings that no script shows, and why."""
+
+from harness.findings.finding import Finding
+from harness.repro.texts.scenarios import scenario_of
+from harness.repro.texts.variations import is_change
+
+# Variations and kinds that no script shows, and why.
+UNSCRIPTED = {
+    "ranks=4": "four ranks need the harness, which sums what the layer of each gives to a reduction",
+    "other-graphs-memory": "it needs the harness, which overwrites what the capture of another graph made",
+}
+
+
+def why_unscripted(finding: Finding) -> str:
+    """Why no script shows a finding; empty where one may."""
+    if why := UNSCRIPTED.get(finding.vary) or UNSCRIPTED.get(finding.kind):
+        return why
+    known = is_change(finding.vary) or scenario_of(finding) is not None
+    return "" if known else f"no script shows the variation {finding.vary}: {finding.what}"
