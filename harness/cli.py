@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": ("harness.commands.explain", "draw who makes which width in one case, stage by stage"),
     "repro": ("harness.commands.repro", "write a small script that fails the same way as a case"),
     "vllm": ("harness.commands.vllm", "check the MoE layer of vLLM releases, or of a source tree"),
+    "sglang": ("harness.commands.sglang", "check the MoE layer of SGLang releases, or of a source tree"),
     "merge": ("harness.commands.records.merge", "put the records of shards together, and say what is missing"),
     "diff": ("harness.commands.records.diff", "compare two runs: what is new, fixed, changed, gone, slower"),
     "waive": ("harness.commands.records.waive", "draft waivers for the findings of a run"),

@@ -13,8 +13,10 @@ import torch
 from harness.base.cache import atomic_folder
 from harness.base.errors import BadInput
 from harness.cli import main
-from harness.engines.vllm import boot, environment, releases, subject, targets
+from harness.engines.released import boot, environment, releases, targets
+from harness.engines.vllm import subject
 from harness.engines.vllm.engine import Gloo, _checked
+from harness.engines.vllm.released import VLLM
 
 ROOT = Path(__file__).parents[2]
 GPT = "gpt-oss-20b"
@@ -55,7 +57,7 @@ def test_the_vllm_that_is_not_importable_is_one_line(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("word", ["abc", "../0.20.1", "", "0.20.1;rm"])
 def test_a_release_is_a_number(word: str) -> None:
     with pytest.raises(BadInput, match="expected a number such as"):
-        releases.tree(word, lambda text: None)
+        releases.tree(VLLM, word, lambda text: None)
 
 
 def test_a_folder_without_vllm_is_refused_and_the_exit_code_is_two(
@@ -82,22 +84,22 @@ def test_without_network_nothing_is_left_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setattr(releases, "python", lambda report: Path(sys.executable))
+    monkeypatch.setattr(releases, "python", lambda engine, report: Path(sys.executable))
     with pytest.raises(BadInput, match=r"vLLM 0\.20\.1 cannot be downloaded: .*refused"):
-        releases.tree("0.20.1", lambda text: None)
+        releases.tree(VLLM, "0.20.1", lambda text: None)
     assert not list((tmp_path / "vllm").iterdir())
 
 
 def test_an_incomplete_tree_is_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    place = environment.room() / "vllm-0.20.1"
-    (place / releases.LAYER).mkdir(parents=True)
+    place = environment.room(VLLM) / "vllm-0.20.1"
+    (place / VLLM.layer).mkdir(parents=True)
     (place / "vllm" / "__init__.py").touch()
     (place / releases.COUNT).write_text("2\n")
     fetched = []
-    monkeypatch.setattr(releases, "_fetch", lambda version, place, report: fetched.append(version))
+    monkeypatch.setattr(releases, "_fetch", lambda engine, version, place, report: fetched.append(version))
     reported: list[str] = []
-    releases.tree("0.20.1", reported.append)
+    releases.tree(VLLM, "0.20.1", reported.append)
     assert fetched == ["0.20.1"]
     assert "incomplete" in reported[0]
     assert not place.exists()
@@ -116,7 +118,9 @@ def test_an_interrupted_fetch_takes_no_name(tmp_path: Path) -> None:
 
 def test_an_unknown_release_is_offered_the_nearest() -> None:
     words = ["ERROR: Could not find a version that satisfies vllm==0.20.9 (from versions: 0.19.1, 0.20.1, 0.20.2)"]
-    assert releases._why("0.20.9", words).startswith("vLLM 0.20.9 is not on the package index; did you mean 0.20.")
+    assert releases._why(VLLM, "0.20.9", words).startswith(
+        "vLLM 0.20.9 is not on the package index; did you mean 0.20."
+    )
 
 
 def test_the_reason_of_a_silent_index_is_in_the_error() -> None:
@@ -152,7 +156,7 @@ def test_a_target_is_named_as_the_subject_is(spec: str) -> None:
 def test_other_subjects_are_no_target() -> None:
     assert targets.target("in-tree") is None
     assert targets.target("vllm#41645") is None
-    assert targets.target("vllm", "/src") == targets.Target("vllm@/src")
+    assert targets.target("vllm", {"vllm": "/src"}) == targets.Target("vllm@/src")
 
 
 def test_a_reduced_tensor_is_memory_that_the_process_group_never_referenced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from harness.base.errors import BadInput
 from harness.cli import main
-from harness.engines.vllm import releases, targets
+from harness.engines.released import releases, targets
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
@@ -160,7 +160,7 @@ def test_a_model_that_says_nothing_sets_nothing(tmp_path: Path) -> None:
 def test_a_release_that_is_not_there_is_said_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def built(report: object) -> Path:
+    def built(engine: object, report: object) -> Path:
         raise AssertionError("the environment was built")
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))

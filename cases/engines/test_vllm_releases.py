@@ -18,7 +18,8 @@ from fixtures.recorded import results
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.commands.vllm import MODELS
-from harness.engines.vllm import environment, releases, targets
+from harness.engines.released import environment, targets
+from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
 from harness.matrix.selection import Selection
@@ -26,7 +27,7 @@ from harness.workers.plan import PlanRun
 
 # The first release waits for the environment, or three times for an index that does not answer.
 pytestmark = pytest.mark.timeout(900)
-RUNNER = releases.LAYER / "runner" / "moe_runner.py"
+RUNNER = VLLM.layer / "runner" / "moe_runner.py"
 GPT, NEMOTRON = "gpt-oss-20b", "nemotron-3-nano-30b-a3b"
 Expected = tuple[str, frozenset[tuple[str, ...]]]
 """A status, and of each finding the kind, the stage and the bug that it is like, if any."""
@@ -48,13 +49,13 @@ def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """The tree of a release by its number. Skips where it is not cached; with `--releases` fetches it, or ends the run."""
 
     def tree(version: str) -> Path:
-        place = environment.room() / f"vllm-{version}"
+        place = environment.room(VLLM) / f"vllm-{version}"
         if asked_for(version, request.config):
             try:
                 targets.Target(f"vllm=={version}").command(print)
             except BadInput as error:
                 pytest.exit(str(error), returncode=2)  # the next would wait for the same index
-        elif not (environment.folder().is_dir() and place.is_dir()):
+        elif not (environment.folder(VLLM).is_dir() and place.is_dir()):
             pytest.skip(f"vLLM {version} is not cached; --releases fetches it")
         return place
 
@@ -355,7 +356,7 @@ LORA = Path("vllm/lora/layers/fused_moe.py")
 # model: (file, the line's text, what it becomes, the finding's kind, its stage). None touches another's path.
 ON_PATHS = {
     "vllm-padded-rows": (
-        releases.LAYER / "prepare_finalize" / "batched.py",
+        VLLM.layer / "prepare_finalize" / "batched.py",
         "hits = (topk_ids.unsqueeze(0) == local_ids)",
         "hits = (topk_ids.abs().unsqueeze(0) == local_ids)",
         ("wrong-tokens", "routed experts"),

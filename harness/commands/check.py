@@ -24,8 +24,8 @@ from harness.base.project import find_or_in_tree
 from harness.commands.recorded.gathered import Gathered
 from harness.commands.recorded.hosts import Hosts, forwarded, hosts
 from harness.commands.recorded.options import add_records, note_nothing_to_do, recording, report_console, verdicts_of
+from harness.engines.released.targets import target
 from harness.engines.transformers.models import narrowed
-from harness.engines.vllm.targets import target
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.paths import refuse_paths
 from harness.matrix.ranks import REAL
@@ -231,12 +231,13 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     subject = chosen.subject or project.default
     if chosen.full:
         refuse_workers(chosen.workers)
-    if selection.ranks == REAL and subject not in project.subjects and target(subject, chosen.vllm):
+    if selection.ranks == REAL and subject not in project.subjects and target(subject, {"vllm": chosen.vllm}):
         raise BadInput(
             f"--ranks real with --subject {subject}: an engine's layer has ranks of its own; leave --ranks out"
         )
-    engine = None if subject in project.subjects else target(subject, chosen.vllm)
+    engine = None if subject in project.subjects else target(subject, {"vllm": chosen.vllm})
     if engine is not None:
+        refuse_paths(selection.models, subject)
         with StatusLine() as report:
             return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
     if chosen.vllm:

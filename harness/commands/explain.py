@@ -14,7 +14,7 @@ from harness.base.errors import BadInput, DeviceLost, Skip
 from harness.base.exception_text import raised_text
 from harness.base.options import NARROWING, add_device, add_selection
 from harness.base.project import find_or_in_tree
-from harness.engines.vllm.targets import Target, target
+from harness.engines.released.targets import Target, target
 from harness.matrix.case import Case
 from harness.matrix.case_id import case_of
 from harness.matrix.selection import Selection

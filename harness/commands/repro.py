@@ -10,7 +10,7 @@ from harness.base.errors import BadInput
 from harness.base.project import find_or_in_tree
 from harness.commands.reproducing.choice import Choice, choice
 from harness.commands.reproducing.options import ABOUT, arguments
-from harness.engines.vllm.targets import target
+from harness.engines.released.targets import target
 from harness.output.terminal import StatusLine
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ def _targets(found: Choice) -> "list[Target]":
     chosen = found.options
     project = find_or_in_tree(chosen.subject)
     name = chosen.subject or project.default
-    if name not in project.subjects and target(name) is not None:
+    engine = None if name in project.subjects else target(name)
+    if engine is not None:
+        title = engine.engine.title
         raise BadInput(
-            f"--subject {name}: there is no script for vLLM's layer, which needs vLLM's own loader and ranks; "
-            "`harness vllm --help` judges a release or a checkout, and `harness explain` draws its widths"
+            f"--subject {name}: there is no script for {title}'s layer, which needs {title}'s own loader and ranks; "
+            f"`harness {engine.engine.name} --help` judges a release or a checkout, and `harness explain` draws its widths"
         )
     from harness.execution.device import choose_device
     from harness.repro.target import Target

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.base.cache import atomic_folder, cache_root
 from harness.base.errors import BadInput
-from harness.engines.vllm.environment import complaint, pip
+from harness.engines.released.environment import complaint, pip
 
 Report = Callable[[str], None]
 _WORD = re.compile(r"([A-Za-z][\w-]*)(?:==([\w.+!]+))?")

@@ -127,7 +127,7 @@ class Case:
 
     @property
     def path(self) -> str:
-        """The code path of vLLM's layer that the case is for; empty for most."""
+        """The code path of an engine's layer that the case is for; empty for most."""
         return self.shape.path
 
     @property

@@ -1,8 +1,10 @@
-"""Code paths of vLLM's layer that no published shape takes, each as a small shape of its own: ``--models vllm-modular``.
+"""Code paths of an engine's layer that no published shape takes, each as a small shape of its own: ``--models vllm-modular``.
 
-Only the subject ``vllm`` can run them. ``harness/engines/vllm/`` builds each, and docs/explanation/vllm.md lists them.
+A path's name begins with the subject that can run it, ``vllm`` or ``sglang``. ``harness/engines/`` builds each;
+docs/explanation/vllm.md and docs/explanation/sglang.md list them.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ class Path:
     narrow: bool = False
 
 
+TITLES = {"vllm": "vLLM", "sglang": "SGLang"}
 PATHS = {
     "vllm-modular": Path(
         "the modular kernel: select_experts, forward_modular, prepare and finalize, its workspaces",
@@ -66,13 +69,24 @@ PATHS = {
     "vllm-lora": Path(
         "an adapter on each expert, by vLLM's LoRA layer around a modular kernel", hidden=256, shared=None
     ),
+    "sglang-plain": Path("no op around the experts, as where SGLang is not traced", scaled=True),
+    "sglang-plain-latent": Path("the same behind a latent projection", hidden=384, latent=320, scaled=True),
+    "sglang-plain-routed": Path("the same without a shared expert, by another model's block", shared=None),
+    "sglang-kernel-scale": Path("a kernel that scales, in place of the top-k", scaled=True),
 }
 
 
+def paths_of(engine: str) -> tuple[str, ...]:
+    """The names of the code paths of an engine's layer."""
+    return tuple(name for name in PATHS if name.startswith(f"{engine}-"))
+
+
 def refuse_paths(models: Iterable[str], subject: str) -> None:
-    """Raise BadInput where one of these models is a code path of vLLM's layer, and the subject is another."""
+    """Raise BadInput where one of these models is a code path of an engine's layer, and the subject is another."""
     for name in models:
-        if name in PATHS:
+        engine = name.partition("-")[0]
+        if name in PATHS and not re.fullmatch(rf"{engine}([=@].*)?", subject):
             raise BadInput(
-                f"--models {name} is a code path of vLLM's layer; give --subject vllm==RELEASE in place of {subject!r}"
+                f"--models {name} is a code path of {TITLES[engine]}'s layer; give --subject {engine}==RELEASE "
+                f"in place of {subject!r}"
             )

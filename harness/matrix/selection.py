@@ -48,7 +48,7 @@ STRUCTURES = (
     (DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),
     (DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),
 )
-# A code path of vLLM's layer runs once on two ranks and once on one, where no graph by bucket and no compiler shows more.
+# A code path of an engine's layer runs once on two ranks and once on one, where no graph by bucket and no compiler shows more.
 PATH = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS), (DEFAULT_RULE, "wide", 1, 33))
 PATH_NARROW = ((DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),)
 PATH_MODES = ("eager", "fake", "fake-dynamic")

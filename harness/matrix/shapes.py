@@ -42,7 +42,7 @@ class Alignment:
 class Shape:
     """One model's MoE layer, at its published sizes. Widths in elements; None where the model has no such part.
 
-    ``source`` is the path of its models file, empty for the built-in one. ``path`` names the code path of vLLM's layer that
+    ``source`` is the path of its models file, empty for the built-in one. ``path`` names the code path of an engine's layer that
     the shape is for (``harness.matrix.paths``); empty for every other shape.
     """
 
@@ -69,7 +69,7 @@ ANY = {
         Shape("any-shared-latent", 2688, 64, 4, 2, 64, 1344, "silu", True),
     )
 }
-# One small shape for each code path of vLLM's layer.
+# One small shape for each code path of an engine's layer.
 PATH_SHAPES = {
     name: Shape(name, path.hidden, 64, 3, 2, path.shared, path.latent, "silu", True, path=name)
     for name, path in PATHS.items()
@@ -88,7 +88,7 @@ class Catalogue:
     def shape(self, name: str) -> Shape:
         """The shape called ``name``: the file's, of ``ANY``, or of a path. Raises BadInput with the nearest names."""
         if name not in self.shapes and name not in _BY_NAME:
-            starts = {"any": ANY, "vllm": PATH_SHAPES}
+            starts = {"any": ANY, "vllm": PATH_SHAPES, "sglang": PATH_SHAPES}
             raise unknown("model", name, starts.get(name.partition("-")[0], self.shapes))
         return self.shapes.get(name) or _BY_NAME[name]
 

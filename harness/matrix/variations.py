@@ -213,6 +213,7 @@ DECLARED = {
     ),
     "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
     "largest-first": ("graphs=smallest-first",),
+    "traced-whole": ("graphs-of=layers",),
 }
 
 

@@ -9,7 +9,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, PROOF, VARIED
 from harness.matrix.ranks import REAL
 
-_OF_AN_ENGINE = re.compile(r" --subject '?vllm(?:[=@]\S*)?'?(?: |$)")
+_OF_AN_ENGINE = re.compile(r" --subject '?(?:vllm|sglang)(?:[=@]\S*)?'?(?: |$)")
 
 
 def reproduce(case: Case, mode: str, subject: str, device: str, vary: tuple[str, ...] = ()) -> str:

@@ -13,7 +13,7 @@ from torch._C._distributed_c10d import FileStore, HashStore
 from torch.distributed import ProcessGroup
 
 from harness.base.errors import BadInput
-from harness.engines.vllm.ranks import Ranks
+from harness.engines.released.ranks import Ranks
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")

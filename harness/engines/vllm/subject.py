@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.base.errors import BadInput, Skip
-from harness.engines.vllm.ranks import here
+from harness.engines.released.ranks import here
 from harness.engines.vllm.routing import logits_of
 from harness.engines.vllm.weights import NORMALISE, oracle
 from harness.matrix.case import Case

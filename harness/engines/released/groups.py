@@ -1,7 +1,7 @@
 """Groups of cases that break together, and the table of releases, groups and modes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -33,11 +33,13 @@ def group(case: Case) -> str:
     return " ".join([width, *parts, case.kernel])
 
 
-def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: Grouped, verbose: int) -> Table:
+def releases_table(
+    title: str, verdicts: list[Verdict], refused: Mapping[str, str], cases: Grouped, verbose: int
+) -> Table:
     """A row for each group of a release that breaks, and one row for all its other groups."""
     modes = [mode.name for mode in EVERY_MODE.values() if mode.name in {verdict.mode for verdict in verdicts}]
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("vLLM", "width/padded"):
+    for heading in (title, "width/padded"):
         grid.add_column(heading, no_wrap=True, overflow="fold")
     for mode in modes:
         suffix = "\nemulated" if any(verdict.emulated for verdict in verdicts if verdict.mode == mode) else ""
@@ -56,7 +58,7 @@ def releases_table(verdicts: list[Verdict], refused: Mapping[str, str], cases: G
 
 
 def _short(spec: str) -> str:
-    return spec.removeprefix("vllm==").removeprefix("vllm@")
+    return spec.partition("@")[2] or spec.partition("==")[2] or spec
 
 
 def _rows(verdicts: list[Verdict], cases: Grouped, verbose: int) -> dict[str, list[Verdict]]:
@@ -78,10 +80,15 @@ def _cell(verdicts: Iterable[Verdict]) -> Text:
 
 
 def _label(verdicts: list[Verdict]) -> str:
-    """The number of a public bug if every finding is similar to that one, else ``red``."""
-    findings = [finding for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings]
-    ids = {
-        finding.similar_to[0].partition(" ")[0].removeprefix("vllm") if finding.similar_to else ""
-        for finding in findings
-    }
+    """The bug's number if every finding is similar to one public bug of the engine, else ``red``."""
+    findings = [
+        (verdict.subject, finding) for verdict in verdicts if verdict.status == FINDINGS for finding in verdict.findings
+    ]
+    ids = {_number(subject, finding.similar_to) for subject, finding in findings}
     return ids.pop() if len(ids) == 1 and "" not in ids else "red"
+
+
+def _number(subject: str, bugs: Sequence[str]) -> str:
+    """The first bug's id, without the name of the engine itself: ``#41645``. Empty where there is none."""
+    own = subject.partition("@")[0].partition("==")[0]
+    return bugs[0].partition(" ")[0].removeprefix(own) if bugs else ""

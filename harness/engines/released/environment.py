@@ -1,4 +1,4 @@
-"""One virtual environment for every release of vLLM: this Python's version of torch, and what the releases import."""
+"""One virtual environment for every release of an engine: this Python's version of torch, and what the releases import."""
 
 import hashlib
 import os
@@ -11,47 +11,51 @@ from pathlib import Path
 
 from harness.base import cache
 from harness.base.errors import BadInput
+from harness.engines.released.engine import Released
 
-PACKAGES = Path(__file__).parent / "packages.txt"
 Report = Callable[[str], None]
 
 
-def room() -> Path:
+def room(engine: Released) -> Path:
     """The cache folder of the environment and the releases' trees."""
-    return cache.cache_root() / "vllm"
+    return cache.cache_root() / engine.name
 
 
-def wanted() -> list[str]:
+def wanted(engine: Released) -> list[str]:
     """The packages of the environment. torch by its public version: the package index has no build called +cpu."""
-    entries = [line.partition("#")[0].strip() for line in PACKAGES.read_text("utf-8").splitlines()]
+    entries = [line.partition("#")[0].strip() for line in engine.packages.read_text("utf-8").splitlines()]
     return [f"torch=={version('torch').partition('+')[0]}", *filter(None, entries)]
 
 
-def folder() -> Path:
+def folder(engine: Released) -> Path:
     """The environment's folder. Each torch, Python and list of packages has its own."""
-    digest = hashlib.sha256("\n".join(wanted()).encode()).hexdigest()[:8]
-    return room() / f"env-{wanted()[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    digest = hashlib.sha256("\n".join(wanted(engine)).encode()).hexdigest()[:8]
+    return (
+        room(engine)
+        / f"env-{wanted(engine)[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    )
 
 
-def python(report: Report) -> Path:
+def python(engine: Released, report: Report) -> Path:
     """The environment's Python. Builds the environment if it is not there. Raises BadInput if that fails."""
-    place = folder()
+    place = folder(engine)
     if not place.is_dir():
         with cache.atomic_folder(place) as fresh:
-            _build(fresh, report)
+            _build(engine, fresh, report)
     return place / "bin" / "python"
 
 
-def _build(place: Path, report: Report) -> None:
+def _build(engine: Released, place: Path, report: Report) -> None:
+    torch, *packages = wanted(engine)
     report(
-        f"building the environment for vLLM releases, once: {wanted()[0]} and {len(wanted()) - 1} packages, about 2 GB"
+        f"building the environment for {engine.title} releases, once: {torch} and {len(packages)} packages, about 2 GB"
     )
     venv.create(place, with_pip=True, symlinks=True)
     # Python compiles what it imports. Compiling everything at installation would double the time.
     options = ["install", "--no-compile", "--progress-bar", "off"]
-    code, lines = pip(place / "bin" / "python", [*options, *wanted()], report)
+    code, lines = pip(place / "bin" / "python", [*options, torch, *packages], report)
     if code:
-        raise BadInput(f"the environment for vLLM releases cannot be built: {complaint(lines)}")
+        raise BadInput(f"the environment for {engine.title} releases cannot be built: {complaint(lines)}")
 
 
 def pip(interpreter: Path, arguments: list[str], report: Report, path: str = "") -> tuple[int, list[str]]:
