@@ -20,6 +20,7 @@ from kernels.triton.pack import pack_matrices, to_e5m3, unpack_matrices
 CONFIG = [32, 64, 4, 3, 1, 64, 4, 3, 1]
 CHECKS = (
     "relu2", "silu-two-steps", "split", "split-beyond", "one-token", "one-token-split", "one-token-no-expert",
+    "one-launched", "one-launched-shared", "one-launched-relu2", "one-launched-no-expert",
     "clamped-padded", "gelu-narrow", "one-expert", "half-blocks", "no-expert", "shared", "no-token",
     "glue-blocks", "glue-blocks-of-one-token", "glue-permuted", "wide-ids", "blocks", "longer-blocks", "longer-blocks-of-one",
 )  # fmt: skip
@@ -120,6 +121,17 @@ def test_a_config_fits_in_the_memory_of_a_device(limit: int, gated: bool) -> Non
         assert tiles.memory(64, halves) <= limit
         assert (tiles == given) == (given.memory(64, halves) <= limit)
     assert wanted.within(float("inf"), gated) == wanted
+
+
+@needs_triton
+@pytest.mark.parametrize(("rows", "parts"), [(8 * 768, 4), (4 * 2880, 2), (8 * 2048, 1), (64, 8)])
+def test_one_token_takes_as_many_parts_as_leave_few_programs(rows: int, parts: int) -> None:
+    from kernels.triton.one_launch import PROGRAMS, ROWS, parts_of_first, takes_one
+
+    assert parts_of_first(rows) == parts
+    assert rows * parts // ROWS <= PROGRAMS
+    assert [k for k in range(1, 10) if takes_one(1, k)] == [2, 4, 8]
+    assert not takes_one(2, 4)
 
 
 @needs_triton

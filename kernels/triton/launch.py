@@ -1,4 +1,4 @@
-"""The launches of the Triton kernel: align, two grouped products, combine. Imports triton, so import this where it is used."""
+"""The launches of the Triton kernel: align, two grouped products, combine; two for one token. Imports triton, so import this where it is used."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from torch import Tensor
 from kernels.triton.activate import activate_parts
 from kernels.triton.config import Config, Sizes, Tiles, choose
 from kernels.triton.gemm import grouped_product
+from kernels.triton.one_launch import one_token, takes_one
 from kernels.triton.pack import Packed
 from kernels.triton.route import combine
 from kernels.triton.sorting import Routing, narrowed, sort_pairs
@@ -42,8 +43,10 @@ def routed(
         return out
     experts, hidden = second.words.shape[0], second.words.shape[2]
     gated = first.words.shape[2] == 2 * intermediate
-    chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
     x, ids, weights = x.contiguous(), narrowed(ids, experts).contiguous(), weights.contiguous()
+    if takes_one(tokens, top_k) and not config:
+        return one_token(x, ids, weights, first, second, intermediate, activation, shared, out, ASSEMBLY)
+    chosen = config or choose(Sizes(hidden, intermediate, experts, top_k, gated), tokens)
     if chosen.long and takes_long(x.device):
         from kernels.triton.gluon_launch import long_products
 
