@@ -1,4 +1,7 @@
-"""The launches of the Triton kernel: align, two grouped products, combine; two for one token. Imports triton, so import this where it is used."""
+"""The launches of the Triton kernel: align, two grouped products, combine; two launches for one token.
+
+Imports triton, so import this where it is used.
+"""
 
 from functools import cache
 from importlib.util import find_spec

@@ -44,15 +44,19 @@ def functional(x: Tensor, world_size: int) -> Tensor:
     """The functional collective: a new tensor."""
     from torch.distributed import _functional_collectives as functional_collectives
 
-    summed = functional_collectives.all_reduce(x, "sum", distributed.group.WORLD)
+    summed = functional_collectives.all_reduce(x, "sum", _group())
     out: Tensor = functional_collectives.wait_tensor(summed)
     return out
 
 
-def _group_name() -> str:
+def _group() -> distributed.ProcessGroup:
     group = distributed.group.WORLD
     assert group is not None, "this process has joined no group"
-    return str(group.group_name)
+    return group
+
+
+def _group_name() -> str:
+    return str(_group().group_name)
 
 
 _TRACED: dict[str, Sum] = {"all_reduce": in_place, "functional": functional}
