@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.execution.modes.varied.contents import Inputs
+from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.sizes import sized
 from harness.execution.python_state import PythonState
 from harness.findings.finding import FINDINGS, Finding

@@ -14,7 +14,7 @@ from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.compiled import ready_compiler
-from harness.execution.modes.varied.contents import Inputs
+from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
-from harness.execution.modes.varied.contents import Inputs
+from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.tokens import narrowest
 from harness.execution.modes.varied.varied_run import VariedRun
