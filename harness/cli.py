@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -137,6 +137,15 @@ def _run(arguments: list[str] | None) -> int:
     return code
 
 
+def _drop_unwritten() -> None:
+    """Give up what standard output does not take: Python would try it once more at its end, and make that exit code 120."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):  # it has no file, as inside another program
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code. Bad input gives one line on standard error."""
     try:
@@ -149,10 +158,12 @@ def main(arguments: list[str] | None = None) -> int:
         print("harness: interrupted; records written so far are complete", file=sys.stderr)
         return error.code if isinstance(error, Ended) else INTERRUPTED
     except BrokenPipeError:
+        _drop_unwritten()
         return BAD_INPUT
     except OSError as error:
         if error.errno not in _NO_RESOURCES:
             raise
+        _drop_unwritten()
         # Exit code 1 would say that a layer has findings.
         print(f"harness: the machine: {error}; records written so far are complete", file=sys.stderr)
         return BAD_INPUT

@@ -219,7 +219,8 @@ FIRST = [torch.zeros(())]
 
 def test_what_a_fresh_layer_gets_wrong_too_is_not_of_an_earlier_call() -> None:
     FIRST[0] = Planted().inputs(SMALL, SMALL.tokens, 0, CPU)[0].float().sum()
-    stale = next(f for f in judged(SkewsLater).findings if f.kind == "stale")
+    stale = next(f for f in judged(SkewsLater).findings if f.observer == "second call")
+    assert stale.kind == "scaled"
     assert "A fresh layer is wrong for these 7 tokens too" in stale.cause
     assert "reuses" not in stale.cause
 
