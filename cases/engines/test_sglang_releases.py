@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fixtures.recorded import results
-from harness.base.errors import BadInput
+from fixtures.released_trees import tree
 from harness.cli import main
 from harness.commands.sglang import MODELS
-from harness.engines.released import environment, targets
+from harness.engines.released import targets
 from harness.engines.sglang.released import SGLANG
 from harness.findings.finding import FINDINGS, OK, Verdict
 from harness.matrix.selection import Selection
@@ -33,19 +33,7 @@ TOP_K = Path("sglang", "srt", "layers", "moe", "topk.py")
 @pytest.fixture
 def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """The tree of a release by its number. Skips where it is not cached; with `--releases` fetches it, or ends the run."""
-
-    def tree(version: str) -> Path:
-        place = environment.room(SGLANG) / f"sglang-{version}"
-        if request.config.getoption("releases") == "all":
-            try:
-                targets.Target(f"sglang=={version}").command(print)
-            except BadInput as error:
-                pytest.exit(str(error), returncode=2)  # the next would wait for the same index
-        elif not (environment.folder(SGLANG).is_dir() and place.is_dir()):
-            pytest.skip(f"SGLang {version} is not cached; --releases fetches it")
-        return place
-
-    return tree
+    return lambda version: tree(SGLANG, version, fetched=request.config.getoption("releases") == "all")
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from fixtures.recorded import results
-from harness.base.errors import BadInput
+from fixtures.released_trees import tree
 from harness.cli import main
 from harness.commands.vllm import MODELS
-from harness.engines.released import environment, targets
+from harness.engines.released import targets
 from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
@@ -47,19 +47,7 @@ def asked_for(version: str, config: pytest.Config) -> bool:
 @pytest.fixture
 def release(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """The tree of a release by its number. Skips where it is not cached; with `--releases` fetches it, or ends the run."""
-
-    def tree(version: str) -> Path:
-        place = environment.room(VLLM) / f"vllm-{version}"
-        if asked_for(version, request.config):
-            try:
-                targets.Target(f"vllm=={version}").command(print)
-            except BadInput as error:
-                pytest.exit(str(error), returncode=2)  # the next would wait for the same index
-        elif not (environment.folder(VLLM).is_dir() and place.is_dir()):
-            pytest.skip(f"vLLM {version} is not cached; --releases fetches it")
-        return place
-
-    return tree
+    return lambda version: tree(VLLM, version, fetched=asked_for(version, request.config))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,18 @@ from harness.runs.planned import Task
 from harness.runs.shards import singly
 from harness.workers.pool import workers_for
 
+# One model for each combination of padded or not, with or without a shared expert, latent or not.
+COMBINATIONS = (
+    "gpt-oss-20b",
+    "nemotron-3-nano-30b-a3b",
+    "synthetic-2880-shared",
+    "synthetic-latent-padded",
+    "synthetic-latent-routed",
+    "nemotron-3-super-120b-a12b",
+    "deepseek-v2-lite",
+    "qwen3-30b-a3b",
+)
+
 
 @dataclass(slots=True)
 class Outcome:

@@ -1,22 +1,11 @@
 """``harness sglang``: check releases of SGLang, each in its own processes, and print a table of what breaks where."""
 
-from harness.commands.released import Command
+from harness.commands.released import COMBINATIONS, Command
 from harness.engines.sglang.released import SGLANG
 from harness.matrix.paths import paths_of
 
-# One model for each combination of padded or not, with or without a shared expert, latent or not; then the code paths of
-# SGLang's layer that none of them takes.
-MODELS = (
-    "gpt-oss-20b",
-    "nemotron-3-nano-30b-a3b",
-    "synthetic-2880-shared",
-    "synthetic-latent-padded",
-    "synthetic-latent-routed",
-    "nemotron-3-super-120b-a12b",
-    "deepseek-v2-lite",
-    "qwen3-30b-a3b",
-    *paths_of("sglang"),
-)
+# And the code paths of SGLang's layer that none of them takes.
+MODELS = (*COMBINATIONS, *paths_of("sglang"))
 ABOUT = """\
 Check the MoE layer of SGLang releases on a machine without a GPU. The layer (FusedMoE), its top-k, the model's block around it,
 the ops of piecewise CUDA graphs and their fakes are SGLang's own code; only the fused kernel is replaced by a stand-in written

@@ -1,22 +1,11 @@
 """``harness vllm``: check releases of vLLM, each in its own processes, and print a table of what breaks where."""
 
-from harness.commands.released import Command
+from harness.commands.released import COMBINATIONS, Command
 from harness.engines.vllm.released import VLLM
 from harness.matrix.paths import paths_of
 
-# One model for each combination of padded or not, with or without a shared expert, latent or not; then the code paths of
-# vLLM's layer that none of them takes.
-MODELS = (
-    "gpt-oss-20b",
-    "nemotron-3-nano-30b-a3b",
-    "synthetic-2880-shared",
-    "synthetic-latent-padded",
-    "synthetic-latent-routed",
-    "nemotron-3-super-120b-a12b",
-    "deepseek-v2-lite",
-    "qwen3-30b-a3b",
-    *paths_of("vllm"),
-)
+# And the code paths of vLLM's layer that none of them takes.
+MODELS = (*COMBINATIONS, *paths_of("vllm"))
 ABOUT = """\
 Check the MoE layer of vLLM releases on a machine without a GPU. The layer, its runner and its custom op are vLLM's own code;
 only the fused kernel is replaced by a stand-in written in torch. Releases are downloaded as sources from the package index,

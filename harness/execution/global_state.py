@@ -2,7 +2,8 @@
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -20,6 +21,17 @@ def _flushes_denormal() -> bool:
     Python's own numbers show it, as the switch is the CPU's. An op of torch would be seen by whatever watches ops.
     """
     return sys.float_info.min * 0.5 == 0
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Inside a ``with`` block, new floating-point tensors have this dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def matmul_precision() -> str:

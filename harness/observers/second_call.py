@@ -29,26 +29,32 @@ def _reported(run: Run) -> bool:
 
 
 def _stale(run: Run, call: Call, difference: Difference) -> Finding:
-    kind, stage, cause = diagnose(run.case, difference)
-    wrong_alone = call.fresh_differs is True  # then nothing is stale
+    kind, stage, cause = _account(run, call, difference)
     return Finding(
         observer="second call",
-        kind="other-graphs-memory"
-        if call.unwritten
-        else "stale-replay"
-        if call.replayed
-        else kind
-        if wrong_alone
-        else "stale",
+        kind=kind,
         stage=stage,
         what=(f"{call.unwritten}; " if call.unwritten else "")
         + f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
         f"(tolerance {TOLERANCE})",
-        cause=f"{cause} {_cause(run.calls[0], call)}" if wrong_alone else _cause(run.calls[0], call),
+        cause=cause,
         call=call.label,
         line=call.unwritten.line if call.unwritten else None,
         detail={"columns": len(difference.columns), "worst": difference.worst},
     )
+
+
+def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, str]:
+    """(kind, stage, cause). Where a fresh layer is wrong for these inputs too, nothing is stale: the values' account comes first."""
+    kind, stage, account = diagnose(run.case, difference)
+    cause, wrong_alone = _cause(run.calls[0], call), call.fresh_differs is True
+    if wrong_alone:
+        cause = f"{account} {cause}"
+    if call.unwritten:
+        return "other-graphs-memory", stage, cause
+    if call.replayed:
+        return "stale-replay", stage, cause
+    return kind if wrong_alone else "stale", stage, cause
 
 
 def _cause(first: Call, call: Call) -> str:

@@ -12,7 +12,7 @@ from kernels.triton.decode import dequantise
 
 
 @triton.jit
-def _dot(w, x, acc, ASM: tl.constexpr):
+def dot(w, x, acc, ASM: tl.constexpr):
     """The product w @ x added to acc. In the interpreter in fp32: it would multiply the bit patterns of bf16 as integers."""
     if ASM:
         acc = tl.dot(w, x, acc)
@@ -87,16 +87,16 @@ def _block(
         x2 = _columns(x, step * 128 + 64, K - start * 128, whole, BM)
         x3 = _columns(x, step * 128 + 96, K - start * 128, whole, BM)
         w0, w1, w2, w3 = dequantise(tl.load(w), tl.load(s), BN, ASM)
-        acc = _dot(w0, x0, acc, ASM)
-        acc = _dot(w1, x1, acc, ASM)
-        acc = _dot(w2, x2, acc, ASM)
-        acc = _dot(w3, x3, acc, ASM)
+        acc = dot(w0, x0, acc, ASM)
+        acc = dot(w1, x1, acc, ASM)
+        acc = dot(w2, x2, acc, ASM)
+        acc = dot(w3, x3, acc, ASM)
         if GATED:
             u0, u1, u2, u3 = dequantise(tl.load(w + OUT * 32), tl.load(s + OUT * 2), BN, ASM)
-            up = _dot(u0, x0, up, ASM)
-            up = _dot(u1, x1, up, ASM)
-            up = _dot(u2, x2, up, ASM)
-            up = _dot(u3, x3, up, ASM)
+            up = dot(u0, x0, up, ASM)
+            up = dot(u1, x1, up, ASM)
+            up = dot(u2, x2, up, ASM)
+            up = dot(u3, x3, up, ASM)
         more = (start + step + 1 < steps).to(tl.int32) if each * SPLIT != steps else 1
         w += more * (N * 32)
         s += more * (N * 2)

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from kernels.triton.activate import gate_up, point
 from kernels.triton.decode import dequantise
-from kernels.triton.gemm import _dot
+from kernels.triton.gemm import dot
 
 # The columns of the matrix instruction.
 COLUMNS = tl.constexpr(8)
@@ -34,10 +34,10 @@ def _add(words, scales, rows, live, x0, x1, x2, x3, acc, ROWS: tl.constexpr, ASM
     w = tl.load(words + rows[:, None] * 32 + tl.arange(0, 32)[None, :], mask=live[:, None], other=0)
     s = tl.load(scales + rows[:, None] * 2 + tl.arange(0, 2)[None, :], mask=live[:, None], other=0)
     w0, w1, w2, w3 = dequantise(w, s, ROWS, ASM)
-    acc = _dot(w0, x0, acc, ASM)
-    acc = _dot(w1, x1, acc, ASM)
-    acc = _dot(w2, x2, acc, ASM)
-    return _dot(w3, x3, acc, ASM)
+    acc = dot(w0, x0, acc, ASM)
+    acc = dot(w1, x1, acc, ASM)
+    acc = dot(w2, x2, acc, ASM)
+    return dot(w3, x3, acc, ASM)
 
 
 @triton.jit

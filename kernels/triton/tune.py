@@ -123,10 +123,17 @@ def main() -> None:
             raise SystemExit(str(unknown("shape", name, bench.SHAPES)))
     if not torch.cuda.is_available():
         raise SystemExit("kernels.triton.tune times on a CUDA device, and there is none here")
+    from kernels.triton.one_launch import takes_one  # imports triton
+
     with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
         for name in chosen.shapes:
             layer = bench.made(bench.SHAPES[name], torch.device("cuda"))
             for tokens in chosen.tokens:
+                if takes_one(tokens, layer.shape.top_k):
+                    print(
+                        f"{name}, {tokens} token: has launches of its own (kernels/triton/one_launch.py), which take no tiles"
+                    )
+                    continue
                 config, time, before = tuned(layer, tokens, pool, only_long=chosen.only_long)
                 print(f"{name}, {tokens} tokens: {before:.1f} -> {time:.1f} us, {row(config)}", flush=True)
                 if time < before * (1 - NOISE):

@@ -1,8 +1,7 @@
 """The fake as a pure function: the same result each time, in any state of torch, and no argument changed."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -15,6 +14,7 @@ from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_ru
 from harness.audit.tensors import deterministic_fill, memory
 from harness.audit.variants.kinds import GIVEN, Variant
 from harness.execution.evidence import same_bits
+from harness.execution.global_state import default_dtype
 from harness.ops.arguments import metas
 from harness.ops.tensor_meta import TensorMeta
 
@@ -33,16 +33,6 @@ def _answer_of(faked: FakeCall) -> object:
 
 def _plain(sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(size if isinstance(size, int) else "?" for size in sizes)
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def pure(audited: AuditedOp) -> CheckResult:
@@ -68,7 +58,7 @@ def pure(audited: AuditedOp) -> CheckResult:
 def _state(audited: AuditedOp, variant: Variant, first: object) -> CheckResult | None:
     """Other states of torch. The fake may depend on a state only if the real implementation does too."""
     states: dict[str, Callable[[], object]] = {
-        "default dtype float64": lambda: _default_dtype(torch.float64),
+        "default dtype float64": lambda: default_dtype(torch.float64),
         "deterministic mode off": lambda: deterministic_fill(False),
         "gradients enabled": torch.enable_grad,
     }

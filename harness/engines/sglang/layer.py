@@ -3,8 +3,6 @@
 import contextlib
 import itertools
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +13,7 @@ from harness.base.errors import Skip
 from harness.engines.sglang.engine import Engine
 from harness.engines.sglang.standin import StandInConfig
 from harness.engines.sglang.weights import in_block, masters
+from harness.execution.global_state import default_dtype
 from harness.matrix.case import Case
 
 _count = itertools.count()
@@ -31,7 +30,8 @@ class Layer(nn.Module):
         super().__init__()
         self.engine, self.number = engine, next(_count)
         self.piecewise = not case.path.startswith(PLAIN)
-        with _default_dtype(getattr(torch, case.dtype)):
+        # As SGLang's loader has it.
+        with default_dtype(getattr(torch, case.dtype)):
             self.block: Any = _built(engine, case, self.number)
         _load(self.block, case)
         _resolve(self.block)
@@ -115,17 +115,6 @@ def _resolve(block: Any) -> None:
         # What is wrong in this projection is found in a call, with its stage.
         with contextlib.suppress(Exception), torch.no_grad():
             block._apply_fc1_latent_proj(block.gate.weight[:1])
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Inside a ``with`` block, new parameters have this dtype, as SGLang's loader has it."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _load(block: Any, case: Case) -> None:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
+from harness.execution.global_state import default_dtype
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
@@ -58,16 +59,6 @@ def _not_deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bfloat16_by_default() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
 def _three_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(3)  # neither one nor a power of two, so that rows are left over
@@ -86,7 +77,7 @@ def _autocast(varied: VariedRun) -> Any:
 def _in_torch(varied: VariedRun, variation: Varied) -> None:
     modes: dict[str, Callable[[], Any]] = {
         "torch=not-deterministic": _not_deterministic,
-        "torch=default-bfloat16": _bfloat16_by_default,
+        "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
     }
     check(varied, variation, varied.fresh(), around=modes[variation.name])
