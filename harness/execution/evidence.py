@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+WHEN_RETURNED = "the same output when it was returned"
 CALL_WITH = "call with "  # the label of a varied call begins so
 
 

@@ -23,10 +23,19 @@ for seed in range(12):  # the memory of one batch is free when the next is made
     $check
     del batch, out"""
 _WRITTEN = f"{BATCH}\nlayer(*batch).fill_(7)  # the caller may write to it\nout, wanted = layer(*batch), oracle(batch)"
+_PASSED_IN = """\
+batch = inputs(7, 1)
+given = layer(*inputs(7, 0)).copy_(batch[0])  # the caller writes to the output, and passes it in
+out, wanted = layer(given, *batch[1:]), oracle(batch)"""
+_REORDERED = f"""\
+{BATCH}
+layer(*batch)
+batch = [value if value is None else value.roll(1, 0) for value in batch]  # the same rows, the last one first
+out, wanted = layer(*batch), oracle(batch)"""
 _MANY = """\
 made = []
 for number in range(64):
-    batch = inputs(7, number % 16)
+    batch = inputs(7, (number + number // 16) % 16)
     out, wanted = layer(*batch), oracle(batch)
     $check
     made.append((batch, out, out.clone()))
@@ -82,7 +91,9 @@ def _compiled_after(text: str) -> str:
 SCENARIOS = {
     "inputs=refilled": Scenario(_REFILLED, compares=False),
     "inputs=made-again": Scenario(_MADE_ANEW, compares=False),
+    "inputs=reordered": Scenario(_REORDERED),
     "written=output": Scenario(_WRITTEN),
+    "written=passed-in": Scenario(_PASSED_IN),
     "calls=64": Scenario(_MANY, compares=False),
     "traced=first": Scenario(_TRACED, _FAKES, compares=False),
     "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),

@@ -29,9 +29,9 @@ def few(rig: Rig) -> int:
     return min(FEW, rig.most_tokens)
 
 
-def run_few(rig: Rig, variations: Mapping[str, Variation]) -> Run:
-    """A run of a varied mode on batches of a few tokens."""
-    return run_varied(rig, variations, batch=FEW * PLACES)
+def run_few(rig: Rig, variations: Mapping[str, Variation], most: int = FEW * PLACES) -> Run:
+    """A run of a varied mode on batches of a few tokens. ``most`` is the number of tokens that there are inputs for."""
+    return run_varied(rig, variations, batch=most)
 
 
 def check(
@@ -106,7 +106,8 @@ def is_steady(varied: VariedRun) -> bool:
 
 def calls_are_right(varied: VariedRun, layer: Callable[..., Any]) -> bool:
     """Whether many calls of this layer are right, on inputs that all stay in memory."""
-    return all(_is_right(varied, answer(varied, layer, number % PLACES), number) for number in range(MANY_CALLS))
+    places = map(place_of, range(MANY_CALLS))
+    return all(_is_right(varied, answer(varied, layer, place), place) for place in places)
 
 
 def _layers_are_right(varied: VariedRun) -> bool:
@@ -117,6 +118,11 @@ def _layers_are_right(varied: VariedRun) -> bool:
 def _is_right(varied: VariedRun, call: Call, place: int) -> bool:
     call.expected = batch_of(varied, place % PLACES)[1]
     return call.error is None and not varied.is_wrong(call)
+
+
+def place_of(number: int) -> int:
+    """The place of a batch for this call of many. It repeats after no number of calls, since a layer may reuse memory in turn."""
+    return (number + number // PLACES) % PLACES
 
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:

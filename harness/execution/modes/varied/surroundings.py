@@ -18,7 +18,7 @@ from harness.execution.evidence import LeftBehind, Run, Varied
 from harness.execution.global_state import default_dtype
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
-from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
+from harness.execution.modes.varied.checks import FEW, batch_of, check, few, if_steady, run_few
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -27,6 +27,8 @@ from harness.ops.names import op_name
 # Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
 # whose memory may stay: a layer may keep some, as for a few batch sizes.
 _CALLS, _FIRST, _SHARE = 40, 4, 0.75
+# More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
+_MANY_TOKENS = 264
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -44,7 +46,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "memory": _memory,
     }
     try:
-        return run_few(rig, groups)
+        return run_few(rig, groups, _MANY_TOKENS)
     finally:
         before.restore()
 
@@ -80,9 +82,25 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
     }
-    check(varied, variation, varied.fresh(), around=modes[variation.name])
+    around = modes[variation.name]
+    check(varied, variation, varied.fresh(), around=around)
+    wrong = varied.run.calls[-1]
+    if wrong.error is None and not varied.is_wrong(wrong):
+        _of_many_tokens(varied, variation, around)
     if variation.name != "torch=not-deterministic":
         varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
+
+
+def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], Any]) -> None:
+    """A larger batch. One that is wrong without the mode too is left to ``varied-tokens``."""
+    inputs, expected = varied.batch(min(_MANY_TOKENS, varied.most))
+    label = f"a batch of {inputs[0].shape[0]} tokens, where one of {few(varied.rig)} is right"
+    layer, before = varied.fresh(), len(varied.run.calls)
+    if check(varied, variation, layer, inputs=inputs, expected=expected, label=label, around=around):
+        return
+    if not check(varied, variation, varied.fresh(), inputs=inputs, expected=expected):
+        del varied.run.calls[before:]
+    del varied.run.calls[before + 1 :]
 
 
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
@@ -159,11 +177,11 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
 
-    with ProcessState(before) as state:
+    with _three_threads(), ProcessState(before) as state:  # one thread shows nothing of a layer that asks for one
         act()
     state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
-        with ProcessState(before) as other:
+        with _three_threads(), ProcessState(before) as other:
             torch.rand(1)
             varied.fresh()
         seeded = torch.equal(state.generator, other.generator)
