@@ -83,11 +83,15 @@ class Varied:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """What a variation left behind in the process, and the user's line if it is known."""
+    """What a variation left behind in the process, and the user's line if it is known.
+
+    ``kind`` is the kind of finding where it is not that of the variation.
+    """
 
     varied: Varied
     what: str
     line: SourceLine | None = None
+    kind: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -147,7 +147,7 @@ GROUPS = {
         "varied-compiled",
         {
             "reloaded": "compiled, then other weights loaded",
-            "after-eager": "compiled after an eager call",
+            "after-eager": "compiled for other sizes after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
             "129-tokens": "compiled for 129 tokens",

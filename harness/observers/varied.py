@@ -35,10 +35,10 @@ def look(run: Run) -> list[Finding] | None:
 def _left_behind(left: LeftBehind) -> Finding:
     return Finding(
         observer="varied",
-        kind=KINDS[left.varied.group],
+        kind=left.kind or KINDS[left.varied.group],
         stage="layer",
         what=left.what,
-        cause=CAUSES[left.varied.group],
+        cause=CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,

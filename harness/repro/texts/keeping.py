@@ -76,6 +76,14 @@ _OF_LAYERS = f"""\
     one = subject.build(case, device)
     torch.compile(one, fullgraph=True, dynamic=False, backend=backend)(*inputs(7, seed))
 assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for four layers of one class\""""
+_AFTER_EAGER = f"""\
+{_BACKEND}layer(*inputs(7, 1))
+compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
+for tokens in (5, 12):
+    batch = inputs(tokens, 0)
+    out, wanted = compiled(*batch), oracle(batch)
+    $check
+assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for two sizes after an eager call of a third\""""
 _COMPILED = "compiled = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')\n"
 _RIGHT = "out, wanted = compiled(*batch), oracle(batch)"
 _NONE = f"{_COMPILED}batch = inputs(0, 0)\nout = compiled(*batch)\nassert out.shape == batch[0].shape, f'$kind: {{out.shape}}'"
@@ -100,7 +108,7 @@ SCENARIOS = {
     "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
     "graphs-of=layers": Scenario(_OF_LAYERS, compares=False),
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
-    "compiled=after-eager": Scenario(f"layer(*inputs(7, 1))\n{_COMPILED}{BATCH}\n{_RIGHT}"),
+    "compiled=after-eager": Scenario(_AFTER_EAGER, compares=False),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
     "compiled=129-tokens": Scenario(f"{_COMPILED}batch = inputs(129, 0)\n{_RIGHT}"),
     "compiled=0-tokens": Scenario(_NONE, compares=False),
