@@ -94,7 +94,7 @@ def test_a_small_width_has_the_remainder_of_the_published_one(width: int, multip
 def test_the_smallest_count_that_is_wrong_is_found_and_is_in_the_command() -> None:
     verdict = judge(Planted(layer=WrongFrom58), SMALL, MODES["varied-tokens"], CPU)
     (finding,) = verdict.findings
-    assert finding.what.startswith("right at 57 tokens, wrong from 58 on; all 58 tokens are wrong")
+    assert finding.what.startswith("right at 57 tokens, wrong at 58 and at each larger count that was tried; all 58")
     assert finding.vary == "tokens=58"
     assert "--vary tokens=58" in verdict.reproduce
     assert judged(WrongFrom58, "tokens=58").status == FINDINGS

@@ -1,4 +1,4 @@
-"""How far a layer is right where one thing is varied: ``right at 7 tokens, wrong from 65 on``."""
+"""How far a layer is right where one thing is varied: ``right at 7 tokens, wrong at 65``."""
 
 from collections.abc import Callable
 
@@ -53,8 +53,10 @@ def _by_tokens(run: Run, call: Call) -> str:
     smaller = [count for count in good if count < call.tokens]
     before = f"right at {_tokens(max(smaller or good))}, " if good else ""
     larger = sorted(count for count in good if count > call.tokens)
-    wrong = f"{before}{_fails(call)} at {_listed(sorted(bad))}"
-    return f"{wrong}; right again at {_listed(larger)}" if larger else wrong
+    if larger:
+        return f"{before}{_fails(call)} at {_listed(sorted(bad))}; right again at {_listed(larger)}"
+    others = " and at each larger count that was tried" if len(bad) > 1 else ""
+    return f"{before}{_fails(call)} at {call.tokens:,}{others}"
 
 
 def _listed(counts: list[int]) -> str:
