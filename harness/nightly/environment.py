@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable
 
-LABELS = {"gpu": "GPU", "capability": "Compute capability", "triton": "Triton", "flashinfer": "FlashInfer", "vllm": "vLLM"}
+LABELS = {
+    "gpu": "GPU",
+    "capability": "Compute capability",
+    "triton": "Triton",
+    "flashinfer": "FlashInfer",
+    "vllm": "vLLM",
+}
 # What is written with a small first letter.
 _SMALL = ("torch", "transformers", "sglang")
 # What a reader looks for first, and the harness' own settings last.
