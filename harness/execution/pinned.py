@@ -26,6 +26,7 @@ from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
 from harness.execution.global_state import GlobalState
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.python_state import PythonState
+from harness.execution.torch_state import TorchState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta
@@ -68,7 +69,9 @@ def pinned() -> Iterator[None]:
         stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        stack.callback(PythonState().restore)  # what one layer leaves must not be how the next one's verdict begins
+        # What one layer leaves must not be how the next one's verdict begins.
+        stack.callback(TorchState().restore)
+        stack.callback(PythonState().restore)
         yield
 
 
