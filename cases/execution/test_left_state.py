@@ -17,7 +17,7 @@ from torch.nn.modules import module as modules
 
 from fixtures.planting import SMALL, Planted
 from harness.execution.pinned import pinned
-from harness.execution.python_state import PythonState
+from harness.execution.state.python_state import PythonState
 from harness.findings.finding import OK
 from harness.matrix.modes import MODES
 from harness.verdict.judge import judge
@@ -120,6 +120,15 @@ def test_what_a_layer_adds_to_the_import_path_stays() -> None:
         assert sys.path[-1] == "added-by-an-import"
     finally:
         sys.path.remove("added-by-an-import")
+
+
+def test_graphs_of_earlier_verdicts_do_not_count_towards_the_limit_of_recompiles() -> None:
+    """As where the owner of a layer compiled it, and each case is a graph of its own."""
+    limit = 8  # pinned
+    double = torch.compile(lambda x: x * 2, backend="eager", dynamic=False)
+    for rows in range(1, limit + 3):
+        with pinned():
+            assert double(torch.ones(rows)).shape == (rows,)
 
 
 class Alarms(PaddedMoELayer):
