@@ -29,7 +29,7 @@ from harness.repro.symptom import Symptom
 from harness.repro.target import Target
 from harness.repro.texts import keeping, several, surroundings
 from harness.repro.texts.variations import is_change
-from harness.repro.unscripted import UNSCRIPTED
+from harness.repro.unscripted import ONLY_TRACED, UNSCRIPTED
 from harness.repro.writing.imported import imported
 from harness.repro.writing.layout import MOST_LINES
 from harness.repro.writing.script import scripts
@@ -43,7 +43,7 @@ FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
 UNSHOWN = {
-    "generic#width-baked-in": "",  # only a trace over a symbolic hidden size fails
+    "generic#width-baked-in": ONLY_TRACED,
     "generic#shared-of-rank-zero": UNSCRIPTED["ranks=4"],
     "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
 }
@@ -114,6 +114,10 @@ def is_short(name: str, done: Reproduction) -> None:
         ("generic#routing-of-hidden", "varied-caches"),  # inputs refilled in part
         ("generic#takes-signal", "varied-surroundings"),  # what the script's process would inherit
         ("generic#fake-under-inference", "eager"),  # a fake, under inference mode
+        ("generic#hook-each-call", "varied-surroundings"),  # a container that grows with each call
+        ("generic#scale-of-batch", "varied-contents"),  # a token that is small beside another
+        ("generic#emptied-index", "varied-layers"),  # a load that spoils every layer
+        ("generic#state-of-eager", "varied-compiled"),  # an exception, and a long choice
     ],
 )
 def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str) -> None:
@@ -135,7 +139,7 @@ SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
 def test_every_variation_has_a_script_or_a_reason() -> None:
     names = [name for mode in MODES if MODES[mode].family == "varied" for name in names_of(mode)]
     bare = [name for name in names if not is_change(name) and name not in (*SCENARIOS, *UNSCRIPTED)]
-    assert bare == ["process=build", "process=calls"]  # by what the finding says was changed
+    assert bare == ["process=build", "process=calls", "memory=40-calls"]  # by what the finding says
     assert surroundings.process("building the layer changed default dtype", build=True) is not None
     assert surroundings.process("building the layer changed something else", build=True) is None
     for state in python_state._STATE:
@@ -144,7 +148,7 @@ def test_every_variation_has_a_script_or_a_reason() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ALL, reason="a compile or more each: for the nightly lane, HARNESS_REPRO_ALL=1")
-@pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls"])
+@pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls", "memory=40-calls"])
 def test_a_scenario_of_a_correct_layer_ends_in_silence(name: str) -> None:
     finding = Finding(
         observer="varied",

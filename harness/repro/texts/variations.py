@@ -2,6 +2,8 @@
 
 from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
 from harness.execution.modes.varied.sizes import TOKENS as OF_SIZES
+from harness.execution.modes.varied.special_rows import NO_WEIGHTS
+from harness.findings.finding import Finding
 from harness.matrix.variations import LARGEST_BATCH, growth_counts
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
@@ -16,11 +18,13 @@ rows = batch[0]
 rows[0, 0] = rows[1, -1] = 0
 rows[2], rows[3], rows[4, 1::2] = 1, -0.0, 0
 rows[5] = rows[5] * 2.0**-121
-rows[6, rows.shape[1] // 2], rows[7] = 64, rows[7] * 512  # outliers
+rows[6, rows.shape[1] // 2], rows[7] = 64, rows[7] * 512  # outliers"""
+_WITHOUT_WEIGHTS = """
 for weights in batch[2:]:
     if weights.is_floating_point():
         weights[-1] = 0  # a token without weights"""
 
+SPECIAL_ROWS = "content=special-rows"
 CHANGES = {
     "content=zero-row": "batch[0][-1] = 0",
     "content=same-rows": "batch = [value[:1].expand_as(value).contiguous() for value in batch]",
@@ -38,7 +42,7 @@ CHANGES = {
     "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
     "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
     "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
-    "content=special-rows": _ROWS,
+    SPECIAL_ROWS: _ROWS,
     "content=logits-shifted": f"{_LOGITS}batch[at] = batch[at] + 100",
     "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
@@ -69,6 +73,14 @@ TOKENS, GROWS, CAPTURED, CONTENTS = "tokens=", "growth=", "captured=", "content=
 
 
 SIZES = "sizes="
+
+
+def change_of(finding: Finding, whole: bool) -> str:
+    """The text of a finding's variation, empty for none; ``whole`` with the special row that it does not name, too."""
+    text = CHANGES.get(finding.vary, "")
+    if finding.vary == SPECIAL_ROWS and (whole or NO_WEIGHTS in finding.what):
+        return text + _WITHOUT_WEIGHTS
+    return text
 
 
 def is_change(name: str) -> bool:
