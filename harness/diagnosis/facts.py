@@ -24,6 +24,7 @@ _RAISED = re.compile(
 )
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
 )
 _PREFIXES = ("torch.ops.", "torch._ops.")
@@ -158,7 +159,7 @@ class Facts:
         return self.loads and self.seen("weights")
 
     def _users(self) -> list[Frame]:
-        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
         return [frame for frame in users if not frame.file.startswith("<")] or users
 
     @cached_property
