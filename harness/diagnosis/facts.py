@@ -134,7 +134,9 @@ class Facts:
         shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
         if "m" in groups:
             return [groups["m"]]
-        firsts = [shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1]  # of four, the last two are heads
+        firsts = [
+            shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1
+        ]  # of four, the last two are heads
         return [first for first in firsts if first != "-1"]
 
     @cached_property
