@@ -23,7 +23,10 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which ops to audit, and how. ``samples`` has one function for all ops, or one for each. ``folder`` is for the journals."""
+    """Which ops to audit, and how. ``folder`` is for the journals.
+
+    ``samples`` has one function for all ops, or one for each. ``package`` is what a command names in place of the modules.
+    """
 
     ops: tuple[str, ...]
     modules: tuple[str, ...]
@@ -38,6 +41,7 @@ class Plan:
     kinds: tuple[str, ...] = KINDS
     sizes: tuple[int, ...] = ()
     command: tuple[str, ...] = ()
+    package: str = ""
 
     @property
     def job(self) -> Job:
@@ -63,7 +67,8 @@ class Plan:
 
     def reproduce(self, op: str, row: str, variant: str = "") -> str:
         """A command that reproduces this row."""
-        parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
+        modules = [] if self.package else [f"--import {shlex.quote(name)}" for name in self.modules]
+        parts = ["harness audit", *filter(None, [self.package]), shlex.quote(op), *modules]
         parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
         parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
         parts += [f"--sizes {','.join(map(str, self.sizes))}"] if self.sizes else []

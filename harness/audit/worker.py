@@ -5,24 +5,27 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 
 from harness.audit.context import AuditedOp
-from harness.audit.journal import journal_file
+from harness.audit.journal import Journal, journal_file
+from harness.audit.making.samples import made_up
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
 from harness.audit.registrations import observe
 from harness.audit.row import NO_VARIANT, PROPERTIES, CheckResult, not_run
-from harness.audit.samples import HOW, given
+from harness.audit.samples import HOW, Sample, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
+
+_MAKING = "making up"
 
 
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -31,10 +34,12 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     observe()
     load_modules(settings["modules"], settings["path"])
     device = choose_device(settings["device"])
-    ops = {name: _prepared(name, settings, device) for name in settings["samples"]}
+    prepared = cache(partial(_prepared, settings=settings, device=device))
+    for name in filter(settings["samples"].get, settings["samples"]):
+        prepared(name)  # a samples function that cannot be used is bad input before anything is run
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
-        audited = ops[task["op"]]
+        audited = prepared(task["op"])
         with pinned(), nullcontext() if isinstance(audited, str) else audited.fillable():
             if "kind" in task:
                 return timed(partial(_survey, audited, task["kind"]))
@@ -44,8 +49,10 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def discover(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Returns a function that gives the names of the ops that the modules register."""
-    return lambda _: {"ops": registered_by(settings["modules"], settings["path"])}
+    """Returns a function that gives the names of the ops that the modules register, and which of ``optional`` failed."""
+    observe()
+    found = partial(registered_by, settings["modules"], settings["path"], settings["optional"])
+    return lambda _: found()._asdict()
 
 
 def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> AuditedOp | str:
@@ -54,11 +61,22 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         op = find(name)
     except UnknownOp as error:
         return str(error)
-    samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return AuditedOp.of(
-        op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"])
-    )
+    samples, lacking = given(op, settings["samples"][name], device), ""
+    if not samples and device.type == "cpu":
+        samples, lacking = _made_up(op, Journal(journal))
+    kinds, sizes = tuple(settings["kinds"]), tuple(settings["sizes"])
+    return AuditedOp.of(op, samples, device, journal, settings["variant"], kinds, sizes, lacking)
+
+
+def _made_up(op: torch._ops.OpOverload, journal: Journal) -> tuple[list[Sample], str]:
+    """Arguments that the op's Python takes, or why there are none. A body that ends the process is not tried again."""
+    if journal.crashed(_MAKING):
+        return [], "arguments that the harness makes up end the process"
+    journal.begin(_MAKING, "arguments made up")
+    samples, lacking = made_up(op)
+    journal.end(_MAKING, lacking or None)
+    return samples, lacking
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
@@ -87,7 +105,7 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
 def _unusable(audited: AuditedOp) -> str:
     """Why an op cannot be run here; empty if only its samples are at fault."""
     if not audited.samples:
-        return f"no samples: {HOW}"
+        return f"no samples: {audited.lacking + '; ' if audited.lacking else ''}{HOW}"
     here, there = audited.device.type, devices(audited.op)
     if here in there:
         return ""

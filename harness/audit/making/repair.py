@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engines.declared.samples.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
+from harness.audit.making.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
 
 Arguments = dict[str, Any]
 _EMPTY = 1 << 20  # an empty tensor satisfies much and shows little: it comes last
