@@ -26,6 +26,7 @@ class Plan:
     """Which ops to audit, and how. ``folder`` is for the journals.
 
     ``samples`` has one function for all ops, or one for each. ``package`` is what a command names in place of the modules.
+    Those of ``optional`` are imported too, and may fail.
     """
 
     ops: tuple[str, ...]
@@ -42,11 +43,13 @@ class Plan:
     sizes: tuple[int, ...] = ()
     command: tuple[str, ...] = ()
     package: str = ""
+    optional: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
         """The job that every worker of the plan gets."""
         settings = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
+        settings |= {"optional": self.optional}
         specs = {op: self.spec(op) for op in self.ops}
         return Job(
             "harness.audit.worker:start",

@@ -32,7 +32,7 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
     torch.set_num_threads(1)
     observe()
-    load_modules(settings["modules"], settings["path"])
+    load_modules(settings["modules"], settings["path"], settings.get("optional", ()))
     device = choose_device(settings["device"])
     prepared = cache(partial(_prepared, settings=settings, device=device))
     for name in filter(settings["samples"].get, settings["samples"]):

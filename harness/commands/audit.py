@@ -181,7 +181,7 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     found = packaged.found(package, chosen, path) if package else None
     path = found.path if found else path
     imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
-    imported = found.modules if found else imported
+    imported = imported if not found else ()
     ops = found.ops if found else tuple(dict.fromkeys(chosen.ops)) or discovered(imported, path).ops
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
@@ -200,4 +200,5 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
         seconds=chosen.seconds,
         sizes=chosen.sizes,
         package=found.title if found else "",
+        optional=found.modules if found else (),
     )

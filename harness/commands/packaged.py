@@ -62,12 +62,10 @@ def found(name: tuple[str, str], chosen: argparse.Namespace, path: tuple[str, ..
     path = tuple(dict.fromkeys((*own.path, *path)))
     modules = tuple(dict.fromkeys((*own.modules, *chosen.modules)))
     every = _imported(own, modules, path)
-    more = tuple(one for one in own.more if one not in every.failed and one not in modules)
-    usable = tuple(one for one in modules if one not in every.failed)
     others = every.of_others(own)
     ops = _chosen(chosen.ops[1:], every.ops, own.title) if len(chosen.ops) > 1 else _own(every, others, own.title)
     _tell(own.title, every, others, len(ops))
-    return PackagedOps(own.title, ops, (*usable, *more), path)
+    return PackagedOps(own.title, ops, (*modules, *own.more), path)
 
 
 def _own(every: Discovered, others: set[str], title: str) -> tuple[str, ...]:
