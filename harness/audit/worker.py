@@ -12,10 +12,10 @@ import torch
 
 from harness.audit.context import AuditedOp
 from harness.audit.journal import Journal, journal_file
-from harness.audit.making.samples import made_up
+from harness.audit.making.samples import made_up, taken
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
-from harness.audit.registrations import observe
+from harness.audit.registrations import implementations, observe
 from harness.audit.row import NO_VARIANT, PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, Sample, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
@@ -24,6 +24,7 @@ from harness.base.exception_text import first_line
 from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
+from harness.ops.registry import registered
 
 _MAKING = "making up"
 
@@ -63,20 +64,25 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         return str(error)
     journal = journal_file(settings["folder"], name)
     samples, lacking = given(op, settings["samples"][name], device), ""
-    if not samples and device.type == "cpu":
-        samples, lacking = _made_up(op, Journal(journal))
+    if device.type == "cpu" and not settings["samples"][name] and op.name() not in registered():
+        samples, lacking = _made_up(op, samples, Journal(journal))
     kinds, sizes = tuple(settings["kinds"]), tuple(settings["sizes"])
     return AuditedOp.of(op, samples, device, journal, settings["variant"], kinds, sizes, lacking)
 
 
-def _made_up(op: torch._ops.OpOverload, journal: Journal) -> tuple[list[Sample], str]:
-    """Arguments that the op's Python takes, or why there are none. A body that ends the process is not tried again."""
+def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) -> tuple[list[Sample], str]:
+    """Arguments that the op's Python takes, or why there are none. ``simple`` samples do where it takes them.
+
+    A body that ends the process is not tried again.
+    """
     if journal.crashed(_MAKING):
         return [], "arguments that the harness makes up end the process"
+    if not implementations(op):
+        return simple, ""
     journal.begin(_MAKING, "arguments made up")
-    samples, lacking = made_up(op)
+    samples, lacking = (simple, "") if any(taken(op, one) for one in simple) else made_up(op)
     journal.end(_MAKING, lacking or None)
-    return samples, lacking
+    return samples or simple, lacking
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:

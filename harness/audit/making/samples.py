@@ -34,6 +34,17 @@ def made_up(op: torch._ops.OpOverload) -> tuple[list[Sample], str]:
     return list(found.values()), "" if found else f"it refuses all arguments that the harness makes up: {refusal}"
 
 
+def taken(op: torch._ops.OpOverload, one: Sample) -> bool:
+    """Whether an op takes these arguments."""
+    own = one.copy()
+    try:
+        with torch.no_grad():
+            op(*own.args, **own.kwargs)
+    except Exception:  # a body may refuse arguments in any way
+        return False
+    return True
+
+
 def _written(op: torch._ops.OpOverload) -> Callable[[str], bool]:
     names = {one.name for one in op._schema.arguments if one.alias_info and one.alias_info.is_write}
     return lambda name: name in names
