@@ -113,7 +113,8 @@ class Call:
     the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
-    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order.
+    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
+    gave the same to a reduction.
     """
 
     label: str
@@ -142,6 +143,7 @@ class Call:
     varied_inputs: tuple[int, ...] = ()
     overwrote_beside: bool = False
     right_in_other_order: bool = False
+    same_shards: str = ""
 
     @property
     def failed_record(self) -> Record | None:

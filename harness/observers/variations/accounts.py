@@ -102,7 +102,8 @@ def _of_another(run: Run, call: Call) -> str:
     """What was varied, and whose output it should be."""
     whose = f"differs from {call.reference}" if call.reference else f"{_fails(call)}"
     assert call.varied is not None
-    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label})'}"
+    shards = f", where {call.same_shards}" if call.same_shards else ""
+    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label}{shards})'}"
 
 
 _SURROUNDINGS = (

@@ -71,8 +71,8 @@ CAUSES = {
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
     "constant of the graph.",
-    "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of rows "
-    "is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
+    "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
+    "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
     "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
     "call, or from layer to layer. At the limit of eight, torch.compile gives up.",
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
@@ -108,7 +108,9 @@ CAUSES = {
 }
 
 
-_OVERWRITTEN = "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
+_OVERWRITTEN = (
+    "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
+)
 
 
 def kind(call: Call) -> str:

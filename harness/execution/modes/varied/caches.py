@@ -178,6 +178,7 @@ def _cold(varied: VariedRun, variation: Varied) -> None:
     graph = capture(run, rig.inputs(size, 0))
     if graph is None:
         return
+    assert run.layer is not None
     graph.empty()
     inputs, expected = varied.batch(size)
     if check(varied, variation, run.layer, inputs=inputs, expected=expected):

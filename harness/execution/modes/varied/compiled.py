@@ -109,18 +109,19 @@ class _Compiled:
         """
         before = len(varied.run.calls)
         graphs = self._of_sizes(varied, variation, eager=True)
-        made = varied.run.calls[before:]
-        failed = any(call.error or varied.is_wrong(call) for call in made)
+        calls = varied.run.calls[before:]
+        failed = any(call.error or varied.is_wrong(call) for call in calls)
         if graphs == 1 and not failed:
             return
         others = self._of_sizes(varied, variation, eager=False)
-        without = varied.run.calls[before + len(made) :]
-        del varied.run.calls[before + len(made) :]
+        without = varied.run.calls[before + len(calls) :]
+        del varied.run.calls[before + len(calls) :]
         if failed and any(call.error or varied.is_wrong(call) for call in without):
             del varied.run.calls[before:]
         elif not failed and graphs > others:
             sizes = ", ".join(map(str, _OTHER_SIZES))
-            what = f"{graphs} graphs were compiled for batches of {sizes} tokens after an eager one of {FEW}, and {others} without it"
+            made = f"{graphs} graphs were compiled for batches of {sizes} tokens"
+            what = f"{made} after an eager one of {FEW}, and {others} without it"
             varied.run.left_behind.append(LeftBehind(variation, what, kind="recompiled"))
 
     def _of_sizes(self, varied: VariedRun, variation: Varied, eager: bool) -> int:
