@@ -110,6 +110,7 @@ _SURROUNDINGS = (
     "torch",
     "thread",
     "before",
+    "memory",
     "other",
     "weights",
     "inputs",

@@ -4,7 +4,7 @@ import torch
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution.evidence import WHEN_RETURNED, Call, Run, all_finite
 from harness.observers.values import diagnose, difference_of
 
 
@@ -30,6 +30,8 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
     """The stage that a difference points to, without what the calls rule out."""
     if call.same_shards:
         return "layer"  # no part of it alone
+    if call.reference == WHEN_RETURNED:
+        return stages.OUTPUT
     _, stage, _ = diagnose(run.case_of(call), found)
     some_are_right = len(found.tokens) < call.tokens
     # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.

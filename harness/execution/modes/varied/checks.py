@@ -122,7 +122,7 @@ def _is_right(varied: VariedRun, call: Call, place: int) -> bool:
 
 def place_of(number: int) -> int:
     """The place of a batch for this call of many. It repeats after no number of calls, since a layer may reuse memory in turn."""
-    return (number + number // PLACES) % PLACES
+    return (number + number // PLACES + number // PLACES**2) % PLACES
 
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:
