@@ -114,7 +114,7 @@ class Call:
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
-    gave the same to a reduction.
+    gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     """
 
     label: str
@@ -144,6 +144,7 @@ class Call:
     overwrote_beside: bool = False
     right_in_other_order: bool = False
     same_shards: str = ""
+    other_routing: bool = False
 
     @property
     def failed_record(self) -> Record | None:

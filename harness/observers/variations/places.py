@@ -32,6 +32,8 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return "layer"  # no part of it alone
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
+    if call.other_routing:
+        return stages.ROUTER
     _, stage, _ = diagnose(run.case_of(call), found)
     some_are_right = len(found.tokens) < call.tokens
     # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from harness.base.errors import Skip
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
+from harness.execution.modes.varied.routing import routes_otherwise
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of, run_varied
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
@@ -67,7 +68,10 @@ def check(
         varied.run.calls.remove(call)
         varied.run.left_behind.append(LeftBehind(variation, f"{call.label} returned a FakeTensor"))
         return False
-    return call.error is None and not varied.is_wrong(call)
+    wrong = varied.is_wrong(call)
+    if wrong and around is not nullcontext:
+        call.other_routing = routes_otherwise(varied.rig, call.before, varied.fresh(), inside)
+    return call.error is None and not wrong
 
 
 def if_steady(variation: Variation) -> Variation:
