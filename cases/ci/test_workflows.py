@@ -177,7 +177,7 @@ def test_the_machines_and_their_lanes() -> None:
         assert machine["labels"], name
         assert f"torch2{oldest}" in machine["lanes"], name
         jobs = matrix("nightly", name)
-        assert len(jobs) == len(machine["lanes"]) * machine["shards"]
+        assert len(jobs) == len(machine["lanes"]) * machine["shards"] + len(machine["tests"])
         assert {job["environment"] for job in jobs} <= tox_environments().keys()
         assert bool(machine["gpu"]) == all(job["environment"].endswith("-gpu") for job in jobs)
 
