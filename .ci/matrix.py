@@ -17,7 +17,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name("runners.toml")
 NIGHTLY = "torchnightly"
-KEYS = {"labels", "image", "gpu", "lanes", "shards", "index", "nightly"}
+KEYS = {"labels", "image", "gpu", "lanes", "shards", "tests", "index", "nightly"}
 
 
 def main(arguments: list[str]) -> int:
@@ -38,8 +38,8 @@ def text(what: str, only: str = "") -> str:
     runners = tomllib.loads(FILE.read_text("utf-8"))
     machines = chosen(runners["nightly"], only)
     if what == "names":
-        return "\n".join(dict.fromkeys(job["name"] for job in nightly(machines)))
-    jobs = nightly(machines) if what == "nightly" else pull_request(runners)
+        return "\n".join(dict.fromkeys(job["name"] for job in lanes(machines)))
+    jobs = (*lanes(machines), *tests(machines)) if what == "nightly" else pull_request(runners)
     return json.dumps({"include": list(jobs)})
 
 
@@ -62,7 +62,7 @@ def pull_request(runners: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"environment": environment, "index": machine["index"], **place(machine)}
 
 
-def nightly(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def lanes(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A job for each shard of each lane of each machine. ``name`` is the runner in the records, and their folder."""
     for name, machine in machines.items():
         for lane in machine["lanes"]:
@@ -75,6 +75,14 @@ def nightly(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     "index": machine["nightly" if lane == NIGHTLY else "index"],
                     **place(machine),
                 }
+
+
+def tests(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A job for each environment of tests of each machine."""
+    for name, machine in machines.items():
+        for environment in machine["tests"]:
+            job = {"name": f"{name}-{environment}", "environment": environment, "shard": 1, "of": 1}
+            yield {**job, "index": machine["index"], **place(machine)}
 
 
 def place(machine: dict[str, Any]) -> dict[str, Any]:

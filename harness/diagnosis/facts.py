@@ -24,6 +24,7 @@ _RAISED = re.compile(
 )
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
 )
 _PREFIXES = ("torch.ops.", "torch._ops.")
@@ -133,7 +134,10 @@ class Facts:
         shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
         if "m" in groups:
             return [groups["m"]]
-        return [shape[-2] for shape in shapes if len(shape) > 1 and shape[-2] != "-1"]
+        firsts = [
+            shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1
+        ]  # of four, the last two are heads
+        return [first for first in firsts if first != "-1"]
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
@@ -158,7 +162,7 @@ class Facts:
         return self.loads and self.seen("weights")
 
     def _users(self) -> list[Frame]:
-        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
         return [frame for frame in users if not frame.file.startswith("<")] or users
 
     @cached_property

@@ -12,6 +12,7 @@ HEAD_DIMS = (128, 64)
 # How many attention heads models have. 21 = 2688 / 128 is not among them.
 _HEADS = frozenset((*range(1, 9), 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128))
 _SHARDS = (2, 4, 8, 16)
+_LARGEST = 65_536  # what is wider is a vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,10 @@ class Pair:
     def padded(self) -> bool:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
-        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads.
+        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
+        of a vocabulary.
         """
-        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6:
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6 or self.wide > _LARGEST:
             return False
         return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
 

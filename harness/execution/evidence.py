@@ -1,5 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -160,9 +161,10 @@ class FirstNaN:
 
 @dataclass(slots=True)
 class Graph:
-    """One graph that Dynamo gave to the backend: the names of its ops."""
+    """One graph that Dynamo gave to the backend: the names of its ops, and the token counts that its trace allows."""
 
     ops: tuple[str, ...]
+    allows: Callable[[int], bool] = lambda tokens: False
 
 
 @dataclass(slots=True)
@@ -180,7 +182,8 @@ class Run:
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among
     those of the first op; None where all are theirs.
-    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
+    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed. ``split_by_backend`` says that
+    this guard is one by which the backend divides the token counts into ranges, and none of the layer's.
     """
 
     case: Case
@@ -204,6 +207,7 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     recompiled_for: str = ""
+    split_by_backend: bool = False
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

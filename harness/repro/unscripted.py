@@ -10,10 +10,16 @@ UNSCRIPTED = {
     "other-graphs-memory": "it needs the harness, which overwrites what the capture of another graph made",
 }
 
+ONLY_TRACED = (
+    "only a trace over a symbolic hidden size shows it, which takes the prover: no size fails when the layer runs"
+)
+
 
 def why_unscripted(finding: Finding) -> str:
     """Why no script shows a finding; empty where one may."""
     if why := UNSCRIPTED.get(finding.vary) or UNSCRIPTED.get(finding.kind):
         return why
+    if finding.observer == "proof":
+        return ONLY_TRACED
     known = is_change(finding.vary) or scenario_of(finding) is not None
     return "" if known else f"no script shows the variation {finding.vary}: {finding.what}"

@@ -15,7 +15,7 @@ from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_ru
 from harness.audit.tensors import deterministic_fill, memory
 from harness.audit.variants.kinds import GIVEN, Variant
 from harness.execution.evidence import same_bits
-from harness.execution.global_state import default_dtype
+from harness.execution.state.global_state import default_dtype
 from harness.ops.arguments import metas
 from harness.ops.tensor_meta import TensorMeta
 

@@ -6,11 +6,13 @@ from functools import lru_cache, partial
 
 from harness.diagnosis.log.failures import BEFORE, LONGEST, Failure, Writer
 from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
-from harness.diagnosis.log.lines import NEXT, Following, Line, LineReader
+from harness.diagnosis.log.lines import NEXT, Line, LineReader
 from harness.diagnosis.patterns import first_match, triggers
 
 # Processes whose lines are told apart, and how many characters before a failure are read.
 _WRITERS, _FARTHEST = 512, 1 << 15
+# A log of failures has the same ones again and again: how many lines are remembered, and of what length.
+_REMEMBERED, _SHORT = 8192, 1000
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
 
@@ -27,6 +29,8 @@ class Failures:
         self.lines = 0  # lines up to the place that was read or passed over
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
+        self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
+        self._forms = self._reader.forms
         self._writer = ""
         self._writers: dict[str, Writer] = {}
         self._open: dict[str, Writer] = {}
@@ -48,9 +52,9 @@ class Failures:
                     break
                 for raw in chunk[place : chunk.rfind(b"\n", place, mark) + 1].split(b"\n")[:-1]:
                     place += len(raw) + 1
-                    yield from self._line(raw, False, partial(_following, chunk, place))
+                    yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, partial(_following, chunk, end))
+            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, chunk, end)
             place = end
         self._held = chunk[place:]
 
@@ -60,20 +64,36 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _line(self, raw: bytes, triggered: bool, following: Following) -> Sequence[Failure]:
-        """The failures that end before one more line; ``triggered`` where it has a trigger of a kind."""
+    def _line(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
+        """The failures that end before one more line of a chunk; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
-        text = raw.decode("utf-8", "replace")
         ended: Sequence[Failure] = ()
-        for line in self._reader.read(self.lines, text, following):
-            failure = self._take(line, triggered or line.text not in text)
+        for line, anchor in self._read(raw, triggered, chunk, end):
+            failure = self._take(line, anchor)
             if failure is not None:
                 ended = [*ended, failure]
         if self.lines % LONGEST == 0:
             ended = [*ended, *self._silent()]
         return ended
 
-    def _take(self, line: Line, triggered: bool) -> Failure | None:
+    def _read(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Iterable[tuple[Line, bool]]:
+        """The lines that a raw line holds, and whether a failure is sure to be there."""
+        if self._forms is not self._reader.forms:
+            self._forms = self._reader.forms
+            self._known.clear()
+        if known := self._known.get(raw):
+            line, anchor = known
+            return ((Line(self.lines, *line[1:]), anchor),)
+        text = raw.decode("utf-8", "replace")
+        lines = self._reader.read(self.lines, text, partial(_following, chunk, end))
+        found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]
+        if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[raw] = found[0]
+        return found
+
+    def _take(self, line: Line, anchor: bool) -> Failure | None:
         """Give a line to its writer; the failure that ended before it, if one did."""
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
@@ -82,7 +102,7 @@ class Failures:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
         writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
-        ended = writer.take(line, is_anchor(line, triggered))
+        ended = writer.take(line, anchor)
         if writer.open is not None:
             self._open[name] = writer
         else:

@@ -40,27 +40,6 @@ for wrong in ((hidden, *inputs(9, 0)[1:]), (torch.cat((hidden, hidden[:, :16]), 
     with suppress(Exception):  # inputs that fit no layer
         layer(*wrong)
 {CALL}"""
-_MEMORY = """\
-class Memory(TorchDispatchMode):  # weak references to all memory that ops are given and return
-    seen = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        memory = [value.untyped_storage() for value in tree_leaves((args, out)) if isinstance(value, torch.Tensor)]
-        self.seen.update({one._cdata: StorageWeakRef(one) for one in memory})
-        return out
-
-
-def alive(calls):
-    with Memory() as memory:
-        for number in range(calls):
-            layer(*inputs(7, number % 16))
-    gc.collect()
-    return sum(not reference.expired() for reference in memory.seen.values())
-
-
-assert -alive(4) + alive(40) < 30, "$kind: tensors of 40 calls are still in memory\""""
-
 # How a script reads what a layer may have changed, by the words of the finding.
 _STATES = {
     "grad mode": "torch.is_grad_enabled()",
@@ -120,14 +99,4 @@ SCENARIOS = {
     "thread=3": Scenario(f"torch.set_num_threads(3)\n{BATCH}\n{CALL}"),
     "before=inference-mode": Scenario(_INFERENCE, (_SUPPRESS,)),
     "before=errors": Scenario(_ERRORS, (_SUPPRESS,)),
-    "memory=40-calls": Scenario(
-        _MEMORY,
-        (
-            "import gc",
-            "from torch.multiprocessing.reductions import StorageWeakRef",
-            "from torch.utils._python_dispatch import TorchDispatchMode",
-            "from torch.utils._pytree import tree_leaves",
-        ),
-        compares=False,
-    ),
 }

@@ -67,11 +67,10 @@ class _Compiled:
     def graphs_of(self, varied: VariedRun, variation: Varied) -> None:
         """How many graphs more calls of the first layer make, or calls of other layers of its class."""
         before, one = self.graphs, variation.name == "graphs-of=calls"
-        if not one and not isinstance(self._layer, nn.Module):
+        layers = [self._layer if one else varied.fresh() for _ in range((_CALLS if one else _LAYERS) - 1)]
+        if not one and not all(_same_code(self._layer, layer) for layer in layers):
             return  # another function has a graph of its own
-        functions = [
-            self._function if one else self.of(varied.fresh()) for _ in range((_CALLS if one else _LAYERS) - 1)
-        ]
+        functions = [self._function if one else self.of(layer) for layer in layers]
         for place, function in enumerate(functions, 1):
             with contextlib.suppress(*LAYER_ERRORS):
                 function(*_inputs(varied, place))
@@ -120,6 +119,12 @@ class _Compiled:
     def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()
         check(varied, variation, self.of(varied.fresh()), around=torch.inference_mode)
+
+
+def _same_code(one: Any, other: Any) -> bool:
+    """Whether the two are modules that run one function: a module of torch.fx, or a class made in ``build``, has its own."""
+    codes = [getattr(getattr(layer, "forward", None), "__code__", None) for layer in (one, other)]
+    return isinstance(one, nn.Module) and (codes[0] is None or codes[0] is codes[1])
 
 
 def _inputs(varied: VariedRun, place: int) -> tuple[Tensor, ...]:

@@ -28,6 +28,7 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
 
 State = dict[str, Tensor]
+_BESIDE = ("other=before", "other=between")
 FIRST = "a layer that got the same weights before its first call"
 
 
@@ -37,26 +38,30 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 
 def if_alone(variation: Variation) -> Variation:
-    """A variation whose wrong calls are dropped where plain calls are wrong too, or where another layer is the reason."""
+    """A variation that is left out where a layer is wrong beside another one of its class: that is the reason then.
+
+    Layers beside others come first. After a variation that spoils all layers, they would be wrong as well.
+    """
 
     def run_it(varied: VariedRun, what: Varied) -> None:
-        before = len(varied.run.calls)
-        if_steady(variation)(varied, what)
-        made = varied.run.calls[before:]
-        if any(call.error or varied.is_wrong(call) for call in made) and (others := _wrong_beside_others(varied)):
-            varied.run.calls[before:] = others
+        if not _are_wrong_beside_others(varied):
+            if_steady(variation)(varied, what)
 
     return run_it
 
 
-def _wrong_beside_others(varied: VariedRun) -> list[Call]:
-    """The wrong calls of a layer after one with other weights was called, or in between."""
-    before = len(varied.run.calls)
-    for name in ("other=before", "other=between"):
-        _other(varied, Varied(name, words_of(name)))
-    made = varied.run.calls[before:]
-    del varied.run.calls[before:]
-    return [call for call in made if call.error or varied.is_wrong(call)]
+def _are_wrong_beside_others(varied: VariedRun) -> bool:
+    """Whether a layer is wrong after one with other weights was called, or in between. The wrong calls are left in the run."""
+    if not any(call.varied and call.varied.name in _BESIDE for call in varied.run.calls):
+        before = len(varied.run.calls)
+        for name in _BESIDE:
+            if_steady(_other)(varied, Varied(name, words_of(name)))
+        varied.run.calls[before:] = [call for call in varied.run.calls[before:] if _is_bad(varied, call)]
+    return any(call.varied.name in _BESIDE and _is_bad(varied, call) for call in varied.run.calls if call.varied)
+
+
+def _is_bad(varied: VariedRun, call: Call) -> bool:
+    return call.error is not None or varied.is_wrong(call)
 
 
 def other_weights(layer: Any) -> State:

@@ -15,13 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
-from harness.execution.global_state import default_dtype
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.state.global_state import default_dtype
 from harness.ops.names import op_name
 
 # Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
