@@ -12,7 +12,7 @@ from fixtures.judged import judged
 from fixtures.planting import SHARED, SMALL, Planted
 from harness.execution.capture import OpGraph
 from harness.execution.modes.varied.checks import MANY_CALLS, place_of
-from harness.execution.modes.varied.missing_ids import missing_ids
+from harness.execution.modes.varied.routing import missing_ids
 from harness.findings.finding import OK, Verdict
 from harness.matrix.modes import MODES
 from harness.verdict.judge import judge

@@ -66,6 +66,7 @@ _STATES = {
     "Python's warnings filters": "list(warnings.filters)",
     "Python's garbage collector": "gc.isenabled()",
     "Python's recursion limit": "sys.getrecursionlimit()",
+    "Python's switch interval of threads": "sys.getswitchinterval()",
     "sys.excepthook": "sys.excepthook",
     "the handlers of signals": "signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)",
     "the working directory": "os.getcwd()",
