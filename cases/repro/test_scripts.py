@@ -352,3 +352,11 @@ def passes(check: str, out: torch.Tensor, wanted: torch.Tensor) -> bool:
     except AssertionError:
         return False
     return True
+
+
+@pytest.mark.parametrize("state", python_state._STATE)
+def test_the_reading_of_a_state_changes_nothing(state: str) -> None:
+    scenario = process.process(f"calling the layer changed {state}", build=False)
+    assert scenario is not None
+    given: dict[str, object] = {"layer": lambda *batch: None, "inputs": lambda tokens, seed: (), "torch": torch}
+    exec("\n".join((*scenario.imports, scenario.text)), given)
