@@ -177,9 +177,21 @@ def test_the_machines_and_their_lanes() -> None:
         assert machine["labels"], name
         assert f"torch2{oldest}" in machine["lanes"], name
         jobs = matrix("nightly", name)
-        assert len(jobs) == len(machine["lanes"]) * machine["shards"] + len(machine["tests"])
+        shards = [job for job in jobs if job["shard"]]
+        assert len(shards) == len(machine["lanes"]) * machine["shards"]
+        assert [job["environment"] for job in jobs if not job["shard"]] == machine["once"]
         assert {job["environment"] for job in jobs} <= tox_environments().keys()
-        assert bool(machine["gpu"]) == all(job["environment"].endswith("-gpu") for job in jobs)
+        assert bool(machine["gpu"]) == all(job["environment"].endswith("-gpu") for job in shards)
+
+
+def test_a_night_makes_ten_thousand_random_inputs_of_each_kind() -> None:
+    """Once, on one machine, and no records are expected of it."""
+    (job,) = (job for job in matrix("nightly") if job["environment"] == "random")
+    assert "--shard" not in job["arguments"]
+    (command,) = tox_commands("random", job["arguments"])
+    assert command[:2] == ["pytest", "cases/bad_input/test_random.py"]
+    names = subprocess.run([sys.executable, ROOT / ".ci" / "matrix.py", "names"], capture_output=True, text=True)
+    assert job["name"] not in names.stdout.split()
 
 
 @pytest.mark.parametrize(

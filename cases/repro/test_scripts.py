@@ -14,8 +14,8 @@ import torch
 from fixtures import corpus
 from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
-from harness.execution import python_state
 from harness.execution.modes.varied.special_rows import NO_WEIGHTS, kinds_of
+from harness.execution.state import python_state
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.matrix.case_id import case_of

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
+from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION, QUIET
 from harness.diagnosis.log.lines import LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import kinds
 from harness.diagnosis.reading import diagnosed, named_in
 from harness.diagnosis.surroundings import Surroundings
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from harness.diagnosis.diagnosis import Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.kinds import Kind, Match, kinds
+from harness.diagnosis.known.relatives import relatives
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.unnamed import read_unnamed
-from harness.diagnosis.relatives import relatives
 from harness.diagnosis.surroundings import Surroundings
 
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())

@@ -9,7 +9,7 @@ from harness.findings.finding import Finding
 from harness.observers import values
 from harness.observers.values import difference_of
 from harness.observers.variations.accounts import account, is_wrong
-from harness.observers.variations.causes import CAUSES, KINDS, cause
+from harness.observers.variations.causes import CAUSES, KINDS, cause, kind
 from harness.observers.variations.places import difference
 
 
@@ -35,10 +35,10 @@ def look(run: Run) -> list[Finding] | None:
 def _left_behind(left: LeftBehind) -> Finding:
     return Finding(
         observer="varied",
-        kind=KINDS[left.varied.group],
+        kind=left.kind or KINDS[left.varied.group],
         stage="layer",
         what=left.what,
-        cause=CAUSES[left.varied.group],
+        cause=CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,
@@ -89,7 +89,7 @@ def _finding(run: Run, call: Call) -> Finding:
     stage, where = difference(run, call)
     return Finding(
         observer="varied",
-        kind="stale" if call.right_in_other_order else KINDS[call.varied.group],
+        kind=kind(call),
         stage=stage,
         what=f"{account(run, call)}; {where}",
         cause=cause(call),

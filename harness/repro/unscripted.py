@@ -7,6 +7,7 @@ from harness.repro.texts.variations import is_change
 # Variations and kinds that no script shows, and why.
 UNSCRIPTED = {
     "ranks=4": "four ranks need the harness, which sums what the layer of each gives to a reduction",
+    "graphs=not-warmed-up": "it needs the harness, which takes the contents from what a capture made",
     "other-graphs-memory": "it needs the harness, which overwrites what the capture of another graph made",
 }
 

@@ -1,16 +1,15 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
-from harness.diagnosis.log.failures import BEFORE, LONGEST, Failure, Writer
-from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
-from harness.diagnosis.log.lines import NEXT, Line, LineReader
-from harness.diagnosis.patterns import first_match, triggers
+from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.anchors import is_anchor
+from harness.diagnosis.log.failures import LONGEST, Failure, Writer
+from harness.diagnosis.log.lines import Line, LineReader
+from harness.diagnosis.log.marks import following, lines_before, next_mark, places
 
-# Processes whose lines are told apart, and how many characters before a failure are read.
-_WRITERS, _FARTHEST = 512, 1 << 15
+_WRITERS = 512  # processes whose lines are told apart
 # A log of failures has the same ones again and again: how many lines are remembered, and of what length.
 _REMEMBERED, _SHORT = 8192, 1000
 # A failure that no kind knows has one of these in its exception's name.
@@ -44,8 +43,8 @@ class Failures:
         place = 0
         while place < len(chunk):
             if not self._open:
-                mark = _next(marks, place)
-                start = _before(chunk, place, mark if mark >= 0 else len(chunk))
+                mark = next_mark(marks, place)
+                start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
                 if mark < 0:
@@ -54,7 +53,7 @@ class Failures:
                     place += len(raw) + 1
                     yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, chunk, end)
+            yield from self._line(chunk[place:end], 0 <= next_mark(known, place) < end, chunk, end)
             place = end
         self._held = chunk[place:]
 
@@ -85,7 +84,7 @@ class Failures:
             line, anchor = known
             return ((Line(self.lines, *line[1:]), anchor),)
         text = raw.decode("utf-8", "replace")
-        lines = self._reader.read(self.lines, text, partial(_following, chunk, end))
+        lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]
         if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
             if len(self._known) >= _REMEMBERED:
@@ -115,56 +114,3 @@ class Failures:
             if writer.open is not None and self.lines - writer.open.last > LONGEST:
                 del self._open[name]
                 yield writer.close()
-
-
-def _following(chunk: bytes, place: int) -> list[str]:
-    """Some lines of a chunk from ``place`` on; fewer at its end."""
-    lines = chunk[place : place + _FARTHEST].split(b"\n", NEXT)[:NEXT]
-    return [line.decode("utf-8", "replace") for line in lines if line]
-
-
-def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
-    """Where in a chunk the words are, word by word."""
-    found = []
-    for word in words:
-        place = chunk.find(word)
-        while place >= 0:
-            found.append(place)
-            place = chunk.find(word, place + 1)
-    return found
-
-
-def _next(marks: list[int], place: int) -> int:
-    """The first mark that is not before ``place``; -1 for none."""
-    at = bisect_left(marks, place)
-    return marks[at] if at < len(marks) else -1
-
-
-def _before(chunk: bytes, first: int, place: int) -> int:
-    """The start of the line that is some lines before ``place``, and not before ``first``."""
-    first = max(first, place - _FARTHEST)
-    for _ in range(BEFORE):
-        line = chunk.rfind(b"\n", first, max(first, place))
-        if line < 0:
-            return first
-        place = line
-    return place + 1
-
-
-def is_anchor(line: Line, triggered: bool) -> bool:
-    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
-    text = line.text
-    if EXCEPTION.match(text.lstrip()):
-        return True
-    if not triggered or FRAME.match(text):
-        return False
-    return _known(" ".join(text.split())[:2000], line.level in QUIET)
-
-
-@lru_cache(maxsize=4096)
-def _known(text: str, quiet: bool) -> bool:
-    """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
-    found = dict.fromkeys(
-        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
-    )
-    return first_match(text, found) is not None

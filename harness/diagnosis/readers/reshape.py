@@ -3,12 +3,14 @@
 from math import prod
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
-from harness.diagnosis.facts import Facts, sizes
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
+from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.pairs import modes, padded, speaks, unrelated
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import Pair, alignments, catalogue, read_pair
+from harness.diagnosis.widths import Pair, alignments, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _AGAINST = (

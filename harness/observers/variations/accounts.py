@@ -1,4 +1,4 @@
-"""How far a layer is right where one thing is varied: ``right at 7 tokens, wrong from 65 on``."""
+"""How far a layer is right where one thing is varied: ``right at 7 tokens, wrong at 65``."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from harness.execution.evidence import CALL_WITH, Call, Run, all_finite
 from harness.observers.values import difference_of
+from harness.observers.variations.causes import depends_on_earlier
 
 LISTED = 8
 
@@ -25,7 +26,14 @@ def is_wrong(run: Run, call: Call) -> bool:
 def account(run: Run, call: Call) -> str:
     """What was varied, and how far the layer is right."""
     assert call.varied is not None
+    if depends_on_earlier(call):
+        return _after_earlier(run, call)
     return ACCOUNTS.get(call.varied.group, _plainly)(run, call)
+
+
+def _after_earlier(run: Run, call: Call) -> str:
+    """What was called, and that a layer which was not called before is right."""
+    return f"{call.label}: {_fails(call)} on a layer that was called before, right on another one"
 
 
 def _plainly(run: Run, call: Call) -> str:
@@ -45,12 +53,30 @@ def _by_tokens(run: Run, call: Call) -> str:
     smaller = [count for count in good if count < call.tokens]
     before = f"right at {_tokens(max(smaller or good))}, " if good else ""
     larger = sorted(count for count in good if count > call.tokens)
-    if not larger:
-        return (
-            f"{before}{_fails(call)} {'from' if len(bad) > 1 else 'at'} {call.tokens:,}{' on' if len(bad) > 1 else ''}"
-        )
-    listed = ", ".join(f"{count:,}" for count in sorted(bad)[:LISTED])
-    return f"{before}{_fails(call)} at {listed}; right again at {', '.join(f'{count:,}' for count in larger[:LISTED])}"
+    if larger:
+        return f"{before}{_fails(call)} at {_listed(sorted(bad))}; right again at {_listed(larger)}"
+    others = " and at each larger count that was tried" if len(bad) > 1 else ""
+    return f"{before}{_fails(call)} at {call.tokens:,}{others}"
+
+
+def _listed(counts: list[int]) -> str:
+    """``129``; ``65, 97 and 127``; ``41 to 60 and 97``; the first few and the largest where there are many."""
+    runs: list[list[int]] = []
+    for count in counts:
+        if runs and count == runs[-1][-1] + 1:
+            runs[-1].append(count)
+        else:
+            runs.append([count])
+    texts = [_run(one) for one in runs]
+    if len(texts) > LISTED:
+        texts = [*texts[: LISTED - 1], f"{len(texts) - LISTED} more", texts[-1]]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _run(counts: list[int]) -> str:
+    """Counts that follow each other, as text."""
+    few = [f"{count:,}" for count in counts]
+    return ", ".join(few) if len(few) < 3 else f"{few[0]} to {few[-1]}"
 
 
 def _of_form(run: Run, call: Call) -> str:
@@ -76,13 +102,15 @@ def _of_another(run: Run, call: Call) -> str:
     """What was varied, and whose output it should be."""
     whose = f"differs from {call.reference}" if call.reference else f"{_fails(call)}"
     assert call.varied is not None
-    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label})'}"
+    shards = f", where {call.same_shards}" if call.same_shards else ""
+    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label}{shards})'}"
 
 
 _SURROUNDINGS = (
     "torch",
     "thread",
     "before",
+    "memory",
     "other",
     "weights",
     "inputs",

@@ -2,8 +2,9 @@
 
 import torch
 
-from harness.execution.difference import TOLERANCE, ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution import stages
+from harness.execution.difference import TOLERANCE, Difference, ranges
+from harness.execution.evidence import WHEN_RETURNED, Call, Run, all_finite
 from harness.observers.values import diagnose, difference_of
 
 
@@ -18,11 +19,25 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
         return "layer", f"{_some(rows, call.tokens, 'token')} {_be(rows)} {value}, {where}"
     found = difference_of(call)
     assert found is not None
-    _, stage, _ = diagnose(run.case_of(call), found)
+    stage = _stage(run, call, found)
     tokens = _some(found.tokens, call.tokens, "token")
     columns = _some(found.columns, found.width, "column")
     by = f"at worst by {found.worst:.2g} of the {'right output' if call.reference else 'oracle'}'s rms (tolerance {TOLERANCE})"
     return stage, f"{tokens} {_be(found.tokens)} wrong, in {columns}, {by}"
+
+
+def _stage(run: Run, call: Call, found: Difference) -> str:
+    """The stage that a difference points to, without what the calls rule out."""
+    if call.same_shards:
+        return "layer"  # no part of it alone
+    if call.reference == WHEN_RETURNED:
+        return stages.OUTPUT
+    if call.other_routing:
+        return stages.ROUTER
+    _, stage, _ = diagnose(run.case_of(call), found)
+    some_are_right = len(found.tokens) < call.tokens
+    # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.
+    return stages.EXPERTS if stage == stages.SCALING and some_are_right else stage
 
 
 def _some(places: list[int], count: int, what: str) -> str:

@@ -32,7 +32,7 @@ def shrunk_case(target: Target, finding: Finding, progress: Progress) -> Shrunk:
         return possible(values) and same_finding(judged(values), finding) is not None
 
     def alike(values: Values) -> bool:
-        return finding.kind in OF_VALUES and possible(values) and _has_wrong_values(judged(values))
+        return possible(values) and any(is_alike(one, finding) for one in judged(values).findings)
 
     def show(count: int, values: Values) -> None:
         sizes = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -44,8 +44,11 @@ def shrunk_case(target: Target, finding: Finding, progress: Progress) -> Shrunk:
     return Shrinker(sizes_of(case), simpler(case), fails, MOST, show, alike).run(partial(others, case))
 
 
-def _has_wrong_values(verdict: Verdict) -> bool:
-    return any(one.kind in OF_VALUES for one in verdict.findings)
+def is_alike(one: Finding, finding: Finding) -> bool:
+    """Whether two findings differ at most in what the numbers decide: which values are wrong, and the stage that fits them."""
+    if finding.vary:
+        return (one.observer, one.kind, one.vary) == (finding.observer, finding.kind, finding.vary)
+    return {one.kind, finding.kind} <= OF_VALUES
 
 
 def with_a_size(target: Target, finding: Finding) -> tuple[Target, Finding]:

@@ -13,6 +13,16 @@ _SLICE = (
 )
 _FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
 _LOGITS = "at = next(place for place, value in enumerate(batch) if place and value.shape[-1:] == ($experts,))\n"
+_MISSING = """\
+slots = batch[$ids].shape[1]
+for row, chosen in enumerate(batch[$ids].unbind()):  # an id that names no expert, in each slot in turn
+    slot, beside, kind = row % slots, (row + 1) % slots, row // slots % 3
+    if slots > 1 and kind < 2:  # beside the first expert, and beside the last one
+        expert = (0, $experts - 1)[kind]
+        chosen[chosen == expert] = chosen[beside].clone()
+        chosen[beside] = expert
+    others = [place for place in range(slots) if place != beside]
+    chosen[others if kind == 2 and slots > 1 else [slot] if slots > 1 or row % 2 == 0 else []] = {number}"""
 # What makes each special row, by what the finding calls it.
 ROWS = {
     "that begins with zero": "rows[0, 0] = 0",
@@ -41,13 +51,13 @@ CHANGES = {
     "sizes=top-1": "batch[$weights] = batch[$weights] * 0.75",
     "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
     "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
-    "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
+    "content=minus-one": _MISSING.replace("{number}", "-1"),
     "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
     "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
     "content=logits-shifted": f"{_LOGITS}batch[at] = batch[at] + 100",
     "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
-    "content=id-experts": "batch[$ids][:, 0] = $experts  # names no expert",
+    "content=id-experts": _MISSING.replace("{number}", "$experts"),
     "form=slice": _SLICE,
     "form=beside-nan": f"{_SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
     "        buffer[..., value.shape[-1] :] = torch.nan",
