@@ -152,7 +152,7 @@ def test_an_overload_is_found_beside_the_op_that_it_belongs_to(tmp_path: Path, m
     text = "import torch\nL = torch.library.Library('cases_outs', 'DEF')\nL.define('f(Tensor x) -> Tensor')\n"
     text += "L.define('f.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)')\n"
     (tmp_path / "cases_outs_here.py").write_text(text)
-    assert registered_by(["cases_outs_here"], [str(tmp_path)]) == ["cases_outs::f", "cases_outs::f.out"]
+    assert registered_by(["cases_outs_here"], [str(tmp_path)]).ops == ["cases_outs::f", "cases_outs::f.out"]
 
 
 @pytest.mark.parametrize(

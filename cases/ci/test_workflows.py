@@ -108,11 +108,14 @@ def test_an_input_never_becomes_shell() -> None:
 def test_the_example_and_the_page_give_the_action_inputs_that_it_has() -> None:
     inputs = read(ACTION)["inputs"].keys()
     page = (ROOT / "docs" / "how-to" / "ci.md").read_text("utf-8")
-    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "/action@" in block)
-    for workflow in (read(EXAMPLE), YAML(typ="safe").load(shown)):
-        (job,) = workflow["jobs"].values()
-        (used,) = (step for step in job["steps"] if "/action@" in step.get("uses", ""))
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "/action\n" in block)
+    (own,) = (workflow for workflow in map(read, WORKFLOWS) if "action" in workflow["jobs"])
+    for workflow in (read(EXAMPLE), YAML(typ="safe").load(shown), own):
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        (used,) = (step for step in steps if step.get("uses", "").endswith("/action"))
         assert used["with"].keys() <= inputs
+        folders = ["."] + [f"./{step['with']['path']}" for step in steps if "path" in step.get("with", {})]
+        assert used["uses"].removesuffix("/action") in folders
         assert "pull_request" in workflow["on"]
 
 

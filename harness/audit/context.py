@@ -19,7 +19,7 @@ from harness.audit.variants.variant import MULTIPLE, OTHER, Variant
 
 @dataclass
 class AuditedOp:
-    """An op under audit. Calls are cached, since most rows need the same ones."""
+    """An op under audit. Calls are cached, since most rows need the same ones. ``lacking`` says why there are no samples."""
 
     op: torch._ops.OpOverload
     samples: list[Sample]
@@ -27,6 +27,7 @@ class AuditedOp:
     variants: Attempts
     reals: RealCalls
     fakes: FakeCalls
+    lacking: str = ""
 
     @classmethod
     def of(
@@ -38,11 +39,12 @@ class AuditedOp:
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
         sizes: tuple[int, ...] = (),
+        lacking: str = "",
     ) -> "AuditedOp":
         """An op with the file of its journal. With ``only``, just the variants whose label contains this text."""
         reals = RealCalls(op)
         attempts = Attempts(op, samples, Journal(journal), reals, only, kinds, sizes)
-        return cls(op, samples, device, attempts, reals, FakeCalls(op))
+        return cls(op, samples, device, attempts, reals, FakeCalls(op), lacking)
 
     @property
     def journal(self) -> Journal:

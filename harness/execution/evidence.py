@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+WHEN_RETURNED = "the same output when it was returned"
 CALL_WITH = "call with "  # the label of a varied call begins so
 
 
@@ -83,11 +84,15 @@ class Varied:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """What a variation left behind in the process, and the user's line if it is known."""
+    """What a variation left behind in the process, and the user's line if it is known.
+
+    ``kind`` is the kind of finding where it is not that of the variation.
+    """
 
     varied: Varied
     what: str
     line: SourceLine | None = None
+    kind: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +113,8 @@ class Call:
     the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
-    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order.
+    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
+    gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     """
 
     label: str
@@ -137,6 +143,8 @@ class Call:
     varied_inputs: tuple[int, ...] = ()
     overwrote_beside: bool = False
     right_in_other_order: bool = False
+    same_shards: str = ""
+    other_routing: bool = False
 
     @property
     def failed_record(self) -> Record | None:

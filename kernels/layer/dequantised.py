@@ -5,6 +5,8 @@ therefore reads its arguments in each call, and weights that were rewritten, by 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from kernels.layer.nvfp4 import Nvfp4, byte_table, dequantise, unswizzle_128x4
 # Bytes of fp32 in one entry, and entries. Shrunk cases have two matrices of up to 20 MB; weights of true sizes are larger
 # than the limit, and exist one expert at a time.
 LARGEST, ENTRIES = 2**26, 4
+# So many experts of any size fit into memory at once in fp32.
+FEW = 4
 
 _saved: OrderedDict[object, tuple[Nvfp4, Tensor]] = OrderedDict()
 
@@ -46,9 +50,23 @@ def _plain(tensor: Tensor) -> bool:
 
 
 def _dequantised(weight: Nvfp4, rows: int, swizzled: bool) -> Tensor:
-    table = byte_table(weight.codes.device)
     with torch.inference_mode(False):  # a tensor made under inference mode is unusable outside it
+        table = _table(weight.codes.device)
         return torch.stack([matrix(weight, expert, rows, swizzled, table) for expert in range(len(weight.codes))])
+
+
+@cache
+def _table(device: torch.device) -> Tensor:
+    return byte_table(device)
+
+
+def matrices(weight: Nvfp4, rows: int, swizzled: bool, table: Tensor) -> Iterable[Tensor]:
+    """``matrix`` of each expert, uncached. Few experts are dequantised in one go: over symbols each op takes a millisecond."""
+    experts, height, packed = weight.codes.shape
+    if experts > FEW:
+        return (matrix(weight, expert, rows, swizzled, table) for expert in range(experts))
+    linear = unswizzle_128x4(weight.scales, height, packed // 8) if swizzled else weight.scales[:, :height]
+    return dequantise(weight._replace(scales=linear), table)[:, :rows]
 
 
 def matrix(weight: Nvfp4, expert: int, rows: int, swizzled: bool, table: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The routed experts as one custom op, ``padded_moe::routed_experts``, and its activations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
-from kernels.layer.dequantised import dequantised, matrix
+from kernels.layer.dequantised import dequantised, matrices
 from kernels.layer.nvfp4 import Nvfp4, byte_table, quantise
 from kernels.layer.weights import pad_experts
 
@@ -90,8 +90,8 @@ def routed_experts(
     if not x.shape[0]:
         return out.to(hidden_states.dtype)
     gated = w13.shape[1] > 2 * w2.shape[2]
-    ups = _matrices(Nvfp4(w13, w13_scale, w13_global_scale), w13.shape[1], swizzled_scales)
-    downs = _matrices(Nvfp4(w2, w2_scale, w2_global_scale), out_width, swizzled_scales)
+    first, second = Nvfp4(w13, w13_scale, w13_global_scale), Nvfp4(w2, w2_scale, w2_global_scale)
+    ups, downs = _matrices(((first, w13.shape[1]), (second, out_width)), swizzled_scales)
     for expert, (up, down) in enumerate(zip(ups, downs, strict=True)):
         inner = activate(x @ up.T, activation, gated).to(hidden_states.dtype).float()
         share = (topk_weights * (topk_ids == expert)).sum(-1, keepdim=True)
@@ -103,10 +103,10 @@ SCHEMA = routed_experts.schema
 """The schema that torch infers from the function above, for ops that take the same arguments."""
 
 
-def _matrices(weight: Nvfp4, rows: int, swizzled: bool) -> Iterable[Tensor]:
-    """The first ``rows`` rows of each expert's matrix, fp32; one at a time where all of them are too large to be cached."""
-    cached = dequantised(weight, rows, swizzled)
-    if cached is not None:
-        return cached
-    table = byte_table(weight.codes.device)
-    return (matrix(weight, expert, rows, swizzled, table) for expert in range(weight.codes.shape[0]))
+def _matrices(weights: Sequence[tuple[Nvfp4, int]], swizzled: bool) -> list[Iterable[Tensor]]:
+    """Of each weight, the first rows of each expert's matrix, fp32, as many as are asked for; from the cache where possible."""
+    cached = [dequantised(weight, rows, swizzled) for weight, rows in weights]
+    if all(one is not None for one in cached):
+        return [one for one in cached if one is not None]
+    table = byte_table(weights[0][0].codes.device)
+    return [matrices(weight, rows, swizzled, table) for weight, rows in weights]

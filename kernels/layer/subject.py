@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,18 @@ def _cached(key: object, make: Callable[[], Experts]) -> Experts:
         _cache.clear()  # first: two sets of true size do not fit into memory
         _cache[key] = make()
     return _cache[key]
+
+
+@lru_cache(maxsize=64)
+def _drawn(
+    tokens: int, hidden: int, experts: int, top_k: int, dtype: torch.dtype, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The inputs on the CPU, not to be written to: the modes of one case draw the same numbers forty times."""
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(tokens, hidden, generator=generator).to(dtype)
+    ids = torch.rand(tokens, experts, generator=generator).topk(top_k).indices.int()
+    # Their sum is not one, as with sigmoid routers: a kernel that normalises its weights once more gives wrong values.
+    return states, ids, torch.randn(tokens, top_k, generator=generator).sigmoid()
 
 
 class InTree:
@@ -76,12 +89,9 @@ class InTree:
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """hidden_states [tokens, hidden], topk_ids [tokens, top_k] int32, distinct in each row, topk_weights fp32."""
-        generator = torch.Generator().manual_seed(seed)
-        hidden = torch.randn(tokens, case.hidden, generator=generator).to(getattr(torch, case.dtype))
-        ids = torch.rand(tokens, case.experts, generator=generator).topk(case.top_k).indices.int()
-        # Their sum is not one, as with sigmoid routers: a kernel that normalises its weights once more gives wrong values.
-        weights = torch.randn(tokens, case.top_k, generator=generator).sigmoid()
-        return hidden.to(device), ids.to(device), weights.to(device)
+        drawn = _drawn(tokens, case.hidden, case.experts, case.top_k, getattr(torch, case.dtype), seed)
+        hidden, ids, weights = (tensor.to(device, copy=True) for tensor in drawn)
+        return hidden, ids, weights
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32 [tokens, hidden] on the inputs' device."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations, product
 from typing import Any
 
@@ -47,6 +48,11 @@ def fit(values: Sequence[int], sizes: Sequence[Sizes], rounding: int) -> Formula
     ``rounding`` is the alignment rule's multiple, which is tried before all other multiples. The more sizes there are, and
     the more different their remainders, the fewer wrong formulas fit.
     """
+    return _fit(tuple(values), tuple(sizes), rounding)
+
+
+@lru_cache(maxsize=4096)  # a layer's numbers are few, and proofs of other rules and kernels ask for the same ones
+def _fit(values: tuple[int, ...], sizes: tuple[Sizes, ...], rounding: int) -> Formula | None:
     for terms in _candidates(len(sizes[0]), rounding):
         formula = _solved(terms, values, sizes)
         if formula is not None and all(formula.of(at) == value for at, value in zip(sizes, values, strict=True)):

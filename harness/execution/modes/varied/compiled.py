@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
-from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
+from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
 from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _CALLS, _LAYERS = 6, 4
+# Fewer and more tokens than an eager call before had.
+_OTHER_SIZES = (5, 12)
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -55,10 +57,10 @@ class _Compiled:
 
         return run_it
 
-    def of(self, layer: Any) -> Any:
+    def of(self, layer: Any, dynamic: bool = False) -> Any:
         """The layer, compiled."""
         ready_compiler()
-        return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend=self._backend)
+        return torch.compile(compilable(layer), fullgraph=True, dynamic=dynamic, backend=self._backend)
 
     def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         self.graphs += 1
@@ -101,10 +103,40 @@ class _Compiled:
             check(varied, variation, function, expected=whole(wanted), reference=FIRST)
 
     def _after_eager(self, varied: VariedRun, variation: Varied) -> None:
+        """Calls of other sizes than the eager one, with a dynamic number of tokens: what eager code left shows in them.
+
+        More graphs than a layer has that never ran in eager are a finding too, and an error only where that layer has none.
+        """
+        before = len(varied.run.calls)
+        graphs = self._of_sizes(varied, variation, eager=True)
+        calls = varied.run.calls[before:]
+        failed = any(call.error or varied.is_wrong(call) for call in calls)
+        if graphs == 1 and not failed:
+            return
+        others = self._of_sizes(varied, variation, eager=False)
+        without = varied.run.calls[before + len(calls) :]
+        del varied.run.calls[before + len(calls) :]
+        if failed and any(call.error or varied.is_wrong(call) for call in without):
+            del varied.run.calls[before:]
+        elif not failed and graphs > others:
+            sizes = ", ".join(map(str, _OTHER_SIZES))
+            made = f"{graphs} graphs were compiled for batches of {sizes} tokens"
+            what = f"{made} after an eager one of {FEW}, and {others} without it"
+            varied.run.left_behind.append(LeftBehind(variation, what, kind="recompiled"))
+
+    def _of_sizes(self, varied: VariedRun, variation: Varied, eager: bool) -> int:
+        """Compiled calls of one layer with a dynamic number of tokens, until one is wrong. The number of graphs."""
         torch._dynamo.reset()
-        layer = varied.fresh()
-        answer(varied, layer, 1)
-        check(varied, variation, self.of(layer))
+        layer, before = varied.fresh(), self.graphs
+        if eager:
+            answer(varied, layer, 1)
+        function = self.of(layer, dynamic=True)
+        for tokens in _OTHER_SIZES:
+            inputs, expected = varied.batch(min(tokens, varied.most))
+            label = f"a batch of {inputs[0].shape[0]} tokens after an eager one of {few(varied.rig)}"
+            if not check(varied, variation, function, inputs=inputs, expected=expected, label=label):
+                break
+        return self.graphs - before
 
     def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()

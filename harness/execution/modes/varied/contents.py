@@ -12,6 +12,7 @@ from harness.execution.difference import total, within
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
+from harness.execution.modes.varied.missing_ids import missing_ids
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.subjects.checked import SubjectError
@@ -87,18 +88,26 @@ def _tied(x: Inputs, order: int = 0) -> Inputs:
     return x.put(logits=logits.scatter(-1, largest.indices, (top + steps).to(logits.dtype)))
 
 
-def _no_expert(rows: slice, slots: slice, number: Callable[[Inputs], int]) -> tuple[Change, Change]:
-    """Ids that name no expert in some rows and slots; and weights of zero there, which have the same meaning."""
+def _no_expert(number: Callable[[Inputs], int], rows: slice | None = None) -> tuple[Change, Change]:
+    """Ids that name no expert; and weights of zero there, which have the same meaning.
+
+    In all slots of ``rows``; where that is None, in some slots of each row: see ``missing_ids``.
+    """
+
+    def places(x: Inputs) -> tuple[Tensor, Tensor]:
+        if rows is None:
+            return missing_ids(x.ids, x.experts)
+        missing = torch.zeros_like(x.ids, dtype=torch.bool)
+        missing[rows] = True
+        return x.ids, missing
 
     def change(x: Inputs) -> Inputs:
-        ids = x.ids
-        ids[rows, slots] = number(x)
-        return x.put(ids=ids)
+        ids, missing = places(x)
+        return x.put(ids=ids.masked_fill(missing, number(x)))
 
     def alike(x: Inputs) -> Inputs:
-        weights = x.weights
-        weights[rows, slots] = 0
-        return x.put(weights=weights)
+        ids, missing = places(x)
+        return x.put(ids=ids, weights=x.weights.masked_fill(missing, 0))
 
     return change, alike
 
@@ -111,7 +120,7 @@ def _experts(x: Inputs) -> int:
     return x.experts
 
 
-_LAST_ROW, _FIRST_SLOT, _ALL = slice(-1, None), slice(1), slice(None)
+_LAST_ROW, _ALL = slice(-1, None), slice(None)
 _VALUES: dict[str, Change] = {
     "zero-row": _zero_row,
     "same-rows": _same_rows,
@@ -133,10 +142,10 @@ _LOGITS: dict[str, tuple[Change, tuple[Change, ...]]] = {
 # Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
 _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
     "duplicate-ids": (_duplicate, _summed),
-    "minus-one": _no_expert(_ALL, _FIRST_SLOT, _minus_one),
-    "minus-one-row": _no_expert(_LAST_ROW, _ALL, _minus_one),
-    "minus-one-all": _no_expert(_ALL, _ALL, _minus_one),
-    "id-experts": _no_expert(_ALL, _FIRST_SLOT, _experts),
+    "minus-one": _no_expert(_minus_one),
+    "minus-one-row": _no_expert(_minus_one, _LAST_ROW),
+    "minus-one-all": _no_expert(_minus_one, _ALL),
+    "id-experts": _no_expert(_experts),
 }
 
 

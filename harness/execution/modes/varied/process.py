@@ -5,6 +5,8 @@ import os
 import random
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -22,17 +24,28 @@ _BACKENDS = (
 )
 
 
-@functools.cache
-def _written() -> set[str]:
-    """The names of the environment's variables that were written since the set was last cleared, also with the same value."""
+@contextmanager
+def _written() -> Iterator[set[str]]:
+    """The names of the environment's variables that are written inside the block, also with the same value.
+
+    No audit hook: it would stay, and each call of ``id`` would run it, thousands of times in one compile.
+    """
     names: set[str] = set()
+    real = os.putenv
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.putenv":
-            names.add(os.fsdecode(arguments[0]))
+    @functools.wraps(real)
+    def note(name: Any, value: Any) -> None:
+        names.add(os.fsdecode(name))
+        real(name, value)
 
-    sys.addaudithook(note)
-    return names
+    owners: tuple[Any, ...] = os, sys.modules[real.__module__]  # posix has it too
+    for owner in owners:
+        owner.putenv = note
+    try:
+        yield names
+    finally:
+        for owner in owners:
+            owner.putenv = real
 
 
 class Snapshot:
@@ -88,11 +101,13 @@ class ProcessState:
         torch.rand(1)
         random.random()
         self._moved = torch.get_rng_state(), random.getstate()
-        _written().clear()
+        self._noting = _written()
+        self._names = self._noting.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        written = _written() & set(self._before.environment)
+        self._noting.__exit__(None, None, None)
+        written = self._names & set(self._before.environment)
         self.written = tuple(sorted(name for name in written if not name.startswith(_OF_TORCH)))
         self.generator = torch.get_rng_state()
         drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
