@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch.nn.modules import module as modules
 from fixtures.planting import SMALL, Planted
 from harness.execution.pinned import pinned
 from harness.execution.state.python_state import PythonState
+from harness.execution.state.threads import users_threads
 from harness.findings.finding import OK
 from harness.matrix.modes import MODES
 from harness.verdict.judge import judge
@@ -129,6 +131,25 @@ def test_graphs_of_earlier_verdicts_do_not_count_towards_the_limit_of_recompiles
     for rows in range(1, limit + 3):
         with pinned():
             assert double(torch.ones(rows)).shape == (rows,)
+
+
+def test_a_thread_that_runs_on_in_a_users_code_is_seen_and_one_of_a_pool_is_not() -> None:
+    end = threading.Event()
+
+    def runs_on() -> None:
+        end.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(len, ()).result()
+        before = users_threads()
+        thread = threading.Thread(target=runs_on)
+        thread.start()
+        try:
+            assert users_threads() == before + 1
+        finally:
+            end.set()
+            thread.join()
+        assert users_threads() == before
 
 
 class Alarms(PaddedMoELayer):

@@ -11,6 +11,7 @@ import torch
 from harness.audit.registrations import custom_op, defined_in
 from harness.base.errors import BadInput, nearest
 from harness.base.exception_text import is_ctrl_c, raised_text
+from harness.base.exits import exits_raise
 from harness.ops.registry import registered, unwrap_fake
 
 # Parts of torch that register ops on import. They are imported first, so that their ops do not count as the user's.
@@ -37,7 +38,8 @@ def load_modules(modules: Sequence[str], path: Sequence[str], optional: Sequence
 def _import(name: str) -> str:
     """Import a module; returns what it raised, empty if nothing."""
     try:
-        importlib.import_module(name)
+        with exits_raise():
+            importlib.import_module(name)
     except BaseException as error:  # a user's module may raise anything at import, and may exit
         if is_ctrl_c(error):
             raise
