@@ -17,7 +17,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name("runners.toml")
 NIGHTLY = "torchnightly"
-KEYS = {"labels", "image", "gpu", "lanes", "shards", "index", "nightly"}
+KEYS = {"labels", "image", "gpu", "lanes", "shards", "once", "index", "nightly"}
 
 
 def main(arguments: list[str]) -> int:
@@ -38,8 +38,8 @@ def text(what: str, only: str = "") -> str:
     runners = tomllib.loads(FILE.read_text("utf-8"))
     machines = chosen(runners["nightly"], only)
     if what == "names":
-        return "\n".join(dict.fromkeys(job["name"] for job in nightly(machines)))
-    jobs = nightly(machines) if what == "nightly" else pull_request(runners)
+        return "\n".join(dict.fromkeys(job["name"] for job in shards(machines)))
+    jobs = [*shards(machines), *once(machines)] if what == "nightly" else pull_request(runners)
     return json.dumps({"include": list(jobs)})
 
 
@@ -62,19 +62,35 @@ def pull_request(runners: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"environment": environment, "index": machine["index"], **place(machine)}
 
 
-def nightly(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def shards(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A job for each shard of each lane of each machine. ``name`` is the runner in the records, and their folder."""
     for name, machine in machines.items():
         for lane in machine["lanes"]:
+            environment = f"{lane}-{'gpu' if machine['gpu'] else 'night'}"
+            index = machine["nightly" if lane == NIGHTLY else "index"]
             for shard in range(1, machine["shards"] + 1):
-                yield {
-                    "name": f"{name}-{lane}",
-                    "environment": f"{lane}-{'gpu' if machine['gpu'] else 'night'}",
-                    "shard": shard,
-                    "of": machine["shards"],
-                    "index": machine["nightly" if lane == NIGHTLY else "index"],
-                    **place(machine),
-                }
+                yield job(f"{name}-{lane}", environment, shard, machine) | {"index": index}
+
+
+def once(machines: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A job for each environment that a machine runs whole."""
+    for name, machine in machines.items():
+        for environment in machine["once"]:
+            yield job(f"{name}-{environment}", environment, 0, machine) | {"index": machine["index"]}
+
+
+def job(name: str, environment: str, shard: int, machine: dict[str, Any]) -> dict[str, Any]:
+    """One job. ``arguments`` are what its environment is called with; shard 0 stands for the whole."""
+    of = machine["shards"]
+    arguments = f"--shard {shard}/{of}" if shard else "-n auto"
+    return {
+        "name": name,
+        "environment": environment,
+        "shard": shard,
+        "of": of,
+        "arguments": arguments,
+        **place(machine),
+    }
 
 
 def place(machine: dict[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def _run(arguments: list[str] | None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell closed it: `>&-`
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    if cut := [word for word in arguments or () if "\0" in word]:
+        raise BadInput(f"{cut[0]!r} holds a NUL character, which no name and no path can have")
     chosen = parser().parse_args(arguments)
     if chosen.command is None:
         parser().print_help()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.base.errors import BadInput
+from harness.base.exits import exits_raise
 from harness.base.printable import printable
 from harness.matrix.modes import PROOF
 from harness.matrix.ranks import REAL
@@ -173,7 +174,9 @@ def _judge(session: Session) -> "Judge":
     def judged(case: "Case", mode: "ModeInfo") -> "Verdict":
         session.runs = []
         runs = session.runs if session.debugs else None
-        return waivers.apply(name_blame(judge(subject, case, mode, device, name, runs), subject, case, mode, device))
+        with exits_raise():  # else the layer would end pytest, and with its exit code
+            verdict = judge(subject, case, mode, device, name, runs)
+        return waivers.apply(name_blame(verdict, subject, case, mode, device))
 
     return judged
 

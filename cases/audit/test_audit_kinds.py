@@ -13,6 +13,7 @@ from harness.audit.ops import find, registered_by
 from harness.audit.plan import AuditRun, Plan
 from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
+from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
 from harness.audit.worker import look_at
 from harness.cli import main
@@ -123,6 +124,13 @@ def test_a_multiple_that_the_op_needs_is_told(tmp_path: Path) -> None:
         assert not audited("good_tiles", other).demands()
 
 
+@pytest.mark.parametrize(("refused", "needs"), [({3, 5, 6, 9}, "needs a multiple of 4"), ({5, 9}, "")])
+def test_a_multiple_is_claimed_where_half_of_it_is_refused(refused: set[int], needs: str) -> None:
+    """An op that takes 6 too needs an even size, or something else."""
+    accepted = {4, 6, 8, 12} - refused
+    assert demand(accepted, refused, 12).rpartition(": ")[2] == needs
+
+
 def test_sizes_that_the_user_asks_for_are_tried(tmp_path: Path) -> None:
     with pinned():
         labels = [variant.label for variant, _ in audited("good_bool", tmp_path, (33,)).attempts("named size")]
@@ -144,7 +152,7 @@ def test_an_overload_is_found_beside_the_op_that_it_belongs_to(tmp_path: Path, m
     text = "import torch\nL = torch.library.Library('cases_outs', 'DEF')\nL.define('f(Tensor x) -> Tensor')\n"
     text += "L.define('f.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)')\n"
     (tmp_path / "cases_outs_here.py").write_text(text)
-    assert registered_by(["cases_outs_here"], [str(tmp_path)]) == ["cases_outs::f", "cases_outs::f.out"]
+    assert registered_by(["cases_outs_here"], [str(tmp_path)]).ops == ["cases_outs::f", "cases_outs::f.out"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ OPTIONS: list[tuple[list[str], str]] = [
         ("in-tre", "in-tree"), ("zzzz", "zzzz"), (LONG, "subject"), ("\x1b[2J", "\\x1b"), ("no such", "no such"))],
     *[(["check", "--json", value], named) for value, named in (
         ("{dir}", "directory"), ("{dir}/no/such/x.jsonl", "No such"), ("{dir}/" + LONG, "too long"),
-        ("{dir}/fifo", "FIFO"), ("{dir}/nul\x00", "--json"), ("", "--json"))],
+        ("{dir}/fifo", "FIFO"), ("{dir}/nul\x00", "NUL"), ("", "--json"))],
     *[(["check", "--waivers", value], named) for value, named in (
         ("{dir}/none.toml", "none.toml"), ("{dir}", "directory"), ("{dir}/" + LONG, "too long"), ("{dir}/fifo", "fifo"))],
     *[(["check", "--models-file", value], named) for value, named in (
@@ -71,6 +71,23 @@ OPTIONS: list[tuple[list[str], str]] = [
         (["a-b"], "a-b"), (["{dir}/no/such/mine"], "No such"),
         ([LONG], "too long"))],
     *[(["diagnose", *words], named) for words, named in ((["{dir}/none.log"], "none.log"), (["{dir}"], "irectory"))],
+    *[([command, "a\0b"], "NUL") for command in ("merge", "waive", "report", "diagnose", "docs")],
+    *[([command, *words], named) for command in ("vllm", "sglang") for words, named in (
+        ([""], "no release"), (["\x1b[31m"], "\\x1b"), (["--tokens", "x", "1.0"], "tokens"), (["--modes", "egaer", "1.0"], "eager"),
+        ([f"--{command}", ""], "no source tree"), (["1.0", "-j", "0"], "0"), (["1.0", "--shard", "0/3"], "shard"))],
+    *[(["bench", *words], named) for words, named in (
+        (["--shapes", "nope"], "nope"), (["--tokens", "-1"], "-1"), (["--replays", "0"], "0"), (["x"], "x"))],
+    *[(["explain", *words], named) for words, named in (
+        (["--models", "gpt-os"], "gpt-oss"), (["no-such-case"], "no-such-case"), (["--hidden", "7"], "16"), ([LONG], "xxx"))],
+    *[(["repro", *words], named) for words, named in (
+        (["--kind", "width-mismach"], "width-mismatch"), (["--seconds", "nan"], "nan"), (["no-such-case"], "no-such-case"))],
+    *[(["diff", *words], named) for words, named in (
+        ([], "A"), (["{dir}/a", "{dir}/b"], "a"), (["{dir}/a", "{dir}/a", "--slower", "nan"], "slower"))],
+    *[([command, *words], named) for command in ("merge", "waive") for words, named in (
+        ([], "RECORDS"), (["{dir}/none.jsonl"], "none.jsonl"), (["{dir}/fifo"], "fifo"))],
+    *[(["report", *words], named) for words, named in (
+        (["", "-o", "{dir}/p.html"], "empty"), (["{dir}/none"], "-o"), (["{dir}/none", "-o", "{dir}/p.html"], "none"),
+        (["{dir}/none", "-o", "{dir}/p.html", "--nights", "0"], "0"))],
     *[(["docs", *words], named) for words, named in ((["no-such-page"], "no-such-page"),)],
     *[([*words], named) for words, named in (
         (["chekc"], "check"), (["--vresion"], "--version"), ([""], "command"), (["CHECK"], "check"),

@@ -49,6 +49,11 @@ def at_import(text: str) -> str:
 LOADED = {
     "syntax": ("def (:\n", "SyntaxError"),
     "exit-0": (at_import("sys.exit(0)"), "SystemExit: 0 ("),
+    "exit-at-once": (at_import("os._exit(0)"), "SystemExit: os._exit(0), which ends the process at once ("),
+    "exit-imported": (at_import("from os import _exit\n_exit(0)"), "os._exit(0)"),
+    "exec": (at_import("os.execvp('true', ['true'])"), "os.execv"),
+    "abort": (at_import("os.abort()"), "os.abort()"),
+    "init-exits-at-once": (SOUND.replace("pass", "def __init__(self): os._exit(0)"), "os._exit(0)"),
     "exit-text": (at_import("sys.exit('bye')"), "SystemExit: bye"),
     "raises": (at_import("raise ValueError('two\\nlines')"), "ValueError: two"),
     "raises-escape": (at_import("raise ValueError('\\x1b[2J\\x07')"), "ValueError: \\x1b[2J\\x07"),

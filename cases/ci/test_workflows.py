@@ -108,11 +108,14 @@ def test_an_input_never_becomes_shell() -> None:
 def test_the_example_and_the_page_give_the_action_inputs_that_it_has() -> None:
     inputs = read(ACTION)["inputs"].keys()
     page = (ROOT / "docs" / "how-to" / "ci.md").read_text("utf-8")
-    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "/action@" in block)
-    for workflow in (read(EXAMPLE), YAML(typ="safe").load(shown)):
-        (job,) = workflow["jobs"].values()
-        (used,) = (step for step in job["steps"] if "/action@" in step.get("uses", ""))
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "/action\n" in block)
+    (own,) = (workflow for workflow in map(read, WORKFLOWS) if "action" in workflow["jobs"])
+    for workflow in (read(EXAMPLE), YAML(typ="safe").load(shown), own):
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        (used,) = (step for step in steps if step.get("uses", "").endswith("/action"))
         assert used["with"].keys() <= inputs
+        folders = ["."] + [f"./{step['with']['path']}" for step in steps if "path" in step.get("with", {})]
+        assert used["uses"].removesuffix("/action") in folders
         assert "pull_request" in workflow["on"]
 
 
@@ -174,9 +177,21 @@ def test_the_machines_and_their_lanes() -> None:
         assert machine["labels"], name
         assert f"torch2{oldest}" in machine["lanes"], name
         jobs = matrix("nightly", name)
-        assert len(jobs) == len(machine["lanes"]) * machine["shards"]
+        shards = [job for job in jobs if job["shard"]]
+        assert len(shards) == len(machine["lanes"]) * machine["shards"]
+        assert [job["environment"] for job in jobs if not job["shard"]] == machine["once"]
         assert {job["environment"] for job in jobs} <= tox_environments().keys()
-        assert bool(machine["gpu"]) == all(job["environment"].endswith("-gpu") for job in jobs)
+        assert bool(machine["gpu"]) == all(job["environment"].endswith("-gpu") for job in shards)
+
+
+def test_a_night_makes_ten_thousand_random_inputs_of_each_kind() -> None:
+    """Once, on one machine, and no records are expected of it."""
+    (job,) = (job for job in matrix("nightly") if job["environment"] == "random")
+    assert "--shard" not in job["arguments"]
+    (command,) = tox_commands("random", job["arguments"])
+    assert command[:2] == ["pytest", "cases/bad_input/test_random.py"]
+    names = subprocess.run([sys.executable, ROOT / ".ci" / "matrix.py", "names"], capture_output=True, text=True)
+    assert job["name"] not in names.stdout.split()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 from fixtures.failure_texts import TEXTS, Text
 from harness.diagnosis.diagnosis import Diagnosis
 from harness.diagnosis.exception import read_exception
-from harness.diagnosis.patterns import kinds
-from harness.diagnosis.relatives import bugs
+from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.known.relatives import bugs
 from harness.execution.evidence import Call, Run
 from harness.findings.explain import explain
 from harness.findings.finding import Finding

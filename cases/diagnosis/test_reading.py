@@ -2,14 +2,15 @@
 
 import pytest
 
-from harness.diagnosis.facts import op_name
 from harness.diagnosis.frames import frames_in
+from harness.diagnosis.known.patterns import Pattern, literal
+from harness.diagnosis.known.relatives import Bug, bugs
+from harness.diagnosis.known.versions import is_release, key, versions_in, within
 from harness.diagnosis.log.lines import Line, LineReader
-from harness.diagnosis.patterns import Pattern, literal
+from harness.diagnosis.notation import op_name
+from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.rows import is_bucket
-from harness.diagnosis.relatives import Bug, bugs
-from harness.diagnosis.versions import is_release, key, versions_in, within
-from harness.diagnosis.widths import alignments, owners, read_pair
+from harness.diagnosis.widths import alignments, read_pair
 
 
 @pytest.mark.parametrize(

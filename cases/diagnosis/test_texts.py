@@ -11,9 +11,9 @@ from fixtures.failure_texts import TEXTS, Text
 from fixtures.no_failures import NO_FAILURES
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.diagnosis import Diagnosis, Report
-from harness.diagnosis.patterns import kinds
+from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.known.relatives import bugs
 from harness.diagnosis.readers import READERS
-from harness.diagnosis.relatives import bugs
 from harness.diagnosis.render import rendered
 
 

@@ -1,4 +1,4 @@
-"""The scripts of the findings: each stands alone, and shows that a real op and its fake differ."""
+"""The scripts of the findings: each stands alone, and shows two sides that ought to be the same and differ."""
 
 import ast
 import contextlib
@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "docs" / "findings" / "scripts").glob("*.py"))
+PACKAGES = {"bitsandbytes", "comfy_kitchen", "executorch", "physicsnemo", "torch", "torchao", "torchvision"}
+
+
+def imported(script: Path) -> set[str]:
+    """The top-level packages that a script imports."""
+    statements = ast.parse(script.read_text("utf-8")).body
+    plain = [name.name for one in statements if isinstance(one, ast.Import) for name in one.names]
+    return {name.partition(".")[0] for name in plain}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -16,17 +24,22 @@ def test_a_script_is_short_and_needs_no_harness(script: Path) -> None:
     text = script.read_text("utf-8")
     assert len(ast.parse(text).body) <= 10
     assert "harness" not in text
+    assert imported(script) <= PACKAGES
+
+
+def test_the_scripts_are_of_these_packages() -> None:
+    assert {package for script in SCRIPTS for package in imported(script)} == PACKAGES
+    assert len(SCRIPTS) >= 50
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_shows_two_sides_that_differ(script: Path) -> None:
-    package = script.stem.partition("_")[0]
-    if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+    absent = [package for package in imported(script) if find_spec(package) is None]
+    if absent:
+        pytest.skip(f"{absent[0]} is not installed")
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         exec(compile(script.read_text("utf-8"), str(script), "exec"), {"__name__": "__main__"})
-    real, fake = shown.getvalue().strip().splitlines()[-2:]
-    assert real.partition(" ")[0] == "real"
-    assert fake.partition(" ")[0] == "fake"
-    assert real.partition(" ")[2] != fake.partition(" ")[2]
+    ours, theirs = (line.partition(" ") for line in shown.getvalue().strip().splitlines()[-2:])
+    assert ours[0] != theirs[0]  # such as "real" and "fake"
+    assert ours[2] != theirs[2]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.audit.making.asked import Asked, asking, traced
+from harness.audit.making.search import Search
 from harness.engines.declared.running.kernels import Kernels
-from harness.engines.declared.samples.asked import Asked, asking, traced
-from harness.engines.declared.samples.search import Search
 
 NARROW = (torch.int8, torch.float8_e4m3fn)
 

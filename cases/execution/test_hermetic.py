@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.base.torch_settings import DYNAMO, INDUCTOR
-from harness.execution.global_state import GlobalState
 from harness.execution.pinned import cache_folder, fingerprint, keyed_by, pinned
+from harness.execution.state.global_state import GlobalState
 from harness.findings.finding import FINDINGS, OK
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES

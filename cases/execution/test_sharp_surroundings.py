@@ -2,12 +2,13 @@
 
 import os
 import random
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from fixtures.faults.siblings import CACHES, LAYERS, SIZES, EverySixtieth, ScalesOfShape
+from fixtures.faults.siblings import CACHES, LAYERS, SIZES, EmptiesIndex, EverySixtieth, ScalesOfShape
 from fixtures.faults.surroundings import SURROUNDINGS, BuildSetsVariable, FactorOfThread, KeepsOutputs
 from fixtures.planting import SHARED, SMALL, Planted
 from harness.execution.modes.varied.process import ProcessState, Snapshot
@@ -97,6 +98,15 @@ def test_a_finding_says_what_was_varied_and_how_to_see_it(layer: type, case: Cas
     one = verdict(Planted(layer=layer), case, mode)
     assert [finding.vary for finding in one.findings] == [vary]
     assert f"--vary {vary}" in one.reproduce
+
+
+def test_a_load_that_spoils_every_layer_is_named_and_not_the_layer_beside_it() -> None:
+    class Spoils(EmptiesIndex):
+        orders: ClassVar[dict[int, Tensor]] = {}  # of its own: from then on every layer is wrong
+
+    one = verdict(Planted(layer=Spoils), SMALL, LAYERS)
+    assert [finding.vary for finding in one.findings] == ["weights=reloaded"]
+    assert "from then on every layer is wrong" in one.findings[0].what
 
 
 def test_a_leak_names_the_line_that_made_the_memory() -> None:

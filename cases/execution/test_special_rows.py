@@ -59,7 +59,7 @@ class ZeroRow(PaddedMoELayer):
 def test_ordinary_rows_beside_an_outlier_are_named_as_such() -> None:
     finding = only(judged(WrongAtOutlier, "varied-contents"))
     assert finding.vary == "content=special-rows"
-    assert "rows of random values beside one that is 512 times as large (rows 8-" in finding.what
+    assert "rows of random values beside one that is 512 times as large; " in finding.what
 
 
 def test_a_special_row_is_named_by_what_it_is() -> None:

@@ -182,13 +182,14 @@ const ground = (one) => {
   const color = getComputedStyle(one).backgroundColor;
   return !/, 0\\)$/.test(color) ? color : one.parentElement ? ground(one.parentElement) : "rgb(255, 255, 255)";
 };
-const ratio = (one) => {
-  const [low, high] = [light(getComputedStyle(one).color), light(ground(one))].sort((a, b) => a - b);
-  return (high + .05) / (low + .05);
-};
 const hasText = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-return [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && hasText(one))
-  .filter((one) => ratio(one) < 4.5).map((one) => `${one.tagName}.${one.className}`);
+const faint = (one, part) => {
+  const [low, high] = [light(getComputedStyle(one, part).color), light(ground(one))].sort((a, b) => a - b);
+  return (high + .05) / (low + .05) < 4.5;
+};
+const shown = [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility());
+return shown.filter((one) => (hasText(one) && faint(one)) || (one.placeholder && faint(one, "::placeholder")))
+  .map((one) => `${one.tagName}.${one.className}`);
 """
 
 
@@ -199,6 +200,60 @@ def test_text_has_contrast(view: str, dark: bool, browser: Browser, page: Path) 
     assert browser.run(CONTRAST) == []
     background = browser.run("return getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(17, 22, 29)" if dark else "rgb(246, 247, 249)")
+
+
+# Targets that a finger misses: smaller than 44 pixels, where WCAG 2.2 asks for 24 and phones' own guides for 44.
+SMALL = """
+const wanted = "a, button, input, summary", bare = (one) => !one.closest(".skip, .unseen");
+return [...document.querySelectorAll(wanted)].filter((one) => one.checkVisibility() && bare(one))
+  .filter((one) => { const box = one.getBoundingClientRect(); return box.height < 44 || box.width < 44; })
+  .map((one) => `${one.tagName}.${one.className} ${one.innerText}`);
+"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_finger_hits_what_it_aims_at(view: str, browser: Browser, page: Path) -> None:
+    browser.open(page, f"#{view}", width=PHONE, height=740)
+    assert browser.run(SMALL) == []
+    if view == "matrix":
+        browser.click(".cell.new")
+        assert browser.run(SMALL) == []
+
+
+def test_the_page_behind_an_open_cell_stays(browser: Browser, page: Path) -> None:
+    browser.open(page, "#matrix")
+    browser.click(".cell.new")
+    assert browser.run("return getComputedStyle(document.documentElement).overflowY") == "hidden"
+    browser.press(ESCAPE)
+    assert browser.run("return getComputedStyle(document.documentElement).overflowY") == "visible"
+
+
+def test_the_first_column_stays_where_a_table_is_wide(browser: Browser, page: Path) -> None:
+    browser.open(page, "#matrix", width=760)
+    browser.run("document.getElementById('table').scrollLeft = 150")
+    assert browser.run("return document.getElementById('table').scrollLeft") > 50
+    left = "document.querySelector('#table tbody th').getBoundingClientRect().left"
+    assert abs(browser.run(f"return {left} - document.getElementById('table').getBoundingClientRect().left")) <= 1
+
+
+def test_a_kill_matrix_is_filtered_by_typing(browser: Browser, tmp_path: Path) -> None:
+    marks = {"eager": "found", "fake": "missed"}
+    fault = {"record": "selftest", "kind": "fault", "killed": True, "marks": {"eager": "found"}, "survived": []}
+    rows = [fault | {"id": f"vllm#{number}"} for number in range(300)]
+    rows.append(fault | {"id": "vllm#4118", "killed": False, "marks": marks, "survived": ["not seen in fake"]})
+    file = tmp_path / "selftest.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    browser.open(page_of(tmp_path, [file]), "#selftest")
+    browser.press("/", "missed FAKE")
+    assert browser.count("#faults tbody tr") == 1
+    assert browser.shows("#faults", "1 of 301 rows")
+    browser.press("x")
+    assert "No row matches." in browser.text("#faults")
+    for _ in "missed FAKEx":
+        browser.press("\ue003")
+    assert browser.count("#faults tbody tr") == 200
+    browser.click("#faults .more")
+    assert browser.count("#faults tbody tr") == 301
 
 
 def test_other_views(browser: Browser, page: Path) -> None:

@@ -97,6 +97,7 @@ def test_a_truncated_gzip_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (b"[1, 2]\n", "line 1: it is not a JSON object"),
         (b'{"a": 1}\n', "line 1: the harness writes no such record"),
         (b'{"record": [], "run": 1}\n', "line 1: the harness writes no such record"),
+        (b'{"record": ["verdict"], "run": 1}\n', "line 1: the harness writes no such record"),
         (b"\xff\xfe\n", "line 1: it is not JSON"),
         (
             b'{"format": 9, "record": "verdict"}\n',

@@ -284,6 +284,17 @@ class NaNWeight(PaddedMoELayer):
         self.w2_global_scale[0] = torch.nan
 
 
+class HalfWeights(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x) + torch.mm(x, torch.zeros(x.shape[1], x.shape[1], dtype=torch.float16))
+
+
+def test_two_dtypes_are_no_matter_of_widths() -> None:
+    finding = only(judged(HalfWeights, SHARED, "eager"))
+    assert finding.kind == "raised"
+    assert finding.cause.startswith("Two tensors of different dtypes meet")
+
+
 def test_nan_in_a_weight_is_called_that() -> None:
     finding = next(f for f in judged(NaNWeight).findings if f.observer == "poison")
     assert finding.cause.startswith("The layer's w2_global_scale holds NaN when the layer is built")

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+import xmlschema
 
 from fixtures.imports import ROOT
 from fixtures.runs import HOSTILE, finding, header, tasks, verdict
@@ -71,6 +72,14 @@ def test_ctrf_counts_and_places() -> None:
     assert (failed["filePath"], failed["line"]) == ("mymoe/layer.py", 12)
 
 
+@pytest.mark.parametrize("results", [[], None], ids=["empty", "every status"])
+def test_junit_is_valid_by_the_published_schema(results: list[Item] | None) -> None:
+    schema = xmlschema.XMLSchema(ROOT / "fixtures/schemas/junit-10.xsd")
+    text = junit(every() if results is None else results, HEADER)
+    assert [str(error) for error in schema.iter_errors(text)] == []
+    assert [*schema.iter_errors(text.replace("<testsuite ", "<testsuite surprise='' "))]
+
+
 def test_junit_is_as_pytest_writes_it() -> None:
     suites = ElementTree.fromstring(junit(every(), HEADER))
     (suite,) = suites
@@ -79,9 +88,11 @@ def test_junit_is_as_pytest_writes_it() -> None:
     assert counts == {"tests": "8", "failures": "3", "errors": "1", "skipped": "3"}
     cases = {case.get("name"): case for case in suite.iter("testcase")}
     failed = cases[f"{TASKS[1].case}[{TASKS[1].mode}]"]
-    assert [child.tag for child in failed] == ["properties", "failure"]
-    assert "line        mymoe/layer.py:12: return shared + routed" in (failed[1].text or "")
-    skipped = cases[f"{TASKS[3].case}[{TASKS[3].mode}]"][-1]
+    assert [child.tag for child in failed] == ["failure", "system-out"]
+    assert "line        mymoe/layer.py:12: return shared + routed" in (failed[0].text or "")
+    facts = dict(re.findall(r"\[\[PROPERTY\|(\w+)=(.*)\]\]", failed[1].text or ""))
+    assert (facts["padded"], facts["verdict"], facts["kind"]) == ("2816", "findings", "width-mismatch, stale")
+    skipped = cases[f"{TASKS[3].case}[{TASKS[3].mode}]"][0]
     assert (skipped.tag, skipped.get("type"), skipped.get("message")) == ("skipped", "pytest.xfail", "a/b#1")
 
 

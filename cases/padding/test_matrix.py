@@ -17,7 +17,8 @@ from harness.cli import parser
 from harness.commands import check
 from harness.matrix.case import Case, shrink_width
 from harness.matrix.modes import EVERY_MODE, MODES, VARIED, ModeInfo, by_default, choose
-from harness.matrix.selection import PADDED_MODES, Selection
+from harness.matrix.plan import PADDED_MODES
+from harness.matrix.selection import Selection
 from harness.matrix.shapes import BUILT_IN, load
 from harness.verdict.reproduce import reproduce
 

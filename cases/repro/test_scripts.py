@@ -1,9 +1,12 @@
 """Scripts of planted faults, each run by itself in a fresh process; and of correct layers, which must end in silence."""
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,7 +14,8 @@ import torch
 from fixtures import corpus
 from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
-from harness.execution import python_state
+from harness.execution.modes.varied.special_rows import NO_WEIGHTS, kinds_of
+from harness.execution.state import python_state
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.matrix.case_id import case_of
@@ -27,9 +31,10 @@ from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import MOST
 from harness.repro.symptom import Symptom
 from harness.repro.target import Target
-from harness.repro.texts import keeping, several, surroundings
+from harness.repro.texts import keeping, leaks, process, several, surroundings, variations
+from harness.repro.texts.values import VALUES, finer
 from harness.repro.texts.variations import is_change
-from harness.repro.unscripted import UNSCRIPTED
+from harness.repro.unscripted import ONLY_TRACED, UNSCRIPTED
 from harness.repro.writing.imported import imported
 from harness.repro.writing.layout import MOST_LINES
 from harness.repro.writing.script import scripts
@@ -43,7 +48,7 @@ FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
 UNSHOWN = {
-    "generic#width-baked-in": "",  # only a trace over a symbolic hidden size fails
+    "generic#width-baked-in": ONLY_TRACED,
     "generic#shared-of-rank-zero": UNSCRIPTED["ranks=4"],
     "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
 }
@@ -114,6 +119,9 @@ def is_short(name: str, done: Reproduction) -> None:
         ("generic#routing-of-hidden", "varied-caches"),  # inputs refilled in part
         ("generic#takes-signal", "varied-surroundings"),  # what the script's process would inherit
         ("generic#fake-under-inference", "eager"),  # a fake, under inference mode
+        ("generic#hook-each-call", "varied-surroundings"),  # a container that grows with each call
+        ("generic#scale-of-batch", "varied-contents"),  # a token that is small beside another
+        ("generic#state-of-eager", "varied-compiled"),  # an exception, and a long choice
     ],
 )
 def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str) -> None:
@@ -132,19 +140,23 @@ def test_what_no_script_shows_says_why(name: str) -> None:
 SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
 
 
+def test_every_special_row_has_a_text() -> None:
+    assert list(variations.ROWS) == [*kinds_of(()), NO_WEIGHTS]
+
+
 def test_every_variation_has_a_script_or_a_reason() -> None:
     names = [name for mode in MODES if MODES[mode].family == "varied" for name in names_of(mode)]
     bare = [name for name in names if not is_change(name) and name not in (*SCENARIOS, *UNSCRIPTED)]
-    assert bare == ["process=build", "process=calls"]  # by what the finding says was changed
-    assert surroundings.process("building the layer changed default dtype", build=True) is not None
-    assert surroundings.process("building the layer changed something else", build=True) is None
+    assert bare == ["process=build", "process=calls", "memory=40-calls"]  # by what the finding says
+    assert process.process("building the layer changed default dtype", build=True) is not None
+    assert process.process("building the layer changed something else", build=True) is None
     for state in python_state._STATE:
-        assert surroundings.process(f"calling the layer changed {state}", build=False) is not None, state
+        assert process.process(f"calling the layer changed {state}", build=False) is not None, state
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ALL, reason="a compile or more each: for the nightly lane, HARNESS_REPRO_ALL=1")
-@pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls"])
+@pytest.mark.parametrize("name", [*SCENARIOS, "process=build", "process=calls", "memory=40-calls"])
 def test_a_scenario_of_a_correct_layer_ends_in_silence(name: str) -> None:
     finding = Finding(
         observer="varied",
@@ -155,9 +167,9 @@ def test_a_scenario_of_a_correct_layer_ends_in_silence(name: str) -> None:
         vary=name,
     )
     of = replace(about(SHARED, "kind"), symptom=Symptom(finding, "", ()))
-    (text,) = scripts(of, imported("kernels.layer.subject:InTree", SHARED, "cpu"))
-    ended = run_script(text, ROOT, 100)
-    assert (ended.error, ended.text, ended.reason) == ("", "", ""), text
+    for text in scripts(of, imported("kernels.layer.subject:InTree", SHARED, "cpu")):
+        ended = run_script(text, ROOT, 100)
+        assert (ended.error, ended.text, ended.reason) == ("", "", ""), text
 
 
 def test_a_script_of_the_in_tree_layer_is_short() -> None:
@@ -254,8 +266,8 @@ def test_a_script_of_a_correct_layer_ends_in_silence(case: Case, kind: str) -> N
 
 def test_a_script_that_imports_the_subject_ends_in_silence_for_a_correct_layer() -> None:
     part = imported("kernels.layer.subject:InTree", SHARED, "cpu")
-    (text,) = scripts(about(SHARED, "wrong-values"), part)
-    assert run_script(text, ROOT, 100).error == ""
+    for text in scripts(about(SHARED, "wrong-values"), part):
+        assert run_script(text, ROOT, 100).error == "", text
 
 
 def test_another_error_is_no_reproduction() -> None:
@@ -289,3 +301,62 @@ def test_the_last_of_several_tracebacks_counts() -> None:
         "Traceback (most recent call last):\n  File 'b'\ntorch._dynamo.exc.Unsupported: second\n  more\n"
     )
     assert last_error(text) == ("Unsupported", "torch._dynamo.exc.Unsupported: second\n  more\n")
+
+
+@pytest.mark.parametrize(
+    ("owner", "expression"),
+    [
+        ("the layer", "layer"),
+        ("the layer.experts.0", 'layer.get_submodule("experts.0")'),
+        ("fixtures.corpus", 'sys.modules["fixtures.corpus"]'),
+        ("Grows", 'next(kind for kind in type(layer).__mro__ if kind.__qualname__ == "Grows")'),
+    ],
+)
+def test_a_container_that_grows_is_read_where_the_finding_says(owner: str, expression: str) -> None:
+    scenario = leaks.leak(f"after 40 calls {owner}.seen has 40 entries more, or nearly as many")
+    assert f"held = {expression}.seen\n" in scenario.text
+
+
+@pytest.mark.parametrize("calls", [40, 0])
+def test_a_class_whose_container_grows_with_each_call_fails_and_another_does_not(calls: int) -> None:
+    class Grows:
+        seen: ClassVar[list[int]] = []
+
+        def __call__(self) -> None:
+            self.seen.extend([1] * bool(calls))
+
+    scenario = leaks.leak(f"after 40 calls {Grows.__qualname__}.seen has 40 entries more, or nearly as many")
+    given = {"layer": Grows(), "inputs": lambda tokens, seed: (), "deque": deque}
+    with pytest.raises(AssertionError, match="40 entries more after 40 calls") if calls else nullcontext():
+        exec(scenario.text, given)
+
+
+def test_finer_comparisons_find_what_the_first_ones_let_pass() -> None:
+    wanted = torch.randn(16, 80, generator=torch.manual_seed(0))
+    small = wanted.clone()
+    small[3] *= 1e-3
+    wrong = small.clone()
+    wrong[3] *= 2  # a token that is small beside the others
+    column = wanted.clone()
+    column[:, 5] *= 1.05
+    assert passes(VALUES, small, small)
+    assert passes(finer(VALUES), small, small + 0.004 * small.abs())
+    for given, right in ((wrong, small), (wanted * 1.013, wanted), (column, wanted)):
+        assert not passes(finer(VALUES), given, right)
+    assert passes(VALUES, wrong, small)
+
+
+def passes(check: str, out: torch.Tensor, wanted: torch.Tensor) -> bool:
+    try:
+        exec(check, {"out": out, "oracle": lambda batch: wanted, "batch": ()})
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("state", python_state._STATE)
+def test_the_reading_of_a_state_changes_nothing(state: str) -> None:
+    scenario = process.process(f"calling the layer changed {state}", build=False)
+    assert scenario is not None
+    given: dict[str, object] = {"layer": lambda *batch: None, "inputs": lambda tokens, seed: (), "torch": torch}
+    exec("\n".join((*scenario.imports, scenario.text)), given)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.matrix.shapes import load
 from harness.matrix.shrunk import resized, sizes_of
 from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import Shrinker, Shrunk, Values
+from harness.repro.shrinking.target import is_alike
 from harness.repro.shrinking.words import said
 
 FIELDS = {"tokens": tuple(range(1, 8)), "hidden": tuple(range(16, 161, 16)), "experts": tuple(range(1, 6))}
@@ -175,3 +177,25 @@ def test_nothing_is_said_of_what_was_not_tried() -> None:
     assert [
         phrase for phrase in said(case, found) if "any other" in phrase or "need" in phrase or "free" in phrase
     ] == []
+
+
+def test_what_numbers_decide_does_not_matter_to_what_is_free() -> None:
+    def finding(kind: str, stage: str, vary: str = "", observer: str = "values") -> Finding:
+        return Finding(observer=observer, kind=kind, stage=stage, what="", cause="", vary=vary)
+
+    scaled, columns, shape = (finding(kind, "layer") for kind in ("scaled", "wrong-columns", "wrong-shape"))
+    assert is_alike(scaled, columns)
+    assert not is_alike(shape, columns)
+    assert not is_alike(columns, shape)
+    loaded = finding("other-weights", "routed experts", "weights=reloaded", "varied")
+    assert is_alike(finding("other-weights", "routed scaling", "weights=reloaded", "varied"), loaded)
+    assert not is_alike(finding("other-weights", "routed scaling", "other=before", "varied"), loaded)
+
+
+def test_values_that_fail_alike_are_free_and_are_not_shrunk_to() -> None:
+    start = {"tokens": 7, "hidden": 160, "experts": 3}
+    found = Shrinker(start, FIELDS, lambda v: v["experts"] == 3, alike=lambda v: v["experts"] < 3).run(
+        lambda small: {"experts": (1, 2, 5)}
+    )
+    assert found.values["experts"] == 3
+    assert found.others == {"experts": {1: True, 2: True, 5: False}}

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import shutil
 import signal
 import socket
@@ -103,14 +104,23 @@ def test_two_ssh_hosts_give_the_verdicts_of_one_run(
     assert main(["merge", str(file)]) == 0
 
 
+@pytest.fixture(params=["popen", "ssh"])
+def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """Two hosts: one that stays, and one whose Python writes its process id to ``pid`` in the test's folder."""
+    victim = tmp_path / "python"
+    victim.write_text(f'#!/bin/sh\necho $$ > "{tmp_path}/pid-of-host"\nexec "{sys.executable}" "$@"\n')
+    victim.chmod(0o755)
+    if request.param == "popen":
+        return "popen", f"popen//python={victim}"
+    spec = request.getfixturevalue("sshd")
+    return f"ssh=loop1{spec}", f"ssh=loop2{spec.replace(PYTHON, f'python={victim}')}"
+
+
 @pytest.mark.usefixtures("here")
 def test_a_host_that_goes_away_costs_its_shard_and_it_is_resumed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hosts: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "records.jsonl"
-    victim = tmp_path / "python"
-    victim.write_text(f'#!/bin/sh\necho $$ > "{tmp_path}/pid"\nexec "{sys.executable}" "$@"\n')
-    victim.chmod(0o755)
 
     def kill() -> None:
         """Kill the second host once it has judged something."""
@@ -119,17 +129,17 @@ def test_a_host_that_goes_away_costs_its_shard_and_it_is_resumed(
             shard = [line for line in _lines(file) if '"index": 2' in line[:2000] and '"record": "run"' in line[:20]]
             run = shard[0].split('"run": "')[1].split('"')[0] if shard else "none"
             if any(f'"run": "{run}"' in line and '"record": "verdict"' in line[:30] for line in _lines(file)):
-                os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+                os.kill(int((tmp_path / "pid-of-host").read_text()), signal.SIGKILL)
                 return
             time.sleep(0.02)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    code = main([*FEW, "--on", f"popen,popen//python={victim}", "--json", str(file)])
+    code = main([*FEW, "--on", ",".join(hosts), "--json", str(file)])
     killer.join()
     errors = capsys.readouterr().err
     assert code == 2, errors
-    assert f"harness: shard 2/2 on popen//python={victim}: went away after " in errors
+    assert re.search(r"harness: shard 2/2 on (popen//python=|ssh=loop2)\S*: went away after ", errors)
     assert "incomplete: shard 2/2 of harness check on cpu (killed, or still running): " in errors
     assert "the same command with --shard I/N --resume" in errors
     assert main(["merge", str(file)]) == 2

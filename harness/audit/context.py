@@ -19,7 +19,10 @@ from harness.audit.variants.variant import MULTIPLE, OTHER, Variant
 
 @dataclass
 class AuditedOp:
-    """An op under audit. Calls are cached, since most rows need the same ones."""
+    """An op under audit. Calls are cached, since most rows need the same ones. ``lacking`` says why there are no samples.
+
+    ``made_up`` says that the harness looked for arguments that the op takes.
+    """
 
     op: torch._ops.OpOverload
     samples: list[Sample]
@@ -27,6 +30,8 @@ class AuditedOp:
     variants: Attempts
     reals: RealCalls
     fakes: FakeCalls
+    lacking: str = ""
+    made_up: bool = False
 
     @classmethod
     def of(
@@ -38,11 +43,12 @@ class AuditedOp:
         only: str = "",
         kinds: tuple[str, ...] = tuple(MAKERS),
         sizes: tuple[int, ...] = (),
+        lacking: str = "",
     ) -> "AuditedOp":
         """An op with the file of its journal. With ``only``, just the variants whose label contains this text."""
         reals = RealCalls(op)
         attempts = Attempts(op, samples, Journal(journal), reals, only, kinds, sizes)
-        return cls(op, samples, device, attempts, reals, FakeCalls(op))
+        return cls(op, samples, device, attempts, reals, FakeCalls(op), lacking)
 
     @property
     def journal(self) -> Journal:

@@ -4,13 +4,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from harness.audit.registrations import custom_op
+from harness.audit.registrations import custom_op, defined_in
 from harness.base.errors import BadInput, nearest
 from harness.base.exception_text import is_ctrl_c, raised_text
+from harness.base.exits import exits_raise
 from harness.ops.registry import registered, unwrap_fake
 
 # Parts of torch that register ops on import. They are imported first, so that their ops do not count as the user's.
@@ -21,16 +22,29 @@ class UnknownOp(Exception):
     """There is no such op. The text suggests the nearest names."""
 
 
-def load_modules(modules: Sequence[str], path: Sequence[str]) -> None:
-    """Import the modules that register ops, with ``path`` in front of the import path. Raises BadInput."""
+def load_modules(modules: Sequence[str], path: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
+    """Import the modules that register ops, with ``path`` in front of the import path. Raises BadInput.
+
+    A module of ``optional`` may fail. Returns what those that failed raised, by module.
+    """
     sys.path[:0] = [folder for folder in path if folder not in sys.path]
-    for name in modules:
-        try:
+    failed = {name: text for name in (*modules, *optional) if (text := _import(name))}
+    wanted = [name for name in modules if name in failed]
+    if wanted:
+        raise BadInput(f"--import {wanted[0]}: {failed[wanted[0]]}; expected a module that can be imported")
+    return failed
+
+
+def _import(name: str) -> str:
+    """Import a module; returns what it raised, empty if nothing."""
+    try:
+        with exits_raise():
             importlib.import_module(name)
-        except BaseException as error:  # a user's module may raise anything at import, and may exit
-            if is_ctrl_c(error):
-                raise
-            raise BadInput(f"--import {name}: {raised_text(error)}; expected a module that can be imported") from error
+    except BaseException as error:  # a user's module may raise anything at import, and may exit
+        if is_ctrl_c(error):
+            raise
+        return raised_text(error)
+    return ""
 
 
 def normal(name: str) -> tuple[str, str, str]:
@@ -70,15 +84,50 @@ def names() -> set[str]:
     return set(torch._C._dispatch_get_all_op_names())
 
 
-def registered_by(modules: Sequence[str], path: Sequence[str]) -> list[str]:
-    """The names of all ops that these modules register, without the overloads that torch generates. Raises BadInput."""
+def registered_by(modules: Sequence[str], path: Sequence[str], optional: Sequence[str] = ()) -> "Registered":
+    """What these modules register, without the overloads that torch generates. Raises BadInput.
+
+    An op that a module of torch defines when the user's modules import it is not theirs.
+    """
     for part in _TORCH_PARTS:
         importlib.import_module(part)
     before = names()
-    load_modules(modules, path)
+    failed = load_modules(modules, path, optional)
     spaces = {name.partition("::")[0] for name in before}
-    added = sorted(name for name in names() - before if name.partition("::")[0] not in spaces)
-    return [name for name in added if torch.Tag.generated not in find(name).tags]
+    added = {name: _defined(name) for name in sorted(names() - before)}
+    own = {name: op for name, op in added.items() if op is not None and _not_of_torch(op, spaces)}
+    return Registered(
+        [name for name, op in own.items() if torch.Tag.generated not in op.tags],
+        failed,
+        [name for name, op in added.items() if op is None and name.partition("::")[0] not in spaces],
+        {name: module for name, op in own.items() if (module := defined_in(op))},
+    )
+
+
+def _defined(name: str) -> torch._ops.OpOverload | None:
+    """The op; None where a kernel is registered for a name that no schema defines."""
+    try:
+        return find(name)
+    except UnknownOp:
+        return None
+
+
+def _not_of_torch(op: torch._ops.OpOverload, spaces: set[str]) -> bool:
+    """Whether an op is the user's: by the module that defined it, where that was seen, or else by its namespace."""
+    module = defined_in(op)
+    return module.partition(".")[0] != "torch" if module else op.namespace not in spaces
+
+
+class Registered(NamedTuple):
+    """What modules register: the names of ops, and of each module that cannot be imported what it raised.
+
+    ``undefined`` names have a kernel and no schema. ``definers`` is the module that defines an op, where that was seen.
+    """
+
+    ops: list[str]
+    failed: dict[str, str]
+    undefined: list[str]
+    definers: dict[str, str]
 
 
 def _missing(name: str) -> str:

@@ -23,7 +23,11 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which ops to audit, and how. ``samples`` has one function for all ops, or one for each. ``folder`` is for the journals."""
+    """Which ops to audit, and how. ``folder`` is for the journals.
+
+    ``samples`` has one function for all ops, or one for each. ``package`` is what a command names in place of the modules.
+    Those of ``optional`` are imported too, and may fail.
+    """
 
     ops: tuple[str, ...]
     modules: tuple[str, ...]
@@ -38,11 +42,14 @@ class Plan:
     kinds: tuple[str, ...] = KINDS
     sizes: tuple[int, ...] = ()
     command: tuple[str, ...] = ()
+    package: str = ""
+    optional: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
         """The job that every worker of the plan gets."""
         settings = {"modules": self.modules, "device": self.device, "path": self.path, "folder": self.folder}
+        settings |= {"optional": self.optional}
         specs = {op: self.spec(op) for op in self.ops}
         return Job(
             "harness.audit.worker:start",
@@ -63,7 +70,8 @@ class Plan:
 
     def reproduce(self, op: str, row: str, variant: str = "") -> str:
         """A command that reproduces this row."""
-        parts = ["harness audit", shlex.quote(op), *(f"--import {shlex.quote(name)}" for name in self.modules)]
+        modules = [] if self.package else [f"--import {shlex.quote(name)}" for name in self.modules]
+        parts = ["harness audit", *filter(None, [self.package]), shlex.quote(op), *modules]
         parts += [f"--samples {shlex.quote(self.spec(op))}"] if self.spec(op) else []
         parts += [f"--rows {shlex.quote(row)}"] if row != SURVEY else []
         parts += [f"--sizes {','.join(map(str, self.sizes))}"] if self.sizes else []

@@ -20,6 +20,8 @@ class Registration:
     kernels: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
 
+# ``torch.library.define`` is a function of functools, and any other may stand between. A script is ``__main__``.
+_BETWEEN = (sys.stdlib_module_names | {"torch"}) - {"__main__"}
 _seen: dict[str, Registration] = {}
 
 
@@ -47,11 +49,12 @@ def observe() -> None:
 
 
 def _caller() -> str:
-    """The nearest module on the stack that is neither torch nor the harness's registry."""
+    """The nearest module on the stack that is neither torch, the harness's registry nor Python's own, such as functools."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
-        if name.partition(".")[0] != "torch" and name not in ("harness.ops.registry", __name__):
+        top = name.partition(".")[0]
+        if top not in _BETWEEN and name not in ("harness.ops.registry", __name__):
             return name
         frame = frame.f_back
     return ""

@@ -5,36 +5,42 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 
 from harness.audit.context import AuditedOp
-from harness.audit.journal import journal_file
+from harness.audit.journal import Journal, journal_file
+from harness.audit.making.samples import made_up, taken
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
-from harness.audit.registrations import observe
+from harness.audit.registrations import implementations, observe
 from harness.audit.row import NO_VARIANT, PROPERTIES, CheckResult, not_run
-from harness.audit.samples import HOW, given
+from harness.audit.samples import HOW, Sample, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
+from harness.ops.registry import registered
+
+_MAKING = "making up"
 
 
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
     torch.set_num_threads(1)
     observe()
-    load_modules(settings["modules"], settings["path"])
+    load_modules(settings["modules"], settings["path"], settings.get("optional", ()))
     device = choose_device(settings["device"])
-    ops = {name: _prepared(name, settings, device) for name in settings["samples"]}
+    prepared = cache(partial(_prepared, settings=settings, device=device))
+    for name in filter(settings["samples"].get, settings["samples"]):
+        prepared(name)  # a samples function that cannot be used is bad input before anything is run
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
-        audited = ops[task["op"]]
+        audited = prepared(task["op"])
         with pinned(), nullcontext() if isinstance(audited, str) else audited.fillable():
             if "kind" in task:
                 return timed(partial(_survey, audited, task["kind"]))
@@ -44,8 +50,10 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def discover(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Returns a function that gives the names of the ops that the modules register."""
-    return lambda _: {"ops": registered_by(settings["modules"], settings["path"])}
+    """Returns a function that gives the names of the ops that the modules register, and which of ``optional`` failed."""
+    observe()
+    found = partial(registered_by, settings["modules"], settings["path"], settings["optional"])
+    return lambda _: found()._asdict()
 
 
 def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> AuditedOp | str:
@@ -54,11 +62,30 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
         op = find(name)
     except UnknownOp as error:
         return str(error)
-    samples = given(op, settings["samples"][name], device)
     journal = journal_file(settings["folder"], name)
-    return AuditedOp.of(
-        op, samples, device, journal, settings["variant"], tuple(settings["kinds"]), tuple(settings["sizes"])
-    )
+    simple = samples = given(op, settings["samples"][name], device)
+    lacking = ""
+    if device.type == "cpu" and not settings["samples"][name] and op.name() not in registered():
+        samples, lacking = _made_up(op, samples, Journal(journal))
+    kinds, sizes = tuple(settings["kinds"]), tuple(settings["sizes"])
+    audited = AuditedOp.of(op, samples, device, journal, settings["variant"], kinds, sizes, lacking)
+    audited.made_up = bool(samples) and samples is not simple
+    return audited
+
+
+def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) -> tuple[list[Sample], str]:
+    """Arguments that the op's Python takes, or why there are none. ``simple`` samples do where it takes them.
+
+    A body that ends the process is not tried again.
+    """
+    if journal.crashed(_MAKING):
+        return [], "arguments that the harness makes up end the process"
+    if not implementations(op):
+        return simple, ""
+    journal.begin(_MAKING, "arguments made up")
+    samples, lacking = (simple, "") if any(taken(op, one) for one in simple) else made_up(op)
+    journal.end(_MAKING, lacking or None)
+    return samples or simple, lacking
 
 
 def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
@@ -78,16 +105,24 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     refusals = [f"{label}: {error}" for label, error in refused.items()]
     if kind == MULTIPLE:  # these are refused on purpose
         judged = [] if audited.given else sorted(accepted)
-        return {"accepted": judged, "refused": [], "reason": "", "demands": audited.demands()}
+        return {"accepted": judged, "refused": [], "reason": "", "demands": _notes(audited)}
     refusals = [] if kind == GUARD else refusals  # those of the same sizes without guard rows say it already
     reason = "" if accepted else _unusable(audited)
     return {"accepted": sorted(accepted), "refused": refusals, "reason": reason, "demands": []}
 
 
+def _notes(audited: AuditedOp) -> list[str]:
+    """What is said beside the variants: that the arguments are made up, and what multiples the op needs."""
+    made_up = (
+        ["the arguments are made up, by the names of the parameters and what the op refuses"] if audited.made_up else []
+    )
+    return made_up + audited.demands()
+
+
 def _unusable(audited: AuditedOp) -> str:
     """Why an op cannot be run here; empty if only its samples are at fault."""
     if not audited.samples:
-        return f"no samples: {HOW}"
+        return f"no samples: {audited.lacking + '; ' if audited.lacking else ''}{HOW}"
     here, there = audited.device.type, devices(audited.op)
     if here in there:
         return ""

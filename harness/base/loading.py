@@ -8,6 +8,7 @@ from types import ModuleType
 
 from harness.base.errors import BadInput
 from harness.base.exception_text import is_ctrl_c, raised_text
+from harness.base.exits import exits_raise
 from harness.base.project import in_tree
 
 
@@ -16,7 +17,8 @@ def import_named(what: str, module: str, path: Sequence[str] = ()) -> ModuleType
     for folder in path:
         _add(folder)
     try:
-        return importlib.import_module(module)
+        with exits_raise():
+            return importlib.import_module(module)
     except BadInput:
         raise
     except (

@@ -12,7 +12,8 @@ from harness.audit.row import BREAKS, ROW_TEXTS, Row
 from harness.base.errors import BadInput
 from harness.base.options import add_workers, names, numbers, seconds
 from harness.base.project import find
-from harness.commands import declared
+from harness.commands import declared, packaged
+from harness.commands.packaged import discovered
 from harness.commands.recorded.options import (
     add_records,
     by_case,
@@ -24,8 +25,7 @@ from harness.commands.recorded.options import (
 from harness.matrix.shapes import LARGEST
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
-from harness.workers.pool import Pool, workers_for
-from harness.workers.process import Job
+from harness.workers.pool import workers_for
 
 ABOUT = """\
 Audit any op in torch's dispatcher, yours or not. The audit calls the op and its fake implementation on sample arguments, and
@@ -40,6 +40,7 @@ examples:
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
   harness audit bitsandbytes==0.49.0               every op that a package registers; it is fetched if it is not installed
+  harness audit bitsandbytes 'int8_*' --rows stride   some ops of a package
   harness audit --files mylib/ops.py tests/test_ops.py   the ops that these files register; none is fine (pre-commit)
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register
@@ -177,10 +178,12 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     path = tuple(dict.fromkeys((str(Path.cwd()), *find().path)))
     changed = module_names(registering(chosen.files), path)
     path = tuple(dict.fromkeys((*(folder for folder, _ in changed), *path)))
-    fetched, own = _packages(chosen.ops)
-    path = tuple(dict.fromkeys((*fetched, *path)))
-    imported = tuple(dict.fromkeys((*chosen.modules, *own, *(name for _, name in changed))))
-    ops = tuple(dict.fromkeys(() if own else chosen.ops)) or _discovered(imported, path)
+    package = packaged.named(chosen.ops)
+    found = packaged.found(package, chosen, path) if package else None
+    path = found.path if found else path
+    imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
+    imported = imported if not found else ()
+    ops = found.ops if found else tuple(dict.fromkeys(chosen.ops)) or discovered(imported, path).ops
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
             f"{len(chosen.samples)} --samples for {len(ops)} ops; give one for all, or one for each in order"
@@ -197,31 +200,6 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
         workers=workers_for(chosen.workers, chosen.device == "cuda"),
         seconds=chosen.seconds,
         sizes=chosen.sizes,
+        package=found.title if found else "",
+        optional=found.modules if found else (),
     )
-
-
-def _packages(words: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The folders and the modules of the packages that the words name; none where they name ops. Raises BadInput."""
-    from harness.engines import packages
-    from harness.output.terminal import StatusLine
-
-    named = [found for word in words if (found := packages.named(word))]
-    if named and len(named) < len(words):
-        raise BadInput(f"{' '.join(words)}: expected names of ops, NAMESPACE::NAME, or names of packages; not both")
-    with StatusLine() as report:
-        every = [packages.package(name, release, report) for name, release in named]
-    return tuple(folder for one in every for folder in one.path), tuple(name for one in every for name in one.modules)
-
-
-def _discovered(modules: tuple[str, ...], path: tuple[str, ...]) -> tuple[str, ...]:
-    if not modules:
-        raise BadInput(
-            "no op is named; give NAMESPACE::NAME, or --import MODULE to audit every op that the module registers"
-        )
-    job = Job("harness.audit.worker:discover", {"modules": modules, "path": path})
-    (reply,) = list(Pool(job, [[0]], 1))
-    if reply.answer is None:
-        raise BadInput(f"importing {', '.join(modules)} ended the process ({reply.died})")
-    if reply.answer["ops"]:
-        return tuple(reply.answer["ops"])
-    raise BadInput(f"importing {', '.join(modules)} registers no op in torch's dispatcher; give the names of the ops")

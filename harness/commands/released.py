@@ -100,6 +100,9 @@ class Command:
     def _targets(self, chosen: argparse.Namespace) -> list[Target]:
         """Every release and tree that is named, once. Raises BadInput where there is none."""
         name = self.engine.name
+        for text in (*chosen.releases, *getattr(chosen, name)):
+            if not text or not text.isprintable():
+                raise BadInput(f"{text!r} is no release and no source tree of {self.engine.title}")
         specs = [f"{name}=={release}" for release in chosen.releases]
         specs += [f"{name}@{path}" for path in getattr(chosen, name)]
         if not specs:

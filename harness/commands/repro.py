@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.base.errors import BadInput
+from harness.base.errors import BadInput, unknown
 from harness.base.project import find_or_in_tree
 from harness.commands.reproducing.choice import Choice, choice
 from harness.commands.reproducing.options import ABOUT, arguments
 from harness.engines.released.targets import target
+from harness.findings.kinds import KINDS
 from harness.output.terminal import StatusLine
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["ABOUT", "arguments", "run"]
 
 def run(chosen: argparse.Namespace) -> int:
     """Write the script; 0 reproduced, 1 not. Raises BadInput."""
+    if chosen.kind and chosen.kind not in KINDS:
+        raise unknown("kind of finding", chosen.kind, KINDS, listed=False)
     found = choice(chosen)
     chosen = found.options
     from harness.repro.repro import reproduced

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
+from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION, QUIET
 from harness.diagnosis.log.lines import LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import kinds
-from harness.diagnosis.reading import diagnosed
+from harness.diagnosis.reading import diagnosed, named_in
 from harness.diagnosis.surroundings import Surroundings
 
 # More different failures than these are only counted, and of those that differ in numbers alone more than these.
@@ -71,7 +71,8 @@ class _Found:
         reader, raws = LineReader(), text.decode("utf-8", "replace").split("\n")
         lines = (line for number, raw in enumerate(raws, 1) for line in reader.read(number, raw))
         whole = Failure("", [line for line in lines if line.text.strip() and line.level not in QUIET])
-        if whole.lines and Texts.of(whole).match(kinds()):
+        texts = Texts.of(whole)
+        if whole.lines and (texts.match(kinds()) or named_in(texts)):
             self.take(whole)
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:

@@ -8,7 +8,8 @@ _WORDS = {
     "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b",
     "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"
     r"|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",
-    "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA [Gg]raph|graph_replay|hipGraph",
+    "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA [Gg]raph|graph_replay|hipGraph"
+    r"|cuda/graphs\.py|[Cc]uda[ _]graph|\bin replay\b|graph capture",
     "shared": r"shared_expert|shared_output|shared_out|\bshared\b|SharedExpert",
     "attention": r"attn|attention|Attention|flash|sdpa|num_heads|head_dim|q_proj|qkv|rope|rotary|kv_cache",
     "transposed": r"\.(?:transpose|permute|movedim|swapaxes)\(|\.(?:mT|T|t\(\))(?![\w])",

@@ -6,9 +6,9 @@ from harness.base.exception_text import text_of
 from harness.base.source import is_library
 from harness.diagnosis.diagnosis import Diagnosis
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.lines import LineReader
-from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.reading import diagnosis_of, facts_of
 from harness.diagnosis.surroundings import Surroundings
 

@@ -6,8 +6,9 @@ from functools import cached_property
 
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in
+from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import Match
+from harness.diagnosis.notation import op_name, sizes
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
 _CALLED = re.compile(
@@ -24,13 +25,8 @@ _RAISED = re.compile(
 )
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
-)
-_PREFIXES = ("torch.ops.", "torch._ops.")
-_OVERLOADS = frozenset(("default", "out", "Tensor", "Scalar"))
-# Ops that torch itself brings; a wrong fake of theirs is torch's.
-TORCHS_OWN = frozenset(
-    ("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d")
 )
 
 
@@ -133,7 +129,10 @@ class Facts:
         shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
         if "m" in groups:
             return [groups["m"]]
-        return [shape[-2] for shape in shapes if len(shape) > 1 and shape[-2] != "-1"]
+        firsts = [
+            shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1
+        ]  # of four, the last two are heads
+        return [first for first in firsts if first != "-1"]
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
@@ -158,7 +157,7 @@ class Facts:
         return self.loads and self.seen("weights")
 
     def _users(self) -> list[Frame]:
-        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file)]
+        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
         return [frame for frame in users if not frame.file.startswith("<")] or users
 
     @cached_property
@@ -175,20 +174,3 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
-
-
-def op_name(text: str) -> str:
-    """An op as ns::name, from any way that torch writes it; empty for what has no namespace."""
-    text = text.removeprefix("<").removeprefix("CustomOpDef(").rstrip(".:")
-    for prefix in _PREFIXES:
-        text = text.removeprefix(prefix)
-    parts = re.split(r"::|\.", text)
-    if len(parts) > 2 and parts[0].endswith(("Error", "Exception")):
-        parts = parts[1:]
-    parts = parts[:2] if len(parts) == 3 else parts
-    return f"{parts[0]}::{parts[1]}" if len(parts) == 2 and parts[1] not in _OVERLOADS else ""
-
-
-def sizes(text: str) -> tuple[str, ...]:
-    """The sizes in a written shape."""
-    return tuple(part.strip() for part in text.removeprefix("torch.Size(").strip("()[] ").split(",") if part.strip())

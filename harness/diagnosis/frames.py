@@ -13,14 +13,14 @@ _PYTHON = re.compile(r'File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)(?:, ?in ?(?
 _OTHERS = (
     re.compile(r"\s*File (?P<file>[^\s\"':,()]+\.py):(?P<line>\d+), in (?P<function>\w+)"),  # IPython
     re.compile(r"\s*(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\s*$"),  # rich
-    re.compile(
-        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): (?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))\s*$"
+    re.compile(  # pytest
+        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): ?(?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))?\s*$"
     ),
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
 _REST = re.compile(r"(?:, ?(?:in )?)?[\w.<>]+\s*$")
 # The mark of the line that ran, in IPython and rich, and marks below a line.
-_RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)\s*[│|]?\s*(?P<code>.*)")
+_RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
 # How many lines a terminal makes of one frame at most, and how far below it the line that ran stands.
 _PIECES, _NEAR = 6, 12
@@ -39,20 +39,23 @@ def frames_in(lines: Sequence[Line]) -> tuple[Frame, ...]:
     """The frames in lines of a log, in their order."""
     lines = [line for line in lines if line.text.strip()]
     goes_on = broken_lines(lines)
-    found = (_frame_at(lines, place, goes_on) for place in range(len(lines)))
-    return tuple(frame for frame in found if frame)
+    return tuple(frame for place in range(len(lines)) for frame in _frames_at(lines, place, goes_on))
 
 
-def _frame_at(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) -> Frame | None:
+def _frames_at(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) -> list[Frame]:
+    """The frame that begins on this line; several where a log lost the ends of its lines."""
     text = lines[place].text
     if "File" in text:
+        several = [*_PYTHON.finditer(text)]
+        if len(several) > 1:
+            return [_frame(one, "") for one in several]
         found, after = _python(lines, place)
         if found is not None:
-            return _frame(found, _code(lines, after, goes_on))
+            return [_frame(found, _code(lines, after, goes_on))]
     for form in _OTHERS if ".py:" in text else ():
         if found := form.match(text):
-            return _frame(found, _marked(lines, place, found["line"]))
-    return None
+            return [_frame(found, _marked(lines, place, found["line"]) or _above(lines, place))]
+    return []
 
 
 def _frame(found: re.Match[str], code: str) -> Frame:
@@ -90,6 +93,12 @@ def _is_code(text: str, indented: bool) -> bool:
     if _PYTHON.search(text) or _MARKS.match(text) or EXCEPTION.match(text.lstrip()):
         return False
     return text.startswith((" ", "\t")) or not indented
+
+
+def _above(lines: Sequence[Line], place: int) -> str:
+    """The last line of code that pytest shows above a frame's place, past marks; empty where something else stands there."""
+    above = next((line.text for line in reversed(lines[:place]) if not _MARKS.match(line.text)), "")
+    return above.removeprefix(">").strip() if above.startswith((" ", ">")) else ""
 
 
 def _marked(lines: Sequence[Line], place: int, number: str) -> str:

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 
 from harness.diagnosis.diagnosis import Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.kinds import Kind, Match, kinds
+from harness.diagnosis.known.relatives import relatives
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.patterns import Kind, Match, kinds
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.unnamed import read_unnamed
-from harness.diagnosis.relatives import relatives
 from harness.diagnosis.surroundings import Surroundings
 
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
+_OTHER_LANGUAGE = re.compile(r"\([\w$]+\.(?:java|kt|scala):\d+\)|\.cs:line \d+")  # its exceptions have such names too
+_NAMED = re.compile(r"(?<![\w.])(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}(?:Error|Exception): [^\n]{1,300}")
 
 
 def diagnosed(failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
@@ -60,11 +62,18 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     )
 
 
+def named_in(texts: Texts) -> re.Match[str] | None:
+    """An exception with its message anywhere in a text: behind a prefix that is not known, or in a line that was broken."""
+    return None if _OTHER_LANGUAGE.search(texts.whole.text) else _NAMED.search(texts.messages.text)
+
+
 def _unknown(texts: Texts) -> tuple[Match, int]:
     """The last exception's line of a failure that no kind knows."""
     for line in reversed(texts.lines):
         if EXCEPTION.match(line.text.lstrip()):
             return Match(_UNKNOWN, 0, {}, " ".join(line.text.split()), 0, False), line.number
+    if found := named_in(texts):
+        return Match(_UNKNOWN, 0, {}, found[0], 0, False), texts.messages.number(found.start())
     return Match(_UNKNOWN, 0, {}, "", 0, False), texts.lines[0].number
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.diagnosis.versions import is_release, versions_in
-from harness.diagnosis.widths import catalogue
+from harness.diagnosis.known.versions import is_release, versions_in
+from harness.diagnosis.owners import catalogue
 from harness.matrix.shapes import Shape
 
 # Names come at the start of a log. Later in it only what follows the word version is looked at, and not to the end of

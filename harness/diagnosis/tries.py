@@ -1,8 +1,9 @@
 """The `harness` command that tries what a diagnosis says."""
 
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.owners import catalogue
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.widths import Pair, catalogue
+from harness.diagnosis.widths import Pair
 from harness.matrix.shapes import Shape
 
 # Models that stand in for one that is not known: with a shared expert, and without.

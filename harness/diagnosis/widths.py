@@ -1,9 +1,9 @@
 """What two sizes that do not fit are to each other: one padded from the other, heads, halves, shards, or nothing known."""
 
 from dataclasses import dataclass
-from functools import cache
 
-from harness.matrix.shapes import BUILT_IN, NVFP4_BLOCK, Catalogue, Shape, load
+from harness.diagnosis.owners import Owner, catalogue, owners
+from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shapes import Alignment as Rule
 
 # Besides the rules of the models file, what kernels and collectives round widths up to.
@@ -11,7 +11,7 @@ COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
 HEAD_DIMS = (128, 64)
 # How many attention heads models have. 21 = 2688 / 128 is not among them.
 _HEADS = frozenset((*range(1, 9), 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128))
-_SHARDS = (2, 4, 8, 16)
+_LARGEST = 65_536  # what is wider is a vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,6 @@ class Alignment:
         inner = f"intermediate sizes by {', '.join(self.inner)}" if self.inner else ""
         rules = "; ".join(part for part in (", ".join(self.hidden), inner) if part)
         return f"{self.multiple} ({rules})" if rules else str(self.multiple)
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A model that has a width, and as what."""
-
-    model: str
-    part: str
-
-    def __str__(self) -> str:
-        return f"{self.part} of {self.model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +63,10 @@ class Pair:
     def padded(self) -> bool:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
-        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads.
+        Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
+        of a vocabulary.
         """
-        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6:
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6 or self.wide > _LARGEST:
             return False
         return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
 
@@ -98,12 +88,6 @@ class Pair:
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"
-
-
-@cache
-def catalogue() -> Catalogue:
-    """The models and rules of the package."""
-    return load(BUILT_IN)
 
 
 def read_pair(a: int, b: int) -> Pair:
@@ -141,33 +125,3 @@ def _heads(narrow: int, wide: int) -> tuple[int, int, int] | None:
         if narrow % size == wide % size == 0 and {narrow // size, wide // size} <= _HEADS:
             return narrow // size, wide // size, size
     return None
-
-
-@cache
-def owners(width: int) -> tuple[Owner, ...]:
-    """The models that have this width: as it stands, else as a shard, a half or packed."""
-    published = [shape for shape in catalogue().shapes.values() if not shape.name.startswith("synthetic")]
-    exact = [Owner(s.name, part) for s in published for part, size in _parts(s) if size == width]
-    if exact or width < 64:
-        return tuple(exact)
-    return tuple(Owner(s.name, part) for s in published for part, size in _derived(s) if size == width)
-
-
-def _parts(shape: Shape) -> list[tuple[str, int | None]]:
-    return [
-        ("hidden size", shape.hidden),
-        ("latent size", shape.latent),
-        ("intermediate size", shape.intermediate),
-        ("shared expert's intermediate size", shape.shared_intermediate),
-    ]
-
-
-def _derived(shape: Shape) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for part, size in _parts(shape):
-        if size and part.endswith("intermediate size"):
-            found += [(f"{part} / {ranks} ranks", size / ranks) for ranks in _SHARDS]
-            found += [(f"2 x {part} (gate and up)", 2 * size)] if shape.gated else []
-        if size:
-            found += [(f"{part} / 2 (packed FP4)", size / 2), (f"{part} / 16 (NVFP4 scales)", size / 16)]
-    return found

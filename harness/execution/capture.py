@@ -53,6 +53,7 @@ class OpGraph(ExternalMemoryMode):
     def __init__(self) -> None:
         super().__init__(ExternalMemory("cpu"))
         self._steps: list[Callable[[], None]] = []
+        self._made: list[Tensor] = []
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
     def capture(self, function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
@@ -71,6 +72,15 @@ class OpGraph(ExternalMemoryMode):
         with torch.inference_mode():  # what the layer made under inference mode can be written only here
             for step in self._steps:
                 step()
+
+    def empty(self) -> None:
+        """Overwrite the memory that the ops made: a capture executes nothing, so it has no contents before the first replay.
+
+        Numbers become NaN and integers zero, since a kernel that takes one for an index may not look at its bounds.
+        """
+        with torch.inference_mode():
+            for tensor in self._made:
+                tensor.fill_(torch.nan if tensor.is_floating_point() or tensor.is_complex() else 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if is_higher_order(func):
@@ -102,6 +112,7 @@ class OpGraph(ExternalMemoryMode):
             if storage._cdata not in self._before:
                 self._before[storage._cdata] = storage, storage.clone()
         out = call_filled(func, *args, **kwargs)
+        self._made += [tensor for tensor in tensors_in(out) if not self.external.contains(tensor)]
         self._steps.append(_step(func, args, kwargs, out, self.external))
         return out
 

@@ -15,13 +15,13 @@ TOKEN_TOLERANCE = 0.015
 # The rms of a column's error over the tokens, relative to the elements' tolerance: this and a share for the noise of few
 # tokens. A correct layer's worst is 0.007 at five tokens and 0.0025 at a thousand. It finds one column that is a little wrong
 # in every token.
-_COLUMN, _COLUMN_NOISE, _COLUMN_TOKENS = 0.01, 0.02, 4
+COLUMN, COLUMN_NOISE, _COLUMN_TOKENS = 0.01, 0.02, 4
 # An output is its parts times factors where the rest is below this share of the oracle's rms.
 _FACTOR_TOLERANCE = 0.03
 # How far a correct factor may be from one: a correct layer stays below 0.0023 at two tokens of any model, and below 0.0002 at
 # a thousand. Cutting numbers off where they should be rounded gives 0.0027. The fewer elements there are, the more rounding
 # noise is in a factor.
-_FACTOR_EXACT, _FACTOR_NOISE = 0.003, 0.1
+FACTOR_EXACT, FACTOR_NOISE = 0.003, 0.1
 # How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
 _STEPS = 0.25
 # A part's factors by token differ by more than this, and what they leave is below this share of the token's magnitude.
@@ -107,7 +107,7 @@ def _wrong_columns(error: Tensor) -> Tensor:
     if tokens < _COLUMN_TOKENS:
         return torch.zeros_like(error, dtype=torch.bool)
     rms = error.square().mean(0).sqrt()
-    wrong: Tensor = (rms > _COLUMN + _COLUMN_NOISE / tokens**0.5) & (error >= rms)
+    wrong: Tensor = (rms > COLUMN + COLUMN_NOISE / tokens**0.5) & (error >= rms)
     return wrong
 
 
@@ -139,7 +139,7 @@ def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[s
 
 def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:
     """Whether a part's factor differs from one by more than a correct layer's does, the part's size considered."""
-    near = _FACTOR_EXACT + _FACTOR_NOISE / whole.numel() ** 0.5
+    near = FACTOR_EXACT + FACTOR_NOISE / whole.numel() ** 0.5
     # Rounding is in proportion to the whole output, and so is its share in the factor of a part that is small beside it.
     ratio = float(whole.square().mean().sqrt() / part.square().mean().sqrt())
     step = torch.finfo(dtype).eps if dtype.is_floating_point else 1.0

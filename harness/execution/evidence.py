@@ -1,5 +1,6 @@
 """Evidence: what a mode leaves for the observers to read. Plain data, no judgement."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
+WHEN_RETURNED = "the same output when it was returned"
 CALL_WITH = "call with "  # the label of a varied call begins so
 
 
@@ -82,11 +84,15 @@ class Varied:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """What a variation left behind in the process, and the user's line if it is known."""
+    """What a variation left behind in the process, and the user's line if it is known.
+
+    ``kind`` is the kind of finding where it is not that of the variation.
+    """
 
     varied: Varied
     what: str
     line: SourceLine | None = None
+    kind: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +113,8 @@ class Call:
     the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
-    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order.
+    ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
+    gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     """
 
     label: str
@@ -136,6 +143,8 @@ class Call:
     varied_inputs: tuple[int, ...] = ()
     overwrote_beside: bool = False
     right_in_other_order: bool = False
+    same_shards: str = ""
+    other_routing: bool = False
 
     @property
     def failed_record(self) -> Record | None:
@@ -160,9 +169,10 @@ class FirstNaN:
 
 @dataclass(slots=True)
 class Graph:
-    """One graph that Dynamo gave to the backend: the names of its ops."""
+    """One graph that Dynamo gave to the backend: the names of its ops, and the token counts that its trace allows."""
 
     ops: tuple[str, ...]
+    allows: Callable[[int], bool] = lambda tokens: False
 
 
 @dataclass(slots=True)
@@ -180,7 +190,8 @@ class Run:
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among
     those of the first op; None where all are theirs.
-    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed.
+    ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed. ``split_by_backend`` says that
+    this guard is one by which the backend divides the token counts into ranges, and none of the layer's.
     """
 
     case: Case
@@ -204,6 +215,7 @@ class Run:
     specialised_at: SourceLine | None = None
     specialised_by: str = ""
     recompiled_for: str = ""
+    split_by_backend: bool = False
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -23,9 +23,10 @@ from torch.utils._pytree import tree_leaves
 from harness.base import cache
 from harness.base.quiet import quiet
 from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
-from harness.execution.global_state import GlobalState
 from harness.execution.memory.fresh_memory import call_filled
-from harness.execution.python_state import PythonState
+from harness.execution.state.global_state import GlobalState
+from harness.execution.state.python_state import PythonState
+from harness.execution.state.torch_state import TorchState
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta
@@ -52,6 +53,7 @@ def trust_instruction_set(cache: Path) -> None:
 def pinned() -> Iterator[None]:
     """Pin torch's settings inside a ``with`` block: no grad, asserts on, uninitialised memory filled with NaN."""
     environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
+    _forget_compiled()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         for name, settings in CONFIGS.items():
@@ -68,8 +70,17 @@ def pinned() -> Iterator[None]:
         stack.enter_context(quiet())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        stack.callback(PythonState().restore)  # what one layer leaves must not be how the next one's verdict begins
+        # What one layer leaves must not be how the next one's verdict begins.
+        stack.callback(TorchState().restore)
+        stack.callback(PythonState().restore)
         yield
+
+
+def _forget_compiled() -> None:
+    """Drop what Dynamo compiled before: graphs of another verdict count towards the limit of a layer that its owner compiled."""
+    frame: Any = sys.modules.get("torch._dynamo.convert_frame")
+    if frame is not None and frame.input_codes.seen:
+        torch._dynamo.reset()
 
 
 def pin_compiler() -> None:

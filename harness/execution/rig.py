@@ -12,10 +12,10 @@ from torch import Tensor
 from harness.base.errors import DeviceLost, Skip
 from harness.execution.device import loss
 from harness.execution.evidence import Call, Run, same_bits, state_of
-from harness.execution.global_state import GlobalState
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.recorder import Recorder
 from harness.execution.stages import SUBMODULES
+from harness.execution.state.global_state import GlobalState
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.ops.fake_call import FakeCallMode

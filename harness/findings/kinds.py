@@ -81,6 +81,21 @@ KINDS = {
     "waived-but-not-seen": "A waiver matches a verdict whose findings are others.",
 }
 
+OF_VALUES = frozenset(
+    (
+        "wrong-values",
+        "wrong-columns",
+        "wrong-tokens",
+        "wrong-part",
+        "missing-part",
+        "scaled",
+        "few-tokens",
+        "token-count",
+        "stale",
+    )
+)
+"""Kinds that say which values of the output are wrong: which of them it is depends on the numbers, and so on the sizes."""
+
 
 def page(kind: str) -> str:
     """The address of a kind's entry, below the root of the checkout."""

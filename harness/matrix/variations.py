@@ -94,9 +94,11 @@ GROUPS = {
         {
             "reloaded": "other weights, loaded after a call",
             "loaded-again": "its own weights, loaded after a call and after other weights",
+            "restored": "its own weights, saved and loaded before any call",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
+            "written-in-place": "other weights, written by .data.copy_() after a call",
             "eval": "a layer after eval() was called twice",
             "from-another": "the state_dict of another rank's layer, loaded",
         },
@@ -106,13 +108,24 @@ GROUPS = {
         {
             "refilled": "inputs that are refilled in place",
             "made-again": "inputs that are freed and made again",
+            "reordered": "the same rows in another order",
         },
     ),
-    "written": Group("varied-caches", {"output": "the same inputs, after the caller wrote to the output"}),
+    "written": Group(
+        "varied-caches",
+        {
+            "output": "the same inputs, after the caller wrote to the output",
+            "passed-in": "an output as the next hidden_states, after the caller wrote to it",
+        },
+    ),
     "calls": Group("varied-caches", {"64": "64 calls, all outputs saved"}),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
-        "varied-caches", {"smallest-first": "graphs captured from the smallest to the largest, after many batch sizes"}
+        "varied-caches",
+        {
+            "smallest-first": "graphs captured from the smallest to the largest, after many batch sizes",
+            "not-warmed-up": "a call of a size that was captured before it ever ran, and not replayed yet",
+        },
     ),
     "sizes": Group(
         "varied-sizes",
@@ -134,7 +147,7 @@ GROUPS = {
         "varied-compiled",
         {
             "reloaded": "compiled, then other weights loaded",
-            "after-eager": "compiled after an eager call",
+            "after-eager": "compiled for other sizes after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
             "129-tokens": "compiled for 129 tokens",
@@ -154,13 +167,13 @@ GROUPS = {
             "weights-above-one": "routing weights above one",
             "zero-weights": "routing weights of zero in the first slot of every row",
             "duplicate-ids": "one expert's id in every slot of a row",
-            "minus-one": "id -1, which names no expert, in the first slot of every row",
+            "minus-one": "id -1, which names no expert, in one slot of every row, each slot in turn",
             "minus-one-row": "id -1, which names no expert, in all slots of one row",
             "minus-one-all": "id -1, which names no expert, in all slots of all rows",
             "special-rows": "rows of special values beside ordinary ones",
             "logits-shifted": "router logits that are larger by 100",
             "logits-tied": "router logits of which the largest in each row are equal",
-            "id-experts": "the number of experts as an id, which names no expert, in the first slot of every row",
+            "id-experts": "the number of experts as an id, which names no expert, in one slot of every row, each slot in turn",
         },
     ),
     "form": Group(
@@ -185,8 +198,9 @@ GROUPS = {
     ),
 }
 
-# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere.
-BY_NAME_ONLY = ("dtype=float16", "dtype=float32")
+# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere; what a restored
+# layer shows, ``weights=loaded-again`` shows too.
+BY_NAME_ONLY = ("dtype=float16", "dtype=float32", "weights=restored")
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
@@ -207,12 +221,15 @@ DECLARED = {
         "weights=reloaded",
         "weights=loaded-again",
         "weights=deepcopy",
+        "weights=restored",
         "weights=data-swapped",
+        "weights=written-in-place",
         "weights=from-another",
         "compiled=reloaded",
     ),
     "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
     "largest-first": ("graphs=smallest-first",),
+    "warmed-up": ("graphs=not-warmed-up",),
     "traced-whole": ("graphs-of=layers",),
 }
 

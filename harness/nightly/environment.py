@@ -2,15 +2,23 @@
 
 from collections.abc import Iterable
 
-LABELS = {"gpu": "GPU", "capability": "compute capability", "device": "device", "triton": "Triton"}
+LABELS = {
+    "gpu": "GPU",
+    "capability": "Compute capability",
+    "triton": "Triton",
+    "flashinfer": "FlashInfer",
+    "vllm": "vLLM",
+}
+# What is written with a small first letter.
+_SMALL = ("torch", "transformers", "sglang")
 # What a reader looks for first, and the harness' own settings last.
-_FIRST = ("commit", "gpu", "device", "driver", "torch", "triton", "flashinfer", "vllm", "python", "seed")
+_FIRST = ("commit", "gpu", "capability", "device", "driver", "torch", "triton", "flashinfer", "vllm", "python", "seed")
 Difference = tuple[str, str, str]
 
 
 def label(name: str) -> str:
     """A name as the page shows it."""
-    return LABELS.get(name, name)
+    return LABELS.get(name) or (name if name in _SMALL or "." in name else name[:1].upper() + name[1:])
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,10 +52,8 @@ class Notes:
 def expanded(paths: list[str]) -> list[Path]:
     """The files of the given paths; a folder stands for the records files anywhere below it. Raises BadInput."""
     files: dict[Path, None] = {}
-    for path in map(Path, paths):
-        inside = (
-            sorted({file for pattern in PATTERNS for file in path.rglob(pattern)}) if os.path.isdir(path) else [path]
-        )
+    for path in map(Path, filter(_named, paths)):
+        inside = sorted(_below(path)) if os.path.isdir(path) else [path]
         if not inside:
             raise BadInput(
                 f"{path}: no records file in this folder; expected files such as night.jsonl or night.jsonl.gz"
@@ -64,6 +63,18 @@ def expanded(paths: list[str]) -> list[Path]:
         if not os.path.isfile(file):
             raise BadInput(f"{file}: there is no such file; give records files of --json, or folders of them")
     return list(files)
+
+
+def _named(path: str) -> str:
+    if not path:
+        raise BadInput("one of the paths is empty; give records files of --json, or folders of them")
+    return path
+
+
+def _below(folder: Path) -> set[Path]:
+    """The records files anywhere below a folder. What is removed meanwhile is left out."""
+    names = [(place, name) for place, _, files in os.walk(folder) for name in files]
+    return {Path(place, name) for place, name in names if any(fnmatch(name, pattern) for pattern in PATTERNS)}
 
 
 @dataclass

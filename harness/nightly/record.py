@@ -54,10 +54,10 @@ def kind_of(record: Any) -> str:
     kind = record.get("record") or next(
         (kind for kind, keys in _TOLD_APART_BY.items() if all(key in record for key in keys)), ""
     )
-    if kind not in _TEXTS:
+    if not isinstance(kind, str) or kind not in _TEXTS:
         raise BadInput("the harness writes no such record")
     _check(kind, record)
-    return str(kind)
+    return kind
 
 
 def _check(kind: str, record: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
         difference = differs(real_meta, fake_meta)
         if difference:
             where = f"output {_named(run, record, index)}: " if len(real) > 1 else ""
+            difference += _without_grad(fake, index)
             return _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
     for real_value, fake_value in zip(record.plain, fake.plain, strict=False):
         if None not in (real_value, fake_value) and real_value != fake_value:
@@ -60,6 +61,27 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
     if fake.on_cuda:
         what = f"given fake CUDA tensors, its fake implementation {fake.on_cuda}"
         return replace(_finding(run, label, record, "fake-differs", what), cause=_ON_CUDA)
+    return _differs_on_cuda(run, label, record, fake)
+
+
+def _without_grad(fake: FakeCall, index: int) -> str:
+    """What the fake gives outside grad mode, where that is something else."""
+    if fake.outputs is None or fake.without_grad is None or fake.without_grad == fake.outputs:
+        return ""
+    other = fake.without_grad[index] if index < len(fake.without_grad) else None
+    return f" in grad mode, and {other} outside of it"
+
+
+def _differs_on_cuda(run: Run, label: str, record: Record, fake: FakeCall) -> Finding | None:
+    """The finding of a fake that answers for CUDA tensors otherwise than for CPU tensors, where the op's implementation is one."""
+    for on_cpu, on_cuda in zip(fake.outputs or (), fake.as_on_cuda or (), strict=False):
+        if on_cpu is None or on_cuda is None:
+            continue
+        difference = differs(on_cpu, replace(on_cuda, device=on_cpu.device))
+        if difference:
+            on_both = difference.replace(", its fake", " for CPU tensors,").replace("real gives", "its fake gives")
+            what = f"{on_both} for CUDA tensors"
+            return replace(_finding(run, label, record, "fake-differs", what), cause=_BY_DEVICE)
     return None
 
 
@@ -101,6 +123,10 @@ def _show(value: object) -> str:
 _ON_CUDA = (
     "The op has an implementation for CUDA, so a trace on a CUDA device gets a tensor on another one. Give each tensor that "
     "the fake makes the device of an argument, as new_empty does."
+)
+_BY_DEVICE = (
+    "The op has one implementation for both devices, and its fake a branch on the device: one of the two answers is not what the "
+    "op gives."
 )
 _CAUSES = {
     "no-fake": "The fake implementation raised on arguments that the kernel accepts.",

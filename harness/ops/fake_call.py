@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from harness.ops.arguments import Metas, Plain, declared_writes, metas, not_written, plain, undeclared_aliases
+from harness.ops.registry import registered
 from harness.ops.signatures import signature_mismatch
 
 
@@ -50,7 +51,9 @@ class FakeCall:
     ``outputs`` is None where the fake raised ``error``. ``second_outputs`` is what it returned when it was called with
     the same arguments again. ``aliases`` names arguments whose memory the fake returns, ``writes`` those that it writes
     to, although the schema declares neither. ``signature_mismatch`` says how a Python signature differs from the schema.
-    ``plain`` holds the outputs that are no tensors. ``on_cuda`` says what is wrong with the answer for fake CUDA tensors.
+    ``plain`` holds the outputs that are no tensors. ``on_cuda`` says what is wrong with the answer for fake CUDA tensors, and
+    ``as_on_cuda`` holds that answer where the op's implementation is the same for both devices. ``without_grad`` is what the
+    fake returns outside grad mode, where the call was made in it.
     """
 
     outputs: Metas | None = None
@@ -61,6 +64,8 @@ class FakeCall:
     signature_mismatch: str = ""
     plain: Plain = ()
     on_cuda: str = ""
+    as_on_cuda: Metas | None = None
+    without_grad: Metas | None = None
 
 
 def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool = False) -> FakeCall:
@@ -81,11 +86,14 @@ def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool 
             # sizes gives another result the second time.
             call.outputs, call.second_outputs = metas(out), metas(func(*fake_args, **fake_kwargs))
             call.plain = plain(out)
+            if torch.is_grad_enabled():
+                with torch.no_grad():
+                    call.without_grad = metas(func(*fake_args, **fake_kwargs))
         call.aliases = undeclared_aliases(func, fake_args, fake_kwargs, out)
     except Exception as error:  # a fake may raise anything, and the contract observer reports it
         call.error = error
     if cuda and call.error is None and runs_on_cuda(func):
-        call.on_cuda = _cuda_answer(mode, func, args, kwargs)
+        call.on_cuda, call.as_on_cuda = _cuda_answer(mode, func, args, kwargs)
     return call
 
 
@@ -100,11 +108,23 @@ def runs_on_cuda(func: Any) -> bool:
     return any(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) for key in _CUDA_KEYS)
 
 
-def _cuda_answer(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> str:
-    """What is wrong with the fake's answer for CUDA tensors; empty where nothing is. Only CPU arguments are moved."""
+@cache
+def _is_one_implementation(func: Any) -> bool:
+    """Whether CPU and CUDA tensors reach the same implementation. Where each has its own, their outputs may differ by right."""
+    name = func.name().partition(".")[0]
+    if name in (ops := registered()):
+        return ops[name].reals.get("cpu") is ops[name].reals.get("cuda")
+    return not any(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) for key in ("CPU", "CUDA"))
+
+
+def _cuda_answer(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> tuple[str, Metas | None]:
+    """(what is wrong with the fake's answer for CUDA tensors, the answer where it must be the same as for CPU tensors).
+
+    Only CPU arguments are moved.
+    """
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if any(tensor.device.type != "cpu" for tensor in tensors):
-        return ""
+        return "", None
     moved = tree_map_only(Tensor, lambda tensor: mode.fake(tensor, _CUDA), (args, kwargs))
     if not torch.cuda.is_available() and hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
         torch._C._ensureCUDADeviceGuardSet()  # else a view of a fake CUDA tensor raises in a build without CUDA
@@ -112,8 +132,9 @@ def _cuda_answer(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> str:
         with mode:
             out = func(*moved[0], **moved[1])
     except Exception:  # it may be this machine that cannot
-        return ""
+        return "", None
     # A count or a table may be meant for the host; an activation is not.
     floats = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     wrong = next((leaf for leaf in floats if leaf.device.type != "cuda"), None)
-    return f"returns a tensor on {wrong.device.type}" if wrong is not None else ""
+    answer = metas(out) if _is_one_implementation(func) else None
+    return f"returns a tensor on {wrong.device.type}" if wrong is not None else "", answer

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.sizes import sized
-from harness.execution.python_state import PythonState
+from harness.execution.state.python_state import PythonState
 from harness.findings.finding import FINDINGS, Finding
 from harness.matrix.modes import PROOF
 from harness.matrix.shrunk import resized

@@ -105,6 +105,7 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
     import torch
 
     from harness.execution.device import choose_device, loss
+    from harness.execution.state.threads import users_threads
     from harness.selftest.tools import look
     from harness.verdict.judge import judge
 
@@ -121,7 +122,7 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
         else:
             mode: ModeInfo = EVERY_MODE[trial.mode]
             result = judge(entry.subject, case, mode, device, entry.id).to_json()
-        # A fault may lose the device, and then nothing more can be run in this process.
-        return result | ({LAST: True} if loss(device) else {})
+        # A fault may lose the device, or leave a thread that goes on to change things: the next entry needs a new process.
+        return result | ({LAST: True} if loss(device) or users_threads() else {})
 
     return answer

@@ -5,6 +5,7 @@ from typing import cast
 
 from harness.base.errors import BadInput, nearest
 from harness.base.exception_text import is_ctrl_c, raised_text
+from harness.base.exits import exits_raise
 from harness.base.loading import import_named
 from harness.subjects.planted import planted_subject
 from harness.subjects.subject import METHODS, Subject
@@ -39,7 +40,8 @@ def _attribute(module: object, name: str, spec: str) -> object:
 
 def _instance(kind: type, spec: str) -> object:
     try:
-        return kind()
+        with exits_raise():
+            return kind()
     except BadInput:
         raise
     except BaseException as error:  # a user's constructor may raise anything

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 
-from harness.diagnosis.relatives import Bug, bugs
+from harness.diagnosis.known.relatives import Bug, bugs
 from harness.execution import stages
 from harness.findings.finding import Finding
 from harness.matrix.case import Case

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.audit.calling.calls import ERRORS, outputs
-from harness.audit.checks.fake_errors import error_line, missing, reads_data
+from harness.audit.checks.fake_errors import error_line, missing, no_fake, reads_data
 from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
@@ -27,11 +27,7 @@ def data_reads(audited: AuditedOp) -> CheckResult:
             return breaks(f"{reader} reads the data of a tensor: {error_line(error)}", variant.label)
     if composite:
         return not_applicable("composite: the op has no fake of its own")
-    return (
-        holds(f"on {answered} variants")
-        if answered
-        else not_run("the fake raises on every variant; see the row `fake`")
-    )
+    return holds(f"on {answered} variants") if answered else not_run(no_fake(audited))
 
 
 def _item(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """What an error of a fake says: that there is none, or that it reads data."""
 
+from harness.audit.context import AuditedOp
 from harness.base.exception_text import first_line
 
 _MISSING = ("UnsupportedOperatorException", "NotImplementedError")
@@ -22,3 +23,10 @@ def missing(error: BaseException) -> bool:
 def reads_data(error: BaseException) -> bool:
     """Whether this error says that the fake read the data of a tensor."""
     return type(error).__name__ in _READS or any(text in str(error) for text in _READ_TEXTS)
+
+
+def no_fake(audited: AuditedOp) -> str:
+    """Why no output of a fake can be compared: there is no fake, or it raises."""
+    errors = [audited.fake(variant).error for variant in audited.accepted]
+    absent = bool(errors) and all(error is not None and missing(error) for error in errors)
+    return f"{'there is no fake' if absent else 'the fake raises on every variant'}; see the row `fake`"

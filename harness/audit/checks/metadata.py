@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.audit.calling.calls import outputs
 from harness.audit.checks.data import data_decides
+from harness.audit.checks.fake_errors import no_fake
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import SymbolResolver
@@ -35,11 +36,7 @@ def count(audited: AuditedOp) -> CheckResult:
             if isinstance(ours, Tensor) != isinstance(theirs, Tensor):
                 kinds = f"real gives a {type(ours).__name__}, its fake a {type(theirs).__name__}"
                 return breaks(f"output {place}: {kinds}", variant.label)
-    return (
-        holds(f"on {compared} variants")
-        if compared
-        else not_run("the fake raises on every variant; see the row `fake`")
-    )
+    return holds(f"on {compared} variants") if compared else not_run(no_fake(audited))
 
 
 def shape(audited: AuditedOp) -> CheckResult:
@@ -86,7 +83,7 @@ def _field(audited: AuditedOp, name: str) -> CheckResult:
     if compared:
         return holds(f"on {compared} outputs")
     if not any(True for _ in _pairs(audited)):
-        return not_run("the fake raises on every variant; see the row `fake`")
+        return not_run(no_fake(audited))
     return not_applicable(last or "no output to compare: the op returns no tensor")
 
 

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from harness.audit.calling.calls import ERRORS, FakeCall, outputs
+from harness.audit.checks.fake_errors import no_fake
 from harness.audit.context import AuditedOp
 from harness.audit.ops import fake_function, is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.tensors import deterministic_fill, memory
 from harness.audit.variants.kinds import GIVEN, Variant
 from harness.execution.evidence import same_bits
-from harness.execution.global_state import default_dtype
+from harness.execution.state.global_state import default_dtype
 from harness.ops.arguments import metas
 from harness.ops.tensor_meta import TensorMeta
 
@@ -42,7 +43,7 @@ def pure(audited: AuditedOp) -> CheckResult:
     variants = _variants(audited)
     first = {variant.label: _answer_of(audited.run_fake(variant.sample)) for variant in variants}
     if all(isinstance(answer, str) for answer in first.values()):
-        return not_run("the fake raises on every variant; see the row `fake`")
+        return not_run(no_fake(audited))
     # In another order than the first time: a fake that remembers its last call would else answer the same.
     for variant in [*reversed(variants), *variants]:
         if _answer_of(audited.run_fake(variant.sample)) != first[variant.label]:
@@ -92,7 +93,7 @@ def writes(audited: AuditedOp) -> CheckResult:
                 f"the fake writes to its argument {argument!r}, which the schema does not declare", variant.label
             )
     if not answered:
-        return not_run("the fake raises on every variant; see the row `fake`")
+        return not_run(no_fake(audited))
     return holds("it does not change its arguments")
 
 

@@ -98,9 +98,14 @@ def named_sizes(base: Base) -> Iterator[Variant]:
 
 def multiples(base: Base) -> Iterator[Variant]:
     """Each size at a power of two and twice that, and at one more than each, to see what the op demands of it."""
-    yield from sized(MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1)], rows=False)(
-        base
-    )
+    yield from sized(
+        MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1, _half_more(m))], rows=False
+    )(base)
+
+
+def _half_more(power: int) -> int:
+    """A multiple of half of it, and not of it: what an op refuses that needs the whole."""
+    return power + power // 2
 
 
 def demand(accepted: set[int], refused: set[int], old: int) -> str:
@@ -110,7 +115,7 @@ def demand(accepted: set[int], refused: set[int], old: int) -> str:
     """
     for m in POWERS:
         odd = sorted(size for size in refused if size % m)
-        if {m, 2 * m} <= accepted and odd and {m + 1, 2 * m + 1} <= refused:
+        if _half_more(m) not in accepted and {m, 2 * m} <= accepted and odd and {m + 1, 2 * m + 1} <= refused:
             shown = sorted({old if old in odd else m + 1, 2 * m + 1})
             return f"takes {m} and {2 * m}, refuses {' and '.join(map(str, shown))}: needs a multiple of {m}"
     return ""

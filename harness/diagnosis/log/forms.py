@@ -18,6 +18,8 @@ BELOW = re.compile(
     r"|The error above occurred|While executing|Original traceback|FX node|Found from|If you suspect|Detail|\^"
 )
 FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
+# How pytest ends a frame.
+PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
 HEADING = re.compile(r"[_=]{5,}")
 QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))

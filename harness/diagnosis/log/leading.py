@@ -1,10 +1,11 @@
 """The lines before an exception's own line that lead to it."""
 
-from harness.diagnosis.log.forms import FRAME, HEADING, QUIET, TRACEBACK, UNENDED
+from harness.diagnosis.log.forms import FRAME, HEADING, PLACE, QUIET, TRACEBACK, UNENDED
 from harness.diagnosis.log.lines import Line
 
 # How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
 _CLOSE, _CUT = 30, 60
+_RULER = "_ _ _ _"  # pytest's, between frames
 
 
 def leading(lines: list[Line]) -> list[Line]:
@@ -34,7 +35,9 @@ def _start(lines: list[Line], place: int) -> int:
 def _leads(lines: list[Line], place: int) -> bool:
     """Whether a line can be of a traceback's end: indented, empty, or the rest of a line of it that was broken."""
     text = lines[place].text
-    return not text.strip() or text[0] in " \t>" or (place > 0 and _is_cut(lines[place - 1], lines))
+    if not text.strip() or text[0] in " \t>" or text.startswith(_RULER) or PLACE.match(text):
+        return True
+    return place > 0 and _is_cut(lines[place - 1], lines)
 
 
 def _is_cut(line: Line, lines: list[Line]) -> bool:
@@ -42,4 +45,4 @@ def _is_cut(line: Line, lines: list[Line]) -> bool:
     if line.level in QUIET:
         return False
     wide = line.width >= _CUT and (line.text.startswith(" ") or line.width == max(other.width for other in lines))
-    return wide or bool(UNENDED.search(line.text))
+    return wide or bool(UNENDED.search(line.text)) or line.text.rstrip().endswith(('.py",', " File"))

@@ -57,6 +57,17 @@ class LineReader:
             for place, text in enumerate(texts, 1)
         ]
 
+    @property
+    def forms(self) -> list[str]:
+        """The prefixes that lines before have shown: another list whenever they change."""
+        return self._shared.forms
+
+    def settled(self, raw: str) -> bool:
+        """Whether nothing but the raw line and the forms decides what its line is: it teaches none."""
+        if may_have_escapes(raw):
+            return False
+        return not may_teach(raw) or (not self.forms and raw.startswith(_PLAIN, known_prefix(raw)[0]))
+
     def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""
         known, writer = known_prefix(raw)

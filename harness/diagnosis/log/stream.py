@@ -1,16 +1,17 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
-from harness.diagnosis.log.failures import BEFORE, LONGEST, Failure, Writer
-from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
-from harness.diagnosis.log.lines import NEXT, Following, Line, LineReader
-from harness.diagnosis.patterns import first_match, triggers
+from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.anchors import is_anchor
+from harness.diagnosis.log.failures import LONGEST, Failure, Writer
+from harness.diagnosis.log.lines import Line, LineReader
+from harness.diagnosis.log.marks import following, lines_before, next_mark, places
 
-# Processes whose lines are told apart, and how many characters before a failure are read.
-_WRITERS, _FARTHEST = 512, 1 << 15
+_WRITERS = 512  # processes whose lines are told apart
+# A log of failures has the same ones again and again: how many lines are remembered, and of what length.
+_REMEMBERED, _SHORT = 8192, 1000
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
 
@@ -27,6 +28,8 @@ class Failures:
         self.lines = 0  # lines up to the place that was read or passed over
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
+        self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
+        self._forms = self._reader.forms
         self._writer = ""
         self._writers: dict[str, Writer] = {}
         self._open: dict[str, Writer] = {}
@@ -40,17 +43,17 @@ class Failures:
         place = 0
         while place < len(chunk):
             if not self._open:
-                mark = _next(marks, place)
-                start = _before(chunk, place, mark if mark >= 0 else len(chunk))
+                mark = next_mark(marks, place)
+                start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
                 if mark < 0:
                     break
                 for raw in chunk[place : chunk.rfind(b"\n", place, mark) + 1].split(b"\n")[:-1]:
                     place += len(raw) + 1
-                    yield from self._line(raw, False, partial(_following, chunk, place))
+                    yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= _next(known, place) < end, partial(_following, chunk, end))
+            yield from self._line(chunk[place:end], 0 <= next_mark(known, place) < end, chunk, end)
             place = end
         self._held = chunk[place:]
 
@@ -60,20 +63,36 @@ class Failures:
         for writer in self._open.values():
             yield writer.close()
 
-    def _line(self, raw: bytes, triggered: bool, following: Following) -> Sequence[Failure]:
-        """The failures that end before one more line; ``triggered`` where it has a trigger of a kind."""
+    def _line(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
+        """The failures that end before one more line of a chunk; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
-        text = raw.decode("utf-8", "replace")
         ended: Sequence[Failure] = ()
-        for line in self._reader.read(self.lines, text, following):
-            failure = self._take(line, triggered or line.text not in text)
+        for line, anchor in self._read(raw, triggered, chunk, end):
+            failure = self._take(line, anchor)
             if failure is not None:
                 ended = [*ended, failure]
         if self.lines % LONGEST == 0:
             ended = [*ended, *self._silent()]
         return ended
 
-    def _take(self, line: Line, triggered: bool) -> Failure | None:
+    def _read(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Iterable[tuple[Line, bool]]:
+        """The lines that a raw line holds, and whether a failure is sure to be there."""
+        if self._forms is not self._reader.forms:
+            self._forms = self._reader.forms
+            self._known.clear()
+        if known := self._known.get(raw):
+            line, anchor = known
+            return ((Line(self.lines, *line[1:]), anchor),)
+        text = raw.decode("utf-8", "replace")
+        lines = self._reader.read(self.lines, text, partial(following, chunk, end))
+        found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]
+        if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[raw] = found[0]
+        return found
+
+    def _take(self, line: Line, anchor: bool) -> Failure | None:
         """Give a line to its writer; the failure that ended before it, if one did."""
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
@@ -82,7 +101,7 @@ class Failures:
             name = ""  # every line seems to have a writer of its own: they are none
         self._writer = name
         writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
-        ended = writer.take(line, is_anchor(line, triggered))
+        ended = writer.take(line, anchor)
         if writer.open is not None:
             self._open[name] = writer
         else:
@@ -95,56 +114,3 @@ class Failures:
             if writer.open is not None and self.lines - writer.open.last > LONGEST:
                 del self._open[name]
                 yield writer.close()
-
-
-def _following(chunk: bytes, place: int) -> list[str]:
-    """Some lines of a chunk from ``place`` on; fewer at its end."""
-    lines = chunk[place : place + _FARTHEST].split(b"\n", NEXT)[:NEXT]
-    return [line.decode("utf-8", "replace") for line in lines if line]
-
-
-def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
-    """Where in a chunk the words are, word by word."""
-    found = []
-    for word in words:
-        place = chunk.find(word)
-        while place >= 0:
-            found.append(place)
-            place = chunk.find(word, place + 1)
-    return found
-
-
-def _next(marks: list[int], place: int) -> int:
-    """The first mark that is not before ``place``; -1 for none."""
-    at = bisect_left(marks, place)
-    return marks[at] if at < len(marks) else -1
-
-
-def _before(chunk: bytes, first: int, place: int) -> int:
-    """The start of the line that is some lines before ``place``, and not before ``first``."""
-    first = max(first, place - _FARTHEST)
-    for _ in range(BEFORE):
-        line = chunk.rfind(b"\n", first, max(first, place))
-        if line < 0:
-            return first
-        place = line
-    return place + 1
-
-
-def is_anchor(line: Line, triggered: bool) -> bool:
-    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
-    text = line.text
-    if EXCEPTION.match(text.lstrip()):
-        return True
-    if not triggered or FRAME.match(text):
-        return False
-    return _known(" ".join(text.split())[:2000], line.level in QUIET)
-
-
-@lru_cache(maxsize=4096)
-def _known(text: str, quiet: bool) -> bool:
-    """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
-    found = dict.fromkeys(
-        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
-    )
-    return first_match(text, found) is not None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from harness.diagnosis.known.kinds import Kind, Match, every_match, first_match
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import TRACEBACK
 from harness.diagnosis.log.lines import Line
-from harness.diagnosis.patterns import Kind, Match, every_match, first_match
 
 _FILE = re.compile(r'\s*File "')
 # No message needs more, and patterns are tried on all of it.

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import Width
-from harness.diagnosis.facts import Facts, sizes
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.pairs import widths
 from harness.diagnosis.widths import Pair, read_pair
 

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from harness.diagnosis.diagnosis import OTHER, Reading
-from harness.diagnosis.facts import TORCHS_OWN, Facts
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import TORCHS_OWN
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(

@@ -2,8 +2,9 @@
 
 from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.pairs import modes, widths
-from harness.diagnosis.widths import Pair, catalogue
+from harness.diagnosis.widths import Pair
 
 
 def read_latent(facts: Facts, pair: Pair, first: int) -> Reading:

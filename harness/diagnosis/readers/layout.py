@@ -3,7 +3,8 @@
 import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
-from harness.diagnosis.facts import TORCHS_OWN, Facts, op_name
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import TORCHS_OWN, op_name
 from harness.diagnosis.readers.difference import ASSERT, Difference, Dim, difference, dims
 from harness.diagnosis.readers.pairs import as_data
 from harness.diagnosis.surroundings import Surroundings

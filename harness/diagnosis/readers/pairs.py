@@ -5,8 +5,9 @@ from math import prod
 from typing import Any
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
-from harness.diagnosis.facts import Facts, sizes
-from harness.diagnosis.patterns import Match
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.kinds import Match
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.widths import Pair
 
 # Two sizes as the message has them, first and second, and the dimension where it says which.

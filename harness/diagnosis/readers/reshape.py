@@ -3,12 +3,14 @@
 from math import prod
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
-from harness.diagnosis.facts import Facts, sizes
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
+from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.pairs import modes, padded, speaks, unrelated
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import Pair, alignments, catalogue, read_pair
+from harness.diagnosis.widths import Pair, alignments, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _AGAINST = (
@@ -28,7 +30,7 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
     pair = read_pair(have, wanted)
-    if pair.padded or (pair.possible and speaks(facts) and not pair.heads):
+    if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not pair.heads):
         return _padded(facts, around, pair, have, wanted)
     return unrelated(facts, pair, f"The width of the tensor ({have}) and the one that the reshape asks for ({wanted})")
 
@@ -54,7 +56,7 @@ def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements:
     if not want or not want[-1].isdigit():
         return None
     wanted, leading = int(want[-1]), want[:-1]
-    if len(want) > 2 and wanted in _HEAD_DIMS and want[-2].isdigit():
+    if _is_of_heads(want):
         wanted, leading = wanted * int(want[-2]), want[:-2]
     count, rest = _known(elements, leading)
     if count and rest:
@@ -63,6 +65,11 @@ def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements:
     if count and shown and count % shown[0] == 0 and shown[0] != wanted:
         return shown[0], wanted
     return _guessed(count, wanted, around) if count else None
+
+
+def _is_of_heads(want: tuple[str, ...]) -> bool:
+    """Whether a shape ends with a number of heads and their size."""
+    return len(want) > 2 and want[-1].isdigit() and int(want[-1]) in _HEAD_DIMS and want[-2].isdigit()
 
 
 def _known(elements: str, leading: tuple[str, ...]) -> tuple[int, int]:

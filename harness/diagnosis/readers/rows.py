@@ -1,5 +1,7 @@
 """Numbers of rows that differ: a batch of tokens, and the captured size that it is filled up to."""
 
+import re
+
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks
@@ -25,7 +27,7 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     few, many = sorted((a, b))
     if not is_bucket(few, many):
         return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
-    if not (speaks(facts) or facts.seen("replay") or "token" in facts.whole):
+    if not (speaks(facts) or facts.seen("replay") or re.search(r"[Tt]oken", facts.whole)):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
         says = f"Numbers of rows differ, {few} and {many}, and nothing in the text speaks of tokens, experts or graphs."
         return _other(says, few, many, OTHER)

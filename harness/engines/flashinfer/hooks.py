@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.engines.declared.engine import Samples
 from harness.engines.declared.running import kernels, machine
+from harness.engines.declared.running.building import STAND_IN
 from harness.engines.flashinfer.samples import backends, moe, quantize
 from harness.engines.flashinfer.scripts import script
 
@@ -52,7 +53,7 @@ def patch(module: ModuleType) -> None:
 class Spec:
     """The return value of FlashInfer's ``gen_*_module`` functions. It builds nothing and loads stub kernels."""
 
-    name = "stub"
+    name = STAND_IN
 
     def build_and_load(self, *args: Any, **kwargs: Any) -> kernels.Kernels:
         """The loaded module."""

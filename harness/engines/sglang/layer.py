@@ -13,7 +13,7 @@ from harness.base.errors import Skip
 from harness.engines.sglang.engine import Engine
 from harness.engines.sglang.standin import StandInConfig
 from harness.engines.sglang.weights import in_block, masters
-from harness.execution.global_state import default_dtype
+from harness.execution.state.global_state import default_dtype
 from harness.matrix.case import Case
 
 _count = itertools.count()

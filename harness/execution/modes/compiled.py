@@ -11,6 +11,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from harness.base.printable import bounded
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Graph, Record, Run
+from harness.execution.graph_guards import allowed_tokens, is_split
 from harness.execution.modes import fake
 from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
 from harness.execution.rig import Rig
@@ -38,6 +39,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         label, second = ("other token count", other) if dynamic else ("second call", tokens)
         call = rig.call(run, _marked(compiled, dynamic), label, second, 1)
     run.recompiled_for = recompile_reason() if len(graphs) > 1 else ""
+    run.split_by_backend = len(graphs) == 2 and is_split(run.recompiled_for) and graphs[0].allows(call.tokens)
     if call.error:
         call.records = stages(rig, dynamic, tokens)
         rig.audit(run)
@@ -63,7 +65,7 @@ def recording_inductor(graphs: list[Graph]) -> Callable[[torch.fx.GraphModule, S
     """Inductor as a backend that first adds the graph's ops to ``graphs``. Each call of it is one compilation."""
 
     def backend(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
-        graphs.append(Graph(tuple(_names(module))))
+        graphs.append(Graph(tuple(_names(module)), allowed_tokens(inputs)))
         return inductor(module, inputs)
 
     return backend

@@ -19,11 +19,16 @@ from harness.execution.second_look import look_again
 WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
 
 
+def _nothing() -> None:
+    """A real capture gave the memory that it made no contents."""
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """A captured graph: its static input and output buffers, and its replay, which raises FreedMemory.
 
     ``unwritten`` says which memory it reads that the capture of an earlier graph made. An input that was absent is None.
+    ``empty`` takes the contents from the memory that the capture made, where the capture was emulated: a real one gives none.
     """
 
     inputs: tuple[Tensor, ...]
@@ -31,6 +36,7 @@ class Captured:
     replay: Callable[[], None]
     external: ExternalMemory
     unwritten: Unwritten | None = None
+    empty: Callable[[], None] = _nothing
 
     @property
     def size(self) -> int:
@@ -92,14 +98,14 @@ def capture(
     """
     try:
         captured = _emulate(run.layer, static) if run.emulated else _capture(run.layer, static, pool, errors)
-        output, replay_graph, external = captured
+        output, replay_graph, external, empty = captured
         if not isinstance(output, Tensor):
             what = f"the layer returned a {type(output).__name__}; expected one tensor [tokens, hidden]"
             raise CaptureRefused(what, "Without one output tensor there is no static output buffer to compare.")
     except LAYER_ERRORS as error:
         run.calls.append(Call("capture", static[0].shape[0], static, error=error))
         return None
-    return Captured(static, output, replay_graph, external, _unwritten(run, external, earlier))
+    return Captured(static, output, replay_graph, external, _unwritten(run, external, earlier), empty)
 
 
 def _unwritten(run: Run, external: ExternalMemory, earlier: Sequence[Captured]) -> Unwritten | None:
@@ -135,12 +141,12 @@ def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: s
     return call
 
 
-_Graph = tuple[Any, Callable[[], None], ExternalMemory]
+_Graph = tuple[Any, Callable[[], None], ExternalMemory, Callable[[], None]]
 
 
 def _emulate(layer: Any, static: tuple[Tensor, ...]) -> _Graph:
     graph = OpGraph()
-    return graph.capture(layer, static), graph.replay, graph.external
+    return graph.capture(layer, static), graph.replay, graph.external, graph.empty
 
 
 def _capture(layer: Any, static: tuple[Tensor, ...], pool: Any, errors: str) -> _Graph:
@@ -166,4 +172,4 @@ def _capture_as_set(layer: Any, static: tuple[Tensor, ...], pool: Any, errors: s
         external.check()
         graph.replay()
 
-    return output, replay_graph, external
+    return output, replay_graph, external, _nothing

@@ -44,13 +44,15 @@ function showGroups() {
 function noticesOf(runner) {
   const newest = data.nights.at(-1);
   return [
-    runner.newest !== newest ? `${runner.name}: no results for the night of ${night(newest)}. Its newest are of ${night(runner.newest)}.` : "",
-    runner.absent.length ? `${runner.name}: no records of ${runner.absent.length === 1 ? "shard" : "shards"} ${some(runner.absent, 8)}.` : "",
-    runner.stopped ? `${runner.name}: ${many(runner.stopped, "run")} did not end. Cases without a result are shown as incomplete.` : "",
-    runner.before && runner.compared && !runner.shared ? `${runner.name}: this night has no case in common with earlier nights, so nothing can be compared.` : ""];
+    runner.newest !== newest ? `no results for the night of ${night(newest)}; the newest are of ${night(runner.newest)}.` : "",
+    runner.absent.length ? `no records of ${runner.absent.length === 1 ? "shard" : "shards"} ${some(runner.absent, 8)}.` : "",
+    runner.stopped ? `${many(runner.stopped, "run")} did not end. Cases without a result are shown as incomplete.` : "",
+    runner.before && runner.compared && !runner.shared ? `this night has no case in common with earlier nights, so nothing can be compared.` : ""];
 }
 function showNotices() {
-  const rows = data.runners.flatMap(noticesOf).concat(data.refused.map((row) => `${row.subject} on ${row.runner} could not be checked: ${row.reason}`));
+  const byText = new Map();
+  for (const runner of data.runners) for (const text of noticesOf(runner).filter(Boolean)) byText.set(text, [...(byText.get(text) ?? []), runner.name]);
+  const rows = [...byText].map(([text, names]) => `${some(names, 6)}: ${text}`).concat(data.refused.map((row) => `${row.subject} on ${row.runner} could not be checked: ${row.reason}`));
   if (data.runners.length && data.runners.every((runner) => !runner.before)) rows.push("There is no earlier night to compare with. From the next night on, this view shows what is new.");
   if (data.cells_left_out) rows.push(`The page holds the most urgent cells; ${many(data.cells_left_out, "more cell")} are in the history.`);
   find("notices").replaceChildren(...rows.filter(Boolean).map((text) => el("p", { class: "notice" }, text)));
@@ -58,5 +60,5 @@ function showNotices() {
 function showRunners() {
   find("runners-title").hidden = !data.runners.length;
   find("runners").replaceChildren(...data.runners.map((runner) => el("article", { class: "card" }, el("h4", {}, runner.name),
-    facts([["Night", night(runner.newest)], ["Compared with", runner.before ? night(runner.before) : "no earlier night"], ["commit", runner.commit], ...runner.environment.filter(([name]) => name !== "commit")]))));
+    facts([["Night", night(runner.newest)], ["Compared with", runner.before ? night(runner.before) : "no earlier night"], ["Commit", runner.commit], ...runner.environment.filter(([name]) => name !== "Commit")]))));
 }

@@ -98,7 +98,7 @@ function vertical(cell, step) {
 }
 let severalSubjects = false;
 function choices(id, options, key) {
-  find(id).replaceChildren(...options.map(([value, text, count]) => el("button", { type: "button", "aria-pressed": String(chosen[key] === value), "data-value": value, onclick: (event) => { chosen[key] = value; press(id, event.currentTarget); filter(); } }, text, count ? el("span", { class: "number" }, count.toLocaleString("en")) : null)));
+  find(id).replaceChildren(...options.map(([value, text, count, sign]) => el("button", { type: "button", "aria-pressed": String(chosen[key] === value), "data-value": value, onclick: (event) => { chosen[key] = value; press(id, event.currentTarget); filter(); } }, sign ? el("span", { class: "sign", "aria-hidden": "true" }, sign) : null, text, count ? el("span", { class: "number" }, count.toLocaleString("en")) : null)));
 }
 const press = (id, button) => find(id).querySelectorAll("button").forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
 function showStates(state) {
@@ -109,7 +109,7 @@ function showStates(state) {
 function startMatrix() {
   rows = prepare();
   severalSubjects = new Set(CELLS.subject ?? []).size > 1;
-  choices("states", FILTERS.map(([state, text]) => [state, text, state ? inState(state) : 0]), "state");
+  choices("states", FILTERS.map(([state, text]) => [state, text, state ? inState(state) : 0, STATES[state]?.[1]]), "state");
   choices("runner-choices", [[-1, "All"], ...data.runners.map((runner, place) => [place, runner.name])], "runner");
   find("runner-field").hidden = data.runners.length < 2;
   find("filter").addEventListener("input", (event) => { chosen.text = event.target.value; filter(); });
@@ -118,5 +118,5 @@ function startMatrix() {
   find("table").addEventListener("keydown", move);
   find("table").addEventListener("scroll", () => { if (nearEnd()) grow(MORE_ROWS); }, { passive: true });
   addEventListener("scroll", () => { if (!find("view-matrix").hidden && nearEnd()) grow(MORE_ROWS); }, { passive: true });
-  find("legend").replaceChildren(...Object.entries(STATES).filter(([state]) => state !== "first").flatMap(([state, [name, sign, about]]) => [el("dt", {}, badge(state, `${sign} ${name}`)), el("dd", {}, about)]));
+  find("legend").replaceChildren(...Object.entries(STATES).filter(([state]) => state !== "first").map(([state, [name, sign, about]]) => el("div", {}, el("dt", {}, badge(state, `${sign} ${name}`)), el("dd", {}, about))));
 }

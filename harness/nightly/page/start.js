@@ -28,8 +28,9 @@ addEventListener("hashchange", show);
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.matches("input, textarea") || find("detail").open) return;
   event.preventDefault();
-  if (find("view-matrix").hidden) { location.hash = "#matrix"; show(); }
-  find("filter").focus();
+  const own = document.querySelector("main > section:not([hidden]) input[type=search]");
+  if (!own) { location.hash = "#matrix"; show(); }
+  (own ?? find("filter")).focus();
 });
 show();
 /* So that the first letter typed is as fast as the others. */

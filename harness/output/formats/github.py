@@ -33,7 +33,7 @@ def annotations(items: Sequence[Item], header: RunHeader) -> str:
 def _annotation(one: Item, problem: Problem, count: int) -> str:
     place = f"file={_property(problem.file)}," if problem.file else ""
     place += f"line={problem.line}," if problem.file and problem.line else ""
-    also = f"\nalso in {count - 1} more results" if count > 1 else ""
+    also = f"\nalso in {count - 1} more result{'' if count == 2 else 's'}" if count > 1 else ""
     text = f"{problem.message}{also}\nreproduce: {one.reproduce}"
     return f"::error {place}title={_property(problem.title)}::{_data(text)}"
 
@@ -58,7 +58,7 @@ def _summary(items: Sequence[Item], header: RunHeader) -> Iterator[str]:
     yield f"### {_cell(header.title)} on {_cell(header.runner)}{part}\n"
     counted = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "nothing was judged"
     stack = ", ".join(f"{name} {_cell(value)}" for name, value in header.environment.items() if value)
-    yield f"{len(items)} results: {counted}. {stack}"
+    yield f"{len(items)} result{'' if len(items) == 1 else 's'}: {counted}. {stack}"
     failing = [one for one in items if one.failing]
     if failing:
         yield "\n| result | problem | where | reproduce |\n| --- | --- | --- | --- |"

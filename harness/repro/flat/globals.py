@@ -1,9 +1,10 @@
-"""The globals that folded functions need: imports, constants, functions by their source, custom ops by their names."""
+"""The globals that folded functions need: imports, constants, functions by their source."""
 
 import ast
 import builtins
 import inspect
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 import torch
 
 from harness.ops.registry import RegisteredOp
+from harness.repro.flat.device import OnDevice
+from harness.repro.flat.op_names import OpNames
 from harness.repro.flat.syntax import NotFlat, function_of, stored_names
 
 _PLAIN = (bool, int, float, str, type(None))
 
 
 class Globals:
-    """Collects what functions refer to. ``short`` maps functions to text that stands for them."""
+    """Collects what functions refer to. ``short`` maps functions to text that stands for them; ``device`` is the script's."""
 
-    def __init__(self, short: Mapping[Callable[..., Any], str]) -> None:
+    def __init__(self, short: Mapping[Callable[..., Any], str], device: str) -> None:
+        self.device = device
         self.short = {_code(function): text for function, text in short.items()}
         self.imports: dict[str, None] = {}
         self.texts: dict[str, str] = {}
@@ -35,7 +39,7 @@ class Globals:
             for name in _free(node):
                 if name in scope:
                     self._add(name, scope[name])
-            _OpNames(self, scope).visit(node)
+            OpNames(self.ops, scope).visit(node)
 
     def function(self, function: Callable[..., Any], name: str = "") -> str:
         """The name of a function that the script defines. Raises NotFlat."""
@@ -45,7 +49,7 @@ class Globals:
             self.used_in(rest, but=own)
             self.texts.setdefault(own, rest)
             return own
-        node = function_of(function)
+        node: ast.FunctionDef = OnDevice(self.device).visit(function_of(function))
         node.name = name or node.name
         if node.name not in self.texts:
             self.texts[node.name] = ""  # before its globals: it may refer to itself
@@ -99,7 +103,7 @@ def _is_foreign(value: Any) -> bool:
     """Whether a value is imported from torch or the standard library."""
     module = getattr(value, "__module__", None) or ""
     top = module.partition(".")[0]
-    return hasattr(value, "__name__") and (top == "torch" or top in __import__("sys").stdlib_module_names)
+    return hasattr(value, "__name__") and (top == "torch" or top in sys.stdlib_module_names)
 
 
 def _free(node: ast.FunctionDef) -> list[str]:
@@ -113,32 +117,3 @@ def _free(node: ast.FunctionDef) -> list[str]:
 def _arguments(part: ast.arguments) -> list[ast.arg]:
     extra = [argument for argument in (part.vararg, part.kwarg) if argument]
     return [*part.posonlyargs, *part.args, *part.kwonlyargs, *extra]
-
-
-class _OpNames(ast.NodeTransformer):
-    """Puts ``torch.ops.ns.name`` in place of what the subject's package calls an op."""
-
-    def __init__(self, found: Globals, scope: dict[str, Any]) -> None:
-        self.found, self.scope = found, scope
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """``op.overload``."""
-        if isinstance(node.value, ast.Name) and isinstance(self.scope.get(node.value.id), RegisteredOp):
-            return self._op(self.scope[node.value.id].name)
-        return self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        """A registered op or an overload under a name."""
-        value = self.scope.get(node.id)
-        if isinstance(value, RegisteredOp):
-            return self._op(value.name)
-        return self._op(value._schema.name) if isinstance(value, torch._ops.OpOverload) else node
-
-    def _op(self, name: str) -> ast.expr:
-        self.found.ops[name] = None
-        return op_expression(name)
-
-
-def op_expression(name: str) -> ast.expr:
-    """``torch.ops.ns.name`` of ``ns::name``."""
-    return ast.parse(f"torch.ops.{name.replace('::', '.')}", mode="eval").body

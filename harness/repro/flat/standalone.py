@@ -1,16 +1,16 @@
 """A script that imports nothing but torch: the layer by its source, its ops registered, its tensors by the subject's recipe."""
 
-import ast
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
 from harness.execution.evidence import state_of
 from harness.matrix.case import Case
+from harness.repro.flat.class_text import attributes, class_text, zeros
 from harness.repro.flat.flatten import flattened
-from harness.repro.flat.globals import Globals, op_expression
+from harness.repro.flat.globals import Globals
 from harness.repro.flat.layer import Layer
+from harness.repro.flat.op_names import OpsOfLayer
 from harness.repro.flat.registration import registration
 from harness.repro.flat.syntax import NotFlat
 from harness.repro.writing.parts import Parts
@@ -53,17 +53,17 @@ def _text(
     layer: torch.nn.Module, recipe: Recipe, device: torch.device, shapes_only: bool, fakes: bool
 ) -> tuple[str, tuple[str, ...]]:
     """The text that defines the layer and its inputs, and the imports of it and of the oracle."""
-    found = Globals({**recipe.short, **recipe.zeros} if shapes_only else recipe.short)
+    found = Globals({**recipe.short, **recipe.zeros} if shapes_only else recipe.short, device.type)
     model = Layer(layer)
     methods, functions = flattened(model)
-    methods = [_with_ops(node, layer, found) for node in methods]
+    methods = [OpsOfLayer(found.ops, layer).visit(node) for node in methods]
     found.resolve(methods, functions)
     ops = [registration(name, device.type, found, fakes) for name in list(found.ops)]
     if not shapes_only:
         found.used_in(recipe.oracle)
-    tensors = _tensors(layer, recipe, _attributes(methods), shapes_only)
+    tensors = _tensors(layer, recipe, attributes(methods), shapes_only)
     common = recipe.common if not shapes_only else ""
-    text = [common, *found.texts.values(), *ops, tensors, _class(layer, methods, tensors), recipe.inputs]
+    text = [common, *found.texts.values(), *ops, tensors, class_text(layer, methods, tensors), recipe.inputs]
     whole = "\n\n".join(part for part in text if part)
     known = (*found.imports, "from torch.nn import functional")
     return whole, tuple(line for line in known if _used(line, whole + recipe.oracle))
@@ -73,64 +73,9 @@ def _used(line: str, text: str) -> bool:
     return f"{line.split()[-1]}." in text or f"{line.split()[-1]}(" in text
 
 
-def _with_ops(node: ast.FunctionDef, layer: torch.nn.Module, found: Globals) -> ast.FunctionDef:
-    """A method with the ops that the layer has as attributes by their names."""
-
-    class Named(ast.NodeTransformer):
-        def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-            value = (
-                getattr(layer, node.attr, None)
-                if isinstance(node.value, ast.Name) and node.value.id == "self"
-                else None
-            )
-            if isinstance(value, torch._ops.OpOverload):
-                found.ops[value._schema.name] = None
-                return op_expression(value._schema.name)
-            return self.generic_visit(node)
-
-    result: ast.FunctionDef = Named().visit(node)
-    return result
-
-
-def _attributes(methods: list[ast.FunctionDef]) -> list[str]:
-    """The attributes of ``self`` that methods read, each once."""
-    walked = [node for method in methods for node in ast.walk(method) if isinstance(node, ast.Attribute)]
-    return list(dict.fromkeys(n.attr for n in walked if isinstance(n.value, ast.Name) and n.value.id == "self"))
-
-
 def _tensors(layer: torch.nn.Module, recipe: Recipe, used: list[str], shapes_only: bool) -> str:
     if not shapes_only:
         return recipe.tensors
     state = state_of(layer)
-    rows = [f'"{name}": {_zeros(state[name])}' for name in used if name in state]
+    rows = [f'"{name}": {zeros(state[name])}' for name in used if name in state]
     return f"tensors = {{{', '.join(rows)}}}"
-
-
-def _zeros(value: torch.Tensor) -> str:
-    return f"torch.zeros({', '.join(map(str, value.shape)) or '()'}, dtype={value.dtype})"
-
-
-def _class(layer: torch.nn.Module, methods: list[ast.FunctionDef], tensors: str) -> str:
-    """The class, an instance of it, and the state of that."""
-    own = [node.name for node in methods]
-    names = [name for name in _attributes(methods) if name not in own and f'"{name}"' not in tensors]
-    state = [f"layer.{name} = {line}" for name in names if (line := _state(layer, name))]
-    body = ["class Layer(torch.nn.Module):"]
-    for node in methods:
-        body += [*(f"    {line}" for line in ast.unparse(node).split("\n")), ""]
-    buffers = "[layer.register_buffer(name, tensor) for name, tensor in tensors.items()]"
-    return "\n".join([*body, "", "layer = Layer()", buffers, *state])
-
-
-def _state(layer: Any, name: str) -> str:
-    """The first value of an attribute that is no tensor of the recipe; empty where the class ``nn.Module`` has it."""
-    if hasattr(torch.nn.Module, name) or name == "__dict__":
-        return ""
-    value = getattr(layer, name, None)
-    if isinstance(value, torch.Tensor):
-        return _zeros(value)
-    if isinstance(value, list) and all(isinstance(one, torch.Tensor) for one in value):
-        return f"[{', '.join(map(_zeros, value))}]"
-    if value is None or isinstance(value, bool | int | float | str):
-        return repr(value)
-    raise NotFlat(f"the layer's {name} is a {type(value).__name__}, which no text can make")

@@ -37,13 +37,13 @@ def others(case: Case, small: Values) -> dict[str, Sequence[Any]]:
     widths = (rule, 2 * rule, *(rule + NVFP4_BLOCK, 2 * rule - NVFP4_BLOCK) * (rule > NVFP4_BLOCK))
     wanted: dict[str, Sequence[Any]] = {
         "tokens": (1, 2, 7, 33, 65),
-        "experts": (1, 2, 3, 4),
+        "experts": (1, 2, 3, 4, 8),
         "hidden": widths,
-        "latent": () if case.latent is None else (NVFP4_BLOCK,) if small["latent"] is None else (None, *widths),
-        "shared": () if case.shared is None else (NVFP4_BLOCK,) if small["shared"] is None else (None,),
-        "tp": (1, 2),
+        "latent": () if case.latent is None else (NVFP4_BLOCK, 48) if small["latent"] is None else (None, *widths),
+        "shared": () if case.shared is None else (NVFP4_BLOCK, 48) if small["shared"] is None else (None,),
+        "tp": (1, 2, 4),
         "top_k": (1, 2),
-        "intermediate": (NVFP4_BLOCK, 48, 64),
+        "intermediate": (NVFP4_BLOCK, 48, 64, 80),
         "scaling": (1.0, _A_SCALING) if case.scaling != 1 else (),
     }
     return {

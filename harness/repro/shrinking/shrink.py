@@ -12,7 +12,7 @@ MOST = 200
 class Shrunk:
     """The smallest values found, how many values were tried, and whether the bound ended it.
 
-    ``others`` says for each field which other values were tried on the result, and whether they still failed.
+    ``others`` says for each field which other values were tried on the result, and whether they failed, if only alike.
     """
 
     values: Values
@@ -29,6 +29,7 @@ class Shrinker:
     """Shrinks ``start``. ``fields`` maps each field to its values, the simplest first; ``start`` may hold a value beside them.
 
     ``fails`` says whether values still show the finding. It is called at most ``most`` times, never twice for one choice.
+    ``alike`` says of values for which ``fails`` was false whether they fail in a like way: that tells whether a field matters.
     ``progress`` is called after each evaluation with their number and the smallest values so far.
     """
 
@@ -39,9 +40,10 @@ class Shrinker:
         fails: Callable[[Values], bool],
         most: int = MOST,
         progress: Callable[[int, Values], None] = lambda count, values: None,
+        alike: Callable[[Values], bool] = lambda values: False,
     ) -> None:
         self._best, self._fields, self._fails = dict(start), fields, fails
-        self._most, self._progress = most, progress
+        self._most, self._progress, self._alike = most, progress, alike
         self._known: dict[tuple[Any, ...], bool] = {self._key(start): True}
 
     @property
@@ -59,7 +61,8 @@ class Shrinker:
             for name, values in others(self._best).items():
                 for value in values:
                     if value != self._best[name]:
-                        tried.setdefault(name, {})[value] = self._still_fails(self._best | {name: value})
+                        other = self._best | {name: value}
+                        tried.setdefault(name, {})[value] = self._still_fails(other) or self._alike(other)
         except _Bound:
             stopped = True
         return Shrunk(self._best, self.evaluations, stopped, tried)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from harness.findings.finding import Finding
+from harness.findings.finding import Finding, Verdict
+from harness.findings.kinds import OF_VALUES
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shrunk import resized, sizes_of
 from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
-from harness.repro.target import Target
+from harness.repro.target import Target, same_finding
 
 Progress = Callable[[str], None]
 # How many hidden sizes are tried for a finding of a proof, which names sizes that a layer may not have.
@@ -19,9 +20,19 @@ _SIZES = 16
 
 def shrunk_case(target: Target, finding: Finding, progress: Progress) -> Shrunk:
     """The smallest sizes that show the finding, and what other values of each field do."""
+    verdicts: dict[str, Verdict] = {}
+
+    def judged(values: Values) -> Verdict:
+        small = resized(target.case, values)
+        if small.id not in verdicts:
+            verdicts[small.id] = target.judged(small)
+        return verdicts[small.id]
 
     def fails(values: Values) -> bool:
-        return possible(values) and target.shows(finding, resized(target.case, values)) is not None
+        return possible(values) and same_finding(judged(values), finding) is not None
+
+    def alike(values: Values) -> bool:
+        return possible(values) and any(is_alike(one, finding) for one in judged(values).findings)
 
     def show(count: int, values: Values) -> None:
         sizes = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -30,13 +41,20 @@ def shrunk_case(target: Target, finding: Finding, progress: Progress) -> Shrunk:
     case = target.case
     if case.full:
         return Shrunk(sizes_of(case), 0)
-    return Shrinker(sizes_of(case), simpler(case), fails, MOST, show).run(partial(others, case))
+    return Shrinker(sizes_of(case), simpler(case), fails, MOST, show, alike).run(partial(others, case))
+
+
+def is_alike(one: Finding, finding: Finding) -> bool:
+    """Whether two findings differ at most in what the numbers decide: which values are wrong, and the stage that fits them."""
+    if finding.vary:
+        return (one.observer, one.kind, one.vary) == (finding.observer, finding.kind, finding.vary)
+    return {one.kind, finding.kind} <= OF_VALUES
 
 
 def with_a_size(target: Target, finding: Finding) -> tuple[Target, Finding]:
     """A proof's finding at the smallest hidden size that a layer can have and that shows it in eager."""
-    eager = replace(target, mode=EVERY_MODE["eager"])
-    for size in range(NVFP4_BLOCK, NVFP4_BLOCK * (_SIZES + 1), NVFP4_BLOCK):
+    eager, rule = replace(target, mode=EVERY_MODE["eager"]), target.case.alignment.hidden
+    for size in sorted({*range(NVFP4_BLOCK, NVFP4_BLOCK * (_SIZES + 1), NVFP4_BLOCK), rule, 2 * rule}):
         case = resized(target.case, sizes_of(target.case) | {"hidden": size})
         if same := eager.shows(finding, case):
             return replace(eager, case=case), same

@@ -23,10 +23,19 @@ for seed in range(12):  # the memory of one batch is free when the next is made
     $check
     del batch, out"""
 _WRITTEN = f"{BATCH}\nlayer(*batch).fill_(7)  # the caller may write to it\nout, wanted = layer(*batch), oracle(batch)"
+_PASSED_IN = """\
+batch = inputs(7, 1)
+given = layer(*inputs(7, 0)).copy_(batch[0])  # the caller writes to the output, and passes it in
+out, wanted = layer(given, *batch[1:]), oracle(batch)"""
+_REORDERED = f"""\
+{BATCH}
+layer(*batch)
+batch = [value if value is None else value.roll(1, 0) for value in batch]  # the same rows, the last one first
+out, wanted = layer(*batch), oracle(batch)"""
 _MANY = """\
 made = []
 for number in range(64):
-    batch = inputs(7, number % 16)
+    batch = inputs(7, (number + number // 16) % 16)
     out, wanted = layer(*batch), oracle(batch)
     $check
     made.append((batch, out, out.clone()))
@@ -67,6 +76,14 @@ _OF_LAYERS = f"""\
     one = subject.build(case, device)
     torch.compile(one, fullgraph=True, dynamic=False, backend=backend)(*inputs(7, seed))
 assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for four layers of one class\""""
+_AFTER_EAGER = f"""\
+{_BACKEND}layer(*inputs(7, 1))
+compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=backend)
+for tokens in (5, 12):
+    batch = inputs(tokens, 0)
+    out, wanted = compiled(*batch), oracle(batch)
+    $check
+assert len(graphs) == 1, f"$kind: {{len(graphs)}} graphs for two sizes after an eager call of a third\""""
 _COMPILED = "compiled = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')\n"
 _RIGHT = "out, wanted = compiled(*batch), oracle(batch)"
 _NONE = f"{_COMPILED}batch = inputs(0, 0)\nout = compiled(*batch)\nassert out.shape == batch[0].shape, f'$kind: {{out.shape}}'"
@@ -82,14 +99,16 @@ def _compiled_after(text: str) -> str:
 SCENARIOS = {
     "inputs=refilled": Scenario(_REFILLED, compares=False),
     "inputs=made-again": Scenario(_MADE_ANEW, compares=False),
+    "inputs=reordered": Scenario(_REORDERED),
     "written=output": Scenario(_WRITTEN),
+    "written=passed-in": Scenario(_PASSED_IN),
     "calls=64": Scenario(_MANY, compares=False),
     "traced=first": Scenario(_TRACED, _FAKES, compares=False),
     "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),
     "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
     "graphs-of=layers": Scenario(_OF_LAYERS, compares=False),
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
-    "compiled=after-eager": Scenario(f"layer(*inputs(7, 1))\n{_COMPILED}{BATCH}\n{_RIGHT}"),
+    "compiled=after-eager": Scenario(_AFTER_EAGER, compares=False),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
     "compiled=129-tokens": Scenario(f"{_COMPILED}batch = inputs(129, 0)\n{_RIGHT}"),
     "compiled=0-tokens": Scenario(_NONE, compares=False),

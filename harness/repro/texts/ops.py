@@ -1,11 +1,4 @@
-"""Texts of checks that are longer than a line: values, and dispatch modes, which see every op of a call."""
-
-from harness.execution.difference import TOLERANCE
-
-VALUES = f'''\
-wanted = oracle(batch)
-off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
-assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
+"""Texts of checks that are dispatch modes, which see every op of a call, and of a layer's state."""
 
 SEEN = """\
 class Seen(TorchDispatchMode):  # the ops of a call, each with its first tensor

@@ -41,6 +41,14 @@ for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
         tensor.data = state[name].clone()
 out = layer(*batch)"""
+_WRITTEN = """\
+for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+    tensor.data.copy_(dict((*first.named_parameters(), *first.named_buffers()))[name])
+out = layer(*batch)"""
+_RESTORED = f"""\
+batch, state = inputs(7, 0), layer.state_dict()
+{_LOADED}
+wanted = oracle(batch)"""
 _COPIED = f"""\
 original, layer = layer, copy.deepcopy(layer)
 {_LOADED}
@@ -72,6 +80,8 @@ SCENARIOS = {
     "weights=saved-after-use": Scenario(_SAVED),
     "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
     "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
+    "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
+    "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),
 }

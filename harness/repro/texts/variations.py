@@ -2,6 +2,8 @@
 
 from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
 from harness.execution.modes.varied.sizes import TOKENS as OF_SIZES
+from harness.execution.modes.varied.special_rows import NO_WEIGHTS
+from harness.findings.finding import Finding
 from harness.matrix.variations import LARGEST_BATCH, growth_counts
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
@@ -11,16 +13,30 @@ _SLICE = (
 )
 _FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
 _LOGITS = "at = next(place for place, value in enumerate(batch) if place and value.shape[-1:] == ($experts,))\n"
-_ROWS = """\
-rows = batch[0]
-rows[0, 0] = rows[1, -1] = 0
-rows[2], rows[3], rows[4, 1::2] = 1, -0.0, 0
-rows[5] = rows[5] * 2.0**-121
-rows[6, rows.shape[1] // 2], rows[7] = 64, rows[7] * 512  # outliers
-for weights in batch[2:]:
-    if weights.is_floating_point():
-        weights[-1] = 0  # a token without weights"""
+_MISSING = """\
+slots = batch[$ids].shape[1]
+for row, chosen in enumerate(batch[$ids].unbind()):  # an id that names no expert, in each slot in turn
+    slot, beside, kind = row % slots, (row + 1) % slots, row // slots % 3
+    if slots > 1 and kind < 2:  # beside the first expert, and beside the last one
+        expert = (0, $experts - 1)[kind]
+        chosen[chosen == expert] = chosen[beside].clone()
+        chosen[beside] = expert
+    others = [place for place in range(slots) if place != beside]
+    chosen[others if kind == 2 and slots > 1 else [slot] if slots > 1 or row % 2 == 0 else []] = {number}"""
+# What makes each special row, by what the finding calls it.
+ROWS = {
+    "that begins with zero": "rows[0, 0] = 0",
+    "that ends with zero": "rows[1, -1] = 0",
+    "of one value throughout": "rows[2] = 1",
+    "of negative zeros": "rows[3] = -0.0",
+    "of which every second value is zero": "rows[4, 1::2] = 0",
+    "of the smallest numbers": "rows[5] = rows[5] * 2.0**-121",
+    "with one value of 64": "rows[6, rows.shape[1] // 2] = 64",
+    "that is 512 times as large": "rows[7] = rows[7] * 512",
+    NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
+}
 
+SPECIAL_ROWS = "content=special-rows"
 CHANGES = {
     "content=zero-row": "batch[0][-1] = 0",
     "content=same-rows": "batch = [value[:1].expand_as(value).contiguous() for value in batch]",
@@ -35,14 +51,13 @@ CHANGES = {
     "sizes=top-1": "batch[$weights] = batch[$weights] * 0.75",
     "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
     "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
-    "content=minus-one": "batch[$ids][:, 0] = -1  # names no expert",
+    "content=minus-one": _MISSING.replace("{number}", "-1"),
     "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
     "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
-    "content=special-rows": _ROWS,
     "content=logits-shifted": f"{_LOGITS}batch[at] = batch[at] + 100",
     "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
-    "content=id-experts": "batch[$ids][:, 0] = $experts  # names no expert",
+    "content=id-experts": _MISSING.replace("{number}", "$experts"),
     "form=slice": _SLICE,
     "form=beside-nan": f"{_SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
     "        buffer[..., value.shape[-1] :] = torch.nan",
@@ -71,9 +86,17 @@ TOKENS, GROWS, CAPTURED, CONTENTS = "tokens=", "growth=", "captured=", "content=
 SIZES = "sizes="
 
 
+def change_of(finding: Finding, whole: bool) -> str:
+    """The text of a finding's variation, empty for none; ``whole`` with every special row, not only the one that it names."""
+    if finding.vary != SPECIAL_ROWS:
+        return CHANGES.get(finding.vary, "")
+    named = [text for words, text in ROWS.items() if words in finding.what and not whole]
+    return "\n".join(("rows = batch[0]", *(named or ROWS.values())))
+
+
 def is_change(name: str) -> bool:
     """Whether a variation is a change of the inputs, or calls of one layer; the empty name is none."""
-    return not name or name in CHANGES or name.startswith((TOKENS, GROWS, CAPTURED, SIZES))
+    return not name or name in (*CHANGES, SPECIAL_ROWS) or name.startswith((TOKENS, GROWS, CAPTURED, SIZES))
 
 
 def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:

@@ -4,11 +4,11 @@ import re
 from dataclasses import replace
 
 from harness.execution.evidence import REPEATED
-from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import ONE, larger_batch
 from harness.matrix.case import Case
 from harness.repro.about import About
 from harness.repro.texts import variations
+from harness.repro.writing.capturing import addresses, captured, replayed
 from harness.repro.writing.checks import Check
 from harness.repro.writing.runs import OF_ONE_BATCH, Running
 
@@ -18,7 +18,6 @@ IN_INFERENCE = (REPEATED, "extra call")
 """The labels of the calls that eager makes under inference mode."""
 # Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
 _MORE_TOKENS = 9
-_MANY_SIZES = 140  # more than caches by the token count have room for
 _CALL = re.compile(r"\brun\(((?:inputs\([^()]*\)|\w+))\)")
 
 
@@ -67,10 +66,10 @@ def _lines(about: About, check: Check, all_calls: bool) -> list[str]:
     if finding.kind == "not-built":
         return []
     if finding.kind == "freed-memory":
-        return [_addresses(about)]
+        return [addresses(about)]
     if about.at_capture and case.tokens and finding.kind not in OF_ONE_BATCH:
         case = replace(case, tokens=int(finding.vary.partition("=")[2])) if finding.vary else case
-        return [_captured(case), *([] if finding.kind == "capture-refused" else [_replayed(case)]), check.after]
+        return [captured(case), *([] if finding.kind == "capture-refused" else [replayed(case)]), check.after]
     return _called(about, check, all_calls)
 
 
@@ -83,7 +82,7 @@ def _called(about: About, check: Check, all_calls: bool) -> list[str]:
         lines += ["copy = first.clone()"] if check.twice and not index else []
     if finding.kind == "padding-tokens-leak" and all_calls:  # it may show in the call after
         lines += [f"batch = inputs({tokens}, {seed + 1})", check.before, "run(batch)"]
-    change = variations.CHANGES.get(finding.vary, "")
+    change = variations.change_of(finding, all_calls)
     lines += [f"batch = [*inputs({tokens}, {seed})]", change] if change else [f"batch = inputs({tokens}, {seed})"]
     if finding.kind == "writes-beside":
         ahead, behind = variations.BESIDE
@@ -102,40 +101,3 @@ def _planned(about: About, check: Check, all_calls: bool) -> list[tuple[int, int
     if finding.kind == "output-overwritten" and about.mode.family == "cudagraph":
         calls = [(about.bucket, 0), (about.bucket, 1)]
     return calls if all_calls or check.all_calls else calls[:1] * check.twice + calls[-1:]
-
-
-def _captured(case: Case) -> str:
-    """A warm-up and a capture, as engines do."""
-    return (
-        f"layer(*inputs({case.tokens}, {WARM_UP}))  # a warm-up\nbatch = inputs({case.tokens}, {CAPTURE})\n"
-        "with capturing:\n    out = layer(*batch)"
-    )
-
-
-def _replayed(case: Case) -> str:
-    """A replay with other inputs, in the buffers of the capture. An input that is absent leaves its buffer as it is."""
-    return (
-        f"given = inputs({case.tokens}, {REPLAY})  # other inputs, in the same memory\n"
-        "[old.copy_(new) for old, new in zip(batch, given) if old is not None and new is not None]\n"
-        "graph.replay()\nbatch = given"
-    )
-
-
-def _addresses(about: About) -> str:
-    """What a graph of one batch size reads, after what engines run beside it."""
-    case, label = about.case, about.symptom.finding.call
-    if "graph for" not in label:
-        capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
-        return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
-    larger = 2 * _next_eight(larger_batch(case.tokens))
-    others = f"run(inputs({larger}, {REPLAY}))  # another batch size"
-    if "many other" in label:
-        others = f"for tokens in range(1, {_MANY_SIZES}):  # other batch sizes\n    run(inputs(tokens, {REPLAY}))"
-    return (
-        f"run(inputs({larger // 2}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({about.bucket}, {CAPTURE}))\n"
-        f"{others}\ngraph.check()"
-    )
-
-
-def _next_eight(tokens: int) -> int:
-    return (tokens // 8 + 1) * 8

@@ -7,7 +7,8 @@ check ends in an assertion whose text begins with the kind of the finding.
 from harness.repro.about import About
 from harness.repro.texts.check import Check
 from harness.repro.texts.fakes import check_of_fake
-from harness.repro.texts.ops import ALIASES, POISON, SEEN, STATE, VALUES, VIEWS, WRITES
+from harness.repro.texts.ops import ALIASES, POISON, SEEN, STATE, VIEWS, WRITES
+from harness.repro.texts.values import VALUES
 
 __all__ = ["Check", "check_of"]
 

@@ -1,12 +1,13 @@
 """The whole script: what it shows, imports, the layer, how it is run, and the check."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 
 from harness.repro.about import About
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.scenarios import scenario_of, text_of
+from harness.repro.texts.values import finer
 from harness.repro.writing import calls, checks, runs
 from harness.repro.writing.checks import Check
 from harness.repro.writing.imported import BUILT
@@ -21,28 +22,37 @@ _OF_SHAPES = (
     *("mutated-input", "undeclared-alias", "untrue-alias"),
 )
 
+Change = Callable[[str], str]
+# The text of a check as it is, and with a finer comparison of values.
+_FINENESS: tuple[Change, ...] = (str, finer)
+
 
 def scripts(about: About, parts: Parts) -> Iterator[str]:
-    """Scripts for a symptom, the shortest first: it may need the calls before it, grad mode or inference mode."""
+    """Scripts for a symptom, the shortest first: it may need the calls before it, grad mode or inference mode, a finer check."""
     if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
         return
     scenario = scenario_of(about.symptom.finding)
-    if scenario is not None:
-        if not (parts.standalone and scenario.builds):
-            yield _of_scenario(about, parts, scenario)
-        return
+    if scenario is None:
+        yield from dict.fromkeys(_of_calls(about, parts))
+    elif not (parts.standalone and scenario.builds):
+        yield from dict.fromkeys(_of_scenario(about, parts, scenario, change) for change in _FINENESS)
+
+
+def _of_calls(about: About, parts: Parts) -> Iterator[str]:
     call = about.symptom.finding.call
     grads = (False, True) if call == calls.WITH_GRAD else (False,)
     inference = (False, True) if call in calls.IN_INFERENCE else (False,)
-    ways = product(inference, grads, (False, True))
-    yield from dict.fromkeys(_script(about, parts, all_calls, grad, infers) for infers, grad, all_calls in ways)
+    for change in _FINENESS:
+        for infers, grad, all_calls in product(inference, grads, (False, True)):
+            yield _script(about, parts, all_calls, grad, infers, change)
 
 
-def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: bool) -> str:
+def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: bool, change: Change) -> str:
+    """``change`` makes the text of the check another one."""
     check, running = checks.check_of(about), runs.running_of(about)
     if infers:
         check = replace(check, around=", ".join(filter(None, ("torch.inference_mode()", check.around))))
-    tail = about.filled(calls.tail(about, check, running, all_calls))
+    tail = about.filled(change(calls.tail(about, check, running, all_calls)))
     head = about.filled(check.before) if calls.stands_before(check) else ""
     oracle = parts.oracle if "oracle(" in tail else ""
     layer = parts.text if _calls_fakes(about, check, running) else parts.without_fakes or parts.text
@@ -54,9 +64,9 @@ def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: boo
     return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")
 
 
-def _of_scenario(about: About, parts: Parts, scenario: Scenario) -> str:
+def _of_scenario(about: About, parts: Parts, scenario: Scenario, change: Change) -> str:
     """The script of a variation that is several calls, or several layers."""
-    tail = about.filled(text_of(scenario, bool(about.symptom.error)))
+    tail = about.filled(change(text_of(scenario, bool(about.symptom.error))))
     layer = parts.text.replace(BUILT, about.filled(scenario.build)) if scenario.build else parts.text
     oracle = parts.oracle if "oracle(" in tail else ""
     text = "\n\n".join(part for part in ("torch.set_grad_enabled(False)", layer, oracle, tail) if part)

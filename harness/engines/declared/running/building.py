@@ -18,10 +18,11 @@ from harness.engines.declared.running.recorded import Recorder
 from harness.engines.declared.source.scan import Declared
 from harness.engines.declared.source.schema import required
 
+STAND_IN = "stub"  # the name of whatever an engine would build
 # The arguments for the parameters of a factory that have no default.
 _ARCHITECTURE = {
-    "backend": "", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100", "uri": "stub",
-    "module_name": "stub", "jit_module": Kernels(), "act_func_name": "silu",
+    "backend": "", "device_arch": "100", "arch": "100", "enable_rubin": False, "target": "sm100", "uri": STAND_IN,
+    "module_name": STAND_IN, "jit_module": Kernels(), "act_func_name": "silu",
 }  # fmt: skip
 _BACKENDS = ("100", "fa2", "fa3", "trtllm-gen")  # a factory declares the ops of one
 

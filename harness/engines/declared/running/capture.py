@@ -13,11 +13,11 @@ from typing import Any
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.engines.declared.engine import Engine
-from harness.engines.declared.running import machine, recorders, standin
+from harness.engines.declared.running import building, machine, recorders, standin
 from harness.engines.declared.running.anything import Anything
 from harness.engines.declared.running.building import built
 from harness.engines.declared.running.kernels import Kernels
-from harness.engines.declared.running.recorded import Recorder
+from harness.engines.declared.running.recorded import Recorded, Recorder
 from harness.engines.declared.running.unrun import read
 from harness.engines.declared.source.scan import Declared, declarations
 from harness.engines.declared.source.sites import package
@@ -124,13 +124,20 @@ def _one(
         captured.fake = recorded.fake or recorder.fake_of(recorded)
         short = recorded.name.rpartition("::")[2]
         # Without the suffix of the architecture.
-        captured.name = _qualified(declared) if declared.op and short.startswith(declared.op) else recorded.name
+        captured.name = _qualified(declared) if declared.op and short.startswith(declared.op) else _own_name(recorded)
         captured.reason = ""
         if _is_stub(recorded.real):
             captured.real, captured.reason = None, STRANGE
     elif not captured.reason:
         captured.reason = f"{declared.function or declared.module} ran, but did not declare it"
     return captured
+
+
+def _own_name(recorded: Recorded) -> str:
+    """The name of an op, or its function's where a stand-in made up the whole name."""
+    short = recorded.name.rpartition("::")[2]
+    made_up = short == building.STAND_IN or not short.isidentifier()
+    return str(getattr(recorded.real, "__name__", short)) if made_up else recorded.name
 
 
 def _is_stub(function: object) -> bool:

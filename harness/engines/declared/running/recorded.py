@@ -53,7 +53,7 @@ class Recorder:
         inner = inspect.unwrap(real)
         code = getattr(inner, "__code__", None)
         places = [_caller()] + ([(code.co_filename, code.co_firstlineno)] if code else [])
-        self.ops.append(Recorded(name, real, mutates, fake, places))
+        self.ops.append(Recorded(str(name), real, mutates, fake, places))  # a stand-in may have made up the name
 
     def fake(self, name: Any, function: Function) -> None:
         """Record the fake of an op, by its name or by the op itself."""

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from harness.audit.making.asked import Asked, asking, traced
+from harness.audit.making.search import Search
 from harness.base.exception_text import first_line
 from harness.engines.declared.running import registered
 from harness.engines.declared.running.capture import Captured
-from harness.engines.declared.samples.asked import Asked, asking, traced
-from harness.engines.declared.samples.search import Search
 from harness.engines.declared.source.schema import required
 
 Named = tuple[str, dict[str, Any]]

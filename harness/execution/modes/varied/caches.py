@@ -10,13 +10,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from harness.execution.evidence import Run, Varied
 from harness.execution.memory.reachable import caches_of
 from harness.execution.modes.cudagraph import Captured, capture, replay
-from harness.execution.modes.varied.checks import MANY_CALLS, PLACES, answer, batch_of, check, if_steady, note, run_few
-from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.modes.varied.checks import (
+    MANY_CALLS,
+    answer,
+    batch_of,
+    check,
+    if_steady,
+    note,
+    place_of,
+    run_few,
+)
+from harness.execution.modes.varied.overwritten import overwritten_by
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _REMADE = 12
 # A graph for each, and the batch sizes that run in eager between their replays.
 _SMALLEST_FIRST, _BETWEEN = (8, 24), range(1, 24)
+# A number of tokens that no other variation of this mode calls.
+_COLD = 29
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -34,6 +46,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
 def _inputs(varied: VariedRun, variation: Varied) -> None:
     """The same tensors with other contents, or new tensors where the memory of earlier ones was freed."""
     layer = varied.fresh()
+    if variation.name == "inputs=reordered":
+        return _reordered(varied, variation, layer)
     if variation.name == "inputs=made-again":
         batches = [batch_of(varied, place) for place in range(_REMADE)]
         for batch, expected in batches:
@@ -44,7 +58,7 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
             call = varied.run.calls[-1]
             call.inputs, call.before = (), ()  # the next ones take their place in memory
             varied.alive.clear()
-        return
+        return None
     inputs, _ = batch_of(varied, 0)
     layer(*inputs)
     for place in (1, 2):
@@ -55,6 +69,16 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
         check(varied, variation, layer, inputs=inputs, expected=expected)
         _copy_inputs(varied)
     _refill_parts(varied, variation, layer, inputs)
+    return None
+
+
+def _reordered(varied: VariedRun, variation: Varied, layer: Any) -> None:
+    """The same rows, the last one first: a sum of their contents is the same."""
+    inputs, expected = batch_of(varied, 0)
+    layer(*inputs)
+    rows = [-1, *range(inputs[0].shape[0] - 1)]
+    moved = tuple(tensor if tensor is None else tensor[rows] for tensor in inputs)
+    check(varied, variation, layer, inputs=moved, expected=rows_of(expected, rows))
 
 
 def _refill_parts(varied: VariedRun, variation: Varied, layer: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -83,32 +107,41 @@ def _copy_inputs(varied: VariedRun) -> None:
 
 
 def _written(varied: VariedRun, variation: Varied) -> None:
-    """A caller writes to the output that it was given, as a residual is added in place; then the same inputs come again."""
+    """A caller writes to the output that it was given, as a residual is added in place."""
     layer = varied.fresh()
     output = answer(varied, layer).output
     if isinstance(output, Tensor):
-        with torch.inference_mode():  # an output that was made under inference mode can be written only here
-            output.fill_(7.0)
-        check(varied, variation, layer)
+        (_same_inputs if variation.name == "written=output" else _as_input)(varied, variation, layer, output)
+
+
+def _same_inputs(varied: VariedRun, variation: Varied, layer: Any, output: Tensor) -> None:
+    """Then the same inputs come once more."""
+    with torch.inference_mode():  # an output that was made under inference mode can be written only here
+        output.fill_(7.0)
+    check(varied, variation, layer)
+
+
+def _as_input(varied: VariedRun, variation: Varied, layer: Any, output: Tensor) -> None:
+    """Then the output is the next hidden_states, as where one layer is called in turn."""
+    (hidden, *others), expected = batch_of(varied, 1)
+    if output.shape == hidden.shape and output.dtype == hidden.dtype:
+        with torch.inference_mode():
+            output.copy_(hidden)
+        check(varied, variation, layer, inputs=(output, *others), expected=expected)
+        varied.run.calls[-1].inputs = varied.run.calls[-1].before
 
 
 def _calls(varied: VariedRun, variation: Varied) -> None:
     """Many calls, with all outputs saved. Each is right, and stays so."""
     layer, made = varied.fresh(), []
     for number in range(MANY_CALLS):
-        if not check(varied, variation, layer, number % PLACES, label=f"call {number + 1} of {MANY_CALLS}"):
+        if not check(varied, variation, layer, place_of(number), label=f"call {number + 1} of {MANY_CALLS}"):
             return
         made.append(varied.run.calls.pop())
-    for number, call in enumerate(made, 1):
-        if (
-            isinstance(call.output, Tensor)
-            and call.snapshot is not None
-            and not torch.equal(call.output, call.snapshot)
-        ):
-            label = f"the output of call {number} after call {MANY_CALLS}"
-            note(varied, variation, label, call.output, call.snapshot, "the same output when it was returned")
-            return
-    varied.run.calls.append(made[-1])
+    if by := overwritten_by(varied, made):
+        note(varied, variation, *by)
+    else:
+        varied.run.calls.append(made[-1])
 
 
 def _traced(varied: VariedRun, variation: Varied) -> None:
@@ -131,6 +164,33 @@ def _clear(caches: list[object]) -> None:
 
 
 def _graphs(varied: VariedRun, variation: Varied) -> None:
+    """Graphs, and eager calls before their replays."""
+    (_cold if variation.name == "graphs=not-warmed-up" else _smallest_first)(varied, variation)
+
+
+def _cold(varied: VariedRun, variation: Varied) -> None:
+    """A capture of a size that never ran, and an eager call of that size before the first replay.
+
+    What the capture made has no contents then. A call that is wrong after the replay too is left to ``varied-tokens``.
+    """
+    rig, size = varied.rig, min(_COLD, varied.most)
+    run = rig.start(emulated=rig.device.type != "cuda")
+    graph = capture(run, rig.inputs(size, 0))
+    if graph is None:
+        return
+    assert run.layer is not None
+    graph.empty()
+    inputs, expected = varied.batch(size)
+    if check(varied, variation, run.layer, inputs=inputs, expected=expected):
+        return
+    with contextlib.suppress(*LAYER_ERRORS):
+        graph.replay()
+    if not check(varied, variation, run.layer, inputs=inputs, expected=expected):
+        varied.run.calls.pop(-2)
+    varied.run.calls.pop()
+
+
+def _smallest_first(varied: VariedRun, variation: Varied) -> None:
     """Graphs captured from the smallest batch to the largest, replayed after many other batch sizes."""
     rig, emulated = varied.rig, varied.rig.device.type != "cuda"
     run, varied.run.emulated = rig.start(emulated=emulated), emulated

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from harness.base.errors import Skip
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
+from harness.execution.modes.varied.routing import routes_otherwise
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of, run_varied
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
@@ -29,9 +30,9 @@ def few(rig: Rig) -> int:
     return min(FEW, rig.most_tokens)
 
 
-def run_few(rig: Rig, variations: Mapping[str, Variation]) -> Run:
-    """A run of a varied mode on batches of a few tokens."""
-    return run_varied(rig, variations, batch=FEW * PLACES)
+def run_few(rig: Rig, variations: Mapping[str, Variation], most: int = FEW * PLACES) -> Run:
+    """A run of a varied mode on batches of a few tokens. ``most`` is the number of tokens that there are inputs for."""
+    return run_varied(rig, variations, batch=most)
 
 
 def check(
@@ -67,7 +68,10 @@ def check(
         varied.run.calls.remove(call)
         varied.run.left_behind.append(LeftBehind(variation, f"{call.label} returned a FakeTensor"))
         return False
-    return call.error is None and not varied.is_wrong(call)
+    wrong = varied.is_wrong(call)
+    if wrong and around is not nullcontext:
+        call.other_routing = routes_otherwise(varied.rig, call.before, varied.fresh(), inside)
+    return call.error is None and not wrong
 
 
 def if_steady(variation: Variation) -> Variation:
@@ -106,7 +110,8 @@ def is_steady(varied: VariedRun) -> bool:
 
 def calls_are_right(varied: VariedRun, layer: Callable[..., Any]) -> bool:
     """Whether many calls of this layer are right, on inputs that all stay in memory."""
-    return all(_is_right(varied, answer(varied, layer, number % PLACES), number) for number in range(MANY_CALLS))
+    places = map(place_of, range(MANY_CALLS))
+    return all(_is_right(varied, answer(varied, layer, place), place) for place in places)
 
 
 def _layers_are_right(varied: VariedRun) -> bool:
@@ -117,6 +122,11 @@ def _layers_are_right(varied: VariedRun) -> bool:
 def _is_right(varied: VariedRun, call: Call, place: int) -> bool:
     call.expected = batch_of(varied, place % PLACES)[1]
     return call.error is None and not varied.is_wrong(call)
+
+
+def place_of(number: int) -> int:
+    """The place of a batch for this call of many. It repeats after no number of calls, since a layer may reuse memory in turn."""
+    return (number + number // PLACES + number // PLACES**2) % PLACES
 
 
 def batch_of(varied: VariedRun, place: int) -> tuple[tuple[Tensor, ...], Any]:

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
-from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, run_few, whole
+from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
 from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _CALLS, _LAYERS = 6, 4
+# Fewer and more tokens than an eager call before had.
+_OTHER_SIZES = (5, 12)
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -55,10 +57,10 @@ class _Compiled:
 
         return run_it
 
-    def of(self, layer: Any) -> Any:
+    def of(self, layer: Any, dynamic: bool = False) -> Any:
         """The layer, compiled."""
         ready_compiler()
-        return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend=self._backend)
+        return torch.compile(compilable(layer), fullgraph=True, dynamic=dynamic, backend=self._backend)
 
     def _backend(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         self.graphs += 1
@@ -67,11 +69,10 @@ class _Compiled:
     def graphs_of(self, varied: VariedRun, variation: Varied) -> None:
         """How many graphs more calls of the first layer make, or calls of other layers of its class."""
         before, one = self.graphs, variation.name == "graphs-of=calls"
-        if not one and not isinstance(self._layer, nn.Module):
+        layers = [self._layer if one else varied.fresh() for _ in range((_CALLS if one else _LAYERS) - 1)]
+        if not one and not all(_same_code(self._layer, layer) for layer in layers):
             return  # another function has a graph of its own
-        functions = [
-            self._function if one else self.of(varied.fresh()) for _ in range((_CALLS if one else _LAYERS) - 1)
-        ]
+        functions = [self._function if one else self.of(layer) for layer in layers]
         for place, function in enumerate(functions, 1):
             with contextlib.suppress(*LAYER_ERRORS):
                 function(*_inputs(varied, place))
@@ -102,10 +103,40 @@ class _Compiled:
             check(varied, variation, function, expected=whole(wanted), reference=FIRST)
 
     def _after_eager(self, varied: VariedRun, variation: Varied) -> None:
+        """Calls of other sizes than the eager one, with a dynamic number of tokens: what eager code left shows in them.
+
+        More graphs than a layer has that never ran in eager are a finding too, and an error only where that layer has none.
+        """
+        before = len(varied.run.calls)
+        graphs = self._of_sizes(varied, variation, eager=True)
+        calls = varied.run.calls[before:]
+        failed = any(call.error or varied.is_wrong(call) for call in calls)
+        if graphs == 1 and not failed:
+            return
+        others = self._of_sizes(varied, variation, eager=False)
+        without = varied.run.calls[before + len(calls) :]
+        del varied.run.calls[before + len(calls) :]
+        if failed and any(call.error or varied.is_wrong(call) for call in without):
+            del varied.run.calls[before:]
+        elif not failed and graphs > others:
+            sizes = ", ".join(map(str, _OTHER_SIZES))
+            made = f"{graphs} graphs were compiled for batches of {sizes} tokens"
+            what = f"{made} after an eager one of {FEW}, and {others} without it"
+            varied.run.left_behind.append(LeftBehind(variation, what, kind="recompiled"))
+
+    def _of_sizes(self, varied: VariedRun, variation: Varied, eager: bool) -> int:
+        """Compiled calls of one layer with a dynamic number of tokens, until one is wrong. The number of graphs."""
         torch._dynamo.reset()
-        layer = varied.fresh()
-        answer(varied, layer, 1)
-        check(varied, variation, self.of(layer))
+        layer, before = varied.fresh(), self.graphs
+        if eager:
+            answer(varied, layer, 1)
+        function = self.of(layer, dynamic=True)
+        for tokens in _OTHER_SIZES:
+            inputs, expected = varied.batch(min(tokens, varied.most))
+            label = f"a batch of {inputs[0].shape[0]} tokens after an eager one of {few(varied.rig)}"
+            if not check(varied, variation, function, inputs=inputs, expected=expected, label=label):
+                break
+        return self.graphs - before
 
     def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()
@@ -120,6 +151,12 @@ class _Compiled:
     def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()
         check(varied, variation, self.of(varied.fresh()), around=torch.inference_mode)
+
+
+def _same_code(one: Any, other: Any) -> bool:
+    """Whether the two are modules that run one function: a module of torch.fx, or a class made in ``build``, has its own."""
+    codes = [getattr(getattr(layer, "forward", None), "__code__", None) for layer in (one, other)]
+    return isinstance(one, nn.Module) and (codes[0] is None or codes[0] is codes[1])
 
 
 def _inputs(varied: VariedRun, place: int) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from harness.execution.difference import total, within
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
+from harness.execution.modes.varied.missing_ids import missing_ids
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.subjects.checked import SubjectError
@@ -23,6 +24,7 @@ _REPEATED = 6
 _SMALL = 8192
 # Added to logits, which no softmax sees. A sum of exponentials of such numbers is beyond fp32.
 _SHIFT = 100.0
+ABOVE = "above the largest"
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -86,18 +88,26 @@ def _tied(x: Inputs, order: int = 0) -> Inputs:
     return x.put(logits=logits.scatter(-1, largest.indices, (top + steps).to(logits.dtype)))
 
 
-def _no_expert(rows: slice, slots: slice, number: Callable[[Inputs], int]) -> tuple[Change, Change]:
-    """Ids that name no expert in some rows and slots; and weights of zero there, which have the same meaning."""
+def _no_expert(number: Callable[[Inputs], int], rows: slice | None = None) -> tuple[Change, Change]:
+    """Ids that name no expert; and weights of zero there, which have the same meaning.
+
+    In all slots of ``rows``; where that is None, in some slots of each row: see ``missing_ids``.
+    """
+
+    def places(x: Inputs) -> tuple[Tensor, Tensor]:
+        if rows is None:
+            return missing_ids(x.ids, x.experts)
+        missing = torch.zeros_like(x.ids, dtype=torch.bool)
+        missing[rows] = True
+        return x.ids, missing
 
     def change(x: Inputs) -> Inputs:
-        ids = x.ids
-        ids[rows, slots] = number(x)
-        return x.put(ids=ids)
+        ids, missing = places(x)
+        return x.put(ids=ids.masked_fill(missing, number(x)))
 
     def alike(x: Inputs) -> Inputs:
-        weights = x.weights
-        weights[rows, slots] = 0
-        return x.put(weights=weights)
+        ids, missing = places(x)
+        return x.put(ids=ids, weights=x.weights.masked_fill(missing, 0))
 
     return change, alike
 
@@ -110,7 +120,7 @@ def _experts(x: Inputs) -> int:
     return x.experts
 
 
-_LAST_ROW, _FIRST_SLOT, _ALL = slice(-1, None), slice(1), slice(None)
+_LAST_ROW, _ALL = slice(-1, None), slice(None)
 _VALUES: dict[str, Change] = {
     "zero-row": _zero_row,
     "same-rows": _same_rows,
@@ -132,10 +142,10 @@ _LOGITS: dict[str, tuple[Change, tuple[Change, ...]]] = {
 # Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
 _SPECIAL_IDS: dict[str, tuple[Change, Change]] = {
     "duplicate-ids": (_duplicate, _summed),
-    "minus-one": _no_expert(_ALL, _FIRST_SLOT, _minus_one),
-    "minus-one-row": _no_expert(_LAST_ROW, _ALL, _minus_one),
-    "minus-one-all": _no_expert(_ALL, _ALL, _minus_one),
-    "id-experts": _no_expert(_ALL, _FIRST_SLOT, _experts),
+    "minus-one": _no_expert(_minus_one),
+    "minus-one-row": _no_expert(_minus_one, _LAST_ROW),
+    "minus-one-all": _no_expert(_minus_one, _ALL),
+    "id-experts": _no_expert(_experts),
 }
 
 
@@ -165,15 +175,18 @@ def _content(varied: VariedRun, variation: Varied) -> None:
 
 def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
     """Special rows in one call. No weights in the last row, where the oracle promises a finite answer for that."""
-    declared = varied.rig.declared.texts
-    rows = inputs.put(hidden=special_rows.changed(inputs.hidden, declared))
-    tries = [_without_weights(rows), rows] if inputs.weights_at is not None else [rows]
-    for one in tries:
-        with suppress(SubjectError):
-            call = varied.call(variation, one.tensors, varied.rig.oracle(one.tensors))
-            if call.error is None and varied.is_wrong(call):
-                special_rows.name_rows(call, declared, one is not rows)
-            return
+    for declared in (varied.rig.declared.texts, (*varied.rig.declared.texts, "no-large-values")):
+        rows = inputs.put(hidden=special_rows.changed(inputs.hidden, declared))
+        tries = [_without_weights(rows), rows] if inputs.weights_at is not None else [rows]
+        for one in tries:
+            with suppress(SubjectError):
+                expected = varied.rig.oracle(one.tensors)
+                if _beyond(total(expected), inputs.hidden.dtype) == ABOVE:
+                    break  # what the layer is for cannot be an output of this dtype: without outliers
+                call = varied.call(variation, one.tensors, expected)
+                if call.error is None and varied.is_wrong(call):
+                    special_rows.name_rows(call, declared, one is not rows)
+                return
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
 
 
@@ -203,7 +216,7 @@ def _beyond(expected: Tensor, dtype: torch.dtype) -> str:
     """Where the oracle's values lie beyond what an output of this dtype, that of hidden_states, holds with its precision."""
     largest = float(expected.abs().max()) if expected.numel() else 0.0
     if largest > torch.finfo(dtype).max:
-        return "above the largest"
+        return ABOVE
     return "below the smallest normal" if 0 < largest < torch.finfo(dtype).tiny else ""
 
 

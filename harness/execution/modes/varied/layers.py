@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
@@ -28,7 +29,9 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
 
 State = dict[str, Tensor]
+_BESIDE = ("other=before", "other=between")
 FIRST = "a layer that got the same weights before its first call"
+RESTORED = "weights=restored"
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -37,26 +40,30 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 
 def if_alone(variation: Variation) -> Variation:
-    """A variation whose wrong calls are dropped where plain calls are wrong too, or where another layer is the reason."""
+    """A variation that is left out where a layer is wrong beside another one of its class: that is the reason then.
+
+    Layers beside others come first. After a variation that spoils all layers, they would be wrong as well.
+    """
 
     def run_it(varied: VariedRun, what: Varied) -> None:
-        before = len(varied.run.calls)
-        if_steady(variation)(varied, what)
-        made = varied.run.calls[before:]
-        if any(call.error or varied.is_wrong(call) for call in made) and (others := _wrong_beside_others(varied)):
-            varied.run.calls[before:] = others
+        if not _are_wrong_beside_others(varied):
+            if_steady(variation)(varied, what)
 
     return run_it
 
 
-def _wrong_beside_others(varied: VariedRun) -> list[Call]:
-    """The wrong calls of a layer after one with other weights was called, or in between."""
-    before = len(varied.run.calls)
-    for name in ("other=before", "other=between"):
-        _other(varied, Varied(name, words_of(name)))
-    made = varied.run.calls[before:]
-    del varied.run.calls[before:]
-    return [call for call in made if call.error or varied.is_wrong(call)]
+def _are_wrong_beside_others(varied: VariedRun) -> bool:
+    """Whether a layer is wrong after one with other weights was called, or in between. The wrong calls are left in the run."""
+    if not any(call.varied and call.varied.name in _BESIDE for call in varied.run.calls):
+        before = len(varied.run.calls)
+        for name in _BESIDE:
+            if_steady(_other)(varied, Varied(name, words_of(name)))
+        varied.run.calls[before:] = [call for call in varied.run.calls[before:] if _is_bad(varied, call)]
+    return any(call.varied.name in _BESIDE and _is_bad(varied, call) for call in varied.run.calls if call.varied)
+
+
+def _is_bad(varied: VariedRun, call: Call) -> bool:
+    return call.error is not None or varied.is_wrong(call)
 
 
 def other_weights(layer: Any) -> State:
@@ -158,10 +165,54 @@ def _compare(
 def _own(varied: VariedRun, variation: Varied) -> None:
     layer = varied.fresh()
     answer(varied, layer, 1)
-    own = {name: copy_of(tensor) for name, tensor in layer.state_dict().items() if isinstance(tensor, Tensor)}
+    own = own_weights(layer)
     load(layer, other_weights(layer))  # so that a load which is the second one shows
-    if load(layer, own):
+    if load(layer, own) and not check(varied, variation, layer):
+        before = len(varied.run.calls)
+        _restored(varied, Varied(RESTORED, words_of(RESTORED)))
+        restored = varied.run.calls[before:]
+        if any(call.error or varied.is_wrong(call) for call in restored):
+            del varied.run.calls[before - 1]  # the other weights and the call do not matter
+        else:
+            del varied.run.calls[before:]
+
+
+def own_weights(layer: nn.Module) -> State:
+    """A copy of what a layer's state_dict holds."""
+    return {name: copy_of(tensor) for name, tensor in layer.state_dict().items() if isinstance(tensor, Tensor)}
+
+
+def _restored(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    if load(layer, own_weights(layer)):
         check(varied, variation, layer)
+
+
+def _written(varied: VariedRun, variation: Varied) -> None:
+    """In place: the memory is the same, and what counts the writes to a tensor does not see one through ``.data``."""
+    layer, other, state = varied.fresh(), varied.fresh(), other_weights(varied.layer)
+    own = {name: copy_of(tensor) for name, tensor in _tensors(layer).items()}
+    answer(varied, layer)
+    if load(other, state):
+        before = len(varied.run.calls)
+        _compare(varied, variation, layer, state, lambda one, _: _write(_tensors(other), one, through_data=True))
+        right = not any(call.error or varied.is_wrong(call) for call in varied.run.calls[before:])
+        if right and len(varied.run.calls) > before and _write(own, layer, through_data=False):
+            check(varied, variation, layer, label="its own weights, written in place under no_grad after that")
+
+
+def _tensors(layer: nn.Module) -> State:
+    """A layer's parameters and buffers, by name."""
+    return {name: tensor.detach() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+
+
+def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
+    """Copy these tensors into those of a layer; False where it raises."""
+    with contextlib.suppress(*LAYER_ERRORS), torch.no_grad():
+        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+            (tensor.data if through_data else tensor).copy_(tensors[name])
+        return True
+    return False
 
 
 def _saved(varied: VariedRun, variation: Varied) -> None:
@@ -189,9 +240,9 @@ def _swapped(varied: VariedRun, variation: Varied) -> None:
 
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
     """Give a layer the tensors of another one: a checkpoint may have them in another form."""
-    tensors = dict((*other.named_parameters(), *other.named_buffers()))
+    tensors = _tensors(other)
     for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
-        tensor.data = copy_of(tensors[name].detach())
+        tensor.data = copy_of(tensors[name])
     return True
 
 
@@ -220,9 +271,11 @@ def _of_rank(varied: VariedRun, variation: Varied) -> None:
 _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
     "reloaded": _reload,
     "loaded-again": _own,
+    "restored": _restored,
     "saved-after-use": _saved,
     "deepcopy": _copied,
     "data-swapped": _swapped,
+    "written-in-place": _written,
     "eval": _evaluated,
     "from-another": _of_rank,
 }

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import torch
 
-from harness.execution.global_state import GlobalState, matmul_precision, set_matmul_precision
-from harness.execution.python_state import PythonState
+from harness.execution.state.global_state import GlobalState, matmul_precision, set_matmul_precision
+from harness.execution.state.python_state import PythonState
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")

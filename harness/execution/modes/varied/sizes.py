@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.execution.evidence import Call, Run, Varied
+from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.tokens import narrowest
-from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.modes.varied.varied_run import VariedRun, is_wrong_output
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case
 from harness.matrix.variations import LARGEST_BATCH
@@ -83,7 +83,21 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
             return
         call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
         call.varied, call.case = variation, case
-        varied.run.calls.append(call)
+        if not (variation.name == "sizes=narrow" and _by_tokens(varied, rig, call)):
+            varied.run.calls.append(call)
+
+
+def _by_tokens(varied: VariedRun, rig: Rig, call: Call) -> bool:
+    """Whether the number of tokens makes a call wrong, whatever the layer's size: ``varied-tokens`` reports it."""
+    failed = call.error is not None or is_wrong_output(call, rig.case.hidden)
+    return failed and not _fails(rig, few(rig)) and _fails(varied.rig, call.tokens)
+
+
+def _fails(rig: Rig, tokens: int) -> bool:
+    """Whether a layer that was not called before raises for so many tokens, or is wrong."""
+    run = Run(case=rig.case, mode=rig.mode, ops=rig.ops)
+    call = rig.call(run, layer_of(rig), "", tokens, 0)
+    return call.error is not None or is_wrong_output(call, rig.case.hidden)
 
 
 def _crowded(inputs: Inputs) -> Inputs:
@@ -132,7 +146,20 @@ def _ranks(varied: VariedRun, variation: Varied) -> None:
     expected = ranks[0].rig.oracle(inputs)
     for rank in ranks:
         rank.made.expected = None if rank.made.error else expected
-        varied.run.calls.append(rank.made)
+    wrong = [varied.is_wrong(rank.made) for rank in ranks]
+    if all(wrong):  # they share a sum, and it says nothing of the rank whose shard is wrong
+        ranks[0].made.label, ranks[0].made.same_shards = f"the sum of {_RANKS} ranks", _same_shards(given)
+    varied.run.calls += [rank.made for rank in ranks[: 1 if all(wrong) else _RANKS]]
+
+
+def _same_shards(given: list[list[Tensor]]) -> str:
+    """Which rank gave the same to the first reduction as one before it, as text; empty where none did."""
+    first = [parts[0] for parts in given if parts]
+    same = [
+        (rank, other) for rank in range(len(first)) for other in range(rank) if same_bits(first[rank], first[other])
+    ]
+    texts = [f"rank {rank} gives what rank {other} does" for rank, other in dict(reversed(same)).items()]
+    return " and ".join(reversed(texts))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.execution.difference import compare, ranges
+from harness.execution.difference import compare
 from harness.execution.evidence import CALL_WITH, Call, all_finite
 
 Row = Callable[[Tensor], Tensor]
@@ -75,7 +75,7 @@ def name_rows(call: Call, declared: tuple[str, ...], without_weights: bool) -> N
     ordinary = [place for place in wrong if place not in kinds]
     if ordinary:
         beside = f" beside one that is {_ROW} times as large" if "no-large-values" not in declared else ""
-        call.label = f"{CALL_WITH}rows of random values{beside} (rows {ranges(ordinary)})"
+        call.label = f"{CALL_WITH}rows of random values{beside}"
     elif special:
         call.label = f"{CALL_WITH}a row {kinds[special[0]]} (row {special[0]})"
 

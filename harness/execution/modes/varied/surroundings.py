@@ -15,18 +15,34 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
-from harness.execution.global_state import default_dtype
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
-from harness.execution.modes.varied.checks import FEW, batch_of, check, if_steady, run_few
+from harness.execution.modes.varied.checks import (
+    FEW,
+    PLACES,
+    answer,
+    batch_of,
+    check,
+    few,
+    if_steady,
+    note,
+    place_of,
+    run_few,
+)
+from harness.execution.modes.varied.overwritten import overwritten_by
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.state.global_state import default_dtype
 from harness.ops.names import op_name
 
 # Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
 # whose memory may stay: a layer may keep some, as for a few batch sizes.
 _CALLS, _FIRST, _SHARE = 40, 4, 0.75
+# Calls after which a ring of memory has come round.
+_LONG = 320
+# More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
+_MANY_TOKENS = 264
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -44,7 +60,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "memory": _memory,
     }
     try:
-        return run_few(rig, groups)
+        return run_few(rig, groups, _MANY_TOKENS)
     finally:
         before.restore()
 
@@ -80,9 +96,25 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
     }
-    check(varied, variation, varied.fresh(), around=modes[variation.name])
+    around = modes[variation.name]
+    check(varied, variation, varied.fresh(), around=around)
+    wrong = varied.run.calls[-1]
+    if wrong.error is None and not varied.is_wrong(wrong):
+        _of_many_tokens(varied, variation, around)
     if variation.name != "torch=not-deterministic":
         varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
+
+
+def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], Any]) -> None:
+    """A larger batch. One that is wrong without the mode too is left to ``varied-tokens``."""
+    inputs, expected = varied.batch(min(_MANY_TOKENS, varied.most))
+    label = f"a batch of {inputs[0].shape[0]} tokens, where one of {few(varied.rig)} is right"
+    layer, before = varied.fresh(), len(varied.run.calls)
+    if check(varied, variation, layer, inputs=inputs, expected=expected, label=label, around=around):
+        return
+    if not check(varied, variation, varied.fresh(), inputs=inputs, expected=expected):
+        del varied.run.calls[before:]
+    del varied.run.calls[before + 1 :]
 
 
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
@@ -159,11 +191,11 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
 
-    with ProcessState(before) as state:
+    with _three_threads(), ProcessState(before) as state:  # one thread shows nothing of a layer that asks for one
         act()
     state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
-        with ProcessState(before) as other:
+        with _three_threads(), ProcessState(before) as other:
             torch.rand(1)
             varied.fresh()
         seeded = torch.equal(state.generator, other.generator)
@@ -185,31 +217,44 @@ def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ..
 
 
 def _memory(varied: VariedRun, variation: Varied) -> None:
-    """Many calls, after which the memory that each call made or was given should be free."""
+    """Many calls, after which the memory that each call made or was given should be free.
+
+    Where it is not, more calls tell a leak from a ring, which holds what a fixed number of calls made.
+    """
     layer, made = varied.fresh(), _Made()
-    entries: dict[str, int] = {}
-    for number in range(_FIRST + _CALLS):
-        if number == _FIRST:
-            entries = entries_of(layer, varied.rig.ops)
-        inputs, _ = batch_of(varied, number % 16)
-        made.begin(number - _FIRST, inputs)
+    _call_often(varied, layer, made, range(-_FIRST, 0))
+    entries = entries_of(layer, varied.rig.ops)
+    _call_often(varied, layer, made, range(_CALLS))
+    left = _left_by_calls(varied, layer, made, entries, _CALLS)
+    if left is not None:
+        _call_often(varied, layer, made, range(_CALLS, _LONG))
+        if _left_by_calls(varied, layer, made, entries, _LONG) is not None:
+            varied.run.left_behind.append(LeftBehind(variation, *left))
+        elif by := overwritten_by(varied, [answer(varied, layer, place_of(number)) for number in range(_LONG)]):
+            note(varied, variation, *by)
+
+
+def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range) -> None:
+    """A call for each number; those below 0 may fill caches."""
+    for number in numbers:
+        inputs, _ = batch_of(varied, number % PLACES)
+        made.begin(number, inputs)
         with made, contextlib.suppress(*LAYER_ERRORS):
             layer(*inputs)
         del inputs
-    if alive := made.still_alive():
-        calls, what, line = alive
-        text = f"after {_CALLS} calls {what} of {calls} of them is still in memory"
-        varied.run.left_behind.append(LeftBehind(variation, text, line))
-    elif grown := [
-        name for name, count in entries_of(layer, varied.rig.ops).items() if _grew(count, entries.get(name))
-    ]:
-        text = f"after {_CALLS} calls {grown[0]} has {_CALLS} entries more, or nearly as many"
-        varied.run.left_behind.append(LeftBehind(variation, text))
 
 
-def _grew(now: int, before: int | None) -> bool:
-    """Whether a container has an entry more for most calls. One that is new since then may have been made for something else."""
-    return before is not None and now - before > _SHARE * _CALLS
+def _left_by_calls(
+    varied: VariedRun, layer: Any, made: "_Made", before: dict[str, int], calls: int
+) -> tuple[str, SourceLine | None] | None:
+    """(what so many calls left, the line that made it): memory of most calls, or an entry for most of them; None for nothing."""
+    if alive := made.still_alive(calls):
+        count, what, line = alive
+        return f"after {calls} calls {what} of {count} of them is still in memory", line
+    now = entries_of(layer, varied.rig.ops)
+    # A container that is new since then may have been made for something else.
+    grown = [name for name, count in now.items() if name in before and count - before[name] > _SHARE * calls]
+    return (f"after {calls} calls {grown[0]} has {calls} entries more, or nearly as many", None) if grown else None
 
 
 class _Made(TorchDispatchMode):
@@ -246,17 +291,17 @@ class _Made(TorchDispatchMode):
             if self._call >= 0:
                 self._notes.append((self._call, weak, what, line))
 
-    def still_alive(self) -> tuple[int, str, SourceLine | None] | None:
-        """(how many calls, whose memory, the line that made it) where memory of most calls is alive; None where it is not."""
-        if self._alive():
+    def still_alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
+        """(how many calls, whose memory, the line that made it) where memory of most of so many calls is alive, or None."""
+        if self._alive(made):
             gc.collect()  # what lies in a cycle of references is no leak
-        return self._alive()
+        return self._alive(made)
 
-    def _alive(self) -> tuple[int, str, SourceLine | None] | None:
+    def _alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
         alive = {(call, what): line for call, storage, what, line in self._notes if not storage.expired()}
         counts = Counter(what for _, what in alive)
         for what, calls in counts.items():  # in the order of the first call's ops
-            if calls > _SHARE * _CALLS:
+            if calls > _SHARE * made:
                 lines = [line for _, storage, name, line in self._notes if name == what and line]
                 return calls, what, lines[0] if lines else None
         return None

@@ -150,14 +150,7 @@ class VariedRun:
 
     def is_wrong(self, call: Call) -> bool:
         """Whether a call returned something that is not the oracle's output. A wrong shape is the widths observer's."""
-        output, expected = call.snapshot, call.expected
-        if not isinstance(output, Tensor) or expected is None or call.error:
-            return False
-        if output.shape != (call.tokens, self.rig.case.hidden):
-            return False
-        if call.difference is None and all_finite(output) and within(output, expected):
-            call.difference = (None,)
-        return call.difference != (None,)
+        return is_wrong_output(call, self.rig.case.hidden)
 
     def look_closely(self, call: Call, factors: bool = True) -> None:
         """Compare a call that is right element by element also by columns, and by factors, which costs more."""
@@ -209,6 +202,16 @@ class VariedRun:
             call.error, call.records, call.fresh_differs = again.error, again.records, True
         else:
             call.fresh_differs = False
+
+
+def is_wrong_output(call: Call, hidden: int) -> bool:
+    """Whether a call of a layer of this width returned something of the right shape that is not the oracle's output."""
+    output, expected = call.snapshot, call.expected
+    if not isinstance(output, Tensor) or expected is None or call.error or output.shape != (call.tokens, hidden):
+        return False
+    if call.difference is None and all_finite(output) and within(output, expected):
+        call.difference = (None,)
+    return call.difference != (None,)
 
 
 def _largest_batch(rig: Rig, tokens: int) -> tuple[tuple[Tensor, ...], Any]:

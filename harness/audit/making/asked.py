@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from harness.engines.declared.samples.sizes import Asked, Number, Question, Sizes, asked_at, asked_by, note, now
+from harness.audit.making.sizes import Asked, Number, Question, Sizes, asked_at, asked_by, note, now
 
 __all__ = ["Asked", "asking", "traced"]
 

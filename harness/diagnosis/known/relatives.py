@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from harness.diagnosis.patterns import data
-from harness.diagnosis.versions import is_release, within
+from harness.diagnosis.known.kinds import data
+from harness.diagnosis.known.versions import is_release, within
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from harness.audit.hints import values_of
-from harness.engines.declared.samples.asked import Asked
-from harness.engines.declared.samples.made_up import HIDDEN, TOKENS, Shape, filled, tensor, value
-from harness.engines.declared.samples.repair import repaired
+from harness.audit.making.asked import Asked
+from harness.audit.making.made_up import HIDDEN, TOKENS, Shape, filled, tensor, value
+from harness.audit.making.repair import repaired
 
 
 class Search:

@@ -22,6 +22,7 @@ class _Kind:
 
 
 _FLOATS = (torch.bfloat16, torch.float32)
+_OUTPUTS = (*_FLOATS, torch.int8, torch.uint8, torch.float8_e4m3fn, torch.int32)
 _KINDS = (
     _Kind(
         r".*(ids|id|indices|index|idx|positions|slot_mapping|loc|locs|lens|len|lengths?|offsets?|indptr|cu_seqlens.*|.*map|"
@@ -77,7 +78,7 @@ def value(argument: Any, known: list[str | int], draw: random.Random, number: in
 
 def _number(name: str, kind: str, known: list[str | int], draw: random.Random, number: int) -> Any:
     if kind == "ScalarType":
-        return draw.choice((torch.bfloat16, torch.float32)) if number else torch.bfloat16
+        return draw.choice(_FLOATS if number < 12 else _OUTPUTS) if number else torch.bfloat16
     if kind == "bool":
         return bool(number and draw.random() < 0.5)
     if kind == "float":

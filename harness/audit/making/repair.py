@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engines.declared.samples.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
+from harness.audit.making.sizes import COMPARED, Asked, Leaf, Question, leaves_of, value_of
 
 Arguments = dict[str, Any]
 _EMPTY = 1 << 20  # an empty tensor satisfies much and shows little: it comes last
-_MOST_ELEMENTS = 1 << 23
+_MOST_ELEMENTS, _MOST_TEXT = 1 << 23, 2_000
 _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 1024, 2048, 4096, 0)
 _RANKS = range(9)
 _USUAL = (
@@ -27,6 +27,7 @@ _USUAL = (
 def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) -> Iterator[Arguments]:
     """Arguments to try next, the most promising first. ``remake(shape, dtype)`` makes a tensor."""
     yield from _other_words(error, given)
+    yield from _as_said(error, given, remake)
     rank = _wanted_rank(error)
     reads = [one for one in asked.questions if one.kind == "sizes"]
     if rank is not None and reads:
@@ -113,6 +114,20 @@ def _other_words(error: BaseException, given: Arguments) -> Iterator[Arguments]:
                 yield from (given | {name: one} for one in _dtypes(text, frame.f_globals) if one != value)
     for name in (name for name, value in given.items() if isinstance(value, str)):
         yield from (given | {name: word} for word in re.findall(r"supported[\w ]*: *['\"]?(\w+)", str(error)))
+
+
+def _as_said(error: BaseException, given: Arguments, remake: Any) -> Iterator[Arguments]:
+    """What the message asks of the tensors that it names: a dtype of those that it lists, or a number of dimensions."""
+    text = str(error)[:_MOST_TEXT]
+    ranks = [int(rank) for rank in re.findall(r"\b(\d)[ -]?(?:D\b|dim)", text)]
+    tensors = {name: one for name, one in given.items() if isinstance(one, Tensor) and re.search(rf"\b{name}\b", text)}
+    for name, one in tensors.items():
+        for dtype in _dtypes(text, {}):
+            if dtype != one.dtype:
+                yield given | {name: remake(tuple(one.shape), dtype)}
+        for rank in ranks:
+            if rank != one.dim():
+                yield from _with(given, ("rank", name, 0), rank, remake)
 
 
 def _turned(question: Question, asked: Asked, given: Arguments, remake: Any) -> Iterator[Arguments]:

@@ -1,77 +1,14 @@
-"""The kinds of failure, read from package data, and how their patterns find themselves in a text."""
+"""The kinds of failure, read from package data, and which of them has a match in a text."""
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-_SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?)"
-# No space but after a comma: one inside a number would be a line broken there, which is for the other form of a pattern.
-_ITEMS = r"(?:[^\[\](), ]+(?:: ?hint ?= ?\d+)?(?:, ?|(?=[\])])))*"
-_SHAPE = rf"(?:torch\.Size\()?(?:\[\*?{_ITEMS}\]|\({_ITEMS}\))\)?"
-# What stands between < and > in a pattern: <a> is a size, <a:shape> a list of them, and so on.
-_PARTS = {
-    "size": _SIZE,
-    "shape": _SHAPE,
-    "op": r"(?:<?CustomOpDef\()?[A-Za-z_]\w*(?:(?:::|\.)\w+)*",
-    "function": r"[\w.<>]+",
-    "name": r"\w+",
-    "text": r".{1,120}?",
-    "rest": r"[^.;\n]{1,120}",
-    "quoted": r".{1,80}?",
-}
-_PART = re.compile(r"(?<!(?<!\\)\(\?)(?<!\(\?P)<(\w+)(?::(\w+))?>")
-# A piece of a regular expression: an escape, a set of characters, a count, any other character.
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\{\d*,?\d*\}|.", re.DOTALL)
-_SPECIAL = frozenset("()|?*+.^$")
-_LOOK_BEHIND = re.compile(r"\(\?<!\[[^\]]*\]\)")
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere.
-
-    ``literal`` is a text that every match of ``spaced`` has, by which most patterns are passed over.
-    """
-
-    spaced: re.Pattern[str]
-    compact: re.Pattern[str]
-    literal: str
-
-    @classmethod
-    def of(cls, text: str) -> "Pattern":
-        """Compile a pattern of the data file. Raises re.error."""
-        text = _PART.sub(lambda part: f"(?P<{part[1]}>{_PARTS[part[2] or 'size']})", text)
-        text = re.sub(r"\(\?<(?=\w)", "(?P<", text)
-        compact = _LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")
-        return cls(re.compile(text), re.compile(compact), literal(text))
-
-    def finds(self, text: str, wrapped: bool) -> Iterator[re.Match[str]]:
-        """Its matches in ``text``, which has no white space where it is ``wrapped``."""
-        needed = self.literal.replace(" ", "") if wrapped else self.literal
-        return (self.compact if wrapped else self.spaced).finditer(text) if needed in text else iter(())
-
-
-def literal(pattern: str) -> str:
-    """The longest text that every match of a pattern has; empty where there is none, as with a choice at the top."""
-    depth, run, found, place = 0, "", [""], 0
-    while place < len(pattern):
-        token = _TOKEN.match(pattern, place)
-        assert token is not None
-        text, place = token[0], token.end()
-        depth += (text == "(") - (text == ")")
-        if text == "|" and not depth:
-            return ""
-        if not depth and (text[0] != "\\" or not text[1].isalnum()) and len(text) <= 2 and text not in _SPECIAL:
-            run += text[-1]
-            continue
-        if text[0] in "?*{":  # the character before it may be left out
-            run = run[:-1]
-        found, run = [*found, run], ""
-    return max(*found, run, key=len)
+from harness.diagnosis.known.patterns import Pattern
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,26 @@
+"""Lines at which a failure is sure to be."""
+
+from functools import lru_cache
+
+from harness.diagnosis.known.kinds import first_match, triggers
+from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
+from harness.diagnosis.log.lines import Line
+
+
+def is_anchor(line: Line, triggered: bool) -> bool:
+    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
+    text = line.text
+    if EXCEPTION.match(text.lstrip()):
+        return True
+    if not triggered or FRAME.match(text):
+        return False
+    return _known(" ".join(text.split())[:2000], line.level in QUIET)
+
+
+@lru_cache(maxsize=4096)
+def _known(text: str, quiet: bool) -> bool:
+    """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
+    found = dict.fromkeys(
+        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
+    )
+    return first_match(text, found) is not None

@@ -1,0 +1,43 @@
+"""Where in a chunk of a log the texts are that a failure may have, and the lines around them."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from harness.diagnosis.log.failures import BEFORE
+from harness.diagnosis.log.lines import NEXT
+
+_FARTHEST = 1 << 15  # how many characters before and after a place are looked at
+
+
+def following(chunk: bytes, place: int) -> list[str]:
+    """Some lines of a chunk from ``place`` on; fewer at its end."""
+    lines = chunk[place : place + _FARTHEST].split(b"\n", NEXT)[:NEXT]
+    return [line.decode("utf-8", "replace") for line in lines if line]
+
+
+def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
+    """Where in a chunk the words are, word by word."""
+    found = []
+    for word in words:
+        place = chunk.find(word)
+        while place >= 0:
+            found.append(place)
+            place = chunk.find(word, place + 1)
+    return found
+
+
+def next_mark(marks: list[int], place: int) -> int:
+    """The first mark that is not before ``place``; -1 for none."""
+    at = bisect_left(marks, place)
+    return marks[at] if at < len(marks) else -1
+
+
+def lines_before(chunk: bytes, first: int, place: int) -> int:
+    """The start of the line that is some lines before ``place``, and not before ``first``."""
+    first = max(first, place - _FARTHEST)
+    for _ in range(BEFORE):
+        line = chunk.rfind(b"\n", first, max(first, place))
+        if line < 0:
+            return first
+        place = line
+    return place + 1

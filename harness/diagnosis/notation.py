@@ -1,0 +1,27 @@
+"""How torch writes ops and shapes."""
+
+import re
+
+_PREFIXES = ("torch.ops.", "torch._ops.")
+_OVERLOADS = frozenset(("default", "out", "Tensor", "Scalar"))
+# Ops that torch itself brings; a wrong fake of theirs is torch's.
+TORCHS_OWN = frozenset(
+    ("aten", "prims", "prim", "inductor", "quantized", "mkldnn", "mkl", "rngprims", "_c10d_functional", "c10d")
+)
+
+
+def op_name(text: str) -> str:
+    """An op as ns::name, from any way that torch writes it; empty for what has no namespace."""
+    text = text.removeprefix("<").removeprefix("CustomOpDef(").rstrip(".:")
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    parts = re.split(r"::|\.", text)
+    if len(parts) > 2 and parts[0].endswith(("Error", "Exception")):
+        parts = parts[1:]
+    parts = parts[:2] if len(parts) == 3 else parts
+    return f"{parts[0]}::{parts[1]}" if len(parts) == 2 and parts[1] not in _OVERLOADS else ""
+
+
+def sizes(text: str) -> tuple[str, ...]:
+    """The sizes in a written shape."""
+    return tuple(part.strip() for part in text.removeprefix("torch.Size(").strip("()[] ").split(",") if part.strip())

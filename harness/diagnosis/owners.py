@@ -1,0 +1,55 @@
+"""The models that have a width: as it stands, or as a shard, a half or packed."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from harness.matrix.shapes import BUILT_IN, Catalogue, Shape, load
+
+_SHARDS = (2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A model that has a width, and as what."""
+
+    model: str
+    part: str
+
+    def __str__(self) -> str:
+        return f"{self.part} of {self.model}"
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The models and rules of the package."""
+    return load(BUILT_IN)
+
+
+@cache
+def owners(width: int) -> tuple[Owner, ...]:
+    """The models that have this width: as it stands, else as a shard, a half or packed."""
+    published = [shape for shape in catalogue().shapes.values() if not shape.name.startswith("synthetic")]
+    exact = [Owner(s.name, part) for s in published for part, size in _parts(s) if size == width]
+    if exact or width < 64:
+        return tuple(exact)
+    return tuple(Owner(s.name, part) for s in published for part, size in _derived(s) if size == width)
+
+
+def _parts(shape: Shape) -> list[tuple[str, int | None]]:
+    return [
+        ("hidden size", shape.hidden),
+        ("latent size", shape.latent),
+        ("intermediate size", shape.intermediate),
+        ("shared expert's intermediate size", shape.shared_intermediate),
+    ]
+
+
+def _derived(shape: Shape) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for part, size in _parts(shape):
+        if size and part.endswith("intermediate size"):
+            found += [(f"{part} / {ranks} ranks", size / ranks) for ranks in _SHARDS]
+            found += [(f"2 x {part} (gate and up)", 2 * size)] if shape.gated else []
+        if size:
+            found += [(f"{part} / 2 (packed FP4)", size / 2), (f"{part} / 16 (NVFP4 scales)", size / 16)]
+    return found

@@ -1,0 +1,57 @@
+"""The routing that a layer's experts are given, for layers that route by themselves."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.execution.modes.varied.inputs import Inputs
+from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.ops.names import op_name
+
+# Routing weights that are farther apart are not rounded to half precision, but others.
+_ROUNDED = 0.02
+
+
+class _Routing(TorchDispatchMode):
+    """A dispatch mode that copies the ids and weights [tokens, top_k] which the experts' op is given."""
+
+    def __init__(self, op: str, shape: tuple[int, int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.given: list[Tensor] = []
+        self._op, self._shape = op, shape
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op_name(func) == self._op:
+            tensors = [arg for arg in (*args, *(kwargs or {}).values()) if isinstance(arg, Tensor)]
+            self.given += [tensor.clone() for tensor in tensors if tensor.shape == self._shape]
+        return func(*args, **(kwargs or {}))
+
+
+def routes_otherwise(
+    rig: Rig, inputs: tuple[Tensor, ...], plain: Callable[..., Any], varied: Callable[..., Any]
+) -> bool:
+    """Whether two functions give the experts other ids or weights for the same inputs.
+
+    False where the ids are an input, and where the experts' op is given none.
+    """
+    if not rig.experts_op or Inputs.of(inputs, rig.case).ids_at is not None:
+        return False
+    one, other = (_routing_of(rig, inputs, function) for function in (plain, varied))
+    return len(one) == len(other) and any(_differ(*pair) for pair in zip(one, other, strict=True))
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    return not torch.allclose(one.float(), other.float(), rtol=_ROUNDED, atol=_ROUNDED, equal_nan=True)
+
+
+def _routing_of(rig: Rig, inputs: tuple[Tensor, ...], function: Callable[..., Any]) -> list[Tensor]:
+    mode = _Routing(rig.experts_op, (inputs[0].shape[0], rig.case.top_k))
+    try:
+        with mode:
+            function(*inputs)
+    except LAYER_ERRORS:
+        return []
+    return mode.given

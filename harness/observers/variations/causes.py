@@ -1,0 +1,148 @@
+"""The kind of finding and the likely cause of each variation, by its group or its name."""
+
+from harness.execution.evidence import WHEN_RETURNED, Call
+
+KINDS = {
+    "torch": "torch-mode",
+    "thread": "torch-mode",
+    "before": "torch-mode",
+    "process": "global-state",
+    "memory": "leak",
+    "other": "other-weights",
+    "weights": "other-weights",
+    "inputs": "stale",
+    "written": "stale",
+    "calls": "stale",
+    "traced": "stale",
+    "graphs": "stale-replay",
+    "sizes": "other-sizes",
+    "ranks": "ranks-differ",
+    "compiled": "compiled-otherwise",
+    "graphs-of": "recompiled",
+    "tokens": "token-count",
+    "growth": "token-count",
+    "captured": "token-count",
+    "content": "input-contents",
+    "form": "input-form",
+    "dtype": "input-dtype",
+}
+# Variations of other kinds than their group's.
+_KINDS_OF_NAMES = {"graphs=not-warmed-up": "uninitialised"}
+# The groups of which each variation calls one layer, whatever was called before.
+_ONE_LAYER = ("tokens", "content", "form", "dtype")
+_COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
+_TOO_LARGE = (
+    "A number type too narrow for the values, such as fp16 inside, or a clamp that is missing, or in the wrong place."
+)
+_NO_EXPERT = (
+    "An id that names no expert must add nothing. As an index, -1 is the last expert, and in a kernel out of bounds; clamped "
+    "it is the first one, whose weight it may overwrite in the same row."
+)
+_STRIDES = (
+    "Something reads or writes the memory by the shape alone: pass the strides on, or make the input contiguous first."
+)
+CAUSES = {
+    "torch": "The layer or its kernel asks for this mode and takes another path there, or relies on what the usual mode does.",
+    "thread": "Something that the build put into thread-local memory is missing in another thread.",
+    "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
+    "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
+    "process": "Code that runs after the layer behaves differently, in this process and in its children.",
+    "memory": "A list or a dictionary grows with each call, or a tensor refers to the one before it. Where nothing "
+    "bounds that, memory runs out after hours.",
+    "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
+    "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
+    "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
+    "repacked copy, a list of views, a Python number.",
+    "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
+    "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
+    "write through .data does not count.",
+    "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
+    "the same tensor other contents.",
+    "inputs=reordered": "Something is cached by a checksum of the contents that does not depend on their order, such as a sum.",
+    "written": "The layer holds the tensor that it returned, and returns it or computes with it again.",
+    "written=passed-in": "The layer holds something that it derived from its output, such as a padded copy, and takes it where the "
+    "same tensor comes in, whatever the caller wrote there.",
+    "calls": "The layer counts its calls, or returns buffers in turn.",
+    "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
+    "graphs": "The replay reads a value, a buffer or a branch that was fixed at the capture, or memory that later batches changed.",
+    "graphs=not-warmed-up": "The capture made something that later calls read, such as a table for this batch size. A capture "
+    "executes nothing: before the graph's first replay it has no contents. Make it in the build, or outside of a capture.",
+    "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
+    "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
+    "added on each rank that should be added once.",
+    "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
+    "constant of the graph.",
+    "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
+    "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
+    "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
+    "call, or from layer to layer. At the limit of eight, torch.compile gives up.",
+    "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
+    "growth": _COUNT,
+    "captured": _COUNT,
+    "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
+    "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
+    "scale for the whole batch, so that one row decides how exact another one is.",
+    "content=logits-shifted": "A softmax does not take off the largest logit first: the exponentials overflow.",
+    "content=logits-tied": "Equal logits are taken for one: mask the expert that was chosen, not every one of its value.",
+    "content=same-rows": "Something tells tokens apart by their values, or one expert gets more tokens than it has room for.",
+    "content=times-32": _TOO_LARGE,
+    "content=times-512": _TOO_LARGE,
+    "content=tiny": "A magnitude has a floor that these values lie below, or a number type that ends above them, such as fp16.",
+    "content=zero-weights": "A weight of zero is taken for one that is missing, or is divided by.",
+    "content=negative": "Something takes the magnitude of a value for the value, or a maximum that starts at zero.",
+    "content=one-routing": "One expert gets every token, and another one none: look for room for fewer tokens of one expert.",
+    "content=weights-above-one": "The routing weights are clamped, normalised once more, or in a format that ends at one.",
+    "content=duplicate-ids": "An expert that a row names twice counts once: the routing is written where it must be added.",
+    "content=minus-one": _NO_EXPERT,
+    "content=minus-one-row": _NO_EXPERT,
+    "content=minus-one-all": _NO_EXPERT,
+    "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
+    "form=slice": _STRIDES,
+    "form=transposed": _STRIDES,
+    "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
+    "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
+    "columns alone, or set the others to zero.",
+    "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
+    "form=unaligned": "Wide loads need an aligned address: where it is not, the other path skips or repeats elements.",
+    "form=requires-grad": "With an input that requires grad the layer takes another path, such as one for training.",
+    "dtype=int64-ids": "Something reads the ids as 32-bit numbers whatever their dtype is: convert them, or raise.",
+}
+
+
+_OVERWRITTEN = (
+    "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
+)
+
+
+def kind(call: Call) -> str:
+    """The kind of finding that a wrong varied call is."""
+    assert call.varied is not None
+    if call.reference == WHEN_RETURNED:
+        return "output-overwritten"
+    if call.right_in_other_order or depends_on_earlier(call):
+        return "stale"
+    return _KINDS_OF_NAMES.get(call.varied.name) or KINDS[call.varied.group]
+
+
+def depends_on_earlier(call: Call) -> bool:
+    """Whether it is earlier calls, and not what was varied, that make a call wrong: a fresh layer is right."""
+    assert call.varied is not None
+    return call.fresh_differs is False and call.varied.group in _ONE_LAYER
+
+
+def cause(call: Call) -> str:
+    """What makes a layer wrong in a varied call, as far as other calls tell."""
+    if call.reference == WHEN_RETURNED:
+        return _OVERWRITTEN
+    if call.fresh_differs is False:
+        return (
+            "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
+            "something of one, or counts them."
+        )
+    if call.right_in_other_order:
+        return (
+            "A layer that was not called before is right for the same rows in another order: it is not the values that "
+            "matter. Something is held for all layers by the contents of one input, and found again for others."
+        )
+    assert call.varied is not None
+    return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")

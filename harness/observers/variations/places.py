@@ -1,0 +1,51 @@
+"""Which tokens and columns of a varied call's output are wrong, and by how much."""
+
+import torch
+
+from harness.execution import stages
+from harness.execution.difference import TOLERANCE, Difference, ranges
+from harness.execution.evidence import WHEN_RETURNED, Call, Run, all_finite
+from harness.observers.values import diagnose, difference_of
+
+
+def difference(run: Run, call: Call) -> tuple[str, str]:
+    """(stage, which tokens and columns are wrong and by how much) of a call's output."""
+    assert call.snapshot is not None
+    if not all_finite(call.snapshot):
+        bad = ~torch.isfinite(call.snapshot)
+        rows, width = bad.any(1).nonzero().flatten().tolist(), bad.any(0).nonzero().flatten().tolist()
+        value = "NaN" if call.snapshot.isnan().any() else "infinite"
+        where = f"in {_some(width, bad.shape[1], 'column')}"
+        return "layer", f"{_some(rows, call.tokens, 'token')} {_be(rows)} {value}, {where}"
+    found = difference_of(call)
+    assert found is not None
+    stage = _stage(run, call, found)
+    tokens = _some(found.tokens, call.tokens, "token")
+    columns = _some(found.columns, found.width, "column")
+    by = f"at worst by {found.worst:.2g} of the {'right output' if call.reference else 'oracle'}'s rms (tolerance {TOLERANCE})"
+    return stage, f"{tokens} {_be(found.tokens)} wrong, in {columns}, {by}"
+
+
+def _stage(run: Run, call: Call, found: Difference) -> str:
+    """The stage that a difference points to, without what the calls rule out."""
+    if call.same_shards:
+        return "layer"  # no part of it alone
+    if call.reference == WHEN_RETURNED:
+        return stages.OUTPUT
+    if call.other_routing:
+        return stages.ROUTER
+    _, stage, _ = diagnose(run.case_of(call), found)
+    some_are_right = len(found.tokens) < call.tokens
+    # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.
+    return stages.EXPERTS if stage == stages.SCALING and some_are_right else stage
+
+
+def _some(places: list[int], count: int, what: str) -> str:
+    """``1 of 65 tokens (64)``; ``all 7 tokens``."""
+    if len(places) == count:
+        return f"all {count:,} {what}s" if count > 1 else f"the only {what}"
+    return f"{len(places):,} of {count:,} {what}s ({ranges(places)})"
+
+
+def _be(places: list[int]) -> str:
+    return "are" if len(places) > 1 else "is"

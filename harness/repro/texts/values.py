@@ -1,0 +1,41 @@
+"""Texts that compare ``out`` with a reference: at once, or as finely as the harness does."""
+
+from harness.execution.difference import COLUMN, COLUMN_NOISE, FACTOR_EXACT, FACTOR_NOISE, TOKEN_TOLERANCE, TOLERANCE
+
+VALUES = f'''\
+wanted = oracle(batch)
+off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
+assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
+
+OFF = """\
+def off(out, wanted):  # the largest difference, in units of the reference's rms
+    return ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
+
+
+"""
+OFF_CHECK = (
+    f'assert off(out, wanted) < {TOLERANCE}, f"$kind: the output is off by {{off(out, wanted):.2g}} of the reference"'
+)
+
+# A small token beside a large one, a whole token, a column or the whole output that is a little wrong: none of these
+# makes one element wrong by much of the rms of all.
+_COLUMN = f"{COLUMN} + {COLUMN_NOISE} / len(out) ** 0.5"
+_FACTOR = f"{FACTOR_EXACT} + {FACTOR_NOISE} / out.numel() ** 0.5"
+_FINE_OFF = f"""\
+def off(out, wanted):  # the worst element, token, column and factor, each in units of its tolerance
+    error, rms = (out.float() - wanted).abs(), wanted.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+    part, factor = error / (rms + wanted.abs()), (out.float() * wanted).sum() / wanted.square().sum()
+    worst = part.max(), (error / rms).square().mean(-1).sqrt().max(), part.square().mean(0).sqrt().max(), (factor - 1).abs()
+    limits = {TOLERANCE}, {TOKEN_TOLERANCE}, {_COLUMN}, {_FACTOR}
+    return max(float(value / limit) for value, limit in zip(worst, limits))
+
+
+"""
+_FINE_CHECK = 'assert off(out, wanted) < 1, f"$kind: the output is off by {off(out, wanted):.2g} times the tolerance"'
+
+
+def finer(text: str) -> str:
+    """The text with finer comparisons in place of its own; the text itself where it compares no values."""
+    if VALUES in text:
+        return text.replace(VALUES, f"{_FINE_OFF}wanted = oracle(batch)\n{_FINE_CHECK}")
+    return text.replace(OFF, _FINE_OFF).replace(OFF_CHECK, _FINE_CHECK)
