@@ -111,6 +111,7 @@ def test_the_ops_of_a_package_are_audited(asked: list[str], capsys: pytest.Captu
     # Its arguments are made up: three dimensions, a number that is a size, and a word that the source names.
     assert "toy_ops::scaled" in output
     assert "real gives stride" in output
+    assert output.count("note: the arguments are made up") == 1  # the others take random tensors
     assert "toy_later::half" in output  # of a module that importing the package does not import
     assert (
         "harness: toy_ops.broken is not imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'"

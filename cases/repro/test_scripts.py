@@ -31,7 +31,7 @@ from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import MOST
 from harness.repro.symptom import Symptom
 from harness.repro.target import Target
-from harness.repro.texts import keeping, leaks, several, surroundings, variations
+from harness.repro.texts import keeping, leaks, process, several, surroundings, variations
 from harness.repro.texts.values import VALUES, finer
 from harness.repro.texts.variations import is_change
 from harness.repro.unscripted import ONLY_TRACED, UNSCRIPTED
@@ -148,10 +148,10 @@ def test_every_variation_has_a_script_or_a_reason() -> None:
     names = [name for mode in MODES if MODES[mode].family == "varied" for name in names_of(mode)]
     bare = [name for name in names if not is_change(name) and name not in (*SCENARIOS, *UNSCRIPTED)]
     assert bare == ["process=build", "process=calls", "memory=40-calls"]  # by what the finding says
-    assert surroundings.process("building the layer changed default dtype", build=True) is not None
-    assert surroundings.process("building the layer changed something else", build=True) is None
+    assert process.process("building the layer changed default dtype", build=True) is not None
+    assert process.process("building the layer changed something else", build=True) is None
     for state in python_state._STATE:
-        assert surroundings.process(f"calling the layer changed {state}", build=False) is not None, state
+        assert process.process(f"calling the layer changed {state}", build=False) is not None, state
 
 
 @pytest.mark.slow
@@ -352,3 +352,11 @@ def passes(check: str, out: torch.Tensor, wanted: torch.Tensor) -> bool:
     except AssertionError:
         return False
     return True
+
+
+@pytest.mark.parametrize("state", python_state._STATE)
+def test_the_reading_of_a_state_changes_nothing(state: str) -> None:
+    scenario = process.process(f"calling the layer changed {state}", build=False)
+    assert scenario is not None
+    given: dict[str, object] = {"layer": lambda *batch: None, "inputs": lambda tokens, seed: (), "torch": torch}
+    exec("\n".join((*scenario.imports, scenario.text)), given)

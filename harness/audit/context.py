@@ -19,7 +19,10 @@ from harness.audit.variants.variant import MULTIPLE, OTHER, Variant
 
 @dataclass
 class AuditedOp:
-    """An op under audit. Calls are cached, since most rows need the same ones. ``lacking`` says why there are no samples."""
+    """An op under audit. Calls are cached, since most rows need the same ones. ``lacking`` says why there are no samples.
+
+    ``made_up`` says that the harness looked for arguments that the op takes.
+    """
 
     op: torch._ops.OpOverload
     samples: list[Sample]
@@ -28,6 +31,7 @@ class AuditedOp:
     reals: RealCalls
     fakes: FakeCalls
     lacking: str = ""
+    made_up: bool = False
 
     @classmethod
     def of(

@@ -63,11 +63,14 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
     except UnknownOp as error:
         return str(error)
     journal = journal_file(settings["folder"], name)
-    samples, lacking = given(op, settings["samples"][name], device), ""
+    simple = samples = given(op, settings["samples"][name], device)
+    lacking = ""
     if device.type == "cpu" and not settings["samples"][name] and op.name() not in registered():
         samples, lacking = _made_up(op, samples, Journal(journal))
     kinds, sizes = tuple(settings["kinds"]), tuple(settings["sizes"])
-    return AuditedOp.of(op, samples, device, journal, settings["variant"], kinds, sizes, lacking)
+    audited = AuditedOp.of(op, samples, device, journal, settings["variant"], kinds, sizes, lacking)
+    audited.made_up = bool(samples) and samples is not simple
+    return audited
 
 
 def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) -> tuple[list[Sample], str]:
@@ -102,10 +105,18 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     refusals = [f"{label}: {error}" for label, error in refused.items()]
     if kind == MULTIPLE:  # these are refused on purpose
         judged = [] if audited.given else sorted(accepted)
-        return {"accepted": judged, "refused": [], "reason": "", "demands": audited.demands()}
+        return {"accepted": judged, "refused": [], "reason": "", "demands": _notes(audited)}
     refusals = [] if kind == GUARD else refusals  # those of the same sizes without guard rows say it already
     reason = "" if accepted else _unusable(audited)
     return {"accepted": sorted(accepted), "refused": refusals, "reason": reason, "demands": []}
+
+
+def _notes(audited: AuditedOp) -> list[str]:
+    """What is said beside the variants: that the arguments are made up, and what multiples the op needs."""
+    made_up = (
+        ["the arguments are made up, by the names of the parameters and what the op refuses"] if audited.made_up else []
+    )
+    return made_up + audited.demands()
 
 
 def _unusable(audited: AuditedOp) -> str:

@@ -40,6 +40,7 @@ examples:
   harness audit torch.ops.mylib.gemm --import mylib.ops --rows stride,inductor    only these rows
   harness audit --import mylib.ops                 every op that this module registers
   harness audit bitsandbytes==0.49.0               every op that a package registers; it is fetched if it is not installed
+  harness audit bitsandbytes 'int8_*' --rows stride   some ops of a package
   harness audit --files mylib/ops.py tests/test_ops.py   the ops that these files register; none is fine (pre-commit)
   harness audit mylib::gemm --json rows.jsonl      write a JSON record for each row (docs/reference/records.md)
   harness audit flashinfer                         the ops that the installed FlashInfer declares but does not register

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
-from torch import Tensor
+from torch import Tensor, dtype
 
 Size = int | str
 
@@ -23,14 +24,12 @@ class TensorMeta:
     @classmethod
     def of(cls, tensor: Tensor) -> Self:
         """The metadata of a real or fake tensor. Adds no guard on a symbolic size."""
-        return cls(
-            shape=tuple(_size(size) for size in tensor.shape),
-            stride=tuple(_size(step) for step in tensor.stride()),
-            offset=_size(tensor.storage_offset()),
-            dtype=str(tensor.dtype).removeprefix("torch."),
-            device=tensor.device.type,
-            contiguous=_dense_rows(tensor),
-        )
+        shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
+        kind = _name(tensor.dtype), tensor.device.type
+        if all(type(size) is int for size in (*shape, *stride, offset)):
+            return cls(tuple(shape), stride, offset, *kind, tensor.is_contiguous())
+        sizes, steps = tuple(map(_size, shape)), tuple(map(_size, stride))
+        return cls(sizes, steps, _size(offset), *kind, _dense_rows(tensor))
 
     @property
     def width(self) -> Size:
@@ -39,6 +38,11 @@ class TensorMeta:
 
     def __str__(self) -> str:
         return f"{self.dtype}{bracket(self.shape)} stride {bracket(self.stride)}"
+
+
+@cache
+def _name(kind: dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _size(value: Any) -> Size:
@@ -54,9 +58,7 @@ def bracket(sizes: Sequence[Size]) -> str:
 
 
 def _dense_rows(tensor: Tensor) -> bool:
-    """Whether the tensor is contiguous. Compares symbolic sizes as text, since ``==`` on them would add a guard."""
-    if all(type(size) is int for size in (*tensor.shape, *tensor.stride())):
-        return tensor.is_contiguous()
+    """Whether a tensor of symbolic sizes is contiguous. Compares them as text, since ``==`` would add a guard."""
     if any(size == 0 for size in tensor.shape if isinstance(size, int)):
         return True
     expected: Any = 1

@@ -1,7 +1,7 @@
 """Builder: a subject's layer at any hidden and latent size, with everything else as small as possible."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -58,6 +58,10 @@ class Builder:
 
     subject: Subject
     case: Case
+    _checked: CheckedSubject = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_checked", CheckedSubject(self.subject))  # once: it reads four signatures
 
     @property
     def ops(self) -> Sequence[str]:
@@ -80,7 +84,7 @@ class Builder:
     def build(self, sizes: Sequence[int]) -> list[Any]:
         """[layer, [inputs]] at these sizes. Raises what ``build`` raises, and SubjectError where ``inputs`` fails."""
         case = self.at(sizes)
-        return [self.subject.build(case, _CPU), list(CheckedSubject(self.subject).inputs(case, case.tokens, 0, _CPU))]
+        return [self.subject.build(case, _CPU), list(self._checked.inputs(case, case.tokens, 0, _CPU))]
 
 
 def steps_of(builder: Builder) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import re
 
 from harness.findings.finding import Finding
-from harness.repro.texts import keeping, leaks, several, surroundings
+from harness.repro.texts import keeping, leaks, process, several, surroundings
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.values import OFF, OFF_CHECK
 
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(
 def scenario_of(finding: Finding) -> Scenario | None:
     """The scenario that shows a finding; None where its variation is none of several calls or layers, or has no script."""
     if finding.vary.startswith("process="):
-        return surroundings.process(finding.what, build=finding.vary == "process=build")
+        return process.process(finding.what, build=finding.vary == "process=build")
     if finding.vary == "memory=40-calls":
         return leaks.leak(finding.what)
     return _SCENARIOS.get(finding.vary)

@@ -1,0 +1,66 @@
+"""The scenario of changed state: of torch, of Python and of the process, around a build or around calls."""
+
+from harness.repro.texts.scenario import Scenario
+
+# How a script reads what a layer may have changed, by the words of the finding.
+_STATES = {
+    "grad mode": "torch.is_grad_enabled()",
+    "default dtype": "torch.get_default_dtype()",
+    "default device": "torch.get_default_device()",
+    "number of threads": "torch.get_num_threads()",
+    "deterministic mode": "torch.are_deterministic_algorithms_enabled()",
+    "float32 matmul precision": "torch.get_float32_matmul_precision()",
+    "oneDNN switch": "torch.backends.mkldnn.enabled",
+    "flush-denormal mode": "sys.float_info.min * 0.5",
+    "autograd's anomaly mode": "torch.is_anomaly_enabled()",
+    "CPU autocast": 'torch.is_autocast_enabled("cpu")',
+    "Python's random generator": "random.getstate()",
+    "random generator": "torch.get_rng_state().tolist()",
+    "Python's warnings filters": "list(warnings.filters)",
+    "Python's garbage collector": "gc.isenabled()",
+    "Python's recursion limit": "sys.getrecursionlimit()",
+    "sys.excepthook": "sys.excepthook",
+    "the handlers of signals": "signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)",
+    "the working directory": "os.getcwd()",
+    "Python's switch interval of threads": "sys.getswitchinterval()",
+    "Python's built-in functions": "hash(frozenset((name, id(value)) for name, value in vars(builtins).items()))",
+    "Python's trace function": "sys.gettrace()",
+    "Python's profile function": "sys.getprofile()",
+    "Python's other hooks": "sys.unraisablehook, sys.displayhook, threading.excepthook",
+    "Python's standard streams": "sys.stdin, sys.stdout, sys.stderr",
+    "the timers of signals": "[signal.getitimer(timer)[0] > 0 for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL)]",
+    "the umask": "[os.umask(mask := os.umask(0o077)), mask][1]",
+    "the process's resource limits": "[resource.getrlimit(getattr(resource, name)) for name in dir(resource) if 'RLIMIT_' in name]",
+    "the locale": "locale.setlocale(locale.LC_ALL)",
+    "the default timeout of sockets": "socket.getdefaulttimeout()",
+}
+_MODULES = ["builtins", "gc", "locale", "os", "random", "resource", "signal", "socket", "sys", "threading", "warnings"]
+_VARIABLE = "the environment variable "
+
+
+def _reads(what: str) -> str:
+    """An expression of what the finding says was changed; empty where the words are not known."""
+    names = what.partition(" changed ")[2].split(", ")
+    reads = [f'os.environ.get("{name.removeprefix(_VARIABLE)}")' for name in names if name.startswith(_VARIABLE)]
+    reads += [_STATES[name] for name in names if name in _STATES]
+    return ", ".join([*reads, *(name for name in names if name.startswith("torch."))])
+
+
+def process(what: str, build: bool) -> Scenario | None:
+    """The scenario of a finding of changed state: around the build, or around two calls; None where its words are not known."""
+    reads = _reads(what)
+    if not reads:
+        return None
+    threads = "torch.set_num_threads(3)\n" if "get_num_threads" in reads else ""
+    state = f"{threads}def state():\n    return [{reads}]\n\n\nbefore = state()\n"
+    made = 'assert state() == before, f"$kind: {before} before the $doing, {state()} after"'
+    imports: tuple[str, ...] = tuple(f"import {name}" for name in _MODULES)
+    if "torch._" in reads:
+        imports += ("import torch._dynamo", "import torch._inductor.config")
+    if build:
+        layer = f"{state}layer = subject.build(case, device)\n{made.replace('$doing', 'build')}"
+        return Scenario("", imports, build=layer, compares=False)
+    calls = "batch = inputs(7, 0)\n" + state.replace(
+        "before = state()", "before = state()\nlayer(*batch)\nlayer(*batch)"
+    )
+    return Scenario(f"{calls}{made.replace('$doing', 'calls')}", imports, compares=False)
