@@ -86,13 +86,13 @@ class Varied:
 class LeftBehind:
     """What a variation left behind in the process, and the user's line if it is known.
 
-    ``kind`` is the kind of finding where it is not that of the variation.
+    ``recompiled`` says that it is graphs that were compiled more than once.
     """
 
     varied: Varied
     what: str
     line: SourceLine | None = None
-    kind: str = ""
+    recompiled: bool = False
 
 
 @dataclass(slots=True, eq=False)

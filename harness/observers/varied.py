@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from harness.execution import stages
 from harness.execution.difference import within
-from harness.execution.evidence import Call, LeftBehind, Run, all_finite
+from harness.execution.evidence import WHEN_RETURNED, Call, LeftBehind, Run, all_finite
 from harness.findings.finding import Finding
 from harness.observers import values
 from harness.observers.values import difference_of
 from harness.observers.variations.accounts import account, is_wrong
-from harness.observers.variations.causes import CAUSES, KINDS, cause, kind
+from harness.observers.variations.causes import CAUSES, KINDS, cause, depends_on_earlier, key_of
 from harness.observers.variations.places import difference
 
 
@@ -35,7 +35,7 @@ def look(run: Run) -> list[Finding] | None:
 def _left_behind(left: LeftBehind) -> Finding:
     return Finding(
         observer="varied",
-        kind=left.kind or KINDS[left.varied.group],
+        kind="recompiled" if left.recompiled else KINDS[key_of(left.varied)],
         stage="layer",
         what=left.what,
         cause=CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
@@ -89,7 +89,11 @@ def _finding(run: Run, call: Call) -> Finding:
     stage, where = difference(run, call)
     return Finding(
         observer="varied",
-        kind=kind(call),
+        kind="output-overwritten"
+        if call.reference == WHEN_RETURNED
+        else "stale"
+        if call.right_in_other_order or depends_on_earlier(call)
+        else KINDS[key_of(call.varied)],
         stage=stage,
         what=f"{account(run, call)}; {where}",
         cause=cause(call),

@@ -33,7 +33,12 @@ def account(run: Run, call: Call) -> str:
 
 def _after_earlier(run: Run, call: Call) -> str:
     """What was called, and that a layer which was not called before is right."""
-    return f"{call.label}: {_fails(call)} on a layer that was called before, right on another one"
+    assert call.varied is not None
+    place = run.calls.index(call)
+    # Calls of token counts are in the order of the counts.
+    known = place > 0 and call.varied.group != "tokens"
+    last = f", the last time in the {run.calls[place - 1].label}" if known else ""
+    return f"{call.label}: {_fails(call)} on a layer that was called before{last}; right on another one"
 
 
 def _plainly(run: Run, call: Call) -> str:

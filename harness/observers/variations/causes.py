@@ -1,6 +1,6 @@
 """The kind of finding and the likely cause of each variation, by its group or its name."""
 
-from harness.execution.evidence import WHEN_RETURNED, Call
+from harness.execution.evidence import WHEN_RETURNED, Call, Varied
 
 KINDS = {
     "torch": "torch-mode",
@@ -15,6 +15,7 @@ KINDS = {
     "calls": "stale",
     "traced": "stale",
     "graphs": "stale-replay",
+    "graphs=not-warmed-up": "uninitialised",
     "sizes": "other-sizes",
     "ranks": "ranks-differ",
     "compiled": "compiled-otherwise",
@@ -26,8 +27,6 @@ KINDS = {
     "form": "input-form",
     "dtype": "input-dtype",
 }
-# Variations of other kinds than their group's.
-_KINDS_OF_NAMES = {"graphs=not-warmed-up": "uninitialised"}
 # The groups of which each variation calls one layer, whatever was called before.
 _ONE_LAYER = ("tokens", "content", "form", "dtype")
 _COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
@@ -114,14 +113,9 @@ _OVERWRITTEN = (
 )
 
 
-def kind(call: Call) -> str:
-    """The kind of finding that a wrong varied call is."""
-    assert call.varied is not None
-    if call.reference == WHEN_RETURNED:
-        return "output-overwritten"
-    if call.right_in_other_order or depends_on_earlier(call):
-        return "stale"
-    return _KINDS_OF_NAMES.get(call.varied.name) or KINDS[call.varied.group]
+def key_of(varied: Varied) -> str:
+    """A variation's key in ``KINDS``: its name, where that is of another kind than its group."""
+    return varied.name if varied.name in KINDS else varied.group
 
 
 def depends_on_earlier(call: Call) -> bool:

@@ -122,7 +122,7 @@ class _Compiled:
             sizes = ", ".join(map(str, _OTHER_SIZES))
             made = f"{graphs} graphs were compiled for batches of {sizes} tokens"
             what = f"{made} after an eager one of {FEW}, and {others} without it"
-            varied.run.left_behind.append(LeftBehind(variation, what, kind="recompiled"))
+            varied.run.left_behind.append(LeftBehind(variation, what, recompiled=True))
 
     def _of_sizes(self, varied: VariedRun, variation: Varied, eager: bool) -> int:
         """Compiled calls of one layer with a dynamic number of tokens, until one is wrong. The number of graphs."""

@@ -12,7 +12,7 @@ from harness.execution.difference import total, within
 from harness.execution.evidence import Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
-from harness.execution.modes.varied.missing_ids import missing_ids
+from harness.execution.modes.varied.routing import missing_ids
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.subjects.checked import SubjectError
