@@ -12,7 +12,7 @@ OPTIONS: list[tuple[list[str], str]] = [
     *[(["check", "--tokens", value], named) for value, named in (
         ("seven", "seven"), ("-3", "-3"), ("7.5", "7.5"), ("", "tokens"), (",,", "tokens"), ("1e3", "1e3"),
         ("99999999999999", "99999999999999"), ("0x7", "0x7"), ("1_0", "1_0"), ("\u0667", "tokens"), ("7;8", "7;8"),
-        ("9" * 5000, "tokens"), ("nan", "nan"), (" ", "tokens"), ("7\x00", "tokens"))],
+        ("9" * 5000, "tokens"), ("nan", "nan"), (" ", "tokens"), ("7\x00", "NUL"))],
     *[(["check", "--tp", value], "tp") for value in ("0", "-2", "", "\u0662", "two", "1.0", "99999", "\u00b2", "inf")],
     *[(["check", "--hidden", value], named) for value, named in (
         ("2689", "16"), ("0", "16"), ("-16", "16"), ("nan", "nan"), ("8", "16"),

@@ -27,6 +27,8 @@ REASONS = {
     "harness sglang *": "fetches releases: cases/engines/test_sglang_releases.py",
     "harness check *--subject sglang*": "fetches a release, or needs SGLang: cases/engines/test_sglang_releases.py",
     "harness audit bitsandbytes==*": "fetches a package: cases/engines/test_packages.py",
+    "harness audit comfy-kitchen*": "fetches a package: cases/engines/test_packages.py",
+    "harness audit torchao==*": "fetches a package: cases/engines/test_packages.py",
     "harness check --subject transformers*": "needs transformers: cases/engines/test_transformers.py",
     "harness check --ranks real * --collectives raw_nccl": "needs two GPUs: cases/ranks/test_multi_gpu.py",
     "python -m fixtures.strided_view": "calls the collectives of two processes: cases/ranks/test_real_ranks.py",

@@ -71,6 +71,10 @@ def test_an_error_of_a_sound_compiler_is_the_programs(monkeypatch: pytest.Monkey
             CppCompileError("cc1plus: fatal error: virtual memory exhausted"),
             "the C++ compiler had no memory or no disk",
         ),
+        (
+            CppCompileError("g++: internal compiler error: File size limit exceeded signal terminated program cc1plus"),
+            "no memory or no disk: File size limit exceeded",
+        ),
         (ValueError("shapes differ"), ""),
         (OSError(errno.ENOENT, "No such file"), ""),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (7x80 and 128x4)"), ""),

@@ -27,7 +27,7 @@ class TensorMeta:
         shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
         kind = _name(tensor.dtype), tensor.device.type
         if all(type(size) is int for size in (*shape, *stride, offset)):
-            return cls(tuple(shape), stride, offset, *kind, tensor.is_contiguous())
+            return cls(tuple(shape), stride, int(offset), *kind, tensor.is_contiguous())
         sizes, steps = tuple(map(_size, shape)), tuple(map(_size, stride))
         return cls(sizes, steps, _size(offset), *kind, _dense_rows(tensor))
 

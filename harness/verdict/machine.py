@@ -23,7 +23,8 @@ _NO_ROOM = re.compile(
     r"can't start new thread|failed to map segment from shared object|Resource temporarily unavailable"
 )
 _COMPILER_NO_ROOM = re.compile(
-    r"virtual memory exhausted|out of memory allocating|No space left on device|Killed signal"
+    r"virtual memory exhausted|out of memory allocating|No space left on device|Killed signal|File too large|"
+    r"File size limit exceeded|Disk quota exceeded|error writing to|terminated with signal"
 )
 _NO_RESOURCES = {
     errno.ENOSPC,

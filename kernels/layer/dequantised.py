@@ -66,7 +66,8 @@ def matrices(weight: Nvfp4, rows: int, swizzled: bool, table: Tensor) -> Iterabl
     if experts > FEW:
         return (matrix(weight, expert, rows, swizzled, table) for expert in range(experts))
     linear = unswizzle_128x4(weight.scales, height, packed // 8) if swizzled else weight.scales[:, :height]
-    return dequantise(weight._replace(scales=linear), table)[:, :rows]
+    # Cut one by one: whether the cut stack is contiguous would be one more question of the sizes.
+    return (whole[:rows] for whole in dequantise(weight._replace(scales=linear), table))
 
 
 def matrix(weight: Nvfp4, expert: int, rows: int, swizzled: bool, table: Tensor) -> Tensor:
