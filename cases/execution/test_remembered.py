@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.faults.remembered import OnesOfSize, ScaleByVersion
 from fixtures.judged import judged
 from fixtures.planting import SHARED, SMALL, Planted
 from harness.execution.capture import OpGraph
@@ -95,6 +96,20 @@ def test_an_output_that_a_ring_overwrites_is_named_with_the_call() -> None:
     (finding,) = varied(RingOfHundred, "memory=40-calls", mode=SURROUNDINGS).findings
     assert (finding.kind, finding.stage) == ("output-overwritten", "output")
     assert "the output of call 1 after call 101" in finding.what
+
+
+def test_a_write_past_what_a_layer_watches_is_tried_by_name() -> None:
+    (finding,) = varied(ScaleByVersion, "weights=written-in-place", mode="varied-layers").findings
+    assert (finding.kind, finding.vary) == ("other-weights", "weights=written-in-place")
+    assert judged(ScaleByVersion, SMALL, "varied-layers").status == OK
+    assert varied(PaddedMoELayer, "weights=written-in-place", mode="varied-layers").status == OK
+
+
+def test_a_capture_of_a_size_that_never_ran_is_tried_by_name() -> None:
+    (finding,) = varied(OnesOfSize, "graphs=not-warmed-up", mode="varied-caches").findings
+    assert (finding.kind, finding.vary) == ("uninitialised", "graphs=not-warmed-up")
+    assert judged(OnesOfSize, SMALL, "varied-caches").status == OK
+    assert varied(PaddedMoELayer, "graphs=not-warmed-up", mode="varied-caches").status == OK
 
 
 class WrongFromSixty(PaddedMoELayer):

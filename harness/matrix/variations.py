@@ -198,9 +198,16 @@ GROUPS = {
     ),
 }
 
-# These run where they are named and not otherwise: most layers are made for one dtype, and say so nowhere; what a restored
-# layer shows, ``weights=loaded-again`` shows too.
-BY_NAME_ONLY = ("dtype=float16", "dtype=float32", "weights=restored")
+# These run where they are named and not otherwise. Most layers are made for one dtype, and say so nowhere. What a restored
+# layer shows, ``weights=loaded-again`` shows too. Right layers prepare weights when they are loaded, and tables in the first
+# call of a size: they promise nothing for a write past both, or for a capture before that call.
+BY_NAME_ONLY = (
+    "dtype=float16",
+    "dtype=float32",
+    "weights=restored",
+    "weights=written-in-place",
+    "graphs=not-warmed-up",
+)
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
@@ -229,7 +236,6 @@ DECLARED = {
     ),
     "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
     "largest-first": ("graphs=smallest-first",),
-    "warmed-up": ("graphs=not-warmed-up",),
     "traced-whole": ("graphs-of=layers",),
 }
 
