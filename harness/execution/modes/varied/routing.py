@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.ops.names import op_name
 
@@ -61,11 +60,8 @@ class _Routing(TorchDispatchMode):
 def routes_otherwise(
     rig: Rig, inputs: tuple[Tensor, ...], plain: Callable[..., Any], varied: Callable[..., Any]
 ) -> bool:
-    """Whether two functions give the experts other ids or weights for the same inputs.
-
-    False where the ids are an input, and where the experts' op is given none.
-    """
-    if not rig.experts_op or Inputs.of(inputs, rig.case).ids_at is not None:
+    """Whether two functions give the experts other ids or weights for the same inputs. False where their op is given none."""
+    if not rig.experts_op:
         return False
     one, other = (_routing_of(rig, inputs, function) for function in (plain, varied))
     return len(one) == len(other) and any(_differ(*pair) for pair in zip(one, other, strict=True))
