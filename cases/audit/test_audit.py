@@ -250,7 +250,7 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     status, what = outcomes["hangs"]
     assert status == NOT_RUN  # a loaded machine is late too
     assert what.startswith("no answer within 4 s; it was stopped at ")
-    assert what.endswith("--seconds N allows more time")
+    assert "--seconds N allows more time" in what
     assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
     assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
     assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")

@@ -40,7 +40,7 @@ def test_a_right_fake_an_op_of_the_cpu_and_a_count_for_the_host_are_not(func: An
     assert on_cuda(func) == ""
 
 
-def test_a_fake_is_asked_in_the_grad_mode_of_the_call() -> None:
+def test_a_fake_is_asked_in_the_grad_mode_of_the_call_and_then_outside_of_grad_mode() -> None:
     modes: list[bool] = []
 
     def fake(x: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ def test_a_fake_is_asked_in_the_grad_mode_of_the_call() -> None:
         modes.clear()
         with torch.set_grad_enabled(mode):
             call_fake(FakeCallMode(), func, (torch.ones(2, 3),), {})
-        assert modes
-        assert set(modes) == {mode}
+        assert modes[0] is mode
+        assert set(modes) == {mode, False}
 
 
 def test_numbers_among_the_outputs_are_kept_and_tensors_are_not() -> None:

@@ -79,7 +79,7 @@ def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) 
     A body that ends the process is not tried again.
     """
     if journal.crashed(_MAKING):
-        return [], "arguments that the harness makes up end the process"
+        return simple, "arguments that the harness makes up end the process"
     if not implementations(op):
         return simple, ""
     journal.begin(_MAKING, "arguments made up")

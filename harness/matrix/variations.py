@@ -184,6 +184,7 @@ GROUPS = {
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
+            "transposed-fakes": "inputs whose memory is transposed, each op's fake beside it",
             "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
             "requires-grad": "hidden_states that require grad",
         },
@@ -200,18 +201,20 @@ GROUPS = {
 
 # These run where they are named and not otherwise. Most layers are made for one dtype, and say so nowhere. What a restored
 # layer shows, ``weights=loaded-again`` shows too. Right layers prepare weights when they are loaded, and tables in the first
-# call of a size: they promise nothing for a write past both, or for a capture before that call.
+# call of a size: they promise nothing for a write past both, or for a capture before that call. Many a fake is
+# ``empty_like``, which passes transposed strides on, of an op that is never given any.
 BY_NAME_ONLY = (
     "dtype=float16",
     "dtype=float32",
     "weights=restored",
     "weights=written-in-place",
     "graphs=not-warmed-up",
+    "form=transposed-fakes",
 )
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
-    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=compiled-slice"),
+    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=transposed-fakes", "form=compiled-slice"),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),

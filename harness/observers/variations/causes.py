@@ -98,6 +98,7 @@ CAUSES = {
     "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
     "form=slice": _STRIDES,
     "form=transposed": _STRIDES,
+    "form=transposed-fakes": _STRIDES,
     "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
     "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
     "columns alone, or set the others to zero.",

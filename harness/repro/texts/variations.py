@@ -68,6 +68,7 @@ CHANGES = {
     + "batch = [buffer[2:-2].copy_(value) for buffer, value in zip(buffers, batch)]",
     "form=unaligned": _BUFFERS.format(shape="(value.numel() + 2,)", about="the inputs begin one element late")
     + "batch = [buffer[1:-1].view(value.shape).copy_(value) for buffer, value in zip(buffers, batch)]",
+    "form=transposed-fakes": "batch = [value.mT.contiguous().mT for value in batch]",
     "form=transposed": "batch = [value.mT.contiguous().mT for value in batch]",
     "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
     "dtype=int64-ids": "batch[$ids] = batch[$ids].long()",
