@@ -114,7 +114,8 @@ def test_a_capture_of_a_size_that_never_ran_is_tried_by_name() -> None:
 
 
 def test_a_fake_on_transposed_inputs_is_tried_by_name() -> None:
-    entry = {"trigger": "transposed", "cases": (SMALL,), "modes": ("varied-forms",), "seen": ()}
+    seen = {("contract", "routed experts")}
+    entry = {"trigger": "transposed", "cases": (SMALL,), "modes": ("varied-forms",), "seen": seen}
     subject = op_fault("generic#by-form", "laid out by columns", fake=fake_by_form, **entry).subject
     named = judge(subject, SMALL, replace(MODES["varied-forms"], vary=("form=transposed-fakes",)), CPU)
     assert {finding.kind for finding in named.findings} == {"fake-differs"}
