@@ -55,11 +55,14 @@ def gone(mark: str, seconds: float = 10) -> bool:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One run of every misdeed: its records by model, what it printed, and its exit code."""
+    """One run of every misdeed: its records by model, what it printed, and its exit code.
+
+    Most of them wait, so that more run at once than there are cores.
+    """
     folder = tmp_path_factory.mktemp("misbehaving")
     shape = {"hidden": 80, "intermediate": 48, "experts": 4, "top_k": 2, "activation": "silu", "gated": True}
     (folder / "m.json").write_text(json.dumps({"models": [{"name": name} | shape for name in MISDEEDS]}))
-    arguments = ["--models-file", str(folder / "m.json"), "--json", str(folder / "v.jsonl"), "-j", "2"]
+    arguments = ["--models-file", str(folder / "m.json"), "--json", str(folder / "v.jsonl"), "-j", "5"]
     done = subprocess.run(
         command("--subject", "fixtures.misbehaving:Misbehaves", *arguments),
         cwd=ROOT,
