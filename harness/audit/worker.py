@@ -76,7 +76,7 @@ def _prepared(name: str, settings: dict[str, Any], device: torch.device) -> Audi
 def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) -> tuple[list[Sample], str]:
     """Arguments that the op's Python takes, or why there are none. ``simple`` samples do where it takes them.
 
-    A body that ends the process is not tried again.
+    Where the search ended the process, it is left, and the simple samples show whether they end it too.
     """
     if journal.crashed(_MAKING):
         return simple, "arguments that the harness makes up end the process"

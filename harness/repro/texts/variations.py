@@ -36,6 +36,7 @@ ROWS = {
     NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
 }
 
+_TRANSPOSED = "batch = [value.mT.contiguous().mT for value in batch]"
 SPECIAL_ROWS = "content=special-rows"
 CHANGES = {
     "content=zero-row": "batch[0][-1] = 0",
@@ -68,8 +69,8 @@ CHANGES = {
     + "batch = [buffer[2:-2].copy_(value) for buffer, value in zip(buffers, batch)]",
     "form=unaligned": _BUFFERS.format(shape="(value.numel() + 2,)", about="the inputs begin one element late")
     + "batch = [buffer[1:-1].view(value.shape).copy_(value) for buffer, value in zip(buffers, batch)]",
-    "form=transposed-fakes": "batch = [value.mT.contiguous().mT for value in batch]",
-    "form=transposed": "batch = [value.mT.contiguous().mT for value in batch]",
+    "form=transposed-fakes": _TRANSPOSED,
+    "form=transposed": _TRANSPOSED,
     "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
     "dtype=int64-ids": "batch[$ids] = batch[$ids].long()",
     "dtype=float16": "batch[0] = batch[0].half()",
