@@ -30,16 +30,23 @@ def _cached(key: object, make: Callable[[], Experts]) -> Experts:
     return _cache[key]
 
 
-@lru_cache(maxsize=64)
-def _drawn(
+# Elements of hidden_states up to which inputs are cached: 64 of them take 130 MB at most.
+_SMALL = 2**20
+
+
+def _draw(
     tokens: int, hidden: int, experts: int, top_k: int, dtype: torch.dtype, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The inputs on the CPU, not to be written to: the modes of one case draw the same numbers forty times."""
+    """The inputs on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(tokens, hidden, generator=generator).to(dtype)
     ids = torch.rand(tokens, experts, generator=generator).topk(top_k).indices.int()
     # Their sum is not one, as with sigmoid routers: a kernel that normalises its weights once more gives wrong values.
     return states, ids, torch.randn(tokens, top_k, generator=generator).sigmoid()
+
+
+_drawn = lru_cache(maxsize=64)(_draw)
+"""The same, not to be written to: the modes of one case draw the same numbers forty times."""
 
 
 class InTree:
@@ -89,7 +96,8 @@ class InTree:
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """hidden_states [tokens, hidden], topk_ids [tokens, top_k] int32, distinct in each row, topk_weights fp32."""
-        drawn = _drawn(tokens, case.hidden, case.experts, case.top_k, getattr(torch, case.dtype), seed)
+        draw = _drawn if tokens * case.hidden <= _SMALL else _draw
+        drawn = draw(tokens, case.hidden, case.experts, case.top_k, getattr(torch, case.dtype), seed)
         hidden, ids, weights = (tensor.to(device, copy=True) for tensor in drawn)
         return hidden, ids, weights
 
