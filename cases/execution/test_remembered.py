@@ -1,5 +1,6 @@
 """Variations of what a layer remembers, and what their findings are blamed on."""
 
+import os
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from kernels.layer.layer import PaddedMoELayer
 
 CPU = torch.device("cpu")
 SURROUNDINGS = "varied-surroundings"
+VARIABLE = "HARNESS_TEST_VARIABLE"
 
 
 def varied(layer: type[PaddedMoELayer], *names: str, mode: str, case: Any = SMALL, kind: Any = Planted) -> Verdict:
@@ -121,6 +123,24 @@ def test_a_fake_on_transposed_inputs_is_tried_by_name() -> None:
     assert {finding.kind for finding in named.findings} == {"fake-differs"}
     assert judge(subject, SMALL, MODES["varied-forms"], CPU).status == OK
     assert varied(PaddedMoELayer, "form=transposed-fakes", mode="varied-forms").status == OK
+
+
+class SetsWhatIsSet(PaddedMoELayer):
+    """Each call sets a variable of the environment to the value that it has here, and may not have elsewhere."""
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Set it."""
+        os.environ[VARIABLE] = "1"
+        return super().reduce(x)
+
+
+def test_a_variable_that_is_set_to_what_it_is_counts_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.putenv
+    monkeypatch.setenv(VARIABLE, "1")
+    (finding,) = varied(SetsWhatIsSet, "process=calls", mode=SURROUNDINGS).findings
+    assert finding.kind == "global-state"
+    assert VARIABLE in finding.what
+    assert os.putenv is real
 
 
 class WrongFromSixty(PaddedMoELayer):
