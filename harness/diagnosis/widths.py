@@ -97,6 +97,13 @@ class Pair:
         """The models that have ``narrow`` as their hidden or latent size."""
         return tuple(owner for owner in self.exact_owners if owner.part in ("hidden size", "latent size"))
 
+    def by_halves(self) -> tuple[str, ...]:
+        """In words, the halves of two sizes of which the narrow one is gate and up as one; empty elsewhere."""
+        if self.wide % 2 or not any(owner.part.startswith("2 x") for owner in self.owners):
+            return ()
+        half = read_pair(self.narrow // 2, self.wide // 2)
+        return (f"Where it is gate and up as one, each half is padded: {half.rounded()}.",) if half.alignments else ()
+
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"

@@ -45,8 +45,7 @@ def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, **rest: An
 
     ``sure`` says whether anything beside an alignment speaks for padding. Without it the answer names the other reading too.
     """
-    if not sure:
-        rest["cause"] = f"{rest['cause']} {_or_two(pair)}"
+    rest["cause"] = " ".join((rest["cause"], *pair.by_halves(), *(() if sure else (_or_two(pair),))))
     return Reading(
         verdict=FAMILY if pair.padded and sure else UNDECIDED,
         widths=widths(pair),
@@ -72,21 +71,26 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
         if facts.in_attention
         else f"Dimension {dim} is of a tensor with heads or a batch"
     )
-    heads = ""
-    if pair.heads:
-        few, many, size = pair.heads
-        heads = f", or numbers of heads ({pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size})"
+    rounds = bool(pair.padded and pair.hidden_owners) and (dim or 0) < 3
+    either = f"; or {pair.rounded()}, the padding of hidden_states that came there" if rounds else ""
     return Reading(
-        verdict=OTHER if facts.in_attention or not speaks(facts) else UNDECIDED,
+        verdict=UNDECIDED if rounds or (speaks(facts) and not facts.in_attention) else OTHER,
         stage="attention" if facts.in_attention else "",
         cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: these may be lengths of sequences, of a "
-        f"mask or a cache{heads}.",
-        against=(f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
+        f"mask or a cache{_heads(pair)}{either}.",
+        against=() if rounds else (f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
         look="the shapes of both at the user's line; who made the mask, the positions or the cache, and for which length",
         widths=widths(pair, padded=False),
-        rule="no rule",
+        rule=pair.rounded() if rounds else "no rule",
         tags=frozenset(("attention",)),
     )
+
+
+def _heads(pair: Pair) -> str:
+    if not pair.heads:
+        return ""
+    few, many, size = pair.heads
+    return f", or numbers of heads ({pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size})"
 
 
 def _fits_too(pair: Pair) -> str:

@@ -1,5 +1,7 @@
 """A matrix product whose inner sizes do not fit."""
 
+import re
+
 from harness.diagnosis.code import operations
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.evidence import speaks_for
@@ -23,6 +25,7 @@ from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
+_HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
@@ -111,4 +114,8 @@ def _place(facts: Facts) -> str:
         return "router"
     if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
         return "product of a batch of weights, as of the routed experts"
-    return "shared expert" if facts.seen("shared") else "projection beside the routed experts"
+    if facts.seen("shared"):
+        return "shared expert"
+    if _HEAD.search(facts.code):
+        return "output head"
+    return "projection beside the routed experts" if speaks(facts) or not facts.code else "projection"
