@@ -10,16 +10,15 @@ from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
-    attended,
     modes,
     padded,
     pair_of,
     speaks,
     symbolic,
     unknown_sizes,
-    unrelated,
     widths,
 )
+from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair

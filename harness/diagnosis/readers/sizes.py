@@ -7,17 +7,16 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
-    attended,
     modes,
     other_pairs,
     padded,
     pair_of,
     speaks,
     unknown_sizes,
-    unrelated,
     widths,
 )
 from harness.diagnosis.readers.rows import rows
+from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair, read_pair
