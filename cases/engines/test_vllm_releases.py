@@ -131,10 +131,16 @@ def sums_twice(case: Case, mode: str) -> bool:
     return both and case.path not in NORMALISE and not mode.startswith("varied")
 
 
+def sums_twice_in_a_graph(case: Case, mode: str) -> bool:
+    """Of a compiled graph only the names of the ops are known: not that one of the sums is of latent rows."""
+    return mode.startswith("compiled") and sums_twice(case, mode)
+
+
 FAKE = frozenset({("fake-differs", "routed experts", "vllm#41645")})
 VIEW = frozenset({("not-contiguous", "all-reduce", "vllm#40794")})
 COUNT = frozenset({("collective-count", "all-reduce")})
-WEIGHTS = frozenset({("not-built", "weight preparation")})
+LATENT_COUNT = frozenset({("collective-count", "all-reduce", "vllm#52301")})
+WEIGHTS = frozenset({("not-built", "weight preparation", "vllm#55649")})
 NOT_RUN: Expected = ("skipped", frozenset())
 OLD_RUNNER = Wrong(is_path, NOT_RUN)
 UP_TO_0_19 = (
@@ -147,9 +153,10 @@ NO_NARROW, GATE_AND_UP = Wrong(writes_narrow, NOT_RUN), Wrong(pads_gate_into_up,
 SUMS_LATE = Wrong(normalises_parts, (LATENT, COUNT))
 UP_TO_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
 SUMS_EARLY = (
-    Wrong(strided_and_twice, (FINDINGS, VIEW | COUNT)),
+    Wrong(strided_and_twice, (FINDINGS, VIEW | LATENT_COUNT)),
     Wrong(strided_before_transform, (FINDINGS, VIEW)),
-    Wrong(sums_twice, (FINDINGS, COUNT)),
+    Wrong(sums_twice_in_a_graph, (FINDINGS, COUNT)),
+    Wrong(sums_twice, (FINDINGS, LATENT_COUNT)),
 )
 EXEMPTS = Wrong(strided_before_normalising, (FINDINGS, VIEW))
 # docs/explanation/vllm.md has the lines of their sources. What is not here is right.
@@ -386,6 +393,21 @@ ON_PATHS = {
         ("collective-count", "all-reduce"),
     ),
 }
+
+
+def test_an_all_reduce_on_one_rank_is_none(release: Callable[[str], Path], tmp_path: Path) -> None:
+    """A group of one rank sums nothing, though the process that judges the case may have another rank beside it."""
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.24.0"), tree)
+    text, old = (tree / RUNNER).read_text("utf-8"), "result = shared_output + fused_output"
+    assert text.count(old) == 1
+    new = "result = shared_output + tensor_model_parallel_all_reduce(fused_output)"
+    (tree / RUNNER).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=(NEMOTRON,), tp=(1, 2), kernels=("wide",), modes=("eager",)
+    )
+    found = {case: one.status for one in verdicts if (case := one.case.partition("-wide-")[2][:3])}
+    assert found == {"tp1": OK, "tp2": FINDINGS}
 
 
 def test_a_line_changed_on_each_path_is_red_at_its_stage(

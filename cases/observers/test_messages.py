@@ -10,7 +10,18 @@ from torch import Tensor
 from fixtures.faults.fakes import fake_fixes_tokens
 from fixtures.gate import Gated, GatedLayer
 from fixtures.judged import judged
-from fixtures.planting import ALIGNED_SHARED, REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted, case, with_op
+from fixtures.planting import (
+    ALIGNED_SHARED,
+    LATENT_TWO,
+    REAL,
+    SHARED,
+    SHARED_TWO,
+    SMALL,
+    SMALL_TWO,
+    Planted,
+    case,
+    with_op,
+)
 from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.difference import Difference, compare
@@ -346,6 +357,15 @@ def test_a_wrong_shared_part_alone_is_similar_to_no_bug() -> None:
 
     finding = only(judged(OtherWeights, ALIGNED_SHARED))
     assert (finding.kind, finding.similar_to) == ("wrong-part", ())
+
+
+def test_a_latent_output_reduced_twice_at_full_width_is_not_similar_to_one_reduced_before_its_projection() -> None:
+    class ReducedTwice(PaddedMoELayer):
+        def reduce(self, x: Tensor) -> Tensor:
+            return super().reduce(super().reduce(x))
+
+    finding = next(one for one in judged(ReducedTwice, LATENT_TWO).findings if one.kind == "collective-count")
+    assert (finding.detail["reduced"], finding.similar_to) == ([LATENT_TWO.hidden] * 2, ())
 
 
 def test_a_transposed_output_is_not_similar_to_a_strided_cut() -> None:

@@ -79,15 +79,28 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             cause=_TOO_FEW if count < expected else _TOO_MANY,
             call=label,
             line=reduced[-1].line if reduced else None,
+            detail={"reduced": [record.inputs[0].shape[-1] for record in reduced or () if record.inputs]},
         )
     ]
 
 
 def fold_reductions(findings: list[Finding]) -> list[Finding]:
-    """Where the count of all-reduces is wrong, the part's factor that follows from it goes into that finding."""
+    """Where the count of all-reduces is wrong, what follows from it goes into that finding.
+
+    That is a part's factor at the all-reduce. It is also a difference that no part, column or token explains: a rank's
+    partial sum alone differs in any way.
+    """
     count = next((finding for finding in findings if finding.kind == "collective-count"), None)
-    follows = [finding for finding in findings if finding.kind == "scaled" and finding.stage == stages.REDUCE]
+    follows = [finding for finding in findings if _follows(finding)]
     if count is None or not follows:
         return findings
-    whole = replace(count, cause=f"{count.cause} {follows[0].cause}", detail=count.detail | follows[0].detail)
+    cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
+    whole = replace(count, cause=f"{count.cause} {cause}", detail=count.detail | follows[0].detail)
     return [whole if finding is count else finding for finding in findings if finding not in follows]
+
+
+_MIXED = "The values are wrong too; correct the number first."
+
+
+def _follows(finding: Finding) -> bool:
+    return (finding.kind == "scaled" and finding.stage == stages.REDUCE) or finding.kind == "wrong-values"

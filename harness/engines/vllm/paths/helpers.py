@@ -1,5 +1,6 @@
 """vLLM's helpers that align and pad weights: pure functions, compared with what they should return. Importing it needs vLLM."""
 
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -53,9 +54,8 @@ def _experts(tensors: Any, is_gated: bool) -> Any:
     more = ALIGNMENT - 2 * w2.shape[2]
     *found, width = flashinfer_utils.align_fp4_moe_weights_for_fi(w13, s13, w2, s2, is_gated, ALIGNMENT)
     rows = _rows_of_both if is_gated else _rows
-    _compare(
-        name, _NAMES, found, (rows(w13, more), rows(s13, more), _columns(w2, more // 2), _columns(s2, more // BLOCK))
-    )
+    wanted = (rows(w13, more), rows(s13, more), _columns(w2, more // 2), _columns(s2, more // BLOCK))
+    _compare(name, _NAMES, found, wanted, (w13, s13) if is_gated else ())
     _same(name, "padded width", width, ALIGNMENT)
     return found
 
@@ -66,7 +66,7 @@ def _check_dense(w13: Tensor, w2: Tensor, is_gated: bool) -> None:
     w13, more = _with_or_without((w13,), is_gated)[0], ALIGNMENT - w2.shape[2]
     *found, width = getattr(flashinfer_utils, name)(w13, w2, is_gated, ALIGNMENT)
     rows = _rows_of_both if is_gated else _rows
-    _compare(name, ("w13", "w2"), found, (rows(w13, more), _columns(w2, more)))
+    _compare(name, ("w13", "w2"), found, (rows(w13, more), _columns(w2, more)), (w13,) if is_gated else ())
     _same(name, "padded width", width, ALIGNMENT)
 
 
@@ -114,8 +114,11 @@ def _rows_of_both(weight: Tensor, more: int) -> Tensor:
     return torch.cat([_rows(half, more).float() for half in weight.chunk(2, 1)], 1).to(weight.dtype)
 
 
-def _compare(helper: str, names: tuple[str, ...], found: Any, wanted: tuple[Tensor, ...]) -> None:
-    for name, one, right in zip(names, found, wanted, strict=True):
+def _compare(
+    helper: str, names: tuple[str, ...], found: Any, wanted: tuple[Tensor, ...], gated: tuple[Tensor, ...] = ()
+) -> None:
+    """Raise WrongWeights where tensors differ. The first of them were ``gated`` before, each gate and up in one tensor."""
+    for name, one, right, before in zip_longest(names, found, wanted, gated):
         _same(helper, f"{name}'s shape", [*one.shape], [*right.shape])
         _same(helper, f"{name}'s dtype", one.dtype, right.dtype)
         places = (one.float() != right.float()).nonzero()
@@ -124,8 +127,15 @@ def _compare(helper: str, names: tuple[str, ...], found: Any, wanted: tuple[Tens
             row, column = places[0][-2:].tolist()
             raise WrongWeights(
                 f"{helper}: {name} {[*one.shape]} differs from the weights padded with zeros, first at {expert}row {row}, "
-                f"column {column}; {len(places)} of {one.numel()} values differ"
+                f"column {column}; {len(places)} of {one.numel()} values differ{_as_one_block(one, before)}"
             )
+
+
+def _as_one_block(found: Tensor, before: Tensor | None) -> str:
+    """Says so where all rows of padding are behind gate and up together."""
+    if before is None or not torch.equal(found.float(), _rows(before, found.shape[1] - before.shape[1]).float()):
+        return ""
+    return ". Gate and up are padded as one block, so that up begins in gate's padding"
 
 
 def _same(helper: str, what: str, found: object, wanted: object) -> None:
