@@ -22,7 +22,7 @@ def _added_before_unpad(finding: Finding, case: Case) -> bool:
 
 def _strided_cut(finding: Finding, case: Case) -> bool:
     """A view with the strides of the padded tensor, such as the cut gives; not one that is transposed, for example."""
-    strided = finding.kind in ("not-contiguous", "strided-output")
+    strided = finding.kind in ("not-contiguous", "strided-output") and not finding.detail.get("made_by")
     return strided and _padded(case) and case.padded in finding.detail.get("stride", (case.padded,))
 
 
@@ -47,7 +47,7 @@ def _scaled_twice(finding: Finding, case: Case) -> bool:
 
 def _fake_padded_kernel_narrow(finding: Finding, case: Case) -> bool:
     sizes = finding.detail.get("real"), finding.detail.get("fake")
-    return finding.kind == "fake-differs" and sizes == (case.width, case.padded)
+    return finding.kind == "fake-differs" and finding.detail.get("routed", True) and sizes == (case.width, case.padded)
 
 
 def _latent_reduced_too(finding: Finding, case: Case) -> bool:

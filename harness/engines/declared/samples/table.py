@@ -45,6 +45,12 @@ class Fitted:
     opaque: bool = False
     results: int | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether every sample has a tensor of no elements."""
+        tensors = ((leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)) for _, given in self.samples)
+        return all(any(tensor.numel() == 0 for tensor in some) for some in tensors)
+
 
 def fitting(captured: Captured) -> Fitted:
     """The samples that this release's op accepts. Raises NoSamples."""
