@@ -6,6 +6,7 @@ from harness.base.exception_text import first_line
 from harness.execution.evidence import Record, Run
 from harness.findings.finding import Finding, WidthOrigin
 from harness.ops.fake_call import FakeCall
+from harness.ops.returned import wrong_return
 from harness.ops.tensor_meta import TensorMeta
 
 
@@ -25,6 +26,8 @@ def look(run: Run) -> list[Finding] | None:
 def _judge(run: Run, label: str, record: Record) -> Finding | None:
     fake = record.fake
     assert fake is not None
+    if fake.error is not None and (returned := wrong_return(fake.error)):
+        return _finding(run, label, record, "fake-differs", f"its fake {returned}")
     if fake.error is not None:
         what = f"its fake implementation raised {type(fake.error).__name__}: {first_line(fake.error)}"
         return _finding(run, label, record, "no-fake", what)

@@ -70,17 +70,39 @@ def width_mismatch(raised: Raised) -> Finding | None:
     widths = [meta.width for meta in record.inputs]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
     name = record.op.partition("::")[2]
+    beside = _padded_beside_routed(run, call, record)
     return Finding(
         observer="widths",
         kind="width-mismatch",
-        stage=record.stage,
+        stage=stages.EXPERTS if beside else record.stage,
         what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(record.error or error)})",
-        cause=_mismatch_cause(run, record, widths),
+        cause=beside or _mismatch_cause(run, record, widths),
         call=call.label,
         line=record.line,
         widths=origins,
-        detail={"op": record.op, "widths": widths, "routed": record.routed, "bias": _is_bias(run, record)},
+        detail={
+            "op": record.op,
+            "widths": widths,
+            "routed": record.routed and not beside,
+            "bias": _is_bias(run, record),
+        },
     )
+
+
+def _padded_beside_routed(run: Run, call: Call, record: Record) -> str:
+    """The cause where the padded width is that of another output of the experts' op than the routed one; else empty."""
+    for meta, source in zip(record.inputs, record.sources, strict=False):
+        maker = call.records[source] if source is not None else None
+        if maker is None or maker.op != next(iter(run.ops), None) or meta.width != run.case.padded != run.case.hidden:
+            continue
+        places = [place for place, output in enumerate(maker.outputs) if output and output.shape == meta.shape]
+        if run.routed_output is not None and places and run.routed_output not in places:
+            padded = run.case.describe_width(run.case.padded)
+            return (
+                f"Output {places[0]} of {maker.op} has the padded width ({padded}), and output {run.routed_output} is the "
+                "routed experts': the op gives its outputs in another order, or the other one is padded too."
+            )
+    return ""
 
 
 def _rows_alone_differ(record: Record) -> bool:
