@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.engines.declared.engines.vllm_hooks import GROUP
 from harness.engines.declared.rows import EMPTY, side
+from harness.engines.declared.running import kernels
 from harness.engines.declared.running.capture import Captured
 from harness.engines.declared.running.registered import faked
 from harness.engines.declared.running.unrun import read
@@ -86,3 +88,11 @@ def test_samples_that_are_all_empty_are_said_to_be(rows: tuple[int, ...], is_emp
     fitted = Fitted([(str(count), {"x": torch.ones(count, 2)}) for count in rows], "real", True)
     notes = side({"side": fitted.side, "made_up": True, "opaque": False, "empty": fitted.empty})
     assert (EMPTY in notes) == is_empty
+
+
+def test_a_collective_of_the_stand_in_counts_as_a_kernel() -> None:
+    before = kernels.launches()
+    with kernels.running({}, ()):
+        GROUP.all_reduce(torch.ones(3))
+        GROUP._all_to_all_single(torch.ones(3), torch.ones(3))
+    assert kernels.launches() == before + 2

@@ -58,6 +58,10 @@ def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
 
 
 _TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know: then declare it."
+_SOME = (
+    "A part of the output is not summed over the ranks, or only after a transform that needs the sum, unless an op reduces that "
+    "the harness does not know: then declare it."
+)
 _TOO_MANY = (
     "Each extra all-reduce costs time. It also multiplies the output where its input is complete already. A layer that "
     "needs more than one can declare their number."
@@ -75,8 +79,8 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             observer="collectives",
             kind="collective-count",
             stage=stages.REDUCE,
-            what=f"{count} all-reduces in one forward{at}; expected {expected} at tensor-parallel size {run.case.tp}",
-            cause=_TOO_FEW if count < expected else _TOO_MANY,
+            what=f"{count} all-reduce{'s'[: count != 1]} in one forward{at}; expected {expected} at tensor-parallel size {run.case.tp}",
+            cause=_TOO_MANY if count > expected else _SOME if count else _TOO_FEW,
             call=label,
             line=reduced[-1].line if reduced else None,
             detail={"reduced": [record.inputs[0].shape[-1] for record in reduced or () if record.inputs]},
