@@ -79,7 +79,8 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             observer="collectives",
             kind="collective-count",
             stage=stages.REDUCE,
-            what=f"{count} all-reduce{'s'[: count != 1]} in one forward{at}; expected {expected} at tensor-parallel size {run.case.tp}",
+            what=f"{count} all-reduce{'s'[: count != 1]} in one forward{at}; expected {expected} at tensor-parallel size "
+            f"{run.case.tp}",
             cause=_TOO_MANY if count > expected else _SOME if count else _TOO_FEW,
             call=label,
             line=reduced[-1].line if reduced else None,
