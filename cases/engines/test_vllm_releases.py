@@ -22,6 +22,7 @@ from harness.engines.released import targets
 from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
+from harness.matrix.paths import paths_of
 from harness.matrix.selection import Selection
 from harness.workers.plan import PlanRun
 
@@ -393,6 +394,15 @@ ON_PATHS = {
         ("collective-count", "all-reduce"),
     ),
 }
+
+
+def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: Callable[[str], Path]) -> None:
+    """`--models` asks for more kernels of a path than the brief plan has."""
+    release("0.33.0")
+    verdicts = judged(targets.Target("vllm==0.33.0"), models=paths_of("vllm"), tp=(1,), modes=("eager",))
+    assert {verdict.case.split("-")[-3] for verdict in verdicts} == {"wide", "narrow"}
+    assert {verdict.status for verdict in verdicts} <= {OK, "skipped"}
+    assert sum(verdict.status == OK for verdict in verdicts) > len(verdicts) // 2
 
 
 def test_an_all_reduce_on_one_rank_is_none(release: Callable[[str], Path], tmp_path: Path) -> None:
