@@ -12,12 +12,13 @@ from torch import Tensor
 
 from harness.engines.declared.engines.vllm_hooks import GROUP
 from harness.engines.declared.rows import EMPTY, side
-from harness.engines.declared.running import kernels
+from harness.engines.declared.running import kernels, registered
 from harness.engines.declared.running.capture import Captured
 from harness.engines.declared.running.registered import faked
 from harness.engines.declared.running.unrun import read
-from harness.engines.declared.samples.table import Fitted
+from harness.engines.declared.samples.table import Fitted, _made_up
 from harness.engines.declared.source.scan import Declared, declarations
+from harness.engines.declared.source.schema import Schema
 
 OTHER_PLATFORM = """
 import torch
@@ -96,3 +97,21 @@ def test_a_collective_of_the_stand_in_counts_as_a_kernel() -> None:
         GROUP.all_reduce(torch.ones(3))
         GROUP._all_to_all_single(torch.ones(3), torch.ones(3))
     assert kernels.launches() == before + 2
+
+
+def handed_on(x: Tensor, y: Tensor) -> Any:
+    return kernels.Kernels().bmm(x, y)
+
+
+def fake_of_batches(x: Tensor, y: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], x.shape[1], y.shape[2])
+
+
+def test_where_the_body_hands_its_arguments_on_the_fake_says_which_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "(Tensor x, Tensor y) -> Tensor"
+    monkeypatch.setitem(registered.SCHEMAS, "handed_on", Schema(text, "", ()))
+    captured = Captured(Declared("handed_on", True, "here.py", 1, 1, ""), handed_on, fake_of_batches, key="handed_on")
+    monkeypatch.setattr(registered, "CAPTURED", [captured])
+    fitted = _made_up(captured)
+    assert fitted.opaque
+    assert all(faked(captured, given).dim() == 3 for _, given in fitted.samples)
