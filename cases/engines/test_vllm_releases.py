@@ -396,6 +396,40 @@ ON_PATHS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        (
+            "flashinfer_utils.py",
+            "padded_hidden_size = round_up(hidden_size, min_alignment)",
+            "padded_hidden_size = 2 * round_up(packed_hidden_size, min_alignment)",
+            "at a hidden width of 576 and an expert width of 192, align_fp4_moe_hidden_dim_for_fi: w13's shape is",
+        ),
+        (
+            "nvfp4_utils.py",
+            "return out[..., :output_size].contiguous()",
+            "return out[..., :output_size]",
+            "slice_nvfp4_output: contiguous is False; expected True",
+        ),
+    ],
+)
+def test_a_helper_that_is_right_at_the_models_own_width_alone_is_red(
+    file: str, old: str, new: str, says: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    path = tree / PACKED.with_name(file)
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=("vllm-fp4-hidden",), tp=(1,), kernels=("wide",), modes=("eager",)
+    )
+    (finding,) = verdicts[0].findings
+    assert (finding.kind, finding.stage, finding.similar_to) == ("not-built", "weight preparation", ())
+    assert says in finding.what
+
+
 def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: Callable[[str], Path]) -> None:
     """`--models` asks for more kernels of a path than the brief plan has."""
     release("0.33.0")
