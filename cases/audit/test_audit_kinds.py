@@ -173,6 +173,22 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
 
 
 @pytest.mark.parametrize(
+    ("name", "made_up", "status"),
+    [("follows_unread", True, NOT_RUN), ("follows_read", True, BREAKS), ("follows_unread", False, BREAKS)],
+)
+@pytest.mark.parametrize(("row", "other"), [("dtype", x().double()), ("shape", x()[:2].clone())])
+def test_what_the_fake_takes_from_an_argument_that_real_does_not_read(
+    name: str, made_up: bool, status: str, row: str, other: torch.Tensor, tmp_path: Path
+) -> None:
+    samples = [Sample((x(), other), {})]
+    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:1])
+    op.made_up = made_up
+    result = look(op, row)
+    assert result.status == status
+    assert ("real does not read 'x'" in result.what) == (status == NOT_RUN)
+
+
+@pytest.mark.parametrize(
     ("labels", "status", "unusable", "words"),
     [
         ([MADE_UP], NOT_RUN, True, "the process died: Segmentation fault; --samples names arguments that the op takes"),
