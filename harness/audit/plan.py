@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.audit.journal import Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
+from harness.audit.wording import on_variants
 from harness.workers.pool import Pool, Reply
 from harness.workers.process import NO_ANSWER, Job
 
@@ -169,7 +170,8 @@ class AuditRun:
         }
         if survey.died:
             kind, end = survey.died[0]
-            more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
+            others = dict.fromkeys(label for label, _ in survey.died if label != kind)
+            more = f"; also {on_variants(others)}" if others else ""
             if survey.crashed or survey.given:
                 status = BREAKS if survey.crashed else NOT_RUN
                 return Row(**{**fields, "status": status, "what": end + more, "variant": kind})

@@ -85,7 +85,10 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in tasks:
         begin()  # a worker that was slow to read the task has not worked on it yet
-        result = answer(json.loads(line))
+        try:
+            result = answer(json.loads(line))
+        except BadInput as error:  # a task shows what the start could not see: the run ends with it
+            result = {"bad_input": str(error)}
         if os.getpid() != worker:  # a child that the subject forked came back from its call
             os._exit(0)
         answers.write(json.dumps(bounded_json(result)) + "\n")
