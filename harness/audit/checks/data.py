@@ -54,7 +54,8 @@ def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) ->
         values = [(x.dim(), x.dtype)[what == "dtype"] for x in (ours, theirs)]
         if values[0] != values[1]:
             here, there = (str(value).removeprefix("torch.") for value in values)
-            return f": the {what} itself depends on data ({here} here, {there} in {variant_name(other.label, quoted=True)}): no fake can be right"
+            where = variant_name(other.label, quoted=True)
+            return f": the {what} itself depends on data ({here} here, {there} in {where}): no fake can be right"
     return ""
 
 
