@@ -59,7 +59,9 @@ OPTIONS: list[tuple[list[str], str]] = [
         (["a::b", "--sizes", "99999999999999"], "at most"),
         (["a::b", "--samples", "m:f", "--samples", "m:g", "--samples", "m:h"], "samples"),
         (["flashinfer", "--import", "m"], "--import"), (["flashinfer", "--rows", "strid"], "row"),
-        (["a::b", "--json", "{dir}"], "directory"), (["flashinfer", "--device", "cuda"], "cuda"))],
+        (["a::b", "--json", "{dir}"], "directory"), (["--files", "{dir}"], "is a folder"),
+        (["--files", "{dir}/fifo"], "no regular file"),
+        (["flashinfer", "--device", "cuda"], "cuda"))],
     *[(["selftest", *words], named) for words, named in (
         (["--faults", "vllm#0000"], "vllm#0000"), (["--faults", ""], "faults"), (["--modes", "egaer"], "eager"),
         (["--seconds", "nan"], "nan"), (["--seconds", "0"], "0"), (["-j", "0"], "0"), (["--corpus", "no.such.module"], "no.such"),
