@@ -11,6 +11,7 @@ from harness.base.source import SourceLine
 from harness.matrix.case import Case
 from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
+from harness.ops.finite import all_finite as all_finite
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
 from harness.subjects.declared import Declared
@@ -256,11 +257,6 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
         flat = [part.view(torch.int64) for part in flat]
     return torch.equal(*flat)
-
-
-def all_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite. The sum shows it in one pass; only where that overflows, every element is tested."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(tensor).all())
 
 
 def state_of(layer: object) -> dict[str, Tensor]:
