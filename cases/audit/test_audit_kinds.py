@@ -12,7 +12,7 @@ from harness.audit.hints import hints_of
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
@@ -170,6 +170,13 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
     assert row is not None
     assert row.status == status
     assert words in row.what
+
+
+def test_an_implementation_that_is_traced_needs_no_other_fake(tmp_path: Path) -> None:
+    op = audited("own_fake", tmp_path)
+    assert look(op, "fake").status == HOLDS
+    assert "torch.compile traces it by its own implementation" in look(op, "fake").what
+    assert look(op, "shape").what == "there is no fake outside of torch.compile; see the row `fake`"
 
 
 @pytest.mark.parametrize(
