@@ -19,6 +19,7 @@ PACKAGES = {
     "quark",
     "torch",
     "torchao",
+    "torchlpc",
     "torchvision",
 }
 
