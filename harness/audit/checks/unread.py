@@ -20,21 +20,29 @@ def unread(audited: AuditedOp, variant: Variant, faked: TensorMeta, name: str) -
     names = audited.names(variant.sample)
     for place, leaf in enumerate(variant.sample.leaves):
         follows = isinstance(leaf, Tensor) and getattr(TensorMeta.of(leaf), name) == getattr(faked, name)
-        if follows and not _read(audited, variant, place):
+        if follows and _unread(audited, place):
             what = f"real does not read {names[place]!r}, from which the fake takes the {name}"
             return f"{what}; whether callers give another {name} there is not known [{variant.label}]"
     return ""
 
 
-def _read(audited: AuditedOp, variant: Variant, place: int) -> bool:
-    """Whether other values in an argument change an output, or cannot be tried."""
+def _unread(audited: AuditedOp, place: int) -> bool:
+    """Whether other values in an argument change no output of any sample."""
+    changes = [_changes(audited, given, place) for given in audited.given]
+    return False in changes and True not in changes
+
+
+def _changes(audited: AuditedOp, variant: Variant, place: int) -> bool | None:
+    """Whether zeros in an argument change an output of a variant; None where they are there already, or are refused."""
     sample = audited.fresh(variant)
-    leaf = sample.leaves[place]
-    bits = leaf.view(torch.uint8) if leaf.is_floating_point() and leaf.element_size() == 1 else leaf
-    if not leaf.numel() or 0 in leaf.stride() or not bits.count_nonzero():
-        return True
+    leaf = sample.leaves[place] if place < len(sample.leaves) else None
+    if not isinstance(leaf, Tensor) or 0 in leaf.stride():
+        return None
+    bits = leaf.view(torch.uint8) if leaf.element_size() == 1 else leaf  # torch counts no float8
+    if not bits.count_nonzero():
+        return None
     bits.zero_()
     try:
         return bool(difference(audited.real(variant).out, audited.call(sample), exact=True))
     except ERRORS:
-        return True
+        return None
