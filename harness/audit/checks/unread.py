@@ -15,15 +15,17 @@ from harness.ops.tensor_meta import TensorMeta
 
 def unread(audited: AuditedOp, variant: Variant, faked: TensorMeta, name: str) -> str:
     """Why a variant that the harness made shows nothing about a property of an output; empty if it does show something."""
-    if variant.kind == GIVEN and not audited.made_up:
+    if name not in ("shape", "dtype") or (variant.kind == GIVEN and not audited.made_up):
+        return ""  # strides differ between a caller's own arguments too
+    followed = [
+        place
+        for place, leaf in enumerate(variant.sample.leaves)
+        if isinstance(leaf, Tensor) and getattr(TensorMeta.of(leaf), name) == getattr(faked, name)
+    ]
+    if not followed or not all(_unread(audited, place) for place in followed):
         return ""
-    names = audited.names(variant.sample)
-    for place, leaf in enumerate(variant.sample.leaves):
-        follows = isinstance(leaf, Tensor) and getattr(TensorMeta.of(leaf), name) == getattr(faked, name)
-        if follows and _unread(audited, place):
-            what = f"real does not read {names[place]!r}, from which the fake takes the {name}"
-            return f"{what}; whether callers give another {name} there is not known [{variant.label}]"
-    return ""
+    what = f"real does not read {audited.names(variant.sample)[followed[0]]!r}, from which the fake takes the {name}"
+    return f"{what}; whether callers give another {name} there is not known [{variant.label}]"
 
 
 def _unread(audited: AuditedOp, place: int) -> bool:
