@@ -15,6 +15,7 @@ PACKAGES = {
     "comfy_kitchen",
     "executorch",
     "gemlite",
+    "litert_torch",
     "physicsnemo",
     "quark",
     "torch",
