@@ -130,16 +130,18 @@ GROUPS = {
     "sizes": Group(
         "varied-sizes",
         {
-            "130-experts": "130 experts",
-            "top-5": "seven experts, of which each token takes five",
+            "520-experts": "520 experts",
+            "top-23": "29 experts, of which each token takes 23",
+            "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
-            "wide-experts": "experts with more than 128 rows",
+            "wide-experts": "experts of an inner width of 528",
             "130-crowded": "130 experts, where all tokens choose the same ones",
             "narrow": "the narrowest layer, with 1,025 tokens",
             "scaling-alone": "a routed scaling without a shared expert",
+            "scaling-below-one": "a routed scaling of 0.4",
         },
     ),
-    "ranks": Group("varied-sizes", {"4": "four ranks with shards of their own"}),
+    "ranks": Group("varied-sizes", {"8": "eight ranks with shards of their own"}, "N ranks with shards of their own"),
     "graphs-of": Group(
         "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
     ),
@@ -150,7 +152,8 @@ GROUPS = {
             "after-eager": "compiled for other sizes after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
-            "129-tokens": "compiled for 129 tokens",
+            "256-tokens": "compiled for 256 tokens",
+            "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
         },
     ),
