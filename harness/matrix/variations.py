@@ -118,12 +118,13 @@ GROUPS = {
             "passed-in": "an output as the next hidden_states, after the caller wrote to it",
         },
     ),
-    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved"}),
+    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
         "varied-caches",
         {
             "smallest-first": "graphs captured from the smallest to the largest, after many batch sizes",
+            "reloaded": "a graph, replayed after other weights were loaded",
             "not-warmed-up": "a call of a size that was captured before it ever ran, and not replayed yet",
         },
     ),
@@ -239,8 +240,10 @@ DECLARED = {
         "weights=written-in-place",
         "weights=from-another",
         "compiled=reloaded",
+        "graphs=reloaded",
     ),
-    "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
+    "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded", "graphs=reloaded"),
+    "captured-again": ("graphs=reloaded",),
     "largest-first": ("graphs=smallest-first",),
     "traced-whole": ("graphs-of=layers",),
 }
