@@ -118,7 +118,9 @@ GROUPS = {
             "passed-in": "an output as the next hidden_states, after the caller wrote to it",
         },
     ),
-    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}),
+    "calls": Group(
+        "varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}
+    ),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
         "varied-caches",

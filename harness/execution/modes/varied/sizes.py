@@ -103,7 +103,11 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     """
     torch._dynamo.reset()
     case, limit = sized(varied.rig.case, variation.name), _LIMITS.get(variation.name)
-    own = replace(varied.rig.case, **{name: getattr(case, name) for name in ("experts", "top_k", limit.name)}) if limit else case
+    own = (
+        replace(varied.rig.case, **{name: getattr(case, name) for name in ("experts", "top_k", limit.name)})
+        if limit
+        else case
+    )
     for one in dict.fromkeys((case, own)):
         rig = None if one == varied.rig.case else rig_of(varied.rig, one)
         call = _call(varied, variation, rig) if rig else None
