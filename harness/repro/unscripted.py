@@ -7,6 +7,7 @@ from harness.repro.texts.variations import is_change
 # Variations, groups of them and kinds that no script shows, and why.
 UNSCRIPTED = {
     "ranks": "several ranks need the harness, which sums what the layer of each gives to a reduction",
+    "graphs=reloaded": "it needs the harness, which replays a graph without holding the memory that it reads",
     "graphs=not-warmed-up": "it needs the harness, which takes the contents from what a capture made",
     "other-graphs-memory": "it needs the harness, which overwrites what the capture of another graph made",
 }
