@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -139,7 +140,8 @@ def _limit_of(rig: Rig, limit: _Limit, right: int) -> str:
     tokens, wrong = min(LARGEST_BATCH, rig.most_tokens), getattr(rig.case, limit.name)
 
     def fails(size: int) -> bool:
-        other = rig_of(rig, replace(rig.case, **{limit.name: size}))
+        sizes: dict[str, Any] = {limit.name: size}
+        other = rig_of(rig, replace(rig.case, **sizes))
         return other is None or _fails(other, tokens)
 
     if right >= wrong or fails(right) or not fails(wrong):
