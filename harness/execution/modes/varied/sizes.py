@@ -31,7 +31,7 @@ def _more_experts(case: Case) -> Case:
 
 
 def _crowded_experts(case: Case) -> Case:
-    return replace(case, experts=130)
+    return replace(narrowest(case), experts=130)
 
 
 def _more_choices(case: Case) -> Case:
@@ -90,6 +90,7 @@ class _Limit:
 
 _LIMITS = {
     "sizes=520-experts": _Limit("experts", 1, "{} experts"),
+    "sizes=130-crowded": _Limit("experts", 1, "{} experts"),
     "sizes=top-23": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=all-experts": _Limit("top_k", 1, "{} of 4 experts for each token"),
     "sizes=wide-experts": _Limit("intermediate", 16, "an inner width of {}"),
