@@ -260,7 +260,7 @@ def _evaluated(varied: VariedRun, variation: Varied) -> None:
 
 
 def _of_rank(varied: VariedRun, variation: Varied) -> None:
-    """The checkpoint of another rank: a weight that it lacks shows. So may what else a rank decides, such as which experts are its."""
+    """The checkpoint of another rank: a weight that it lacks shows. What else a rank decides shows too."""
     case = replace(varied.rig.case, tp=max(varied.rig.case.tp, 2))
     mine, others = (rig_of(varied.rig, replace(case, rank=rank)) for rank in (0, 1))
     if mine is None or others is None:
@@ -270,7 +270,9 @@ def _of_rank(varied: VariedRun, variation: Varied) -> None:
     if wanted.snapshot is None or own.snapshot is None or same_bits(wanted.snapshot, own.snapshot):
         return
     if load(layer, other.state_dict()):
-        right = check(varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from")
+        right = check(
+            varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from"
+        )
         names = [] if right else give_unsaved(layer, other)
         call = varied.run.calls[-1]
         if names and same_output(answer(varied, layer), wanted):

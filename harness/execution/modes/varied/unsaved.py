@@ -12,8 +12,8 @@ _ROLES = (0.0, 1.0)  # numbers that say whether a rank does something, and come 
 
 
 def give_unsaved(layer: nn.Module, other: nn.Module) -> list[str]:
-    """Give a layer what another one holds beside its state_dict, floating tensors and numbers, as text; what it held alike is left out."""
-    theirs = {path: module for path, module in other.named_modules()}
+    """Give a layer the floating tensors and numbers that another one holds beside its state_dict. The names of those that differed."""
+    theirs = dict(other.named_modules())
     given = [
         f"{path and path + '.'}{name}"
         for path, module in layer.named_modules()
@@ -32,14 +32,16 @@ def _unsaved(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _is_derived(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() or (type(value) is float and value not in _ROLES)
+    return (isinstance(value, Tensor) and value.is_floating_point()) or (type(value) is float and value not in _ROLES)
 
 
 def _exchanged(module: nn.Module, name: str, value: Any) -> bool:
     """Put a value in the place of the module's own; False where that is the same, or of another form."""
     place: dict[str, Any] = module._buffers if name in module._buffers else vars(module)
     own = place.get(name)
-    if type(own) is not type(value) or (isinstance(own, Tensor) and (own.shape != value.shape or same_bits(own, value))):
+    if type(own) is not type(value) or (
+        isinstance(own, Tensor) and (own.shape != value.shape or same_bits(own, value))
+    ):
         return False
     if not isinstance(own, Tensor) and own == value:
         return False
