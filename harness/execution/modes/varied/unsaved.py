@@ -12,7 +12,7 @@ _ROLES = (0.0, 1.0)  # numbers that say whether a rank does something, and come 
 
 
 def give_unsaved(layer: nn.Module, other: nn.Module) -> list[str]:
-    """Give a layer the floating tensors and numbers that another one holds beside its state_dict. The names of those that differed."""
+    """Give a layer the floating tensors and numbers that another holds beside its state_dict. The names of those that differed."""
     theirs = dict(other.named_modules())
     given = [
         f"{path and path + '.'}{name}"
