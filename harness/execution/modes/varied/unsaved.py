@@ -39,14 +39,17 @@ def _exchanged(module: nn.Module, name: str, value: Any) -> bool:
     """Put a value in the place of the module's own; False where that is the same, or of another form."""
     place: dict[str, Any] = module._buffers if name in module._buffers else vars(module)
     own = place.get(name)
-    if type(own) is not type(value) or (
-        isinstance(own, Tensor) and (own.shape != value.shape or same_bits(own, value))
-    ):
-        return False
-    if not isinstance(own, Tensor) and own == value:
+    if type(own) is not type(value) or _is_same(own, value):
         return False
     place[name] = value.clone() if isinstance(value, Tensor) else value
     return True
+
+
+def _is_same(own: Any, value: Any) -> bool:
+    """Whether two values are alike; a tensor of another shape cannot be exchanged, and counts as alike."""
+    if isinstance(own, Tensor):
+        return own.shape != value.shape or same_bits(own, value)
+    return bool(own == value)
 
 
 def same_output(call: Call, wanted: Call) -> bool:
