@@ -9,7 +9,7 @@ from torch import Tensor
 from fixtures import corpus
 from fixtures.faults.limits import AtLeastOne, FlagOfTrace, Refined, TakenBack, WholeTiles
 from fixtures.planting import SHARED, SMALL, Planted
-from harness.execution.modes.varied.unsaved import give_unsaved, prepares_at_load
+from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load
 from harness.findings.finding import Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES

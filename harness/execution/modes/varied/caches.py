@@ -10,6 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.memory.reachable import caches_of
+from harness.execution.modes.varied.beside.graphs import graphs
+from harness.execution.modes.varied.beside.overwritten import overwritten_by, save_alias
 from harness.execution.modes.varied.checks import (
     MANY_CALLS,
     answer,
@@ -20,8 +22,6 @@ from harness.execution.modes.varied.checks import (
     place_of,
     run_few,
 )
-from harness.execution.modes.varied.graphs import graphs
-from harness.execution.modes.varied.overwritten import overwritten_by, save_alias
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 

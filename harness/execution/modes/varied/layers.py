@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.checks import (
     MANY_LAYERS,
     answer,
@@ -24,7 +25,6 @@ from harness.execution.modes.varied.checks import (
     run_few,
     whole,
 )
-from harness.execution.modes.varied.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from harness.execution.evidence import Call, Run, Varied
+from harness.execution.modes.varied.beside.ranks import ranks
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.layers import if_alone
-from harness.execution.modes.varied.ranks import ranks
 from harness.execution.modes.varied.tokens import narrowest
 from harness.execution.modes.varied.varied_run import VariedRun, is_wrong_output
 from harness.execution.rig import Rig
