@@ -13,6 +13,7 @@ from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.variants.kinds import DTYPE, Variant
+from harness.audit.wording import variant_name
 from harness.ops.arguments import metas
 
 
@@ -63,7 +64,7 @@ def _others(audited: AuditedOp, variant: Variant, place: int, what: str) -> Iter
         theirs = _of(audited, other, place)
         symbolic = what == "rank" and other.kind != DTYPE and _symbolic(audited, variant, place)
         if theirs is not None and (symbolic or _alike(variant, other)):
-            yield f"in {other.label!r}", theirs
+            yield f"in {variant_name(other.label, quoted=True)}", theirs
 
 
 def _of_one_number(audited: AuditedOp, variant: Variant, place: int) -> Iterator[tuple[str, Tensor]]:

@@ -105,52 +105,70 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     """
     torch._dynamo.reset()
     case, limit = sized(varied.rig.case, variation.name), _LIMITS.get(variation.name)
-    own = (
-        replace(varied.rig.case, **{name: getattr(case, name) for name in ("experts", "top_k", limit.name)})
-        if limit
-        else case
-    )
-    for one in dict.fromkeys((case, own)):
-        rig = None if one == varied.rig.case else rig_of(varied.rig, one)
-        call = _call(varied, variation, rig) if rig else None
-        if rig is None or call is None:
+    for one in dict.fromkeys((case, _of_own_width(varied.rig.case, case, limit) if limit else case)):
+        call = None if one == varied.rig.case else _call_of(varied, variation, one)
+        if call is not None and call.error is not None and one.experts not in (varied.rig.case.experts, one.top_k):
+            call = _of_whole_groups(varied, variation, one) or call
+        if call is None:
             continue
         failed = call.error is not None or is_wrong_output(call, one.hidden)
         if limit and failed:
-            call.limit = _limit_of(rig, limit, getattr(varied.rig.case, limit.name))
-        if call.limit or not (limit and failed) or one == own:
+            call.limit = _limit_of(varied, limit, call)
+        if call.limit or not (limit and failed) or one.hidden == varied.rig.case.hidden:
             varied.run.calls.append(call)
             return
 
 
-def _call(varied: VariedRun, variation: Varied, rig: Rig) -> Call | None:
-    """A call of a layer of another case; None where another variation reports it, or where its routing cannot be changed."""
-    tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
-    if variation.name in _ROUTED:
-        return _with_routing(variation, rig, tokens)
-    call = rig.call(Run(case=rig.case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
-    call.varied, call.case = variation, rig.case
-    return None if variation.name == "sizes=narrow" and _by_tokens(varied, rig, call) else call
+def _of_own_width(own: Case, case: Case, limit: _Limit) -> Case:
+    """A case of one's own width and of the sizes that another one varies."""
+    sizes: dict[str, Any] = {name: getattr(case, name) for name in ("experts", "top_k", limit.name)}
+    return replace(own, **sizes)
 
 
-def _limit_of(rig: Rig, limit: _Limit, right: int) -> str:
+def _limit_of(varied: VariedRun, limit: _Limit, call: Call) -> str:
     """The largest size that is right below the smallest that is not, as text; empty where it is not this size that matters.
 
-    Many tokens, so that each expert gets some.
+    Many tokens, so that each expert gets some. Experts that are in groups grow by whole ones.
     """
-    tokens, wrong = min(LARGEST_BATCH, rig.most_tokens), getattr(rig.case, limit.name)
+    case, own = varied.run.case_of(call), varied.rig.case
+    right, wrong = getattr(own, limit.name), getattr(case, limit.name)
+    step = own.experts if limit.name == "experts" and case.experts % own.experts == 0 else limit.step
 
     def fails(size: int) -> bool:
         sizes: dict[str, Any] = {limit.name: size}
-        other = rig_of(rig, replace(rig.case, **sizes))
-        return other is None or _fails(other, tokens)
+        rig = rig_of(varied.rig, replace(case, **sizes))
+        return rig is None or _fails(rig, min(LARGEST_BATCH, rig.most_tokens))
 
     if right >= wrong or fails(right) or not fails(wrong):
         return ""
-    while wrong - right > limit.step:
-        middle = right + (wrong - right) // (2 * limit.step) * limit.step
+    while wrong - right > step:
+        middle = right + (wrong - right) // (2 * step) * step
         right, wrong = (right, middle) if fails(middle) else (middle, wrong)
     return f"right with {limit.words.format(right)}, wrong with {limit.words.format(wrong)}"
+
+
+def _call_of(varied: VariedRun, variation: Varied, case: Case) -> Call | None:
+    """A call of a layer of this case; None where the subject builds none, or the routing cannot be changed."""
+    rig = rig_of(varied.rig, case)
+    if rig is None:
+        return None
+    tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
+    if variation.name in _ROUTED:
+        return _with_routing(variation, rig, tokens)
+    call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
+    call.varied, call.case = variation, case
+    return None if variation.name == "sizes=narrow" and _by_tokens(varied, rig, call) else call
+
+
+def _of_whole_groups(varied: VariedRun, variation: Varied, case: Case) -> Call | None:
+    """A call with a multiple of the layer's own number of experts, where it raises for another: its experts are in groups.
+
+    None where it raises there too.
+    """
+    own = varied.rig.case.experts
+    case = replace(case, experts=-(-case.experts // own) * own)
+    call = _call_of(varied, replace(variation, words=f"{case.experts} experts for {variation.words}"), case)
+    return call if call is not None and call.error is None else None
 
 
 def _by_tokens(varied: VariedRun, rig: Rig, call: Call) -> bool:
@@ -180,7 +198,7 @@ _ROUTED: dict[str, Callable[[Inputs], Inputs]] = {"sizes=130-crowded": _crowded,
 
 
 def _with_routing(variation: Varied, rig: Rig, tokens: int) -> Call | None:
-    """A call of which the routing is changed too. Without ids, top-1 is called as it is."""
+    """A call of which the routing is changed too. Without ids, top-1 is called as it is, and nothing can be crowded."""
     inputs = Inputs.of(rig.inputs(tokens, 0), rig.case)
     if inputs.ids_at is not None:
         inputs = _ROUTED[variation.name](inputs)
