@@ -40,7 +40,7 @@ def _more_choices(case: Case) -> Case:
 
 
 def _every_expert(case: Case) -> Case:
-    return replace(narrowest(case), experts=4, top_k=4)
+    return replace(narrowest(case), experts=case.experts, top_k=case.experts)
 
 
 def _one_choice(case: Case) -> Case:
@@ -92,7 +92,7 @@ _LIMITS = {
     "sizes=520-experts": _Limit("experts", 1, "{} experts"),
     "sizes=130-crowded": _Limit("experts", 1, "{} experts"),
     "sizes=top-23": _Limit("top_k", 1, "{} experts for each token"),
-    "sizes=all-experts": _Limit("top_k", 1, "{} of 4 experts for each token"),
+    "sizes=all-experts": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=wide-experts": _Limit("intermediate", 16, "an inner width of {}"),
 }
 
