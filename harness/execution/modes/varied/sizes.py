@@ -107,7 +107,7 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     case, limit = sized(varied.rig.case, variation.name), _LIMITS.get(variation.name)
     for one in dict.fromkeys((case, _of_own_width(varied.rig.case, case, limit) if limit else case)):
         call = None if one == varied.rig.case else _call_of(varied, variation, one)
-        if call is not None and call.error is not None and one.experts not in (varied.rig.case.experts, one.top_k):
+        if call is not None and call.error is not None and one.experts != varied.rig.case.experts:
             call = _of_whole_groups(varied, variation, one) or call
         if call is None:
             continue
