@@ -106,7 +106,15 @@ def _others(varied: VariedRun, variation: Varied) -> None:
 
 def _other(varied: VariedRun, variation: Varied) -> None:
     """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
-    rig = rig_of(varied.rig, replace(varied.rig.case, experts=varied.rig.case.experts + 2))
+    own, before = varied.rig.case.experts, len(varied.run.calls)
+    _other_of(varied, variation, own + 2)
+    if any(call.error for call in varied.run.calls[before:]):  # experts may be in groups
+        del varied.run.calls[before:]
+        _other_of(varied, variation, 2 * own)
+
+
+def _other_of(varied: VariedRun, variation: Varied, experts: int) -> None:
+    rig = rig_of(varied.rig, replace(varied.rig.case, experts=experts))
     if rig is None:
         return
     one, other = layer_of(rig), layer_of(rig)
