@@ -69,6 +69,7 @@ def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None
             "the rank itself depends on data (1 here, 2 in the sample itself): no fake can be right",
         ),
         ("bad_dtype_of_data", "the dtype itself depends on data"),
+        ("bad_dtype_of_one", "the dtype itself depends on data (int16 here, uint8 where every element is 0): no fake"),
         ("bad_same", "a warning where CI is unset, an error where it is set"),
         ("bad_twice", "output 1 shares the memory of output 0"),
         ("bad_backward", "the gradient of 'x': real gives stride [1, 5], its fake [7, 1]"),
@@ -85,6 +86,8 @@ def test_a_fault_is_told_by_its_cause(name: str, words: str, tmp_path: Path) -> 
     ("name", "label"),
     [
         ("bad_bool", "turned=True"),
+        ("bad_two_bools", "halved=True and even=True"),
+        ("bad_promotes", "more in float32"),
         ("bad_text", "kind='halves'"),
         ("bad_int", "level=2"),
         ("bad_present", "bias present"),

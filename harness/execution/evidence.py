@@ -118,6 +118,7 @@ class Call:
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
+    ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
     label: str
@@ -148,6 +149,7 @@ class Call:
     right_in_other_order: bool = False
     same_shards: str = ""
     other_routing: bool = False
+    limit: str = ""
 
     @property
     def failed_record(self) -> Record | None:
