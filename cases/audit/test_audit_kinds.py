@@ -9,13 +9,16 @@ from fixtures.audit_kinds import CORRECT, FAULTS, SAMPLES, SPACE
 from fixtures.audit_ops import x
 from harness.audit.context import AuditedOp
 from harness.audit.hints import hints_of
+from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
-from harness.audit.plan import AuditRun, Plan
-from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
+from harness.audit.plan import KINDS, AuditRun, Plan
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
-from harness.audit.worker import look_at
+from harness.audit.wording import on_variants
+from harness.audit.worker import _require_one, look_at
+from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution.pinned import pinned
 from harness.workers.pool import Reply
@@ -63,9 +66,10 @@ def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None
         ("bad_bool", "[7, 5], its fake [5, 7]"),
         (
             "bad_rank_of_data",
-            "the rank itself depends on data (1 here, 2 in 'as given'): no fake can be right",
+            "the rank itself depends on data (1 here, 2 in the sample itself): no fake can be right",
         ),
         ("bad_dtype_of_data", "the dtype itself depends on data"),
+        ("bad_dtype_of_one", "the dtype itself depends on data (int16 here, uint8 where every element is 0): no fake"),
         ("bad_same", "a warning where CI is unset, an error where it is set"),
         ("bad_twice", "output 1 shares the memory of output 0"),
         ("bad_backward", "the gradient of 'x': real gives stride [1, 5], its fake [7, 1]"),
@@ -82,6 +86,8 @@ def test_a_fault_is_told_by_its_cause(name: str, words: str, tmp_path: Path) -> 
     ("name", "label"),
     [
         ("bad_bool", "turned=True"),
+        ("bad_two_bools", "halved=True and even=True"),
+        ("bad_promotes", "more in float32"),
         ("bad_text", "kind='halves'"),
         ("bad_int", "level=2"),
         ("bad_present", "bias present"),
@@ -171,6 +177,49 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
     assert words in row.what
 
 
+def test_an_implementation_that_is_traced_needs_no_other_fake(tmp_path: Path) -> None:
+    op = audited("own_fake", tmp_path)
+    assert look(op, "fake").status == HOLDS
+    assert "torch.compile traces it by its own implementation" in look(op, "fake").what
+    assert look(op, "shape").what == "there is no fake outside of torch.compile; see the row `fake`"
+
+
+@pytest.mark.parametrize(
+    ("name", "made_up", "status"),
+    [("follows_unread", True, NOT_RUN), ("follows_read", True, BREAKS), ("follows_unread", False, BREAKS)],
+)
+@pytest.mark.parametrize(("row", "other"), [("dtype", x().double()), ("shape", x()[:2].clone())])
+def test_what_the_fake_takes_from_an_argument_that_real_does_not_read(
+    name: str, made_up: bool, status: str, row: str, other: torch.Tensor, tmp_path: Path
+) -> None:
+    samples = [Sample((x(), other), {})]
+    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:8])
+    op.made_up = made_up
+    result = look(op, row)
+    assert result.status == status
+    assert ("real does not read 'x'" in result.what) == (status == NOT_RUN)
+
+
+@pytest.mark.parametrize(
+    ("labels", "status", "unusable", "words"),
+    [
+        ([MADE_UP], NOT_RUN, True, "the process died: Segmentation fault; --samples names arguments that the op takes"),
+        (["permuted x"], BREAKS, False, "the process died: Segmentation fault"),
+        ([MADE_UP, "permuted x"], BREAKS, False, "the process died: Segmentation fault"),
+    ],
+)
+def test_made_up_arguments_that_end_the_process_are_no_fault_of_the_op(
+    labels: list[str], status: str, unusable: bool, words: str, tmp_path: Path
+) -> None:
+    run = AuditRun(Plan(("a::b",), (), (), "cpu", ("shape",), "", (), str(tmp_path), kinds=KINDS[: len(labels)]))
+    journal = Journal(journal_file(str(tmp_path), "a::b"))
+    for kind, label in zip(KINDS, labels, strict=False):
+        journal.begin(label, label)  # and no end: the process died there
+        row = run._row(Reply({"op": "a::b", "kind": kind}, None, "exit code -11"))
+    assert row is not None
+    assert (row.status, row.unusable, row.what, row.variant) == (status, unusable, words, labels[-1])
+
+
 @pytest.mark.parametrize(("home", "status"), [("split_op", BREAKS), ("whole_op", "holds")])
 def test_a_fake_that_the_ops_own_module_does_not_import(
     home: str, status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -222,3 +271,37 @@ def test_a_size_that_runs_another_argument_past_its_end_is_no_variant(tmp_path: 
     refused = {variant.label: error for variant, error in attempts if error}
     assert "other size: x.shape[0] 5 to 11" in refused
     assert "reads past the end" in refused["other size: x.shape[0] 5 to 11"]
+
+
+def test_where_else_a_process_ends_is_said_in_plain_words(tmp_path: Path) -> None:
+    run = AuditRun(Plan(("a::b",), (), (), "cpu", ("shape",), "", (), str(tmp_path)))
+    replies = [
+        Reply({"op": "a::b", "kind": kind}, None, "exit code -11")
+        for kind in ("sliced", "as given", "sliced", "one row")
+    ]
+    rows = [
+        run._row(reply)
+        for reply in (*replies, Reply({"op": "a::b", "kind": run.plan.kinds[-1]}, None, "exit code -11"))
+    ]
+    row = rows[-1]
+    assert row is not None
+    assert row.what == "the process died: Segmentation fault; also on the sample itself, 'one row' and 'multiple'"
+    assert row.variant == "sliced"
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["as given"], "on the sample itself"),
+        (["as given, sample 2", "one row"], "on sample 2 itself and 'one row'"),
+        (["sliced", "sliced"], "on 'sliced'"),
+    ],
+)
+def test_variants_in_a_sentence(labels: list[str], words: str) -> None:
+    assert on_variants(labels) == words
+
+
+def test_ops_of_which_torch_has_none_are_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"no op nowhere::a in torch's dispatcher; .*; no op nowhere::b"):
+        _require_one(["nowhere::a", "nowhere::b"])
+    _require_one(["nowhere::a", "aten::relu"])

@@ -50,7 +50,9 @@ ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
 UNSHOWN = {
     "generic#width-baked-in": ONLY_TRACED,
-    "generic#shared-of-rank-zero": UNSCRIPTED["ranks=4"],
+    "generic#shared-of-rank-zero": UNSCRIPTED["ranks"],
+    "generic#rank-of-four": UNSCRIPTED["ranks"],
+    "generic#folded-anew": UNSCRIPTED["graphs=reloaded"],
     "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
 }
 # Their layer has an op beside the experts', whose kernel stands in the script too.

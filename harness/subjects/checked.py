@@ -75,7 +75,8 @@ class CheckedSubject:
         """The names of the ops, each ``namespace::name``."""
         names = self._call("ops", case)
         wanted = 'a sequence of names such as ("my_ops::experts",)'
-        if isinstance(names, str) or not isinstance(names, Sequence):
+        # Text and bytes are sequences too, and an empty one would pass for a layer without a custom op.
+        if isinstance(names, (str, bytes, bytearray, memoryview)) or not isinstance(names, Sequence):
             raise self._error("ops", _shown(names), wanted)
         for name in names:
             if not isinstance(name, str) or not all(name.partition("::")):
@@ -137,13 +138,15 @@ def _not_an_answer(part: Any, shape: tuple[int, int]) -> str:
     """What is wrong with an oracle's answer, or one part of it; empty where nothing is."""
     import torch
 
+    from harness.ops.finite import all_finite
+
     if not isinstance(part, torch.Tensor):
         return _shown(part)
     if tuple(part.shape) != shape:
         return f"shape {list(part.shape)}"
     if not part.is_floating_point():
         return f"dtype {str(part.dtype).removeprefix('torch.')}"
-    return "" if bool(torch.isfinite(part).all()) else "NaN or infinity"
+    return "" if all_finite(part) else "NaN or infinity"
 
 
 def _shown(value: Any) -> str:

@@ -4,8 +4,9 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -67,25 +68,36 @@ class TorchState:
     """The settings as they are now. ``restore`` puts them back."""
 
     def __init__(self) -> None:
-        self._configs = {name: dict(_overrides(sys.modules[name])) for name in _CONFIGS if name in sys.modules}
+        self._configs = {name: _overrides(sys.modules[name]) for name in _CONFIGS if name in sys.modules}
         self._before = [read() for read, _ in _STATE]
 
     def restore(self) -> None:
         """Put everything back."""
         for name, before in self._configs.items():
-            for key, value in _overrides(sys.modules[name]):
-                if value is not before[key]:
-                    _override(sys.modules[name], key, before[key])
+            config: Any = sys.modules[name]
+            for key, value, was in zip(_readers(config), _overrides(config), before, strict=True):
+                if value is not was:
+                    _override(config, key, was)
         for (read, write), value in zip(_STATE, self._before, strict=True):
             if read() != value:
                 write(value)
 
 
-def _overrides(config: Any) -> Iterator[tuple[str, Any]]:
-    """What was set of each setting, by its name; torch's own mark where nothing was. torch 2.13 has a ContextVar there."""
-    for name, entry in config._config.items():
-        value = entry.user_override
-        yield name, value.get() if isinstance(value, ContextVar) else value
+def _overrides(config: Any) -> list[Any]:
+    """What was set of each setting; torch's own mark where nothing was."""
+    return [read() for read in _readers(config).values()]
+
+
+@cache
+def _readers(config: Any) -> dict[str, Callable[[], Any]]:
+    """What reads what was set, by the setting's name. Found once: there are nine hundred settings, read twice a verdict."""
+    return {name: _reader(entry) for name, entry in config._config.items()}
+
+
+def _reader(entry: Any) -> Callable[[], Any]:
+    """In torch 2.13 a setting has a ContextVar, which lives as long as it does; in older releases a plain value."""
+    value = entry.user_override
+    return value.get if isinstance(value, ContextVar) else partial(getattr, entry, "user_override")
 
 
 def _override(config: Any, name: str, value: Any) -> None:

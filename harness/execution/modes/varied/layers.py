@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.checks import (
     MANY_LAYERS,
     answer,
@@ -105,26 +106,36 @@ def _others(varied: VariedRun, variation: Varied) -> None:
 
 def _other(varied: VariedRun, variation: Varied) -> None:
     """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
-    rig = rig_of(varied.rig, replace(varied.rig.case, experts=varied.rig.case.experts + 2))
+    own, before = varied.rig.case.experts, len(varied.run.calls)
+    if _two_layers(varied, variation, own + 2):
+        del varied.run.calls[before:]
+        _two_layers(varied, variation, _WHOLE_GROUPS * own)  # it may take its experts in groups alone
+
+
+def _two_layers(varied: VariedRun, variation: Varied, experts: int) -> bool:
+    """Two layers with so many experts. Whether the one that is judged raised."""
+    rig = rig_of(varied.rig, replace(varied.rig.case, experts=experts))
     if rig is None:
-        return
+        return False
     one, other = layer_of(rig), layer_of(rig)
     if not load(other, other_weights(other)):
-        return
+        return False
     if variation.name == "other=before":
         answer(varied, other, 1, rig)
         inputs = rig.inputs(few(rig), 0)
         check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
-        return
+        return bool(varied.run.calls) and varied.run.calls[-1].error is not None
     before = answer(varied, one, 0, rig)
     answer(varied, other, 1, rig)
     after = answer(varied, one, 0, rig)
     if isinstance(before.output, Tensor) and before.snapshot is not None and after.snapshot is not None:
         note(varied, variation, "an output after a call of another layer", before.output, before.snapshot, _BEFORE)
         note(varied, variation, "a layer that is called after another one", after.snapshot, before.snapshot, _BEFORE)
+    return before.error is not None
 
 
 _BEFORE = "the same before that"
+_WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has so many
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
@@ -231,11 +242,15 @@ def _copied(varied: VariedRun, variation: Varied) -> None:
 
 
 def _swapped(varied: VariedRun, variation: Varied) -> None:
+    """What a layer prepares when weights are loaded, it promises nothing of without a load."""
+    if prepares_at_load(varied.layer):
+        return varied.leave_out(variation, "the layer prepares its weights where they are loaded")
     layer, state = varied.fresh(), other_weights(varied.layer)
     other = varied.fresh()
     answer(varied, layer)
     if load(other, state):
         _compare(varied, variation, layer, state, lambda one, _: _swap_from(other, one))
+    return None
 
 
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
@@ -255,7 +270,7 @@ def _evaluated(varied: VariedRun, variation: Varied) -> None:
 
 
 def _of_rank(varied: VariedRun, variation: Varied) -> None:
-    """The checkpoint of another rank: a weight that it lacks shows, since ranks differ in their weights alone."""
+    """The checkpoint of another rank: a weight that it lacks shows. What else a rank decides shows too."""
     case = replace(varied.rig.case, tp=max(varied.rig.case.tp, 2))
     mine, others = (rig_of(varied.rig, replace(case, rank=rank)) for rank in (0, 1))
     if mine is None or others is None:
@@ -265,7 +280,15 @@ def _of_rank(varied: VariedRun, variation: Varied) -> None:
     if wanted.snapshot is None or own.snapshot is None or same_bits(wanted.snapshot, own.snapshot):
         return
     if load(layer, other.state_dict()):
-        check(varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from")
+        right = check(
+            varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from"
+        )
+        names = [] if right else give_unsaved(layer, other)
+        call = varied.run.calls[-1]
+        if names and same_output(answer(varied, layer), wanted):
+            call.label = f"it lacks {' and '.join(names)}"
+        elif not right:
+            varied.run.calls.pop()  # the ranks differ in more than weights
 
 
 _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
