@@ -81,7 +81,7 @@ def _arrows(boxes: list[tuple[Step, int, int]]) -> Iterator[str]:
 
 def _last_lines(account: Account, width: int) -> list[tuple[str, str]]:
     if not account.findings:
-        return [("good", "real, fake and oracle agree at every step")]
+        return [("good", "real, fake and oracle agree at every step of a plain call")]
     return [("bad", line) for text in account.findings for line in wrapped(text, width // 9)]
 
 

@@ -99,7 +99,7 @@ def notes(step: Step) -> Iterator[Part]:
 
 def _end(account: Account, width: int) -> Iterator[Row]:
     if not account.findings:
-        yield ((GOOD, "real, fake and oracle agree at every step"),)
+        yield ((GOOD, "real, fake and oracle agree at every step of a plain call"),)
     for finding in account.findings:
         first, *rest = wrapped(printable(finding), width - 2)
         yield ((BAD, first),)
