@@ -12,7 +12,7 @@ from harness.audit.hints import hints_of
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
@@ -174,6 +174,13 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
     assert words in row.what
 
 
+def test_an_implementation_that_is_traced_needs_no_other_fake(tmp_path: Path) -> None:
+    op = audited("own_fake", tmp_path)
+    assert look(op, "fake").status == HOLDS
+    assert "torch.compile traces it by its own implementation" in look(op, "fake").what
+    assert look(op, "shape").what == "there is no fake outside of torch.compile; see the row `fake`"
+
+
 @pytest.mark.parametrize(
     ("name", "made_up", "status"),
     [("follows_unread", True, NOT_RUN), ("follows_read", True, BREAKS), ("follows_unread", False, BREAKS)],
@@ -183,7 +190,7 @@ def test_what_the_fake_takes_from_an_argument_that_real_does_not_read(
     name: str, made_up: bool, status: str, row: str, other: torch.Tensor, tmp_path: Path
 ) -> None:
     samples = [Sample((x(), other), {})]
-    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:1])
+    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:8])
     op.made_up = made_up
     result = look(op, row)
     assert result.status == status

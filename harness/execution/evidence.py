@@ -34,7 +34,8 @@ class Record:
     belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
     ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
-    arguments whose memory the schema says that an output shares, which this call's did not.
+    arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
+    pad or a cut moves the rows: zeros in front of them, or columns that are left out there.
     """
 
     op: str
@@ -52,6 +53,7 @@ class Record:
     outputs_overlap: bool = False
     untrue_aliases: tuple[str, ...] = ()
     plain: Plain = ()
+    shift: int = 0
 
     @property
     def custom(self) -> bool:

@@ -29,6 +29,7 @@ from harness.ops.arguments import (
 from harness.ops.fake_call import FakeCallMode, call_fake
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom, op_name
+from harness.ops.shifts import shift
 from harness.ops.tensor_meta import TensorMeta
 
 
@@ -84,6 +85,7 @@ class Recorder(TorchDispatchMode):
         if is_higher_order(func):
             return self._higher_order(func, args, kwargs, tensors)
         record = self._open(op_name(func), tensors)
+        record.shift = shift(op_name(func), args)
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
         guards = _guards_of(tensors)
         try:

@@ -105,26 +105,36 @@ def _others(varied: VariedRun, variation: Varied) -> None:
 
 def _other(varied: VariedRun, variation: Varied) -> None:
     """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
-    rig = rig_of(varied.rig, replace(varied.rig.case, experts=varied.rig.case.experts + 2))
+    own, before = varied.rig.case.experts, len(varied.run.calls)
+    if _two_layers(varied, variation, own + 2):
+        del varied.run.calls[before:]
+        _two_layers(varied, variation, _WHOLE_GROUPS * own)  # it may take its experts in groups alone
+
+
+def _two_layers(varied: VariedRun, variation: Varied, experts: int) -> bool:
+    """Two layers with so many experts. Whether the one that is judged raised."""
+    rig = rig_of(varied.rig, replace(varied.rig.case, experts=experts))
     if rig is None:
-        return
+        return False
     one, other = layer_of(rig), layer_of(rig)
     if not load(other, other_weights(other)):
-        return
+        return False
     if variation.name == "other=before":
         answer(varied, other, 1, rig)
         inputs = rig.inputs(few(rig), 0)
         check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
-        return
+        return bool(varied.run.calls) and varied.run.calls[-1].error is not None
     before = answer(varied, one, 0, rig)
     answer(varied, other, 1, rig)
     after = answer(varied, one, 0, rig)
     if isinstance(before.output, Tensor) and before.snapshot is not None and after.snapshot is not None:
         note(varied, variation, "an output after a call of another layer", before.output, before.snapshot, _BEFORE)
         note(varied, variation, "a layer that is called after another one", after.snapshot, before.snapshot, _BEFORE)
+    return before.error is not None
 
 
 _BEFORE = "the same before that"
+_WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has so many
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
