@@ -191,8 +191,8 @@ class AuditRun:
 def _died(survey: _Survey) -> dict[str, Any]:
     """The fields of the row of an op of which some variant ended the process, or ran out of time."""
     own = [one for one in survey.died if one[0] != MADE_UP]
-    kind, end = (own or survey.died)[0]
-    others = dict.fromkeys(label for label, _ in own if label != kind)
+    (kind, end), *rest = own or survey.died
+    others = dict.fromkeys(label for label, _ in rest if label != kind)
     also = f"; also {on_variants(others)}" if others else ""
     hint = "" if own else "; --samples names arguments that the op takes"
     fields = {"what": end + also + hint, "variant": kind}
