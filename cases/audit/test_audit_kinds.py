@@ -12,7 +12,7 @@ from harness.audit.hints import hints_of
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
@@ -69,6 +69,7 @@ def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None
             "the rank itself depends on data (1 here, 2 in the sample itself): no fake can be right",
         ),
         ("bad_dtype_of_data", "the dtype itself depends on data"),
+        ("bad_dtype_of_one", "the dtype itself depends on data (int16 here, uint8 where every element is 0): no fake"),
         ("bad_same", "a warning where CI is unset, an error where it is set"),
         ("bad_twice", "output 1 shares the memory of output 0"),
         ("bad_backward", "the gradient of 'x': real gives stride [1, 5], its fake [7, 1]"),
@@ -85,6 +86,8 @@ def test_a_fault_is_told_by_its_cause(name: str, words: str, tmp_path: Path) -> 
     ("name", "label"),
     [
         ("bad_bool", "turned=True"),
+        ("bad_two_bools", "halved=True and even=True"),
+        ("bad_promotes", "more in float32"),
         ("bad_text", "kind='halves'"),
         ("bad_int", "level=2"),
         ("bad_present", "bias present"),
@@ -174,6 +177,13 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
     assert words in row.what
 
 
+def test_an_implementation_that_is_traced_needs_no_other_fake(tmp_path: Path) -> None:
+    op = audited("own_fake", tmp_path)
+    assert look(op, "fake").status == HOLDS
+    assert "torch.compile traces it by its own implementation" in look(op, "fake").what
+    assert look(op, "shape").what == "there is no fake outside of torch.compile; see the row `fake`"
+
+
 @pytest.mark.parametrize(
     ("name", "made_up", "status"),
     [("follows_unread", True, NOT_RUN), ("follows_read", True, BREAKS), ("follows_unread", False, BREAKS)],
@@ -183,7 +193,7 @@ def test_what_the_fake_takes_from_an_argument_that_real_does_not_read(
     name: str, made_up: bool, status: str, row: str, other: torch.Tensor, tmp_path: Path
 ) -> None:
     samples = [Sample((x(), other), {})]
-    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:1])
+    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:8])
     op.made_up = made_up
     result = look(op, row)
     assert result.status == status

@@ -54,6 +54,19 @@ def test_a_file_as_a_module(name: str, packages: bool, module: str, tmp_path: Pa
     assert file in (base.with_suffix(".py"), base / "__init__.py")
 
 
+@pytest.mark.parametrize(
+    ("text", "registers"),
+    [
+        ('torch.library.define("mine::double", "(Tensor x) -> Tensor")', True),
+        ("from torch.library import define, impl", True),
+        ("from torch.library import opcheck", False),
+        ("library.defined(1)", False),
+    ],
+)
+def test_a_schema_that_is_defined_by_a_function_registers_an_op(text: str, registers: bool, tmp_path: Path) -> None:
+    assert bool(registering([put(tmp_path, "ops.py", text)])) == registers
+
+
 def test_a_file_that_registers_nothing_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

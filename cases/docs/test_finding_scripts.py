@@ -15,10 +15,12 @@ PACKAGES = {
     "comfy_kitchen",
     "executorch",
     "gemlite",
+    "litert_torch",
     "physicsnemo",
     "quark",
     "torch",
     "torchao",
+    "torchlpc",
     "torchvision",
 }
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.faults.fakes import fake_by_form
+from fixtures.by_name import BY_FORM
 from fixtures.faults.remembered import OnesOfSize, ScaleByVersion
 from fixtures.judged import judged
-from fixtures.planting import SHARED, SMALL, Planted, op_fault
+from fixtures.planting import SHARED, SMALL, Planted
 from harness.execution.capture import OpGraph
 from harness.execution.modes.varied.checks import MANY_CALLS, place_of
 from harness.execution.modes.varied.routing import missing_ids
@@ -116,9 +116,7 @@ def test_a_capture_of_a_size_that_never_ran_is_tried_by_name() -> None:
 
 
 def test_a_fake_on_transposed_inputs_is_tried_by_name() -> None:
-    seen = {("contract", "routed experts")}
-    entry = {"trigger": "transposed", "cases": (SMALL,), "modes": ("varied-forms",), "seen": seen}
-    subject = op_fault("generic#by-form", "laid out by columns", fake=fake_by_form, **entry).subject
+    subject = BY_FORM
     named = judge(subject, SMALL, replace(MODES["varied-forms"], vary=("form=transposed-fakes",)), CPU)
     assert {finding.kind for finding in named.findings} == {"fake-differs"}
     assert judge(subject, SMALL, MODES["varied-forms"], CPU).status == OK

@@ -10,6 +10,7 @@ from torch import Tensor
 from fixtures.correct.ops import BOTH, SharedByOp
 from fixtures.correct.ops import _both as both
 from fixtures.faults.fakes import fake_fixes_tokens
+from fixtures.faults.unpad import Shifted
 from fixtures.gate import Gated, GatedLayer
 from fixtures.judged import judged
 from fixtures.planting import (
@@ -453,3 +454,21 @@ def test_a_function_that_gives_one_output_for_two_is_named_so(mode: str, whose: 
     finding = judged_with(mode, **{"fake" if mode == "fake" else "real": one})
     assert finding.what == f"{BOTH}: {whose} returns a Tensor, and its schema says several outputs"
     assert finding.stage == stages.EXPERTS
+
+
+def test_padding_in_front_is_found_at_the_pad() -> None:
+    class InFront(PaddedMoELayer):
+        def pad(self, x: Tensor) -> Tensor:
+            return torch.nn.functional.pad(x, (self.padded - x.shape[-1], 0))
+
+    finding = judged(InFront, SMALL).findings[0]
+    assert (finding.kind, finding.stage) == ("wrong-columns", stages.PAD)
+    assert finding.cause.startswith(
+        f"The pad puts {SMALL.padded - SMALL.width} columns of padding in front of the rows"
+    )
+
+
+def test_a_cut_that_begins_late_is_found_at_the_cut() -> None:
+    finding = next(one for one in judged(Shifted, SMALL).findings if one.observer == "values")
+    assert (finding.kind, finding.stage) == ("wrong-columns", stages.UNPAD)
+    assert finding.cause == "The cut leaves out the first column, where no padding is."

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from fixtures import by_name as named
 from fixtures import corpus
 from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
@@ -49,7 +50,9 @@ ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
 UNSHOWN = {
     "generic#width-baked-in": ONLY_TRACED,
-    "generic#shared-of-rank-zero": UNSCRIPTED["ranks=4"],
+    "generic#shared-of-rank-zero": UNSCRIPTED["ranks"],
+    "generic#rank-of-four": UNSCRIPTED["ranks"],
+    "generic#folded-anew": UNSCRIPTED["graphs=reloaded"],
     "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
 }
 # Their layer has an op beside the experts', whose kernel stands in the script too.
@@ -84,6 +87,31 @@ def test_a_fault_is_reproduced(name: str, mode: str, standing_alone: bool) -> No
     imports = [line for line in done.attempt.script.splitlines() if line.startswith(("import ", "from "))]
     foreign = [line for line in imports if line.split()[1].partition(".")[0] in ("harness", "kernels", "fixtures")]
     assert bool(foreign) != standing_alone
+
+
+def by_name(name: str, mode: str, vary: str) -> Reproduction:
+    varied = replace(EVERY_MODE[mode], vary=(vary,))
+    return reproduced(Target(getattr(named, name), name, f"fixtures.by_name:{name}", SMALL, varied, CPU, ROOT))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "vary", "kind"),
+    [
+        ("BY_FORM", "varied-forms", "form=transposed-fakes", "fake-differs"),
+        ("BY_VERSION", "varied-layers", "weights=written-in-place", "other-weights"),
+    ],
+)
+def test_a_variation_that_is_named_is_reproduced(name: str, mode: str, vary: str, kind: str) -> None:
+    done = by_name(name, mode, vary)
+    assert done.finding is not None
+    assert (done.finding.kind, done.finding.vary) == (kind, vary)
+    assert done.reproduced, done.outcome
+
+
+def test_a_capture_that_was_not_warmed_up_has_no_script_and_the_reason_is_said() -> None:
+    done = by_name("ONES_OF_SIZE", "varied-caches", "graphs=not-warmed-up")
+    assert not done.reproduced
+    assert UNSCRIPTED["graphs=not-warmed-up"] in done.outcome
 
 
 @pytest.mark.slow

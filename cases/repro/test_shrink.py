@@ -1,21 +1,28 @@
 """The shrinker on predicates of its own: its result fails, no field of it can be one step simpler, and it stays in its bound."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.findings.finding import Finding
+from fixtures import corpus
+from fixtures.imports import ROOT
+from harness.execution import stages
+from harness.findings.finding import FINDINGS, Finding, Verdict
 from harness.matrix.case import Case
+from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import load
 from harness.matrix.shrunk import resized, sizes_of
 from harness.repro.shrinking.fields import others, possible, simpler
 from harness.repro.shrinking.shrink import Shrinker, Shrunk, Values
-from harness.repro.shrinking.target import is_alike
+from harness.repro.shrinking.target import is_alike, shrunk_case
 from harness.repro.shrinking.words import said
+from harness.repro.target import Target, same_finding
 
 FIELDS = {"tokens": tuple(range(1, 8)), "hidden": tuple(range(16, 161, 16)), "experts": tuple(range(1, 6))}
 CHOICES = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()})
@@ -85,6 +92,71 @@ def test_fields_that_hang_together_are_shrunk_to_a_fixpoint() -> None:
     start = {"tokens": 7, "hidden": 160, "experts": 5}
     result = Shrinker(start, FIELDS, lambda values: values["tokens"] >= values["experts"]).run()
     assert result.values == {"tokens": 1, "hidden": 16, "experts": 1}
+
+
+def parity(values: Values) -> bool:
+    """Shown by three experts, and by two only where two tokens choose them."""
+    return bool(values["experts"] == 3 or values["experts"] == values["tokens"] == 2)
+
+
+def test_a_field_reaches_its_goal_at_the_cost_of_another() -> None:
+    start = {"tokens": 7, "hidden": 160, "experts": 3}
+    plain = Shrinker(start, FIELDS, parity).run()
+    assert plain.values == {"tokens": 1, "hidden": 16, "experts": 3}
+    result = Shrinker(start, FIELDS, parity, goals={"experts": 2, "tokens": 2}).run()
+    assert result.values == {"tokens": 2, "hidden": 16, "experts": 2}
+
+
+def test_no_field_is_raised_beyond_its_own_goal_or_the_start() -> None:
+    seen: list[Values] = []
+    start = {"tokens": 3, "hidden": 48, "experts": 3}
+
+    def fails(values: Values) -> bool:
+        seen.append(values)
+        return bool(values["experts"] == 3)
+
+    assert Shrinker(start, FIELDS, fails, goals={"experts": 2, "tokens": 2}).run().values["experts"] == 3
+    raised = [values for values in seen if values["experts"] < 3]
+    assert {values["hidden"] for values in raised} == {16, 32, 48}
+    assert {values["tokens"] for values in raised} == {1, 2}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_with_goals_the_result_fails_too_and_the_bound_holds(data: st.DataObject) -> None:
+    start = data.draw(CHOICES)
+    predicate = Predicate(data.draw(conditions(start)), start)
+    result = shrunk(predicate, goals={"experts": 2, "tokens": 2}, most=60)
+    assert predicate.holds(result.values)
+    assert predicate.calls <= 60
+
+
+@pytest.mark.parametrize("name", ["generic#gate-up-swapped", "generic#ids-by-bytes", "generic#loads-once"])
+def test_a_fault_is_shown_by_two_experts_and_two_tokens(name: str) -> None:
+    fault = next(fault for fault in corpus.FAULTS if fault.id == name)
+    target = Target(fault.subject, name, "", fault.shown[0], EVERY_MODE[fault.modes[0]], torch.device("cpu"), ROOT)
+    finding = target.judged().findings[0]
+    target = replace(target, mode=replace(target.mode, vary=(finding.vary,) if finding.vary else ()))
+    values = shrunk_case(target, finding, lambda text: None).values
+    assert values["experts"] <= 2
+    assert values["tokens"] <= 2
+    assert target.shows(finding, resized(target.case, values)) is not None
+
+
+def test_the_stage_that_numbers_fit_may_change_in_a_varied_call_alone() -> None:
+    def at(stage: str, vary: str = "", kind: str = "other-weights") -> Finding:
+        return Finding(observer="varied", kind=kind, stage=stage, what="", cause="", vary=vary)
+
+    def verdict(*found: Finding) -> Verdict:
+        return Verdict.of("", a_case(), "varied-layers", FINDINGS, findings=found)
+
+    varied, plain = at(stages.EXPERTS, "weights=reloaded"), at(stages.EXPERTS)
+    scaling = at(stages.SCALING, "weights=reloaded")
+    assert same_finding(verdict(scaling), varied) is scaling
+    assert same_finding(verdict(scaling, varied), varied) is varied
+    assert same_finding(verdict(at(stages.SHARED, "weights=reloaded")), varied) is None
+    assert same_finding(verdict(at(stages.EXPERTS, "calls=64")), varied) is None
+    assert same_finding(verdict(at(stages.SCALING)), plain) is None
 
 
 def test_what_it_tries_is_told() -> None:

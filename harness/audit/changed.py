@@ -7,7 +7,10 @@ from pathlib import Path
 from harness.base.errors import BadInput
 
 # A module that registers an op says one of these. One that says none is not imported: it may be a script.
-_REGISTERS = re.compile(r"\bLibrary\(|\bcustom_op\b|\btriton_op\b|\bregister_op\b|\bload_inline\b|\bload_library\b")
+_REGISTERS = re.compile(
+    r"\bLibrary\(|\bcustom_op\b|\btriton_op\b|\bregister_op\b|\bload_inline\b|\bload_library\b"
+    r"|\blibrary\.define\(|\bfrom torch\.library import\b[^#\n]*\bdefine\b"
+)
 
 
 def registering(files: Sequence[str]) -> list[Path]:

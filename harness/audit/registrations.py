@@ -85,7 +85,8 @@ def _computes(key: str) -> bool:
     """Whether a kernel of this dispatch key computes, as a backend's does. Others wrap such a call: a rule for vmap, a gradient."""
     known = getattr(torch._C.DispatchKey, key or "CompositeImplicitAutograd", None)
     backends = torch._C.DispatchKey.CompositeExplicitAutograd
-    return key != "Meta" and known is not None and torch._C._dispatch_is_included_in_alias(known, backends)
+    wraps = key == "Meta" or key.startswith(("Autograd", "FuncTorch"))  # torch counts some of these aliases as backends
+    return not wraps and known is not None and torch._C._dispatch_is_included_in_alias(known, backends)
 
 
 def defined_in(op: torch._ops.OpOverload) -> str:

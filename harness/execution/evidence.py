@@ -11,6 +11,7 @@ from harness.base.source import SourceLine
 from harness.matrix.case import Case
 from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
+from harness.ops.finite import all_finite as all_finite
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
 from harness.subjects.declared import Declared
@@ -33,7 +34,8 @@ class Record:
     belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
     ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
-    arguments whose memory the schema says that an output shares, which this call's did not.
+    arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
+    pad or a cut moves the rows: zeros in front of them, or columns that are left out there.
     """
 
     op: str
@@ -51,6 +53,7 @@ class Record:
     outputs_overlap: bool = False
     untrue_aliases: tuple[str, ...] = ()
     plain: Plain = ()
+    shift: int = 0
 
     @property
     def custom(self) -> bool:
@@ -115,6 +118,7 @@ class Call:
     shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
+    ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
     label: str
@@ -145,6 +149,7 @@ class Call:
     right_in_other_order: bool = False
     same_shards: str = ""
     other_routing: bool = False
+    limit: str = ""
 
     @property
     def failed_record(self) -> Record | None:
@@ -256,11 +261,6 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
         flat = [part.view(torch.int64) for part in flat]
     return torch.equal(*flat)
-
-
-def all_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite. The sum shows it in one pass; only where that overflows, every element is tested."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(tensor).all())
 
 
 def state_of(layer: object) -> dict[str, Tensor]:

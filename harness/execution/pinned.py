@@ -49,6 +49,14 @@ def trust_instruction_set(cache: Path) -> None:
         isa.check_build = lambda *_: True
 
 
+@functools.cache
+def skip_unused_hash() -> None:
+    """Without CUDA, skip Inductor's hash of Triton's sources: a third of a second for each process, and no cache key holds it."""
+    codecache: Any = importlib.import_module("torch._inductor.codecache")
+    if not torch.cuda.is_available() and hasattr(codecache, "triton_key"):
+        codecache.triton_key = lambda: None
+
+
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
     """Pin torch's settings inside a ``with`` block: no grad, asserts on, uninitialised memory filled with NaN."""
@@ -182,5 +190,6 @@ def inductor(module: torch.fx.GraphModule, inputs: Sequence[Any], also: str = ""
     """A torch.compile backend: Inductor, its caches keyed by the graph's fakes and by ``also``."""
     from torch._inductor.compile_fx import compile_fx
 
+    skip_unused_hash()
     with keyed_by(fingerprint(module.graph) + also):
         return call_filled(compile_fx, module, list(inputs))

@@ -26,9 +26,10 @@ from harness.ops.arguments import (
     undeclared_aliases,
     untrue_aliases,
 )
-from harness.ops.fake_call import FakeCallMode, call_fake
+from harness.ops.fake_call import FakeCallMode, answer_of_fake, call_fake
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom, op_name
+from harness.ops.shifts import shift
 from harness.ops.tensor_meta import TensorMeta
 
 
@@ -84,8 +85,10 @@ class Recorder(TorchDispatchMode):
         if is_higher_order(func):
             return self._higher_order(func, args, kwargs, tensors)
         record = self._open(op_name(func), tensors)
+        record.shift = shift(op_name(func), args)
         real = record.custom and not any(isinstance(t, FakeTensor) for t in tensors)
         guards = _guards_of(tensors)
+        before = answer_of_fake(self._fakes, func, args, kwargs) if self.contract and real else None
         try:
             with _watch_writes(record, func, args, kwargs) if self.audit and real else nullcontext():
                 out = call_filled(func, *args, **kwargs)
@@ -95,7 +98,7 @@ class Recorder(TorchDispatchMode):
         finally:
             record.guards = _guards_of(tensors) - guards
         if self.contract and real:
-            record.fake = call_fake(self._fakes, func, args, kwargs, cuda=self.audit)
+            record.fake = call_fake(self._fakes, func, args, kwargs, cuda=self.audit, before=before)
             record.plain = plain(out)
             record.untrue_aliases = untrue_aliases(func, args, kwargs, out)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)

@@ -118,28 +118,33 @@ GROUPS = {
             "passed-in": "an output as the next hidden_states, after the caller wrote to it",
         },
     ),
-    "calls": Group("varied-caches", {"64": "64 calls, all outputs saved"}),
+    "calls": Group(
+        "varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}
+    ),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
         "varied-caches",
         {
             "smallest-first": "graphs captured from the smallest to the largest, after many batch sizes",
+            "reloaded": "a graph, replayed after other weights were loaded",
             "not-warmed-up": "a call of a size that was captured before it ever ran, and not replayed yet",
         },
     ),
     "sizes": Group(
         "varied-sizes",
         {
-            "130-experts": "130 experts",
-            "top-5": "seven experts, of which each token takes five",
+            "520-experts": "520 experts",
+            "top-23": "29 experts, of which each token takes 23",
+            "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
-            "wide-experts": "experts with more than 128 rows",
+            "wide-experts": "experts of an inner width of 528",
             "130-crowded": "130 experts, where all tokens choose the same ones",
             "narrow": "the narrowest layer, with 1,025 tokens",
             "scaling-alone": "a routed scaling without a shared expert",
+            "scaling-below-one": "a routed scaling of 0.4",
         },
     ),
-    "ranks": Group("varied-sizes", {"4": "four ranks with shards of their own"}),
+    "ranks": Group("varied-sizes", {"8": "eight ranks with shards of their own"}, "N ranks with shards of their own"),
     "graphs-of": Group(
         "varied-compiled", {"calls": "six compiled calls of one layer", "layers": "four compiled layers of one class"}
     ),
@@ -150,7 +155,8 @@ GROUPS = {
             "after-eager": "compiled for other sizes after an eager call",
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
-            "129-tokens": "compiled for 129 tokens",
+            "256-tokens": "compiled for 256 tokens",
+            "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
         },
     ),
@@ -236,8 +242,10 @@ DECLARED = {
         "weights=written-in-place",
         "weights=from-another",
         "compiled=reloaded",
+        "graphs=reloaded",
     ),
-    "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded"),
+    "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded", "graphs=reloaded"),
+    "captured-again": ("graphs=reloaded",),
     "largest-first": ("graphs=smallest-first",),
     "traced-whole": ("graphs-of=layers",),
 }

@@ -39,6 +39,12 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
     if fake.outputs != fake.second_outputs:
         what = "its fake implementation returns something else when it is called a second time"
         return _finding(run, label, record, "fake-impure", what)
+    if fake.before_real is not None:
+        one, other = next(
+            pair for pair in zip(fake.outputs or (), fake.before_real, strict=False) if pair[0] != pair[1]
+        )
+        what = f"its fake implementation gives {other} before a real call with these arguments, and {one} after it"
+        return _finding(run, label, record, "fake-impure", what)
     return _outputs_differ(run, label, record, fake)
 
 

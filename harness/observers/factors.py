@@ -66,7 +66,9 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
             cause = f"The output is {case.tp} times what it should be, as if it was reduced twice."
             return "reduced-twice", stages.REDUCE, cause
     if abs(factor) <= 0.01:
-        return "missing-part", stages.ADD, f"The {part} part is missing from the output."
+        made_at = stages.SHARED if part == "shared" else stages.EXPERTS  # an only part is added to nothing: it is zero
+        where = stages.ADD if len(factors) > 1 else made_at
+        return "missing-part", where, f"The {part} part is missing from the output."
     if _is_exchanged(off, case):
         return "scaled", stages.SCALING, _EXCHANGED
     return "scaled", _stage(part, factor, case), " ".join(_text(*item, case) for item in off.items())

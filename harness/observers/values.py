@@ -45,7 +45,7 @@ def difference_of(call: Call) -> Difference | None:
 
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
     """The finding for a difference, at the stage of the layer that it points to."""
-    kind, stage, cause = diagnose(run.case, difference)
+    kind, stage, cause = _shifted(run.case, call) or diagnose(run.case, difference)
     factors = ", ".join(
         f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
         for part, factor in difference.factors.items()
@@ -65,6 +65,27 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
             "shared_reads_latent": _reads_latent(call.records),
         },
     )
+
+
+def _shifted(case: Case, call: Call) -> tuple[str, str, str] | None:
+    """The diagnosis where the pad and the cut of the padding do not begin at the same column."""
+    if case.padded == case.width:
+        return None
+    by_stage = {
+        stage: [r for r in call.records if r.stage == stage and r.shift] for stage in (stages.PAD, stages.UNPAD)
+    }
+    pads, cuts = by_stage[stages.PAD], by_stage[stages.UNPAD]
+    if {record.shift for record in pads} == {record.shift for record in cuts}:
+        return None
+    if pads:
+        where = f"The pad puts {pads[0].shift} column{'s'[: pads[0].shift != 1]} of padding in front of the rows"
+        return "wrong-columns", stages.PAD, f"{where}: the weights, and the cut of the output, must begin there too."
+    left_out = f"The cut leaves out the first {_first(cuts[0].shift)}, where no padding is."
+    return "wrong-columns", stages.UNPAD, left_out
+
+
+def _first(columns: int) -> str:
+    return "column" if columns == 1 else f"{columns} columns"
 
 
 def _reads_latent(records: list[Record]) -> bool:

@@ -53,7 +53,8 @@ class FakeCall:
     to, although the schema declares neither. ``signature_mismatch`` says how a Python signature differs from the schema.
     ``plain`` holds the outputs that are no tensors. ``on_cuda`` says what is wrong with the answer for fake CUDA tensors, and
     ``as_on_cuda`` holds that answer where the op's implementation is the same for both devices. ``without_grad`` is what the
-    fake returns outside grad mode, where the call was made in it.
+    fake returns outside grad mode, where the call was made in it. ``before_real`` is what it returned before the real call, where
+    that is something else than after it, and than it returns from then on.
     """
 
     outputs: Metas | None = None
@@ -66,11 +67,25 @@ class FakeCall:
     on_cuda: str = ""
     as_on_cuda: Metas | None = None
     without_grad: Metas | None = None
+    before_real: Metas | None = None
 
 
-def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool = False) -> FakeCall:
-    """Call the fake implementation twice, with fakes of the arguments as they are now, in the real call's grad mode.
+def answer_of_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> Metas | None:
+    """What the fake implementation returns for these arguments; None where it raises."""
+    try:
+        fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
+        with mode:
+            return metas(func(*fake_args, **fake_kwargs))
+    except Exception:  # call_fake reports it
+        return None
 
+
+def call_fake(
+    mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool = False, before: Metas | None = None
+) -> FakeCall:
+    """Call the fake implementation with fakes of the arguments as they are now, in the real call's grad mode.
+
+    ``before`` is what it returned before the real call. Where that is something else, or not known, it is called twice.
     ``cuda`` calls it with fake CUDA tensors too, which need no CUDA device.
     """
     call = FakeCall(signature_mismatch=signature_mismatch(func))
@@ -82,9 +97,12 @@ def call_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any, cuda: bool 
             call.writes = tuple(
                 name for name, leaf in not_written(func, fake_args, fake_kwargs) if id(leaf) in mode.written
             )
+            call.outputs = call.second_outputs = metas(out)
             # Twice, because a fake must be a pure function of its arguments: one that counts its calls or draws random
-            # sizes gives another result the second time.
-            call.outputs, call.second_outputs = metas(out), metas(func(*fake_args, **fake_kwargs))
+            # sizes gives another result the second time, and one that reads what a real call wrote gives another one after it.
+            if before != call.outputs:
+                call.second_outputs = metas(func(*fake_args, **fake_kwargs))
+                call.before_real = before if call.second_outputs == call.outputs else None
             call.plain = plain(out)
             if torch.is_grad_enabled():
                 with torch.no_grad():

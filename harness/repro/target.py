@@ -5,11 +5,15 @@ from pathlib import Path
 
 import torch
 
+from harness.execution import stages
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.subjects.subject import Subject
 from harness.verdict.judge import judge
+
+# The stages between which the numbers of one output decide, where no frame and no record does.
+_FITTED = {stages.EXPERTS, stages.SCALING, stages.UNPAD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,17 @@ class Target:
 
 
 def same_finding(verdict: Verdict, finding: Finding) -> Finding | None:
-    """The same finding in another verdict: of one observer, kind and stage."""
-    wanted = (finding.observer, finding.kind, finding.stage)
-    return next((one for one in verdict.findings if (one.observer, one.kind, one.stage) == wanted), None)
+    """The same finding in another verdict: of one observer, kind and stage, and of one kind of variation.
+
+    Where a varied call gave other values, the stage is the one that the numbers fit best, and other sizes fit another.
+    """
+    same = [one for one in verdict.findings if _of_one_kind(one, finding)]
+    at_stage = [one for one in same if one.stage == finding.stage]
+    fitted = [one for one in same if finding.vary and {one.stage, finding.stage} <= _FITTED]
+    return next(iter((*at_stage, *fitted)), None)
+
+
+def _of_one_kind(one: Finding, other: Finding) -> bool:
+    """Whether two are of one kind; of variations without their values, as a search may end at another number of tokens."""
+    varied, others = (finding.vary.partition("=")[0] for finding in (one, other))
+    return (one.observer, one.kind, varied) == (other.observer, other.kind, others)

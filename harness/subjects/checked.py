@@ -138,13 +138,15 @@ def _not_an_answer(part: Any, shape: tuple[int, int]) -> str:
     """What is wrong with an oracle's answer, or one part of it; empty where nothing is."""
     import torch
 
+    from harness.ops.finite import all_finite
+
     if not isinstance(part, torch.Tensor):
         return _shown(part)
     if tuple(part.shape) != shape:
         return f"shape {list(part.shape)}"
     if not part.is_floating_point():
         return f"dtype {str(part.dtype).removeprefix('torch.')}"
-    return "" if bool(torch.isfinite(part).all()) else "NaN or infinity"
+    return "" if all_finite(part) else "NaN or infinity"
 
 
 def _shown(value: Any) -> str:

@@ -43,6 +43,14 @@ def inductor_backend(audited: AuditedOp) -> Callable[..., Any]:
     return backend
 
 
+def traced(audited: AuditedOp, variant: Variant) -> bool:
+    """Whether torch.compile traces the op as one node, and gives what eager gives."""
+    try:
+        return not _compare(audited, variant, "eager", False)
+    except ERRORS:
+        return False
+
+
 def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult:
     variants = audited.one_of_each()
     if not any_tensor(audited.real(variants[0]).out) and audited.op._schema.returns:

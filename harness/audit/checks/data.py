@@ -1,9 +1,13 @@
 """What depends on the data of a tensor: a fake that reads it, and an output whose rank or dtype it decides."""
 
+import contextlib
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.audit.calling.calls import ERRORS, outputs
+from harness.audit.calling.calls import ERRORS, call, outputs
 from harness.audit.checks.fake_errors import error_line, missing, no_fake, reads_data
 from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
@@ -46,17 +50,31 @@ def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) ->
     ours = _of(audited, variant, place)
     if what is None or ours is None:
         return ""
-    for other in audited.accepted:
-        theirs = _of(audited, other, place)
-        symbolic = what == "rank" and other.kind != DTYPE and _symbolic(audited, variant, place)
-        if theirs is None or not (symbolic or _alike(variant, other)):
-            continue
+    for label, theirs in (*_others(audited, variant, place, what), *_of_one_number(audited, variant, place)):
         values = [(x.dim(), x.dtype)[what == "dtype"] for x in (ours, theirs)]
         if values[0] != values[1]:
             here, there = (str(value).removeprefix("torch.") for value in values)
-            where = variant_name(other.label, quoted=True)
-            return f": the {what} itself depends on data ({here} here, {there} in {where}): no fake can be right"
+            return f": the {what} itself depends on data ({here} here, {there} {label}): no fake can be right"
     return ""
+
+
+def _others(audited: AuditedOp, variant: Variant, place: int, what: str) -> Iterator[tuple[str, Tensor]]:
+    """(where, an output) of each other variant whose arguments a fake cannot tell from these."""
+    for other in audited.accepted:
+        theirs = _of(audited, other, place)
+        symbolic = what == "rank" and other.kind != DTYPE and _symbolic(audited, variant, place)
+        if theirs is not None and (symbolic or _alike(variant, other)):
+            yield f"in {variant_name(other.label, quoted=True)}", theirs
+
+
+def _of_one_number(audited: AuditedOp, variant: Variant, place: int) -> Iterator[tuple[str, Tensor]]:
+    """(where, an output) of the same arguments with one number in every element."""
+    for number in (0, 1):
+        leaves = [torch.full_like(x, number) if isinstance(x, Tensor) else x for x in variant.sample.leaves]
+        with contextlib.suppress(*ERRORS):
+            out = outputs(call(audited.op, variant.sample.with_leaves(leaves)))
+            if place < len(out) and isinstance(out[place], Tensor):
+                yield f"where every element is {number}", out[place]
 
 
 def _of(audited: AuditedOp, variant: Variant, place: int) -> Tensor | None:

@@ -2,10 +2,11 @@
 
 import re
 
+from harness.audit.checks.compiled import traced
 from harness.audit.checks.fake_errors import error_line, missing, reads_data
 from harness.audit.checks.imports import fake_not_imported
 from harness.audit.context import AuditedOp
-from harness.audit.ops import fake_function, is_composite, source_of
+from harness.audit.ops import fake_function, has_kernel, is_composite, source_of
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 
 _INNER = re.compile(r"(\w+::\w+|\b\w+\.\w+(?=\.\w+$))")
@@ -20,6 +21,9 @@ def fake(audited: AuditedOp) -> CheckResult:
             continue  # a read of data breaks the row `data reads`, not this one
         if is_composite(audited.op):
             return breaks(_traced(error), variant.label)
+        if missing(error) and has_kernel(audited.op, "CompositeExplicitAutograd") and traced(audited, variant):
+            what = "torch.compile traces it by its own implementation, which serves as its fake"
+            return holds(f"{what}; called on fake tensors elsewhere, it raises {error_line(error)}")
         if missing(error):
             return breaks("there is no fake (meta) implementation: torch.compile cannot trace the op", variant.label)
         if audited.accepted:

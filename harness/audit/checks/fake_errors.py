@@ -1,6 +1,7 @@
 """What an error of a fake says: that there is none, or that it reads data."""
 
 from harness.audit.context import AuditedOp
+from harness.audit.ops import has_kernel
 from harness.base.exception_text import first_line
 
 _MISSING = ("UnsupportedOperatorException", "NotImplementedError")
@@ -29,4 +30,5 @@ def no_fake(audited: AuditedOp) -> str:
     """Why no output of a fake can be compared: there is no fake, or it raises."""
     errors = [audited.fake(variant).error for variant in audited.accepted]
     absent = bool(errors) and all(error is not None and missing(error) for error in errors)
-    return f"{'there is no fake' if absent else 'the fake raises on every variant'}; see the row `fake`"
+    where = " outside of torch.compile" if has_kernel(audited.op, "CompositeExplicitAutograd") else ""
+    return f"{f'there is no fake{where}' if absent else 'the fake raises on every variant'}; see the row `fake`"

@@ -9,10 +9,10 @@ from torch import Tensor
 from harness.audit.calling.calls import outputs
 from harness.audit.checks.data import data_decides
 from harness.audit.checks.fake_errors import no_fake
-from harness.audit.checks.unread import unread
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import SymbolResolver
+from harness.audit.unread import unread
 from harness.audit.variants.kinds import Variant
 from harness.observers.contract import differs
 from harness.ops.tensor_meta import TensorMeta

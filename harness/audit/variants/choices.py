@@ -1,6 +1,8 @@
 """Variants with another setting: a bool flipped, an optional left out or put in, a string or int that the source names."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations, islice
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from harness.audit.samples import Sample
 from harness.audit.variants.variant import Base, Variant
 
 BOOL, OPTIONAL, VALUE = "bool", "optional", "named value"
-_MOST_VALUES = 8
+_MOST_VALUES, _MOST_PAIRS = 8, 6
 
 
 def _settings(base: Base) -> Iterator[tuple[Any, Any]]:
@@ -39,11 +41,20 @@ def _type(argument: Any) -> str:
 
 
 def flipped(base: Base) -> Iterator[Variant]:
-    """Each bool, flipped."""
+    """Each bool flipped, and two at a time."""
     for argument, value in _settings(base):
         if isinstance(value, bool):
             sample = _set(base, argument.name, not value)
             yield Variant(f"{argument.name}={not value}", BOOL, sample, base.number)
+    yield from _pairs(base)
+
+
+def _pairs(base: Base) -> Iterator[Variant]:
+    """Two bools at a time, both flipped: a branch may need both."""
+    bools = [(argument.name, value) for argument, value in _settings(base) if isinstance(value, bool)]
+    for (one, first), (other, second) in islice(combinations(bools, 2), _MOST_PAIRS):
+        sample = _set(replace(base, sample=_set(base, one, not first)), other, not second)
+        yield Variant(f"{one}={not first} and {other}={not second}", BOOL, sample, base.number)
 
 
 def optionals(base: Base) -> Iterator[Variant]:
@@ -56,10 +67,19 @@ def optionals(base: Base) -> Iterator[Variant]:
             continue
         if value is not None:
             yield Variant(f"{argument.name} absent", OPTIONAL, _set(base, argument.name, None), base.number)
+            yield from _of_other_dtype(base, argument, value)
         elif base.hints.python:
             for made in _made_up(base, argument):
                 sample = _set(base, argument.name, made)
                 yield Variant(f"{argument.name} present", OPTIONAL, sample, base.number)
+
+
+def _of_other_dtype(base: Base, argument: Any, value: Any) -> Iterator[Variant]:
+    """An optional tensor as the only one in float32, or in float16 where it is that: the output's dtype may follow it."""
+    if isinstance(value, Tensor) and value.is_floating_point() and base.hints.python:
+        other = torch.float16 if value.dtype == torch.float32 else torch.float32
+        sample = _set(base, argument.name, value.to(other))
+        yield Variant(f"{argument.name} in {str(other).removeprefix('torch.')}", OPTIONAL, sample, base.number)
 
 
 def _made_up(base: Base, argument: Any) -> list[Any]:

@@ -105,10 +105,11 @@ def _fails(call: Call) -> str:
 
 def _of_another(run: Run, call: Call) -> str:
     """What was varied, and whose output it should be."""
-    whose = f"differs from {call.reference}" if call.reference else f"{_fails(call)}"
+    whose = f"differs from {call.reference}" if call.reference and not call.error else _fails(call)
     assert call.varied is not None
     shards = f", where {call.same_shards}" if call.same_shards else ""
-    return f"{call.varied.words}: {whose}{'' if call.label == call.varied.words else f' ({call.label}{shards})'}"
+    how = "" if call.label == call.varied.words else f" ({call.label}{shards})"
+    return f"{call.varied.words}: {whose}{how}{call.limit and f'; {call.limit}'}"
 
 
 _SURROUNDINGS = (

@@ -62,15 +62,23 @@ CAUSES = {
     "written=passed-in": "The layer holds something that it derived from its output, such as a padded copy, and takes it where the "
     "same tensor comes in, whatever the caller wrote there.",
     "calls": "The layer counts its calls, or returns buffers in turn.",
+    "calls=aliases": "The layer takes an output's memory again once the tensor that it returned is gone, by a weak reference or a "
+    "count of references. A slice of that tensor refers to the memory all the same: count the references to the storage.",
     "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
     "graphs": "The replay reads a value, a buffer or a branch that was fixed at the capture, or memory that later batches changed.",
+    "graphs=reloaded": "The graph reads the memory of the weights before. A load must write into the memory that was captured, and "
+    "into what was derived from it, or the graphs must be captured again: then the subject declares captured-again.",
     "graphs=not-warmed-up": "The capture made something that later calls read, such as a table for this batch size. A capture "
     "executes nothing: before the graph's first replay it has no contents. Make it in the build, or outside of a capture.",
+    "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
+    "sizes=scaling-alone": "The routed scaling depends on whether there is a shared expert.",
+    "sizes=scaling-below-one": "The routed scaling depends on its size: a clamp, a branch, or an inverse of it.",
     "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
     "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
     "constant of the graph.",
+    "compiled=before-eager": "A trace left something in the layer that eager calls read, such as a flag or a folded weight.",
     "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
     "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
     "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
@@ -127,8 +135,9 @@ def depends_on_earlier(call: Call) -> bool:
 
 def cause(call: Call) -> str:
     """What makes a layer wrong in a varied call, as far as other calls tell."""
+    assert call.varied is not None
     if call.reference == WHEN_RETURNED:
-        return _OVERWRITTEN
+        return CAUSES.get(call.varied.name, _OVERWRITTEN)
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
@@ -139,5 +148,4 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same rows in another order: it is not the values that "
             "matter. Something is held for all layers by the contents of one input, and found again for others."
         )
-    assert call.varied is not None
     return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")

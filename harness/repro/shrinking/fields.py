@@ -12,6 +12,8 @@ _TOKENS = (1, 2, 3, 4, 7, 16, 33)
 _EXPERTS = (1, 2, 3, 4, 8)
 _SMALL = 512  # up to here every multiple of the block is tried, and beyond it powers of two
 _A_SCALING = 2.5
+# What a small script has at most, if the finding shows in it at all.
+GOALS = {"experts": 2, "tokens": 2}
 
 
 def simpler(case: Case) -> dict[str, Sequence[Any]]:

@@ -9,7 +9,7 @@ from harness.findings.kinds import OF_VALUES
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shrunk import resized, sizes_of
-from harness.repro.shrinking.fields import others, possible, simpler
+from harness.repro.shrinking.fields import GOALS, others, possible, simpler
 from harness.repro.shrinking.shrink import MOST, Shrinker, Shrunk, Values
 from harness.repro.target import Target, same_finding
 
@@ -41,7 +41,7 @@ def shrunk_case(target: Target, finding: Finding, progress: Progress) -> Shrunk:
     case = target.case
     if case.full:
         return Shrunk(sizes_of(case), 0)
-    return Shrinker(sizes_of(case), simpler(case), fails, MOST, show, alike).run(partial(others, case))
+    return Shrinker(sizes_of(case), simpler(case), fails, MOST, show, alike, GOALS).run(partial(others, case))
 
 
 def is_alike(one: Finding, finding: Finding) -> bool:

@@ -9,11 +9,20 @@ _REFILLED = f"""\
 {BATCH}
 layer(*batch)
 other = inputs(7, 3)
-parts = [(batch[0][-1], other[0][-1])], [*zip(batch[1:], other[1:])], [(batch[-1], inputs(7, 4)[-1])]  # one part alone
-for pairs in (zip(batch, inputs(7, 1)), zip(batch, inputs(7, 2)), *parts):
-    for old, new in pairs:
+inside = slice(1, -1), slice(1, -1, 2)
+for refill in (  # other contents in the same memory, and then in one part alone
+    lambda: zip(batch, inputs(7, 1)),
+    lambda: zip(batch, inputs(7, 2)),
+    lambda: [(batch[0][-1], other[0][-1])],
+    lambda: [(batch[0][inside], other[0][inside])],
+    lambda: [(batch[0], batch[0].flip(1))],
+    lambda: [(batch[0], -batch[0])],
+    lambda: zip(batch[1:], other[1:]),
+    lambda: [(batch[-1], inputs(7, 4)[-1])],
+):
+    for old, new in refill():
         if old is not None and new is not None:
-            old.copy_(new)  # other contents in the same memory
+            old.copy_(new)
     out, wanted = layer(*batch), oracle(batch)
     $check"""
 _MADE_ANEW = """\
@@ -40,6 +49,15 @@ for number in range(64):
     $check
     made.append((batch, out, out.clone()))
 assert all(torch.equal(now, copy) for _, now, copy in made), "$kind: an output changed with a later call\""""
+_ALIASES = """\
+made = []
+for seed in range(8):
+    batch = inputs(7, seed)
+    out, wanted = layer(*batch), oracle(batch)
+    $check
+    made.append((out.detach(), out.clone()))
+    del out  # its caller has only an alias, as a slice is under inference mode
+assert all(torch.equal(now, copy) for now, copy in made), "$kind: an output changed with a later call\""""
 _TRACED = """\
 with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True) as mode:
     layer(*map(mode.from_tensor, inputs(7, 1)))  # a trace before the first real call
@@ -53,7 +71,7 @@ for size in (8, 24):  # from the smallest to the largest
     layer(*inputs(size, 2))
     with Reads() as graph:
         out = layer(*inputs(size, 0))
-for tokens in range(1, 24):  # other batch sizes
+for tokens in range(1, 140):  # other batch sizes
     layer(*inputs(tokens, 0))
 graph.check()"""
 _BACKEND = """\
@@ -103,6 +121,7 @@ SCENARIOS = {
     "written=output": Scenario(_WRITTEN),
     "written=passed-in": Scenario(_PASSED_IN),
     "calls=64": Scenario(_MANY, compares=False),
+    "calls=aliases": Scenario(_ALIASES, compares=False),
     "traced=first": Scenario(_TRACED, _FAKES, compares=False),
     "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),
     "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
@@ -110,7 +129,10 @@ SCENARIOS = {
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
     "compiled=after-eager": Scenario(_AFTER_EAGER, compares=False),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
-    "compiled=129-tokens": Scenario(f"{_COMPILED}batch = inputs(129, 0)\n{_RIGHT}"),
+    "compiled=256-tokens": Scenario(f"{_COMPILED}batch = inputs(256, 0)\n{_RIGHT}"),
+    "compiled=before-eager": Scenario(
+        f"{_COMPILED}compiled(*inputs(7, 0))\nbatch = inputs(7, 1)\nout, wanted = layer(*batch), oracle(batch)"
+    ),
     "compiled=0-tokens": Scenario(_NONE, compares=False),
     "compiled=inference-mode": Scenario(
         f"{_COMPILED}{BATCH}\nwith torch.inference_mode():\n    out = compiled(*batch)\nwanted = oracle(batch)"

@@ -1,15 +1,17 @@
-"""What a layer keeps from call to call: inputs by address or identity, outputs, counts of calls, tables, and graphs' memory."""
+"""What a layer keeps from call to call: inputs by address or identity, outputs, counts of calls, and tables."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from harness.execution.evidence import Run, Varied
+from harness.execution.evidence import Call, Run, Varied
 from harness.execution.memory.reachable import caches_of
-from harness.execution.modes.cudagraph import Captured, capture, replay
+from harness.execution.modes.varied.beside.graphs import graphs
+from harness.execution.modes.varied.beside.overwritten import overwritten_by, save_alias
 from harness.execution.modes.varied.checks import (
     MANY_CALLS,
     answer,
@@ -20,15 +22,10 @@ from harness.execution.modes.varied.checks import (
     place_of,
     run_few,
 )
-from harness.execution.modes.varied.overwritten import overwritten_by
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
-_REMADE = 12
-# A graph for each, and the batch sizes that run in eager between their replays.
-_SMALLEST_FIRST, _BETWEEN = (8, 24), range(1, 24)
-# A number of tokens that no other variation calls, of whatever mode: tables for a size may be the process's.
-_COLD = 83
+_REMADE, _ALIASES = 12, 8
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -38,7 +35,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "written": if_steady(_written),
         "calls": _calls,
         "traced": if_steady(_traced),
-        "graphs": if_steady(_graphs),
+        "graphs": if_steady(graphs),
     }
     return run_few(rig, groups)
 
@@ -85,19 +82,29 @@ def _refill_parts(varied: VariedRun, variation: Varied, layer: Any, inputs: tupl
     """Other contents in one part alone: what is cached by a sample of the contents, or by one of the inputs, shows here."""
     other, _ = batch_of(varied, 3)
     inputs[0][-1].copy_(other[0][-1])
-    last, _ = batch_of(varied, 4)
-    parts: list[tuple[str, slice, tuple[Tensor, ...]]] = [
-        ("the last row of hidden_states", slice(0), other),
-        ("all inputs but hidden_states", slice(1, None), other),
-        ("the last input", slice(len(inputs) - 1, None), last),  # as the weights of the same routing
-    ]
-    for part, places, values in parts[: len(inputs)]:
-        for tensor, value in zip(inputs[places], values[places], strict=True):
-            if tensor is not None and value is not None:
-                tensor.copy_(value)
+    for part in _parts_of(varied, inputs, other):
         label = f"{part} refilled in place"
         check(varied, variation, layer, inputs=inputs, expected=varied.rig.oracle(inputs), label=label)
         _copy_inputs(varied)
+
+
+def _parts_of(varied: VariedRun, inputs: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Iterator[str]:
+    """What was refilled, after each change of the inputs in place."""
+    yield "the last row of hidden_states"
+    hidden, rows = inputs[0], slice(1, -1)
+    hidden[rows, 1:-1:2] = other[0][rows, 1:-1:2]
+    yield "every second column between the first and the last row of hidden_states"
+    hidden.copy_(hidden.flip(1))
+    yield "the columns of hidden_states in the opposite order"
+    hidden.neg_()
+    yield "hidden_states with the opposite sign"
+    last, _ = batch_of(varied, 4)
+    parts = [("all inputs but hidden_states", slice(1, None), other), ("the last input", slice(-1, None), last)]
+    for part, places, values in parts[: len(inputs) - 1]:
+        for tensor, value in zip(inputs[places], values[places], strict=True):
+            if tensor is not None and value is not None:
+                tensor.copy_(value)
+        yield part  # the last input may be the weights of the same routing
 
 
 def _copy_inputs(varied: VariedRun) -> None:
@@ -132,13 +139,15 @@ def _as_input(varied: VariedRun, variation: Varied, layer: Any, output: Tensor) 
 
 
 def _calls(varied: VariedRun, variation: Varied) -> None:
-    """Many calls, with all outputs saved. Each is right, and stays so."""
-    layer, made = varied.fresh(), []
-    for number in range(MANY_CALLS):
-        if not check(varied, variation, layer, place_of(number), label=f"call {number + 1} of {MANY_CALLS}"):
+    """Many calls, with all outputs saved, or only an alias of each. Each is right, and stays so."""
+    layer, made = varied.fresh(), list[Call]()
+    count, then = (_ALIASES, save_alias) if variation.name == "calls=aliases" else (MANY_CALLS, lambda call: None)
+    for number in range(count):
+        if not check(varied, variation, layer, place_of(number), label=f"call {number + 1} of {count}"):
             return
         made.append(varied.run.calls.pop())
-    if by := overwritten_by(varied, made):
+        then(made[-1])
+    if by := overwritten_by(varied, made, then):
         note(varied, variation, *by)
     else:
         varied.run.calls.append(made[-1])
@@ -161,63 +170,3 @@ def _traced(varied: VariedRun, variation: Varied) -> None:
 def _clear(caches: list[object]) -> None:
     for cache in caches:
         cache.cache_clear()  # type: ignore[attr-defined]
-
-
-def _graphs(varied: VariedRun, variation: Varied) -> None:
-    """Graphs, and eager calls before their replays."""
-    (_cold if variation.name == "graphs=not-warmed-up" else _smallest_first)(varied, variation)
-
-
-def _cold(varied: VariedRun, variation: Varied) -> None:
-    """A capture of a size that never ran, and an eager call of that size before the first replay.
-
-    What the capture made has no contents then. A call that is wrong after the replay too is left to ``varied-tokens``.
-    """
-    rig, size = varied.rig, min(_COLD, varied.most)
-    run = rig.start(emulated=rig.device.type != "cuda")
-    assert run.layer is not None
-    with contextlib.suppress(*LAYER_ERRORS):
-        run.layer(*batch_of(varied, 0)[0])  # what does not depend on the size is made here
-    graph = capture(run, rig.inputs(size, 0))
-    if graph is None:
-        return
-    graph.empty()
-    inputs, expected = varied.batch(size)
-    if check(varied, variation, run.layer, inputs=inputs, expected=expected):
-        return
-    with contextlib.suppress(*LAYER_ERRORS):
-        graph.replay()
-    if not check(varied, variation, run.layer, inputs=inputs, expected=expected):
-        varied.run.calls.pop(-2)
-    varied.run.calls.pop()
-
-
-def _smallest_first(varied: VariedRun, variation: Varied) -> None:
-    """Graphs captured from the smallest batch to the largest, replayed after many other batch sizes."""
-    rig, emulated = varied.rig, varied.rig.device.type != "cuda"
-    run, varied.run.emulated = rig.start(emulated=emulated), emulated
-    static = rig.inputs(max(_SMALLEST_FIRST), 0)
-    graphs: list[Captured] = []
-    assert run.layer is not None
-    for size in _SMALLEST_FIRST:
-        if size <= rig.most_tokens:
-            with contextlib.suppress(*LAYER_ERRORS):
-                run.layer(*rig.inputs(size, 2))  # engines run each size before they capture it
-            graph = capture(run, tuple(t if t is None else t[:size] for t in static), None, graphs)
-            graphs += [graph] if graph else []
-            if run.calls or (graph and not _replays(varied, run, graph)):
-                return  # the graphs' own modes report it
-    for tokens in _BETWEEN:
-        with contextlib.suppress(*LAYER_ERRORS):
-            run.layer(*varied.batch(min(tokens, varied.most))[0])
-    for graph in graphs:
-        call = replay(rig, run, graph, graph.size - 1, 1, f"replay of the graph for {graph.size} tokens")
-        call.varied = variation
-        varied.run.calls.append(call)
-
-
-def _replays(varied: VariedRun, run: Run, graph: Captured) -> bool:
-    """Whether a replay right after the capture is right."""
-    call = replay(varied.rig, run, graph, graph.size - 1, 1, "")
-    run.calls.clear()
-    return call.error is None and not varied.is_wrong(call)

@@ -89,7 +89,8 @@ class _Compiled:
             "after-eager": self._after_eager,
             "1-token": self._of_tokens,
             "0-tokens": self._of_tokens,
-            "129-tokens": self._of_tokens,
+            "256-tokens": self._of_tokens,
+            "before-eager": self._before_eager,
             "inference-mode": self._under_inference_mode,
         }
         ways[variation.name.partition("=")[2]](varied, variation)
@@ -145,8 +146,27 @@ class _Compiled:
             return
         inputs = varied.rig.inputs(tokens, 0)
         expected = varied.rig.oracle(inputs) if tokens else whole(inputs[0])
-        if varied.rig.make(Call("", inputs[0].shape[0], inputs), varied.fresh()):  # else eager reports it
-            check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected)
+        if not varied.rig.make(Call("", inputs[0].shape[0], inputs), varied.fresh()):
+            return  # eager reports it
+        if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected) and tokens > FEW:
+            varied.run.calls[-1].limit = self._limit(varied, tokens)
+
+    def _limit(self, varied: VariedRun, wrong: int) -> str:
+        """Two counts that follow each other, of which compiled code is right for the first alone."""
+        right = few(varied.rig)
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            torch._dynamo.reset()
+            inputs = varied.rig.inputs(middle, 0)
+            call = Call("", middle, inputs)
+            is_made = varied.rig.make(call, self.of(varied.fresh()))
+            call.expected = varied.rig.oracle(inputs)
+            right, wrong = (middle, wrong) if is_made and not varied.is_wrong(call) else (right, middle)
+        return f"right compiled for {right} tokens, wrong for {wrong}"
+
+    def _before_eager(self, varied: VariedRun, variation: Varied) -> None:
+        """Eager calls of the layer that was compiled first: what its trace left shows in them."""
+        check(varied, variation, self._layer, 1)
 
     def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()

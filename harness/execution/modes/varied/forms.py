@@ -84,11 +84,20 @@ def _form(varied: VariedRun, variation: Varied) -> None:
         return None  # whatever lies beside
     around = _compiled if what == "compiled-slice" else _as_it_is
     call = _call(varied, variation, _FORMS[what], around)
-    if call is not None and varied.is_wrong(call):
+    if call is not None and around is _compiled and varied.is_wrong(call) and not _is_right_as_given(varied, variation):
+        varied.drop(call)  # it is not the form: the mode compiled reports it
+    elif call is not None and varied.is_wrong(call):
         call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
         if beside_nan:
             varied.drop(beside_nan)  # it is not what lies beside
     return None
+
+
+def _is_right_as_given(varied: VariedRun, variation: Varied) -> bool:
+    """Whether the compiled layer is right for dense inputs."""
+    call = varied.call(variation, *varied.batch(), around=_compiled)
+    varied.drop(call)
+    return call.error is None and not varied.is_wrong(call)
 
 
 def _made(varied: VariedRun, name: str) -> Call | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.checks import (
     MANY_LAYERS,
     answer,
@@ -241,11 +242,15 @@ def _copied(varied: VariedRun, variation: Varied) -> None:
 
 
 def _swapped(varied: VariedRun, variation: Varied) -> None:
+    """What a layer prepares when weights are loaded, it promises nothing of without a load."""
+    if prepares_at_load(varied.layer):
+        return varied.leave_out(variation, "the layer prepares its weights where they are loaded")
     layer, state = varied.fresh(), other_weights(varied.layer)
     other = varied.fresh()
     answer(varied, layer)
     if load(other, state):
         _compare(varied, variation, layer, state, lambda one, _: _swap_from(other, one))
+    return None
 
 
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
@@ -265,7 +270,7 @@ def _evaluated(varied: VariedRun, variation: Varied) -> None:
 
 
 def _of_rank(varied: VariedRun, variation: Varied) -> None:
-    """The checkpoint of another rank: a weight that it lacks shows, since ranks differ in their weights alone."""
+    """The checkpoint of another rank: a weight that it lacks shows. What else a rank decides shows too."""
     case = replace(varied.rig.case, tp=max(varied.rig.case.tp, 2))
     mine, others = (rig_of(varied.rig, replace(case, rank=rank)) for rank in (0, 1))
     if mine is None or others is None:
@@ -275,7 +280,15 @@ def _of_rank(varied: VariedRun, variation: Varied) -> None:
     if wanted.snapshot is None or own.snapshot is None or same_bits(wanted.snapshot, own.snapshot):
         return
     if load(layer, other.state_dict()):
-        check(varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from")
+        right = check(
+            varied, variation, layer, expected=whole(wanted.snapshot), reference="the layer that it was saved from"
+        )
+        names = [] if right else give_unsaved(layer, other)
+        call = varied.run.calls[-1]
+        if names and same_output(answer(varied, layer), wanted):
+            call.label = f"it lacks {' and '.join(names)}"
+        elif not right:
+            varied.run.calls.pop()  # the ranks differ in more than weights
 
 
 _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {

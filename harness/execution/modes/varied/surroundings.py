@@ -17,6 +17,7 @@ from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Run, Varied
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.modes.varied.beside.overwritten import overwritten_by
 from harness.execution.modes.varied.checks import (
     FEW,
     PLACES,
@@ -29,7 +30,6 @@ from harness.execution.modes.varied.checks import (
     place_of,
     run_few,
 )
-from harness.execution.modes.varied.overwritten import overwritten_by
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig

@@ -110,8 +110,21 @@ def _many(varied: VariedRun, variation: Varied, count: int) -> None:
     if _failed(narrow, call) and _failed(narrow, narrow.call(variation, inputs, expected)):
         return  # it is not the number of rows: sizes=narrow reports it
     if not narrow.refused(call, own=True):
+        call = (_failed(narrow, call) and _first_of_total(narrow, variation, count)) or call
         call.case = narrow.rig.case
         varied.run.calls.append(call)
+
+
+def _first_of_total(narrow: VariedRun, variation: Varied, count: int) -> Call | None:
+    """The first of many smaller batches that is wrong, of as many tokens in all: then it is their total that matters."""
+    layer = narrow.fresh()
+    for number in range(1, count // LARGEST_BATCH + 2):
+        total = f"{number * LARGEST_BATCH:,} tokens in all"
+        label = f"batch {number} of {LARGEST_BATCH:,} tokens each, {total}"
+        call = narrow.call(variation, *narrow.batch(LARGEST_BATCH), layer=layer, label=label)
+        if _failed(narrow, call):
+            return call
+    return None
 
 
 def narrowest(case: Case) -> Case:
