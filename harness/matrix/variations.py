@@ -29,6 +29,9 @@ LARGEST_BATCH = max(TOKEN_COUNTS)
 # Each count from the first to the second is tried, since paths for small batches hold for a few counts or for every other one.
 SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
+# Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
+BETWEEN = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
+SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
 # Above 64 and above 128, where paths for small batches end.
@@ -39,7 +42,11 @@ GROUPS = {
         "varied-tokens",
         {
             EACH_SMALL.partition("=")[2]: "each number of tokens from {} to {}".format(*SMALL_BATCHES),
-            **{str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+            **{str(count): f"{count:,} tokens" for count in TOKEN_COUNTS},
+            SOME_BETWEEN.partition("=")[
+                2
+            ]: f"{len(BETWEEN)} other numbers of tokens from {BETWEEN[0]} to {BETWEEN[-1]:,}",
+            str(MANY_TOKENS): f"{MANY_TOKENS:,} tokens",
         },
         "N tokens",
     ),
@@ -84,9 +91,10 @@ GROUPS = {
     "other": Group(
         "varied-layers",
         {
-            "before": "a layer, after one of its class with other weights was called",
+            "before": "a layer that was built after one of its class with other weights was called",
             "between": "a layer, and one of its class with other weights called in between",
             "16": "16 layers of one class",
+            "freed": "layers, after one of their class with other weights was called and freed",
         },
     ),
     "weights": Group(
@@ -95,11 +103,12 @@ GROUPS = {
             "reloaded": "other weights, loaded after a call",
             "loaded-again": "its own weights, loaded after a call and after other weights",
             "restored": "its own weights, saved and loaded before any call",
+            "assigned": "other weights, assigned by load_state_dict after a call",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
             "written-in-place": "other weights, written by .data.copy_() after a call",
-            "eval": "a layer after eval() was called twice",
+            "eval": "a layer after eval() was called twice, and after train() and eval()",
             "from-another": "the state_dict of another rank's layer, loaded",
         },
     ),
@@ -230,6 +239,7 @@ DECLARED = {
     "no-reload": (
         "weights=reloaded",
         "weights=loaded-again",
+        "weights=assigned",
         "weights=deepcopy",
         "weights=restored",
         "weights=data-swapped",

@@ -46,8 +46,8 @@ CAUSES = {
     "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
     "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
-    "memory": "A list or a dictionary grows with each call, or a tensor refers to the one before it. Where nothing "
-    "bounds that, memory runs out after hours.",
+    "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
+    "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
     "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "

@@ -20,7 +20,26 @@ wanted = first(*batch).float()  # of a layer that got these weights before its f
 _USED = "layer(*inputs(7, 1))\n"
 _LOADED = "layer.load_state_dict({name: value.clone() for name, value in state.items()})\nout = layer(*batch)"
 _TWO = "case.experts += 2  # a size that no other layer has\nlayer, other = subject.build(case, device), subject.build(case, device)"
-_BEFORE = f"{_DOUBLED}other.load_state_dict(doubled())\nother(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_BEFORE = f"""\
+{_DOUBLED}layer.load_state_dict(doubled())
+layer(*inputs(7, 1))
+layer = subject.build(case, device)
+{BATCH}
+{CALL}"""
+_ONE = "case.experts += 2  # a size that no other layer has\nlayer = subject.build(case, device)"
+_FREED = f"""\
+{BATCH}
+living, wanted = layer, oracle(batch)
+for _ in range(4):  # until a layer lies where another one was
+    layer = subject.build(case, device)
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        tensor.data.copy_(tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone())
+    layer(*inputs(7, 1))
+    del layer, tensor
+    layer = subject.build(case, device)
+    out = layer(*batch)
+    $check
+{CALL.replace("layer(", "living(")}"""
 _BETWEEN = f"""\
 {_DOUBLED}other.load_state_dict(doubled())
 {BATCH}
@@ -63,7 +82,15 @@ _OWN = (
     f"{_DOUBLED}{_USED}state, batch = {{name: value.clone() for name, value in layer.state_dict().items()}}, inputs(7, 0)\n"
     f"layer.load_state_dict(doubled())\n{_LOADED}\nwanted = oracle(batch)"
 )
-_EVAL = f"for _ in range(2):\n    layer.eval()\n    layer(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_EVAL = f"""\
+for _ in range(2):
+    layer.eval()
+    layer(*inputs(7, 1))
+{BATCH}
+{CALL}
+$check
+layer.train().eval()
+{CALL}"""
 _RANKS = """\
 case.tp, case.rank = max(case.tp, 2), 1
 other = subject.build(case, device)
@@ -72,15 +99,17 @@ layer = subject.build(case, device)"""
 _OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*batch).float()\n{_LOADED}"
 
 SCENARIOS = {
-    "other=before": Scenario(_BEFORE, build=_TWO),
+    "other=before": Scenario(_BEFORE, build=_ONE),
     "other=between": Scenario(_BETWEEN, build=_TWO),
     "other=16": Scenario(_MANY, compares=False),
+    "other=freed": Scenario(_FREED),
     "weights=reloaded": Scenario(f"{_FIRST}layer(*batch)\n{_LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),
     "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
     "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
     "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
+    "weights=assigned": Scenario(f"{_FIRST}{_USED}{_LOADED.replace('})', '}, assign=True)')}"),
     "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.execution.evidence import Call, Run, Varied, same_bits
+from harness.base.errors import Skip
+from harness.base.exception_text import first_line
+from harness.execution.evidence import Call, LeftBehind, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.checks import (
     MANY_LAYERS,
@@ -25,11 +28,14 @@ from harness.execution.modes.varied.checks import (
     whole,
 )
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
-from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.rig import LAYER_ERRORS, BuildFailed, Rig
 from harness.matrix.variations import words_of
+from harness.subjects.checked import SubjectError
 
-State = dict[str, Tensor]
+State = dict[str, Any]  # tensors, and what get_extra_state gives
 _BESIDE = ("other=before", "other=between")
+_REBUILT = 4
+"""Layers that are built and freed, until one lies where another one was."""
 FIRST = "a layer that got the same weights before its first call"
 RESTORED = "weights=restored"
 
@@ -71,22 +77,27 @@ def other_weights(layer: Any) -> State:
 
     Empty where it is no module, or has none.
     """
-    state = layer.state_dict() if isinstance(layer, nn.Module) else {}
+    state: State = layer.state_dict() if isinstance(layer, nn.Module) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     other = {name: _doubled(tensor) for name, tensor in tensors.items()}
-    return other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
+    return state | other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
 
 
 def _doubled(tensor: Tensor) -> Tensor:
     return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
-def load(layer: Any, state: State) -> bool:
+def load(layer: Any, state: State, **options: bool) -> bool:
     """Load a copy of these weights; False where the layer raises, and then nothing can be said of loading."""
     with contextlib.suppress(*LAYER_ERRORS):
-        layer.load_state_dict({name: copy_of(tensor) for name, tensor in state.items()})
+        layer.load_state_dict(_copies(state), **options)
         return True
     return False
+
+
+def _assign(layer: Any, state: State) -> bool:
+    """As where a model is built without memory, and its parameters are exchanged for those of a checkpoint."""
+    return load(layer, state, assign=True)
 
 
 def first_answer(varied: VariedRun, state: State) -> Tensor | None:
@@ -100,21 +111,27 @@ def first_answer(varied: VariedRun, state: State) -> Tensor | None:
 
 def _others(varied: VariedRun, variation: Varied) -> None:
     """Two layers, or many."""
-    (_many if variation.name == "other=16" else if_steady(_other))(varied, variation)
+    ways = {"other=16": _many, "other=freed": if_steady(_freed)}
+    ways.get(variation.name, if_steady(_other))(varied, variation)
 
 
 def _other(varied: VariedRun, variation: Varied) -> None:
-    """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
-    rig = rig_of(varied.rig, replace(varied.rig.case, experts=varied.rig.case.experts + 2))
-    if rig is None:
+    """Two layers at a size that no other layer in this process has, so that what is cached by size is new.
+
+    The one with other weights is built and loaded first, or second: a table may hold what the first one gave it.
+    """
+    rig = replace(varied.rig, case=replace(varied.rig.case, experts=varied.rig.case.experts + 2))
+    try:
+        layers = [layer_of(rig) for _ in range(1 if variation.name == "other=before" else 2)]
+    except (Skip, BuildFailed, SubjectError):
         return
-    one, other = layer_of(rig), layer_of(rig)
+    one, other = layers[0], layers[-1]
     if not load(other, other_weights(other)):
         return
-    if variation.name == "other=before":
+    if one is other:
         answer(varied, other, 1, rig)
         inputs = rig.inputs(few(rig), 0)
-        check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
+        check(varied, variation, layer_of(rig), inputs=inputs, expected=rig.oracle(inputs))
         return
     before = answer(varied, one, 0, rig)
     answer(varied, other, 1, rig)
@@ -125,6 +142,38 @@ def _other(varied: VariedRun, variation: Varied) -> None:
 
 
 _BEFORE = "the same before that"
+
+
+def _freed(varied: VariedRun, variation: Varied) -> None:
+    """A layer whose predecessor was called and is gone: the memory of its weights, and its identity, may be the other's.
+
+    The other's weights are written past the count of writes, before its first call, as a loader does. One more layer lives
+    all the time: what a layer takes with it when it is freed may be the other's too.
+    """
+    living = varied.fresh()
+    answer(varied, living, 1)
+    for _ in range(_REBUILT):
+        gone = varied.fresh()
+        if not isinstance(gone, nn.Module):
+            return
+        places = _places(gone)
+        for tensor in _tensors(gone).values():
+            tensor.data.copy_(_doubled(tensor))
+        answer(varied, gone, 1)
+        del gone, tensor
+        gc.collect(0)
+        layer = varied.fresh()
+        if not check(varied, variation, layer):
+            return
+        varied.run.calls.pop()
+        if places <= _places(layer):
+            break
+    check(varied, variation, living, label="a layer that lived before, after another one was freed")
+
+
+def _places(layer: nn.Module) -> set[int]:
+    """The identity of a layer and the addresses of its tensors."""
+    return {id(layer), *(tensor.data_ptr() for tensor in _tensors(layer).values())}
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
@@ -153,6 +202,12 @@ def _reload(varied: VariedRun, variation: Varied) -> None:
     _compare(varied, variation, layer, state, load)
 
 
+def _assigned(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    answer(varied, layer, 1)
+    _compare(varied, variation, layer, other_weights(layer), _assign)
+
+
 def _compare(
     varied: VariedRun, variation: Varied, layer: Any, state: State, give: Callable[[Any, State], bool]
 ) -> None:
@@ -179,7 +234,13 @@ def _own(varied: VariedRun, variation: Varied) -> None:
 
 def own_weights(layer: nn.Module) -> State:
     """A copy of what a layer's state_dict holds."""
-    return {name: copy_of(tensor) for name, tensor in layer.state_dict().items() if isinstance(tensor, Tensor)}
+    return _copies(layer.state_dict())
+
+
+def _copies(state: State) -> State:
+    return {
+        name: copy_of(value) if isinstance(value, Tensor) else copy.deepcopy(value) for name, value in state.items()
+    }
 
 
 def _restored(varied: VariedRun, variation: Varied) -> None:
@@ -217,17 +278,40 @@ def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
 
 def _saved(varied: VariedRun, variation: Varied) -> None:
     layer, restored = varied.fresh(), varied.fresh()
+    before = layer.state_dict()
     answer(varied, layer, 1)
     if load(restored, layer.state_dict()):
         check(varied, variation, restored)
+    elif load(varied.fresh(), before):
+        refused(varied, variation, lambda: varied.fresh().load_state_dict(layer.state_dict()), "load_state_dict")
+
+
+def refused(varied: VariedRun, variation: Varied, act: Callable[[], Any], doing: str) -> None:
+    """Note that something works with a layer that was not called, and raises with one that was."""
+    try:
+        act()
+    except LAYER_ERRORS as error:
+        what = f"{variation.words}: {doing} raises {type(error).__name__}, which it does not before a call: {first_line(error)}"
+        varied.run.left_behind.append(LeftBehind(variation, what))
 
 
 def _copied(varied: VariedRun, variation: Varied) -> None:
     layer = varied.fresh()
     answer(varied, layer, 1)
+    copied = _copy(layer)
+    if copied is None:
+        if _copy(varied.fresh()) is not None:
+            refused(varied, variation, lambda: copy.deepcopy(layer), "copy.deepcopy")
+        return
+    _compare(varied, variation, copied, other_weights(layer), load)
+    check(varied, variation, layer, label="a layer, after other weights were loaded into its deepcopy")
+
+
+def _copy(layer: nn.Module) -> nn.Module | None:
+    """A deepcopy; None where it raises."""
     with contextlib.suppress(*LAYER_ERRORS):
-        _compare(varied, variation, copy.deepcopy(layer), other_weights(layer), load)
-        check(varied, variation, layer, label="a layer, after other weights were loaded into its deepcopy")
+        return copy.deepcopy(layer)
+    return None
 
 
 def _swapped(varied: VariedRun, variation: Varied) -> None:
@@ -251,7 +335,10 @@ def _evaluated(varied: VariedRun, variation: Varied) -> None:
     for _ in range(2):
         layer.eval()
         answer(varied, layer, 1)
-    check(varied, variation, layer)
+    if check(varied, variation, layer):
+        layer.train()
+        layer.eval()
+        check(varied, variation, layer, label="a layer after train() and eval()")
 
 
 def _of_rank(varied: VariedRun, variation: Varied) -> None:
@@ -272,6 +359,7 @@ _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
     "reloaded": _reload,
     "loaded-again": _own,
     "restored": _restored,
+    "assigned": _assigned,
     "saved-after-use": _saved,
     "deepcopy": _copied,
     "data-swapped": _swapped,

@@ -13,6 +13,7 @@ import torch
 
 from harness.execution.state.global_state import GlobalState, matmul_precision, set_matmul_precision
 from harness.execution.state.python_state import PythonState
+from harness.execution.state.torch_state import TorchSwitches
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
@@ -21,6 +22,10 @@ _BACKENDS = (
     ("torch.backends.cudnn", "allow_tf32"),
     ("torch.backends.cudnn", "benchmark"),
     ("torch.backends.cudnn", "deterministic"),
+    ("torch.backends.cudnn", "enabled"),
+    ("torch.backends.cuda.matmul", "allow_bf16_reduced_precision_reduction"),
+    ("torch.backends.cuda.matmul", "allow_fp16_reduced_precision_reduction"),
+    ("torch.backends.quantized", "engine"),
 )
 
 
@@ -53,7 +58,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.environment, self.settings = dict(os.environ), _settings()
-        self._precision, self._python = matmul_precision(), PythonState()
+        self._precision, self._python, self._switches = matmul_precision(), PythonState(), TorchSwitches()
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""
@@ -62,7 +67,7 @@ class Snapshot:
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *names, *moved, *self._python.restore())
+        return (*self._restore_environment(), *names, *moved, *self._python.restore(), *self._switches.restore())
 
     def _restore_precision(self) -> list[str]:
         """By torch's function for it: its other settings of the same thing raise where they meet a value of this one."""
