@@ -53,6 +53,8 @@ CAUSES = {
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
     "repacked copy, a list of views, a Python number.",
     "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
+    "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
+    "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "

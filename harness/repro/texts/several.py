@@ -55,6 +55,16 @@ wanted = oracle(batch)
 for layer in layers:
     out = layer(*batch)
     $check"""
+_EACH = """\
+batch = inputs(7, 0)
+plain, own, ignored = layer(*batch), layer.state_dict(), []
+for name, value in own.items():
+    if value.is_floating_point() and value.element_size() > 1 and value.any():
+        other = subject.build(case, device)
+        other.load_state_dict(own | {name: value * 2})
+        if torch.equal(other(*batch), plain):
+            ignored.append(name)
+assert not ignored, f"$kind: other values of {ignored}, loaded before any call, change nothing\""""
 _SWAPPED = """\
 for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
@@ -110,6 +120,7 @@ SCENARIOS = {
     "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
     "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
     "weights=assigned": Scenario(f"{_FIRST}{_USED}{_LOADED.replace('})', '}, assign=True)')}"),
+    "weights=each": Scenario(_EACH, compares=False),
     "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),

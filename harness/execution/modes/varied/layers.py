@@ -27,6 +27,7 @@ from harness.execution.modes.varied.checks import (
     run_few,
     whole,
 )
+from harness.execution.modes.varied.derived import note_derived, unreached
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, BuildFailed, Rig
 from harness.matrix.variations import words_of
@@ -208,6 +209,12 @@ def _assigned(varied: VariedRun, variation: Varied) -> None:
     _compare(varied, variation, layer, other_weights(layer), _assign)
 
 
+def _each(varied: VariedRun, variation: Varied) -> None:
+    """One weight after the other, before the first call."""
+    if names := list(unreached(varied, own_weights(varied.layer), load)):
+        note_derived(varied, variation, names)
+
+
 def _compare(
     varied: VariedRun, variation: Varied, layer: Any, state: State, give: Callable[[Any, State], bool]
 ) -> None:
@@ -360,6 +367,7 @@ _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
     "loaded-again": _own,
     "restored": _restored,
     "assigned": _assigned,
+    "each": _each,
     "saved-after-use": _saved,
     "deepcopy": _copied,
     "data-swapped": _swapped,
