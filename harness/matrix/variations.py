@@ -67,6 +67,8 @@ GROUPS = {
             "not-deterministic": "torch's default mode, without deterministic algorithms",
             "default-bfloat16": "a default dtype of bfloat16",
             "autocast": "autocast to half precision",
+            "matmul-high": "a float32 matmul precision of high",
+            "inference-tensors": "inputs that were made under inference mode, and a call under it",
         },
     ),
     "thread": Group(
@@ -173,7 +175,9 @@ GROUPS = {
             "times-512": "hidden_states times 512",
             "tiny": "hidden_states divided by 8,192",
             "negative": "hidden_states that are all negative",
+            "positive": "hidden_states that are all positive",
             "one-routing": "96 tokens that all choose the same experts",
+            "empty-experts": "an expert that no token chooses: the first, the last, or one between",
             "weights-above-one": "routing weights above one",
             "zero-weights": "routing weights of zero in the first slot of every row",
             "duplicate-ids": "one expert's id in every slot of a row",
@@ -191,6 +195,7 @@ GROUPS = {
         {
             "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
+            "hidden-slice": "hidden_states that are columns of a wider buffer, the other inputs dense",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
@@ -203,6 +208,7 @@ GROUPS = {
         "varied-forms",
         {
             "int64-ids": "expert ids of dtype int64",
+            "bfloat16-weights": "routing weights of dtype bfloat16",
             "float16": "hidden_states of dtype float16",
             "float32": "hidden_states of dtype float32",
         },
@@ -224,14 +230,21 @@ BY_NAME_ONLY = (
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
-    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=transposed-fakes", "form=compiled-slice"),
+    "no-strides": (
+        "form=slice",
+        "form=hidden-slice",
+        "form=beside-nan",
+        "form=transposed",
+        "form=transposed-fakes",
+        "form=compiled-slice",
+    ),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),
     "no-small-values": ("content=tiny",),
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
-    "no-other-dtypes": ("dtype=int64-ids",),
+    "no-other-dtypes": ("dtype=int64-ids", "dtype=bfloat16-weights"),
     "no-autocast": ("torch=autocast",),
     "no-default-dtype": ("torch=default-bfloat16",),
     "no-threads": ("thread=other", "thread=3"),

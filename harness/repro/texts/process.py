@@ -15,6 +15,7 @@ _STATES = {
     "autograd's anomaly mode": "torch.is_anomaly_enabled()",
     "CPU autocast": 'torch.is_autocast_enabled("cpu")',
     "Python's random generator": "random.getstate()",
+    "numpy's random generator": '__import__("numpy").random.get_state()[1].tobytes()',
     "random generator": "torch.get_rng_state().tolist()",
     "Python's warnings filters": "list(warnings.filters)",
     "Python's garbage collector": "gc.isenabled()",

@@ -24,7 +24,7 @@ _LARGER = 2
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 class _Origins(TorchDispatchMode):

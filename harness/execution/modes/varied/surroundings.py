@@ -18,6 +18,7 @@ from harness.execution.difference import compare
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.memory.handles import handles
 from harness.execution.modes.varied.checks import (
     FEW,
@@ -36,7 +37,7 @@ from harness.execution.modes.varied.overwritten import overwritten_by
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.execution.state.global_state import default_dtype
+from harness.execution.state.global_state import default_dtype, matmul_precision, set_matmul_precision
 from harness.ops.names import op_name
 
 # Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
@@ -47,7 +48,7 @@ _LONG = 320
 # More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
 _MANY_TOKENS = 264
 # Modes of torch in which a router may round its logits.
-_INEXACT = ("torch=default-bfloat16", "torch=autocast")
+_INEXACT = ("torch=default-bfloat16", "torch=autocast", "torch=matmul-high")
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -80,6 +81,16 @@ def _not_deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _high_precision() -> Iterator[None]:
+    before = matmul_precision()
+    set_matmul_precision("high")
+    try:
+        yield
+    finally:
+        set_matmul_precision(before)
+
+
+@contextlib.contextmanager
 def _three_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(3)  # neither one nor a power of two, so that rows are left over
@@ -100,8 +111,16 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=not-deterministic": _not_deterministic,
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
+        "torch=matmul-high": _high_precision,
+        "torch=inference-tensors": torch.inference_mode,
     }
     around = modes[variation.name]
+    if variation.name == "torch=inference-tensors":
+        inputs, expected = batch_of(varied, 0)
+        with torch.inference_mode():
+            made = tuple(map(copy_of, inputs))
+        check(varied, variation, varied.fresh(), inputs=made, expected=expected, around=around)
+        return
     check(varied, variation, varied.fresh(), around=around)
     wrong = varied.run.calls[-1]
     if wrong.error is None and not varied.is_wrong(wrong):
@@ -228,10 +247,10 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
     state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
         with _three_threads(), ProcessState(before) as other:
-            torch.rand(1)
+            other.draw()
             varied.fresh()
-        seeded = torch.equal(state.generator, other.generator)
-        state.changed = tuple(name for name in state.changed if name != "random generator" or seeded)
+        drawn = {name for name, one in state.generators.items() if other.generators.get(name) != one}
+        state.changed = tuple(name for name in state.changed if name not in drawn)
     if state.changed:
         doing = "building the layer" if built else "calling the layer"
         what = f"{doing} changed {', '.join(state.changed[:4])}"
