@@ -52,6 +52,8 @@ CAUSES = {
     "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
     "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
+    "other=freed": "Something is held for all layers by the address of a weight and its version: another weight may have both once "
+    "the first is freed. Or a layer that is freed takes something with it that others use.",
     "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
     "repacked copy, a list of views, a Python number.",

@@ -30,16 +30,18 @@ _ONE = "case.experts += 2  # a size that no other layer has\nlayer = subject.bui
 _FREED = f"""\
 {BATCH}
 living, wanted = layer, oracle(batch)
-for _ in range(4):  # until a layer lies where another one was
-    layer = subject.build(case, device)
-    for tensor in (*layer.parameters(), *layer.buffers()):
-        tensor.data.copy_(tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone())
-    layer(*inputs(7, 1))
-    del layer, tensor
-    layer = subject.build(case, device)
-    out = layer(*batch)
-    $check
-{CALL.replace("layer(", "living(")}"""
+layer = subject.build(case, device)
+memory = {{name: tensor.data for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}}
+for tensor in memory.values():  # other weights
+    tensor.copy_(tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone())
+layer(*inputs(7, 1))
+del layer
+layer = subject.build(case, device)
+for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):  # lies where the freed one lay
+    tensor.data = memory[name].copy_(tensor)
+out = layer(*batch)
+$check
+out = living(*batch)"""
 _BETWEEN = f"""\
 {_DOUBLED}other.load_state_dict(doubled())
 {BATCH}

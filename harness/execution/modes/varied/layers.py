@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.base.errors import Skip
-from harness.base.exception_text import first_line
+from harness.base.exception_text import text_of
 from harness.execution.evidence import Call, LeftBehind, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.checks import (
@@ -35,8 +35,7 @@ from harness.subjects.checked import SubjectError
 
 State = dict[str, Any]  # tensors, and what get_extra_state gives
 _BESIDE = ("other=before", "other=between")
-_REBUILT = 4
-"""Layers that are built and freed, until one lies where another one was."""
+_LONGEST = 200  # of an exception's text
 FIRST = "a layer that got the same weights before its first call"
 RESTORED = "weights=restored"
 
@@ -146,35 +145,33 @@ _BEFORE = "the same before that"
 
 
 def _freed(varied: VariedRun, variation: Varied) -> None:
-    """A layer whose predecessor was called and is gone: the memory of its weights, and its identity, may be the other's.
+    """A layer whose weights lie where those of one lay that was called and is gone, with the same count of writes.
 
-    The other's weights are written past the count of writes, before its first call, as a loader does. One more layer lives
-    all the time: what a layer takes with it when it is freed may be the other's too.
+    An allocator does that sooner or later. The other's weights are written past that count before its first call, as a loader
+    does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too.
     """
-    living = varied.fresh()
+    living, gone = varied.fresh(), varied.fresh()
     answer(varied, living, 1)
-    for _ in range(_REBUILT):
-        gone = varied.fresh()
-        if not isinstance(gone, nn.Module):
-            return
-        places = _places(gone)
-        for tensor in _tensors(gone).values():
-            tensor.data.copy_(_doubled(tensor))
-        answer(varied, gone, 1)
-        del gone, tensor
-        gc.collect(0)
-        layer = varied.fresh()
-        if not check(varied, variation, layer):
-            return
-        varied.run.calls.pop()
-        if places <= _places(layer):
-            break
+    if not isinstance(gone, nn.Module):
+        return
+    memory = {name: tensor.data for name, tensor in _named(gone)}
+    for tensor in memory.values():
+        tensor.copy_(_doubled(tensor))
+    answer(varied, gone, 1)
+    del gone
+    gc.collect(0)
+    layer = varied.fresh()
+    for name, tensor in _named(layer):
+        if name in memory and memory[name].shape == tensor.shape:
+            tensor.data = memory[name].copy_(tensor)
+    check(varied, variation, layer)
     check(varied, variation, living, label="a layer that lived before, after another one was freed")
 
 
-def _places(layer: nn.Module) -> set[int]:
-    """The identity of a layer and the addresses of its tensors."""
-    return {id(layer), *(tensor.data_ptr() for tensor in _tensors(layer).values())}
+def _named(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A layer's parameters and buffers themselves, by name."""
+    yield from layer.named_parameters()
+    yield from layer.named_buffers()
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
@@ -271,13 +268,13 @@ def _written(varied: VariedRun, variation: Varied) -> None:
 
 def _tensors(layer: nn.Module) -> State:
     """A layer's parameters and buffers, by name."""
-    return {name: tensor.detach() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+    return {name: tensor.detach() for name, tensor in _named(layer)}
 
 
 def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
     """Copy these tensors into those of a layer; False where it raises."""
     with contextlib.suppress(*LAYER_ERRORS), torch.no_grad():
-        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+        for name, tensor in _named(layer):
             (tensor.data if through_data else tensor).copy_(tensors[name])
         return True
     return False
@@ -298,7 +295,8 @@ def refused(varied: VariedRun, variation: Varied, act: Callable[[], Any], doing:
     try:
         act()
     except LAYER_ERRORS as error:
-        what = f"{variation.words}: {doing} raises {type(error).__name__}, which it does not before a call: {first_line(error)}"
+        text = " ".join(text_of(error).split())[:_LONGEST]
+        what = f"{variation.words}: {doing} raises {type(error).__name__}, which it does not before a call: {text}"
         varied.run.left_behind.append(LeftBehind(variation, what))
 
 
@@ -332,7 +330,7 @@ def _swapped(varied: VariedRun, variation: Varied) -> None:
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
     """Give a layer the tensors of another one: a checkpoint may have them in another form."""
     tensors = _tensors(other)
-    for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+    for name, tensor in _named(layer):
         tensor.data = copy_of(tensors[name])
     return True
 
