@@ -9,8 +9,9 @@ from fixtures.audit_kinds import CORRECT, FAULTS, SAMPLES, SPACE
 from fixtures.audit_ops import x
 from harness.audit.context import AuditedOp
 from harness.audit.hints import hints_of
+from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
-from harness.audit.plan import AuditRun, Plan
+from harness.audit.plan import KINDS, AuditRun, Plan
 from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
@@ -169,6 +170,42 @@ def test_a_row_that_ran_out_of_time_is_not_run(died: str, status: str, words: st
     assert row is not None
     assert row.status == status
     assert words in row.what
+
+
+@pytest.mark.parametrize(
+    ("name", "made_up", "status"),
+    [("follows_unread", True, NOT_RUN), ("follows_read", True, BREAKS), ("follows_unread", False, BREAKS)],
+)
+@pytest.mark.parametrize(("row", "other"), [("dtype", x().double()), ("shape", x()[:2].clone())])
+def test_what_the_fake_takes_from_an_argument_that_real_does_not_read(
+    name: str, made_up: bool, status: str, row: str, other: torch.Tensor, tmp_path: Path
+) -> None:
+    samples = [Sample((x(), other), {})]
+    op = AuditedOp.of(find(f"{SPACE}::good_{name}"), samples, CPU, tmp_path / "journal.jsonl", kinds=KINDS[:1])
+    op.made_up = made_up
+    result = look(op, row)
+    assert result.status == status
+    assert ("real does not read 'x'" in result.what) == (status == NOT_RUN)
+
+
+@pytest.mark.parametrize(
+    ("labels", "status", "unusable", "words"),
+    [
+        ([MADE_UP], NOT_RUN, True, "the process died: Segmentation fault; --samples names arguments that the op takes"),
+        (["permuted x"], BREAKS, False, "the process died: Segmentation fault"),
+        ([MADE_UP, "permuted x"], BREAKS, False, "the process died: Segmentation fault"),
+    ],
+)
+def test_made_up_arguments_that_end_the_process_are_no_fault_of_the_op(
+    labels: list[str], status: str, unusable: bool, words: str, tmp_path: Path
+) -> None:
+    run = AuditRun(Plan(("a::b",), (), (), "cpu", ("shape",), "", (), str(tmp_path), kinds=KINDS[: len(labels)]))
+    journal = Journal(journal_file(str(tmp_path), "a::b"))
+    for kind, label in zip(KINDS, labels, strict=False):
+        journal.begin(label, label)  # and no end: the process died there
+        row = run._row(Reply({"op": "a::b", "kind": kind}, None, "exit code -11"))
+    assert row is not None
+    assert (row.status, row.unusable, row.what, row.variant) == (status, unusable, words, labels[-1])
 
 
 @pytest.mark.parametrize(("home", "status"), [("split_op", BREAKS), ("whole_op", "holds")])

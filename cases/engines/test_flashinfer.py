@@ -98,6 +98,14 @@ def test_what_cannot_be_captured_is_not_run_with_its_reason(run_of_all: list[dic
         assert reason in rows[op, "runs"]["what"]
 
 
+def test_an_op_without_the_rows_that_were_named_has_a_row_that_says_why(tmp_path: Path) -> None:
+    tree = str(write(tmp_path / "tree"))
+    code, rows = audited(tmp_path, *UNRUN, "--versions", tree, "--rows", "shape")
+    assert {row["op"]: (row["row"], row["status"]) for row in rows} == dict.fromkeys(UNRUN, ("runs", "not run"))
+    assert all(UNRUN[row["op"]] in row["what"] for row in rows)
+    assert code == 2
+
+
 def test_two_versions_say_what_was_fixed_and_a_missing_third_costs_only_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.commands import packaged
 from harness.engines.packages import fetching
 from harness.engines.packages.modules import registering_modules, top_modules
 from harness.engines.packages.package import Package, named, package
@@ -142,6 +143,26 @@ def test_a_package_that_registers_nothing_is_one_line(asked: list[str], capsys: 
     assert lines[-1] == (
         "harness: toy-quiet==1.0 registers no op in torch's dispatcher when it is imported: nothing to audit"
     )
+    assert asked == ["toy-quiet==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (
+            "ImportError: _C.so: undefined symbol: _ZN5torch7Library4_defE (ops.py:1: from . import _C)",
+            "its compiled library is built for another torch than {}: that lacks the symbol _ZN5torch7Library4_defE",
+        ),
+        ("ImportError: _C.so: undefined symbol: PyFoo", "ImportError: _C.so: undefined symbol: PyFoo"),
+    ],
+)
+def test_a_library_of_another_torch_is_named(
+    raised: str, says: str, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packaged, "discovered", lambda *_: packaged.Discovered((), {"toy_quiet": raised}))
+    assert main(["audit", "toy-quiet"]) == 2
+    expected = f"harness: toy-quiet==1.0 cannot be imported here: {says.format(version('torch'))}"
+    assert capsys.readouterr().err.splitlines()[-1] == expected
     assert asked == ["toy-quiet==1.0"]
 
 

@@ -22,6 +22,7 @@ from harness.engines.released import targets
 from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
+from harness.matrix.paths import paths_of
 from harness.matrix.selection import Selection
 from harness.workers.plan import PlanRun
 
@@ -131,10 +132,16 @@ def sums_twice(case: Case, mode: str) -> bool:
     return both and case.path not in NORMALISE and not mode.startswith("varied")
 
 
+def sums_twice_in_a_graph(case: Case, mode: str) -> bool:
+    """Of a compiled graph only the names of the ops are known: not that one of the sums is of latent rows."""
+    return mode.startswith("compiled") and sums_twice(case, mode)
+
+
 FAKE = frozenset({("fake-differs", "routed experts", "vllm#41645")})
 VIEW = frozenset({("not-contiguous", "all-reduce", "vllm#40794")})
 COUNT = frozenset({("collective-count", "all-reduce")})
-WEIGHTS = frozenset({("not-built", "weight preparation")})
+LATENT_COUNT = frozenset({("collective-count", "all-reduce", "vllm#52301")})
+WEIGHTS = frozenset({("not-built", "weight preparation", "vllm#55649")})
 NOT_RUN: Expected = ("skipped", frozenset())
 OLD_RUNNER = Wrong(is_path, NOT_RUN)
 UP_TO_0_19 = (
@@ -147,9 +154,10 @@ NO_NARROW, GATE_AND_UP = Wrong(writes_narrow, NOT_RUN), Wrong(pads_gate_into_up,
 SUMS_LATE = Wrong(normalises_parts, (LATENT, COUNT))
 UP_TO_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
 SUMS_EARLY = (
-    Wrong(strided_and_twice, (FINDINGS, VIEW | COUNT)),
+    Wrong(strided_and_twice, (FINDINGS, VIEW | LATENT_COUNT)),
     Wrong(strided_before_transform, (FINDINGS, VIEW)),
-    Wrong(sums_twice, (FINDINGS, COUNT)),
+    Wrong(sums_twice_in_a_graph, (FINDINGS, COUNT)),
+    Wrong(sums_twice, (FINDINGS, LATENT_COUNT)),
 )
 EXEMPTS = Wrong(strided_before_normalising, (FINDINGS, VIEW))
 # docs/explanation/vllm.md has the lines of their sources. What is not here is right.
@@ -386,6 +394,64 @@ ON_PATHS = {
         ("collective-count", "all-reduce"),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        (
+            "flashinfer_utils.py",
+            "padded_hidden_size = round_up(hidden_size, min_alignment)",
+            "padded_hidden_size = 2 * round_up(packed_hidden_size, min_alignment)",
+            "at a hidden width of 576 and an expert width of 192, align_fp4_moe_hidden_dim_for_fi: w13's shape is",
+        ),
+        (
+            "nvfp4_utils.py",
+            "return out[..., :output_size].contiguous()",
+            "return out[..., :output_size]",
+            "slice_nvfp4_output: contiguous is False; expected True",
+        ),
+    ],
+)
+def test_a_helper_that_is_right_at_the_models_own_width_alone_is_red(
+    file: str, old: str, new: str, says: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    path = tree / PACKED.with_name(file)
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=("vllm-fp4-hidden",), tp=(1,), kernels=("wide",), modes=("eager",)
+    )
+    (finding,) = verdicts[0].findings
+    assert (finding.kind, finding.stage, finding.similar_to) == ("not-built", "weight preparation", ())
+    assert says in finding.what
+
+
+def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: Callable[[str], Path]) -> None:
+    """`--models` asks for more kernels of a path than the brief plan has."""
+    release("0.33.0")
+    verdicts = judged(targets.Target("vllm==0.33.0"), models=paths_of("vllm"), tp=(1,), modes=("eager",))
+    assert {verdict.case.split("-")[-3] for verdict in verdicts} == {"wide", "narrow"}
+    assert {verdict.status for verdict in verdicts} <= {OK, "skipped"}
+    assert sum(verdict.status == OK for verdict in verdicts) > len(verdicts) // 2
+
+
+def test_an_all_reduce_on_one_rank_is_none(release: Callable[[str], Path], tmp_path: Path) -> None:
+    """A group of one rank sums nothing, though the process that judges the case may have another rank beside it."""
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.24.0"), tree)
+    text, old = (tree / RUNNER).read_text("utf-8"), "result = shared_output + fused_output"
+    assert text.count(old) == 1
+    new = "result = shared_output + tensor_model_parallel_all_reduce(fused_output)"
+    (tree / RUNNER).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=(NEMOTRON,), tp=(1, 2), kernels=("wide",), modes=("eager",)
+    )
+    found = {case: one.status for one in verdicts if (case := one.case.partition("-wide-")[2][:3])}
+    assert found == {"tp1": OK, "tp2": FINDINGS}
 
 
 def test_a_line_changed_on_each_path_is_red_at_its_stage(

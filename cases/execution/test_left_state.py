@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +151,23 @@ def test_a_thread_that_runs_on_in_a_users_code_is_seen_and_one_of_a_pool_is_not(
             end.set()
             thread.join()
         assert users_threads() == before
+
+
+def test_a_thread_of_an_installed_package_is_not_a_users_unless_the_package_is(tmp_path: Path) -> None:
+    file = tmp_path / "site-packages" / "progress" / "monitor.py"
+    code = compile("def watch(end): end.wait()", str(file), "exec")
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    end = threading.Event()
+    before = users_threads()
+    thread = threading.Thread(target=namespace["watch"], args=(end,))
+    thread.start()
+    try:
+        assert users_threads() == users_threads("another") == before
+        assert users_threads("progress") == before + 1
+    finally:
+        end.set()
+        thread.join()
 
 
 class Alarms(PaddedMoELayer):

@@ -7,10 +7,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.correct.ops import BOTH, SharedByOp
+from fixtures.correct.ops import _both as both
 from fixtures.faults.fakes import fake_fixes_tokens
 from fixtures.gate import Gated, GatedLayer
 from fixtures.judged import judged
-from fixtures.planting import ALIGNED_SHARED, REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted, case, with_op
+from fixtures.planting import (
+    ALIGNED_SHARED,
+    LATENT_TWO,
+    REAL,
+    SHARED,
+    SHARED_TWO,
+    SMALL,
+    SMALL_TWO,
+    Planted,
+    case,
+    with_op,
+)
 from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.difference import Difference, compare
@@ -348,6 +361,31 @@ def test_a_wrong_shared_part_alone_is_similar_to_no_bug() -> None:
     assert (finding.kind, finding.similar_to) == ("wrong-part", ())
 
 
+def test_a_scaling_of_the_wrong_part_is_one_cause() -> None:
+    class Exchanged(PaddedMoELayer):
+        def scale(self, x: Tensor) -> Tensor:
+            return x
+
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            shared = super().shared_output(hidden_states)
+            return None if shared is None else shared * 2.5
+
+    finding = only(judged(Exchanged, SCALED))
+    assert (finding.kind, finding.stage) == ("scaled", stages.SCALING)
+    assert finding.cause.startswith(
+        "The shared part is multiplied by the routed scaling factor, and the routed part is not"
+    )
+
+
+def test_a_latent_output_reduced_twice_at_full_width_is_not_similar_to_one_reduced_before_its_projection() -> None:
+    class ReducedTwice(PaddedMoELayer):
+        def reduce(self, x: Tensor) -> Tensor:
+            return super().reduce(super().reduce(x))
+
+    finding = next(one for one in judged(ReducedTwice, LATENT_TWO).findings if one.kind == "collective-count")
+    assert (finding.detail["reduced"], finding.similar_to) == ([LATENT_TWO.hidden] * 2, ())
+
+
 def test_a_transposed_output_is_not_similar_to_a_strided_cut() -> None:
     class Transposed(PaddedMoELayer):
         def dense(self, x: Tensor) -> Tensor:
@@ -387,3 +425,31 @@ def test_a_symbol_that_is_fixed_is_a_number() -> None:
 
     assert _size(Fixed()) == 7
     assert _size("s3") == "s3"
+
+
+def _in_another_order(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    return REAL(*arguments), shared.clone()
+
+
+SHARED_BY_OP = Planted(layer=SharedByOp, op=f"{BOTH}[1]")
+
+
+def judged_with(mode: str, real: Any = None, fake: Any = None) -> Finding:
+    with both.planted(real=real, fake=fake):
+        return judge(SHARED_BY_OP, SHARED, MODES[mode], CPU).findings[0]
+
+
+def test_outputs_in_another_order_are_no_missing_cut() -> None:
+    finding = judged_with("cudagraph", real=_in_another_order)
+    assert (finding.kind, finding.stage, finding.similar_to) == ("width-mismatch", stages.EXPERTS, ())
+    assert finding.cause.startswith(f"Output 0 of {BOTH} has the padded width")
+
+
+@pytest.mark.parametrize(("mode", "whose"), [("cudagraph", "it"), ("fake", "its fake")])
+def test_a_function_that_gives_one_output_for_two_is_named_so(mode: str, whose: str) -> None:
+    def one(shared: Tensor, *arguments: Any) -> Tensor:
+        return torch.empty_like(shared)
+
+    finding = judged_with(mode, **{"fake" if mode == "fake" else "real": one})
+    assert finding.what == f"{BOTH}: {whose} returns a Tensor, and its schema says several outputs"
+    assert finding.stage == stages.EXPERTS

@@ -81,13 +81,14 @@ from fixtures.faults.unpad import (
 )
 from fixtures.judged import Key, judged, keys
 from harness.execution import stages
-from harness.findings.finding import FINDINGS, OK, Verdict
+from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES, by_default
 from harness.matrix.shapes import Alignment, Shape
 from harness.observers import OBSERVERS, RAISING
 from harness.ops.registry import register_op
 from harness.verdict.judge import judge
+from harness.verdict.known_bugs import SHOWS_AS
 from kernels.layer.experts import routed_experts
 from kernels.layer.layer import PaddedMoELayer
 from kernels.layer.subject import InTree
@@ -425,6 +426,35 @@ def test_a_fake_that_differs_from_its_kernel_breaks_the_contract(
     assert says in verdict.findings[0].what
     assert bugs(verdict) == ({"vllm#41645"} if fake is fake_padded else set())
     assert judged(PaddedMoELayer, NARROW).ok
+
+
+def fake_strided(*args: Any) -> Tensor:
+    rows, columns = _rows_columns(args)
+    return args[0].new_empty(rows, 2 * columns)[:, :columns]
+
+
+def test_a_strided_fake_is_named_where_what_it_gives_is_reduced() -> None:
+    class Undensed(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return x
+
+    with routed_experts.planted(fake=fake_strided):
+        verdict = judged(Undensed, case_of("plain", "narrow", tp=2), "fake")
+    finding = next(one for one in verdict.findings if one.kind == "not-contiguous")
+    assert finding.cause.startswith("padded_moe::routed_experts gives it with these strides: in a trace its fake does")
+    assert bugs(verdict) == set()
+
+
+def test_a_shared_output_of_another_width_is_not_similar_to_a_kernel_that_writes_the_true_width() -> None:
+    similar = SHOWS_AS["fake-padded-kernel-narrow"]
+    detail = {"real": NARROW.width, "fake": NARROW.padded}
+    routed, shared = (
+        Finding(
+            observer="contract", kind="fake-differs", stage="", what="", cause="", detail=detail | {"routed": is_routed}
+        )
+        for is_routed in (True, False)
+    )
+    assert (similar(routed, NARROW), similar(shared, NARROW)) == (True, False)
 
 
 def test_a_fake_of_the_padded_width_is_found_where_compiled_code_meets_the_kernel() -> None:

@@ -20,6 +20,9 @@ DEVICE = choose_device("auto")
 BY_ID = {fault.id: fault for fault in FAULTS}
 ON_CUDA = {info.name for info in EVERY_MODE.values() if info.needs_cuda}
 NAMED = {bug.id for bug in known_bugs()}
+# Where the evidence of a mode does not tell the bug from others: values alone, and the names of a graph's ops, without widths.
+COMPILES = {info.name for info in EVERY_MODE.values() if info.family == "compiled"}
+UNNAMED = {("vllm#55649", mode) for mode in EVERY_MODE} | {("vllm#52301", mode) for mode in COMPILES}
 
 
 def run(entry: Fault | Correct, case: Case, mode: str) -> Verdict:
@@ -54,7 +57,7 @@ def test_fault_is_found_with_the_expected_account(fault: Fault, case: Case, mode
     one = scored(fault, case, verdict)
     assert one.marks == {mode: "found"}, verdict
     assert (one.survived, one.false_alarms) == ([], []), verdict
-    if fault.id in NAMED:
+    if fault.id in NAMED and (fault.id, mode) not in UNNAMED:
         named = " ".join(bug for finding in verdict.findings for bug in finding.similar_to)
         assert fault.id in named, verdict.findings
 

@@ -107,8 +107,13 @@ def test_a_limit_excuses_no_smaller_one(mode: str) -> None:
 
 @pytest.mark.parametrize("layer", [ReducedTwice, NeverReduced])
 def test_two_reductions_are_neither_one_nor_three(layer: Any) -> None:
-    once_more = {ReducedTwice: ("reduces=3",), NeverReduced: ("reduces=1",)}[layer]
-    assert ("collectives", "collective-count", "all-reduce") in keys(verdict(layer, once_more, SMALL_TWO))
+    once_more, cause = {
+        ReducedTwice: ("reduces=3", "A part of the output is not summed"),
+        NeverReduced: ("reduces=1", "Each rank keeps its own partial sum"),
+    }[layer]
+    found = verdict(layer, (once_more,), SMALL_TWO)
+    assert ("collectives", "collective-count", "all-reduce") in keys(found)
+    assert any(finding.cause.startswith(cause) for finding in found.findings)
 
 
 @pytest.mark.parametrize("mode", ["eager", "fake"])

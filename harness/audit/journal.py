@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+# The label of the search for arguments that the op takes. Where it ends the process, the arguments may be at fault.
+MADE_UP = "arguments made up"
+
 
 def journal_file(folder: str, op: str) -> Path:
     """The path of an op's journal, from the name that the user gave."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.audit.journal import Journal, journal_file
+from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
 from harness.workers.pool import Pool, Reply
 from harness.workers.process import NO_ANSWER, Job
@@ -137,7 +137,7 @@ class AuditRun:
         answer = reply.answer
         if answer is None:
             label = Journal(journal_file(self.plan.folder, reply.task["op"])).last_crash
-            survey.crashed |= not _late(reply)
+            survey.crashed |= not _late(reply) and label != MADE_UP
             survey.died.append((label or reply.task["kind"], self._end(reply)))
             return
         survey.accepted += len(answer["accepted"])
@@ -168,12 +168,7 @@ class AuditRun:
             "notes": (*survey.demands, *(f"not accepted: {refusal}" for refusal in refusals)),
         }
         if survey.died:
-            kind, end = survey.died[0]
-            more = f"; also at {', '.join(kind for kind, _ in survey.died[1:])}" if survey.died[1:] else ""
-            if survey.crashed or survey.given:
-                status = BREAKS if survey.crashed else NOT_RUN
-                return Row(**{**fields, "status": status, "what": end + more, "variant": kind})
-            return Row(**{**fields, "status": NOT_RUN, "what": end + more, "variant": kind, "unusable": True})
+            return Row(**{**fields, **_died(survey)})
         if not survey.given:
             reason = survey.reason or f"the op refuses every sample: {refusals[0] if refusals else 'there is none'}"
             more = f"; it accepts {survey.accepted} variants of them" if survey.accepted else ""
@@ -190,6 +185,18 @@ class AuditRun:
         result = reply.answer
         command = self.plan.reproduce(op, name, result["variant"])
         return Row.from_json(result | {"op": op, "row": name, "reproduce": command})
+
+
+def _died(survey: _Survey) -> dict[str, Any]:
+    """The fields of the row of an op of which some variant ended the process, or ran out of time."""
+    own = [one for one in survey.died if one[0] != MADE_UP]
+    (kind, end), *others = own or survey.died
+    also = f"; also at {', '.join(kind for kind, _ in others)}" if others else ""
+    hint = "" if own else "; --samples names arguments that the op takes"
+    fields = {"what": end + also + hint, "variant": kind}
+    if survey.crashed or survey.given:
+        return {**fields, "status": BREAKS if survey.crashed else NOT_RUN}
+    return {**fields, "status": NOT_RUN, "unusable": True}
 
 
 def _code(reply: Reply) -> str:

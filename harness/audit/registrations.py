@@ -78,7 +78,14 @@ def implementations(op: torch._ops.OpOverload) -> list[Callable[..., Any]]:
     if made is not None:
         return list(dict.fromkeys([made._init_fn, *made._backend_fns.values()]))
     kernels = _seen[name].kernels if name in _seen else {}
-    return [kernel for key, kernel in kernels.items() if callable(kernel) and not key.startswith(("Autograd", "Meta"))]
+    return [kernel for key, kernel in kernels.items() if callable(kernel) and _computes(key)]
+
+
+def _computes(key: str) -> bool:
+    """Whether a kernel of this dispatch key computes, as a backend's does. Others wrap such a call: a rule for vmap, a gradient."""
+    known = getattr(torch._C.DispatchKey, key or "CompositeImplicitAutograd", None)
+    backends = torch._C.DispatchKey.CompositeExplicitAutograd
+    return key != "Meta" and known is not None and torch._C._dispatch_is_included_in_alias(known, backends)
 
 
 def defined_in(op: torch._ops.OpOverload) -> str:

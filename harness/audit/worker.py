@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.audit.context import AuditedOp
-from harness.audit.journal import Journal, journal_file
+from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.making.samples import made_up, taken
 from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
 from harness.audit.plan import timed
@@ -82,7 +82,7 @@ def _made_up(op: torch._ops.OpOverload, simple: list[Sample], journal: Journal) 
         return simple, "arguments that the harness makes up end the process"
     if not implementations(op):
         return simple, ""
-    journal.begin(_MAKING, "arguments made up")
+    journal.begin(_MAKING, MADE_UP)
     samples, lacking = (simple, "") if any(taken(op, one) for one in simple) else made_up(op)
     journal.end(_MAKING, lacking or None)
     return samples or simple, lacking

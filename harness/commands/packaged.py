@@ -1,6 +1,7 @@
 """``harness audit PACKAGE [OP...]``: fetch a package, import what registers ops, and find the ops that the words name."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from harness.engines.packages.package import Package
 
 _SHOWN = 5
+# A name of C++ in one of torch's namespaces, as the linker writes it.
+_SYMBOL = re.compile(r"undefined symbol: (_Z\w*?(?:3c10|5torch|2at)\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,7 @@ def _imported(own: "Package", modules: tuple[str, ...], path: tuple[str, ...]) -
     every = discovered((), path, (*modules, *own.more), own.title)
     failed = [one for one in modules if one in every.failed]
     if len(failed) == len(modules) and not every.ops:
-        asks = f"; it asks for {own.torch}, and this is torch {_torch()}" if own.torch else ""
-        raise BadInput(f"{own.title} cannot be imported here: {every.failed[failed[0]]}{asks}")
+        raise BadInput(f"{own.title} cannot be imported here: {_why(every.failed[failed[0]], own)}")
     lines = [f"{name} is not imported: {text}" for name, text in every.failed.items()]
     shown = lines[:_SHOWN] + ([f"{len(lines) - _SHOWN} more modules are not imported"] if len(lines) > _SHOWN else [])
     for line in shown:
@@ -106,6 +108,14 @@ def _imported(own: "Package", modules: tuple[str, ...], path: tuple[str, ...]) -
             f"{own.title} registers no op in torch's dispatcher when it is imported{lacks}: nothing to audit"
         )
     return every
+
+
+def _why(failure: str, own: "Package") -> str:
+    """What an import raised, and where torch may be the reason which one the package was made for."""
+    lacking = _SYMBOL.search(failure)
+    if lacking:
+        return f"its compiled library is built for another torch than {_torch()}: that lacks the symbol {lacking[1]}"
+    return failure + (f"; it asks for {own.torch}, and this is torch {_torch()}" if own.torch else "")
 
 
 def _torch() -> str:

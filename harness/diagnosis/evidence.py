@@ -3,7 +3,8 @@
 import re
 
 _WORDS = {
-    "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
+    "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|topk_(?:weights|ids)|\bw13|\bw2_weight"
+    r"|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
     "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight",
     "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b",
     "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"

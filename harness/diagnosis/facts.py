@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from harness.diagnosis.code import is_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in
 from harness.diagnosis.known.kinds import Match
@@ -18,7 +19,8 @@ _CALLED = re.compile(
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 # Newer releases name the op in the assert itself, as they name an input there.
 _ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
-_OPS = re.compile(r"torch\.ops\.(?P<op>\w+\.\w+)")
+# Where an implementation raised a TypeError, Dynamo names the op before it.
+_DEBUGGED = re.compile(r"debug context: TypeError (?P<op>\w+\.\w+): ")
 # Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
     r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
@@ -55,6 +57,9 @@ class Facts:
             return op_name(line["op"])
         if "op" in self.match.groups and op_name(self.match.groups["op"]):
             return op_name(self.match.groups["op"])
+        called = _DEBUGGED.search(self.whole)
+        if called:
+            return op_name(called["op"])
         called = _CALLED.search(self.whole)
         if called and "." in called["name"] and not called["name"].startswith(("torch.", "operator.")):
             return op_name(called["name"])
@@ -90,7 +95,9 @@ class Facts:
         line = next(
             (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
         ).strip()
-        if self.match.wrapped or not line:
+        if self.match.wrapped and "".join(self.match.text.split()) in "".join(line.split()):
+            pass  # no terminal broke it, though it ends where a line does
+        elif self.match.wrapped or not line:
             place = self.texts.messages.text.find(self.match.text)
             line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
         elif self.match.text not in " ".join(line.split()):
@@ -118,6 +125,8 @@ class Facts:
     @cached_property
     def tokens(self) -> str:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
+        if self.loads_weights:
+            return ""
         firsts = [size[-2] for size in self.fakes if len(size) > 1][:1] or self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
@@ -168,6 +177,18 @@ class Facts:
             return ""
         file, number, _, code = users[-1]
         return f"{file}:{number}: {code}" if code else f"{file}:{number}"
+
+    @cached_property
+    def code(self) -> str:
+        """The code of the user's line; empty where the text lacks it."""
+        users = self._users()
+        return users[-1].code if users else ""
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether the user's line itself, or the function that it stands in, is of attention."""
+        users = self._users()
+        return bool(users) and (is_attention(users[-1].code) or speaks_for("attention", users[-1].function))
 
     @cached_property
     def torch_place(self) -> str:

@@ -24,6 +24,7 @@ _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
 # How many lines a terminal makes of one frame at most, and how far below it the line that ran stands.
 _PIECES, _NEAR = 6, 12
+_RULER = "_ _ _ _"  # pytest's, between frames
 
 
 class Frame(NamedTuple):
@@ -96,9 +97,15 @@ def _is_code(text: str, indented: bool) -> bool:
 
 
 def _above(lines: Sequence[Line], place: int) -> str:
-    """The last line of code that pytest shows above a frame's place, past marks; empty where something else stands there."""
-    above = next((line.text for line in reversed(lines[:place]) if not _MARKS.match(line.text)), "")
-    return above.removeprefix(">").strip() if above.startswith((" ", ">")) else ""
+    """The last line of code that pytest shows above a frame's place, past marks and the exception; empty without one."""
+    for line in reversed(lines[max(0, place - _NEAR) : place]):
+        if line.text.startswith(">"):
+            return line.text.removeprefix(">").strip()
+        if line.text.startswith(_RULER):
+            break
+    rest = (line.text for line in reversed(lines[:place]))
+    above = next((text for text in rest if not (_MARKS.match(text) or EXCEPTION.match(text.lstrip()))), "")
+    return above.strip() if above.startswith(" ") else ""
 
 
 def _marked(lines: Sequence[Line], place: int, number: str) -> str:

@@ -11,7 +11,7 @@ COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
 HEAD_DIMS = (128, 64)
 # How many attention heads models have. 21 = 2688 / 128 is not among them.
 _HEADS = frozenset((*range(1, 9), 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128))
-_LARGEST = 65_536  # what is wider is a vocabulary
+LARGEST = 65_536  # what is wider is a vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,21 @@ class Pair:
         Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
         of a vocabulary.
         """
-        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6 or self.wide > _LARGEST:
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6 or self.wide > LARGEST:
             return False
         return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
+
+    @property
+    def known(self) -> bool:
+        """Whether a model known here has ``narrow``, as it stands."""
+        return bool(self.exact_owners)
+
+    @property
+    def sharded(self) -> str:
+        """Of which model ``narrow`` is a rank's share, where a rule pads it to ``wide`` by a sixth at most; empty elsewhere."""
+        if not self.rules or self.extra > 1 / 6 or self.narrow < 256 or self.heads:
+            return ""
+        return next((str(owner) for owner in self.owners if owner.part.endswith(" ranks")), "")
 
     @property
     def possible(self) -> bool:
@@ -84,6 +96,13 @@ class Pair:
     def hidden_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as their hidden or latent size."""
         return tuple(owner for owner in self.exact_owners if owner.part in ("hidden size", "latent size"))
+
+    def by_halves(self) -> tuple[str, ...]:
+        """In words, the halves of two sizes of which the narrow one is gate and up as one; empty elsewhere."""
+        if self.wide % 2 or not any(owner.part.startswith("2 x") for owner in self.owners):
+            return ()
+        half = read_pair(self.narrow // 2, self.wide // 2)
+        return (f"Where it is gate and up as one, each half is padded: {half.rounded()}.",) if half.alignments else ()
 
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""

@@ -58,6 +58,10 @@ def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
 
 
 _TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know: then declare it."
+_SOME = (
+    "A part of the output is not summed over the ranks, or only after a transform that needs the sum, unless an op reduces that "
+    "the harness does not know: then declare it."
+)
 _TOO_MANY = (
     "Each extra all-reduce costs time. It also multiplies the output where its input is complete already. A layer that "
     "needs more than one can declare their number."
@@ -75,19 +79,33 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             observer="collectives",
             kind="collective-count",
             stage=stages.REDUCE,
-            what=f"{count} all-reduces in one forward{at}; expected {expected} at tensor-parallel size {run.case.tp}",
-            cause=_TOO_FEW if count < expected else _TOO_MANY,
+            what=f"{count} all-reduce{'s'[: count != 1]} in one forward{at}; expected {expected} at tensor-parallel size "
+            f"{run.case.tp}",
+            cause=_TOO_MANY if count > expected else _SOME if count else _TOO_FEW,
             call=label,
             line=reduced[-1].line if reduced else None,
+            detail={"reduced": [record.inputs[0].shape[-1] for record in reduced or () if record.inputs]},
         )
     ]
 
 
 def fold_reductions(findings: list[Finding]) -> list[Finding]:
-    """Where the count of all-reduces is wrong, the part's factor that follows from it goes into that finding."""
+    """Where the count of all-reduces is wrong, what follows from it goes into that finding.
+
+    That is a part's factor at the all-reduce. It is also a difference that no part, column or token explains: a rank's
+    partial sum alone differs in any way.
+    """
     count = next((finding for finding in findings if finding.kind == "collective-count"), None)
-    follows = [finding for finding in findings if finding.kind == "scaled" and finding.stage == stages.REDUCE]
+    follows = [finding for finding in findings if _follows(finding)]
     if count is None or not follows:
         return findings
-    whole = replace(count, cause=f"{count.cause} {follows[0].cause}", detail=count.detail | follows[0].detail)
+    cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
+    whole = replace(count, cause=f"{count.cause} {cause}", detail=count.detail | follows[0].detail)
     return [whole if finding is count else finding for finding in findings if finding not in follows]
+
+
+_MIXED = "The values are wrong too; correct the number first."
+
+
+def _follows(finding: Finding) -> bool:
+    return (finding.kind == "scaled" and finding.stage == stages.REDUCE) or finding.kind == "wrong-values"

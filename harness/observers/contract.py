@@ -6,6 +6,7 @@ from harness.base.exception_text import first_line
 from harness.execution.evidence import Record, Run
 from harness.findings.finding import Finding, WidthOrigin
 from harness.ops.fake_call import FakeCall
+from harness.ops.returned import wrong_return
 from harness.ops.tensor_meta import TensorMeta
 
 
@@ -25,6 +26,8 @@ def look(run: Run) -> list[Finding] | None:
 def _judge(run: Run, label: str, record: Record) -> Finding | None:
     fake = record.fake
     assert fake is not None
+    if fake.error is not None and (returned := wrong_return(fake.error)):
+        return _finding(run, label, record, "fake-differs", f"its fake {returned}")
     if fake.error is not None:
         what = f"its fake implementation raised {type(fake.error).__name__}: {first_line(fake.error)}"
         return _finding(run, label, record, "no-fake", what)
@@ -48,7 +51,8 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
         if difference:
             where = f"output {_named(run, record, index)}: " if len(real) > 1 else ""
             difference += _without_grad(fake, index)
-            return _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
+            found = _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
+            return replace(found, detail=found.detail | {"routed": _is_routed(run, record, index)})
     for real_value, fake_value in zip(record.plain, fake.plain, strict=False):
         if None not in (real_value, fake_value) and real_value != fake_value:
             what = (
@@ -83,6 +87,11 @@ def _differs_on_cuda(run: Run, label: str, record: Record, fake: FakeCall) -> Fi
             what = f"{on_both} for CUDA tensors"
             return replace(_finding(run, label, record, "fake-differs", what), cause=_BY_DEVICE)
     return None
+
+
+def _is_routed(run: Run, record: Record, index: int) -> bool:
+    """Whether an output may be the routed experts': False where the subject says that another one is."""
+    return record.op != next(iter(run.ops), None) or run.routed_output in (None, index)
 
 
 def _named(run: Run, record: Record, index: int) -> str:

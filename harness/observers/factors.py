@@ -67,7 +67,22 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
             return "reduced-twice", stages.REDUCE, cause
     if abs(factor) <= 0.01:
         return "missing-part", stages.ADD, f"The {part} part is missing from the output."
+    if _is_exchanged(off, case):
+        return "scaled", stages.SCALING, _EXCHANGED
     return "scaled", _stage(part, factor, case), " ".join(_text(*item, case) for item in off.items())
+
+
+_EXCHANGED = (
+    "The shared part is multiplied by the routed scaling factor, and the routed part is not: the factor is applied to the "
+    "wrong one, or the two were exchanged before."
+)
+
+
+def _is_exchanged(off: dict[str, float], case: Case) -> bool:
+    """Whether the shared part has the scaling that the routed part lacks."""
+    if case.scaling == 1 or {*off} != {"routed", "shared"}:
+        return False
+    return near(off["routed"], 1 / case.scaling) and near(off["shared"], case.scaling)
 
 
 def _stage(part: str, factor: float, case: Case) -> str:

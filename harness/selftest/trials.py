@@ -112,6 +112,7 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
     torch.set_num_threads(1)
     corpus = load_corpus(settings["corpus"], settings["path"])
     device = choose_device(settings["device"])
+    package = settings["corpus"].partition(".")[0]
 
     def answer(task: list[Any]) -> dict[str, Any]:
         trial = Trial(*task)
@@ -123,6 +124,6 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
             mode: ModeInfo = EVERY_MODE[trial.mode]
             result = judge(entry.subject, case, mode, device, entry.id).to_json()
         # A fault may lose the device, or leave a thread that goes on to change things: the next entry needs a new process.
-        return result | ({LAST: True} if loss(device) or users_threads() else {})
+        return result | ({LAST: True} if loss(device) or users_threads(package) else {})
 
     return answer

@@ -75,7 +75,8 @@ class CheckedSubject:
         """The names of the ops, each ``namespace::name``."""
         names = self._call("ops", case)
         wanted = 'a sequence of names such as ("my_ops::experts",)'
-        if isinstance(names, str) or not isinstance(names, Sequence):
+        # Text and bytes are sequences too, and an empty one would pass for a layer without a custom op.
+        if isinstance(names, (str, bytes, bytearray, memoryview)) or not isinstance(names, Sequence):
             raise self._error("ops", _shown(names), wanted)
         for name in names:
             if not isinstance(name, str) or not all(name.partition("::")):

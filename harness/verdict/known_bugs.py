@@ -22,7 +22,7 @@ def _added_before_unpad(finding: Finding, case: Case) -> bool:
 
 def _strided_cut(finding: Finding, case: Case) -> bool:
     """A view with the strides of the padded tensor, such as the cut gives; not one that is transposed, for example."""
-    strided = finding.kind in ("not-contiguous", "strided-output")
+    strided = finding.kind in ("not-contiguous", "strided-output") and not finding.detail.get("made_by")
     return strided and _padded(case) and case.padded in finding.detail.get("stride", (case.padded,))
 
 
@@ -47,7 +47,17 @@ def _scaled_twice(finding: Finding, case: Case) -> bool:
 
 def _fake_padded_kernel_narrow(finding: Finding, case: Case) -> bool:
     sizes = finding.detail.get("real"), finding.detail.get("fake")
-    return finding.kind == "fake-differs" and sizes == (case.width, case.padded)
+    return finding.kind == "fake-differs" and finding.detail.get("routed", True) and sizes == (case.width, case.padded)
+
+
+def _latent_reduced_too(finding: Finding, case: Case) -> bool:
+    """An all-reduce of the latent rows and one of another width. A layer that owns two has another count of them here."""
+    widths = finding.detail.get("reduced", ())
+    return finding.kind == "collective-count" and case.latent in widths and len(widths) == len({*widths}) == 2
+
+
+def _padded_as_one_block(finding: Finding, case: Case) -> bool:
+    return finding.kind == "not-built" and finding.stage == stages.BUILD and "padded as one block" in finding.what
 
 
 # By the `finding` of a bug in bugs.toml.
@@ -61,6 +71,8 @@ SHOWS_AS: dict[str, Callable[[Finding, Case], bool]] = {
     "scaled-twice": _scaled_twice,
     "overwritten-before-shared": _overwritten_before_shared,
     "shared-reads-latent": _shared_reads_latent,
+    "latent-reduced-too": _latent_reduced_too,
+    "padded-as-one-block": _padded_as_one_block,
     "freed-memory": lambda finding, case: finding.kind == "freed-memory",
     "padding-tokens-leak": lambda finding, case: finding.kind == "padding-tokens-leak",
 }

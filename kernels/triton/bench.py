@@ -14,7 +14,7 @@ from kernels.layer.experts import activate
 from kernels.layer.nvfp4 import BLOCK, Nvfp4
 from kernels.triton.config import Config
 from kernels.triton.pack import Packed, pack_matrices
-from kernels.triton.peers import humming
+from kernels.triton.peers import cutile, humming
 from kernels.triton.peers.work import Inputs, Work, errors, expert, oracle
 from kernels.triton.subject import missing
 
@@ -25,7 +25,7 @@ _SETS = ((8, 12), (64, 6), (2**31, 3))
 
 
 # The peers by the name of their column. Each gives its forms, of which the fastest counts, or raises NotInstalled.
-PEERS: dict[str, Callable[[Work], Sequence[Peer]]] = {"humming": humming.forms}
+PEERS: dict[str, Callable[[Work], Sequence[Peer]]] = {"humming": humming.forms, "cutile": cutile.forms}
 _SHAPE = load().shape
 SHAPES = {
     "nemotron-3-nano-30b-a3b": _SHAPE("nemotron-3-nano-30b-a3b"),

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.audit.calling.calls import outputs
 from harness.audit.checks.data import data_decides
 from harness.audit.checks.fake_errors import no_fake
+from harness.audit.checks.unread import unread
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.symbols import SymbolResolver
@@ -65,7 +66,7 @@ def device(audited: AuditedOp) -> CheckResult:
 
 
 def _field(audited: AuditedOp, name: str) -> CheckResult:
-    compared, last = 0, ""
+    compared, last, doubt = 0, "", ""
     for variant, real, faked in _pairs(audited):
         if len(real) != len(faked):
             last = "the number of outputs differs; see the row `count`"
@@ -74,14 +75,19 @@ def _field(audited: AuditedOp, name: str) -> CheckResult:
         for place, (ours, theirs) in enumerate(zip(real, faked, strict=True)):
             if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor):
                 continue
-            different, last = _one(ours, resolver.meta(theirs, ours), name)
-            compared += not last
+            meta = resolver.meta(theirs, ours)
+            different, last = _one(ours, meta, name)
             different = different or (resolver.impossible if name == "shape" else "")
-            if different:
+            unsure = unread(audited, variant, meta, name) if different else ""
+            doubt = unsure or doubt
+            if different and not unsure:
                 where = f"output {place}: " if len(real) > 1 else ""
                 return breaks(where + different + data_decides(audited, variant, place, name), variant.label)
+            compared += not last and not different
     if compared:
-        return holds(f"on {compared} outputs")
+        return holds(f"on {compared} outputs", *([doubt] if doubt else []))
+    if doubt:
+        return not_run(doubt)
     if not any(True for _ in _pairs(audited)):
         return not_run(no_fake(audited))
     return not_applicable(last or "no output to compare: the op returns no tensor")

@@ -66,11 +66,11 @@ def difference(facts: Facts, listed: list[Dim]) -> Difference:
     last = max((dim.dim for dim in listed), default=0)
     sized = [dim for dim in listed if dim.real != dim.said]
     if sized:
-        return _sized(next((dim for dim in sized if dim.dim == last or dim.dim > 0), sized[0]))
+        return _sized(facts, next((dim for dim in sized if dim.dim == last or dim.dim > 0), sized[0]))
     return _strided(facts, listed)
 
 
-def _sized(dim: Dim) -> Difference:
+def _sized(facts: Facts, dim: Dim) -> Difference:
     says = f"size {dim.real} in dimension {dim.dim}, where the fake says {dim.said}."
     if not dim.real or not dim.said:
         return Difference(says, "One of them has no rows.", "no rule", frozenset(("rows",)))
@@ -79,7 +79,7 @@ def _sized(dim: Dim) -> Difference:
     if dim.dim == 0 and not pair.exact_owners:
         cause = "Dimension 0 counts rows: the fake gives another number of them."
         return Difference(says, cause, "no rule", frozenset(("rows", side)), None, widths(pair, padded=False))
-    if pair.padded or (pair.possible and not pair.ratio and not pair.heads):
+    if pair.padded or (pair.possible and not pair.ratio and not (pair.heads and facts.seen("attention"))):
         wrote, said = ("true", "padded") if side == "real-narrow" else ("padded", "true")
         cause = f"The kernel wrote the {wrote} width and the fake says the {said} one: {pair.rounded()}."
         return Difference(says, cause, pair.rounded(), frozenset(("padded", side)), pair, widths(pair))
@@ -90,6 +90,9 @@ def _sized(dim: Dim) -> Difference:
         rule = f"{pair.wide} = 2 x {pair.narrow}"
         return Difference(says, cause, rule, frozenset(("packed", side)), None, widths(pair, padded=False))
     cause = "No rule for padding makes one of the other."
+    if pair.possible and pair.heads:
+        few, many, size = pair.heads
+        cause = f"{few} and {many} attention heads of {size}, or {pair.rounded()}."
     return Difference(says, cause, "no rule", frozenset(("sizes", side)), None, widths(pair, padded=False))
 
 

@@ -1,6 +1,6 @@
 """The hidden and the latent width of one model in one message: a part was given the other tensor."""
 
-from harness.diagnosis.diagnosis import FAMILY, Reading
+from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.pairs import modes, widths
@@ -15,8 +15,9 @@ def read_latent(facts: Facts, pair: Pair, first: int) -> Reading:
         given, wanted = wanted, given
     place = "gate" if facts.seen("gate") and not facts.seen("shared") else "shared expert"
     shared = place == "shared expert" or not facts.frames
+    named = facts.seen("moe") or facts.seen("shared") or "latent" in facts.whole or not facts.frames
     return Reading(
-        verdict=FAMILY,
+        verdict=FAMILY if named else UNDECIDED,
         stage=place if facts.frames else "shared expert or gate",
         operands=(f"{first}: the {given}",),
         cause=f"A part that works on the {wanted} was given the {given}: {pair.wide} and {pair.narrow} are hidden and "

@@ -8,17 +8,18 @@ from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.widths import Pair
+from harness.diagnosis.widths import Pair, read_pair
 
 # Two sizes as the message has them, first and second, and the dimension where it says which.
 Sizes = tuple[int, int, int | None]
 _HINT = re.compile(r"^\w+: ?hint ?= ?")
+_SUM = re.compile(r"(?P<symbol>[su]\d+) ?\+ ?(?P<more>\d+)$")
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
 def speaks(facts: Facts) -> bool:
     """Whether the text has words of experts or of padding."""
-    return facts.seen("moe") or facts.seen("pad")
+    return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
 
 
 def modes(facts: Facts) -> str:
@@ -39,10 +40,14 @@ def as_data(pair: Pair) -> tuple[tuple[int, tuple[str, ...]], ...]:
     return tuple((alignment.multiple, alignment.rules) for alignment in pair.alignments)
 
 
-def padded(pair: Pair, tags: tuple[str, ...] = (), **rest: Any) -> Reading:
-    """The reading of a padded width and its true one: of this family, or undecided where the numbers alone are weak."""
+def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, **rest: Any) -> Reading:
+    """The reading of a padded width and its true one: of this family, or undecided where the numbers alone are weak.
+
+    ``sure`` says whether anything beside an alignment speaks for padding. Without it the answer names the other reading too.
+    """
+    rest["cause"] = " ".join((rest["cause"], *pair.by_halves(), *(() if sure else (_or_two(pair),))))
     return Reading(
-        verdict=FAMILY if pair.padded else UNDECIDED,
+        verdict=FAMILY if pair.padded and sure else UNDECIDED,
         widths=widths(pair),
         rule=pair.rounded(),
         alignments=as_data(pair),
@@ -51,42 +56,25 @@ def padded(pair: Pair, tags: tuple[str, ...] = (), **rest: Any) -> Reading:
     )
 
 
-def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
-    """Two sizes that padding does not explain: what else the numbers say."""
-    kind, says = _otherwise(facts, pair)
-    return Reading(
-        verdict=OTHER,
-        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.",
-        against=(_not_padding(pair, kind),),
-        look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
-        widths=widths(pair, padded=False),
-        rule="no rule" if kind == "nothing" else says,
-        tags=frozenset((kind,)),
+def _or_two(pair: Pair) -> str:
+    """The other reading of two sizes of which no model known here has the narrow one."""
+    return (
+        f"Or no padding at all: {pair.narrow} and {pair.wide} may be two sizes of the model's own, as no model known here has "
+        f"{pair.narrow} and no word in the text is of experts or padding."
     )
 
 
-def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
-    if pair.heads and (not pair.ratio or facts.seen("attention")):
-        few, many, size = pair.heads
-        return (
-            "heads",
-            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads",
-        )
-    if pair.ratio in (2, 4, 8, 16):
-        halves = f"gate and up as one, or shards of {pair.ratio} ranks"
-        packed = "two values a byte (packed FP4), " if pair.ratio == 2 else ""
-        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {packed}{halves}"
-    if pair.possible:
-        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
-    return "nothing", "Neither is the other rounded up, halved or sharded"
-
-
-def _not_padding(pair: Pair, kind: str) -> str:
-    if kind == "chance":
-        return f"padding: it would add {pair.extra:.0%}, and the text names no layer with experts"
-    if pair.possible:
-        return f"padding: {pair.rounded()} fits too, and is the less likely"
-    return "padding: no alignment makes one of the other"
+def other_pairs(facts: Facts, first: Pair) -> list[Pair]:
+    """Further pairs of a message that names several, each once, where an alignment makes one of the other."""
+    found = {}
+    for match in (facts.match, *facts.texts.every(facts.match)):
+        a, b = (sizes(match.groups.get(name, "")) for name in ("a_shape", "b_shape"))
+        for x, y in zip(a, b, strict=False):
+            if x.isdigit() and y.isdigit() and x != y and int(x) and int(y):
+                pair = read_pair(int(x), int(y))
+                if pair.possible and (pair.narrow, pair.wide) != (first.narrow, first.wide):
+                    found[pair.narrow, pair.wide] = pair
+    return list(found.values())
 
 
 def pair_of(facts: Facts) -> Sizes | None:
@@ -136,10 +124,23 @@ def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
 
 def _numbers(a: str, b: str, dim: int | None) -> Sizes | None:
     """The sizes as numbers; None for a symbol without a hint, for nothing, and for two that agree."""
-    a, b = _HINT.sub("", a), _HINT.sub("", b)
+    a, b = _added(_HINT.sub("", a), b), _added(_HINT.sub("", b), a)
     if a.isdigit() and b.isdigit() and a != b and int(a) and int(b):
         return int(a), int(b), dim
     return None
+
+
+def _added(size: str, other: str) -> str:
+    """``s27 + 64`` as a number where the other size is what s27 most likely is: a number that it was padded from."""
+    found = _SUM.match(size)
+    return str(int(other) + int(found["more"])) if found and other.isdigit() else size
+
+
+def symbolic(facts: Facts) -> str:
+    """The size that the message has as a symbol and a number added to it, ``s27 + 64``; empty for none."""
+    shapes = [sizes(text) for name, text in facts.match.groups.items() if name.endswith("_shape")]
+    found = (_SUM.match(size) for shape in shapes for size in shape)
+    return next((f"{one['symbol']} + {one['more']}" for one in found if one), "")
 
 
 def unknown_sizes(facts: Facts) -> Reading:

@@ -1,14 +1,31 @@
 """A matrix product whose inner sizes do not fit."""
 
-from harness.diagnosis.diagnosis import Reading
+import re
+
+from harness.diagnosis.code import operations
+from harness.diagnosis.diagnosis import OTHER, Reading
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, pair_of, speaks, unknown_sizes, unrelated
+from harness.diagnosis.readers.pairs import (
+    NO_FAKE,
+    modes,
+    padded,
+    pair_of,
+    speaks,
+    symbolic,
+    unknown_sizes,
+    widths,
+)
+from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import read_pair
+from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
+_HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
+_NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
     False: "The activation was not padded, or that weight should not be.",
@@ -22,26 +39,82 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, _ = found
     pair = read_pair(a, b)
-    if pair.latent_of:
+    if pair.latent_of and not facts.in_attention:
         return read_latent(facts, pair, a)
+    if facts.in_attention:
+        return attended(facts, pair, None)
+    turned = _turned(facts, a, b)
+    if turned and not (pair.padded and (pair.known or speaks(facts))):
+        return _transposed(pair, turned)
     if not pair.padded and not (pair.possible and speaks(facts)):
-        return unrelated(facts, pair, "The inner sizes of a product")
+        return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
     place = _place(facts)
     return padded(
         pair,
+        sure=pair.known or speaks(facts),
         stage=place,
         operands=(
             f"left, {a} wide: an activation at the {left} width",
             f"right, {b} deep: a weight at the {right} width",
         ),
-        cause=f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
-        against=(NO_FAKE, _NOT_LATENT),
+        cause=f"{_supposed(facts, pair)}"
+        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
+        against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
+        tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _supposed(facts: Facts, pair: Pair) -> str:
+    """In words, what a symbol in the message was taken for; empty where both sizes are numbers."""
+    size = symbolic(facts)
+    return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""
+
+
+def _turned(facts: Facts, a: int, b: int) -> str:
+    """In words, that the right side fits once it is transposed; empty where it does not."""
+    groups = facts.match.groups
+    n = groups.get("n", "")
+    if not n and facts.match.kind.id == "matmul" and "b_shape" in groups:
+        n = (sizes(groups["b_shape"]) or ("",))[-1]
+    return f"a weight that is not transposed: {b} x {a} fits as {a} x {b}" if n == str(a) != str(b) else ""
+
+
+def _transposed(pair: Pair, turned: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. The right one does once it is transposed: "
+        f"{turned.partition(': ')[2]}.",
+        against=(f"padding: {pair.rounded()} fits too, and is the less likely" if pair.possible else _NO_PADDING,),
+        look="how the weight is stored, [out, in] as nn.Linear has it or [in, out], at the user's line",
+        widths=widths(pair, padded=False),
+        rule="a weight that is not transposed",
+        tags=frozenset(("transposed",)),
+    )
+
+
+def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+    """The narrow size is a rank's share of a model's intermediate size, and a rule pads it to the other."""
+    return padded(
+        pair,
+        stage="a product",
+        operands=(f"{pair.narrow}: a rank's share of an intermediate size", f"{pair.wide}: that share, padded"),
+        cause=f"The inner sizes of a product do not fit. {pair.rounded()}, and {pair.narrow} is {pair.sharded}; nothing beside "
+        "the numbers says whether it is padding or chance.",
+        against=(NO_FAKE,),
+        look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",
         tries=checks(facts, around, pair, modes(facts)),
     )
 
 
 def _place(facts: Facts) -> str:
-    if facts.seen("gate"):
+    done = operations(facts.code)
+    if speaks_for("gate", facts.code) or (not facts.code and facts.seen("gate")):
         return "router"
-    return "shared expert" if facts.seen("shared") else "projection beside the routed experts"
+    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
+        return "product of a batch of weights, as of the routed experts"
+    if facts.seen("shared"):
+        return "shared expert"
+    if _HEAD.search(facts.code):
+        return "output head"
+    return "projection beside the routed experts" if speaks(facts) or not facts.code else "projection"

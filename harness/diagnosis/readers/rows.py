@@ -27,11 +27,12 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     few, many = sorted((a, b))
     if not is_bucket(few, many):
         return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
-    if not (speaks(facts) or facts.seen("replay") or re.search(r"[Tt]oken", facts.whole)):
+    if not (speaks(facts) or facts.seen("replay") or re.search(r"[Tt]oken|hidden_states", facts.whole)):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
         says = f"Numbers of rows differ, {few} and {many}, and nothing in the text speaks of tokens, experts or graphs."
         return _other(says, few, many, OTHER)
-    return _filled(facts, few, many)
+    sure = facts.seen("replay") or re.search(r"[Tt]oken", facts.whole) is not None
+    return _filled(facts, few, many, sure)
 
 
 def read_rows(facts: Facts, around: Surroundings) -> Reading:
@@ -52,14 +53,20 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
     return _other(says, few, many, UNDECIDED)
 
 
-def _filled(facts: Facts, few: int, many: int) -> Reading:
+def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
     graph = facts.seen("replay")
+    maybe = "" if sure else "Perhaps: t"
+    chance = (
+        ""
+        if sure
+        else " Nothing in the text is of graphs or token counts, so two batches of other origin are possible too."
+    )
     return Reading(
-        verdict=FAMILY,
+        verdict=FAMILY if sure else UNDECIDED,
         stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
-        cause=f"The rows are filled up to the captured size, {many} for a batch of {few}, and the other side is of the "
-        f"{few} real ones.",
+        cause=f"{maybe or 'T'}he rows are filled up to the captured size, {many} for a batch of {few}, and the other side is of "
+        f"the {few} real ones.{chance}",
         against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",
         widths=(Width(few, False, ()), Width(many, True, ())),

@@ -1,10 +1,22 @@
 """Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
 
+from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.latent import read_latent
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, pair_of, speaks, unknown_sizes, unrelated, widths
+from harness.diagnosis.readers.pairs import (
+    NO_FAKE,
+    modes,
+    other_pairs,
+    padded,
+    pair_of,
+    speaks,
+    unknown_sizes,
+    widths,
+)
 from harness.diagnosis.readers.rows import rows
+from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair, read_pair
@@ -40,6 +52,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     pair = read_pair(a, b)
     if dim == 0 and not pair.exact_owners and not facts.loads_weights:
         return rows(facts, a, b)
+    if not facts.loads and (facts.in_attention or (dim or 0) > 2):
+        return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, pair, a)
     if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
@@ -50,12 +64,22 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     return _load(facts, around, pair) if facts.loads else _meeting(facts, around, pair, a)
 
 
+def _by(facts: Facts) -> str:
+    """What the two sizes meet in: what Dynamo called, what raises such a message, what the user's line does; empty for an add."""
+    named = facts.called or next((name for text, name in _RAISED_BY.items() if text in facts.match.text), "")
+    done = operations(facts.code)
+    if is_activation(facts.code) and named in ("", "mul"):
+        return "the activation, gate times up"
+    return named or ("" if done & _ADDS else " or ".join(sorted(done)))
+
+
 def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
-    by = facts.called or next((name for text, name in _RAISED_BY.items() if text in facts.match.text), "")
+    by = _by(facts)
     if by in _ADDS:
         return _add(facts, around, pair, first)
     return padded(
         pair,
+        sure=pair.known or speaks(facts),
         stage=by,
         operands=(f"{pair.narrow}: at the true width", f"{pair.wide}: padded"),
         cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. "
@@ -69,14 +93,16 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
 def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
     model = model_for(around, pair)
-    shared = model is None or model.shared_intermediate is not None or facts.seen("shared")
-    where = "shared add" if shared else "add after the routed experts"
+    residual = "residual" in facts.code and not speaks_for("shared", facts.code)
+    shared = not residual and (model is None or model.shared_intermediate is not None or facts.seen("shared"))
+    where = "shared add" if shared else "residual add" if residual else "add after the routed experts"
     sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
     cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
     either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
     return padded(
         pair,
-        ("add",) if sure else ("add", "load-or-add"),
+        sure=pair.known or speaks(facts),
+        tags=("add",) if sure else ("add", "load-or-add"),
         stage=where
         if sure
         else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
@@ -104,12 +130,13 @@ def _not_heads(pair: Pair) -> tuple[str, ...]:
 
 
 def _load(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+    more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in other_pairs(facts, pair))
     return padded(
         pair,
         ("load",),
         stage="load of the weights" if facts.loads_weights else "a copy, as at load of the weights",
         operands=(f"{pair.narrow}: the checkpoint's", f"{pair.wide}: the parameter's, made at the padded width"),
-        cause=f"A checkpoint's width meets a parameter that was made at the padded one: {pair.rounded()}.",
+        cause=f"A checkpoint's width meets a parameter that was made at the padded one: {pair.rounded()}.{more}",
         against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
         look="whoever makes the parameters: pad after loading, or copy into a slice of them",
         tries=checks(facts, around, pair, "eager"),

@@ -2,8 +2,9 @@
 
 import re
 
-from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, flags
@@ -33,8 +34,32 @@ def read_strided(facts: Facts, around: Surroundings, have: tuple[str, ...], stri
                 look=".contiguous() after the slice, or slice after the view",
                 tries=checks(facts, around, pair, modes(facts), shared=False, more=" --tp 2"),
             )
+    if have[-1:] and have[-1].isdigit() and _is_symbol(strides, have):
+        return _sliced(facts, int(have[-1]), strides[-2])
     says = "Its strides are not those of padding that was cut off: dimensions were swapped, or it is a slice of something else."
     return _plain(facts, says, OTHER)
+
+
+def _is_symbol(strides: tuple[str, ...], have: tuple[str, ...]) -> bool:
+    """Whether rows are dense and lie a symbol apart, which is not the tensor's own width."""
+    return strides[-1:] == ("1",) and len(have) == len(strides) > 1 and not strides[-2].isdigit()
+
+
+def _sliced(facts: Facts, width: int, pitch: str) -> Reading:
+    """Columns cut off a wider tensor whose width the trace has as a symbol."""
+    known = [str(owner) for owner in owners(width) if owner.part in ("hidden size", "latent size")]
+    return Reading(
+        verdict=FAMILY if known and speaks(facts) else UNDECIDED,
+        stage="a view after a slice of columns",
+        operands=(f"rows of {width} that lie {pitch} apart",),
+        cause=f"Columns were cut off a wider tensor, which gave a strided view: {width} of every {pitch}. The width of that "
+        "tensor is a symbol in the trace, so the text does not say whether the rest was padding. Nothing made it contiguous.",
+        against=(_FITS,),
+        look=".contiguous() after the slice, or slice after the view; mark the width as static to see its number",
+        widths=(Width(width, False, tuple(known)),),
+        tags=frozenset(("pitch",)),
+        tries=("harness check --models gpt-oss-20b --tp 2 --modes eager,fake-dynamic",),
+    )
 
 
 def read_view(facts: Facts, around: Surroundings) -> Reading:

@@ -155,7 +155,7 @@ class DeclaredAudit:
     def _declared(self) -> Iterator[Row]:
         for declared in self.declarations:
             for row, outcome in from_declaration(declared):
-                if not self.rows or row in self.rows:
+                if not self.rows or row in self.rows or (row == SURVEY and self._says_why(declared)):
                     status, what, variant, notes = outcome
                     command = reproduce(self.engine.name, self.site.named, declared["op"], row)
                     yield Row(
@@ -167,6 +167,10 @@ class DeclaredAudit:
                         notes=(*notes, *side(declared)),
                         reproduce=command,
                     )
+
+    def _says_why(self, declared: dict[str, Any]) -> bool:
+        """Whether the rows that were asked for are lacking for a reason, which is a row of its own."""
+        return bool(declared["reason"] or self._wanted(declared["opaque"]))
 
 
 def _returned(row: Row, declared: dict[str, Any]) -> Row:

@@ -7,7 +7,8 @@ from typing import Any
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, SURVEY
 
 STUB = "the real side is the engine's own Python around a stub kernel: it checks, allocates and returns"
-RAN = "the real side is the engine's own Python, and it ran: it calls no kernel"
+RAN = "the real side is the engine's own Python, and it ran: it called no kernel on these samples"
+EMPTY = "every sample has an empty tensor: what the body does with rows of data was not run"
 READ = "only the declaration was read: the real side did not run"
 KERNEL_MADE = (
     "its kernel makes its outputs: the fake is called with arguments that the body takes, and their number is compared where "
@@ -28,7 +29,8 @@ ROWS = (SURVEY, DECLARED, PARAMETERS, *AUDITED, OFF_CPU)
 def side(declared: dict[str, Any]) -> tuple[str, ...]:
     """Notes of which side of an op ran: the real one, the real one around a stub kernel, or none."""
     ran = {"real": RAN, "": READ}.get(declared["side"], STUB)
-    return (ran, *([MADE_UP] if declared["made_up"] else []), *([KERNEL_MADE] if declared["opaque"] else []))
+    said = ((MADE_UP, "made_up"), (EMPTY, "empty"), (KERNEL_MADE, "opaque"))
+    return (ran, *(note for note, key in said if declared[key]))
 
 
 Outcome = tuple[str, str, str, tuple[str, ...]]

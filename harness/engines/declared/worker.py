@@ -44,7 +44,15 @@ def _description(captured: Any, registered: Any, described: Engine) -> dict[str,
     about |= {"where": f"{captured.declared.file}:{captured.declared.line}"}
     about |= {"reason": captured.reason, "fake": captured.fake is not None, "samples": [], "unsampled": ""}
     about |= {"differs": [], "notes": [], "refused": "", "changed": [], "auditable": False}
-    about |= {"trivial": False, "off_cpu": [], "breaches": [], "scripts": {}, "side": "", "made_up": False}
+    about |= {
+        "trivial": False,
+        "off_cpu": [],
+        "breaches": [],
+        "scripts": {},
+        "side": "",
+        "made_up": False,
+        "empty": False,
+    }
     about |= {"undeclared": 0, "opaque": False, "count": ()}
     if captured.real is None:
         return about
@@ -74,7 +82,7 @@ def _sampled(captured: Any, about: dict[str, Any]) -> None:
         about["unsampled"] = str(error)
         return
     about |= {"samples": [label for label, _ in fitted.samples], "side": fitted.side, "made_up": fitted.made_up}
-    about |= {"undeclared": fitted.undeclared, "opaque": fitted.opaque}
+    about |= {"undeclared": fitted.undeclared, "opaque": fitted.opaque, "empty": fitted.empty}
     if fitted.opaque:
         about["count"] = _counts(captured, fitted)
     if captured.fake is not None and not fitted.opaque:

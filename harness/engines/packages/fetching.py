@@ -88,7 +88,9 @@ class _Resolution:
     def _read(self) -> list[str]:
         install: list[dict[str, Any]] = json.loads((self._folder / "report").read_text("utf-8"))["install"]
         about = [one["metadata"] for one in install]
-        return [f"{one['name']}=={one['version']}" for one in about if not _OURS.fullmatch(normal(one["name"]))]
+        own = normal(self._wanted.partition("==")[0])  # nvidia-modelopt is what was asked for, and no part of torch
+        names = [one for one in about if normal(one["name"]) == own or not _OURS.fullmatch(normal(one["name"]))]
+        return [f"{one['name']}=={one['version']}" for one in names]
 
     def _why(self) -> list[str]:
         """What pip says of each file of the project that it left out."""

@@ -71,8 +71,13 @@ class Engine:
         """Whether this release's runner does all that surrounds the experts, which it does from 0.20 on."""
         return "routed_output_transform" in self.takes
 
-    def layer(self, **given: Any) -> nn.Module:
+    def layer(self, tp_size: int, **given: Any) -> nn.Module:
         """Construct vLLM's MoE layer with those arguments that this release's constructor takes."""
+        from vllm.distributed.parallel_state import get_tp_group
+
+        # One process judges cases of one rank and of several. vLLM's group of one returns what it is given to sum.
+        get_tp_group().world_size = tp_size
+        given["tp_size"] = tp_size
         made: nn.Module = self.factory(**{name: value for name, value in given.items() if name in self.takes})
         return made
 

@@ -1,11 +1,13 @@
-"""Torch's settings that are put back after each verdict: those of its compiler, hooks of all modules, its own functions.
+"""Torch's settings that are put back after each verdict: those of its compiler, hooks of all modules. And its own functions.
 
 ``GlobalState`` holds what each call is watched for. What is here is read around a build and a few calls alone.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -38,31 +40,38 @@ _OWNERS: tuple[Any, ...] = (torch, functional, torch.Tensor, torch.nn.Module, to
 
 
 class _Functions:
-    """Torch's functions and methods by owner and name. They are compared by identity; a name that is new is an import's."""
+    """Torch's functions and methods by owner and name, as they are now."""
 
     def __init__(self) -> None:
-        inherited = [vars(torch.Tensor.__base__) if owner is torch.Tensor else {} for owner in _OWNERS]
-        members = [{**old, **vars(owner)} for owner, old in zip(_OWNERS, inherited, strict=True)]
-        self._members = [{name: one for name, one in some.items() if callable(one)} for some in members]
+        self._of = [(owner, {name: one for name, one in _members(owner).items() if callable(one)}) for owner in _OWNERS]
 
-    def __eq__(self, before: object) -> bool:
-        return isinstance(before, _Functions) and not list(self._exchanged(before))
+    def exchanged(self) -> list[tuple[Any, str, Any]]:
+        """(owner, name, what it was) of each that is another one now, and none of torch's: torch exchanges some itself."""
+        now = [(owner, _members(owner), was) for owner, was in self._of]
+        moved = [(o, n, one, new[n]) for o, new, was in now for n, one in was.items() if new.get(n, one) is not one]
+        return [(owner, name, one) for owner, name, one, other in moved if not _is_torchs(other)]
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def _exchanged(self, before: "_Functions") -> Iterator[tuple[Any, str, Any]]:
-        """(owner, name, what it was) of each that is another one now."""
-        for owner, now, was in zip(_OWNERS, self._members, before._members, strict=True):
-            yield from ((owner, name, one) for name, one in was.items() if now.get(name) is not one)
-
-    def names_of(self, before: "_Functions") -> list[str]:
-        """The full name of each that is another one now, such as ``torch.nn.functional.linear``."""
-        return [f"{_name(owner)}.{name}" for owner, name, _ in self._exchanged(before)]
-
-    def put_back(self) -> None:
-        """Give each owner these functions again."""
-        for owner, name, one in _Functions()._exchanged(self):
+    def put_back(self) -> list[str]:
+        """Give each owner these functions again; returns the full names of those that were others, ``torch.nn.functional.silu``."""
+        moved = self.exchanged()
+        for owner, name, one in moved:
             setattr(owner, name, one)
+        return [f"{_name(owner)}.{name}" for owner, name, _ in moved]
+
+
+@cache
+def _first_functions() -> _Functions:
+    """Those that a process began with, read once: there are sixteen hundred, too many to look at after each verdict."""
+    return _Functions()
+
+
+def _members(owner: Any) -> Any:
+    return {**vars(torch.Tensor.__base__), **vars(owner)} if owner is torch.Tensor else vars(owner)
+
+
+def _is_torchs(one: Any) -> bool:
+    code = getattr(one, "__code__", None)
+    return code is not None and code.co_filename.startswith(os.path.dirname(torch.__file__))
 
 
 def _name(owner: Any) -> str:
@@ -108,7 +117,6 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
         _FUTURE.get_swap_module_params_on_conversion,
         _FUTURE.set_swap_module_params_on_conversion,
     ),
-    "torch's functions": (_Functions, _Functions.put_back),
     "how processes share tensors": (sharing.get_sharing_strategy, sharing.set_sharing_strategy),
 }
 
@@ -121,38 +129,49 @@ class TorchSwitches:
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns the names of what had changed."""
-        changed = {name: now for name, (read, _) in _STATE.items() if (now := read()) != self._before[name]}
+        changed = tuple(name for name, (read, _) in _STATE.items() if read() != self._before[name])
         for name in changed:
             _STATE[name][1](self._before[name])
-        named = [_names(name, now, self._before[name]) for name, now in changed.items()]
-        return tuple(one for names in named for one in names)
+        return changed
 
 
-def _names(name: str, now: Any, before: Any) -> list[str]:
-    return now.names_of(before) if isinstance(now, _Functions) else [name]
+def restore_functions() -> tuple[str, ...]:
+    """Give torch the functions again that the process began with; returns the names of those that were others."""
+    return tuple(_first_functions().put_back())
 
 
 class TorchState:
     """These and the settings of torch's compiler as they are now. ``restore`` puts them back."""
 
     def __init__(self) -> None:
-        self._configs = {name: dict(_overrides(sys.modules[name])) for name in _CONFIGS if name in sys.modules}
+        self._configs = {name: _overrides(sys.modules[name]) for name in _CONFIGS if name in sys.modules}
         self._switches = TorchSwitches()
 
     def restore(self) -> None:
         """Put everything back."""
         for name, before in self._configs.items():
-            for key, value in _overrides(sys.modules[name]):
-                if value is not before[key]:
-                    _override(sys.modules[name], key, before[key])
+            config: Any = sys.modules[name]
+            for key, value, was in zip(_readers(config), _overrides(config), before, strict=True):
+                if value is not was:
+                    _override(config, key, was)
         self._switches.restore()
 
 
-def _overrides(config: Any) -> Iterator[tuple[str, Any]]:
-    """What was set of each setting, by its name; torch's own mark where nothing was. torch 2.13 has a ContextVar there."""
-    for name, entry in config._config.items():
-        value = entry.user_override
-        yield name, value.get() if isinstance(value, ContextVar) else value
+def _overrides(config: Any) -> list[Any]:
+    """What was set of each setting; torch's own mark where nothing was."""
+    return [read() for read in _readers(config).values()]
+
+
+@cache
+def _readers(config: Any) -> dict[str, Callable[[], Any]]:
+    """What reads what was set, by the setting's name. Found once: there are nine hundred settings, read twice a verdict."""
+    return {name: _reader(entry) for name, entry in config._config.items()}
+
+
+def _reader(entry: Any) -> Callable[[], Any]:
+    """In torch 2.13 a setting has a ContextVar, which lives as long as it does; in older releases a plain value."""
+    value = entry.user_override
+    return value.get if isinstance(value, ContextVar) else partial(getattr, entry, "user_override")
 
 
 def _override(config: Any, name: str, value: Any) -> None:

@@ -12,6 +12,11 @@ STRIDED_CAUSE = (
     "A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective."
 )
 
+_STRIDED_BY_OP = (
+    "{} gives it with these strides: in a trace its fake does, which is wrong where the kernel writes dense rows; else make it "
+    "contiguous before the collective."
+)
+
 
 def strided_collective(raised: Raised) -> Finding | None:
     """A collective failed on a strided tensor, which it flattens with view(-1).
@@ -34,17 +39,25 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
     meta = record.inputs[0] if record and record.inputs else None
     what = f"the all-reduce was given {meta}" if meta else "an all-reduce seems to have been given a strided tensor"
     what += ", a view that is not contiguous" if meta and not meta.contiguous else ""
+    made_by = _custom_op_of(call, record)
     return Finding(
         observer="collectives",
         kind="not-contiguous",
         stage=stages.REDUCE,
         what=f"{what}: {error}" if error else what,
-        cause=STRIDED_CAUSE,
+        cause=_STRIDED_BY_OP.format(made_by) if made_by else STRIDED_CAUSE,
         call=call.label,
         line=record.line if record else None,
         widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
-        detail={"stride": meta.stride} if meta else {},
+        detail=({"stride": meta.stride} if meta else {}) | ({"made_by": made_by} if made_by else {}),
     )
+
+
+def _custom_op_of(call: Call, record: Record | None) -> str:
+    """The custom op that gave a collective its input, with no op between; empty where another op did."""
+    source = record.sources[0] if record and record.sources else None
+    maker = call.records[source] if source is not None else None
+    return maker.op if maker and maker.custom else ""
 
 
 def width_mismatch(raised: Raised) -> Finding | None:
@@ -57,17 +70,39 @@ def width_mismatch(raised: Raised) -> Finding | None:
     widths = [meta.width for meta in record.inputs]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
     name = record.op.partition("::")[2]
+    beside = _padded_beside_routed(run, call, record)
     return Finding(
         observer="widths",
         kind="width-mismatch",
-        stage=record.stage,
+        stage=stages.EXPERTS if beside else record.stage,
         what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(record.error or error)})",
-        cause=_mismatch_cause(run, record, widths),
+        cause=beside or _mismatch_cause(run, record, widths),
         call=call.label,
         line=record.line,
         widths=origins,
-        detail={"op": record.op, "widths": widths, "routed": record.routed, "bias": _is_bias(run, record)},
+        detail={
+            "op": record.op,
+            "widths": widths,
+            "routed": record.routed and not beside,
+            "bias": _is_bias(run, record),
+        },
     )
+
+
+def _padded_beside_routed(run: Run, call: Call, record: Record) -> str:
+    """The cause where the padded width is that of another output of the experts' op than the routed one; else empty."""
+    for meta, source in zip(record.inputs, record.sources, strict=False):
+        maker = call.records[source] if source is not None else None
+        if maker is None or maker.op != next(iter(run.ops), None) or meta.width != run.case.padded != run.case.hidden:
+            continue
+        places = [place for place, output in enumerate(maker.outputs) if output and output.shape == meta.shape]
+        if run.routed_output is not None and places and run.routed_output not in places:
+            padded = run.case.describe_width(run.case.padded)
+            return (
+                f"Output {places[0]} of {maker.op} has the padded width ({padded}), and output {run.routed_output} is the "
+                "routed experts': the op gives its outputs in another order, or the other one is padded too."
+            )
+    return ""
 
 
 def _rows_alone_differ(record: Record) -> bool:

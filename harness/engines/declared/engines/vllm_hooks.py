@@ -1,5 +1,7 @@
 """What vLLM needs of a stand-in: one CUDA platform, a group of two ranks, a forward context."""
 
+import functools
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -33,13 +35,28 @@ def _in_place(x: Tensor) -> None:
     x.fill_(1)
 
 
+def _launched(collective: Callable[..., Any]) -> Callable[..., Any]:
+    """A collective of the stand-in, which counts as a kernel."""
+
+    @functools.wraps(collective)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        kernels.launched()
+        return collective(*args, **kwargs)
+
+    return call
+
+
+_COLLECTIVES = {
+    _same: ("broadcast", "all_reduce", "_all_reduce_out_place", "_all_reduce_out_of_place", "_flashinfer_allreduce"),
+    _in_place: ("_all_reduce_in_place",),
+    _into: ("_all_gather_into_tensor", "_reduce_scatter_tensor", "_all_to_all_single"),
+    _reduced_and_cut: ("reduce_scatter", "_reduce_scatter_out_place"),
+    _gathered: ("all_gather", "_all_gather_out_place"),
+}
 GROUP = SimpleNamespace(
     world_size=RANKS, rank=0, rank_in_group=0, local_rank=0, unique_name="stub", use_custom_op_call=True,
     device_group=None, device_communicator=None, cpu_group=None, device=torch.device("cpu"),
-    broadcast=_same, all_reduce=_same, _all_reduce_out_place=_same, _all_reduce_out_of_place=_same, _flashinfer_allreduce=_same,
-    _all_reduce_in_place=_in_place, _all_gather_into_tensor=_into, _reduce_scatter_tensor=_into, _all_to_all_single=_into,
-    reduce_scatter=_reduced_and_cut, _reduce_scatter_out_place=_reduced_and_cut,
-    all_gather=_gathered, _all_gather_out_place=_gathered,
+    **{name: _launched(collective) for collective, names in _COLLECTIVES.items() for name in names},
 )  # fmt: skip
 
 

@@ -93,9 +93,14 @@ def launches() -> int:
     return _launches[0]
 
 
+def launched() -> None:
+    """Count the launch of a stand-in for a kernel, while an op runs."""
+    _launches[0] += bool(_running)
+
+
 def kernel(*args: Any, **kwargs: Any) -> Any:
     """Fill with ones what the op allocated, and those arguments that a kernel writes."""
-    _launches[0] += bool(_running)
+    launched()
     arguments, every, wrote = _running[-1] if _running else ({}, frozenset(), frozenset())
     for leaf in _tensors((args, kwargs)):
         if _storage(leaf) in wrote or _storage(leaf) not in every:

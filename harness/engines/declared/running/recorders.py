@@ -63,7 +63,7 @@ def _unnamed(helper: Function, recorder: Recorder) -> Function:
     def unnamed(fn: Function | None = None, **options: Any) -> Any:
         def record(function: Function) -> Any:
             name = options.get("op_name") or function.__name__
-            recorder.op(name, function, options.get("mutates_args") or (), _shaped(function, options))
+            recorder.op(name, function, options.get("mutates_args") or (), shaped(function, options))
             return _tried(helper, function, **options) or function
 
         return record if fn is None else record(fn)
@@ -71,7 +71,7 @@ def _unnamed(helper: Function, recorder: Recorder) -> Function:
     return unnamed
 
 
-def _shaped(function: Function, options: dict[str, Any]) -> Function | None:
+def shaped(function: Function, options: dict[str, Any]) -> Function | None:
     """The fake: as given, or like the argument that ``out_shape`` names; None for an op that returns nothing."""
     if "fake_impl" in options:
         given: Function = options["fake_impl"]

@@ -96,7 +96,8 @@ def _by_the_fake(captured: Captured, given: dict[str, Any]) -> Any:
     """In place of what only the kernel knows, what the fake gives. No row compares it with the fake."""
     assert captured.fake is not None
     names = inspect.signature(captured.fake).parameters
-    return with_enums(captured.fake)(**{name: value for name, value in given.items() if name in names})
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in names.values())
+    return with_enums(captured.fake)(**{name: value for name, value in given.items() if takes_any or name in names})
 
 
 def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.engines.declared.running.recorded import Recorded
+from harness.engines.declared.running.recorders import shaped
 from harness.engines.declared.source.scan import Declared
 
 Function = Callable[..., Any]
@@ -21,7 +22,8 @@ def read(declared: Declared, every: Sequence[Declared]) -> Recorded | None:
         if isinstance(node, ast.FunctionDef) and not declared.function:
             fakes = [one.node for one in every if not one.real and one.op == declared.op and one.file == declared.file]
             fake = next((_defined(one, names, declared) for one in fakes if isinstance(one, ast.FunctionDef)), None)
-            return Recorded(declared.op, _defined(node, names, declared), _mutates(node, names), fake)
+            real, given = _defined(node, names, declared), _values(_keywords(node), names, declared)
+            return Recorded(declared.op, real, given.get("mutates_args", ()), shaped(real, given) or fake)
     except Exception:  # a name that only the other platform has
         return None
     return None
@@ -32,10 +34,17 @@ def _from_call(declared: Declared, node: ast.Call, names: dict[str, Any]) -> Rec
     function = given.get("op_func") or (node.args[1] if len(node.args) > 1 else None)
     if function is None:
         return None
-    real = _value(function, names, declared)
-    mutates = _value(given["mutates_args"], names, declared) if "mutates_args" in given else ()
-    fake = _value(given["fake_impl"], names, declared) if "fake_impl" in given else None
-    return Recorded(declared.op, real, mutates, fake)
+    real, values = _value(function, names, declared), _values(given, names, declared)
+    return Recorded(declared.op, real, values.get("mutates_args", ()), shaped(real, values))
+
+
+def _values(given: dict[str, ast.expr], names: dict[str, Any], declared: Declared) -> dict[str, Any]:
+    """What is written, and what the fake is or is like."""
+    return {
+        name: _value(given[name], names, declared)
+        for name in ("mutates_args", "fake_impl", "out_shape")
+        if name in given
+    }
 
 
 def _value(node: ast.expr, names: dict[str, Any], declared: Declared) -> Any:
@@ -53,9 +62,7 @@ def _defined(node: ast.FunctionDef, names: dict[str, Any], declared: Declared) -
     return made
 
 
-def _mutates(node: ast.FunctionDef, names: dict[str, Any]) -> Any:
-    for decorator in node.decorator_list:
-        for keyword in decorator.keywords if isinstance(decorator, ast.Call) else ():
-            if keyword.arg == "mutates_args":
-                return eval(compile(ast.Expression(keyword.value), "mutates_args", "eval"), names)
-    return ()
+def _keywords(node: ast.FunctionDef) -> dict[str, ast.expr]:
+    """What the decorators of a definition are given by name."""
+    calls = [decorator for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
+    return {keyword.arg: keyword.value for call in calls for keyword in call.keywords if keyword.arg}

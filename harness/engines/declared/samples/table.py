@@ -45,6 +45,12 @@ class Fitted:
     opaque: bool = False
     results: int | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether every sample has a tensor of no elements."""
+        tensors = ((leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)) for _, given in self.samples)
+        return all(any(tensor.numel() == 0 for tensor in some) for some in tensors)
+
 
 def fitting(captured: Captured) -> Fitted:
     """The samples that this release's op accepts. Raises NoSamples."""
@@ -112,6 +118,8 @@ def _made_up(captured: Captured) -> Fitted:
             break
     if found.known:
         return Fitted([belonging(captured, one) for one in found.known], found.side, True, found.back)
+    if not found.opaque and found.beside:
+        found.opaque.append(found.beside)
     if not found.opaque:
         raise NoSamples(f"the harness has no samples for it, and it refuses what the harness makes up: {found.refused}")
     if captured.fake is None:
@@ -152,12 +160,16 @@ def _agree(captured: Captured, given: dict[str, Any]) -> bool:
 
 
 class _Found:
-    """What a search for arguments has found: ``known`` ones, and those for which the kernel makes an output."""
+    """What a search for arguments has found: ``known`` ones, and those for which the kernel makes an output.
+
+    ``beside`` are such arguments that the fake refuses: what is left where it takes none.
+    """
 
     def __init__(self, captured: Captured, search: Search) -> None:
         self._captured, self._search = captured, search
         self.known: list[Named] = []
         self.opaque: list[Named] = []
+        self.beside: Named | None = None
         self.results: int | None = None
         self.refused, self.back = "", 0
         self._launched = False
@@ -184,11 +196,27 @@ class _Found:
             self._search.refused(error, asked)
             return
         self._launched |= stub
-        if self._search.took():
-            self._keep(out, given)
-
-    def _keep(self, out: Any, given: dict[str, Any]) -> None:
         opaque = registered.kernels_own(out) and not registered.gives_nothing(self._captured)
+        if opaque and (refused := self._fake_refuses(asked, given)):
+            # A body that only hands its arguments on takes any: then the fake knows more of them.
+            self.beside = self.beside or (_label(given), given)
+            self._search.refused(refused, asked)
+        elif self._search.took():
+            self._keep(out, given, opaque)
+
+    def _fake_refuses(self, asked: Asked, given: dict[str, Any]) -> Exception | None:
+        """What the fake raises of arguments that the body took."""
+        if self._captured.fake is None:
+            return None
+        numbers = traced(given)
+        try:
+            with asking(asked, numbers):
+                registered.faked(self._captured, numbers)
+        except Exception as error:
+            return error
+        return None
+
+    def _keep(self, out: Any, given: dict[str, Any], opaque: bool) -> None:
         if opaque:
             self.results = len(out) if isinstance(out, (tuple, list)) else None
         self.back = max(self.back, registered.undeclared(self._captured, out))

@@ -4,22 +4,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from vllm.model_executor.layers.quantization.utils import flashinfer_utils, nvfp4_utils
 
+from harness.engines.vllm.paths.compared import WrongWeights, columns, compare, repeated, rows, rows_of_both, same
 from harness.engines.vllm.paths.fp4 import BLOCK, Packed
 from harness.engines.vllm.standin import StandIn
 from harness.engines.vllm.weights import masters
 
-ALIGNMENT = 128  # of the expert width, which is less
+ALIGNMENT = 128  # of the expert width; that of the path's own shape is less
 _HIDDEN = ("align_fp4_moe_hidden_dim_for_fi", "align_trtllm_fp4_moe_hidden_dim_for_fi")
 _DENSE = ("align_moe_weights_for_fi", "align_fp8_moe_weights_for_fi")
 _CUTLASS = 32
 _NAMES = ("w13", "w13_scale", "w2", "w2_scale")
-
-
-class WrongWeights(ValueError):
-    """A helper returned other weights than it should. The text says which, and where they begin to differ."""
 
 
 class PackedStandIn(StandIn):
@@ -36,38 +32,63 @@ class PackedStandIn(StandIn):
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pad the widths that the path is for with the release's helpers, and unpack. Raises WrongWeights."""
         tensors = layer.w13_weight.data, layer.w13_weight_scale.data, layer.w2_weight.data, layer.w2_weight_scale.data
-        is_gated = self.case.path == "vllm-fp4-experts"
-        _check_dense(Packed(*tensors[:2]).unpacked(), Packed(*tensors[2:]).unpacked(), is_gated)
-        padded: Any = _experts(tensors, is_gated)
-        if not is_gated:
-            _check_cutlass(tensors[0][0])
-            padded = tensors
-        *padded, self.moe.hidden_dim = _hidden(padded, self.case.alignment.hidden)
+        is_gated, alignment = self.case.path == "vllm-fp4-experts", self.case.alignment.hidden
+        *padded, self.moe.hidden_dim = _padded(tensors, is_gated, alignment)
+        _check_other_sizes(tensors, is_gated, alignment)
         w13, w2 = Packed(*padded[:2]).unpacked(), Packed(*padded[2:]).unpacked()
         layer.w13_weight, layer.w2_weight = (nn.Parameter(weight, requires_grad=False) for weight in (w13, w2))
+
+
+def _padded(tensors: Any, is_gated: bool, alignment: int) -> list[Any]:
+    """The weights as the helpers pad them, and the padded hidden width. Experts without a gate keep their width."""
+    _check_dense(Packed(*tensors[:2]).unpacked(), Packed(*tensors[2:]).unpacked(), is_gated)
+    padded: Any = _experts(tensors, is_gated)
+    if not is_gated:
+        _check_cutlass(tensors[0][0])
+        padded = tensors
+    return _hidden(padded, alignment)
+
+
+def _check_other_sizes(tensors: Any, is_gated: bool, alignment: int) -> None:
+    """The same weights repeated to other sizes.
+
+    At the first, half the hidden width is rounded up to more than half of what the whole is: a helper that counts bytes for
+    values shows. At the second, nothing needs padding.
+    """
+    for hidden, inner in ((2 * alignment + 64, ALIGNMENT + 64), (2 * alignment, ALIGNMENT)):
+        try:
+            _padded(_of_sizes(tensors, hidden, inner), is_gated, alignment)
+        except WrongWeights as error:
+            raise WrongWeights(f"at a hidden width of {hidden} and an expert width of {inner}, {error}") from None
+
+
+def _of_sizes(tensors: Any, hidden: int, inner: int) -> tuple[Tensor, ...]:
+    w13, s13, w2, s2 = tensors
+    gated = [torch.cat([repeated(half, 1, inner) for half in one.chunk(2, 1)], 1) for one in (w13, s13)]
+    down = [repeated(repeated(one, 2, inner // per), 1, hidden) for one, per in ((w2, 2), (s2, BLOCK))]
+    return repeated(gated[0], 2, hidden // 2), repeated(gated[1], 2, hidden // BLOCK), *down
 
 
 def _experts(tensors: Any, is_gated: bool) -> Any:
     """``align_fp4_moe_weights_for_fi``. With a gate, gate and up are padded apart; without one there is only up."""
     name, (w13, s13, w2, s2) = "align_fp4_moe_weights_for_fi", _with_or_without(tensors, is_gated)
-    more = ALIGNMENT - 2 * w2.shape[2]
+    more = -2 * w2.shape[2] % ALIGNMENT
     *found, width = flashinfer_utils.align_fp4_moe_weights_for_fi(w13, s13, w2, s2, is_gated, ALIGNMENT)
-    rows = _rows_of_both if is_gated else _rows
-    _compare(
-        name, _NAMES, found, (rows(w13, more), rows(s13, more), _columns(w2, more // 2), _columns(s2, more // BLOCK))
-    )
-    _same(name, "padded width", width, ALIGNMENT)
+    pad = rows_of_both if is_gated else rows
+    wanted = (pad(w13, more), pad(s13, more), columns(w2, more // 2), columns(s2, more // BLOCK))
+    compare(name, _NAMES, found, wanted, (w13, s13) if is_gated else ())
+    same(name, "padded width", width, 2 * w2.shape[2] + more)
     return found
 
 
 def _check_dense(w13: Tensor, w2: Tensor, is_gated: bool) -> None:
     """The same helper for weights that are not packed."""
     name = next(one for one in _DENSE if hasattr(flashinfer_utils, one))
-    w13, more = _with_or_without((w13,), is_gated)[0], ALIGNMENT - w2.shape[2]
+    w13, more = _with_or_without((w13,), is_gated)[0], -w2.shape[2] % ALIGNMENT
     *found, width = getattr(flashinfer_utils, name)(w13, w2, is_gated, ALIGNMENT)
-    rows = _rows_of_both if is_gated else _rows
-    _compare(name, ("w13", "w2"), found, (rows(w13, more), _columns(w2, more)))
-    _same(name, "padded width", width, ALIGNMENT)
+    pad = rows_of_both if is_gated else rows
+    compare(name, ("w13", "w2"), found, (pad(w13, more), columns(w2, more)), (w13,) if is_gated else ())
+    same(name, "padded width", width, w2.shape[2] + more)
 
 
 def _with_or_without(tensors: Any, is_gated: bool) -> Any:
@@ -81,53 +102,22 @@ def _hidden(tensors: Any, alignment: int) -> list[Any]:
     *found, width = getattr(flashinfer_utils, name)(w13, s13, w2, s2, alignment)
     padded = -(-w2.shape[1] // alignment) * alignment
     more = padded - w2.shape[1]
-    wanted = _columns(w13, more // 2), _columns(s13, more // BLOCK), _rows(w2, more), _rows(s2, more)
-    _compare(name, _NAMES, found, wanted)
-    _same(name, "padded width", width, padded)
+    wanted = columns(w13, more // 2), columns(s13, more // BLOCK), rows(w2, more), rows(s2, more)
+    compare(name, _NAMES, found, wanted)
+    same(name, "padded width", width, padded)
     return [*found, width]
 
 
 def _check_cutlass(codes: Tensor) -> None:
     """``pad_nvfp4_weight_for_cutlass`` on a weight whose both sizes need padding, and the cut of its output."""
     name, weight = "pad_nvfp4_weight_for_cutlass", codes[:-BLOCK, : -BLOCK // 2]
-    rows, columns = (-size % _CUTLASS for size in (weight.shape[0], 2 * weight.shape[1]))
+    below, behind = (-size % _CUTLASS for size in (weight.shape[0], 2 * weight.shape[1]))
     found, added = nvfp4_utils.pad_nvfp4_weight_for_cutlass(weight)
-    _compare(name, ("weight",), (found,), (_columns(_rows(weight, rows), columns // 2),))
-    _same(name, "bytes added", added, columns // 2)
+    compare(name, ("weight",), (found,), (columns(rows(weight, below), behind // 2),))
+    same(name, "bytes added", added, behind // 2)
     out = torch.arange(2.0 * found.shape[0]).view(2, -1)
     cut = nvfp4_utils.slice_nvfp4_output(out, weight.shape[0])
-    _compare("slice_nvfp4_output", ("output",), (cut,), (out[:, : weight.shape[0]],))
-    padded = nvfp4_utils.pad_nvfp4_activation_for_cutlass(weight, columns // 2)
-    _compare("pad_nvfp4_activation_for_cutlass", ("input",), (padded,), (_columns(weight, columns // 2),))
-
-
-def _columns(weight: Tensor, more: int) -> Tensor:
-    return functional.pad(weight.float(), (0, more)).to(weight.dtype)
-
-
-def _rows(weight: Tensor, more: int) -> Tensor:
-    return functional.pad(weight.float(), (0, 0, 0, more)).to(weight.dtype)
-
-
-def _rows_of_both(weight: Tensor, more: int) -> Tensor:
-    """Gate and up, each with rows of zeros behind it."""
-    return torch.cat([_rows(half, more).float() for half in weight.chunk(2, 1)], 1).to(weight.dtype)
-
-
-def _compare(helper: str, names: tuple[str, ...], found: Any, wanted: tuple[Tensor, ...]) -> None:
-    for name, one, right in zip(names, found, wanted, strict=True):
-        _same(helper, f"{name}'s shape", [*one.shape], [*right.shape])
-        _same(helper, f"{name}'s dtype", one.dtype, right.dtype)
-        places = (one.float() != right.float()).nonzero()
-        if len(places):
-            expert = f"expert {places[0][0]}, " if one.dim() == 3 else ""
-            row, column = places[0][-2:].tolist()
-            raise WrongWeights(
-                f"{helper}: {name} {[*one.shape]} differs from the weights padded with zeros, first at {expert}row {row}, "
-                f"column {column}; {len(places)} of {one.numel()} values differ"
-            )
-
-
-def _same(helper: str, what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        raise WrongWeights(f"{helper}: {what} is {found}; expected {wanted}")
+    compare("slice_nvfp4_output", ("output",), (cut,), (out[:, : weight.shape[0]],))
+    same("slice_nvfp4_output", "contiguous", cut.is_contiguous(), True)
+    padded = nvfp4_utils.pad_nvfp4_activation_for_cutlass(weight, behind // 2)
+    compare("pad_nvfp4_activation_for_cutlass", ("input",), (padded,), (columns(weight, behind // 2),))

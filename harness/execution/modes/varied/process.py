@@ -13,7 +13,7 @@ import torch
 
 from harness.execution.state.global_state import GlobalState, matmul_precision, numpy_random, set_matmul_precision
 from harness.execution.state.python_state import PythonState
-from harness.execution.state.torch_state import TorchSwitches
+from harness.execution.state.torch_state import TorchSwitches, restore_functions
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
@@ -67,7 +67,14 @@ class Snapshot:
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *names, *moved, *self._python.restore(), *self._switches.restore())
+        return (
+            *self._restore_environment(),
+            *names,
+            *moved,
+            *self._python.restore(),
+            *self._switches.restore(),
+            *restore_functions(),
+        )
 
     def _restore_precision(self) -> list[str]:
         """By torch's function for it: its other settings of the same thing raise where they meet a value of this one."""

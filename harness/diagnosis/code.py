@@ -1,0 +1,73 @@
+"""What a line of the user's code does: the operation in which two tensors meet, as far as the line alone shows it."""
+
+import ast
+import re
+
+# What a line may begin or end with that is no expression.
+_LEADING = re.compile(r"^(?:return|assert|yield|await|elif|if|while)\b\s*")
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.MatMult: "matmul",
+}
+_METHODS = re.compile(
+    r"(?:add|sub|mul|div|copy|lerp|addcmul|index_add|index_copy|scatter|masked_fill)_?|where|maximum|minimum|matmul|mm|bmm"
+    r"|baddbmm|addmm|einsum|linear|cat|stack|expand|_?grouped_mm"
+)
+_ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
+_ATTENTION = re.compile(
+    r"attn|attention|\b(?:q|k|v|query|key|value|queries|keys|values)\b|\bscores?\b|causal|softmax|rope|rotary|\bcos\b|\bsin\b"
+)
+
+
+def operations(code: str) -> frozenset[str]:
+    """The operations of tensors in a line: add, mul, cat, ...; none where the line cannot be read or has none that is known.
+
+    A factor or a summand that is a number, or a name in capitals, is no tensor.
+    """
+    tree = _parsed(code)
+    if tree is None:
+        return frozenset()
+    found = {_named(node) for node in ast.walk(tree)}
+    return frozenset(name for name in found if name)
+
+
+def is_activation(code: str) -> bool:
+    """Whether the line multiplies gate by up."""
+    return "mul" in operations(code) and bool(_ACTIVATION.search(code))
+
+
+def is_attention(code: str) -> bool:
+    """Whether the line names what attention computes with: queries, keys, scores, masks of them."""
+    return bool(_ATTENTION.search(code))
+
+
+def _parsed(code: str) -> ast.AST | None:
+    for text in (code, f"{code.rstrip().rstrip(':')}", _LEADING.sub("", code).rstrip().rstrip(":")):
+        try:
+            return ast.parse(text.strip())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+    return None
+
+
+def _named(node: ast.AST) -> str:
+    """The operation of one node; empty for none, or where one side is a number."""
+    if isinstance(node, ast.BinOp) and not (_is_number(node.left) or _is_number(node.right)):
+        return _OPERATORS.get(type(node.op), "")
+    if isinstance(node, ast.AugAssign) and not _is_number(node.value):
+        return _OPERATORS.get(type(node.op), "")
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        return name if _METHODS.fullmatch(name) else ""
+    return ""
+
+
+def _is_number(node: ast.AST) -> bool:
+    """Whether an operand is a plain number, by itself or by a name that factors have."""
+    if isinstance(node, ast.UnaryOp):
+        return _is_number(node.operand)
+    name = getattr(node, "attr", getattr(node, "id", ""))
+    return isinstance(node, ast.Constant) or name.isupper() or name.endswith(("factor", "scaling", "eps"))

@@ -1,0 +1,81 @@
+"""Two sizes that padding does not explain, or need not: attention, vocabularies, halves, shards, chance."""
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import speaks, widths
+from harness.diagnosis.widths import LARGEST, Pair
+
+
+def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
+    """Two sizes in attention, or in a dimension that no activation of a layer with experts has."""
+    what = (
+        "The user's line is of attention"
+        if facts.in_attention
+        else f"Dimension {dim} is of a tensor with heads or a batch"
+    )
+    rounds = bool(pair.padded and pair.hidden_owners) and (dim or 0) < 3
+    either = f"; or {pair.rounded()}, the padding of hidden_states that came there" if rounds else ""
+    return Reading(
+        verdict=UNDECIDED if rounds or (speaks(facts) and not facts.in_attention) else OTHER,
+        stage="attention" if facts.in_attention else "",
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: these may be lengths of sequences, of a "
+        f"mask or a cache{_heads(pair)}{either}.",
+        against=() if rounds else (f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
+        look="the shapes of both at the user's line; who made the mask, the positions or the cache, and for which length",
+        widths=widths(pair, padded=False),
+        rule=pair.rounded() if rounds else "no rule",
+        tags=frozenset(("attention",)),
+    )
+
+
+def _heads(pair: Pair) -> str:
+    if not pair.heads:
+        return ""
+    few, many, size = pair.heads
+    return f", or numbers of heads ({pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size})"
+
+
+def _fits_too(pair: Pair) -> str:
+    return f", though {pair.rounded()} fits" if pair.possible else ""
+
+
+def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
+    """Two sizes that padding does not explain: what else the numbers say."""
+    kind, says = _otherwise(facts, pair)
+    return Reading(
+        verdict=OTHER,
+        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.",
+        against=(_not_padding(pair, kind),),
+        look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
+        widths=widths(pair, padded=False),
+        rule="no rule" if kind == "nothing" else says,
+        tags=frozenset((kind,)),
+    )
+
+
+def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
+    if pair.heads and (not pair.ratio or facts.seen("attention")):
+        few, many, size = pair.heads
+        return (
+            "heads",
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads",
+        )
+    if pair.wide > LARGEST:
+        return "vocabulary", "Sizes as large are those of a vocabulary, which may be padded itself or have added tokens"
+    if pair.ratio in (2, 4, 8, 16):
+        halves = f"gate and up as one, or shards of {pair.ratio} ranks"
+        packed = "two values a byte (packed FP4), " if pair.ratio == 2 else ""
+        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {packed}{halves}"
+    if pair.possible:
+        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
+    return "nothing", "Neither is the other rounded up, halved or sharded"
+
+
+def _not_padding(pair: Pair, kind: str) -> str:
+    if kind == "vocabulary":
+        return "padding of an expert's width: none is as large"
+    if kind == "chance":
+        return f"padding: it would add {pair.extra:.0%}, and the text names no layer with experts"
+    if pair.possible:
+        return f"padding: {pair.rounded()} fits too, and is the less likely"
+    return "padding: no alignment makes one of the other"
