@@ -55,6 +55,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse an option with an empty value: an unset variable of a shell script would silently mean the default."""
+        if value == "" and action.option_strings and action.const != "":
+            about = f"'' is an empty text; give {action.metavar or 'a value'}, or leave the option out"
+            raise argparse.ArgumentError(action, about)
+        super()._check_value(action, value)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise BadInput instead of printing the usage before the error."""
         if message.startswith("unrecognized arguments: "):

@@ -12,7 +12,7 @@ from fixtures.audit_kinds import FAULTS as KINDS_OF_FAULTS
 from fixtures.audit_ops import CORRECT, FAULTS, SAMPLES, SPACE
 from fixtures.recorded import results
 from harness.audit.context import AuditedOp
-from harness.audit.ops import UnknownOp, find, load_modules, normal
+from harness.audit.ops import UnknownOp, find, load_modules
 from harness.audit.plan import KINDS
 from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
 from harness.audit.samples import Sample, given
@@ -22,6 +22,7 @@ from harness.audit.worker import look_at
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution.pinned import pinned
+from harness.ops.spelling import normal
 
 CPU = torch.device("cpu")
 # Inductor takes a second for each op, and a compiled row most of an op's time. These ops show what Inductor, and a compile
@@ -251,7 +252,10 @@ def test_what_dies_hangs_or_is_not_there_is_said_and_the_rest_goes_on(
     assert status == NOT_RUN  # a loaded machine is late too
     assert what.startswith("no answer within 4 s; it was stopped at ")
     assert "--seconds N allows more time" in what
-    assert outcomes["refuses"] == (NOT_RUN, "the op refuses every sample: as given: RuntimeError: x must be a teapot")
+    assert outcomes["refuses"] == (
+        NOT_RUN,
+        "the op refuses every sample: the sample itself: RuntimeError: x must be a teapot",
+    )
     assert outcomes["cuda_only"] == (NOT_RUN, "needs cuda: no implementation for cpu")
     assert outcomes["no_such_op"][1].startswith("no op cases_audit::no_such_op in torch's dispatcher; did you mean")
     assert "write a function that yields argument tuples" in outcomes["numbers"][1]

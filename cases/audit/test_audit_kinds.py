@@ -16,7 +16,9 @@ from harness.audit.row import BREAKS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, Check
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
-from harness.audit.worker import look_at
+from harness.audit.wording import on_variants
+from harness.audit.worker import _require_one, look_at
+from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution.pinned import pinned
 from harness.workers.pool import Reply
@@ -64,7 +66,7 @@ def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None
         ("bad_bool", "[7, 5], its fake [5, 7]"),
         (
             "bad_rank_of_data",
-            "the rank itself depends on data (1 here, 2 in 'as given'): no fake can be right",
+            "the rank itself depends on data (1 here, 2 in the sample itself): no fake can be right",
         ),
         ("bad_dtype_of_data", "the dtype itself depends on data"),
         ("bad_same", "a warning where CI is unset, an error where it is set"),
@@ -259,3 +261,37 @@ def test_a_size_that_runs_another_argument_past_its_end_is_no_variant(tmp_path: 
     refused = {variant.label: error for variant, error in attempts if error}
     assert "other size: x.shape[0] 5 to 11" in refused
     assert "reads past the end" in refused["other size: x.shape[0] 5 to 11"]
+
+
+def test_where_else_a_process_ends_is_said_in_plain_words(tmp_path: Path) -> None:
+    run = AuditRun(Plan(("a::b",), (), (), "cpu", ("shape",), "", (), str(tmp_path)))
+    replies = [
+        Reply({"op": "a::b", "kind": kind}, None, "exit code -11")
+        for kind in ("sliced", "as given", "sliced", "one row")
+    ]
+    rows = [
+        run._row(reply)
+        for reply in (*replies, Reply({"op": "a::b", "kind": run.plan.kinds[-1]}, None, "exit code -11"))
+    ]
+    row = rows[-1]
+    assert row is not None
+    assert row.what == "the process died: Segmentation fault; also on the sample itself, 'one row' and 'multiple'"
+    assert row.variant == "sliced"
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["as given"], "on the sample itself"),
+        (["as given, sample 2", "one row"], "on sample 2 itself and 'one row'"),
+        (["sliced", "sliced"], "on 'sliced'"),
+    ],
+)
+def test_variants_in_a_sentence(labels: list[str], words: str) -> None:
+    assert on_variants(labels) == words
+
+
+def test_ops_of_which_torch_has_none_are_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"no op nowhere::a in torch's dispatcher; .*; no op nowhere::b"):
+        _require_one(["nowhere::a", "nowhere::b"])
+    _require_one(["nowhere::a", "aten::relu"])

@@ -218,3 +218,31 @@ def test_no_file_is_written_over_another_of_the_command(
 def test_a_device_may_be_the_file_of_two_options(tmp_path: Path) -> None:
     refuse_clashes([("--json", "/dev/null"), ("--output junit", "/dev/null")], [("--waivers", "/dev/null")])
     refuse_clashes([("--json", str(tmp_path / "a"))], [("--waivers", str(tmp_path / "b"))])
+
+
+NO_RECORDS: dict[str, bytes] = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 20,
+    "gzip": b"\x1f\x8b" + bytes(range(100)),
+    "list": b"[1]\n",
+    "one-array": b'[{"status": "ok"}]',
+    "nested": b"[" * 100_000 + b"\n",
+    "foreign": b'{"status": "ok"}\n',
+    "newer": b'{"format": 999, "run": {}}\n',
+    "types": b'{"status": 3, "case": [], "mode": null, "findings": "x"}\n',
+    "text": b"hello\nworld\n",
+    "cut": b'{"run": {"form',
+}
+
+
+@pytest.mark.parametrize("command", ["diff", "waive", "merge", "report"])
+@pytest.mark.parametrize("content", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_files_without_a_result_get_one_line(
+    command: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.jsonl").write_bytes(content)
+    words = {"diff": ["{f}", "{f}"], "report": ["{f}", "-o", str(tmp_path / "page.html")]}.get(command, ["{f}"])
+    line = refused([command, *(word.format(f=tmp_path / "bad.jsonl") for word in words)], capsys)
+    assert "expected files that `harness check --json FILE` writes" in line
+    assert "bad.jsonl" in line
+    assert ("cut off" in line) == (content[:1] == b"{" and not content.endswith(b"\n") and command != "report")

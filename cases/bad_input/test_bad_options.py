@@ -59,7 +59,9 @@ OPTIONS: list[tuple[list[str], str]] = [
         (["a::b", "--sizes", "99999999999999"], "at most"),
         (["a::b", "--samples", "m:f", "--samples", "m:g", "--samples", "m:h"], "samples"),
         (["flashinfer", "--import", "m"], "--import"), (["flashinfer", "--rows", "strid"], "row"),
-        (["a::b", "--json", "{dir}"], "directory"), (["flashinfer", "--device", "cuda"], "cuda"))],
+        (["a::b", "--json", "{dir}"], "directory"), (["--files", "{dir}"], "is a folder"),
+        (["--files", "{dir}/fifo"], "no regular file"),
+        (["flashinfer", "--device", "cuda"], "cuda"))],
     *[(["selftest", *words], named) for words, named in (
         (["--faults", "vllm#0000"], "vllm#0000"), (["--faults", ""], "faults"), (["--modes", "egaer"], "eager"),
         (["--seconds", "nan"], "nan"), (["--seconds", "0"], "0"), (["-j", "0"], "0"), (["--corpus", "no.such.module"], "no.such"),
@@ -74,7 +76,7 @@ OPTIONS: list[tuple[list[str], str]] = [
     *[([command, "a\0b"], "NUL") for command in ("merge", "waive", "report", "diagnose", "docs")],
     *[([command, *words], named) for command in ("vllm", "sglang") for words, named in (
         ([""], "no release"), (["\x1b[31m"], "\\x1b"), (["--tokens", "x", "1.0"], "tokens"), (["--modes", "egaer", "1.0"], "eager"),
-        ([f"--{command}", ""], "no source tree"), (["1.0", "-j", "0"], "0"), (["1.0", "--shard", "0/3"], "shard"))],
+        ([f"--{command}", ""], "empty text"), (["1.0", "-j", "0"], "0"), (["1.0", "--shard", "0/3"], "shard"))],
     *[(["bench", *words], named) for words, named in (
         (["--shapes", "nope"], "nope"), (["--tokens", "-1"], "-1"), (["--replays", "0"], "0"), (["x"], "x"))],
     *[(["explain", *words], named) for words, named in (
@@ -88,7 +90,13 @@ OPTIONS: list[tuple[list[str], str]] = [
     *[(["report", *words], named) for words, named in (
         (["", "-o", "{dir}/p.html"], "empty"), (["{dir}/none"], "-o"), (["{dir}/none", "-o", "{dir}/p.html"], "none"),
         (["{dir}/none", "-o", "{dir}/p.html", "--nights", "0"], "0"))],
-    *[(["docs", *words], named) for words, named in ((["no-such-page"], "no-such-page"),)],
+    *[(["docs", *words], named) for words, named in ((["no-such-page"], "no-such-page"), ([""], "unknown page"))],
+    *[(["audit", word], "expected NAMESPACE::NAME") for word in (
+        "::", ":", "::x", "aten::", "a:b", "a::b::c", "*", "x==", "torch.ops.")],
+    *[(words, "empty text") for words in (
+        ["check", "--subject", ""], ["check", "--models-file", ""], ["check", "--waivers", ""], ["check", "--runner", ""],
+        ["check", "--resume", ""], ["explain", "--svg", ""], ["repro", "-o", ""], ["audit", "a::b", "--variant", ""])],
+    *[([command, "banana"], "is not a release") for command in ("vllm", "sglang")],
     *[([*words], named) for words, named in (
         (["chekc"], "check"), (["--vresion"], "--version"), ([""], "command"), (["CHECK"], "check"),
         (["\x1b]0;title\x07"], "\\x1b"))],

@@ -1,12 +1,14 @@
 """What one layer leaves in the process is put back, so that it does not colour the verdict of the next one."""
 
 import builtins
+import faulthandler
 import gc
 import os
 import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +42,10 @@ def _few_files() -> None:
 
 def _stdout() -> None:
     sys.stdout = None  # type: ignore[assignment]
+
+
+def _change_fault_handler() -> None:
+    faulthandler.disable() if faulthandler.is_enabled() else faulthandler.enable()
 
 
 def _path() -> None:
@@ -76,6 +82,8 @@ LEFT: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "standard output": (_stdout, lambda: id(sys.stdout)),
     "import path": (_path, lambda: list(sys.path)),
     "built-in function": (_sorted, lambda: id(builtins.sorted)),
+    "function of a module": (lambda: setattr(time, "time", _raises), lambda: id(time.time)),
+    "fault handler": (_change_fault_handler, faulthandler.is_enabled),
     "hook": (lambda: setattr(threading, "excepthook", _raises), lambda: id(threading.excepthook)),
     "garbage collector": (lambda: gc.set_threshold(1), gc.get_threshold),
     "module hook": (
@@ -100,6 +108,14 @@ def test_what_a_layer_leaves_is_put_back(name: str) -> None:
         leave()
         assert read() != before
     assert read() == before
+
+
+def test_a_function_that_is_replaced_is_named() -> None:
+    state, real = PythonState(), os.path.exists
+    time.monotonic = lambda: 0.0
+    assert state.restore() == ("the function time.monotonic",)
+    assert time.monotonic() > 0
+    assert os.path.exists is real
 
 
 def test_a_timer_that_runs_goes_on() -> None:

@@ -221,6 +221,10 @@ FORMS = "expected owner/repo#123, project#123 or the https address"
         ('[[waiver]]\nissue = "http://github.com/a/b/issues/1"\nreason = "x"\nmodels = "m"', "waiver 1: issue is"),
         ('[[waiver]]\nissue = "a#1"\nmodels = "m"', "waiver 1: reason is missing; expected a short text"),
         ('[[waiver]]\nissue = "a#1"\nreason = " "\nmodels = "m"', "waiver 1: reason is ' '"),
+        (
+            HEAD + 'kinds = "width-mismach"\n',
+            "waiver 1: no kind of finding matches 'width-mismach'; did you mean width-mismatch",
+        ),
         (HEAD, "waiver 1: has no pattern; expected at least one of cases, models, modes, subjects, observers, kinds"),
         (HEAD + 'model = "m"', "waiver 1: unknown key 'model'; did you mean models"),
         (HEAD + "models = 3", "waiver 1: models is 3; expected a glob or a list of globs"),

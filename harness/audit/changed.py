@@ -11,7 +11,13 @@ _REGISTERS = re.compile(r"\bLibrary\(|\bcustom_op\b|\btriton_op\b|\bregister_op\
 
 
 def registering(files: Sequence[str]) -> list[Path]:
-    """The Python files among these whose text registers an op. Raises BadInput if one cannot be read."""
+    """The Python files among these whose text registers an op. Raises BadInput if one cannot be read, or is no file."""
+    for path in map(Path, files):
+        if path.exists() and not path.is_file():
+            what = (
+                "a folder; give the Python files in it" if path.is_dir() else "no regular file; expected Python files"
+            )
+            raise BadInput(f"--files: {path} is {what}")
     return [path for path in map(Path, files) if path.suffix == ".py" and _REGISTERS.search(_text(path))]
 
 

@@ -13,6 +13,7 @@ from harness.base.errors import BadInput, nearest
 from harness.base.exception_text import is_ctrl_c, raised_text
 from harness.base.exits import exits_raise
 from harness.ops.registry import registered, unwrap_fake
+from harness.ops.spelling import normal
 
 # Parts of torch that register ops on import. They are imported first, so that their ops do not count as the user's.
 _TORCH_PARTS = ("torch._inductor.compile_fx", "torch.distributed", "torch.onnx")
@@ -47,19 +48,6 @@ def _import(name: str) -> str:
     return ""
 
 
-def normal(name: str) -> tuple[str, str, str]:
-    """(namespace, name, overload or "") of ``ns::name``, ``ns.name`` or ``torch.ops.ns.name``, each with ``.overload``.
-
-    Raises BadInput for any other form.
-    """
-    text = name.removeprefix("torch.ops.")
-    space, colons, rest = text.partition("::")
-    parts = [space, *rest.split(".")] if colons else text.split(".")
-    if len(parts) not in (2, 3) or not all(part.isidentifier() for part in parts):
-        raise BadInput(f"op {name!r}: expected NAMESPACE::NAME, such as torchvision::nms (an overload after a dot)")
-    return parts[0], parts[1], parts[2] if len(parts) == 3 else ""
-
-
 def find(name: str) -> torch._ops.OpOverload:
     """The op of this name. Without an overload, the default one or the only one. Raises UnknownOp."""
     space, short, overload = normal(name)
@@ -77,6 +65,15 @@ def find(name: str) -> torch._ops.OpOverload:
         )
     op: torch._ops.OpOverload = getattr(packet, wanted)
     return op
+
+
+def unregistered(name: str) -> str:
+    """Why there is no such op; empty if there is. Raises BadInput for a name of another form."""
+    try:
+        find(name)
+    except UnknownOp as error:
+        return str(error)
+    return ""
 
 
 def names() -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.row import BREAKS, HOLDS, NOT_RUN, PROPERTIES, SURVEY, Row
+from harness.audit.wording import on_variants
 from harness.workers.pool import Pool, Reply
 from harness.workers.process import NO_ANSWER, Job
 
@@ -190,8 +191,9 @@ class AuditRun:
 def _died(survey: _Survey) -> dict[str, Any]:
     """The fields of the row of an op of which some variant ended the process, or ran out of time."""
     own = [one for one in survey.died if one[0] != MADE_UP]
-    (kind, end), *others = own or survey.died
-    also = f"; also at {', '.join(kind for kind, _ in others)}" if others else ""
+    (kind, end), *rest = own or survey.died
+    others = dict.fromkeys(label for label, _ in rest if label != kind)
+    also = f"; also {on_variants(others)}" if others else ""
     hint = "" if own else "; --samples names arguments that the op takes"
     fields = {"what": end + also + hint, "variant": kind}
     if survey.crashed or survey.given:

@@ -13,12 +13,13 @@ import torch
 from harness.audit.context import AuditedOp
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.making.samples import made_up, taken
-from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by
+from harness.audit.ops import UnknownOp, devices, find, load_modules, registered_by, unregistered
 from harness.audit.plan import timed
 from harness.audit.registrations import implementations, observe
 from harness.audit.row import NO_VARIANT, PROPERTIES, CheckResult, not_run
 from harness.audit.samples import HOW, Sample, given
 from harness.audit.variants.variant import GUARD, MULTIPLE
+from harness.audit.wording import variant_name
 from harness.base.errors import BadInput
 from harness.base.exception_text import first_line
 from harness.base.source import is_library
@@ -35,6 +36,7 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     observe()
     load_modules(settings["modules"], settings["path"], settings.get("optional", ()))
     device = choose_device(settings["device"])
+    _require_one(list(settings["samples"]))
     prepared = cache(partial(_prepared, settings=settings, device=device))
     for name in filter(settings["samples"].get, settings["samples"]):
         prepared(name)  # a samples function that cannot be used is bad input before anything is run
@@ -47,6 +49,13 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
             return timed(partial(_look, audited, task["row"]))
 
     return answer
+
+
+def _require_one(ops: list[str]) -> None:
+    """Raise BadInput if torch has none of the ops: there is nothing to audit. One of several is told in its row."""
+    missing = list(filter(None, map(unregistered, ops)))
+    if missing and len(missing) == len(ops):
+        raise BadInput("; ".join(missing))
 
 
 def discover(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
@@ -102,7 +111,7 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
     refused = {
         variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
     }
-    refusals = [f"{label}: {error}" for label, error in refused.items()]
+    refusals = [f"{variant_name(label)}: {error}" for label, error in refused.items()]
     if kind == MULTIPLE:  # these are refused on purpose
         judged = [] if audited.given else sorted(accepted)
         return {"accepted": judged, "refused": [], "reason": "", "demands": _notes(audited)}

@@ -23,6 +23,7 @@ from harness.commands.recorded.options import (
     rows_of,
 )
 from harness.matrix.shapes import LARGEST
+from harness.ops.spelling import normal
 from harness.runs.planned import Task
 from harness.runs.results import AUDIT
 from harness.workers.pool import workers_for
@@ -171,6 +172,13 @@ def _show(ops: tuple[str, ...], results: list[Row], chosen: argparse.Namespace, 
     console.print(summary(results, time.monotonic() - start), highlight=False, soft_wrap=True)
 
 
+def _spelt(words: list[str]) -> tuple[str, ...]:
+    """The ops that are named, each once. Raises BadInput for a word that names no op."""
+    for word in words:
+        normal(word)
+    return tuple(dict.fromkeys(words))
+
+
 def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     if not all(0 <= size <= LARGEST for size in chosen.sizes):
         shown = ",".join(map(str, chosen.sizes))
@@ -183,7 +191,7 @@ def _plan(chosen: argparse.Namespace, folder: str) -> Plan:
     path = found.path if found else path
     imported = tuple(dict.fromkeys((*chosen.modules, *(name for _, name in changed))))
     imported = imported if not found else ()
-    ops = found.ops if found else tuple(dict.fromkeys(chosen.ops)) or discovered(imported, path).ops
+    ops = found.ops if found else _spelt(chosen.ops) or discovered(imported, path).ops
     if len(chosen.samples) > 1 and len(chosen.samples) != len(ops):
         raise BadInput(
             f"{len(chosen.samples)} --samples for {len(ops)} ops; give one for all, or one for each in order"

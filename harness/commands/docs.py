@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``harness docs``."""
     parser.description = ABOUT
     parser.add_argument(
-        "page", nargs="?", default="", metavar="PAGE", help="a page's name, as the list shows it, or a kind of finding"
+        "page", nargs="?", metavar="PAGE", help="a page's name, as the list shows it, or a kind of finding"
     )
 
 
@@ -34,7 +34,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.page in KINDS:
         print(_entry(chosen.page, _page(KINDS_PAGE, found)))
         return 0
-    if chosen.page:
+    if chosen.page is not None:
         print(_page(chosen.page, found).read_text("utf-8"), end="")
         return 0
     width = max(map(len, found))

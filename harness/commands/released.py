@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.base.errors import BadInput
 from harness.base.options import NARROWING, SELECTION, add_workers
+from harness.base.printable import bounded
 from harness.commands.check import exit_code, selection_of, with_progress
 from harness.commands.recorded.options import add_records, recording, report_console, verdicts_of
 from harness.engines.released.engine import Released
@@ -32,6 +33,8 @@ COMBINATIONS = (
     "deepseek-v2-lite",
     "qwen3-30b-a3b",
 )
+
+_LONGEST_NAME = 200
 
 
 @dataclass(slots=True)
@@ -94,7 +97,8 @@ class Command:
         with run:
             for one in [one for one in targets if _is_there(one, outcome, run)]:
                 _judge(one, selection, chosen.workers, outcome, run)
-        self._show(outcome, cases, chosen, time.monotonic() - start)
+        if outcome.verdicts or not outcome.refused:  # why nothing was judged stands on standard error already
+            self._show(outcome, cases, chosen, time.monotonic() - start)
         return 2 if outcome.refused else exit_code(outcome.verdicts)
 
     def _targets(self, chosen: argparse.Namespace) -> list[Target]:
@@ -150,4 +154,5 @@ def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, ru
 def _refuse(one: Target, error: BadInput, outcome: Outcome, run: Recording) -> None:
     outcome.refused[one.spec] = str(error)
     run.refuse(one.spec, str(error))
-    new_console(stderr=True).print(f"harness: {one.spec}: {error}", markup=False, highlight=False, soft_wrap=True)
+    line = str(BadInput(f"harness: {bounded(one.spec, _LONGEST_NAME)}: {error}"))
+    new_console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)

@@ -35,6 +35,11 @@ class Gathering:
             if len(self._lines) == before and not file.notes:
                 self.notes.append(f"{name}: holds no record that is new")
 
+    def nothing(self) -> BadInput:
+        """The error of a command that finds no result of use in the files: one line, with what was left out and why."""
+        why = "; ".join(self.notes) or ", ".join(map(str, self.files))
+        return BadInput(f"no results, expected files that `harness check --json FILE` writes: {why}")
+
     def nights(self) -> list[Night]:
         """The runs, the shards of one matrix together."""
         return nights(list(self.runs.values()))

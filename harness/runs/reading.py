@@ -44,7 +44,7 @@ class RecordsFile:
             self.unended = data is not None and not line.endswith(b"\n")
             if data is not None:
                 yield data
-            elif not line.endswith(b"\n"):
+            elif not line.endswith(b"\n") and line.startswith(b"{"):
                 self.cut = True
             elif line.strip():
                 self.reject("it is no JSON object")

@@ -18,7 +18,7 @@ def load_subject(spec: str, path: Sequence[str] = ()) -> Subject:
     ``sys.path``: usually the project's folder.
     """
     module_name, _, name = spec.partition(":")
-    if not module_name or not name:
+    if not name or not all(module_name.split(".")) or "/" in module_name:
         raise BadInput(f"subject {spec!r} is not of the form package.module:Name, nor a name `harness list` shows")
     module = import_named(f"subject {spec!r}", module_name, path)
     attribute = planted_subject(module, name) if "#" in name else _attribute(module, name, spec)

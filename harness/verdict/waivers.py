@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from harness.base.errors import BadInput, nearest
 from harness.base.text_file import read_regular
 from harness.findings.finding import FINDINGS, OK, WAIVED, Finding, Verdict
+from harness.findings.kinds import KINDS
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE
 
@@ -167,11 +168,16 @@ def _waiver(number: int, entry: dict[str, Any], where: str) -> Waiver:
     patterns = {key: _globs(entry[key], f"{where}: {key}") for key in entry if key not in ("issue", "reason")}
     if not patterns:
         raise BadInput(f"{where}: has no pattern; expected at least one of {', '.join(_KEYS[2:])}")
-    for pattern in patterns.get("modes", ()):
-        if not any(fnmatchcase(mode, pattern) for mode in EVERY_MODE):
-            near = nearest(pattern, EVERY_MODE) or EVERY_MODE
-            raise BadInput(f"{where}: no mode matches {pattern!r}; did you mean {' or '.join(near)}?")
+    for key, what, known in (("modes", "mode", tuple(EVERY_MODE)), ("kinds", "kind of finding", tuple(KINDS))):
+        for pattern in patterns.get(key, ()):
+            _require_match(pattern, what, known, where)
     return Waiver(number, issue, reason, patterns)
+
+
+def _require_match(pattern: str, what: str, known: tuple[str, ...], where: str) -> None:
+    if not any(fnmatchcase(name, pattern) for name in known):
+        near = nearest(pattern, known) or known[:8]
+        raise BadInput(f"{where}: no {what} matches {pattern!r}; did you mean {' or '.join(near)}?")
 
 
 def _check_keys(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:

@@ -75,10 +75,7 @@ class WorkerProcess:
         """Wait until it has imported torch and started its job. Raises BadInput if the job cannot start."""
         # A short limit for a task must not also limit importing torch on a busy machine.
         seconds = max(self._job.seconds, TASK_SECONDS)
-        greeting = self._exchange({"start": self._job.start, "settings": self._job.settings}, seconds)
-        if "bad_input" in greeting:
-            self.kill()
-            raise BadInput(greeting["bad_input"])
+        greeting = self._refused(self._exchange({"start": self._job.start, "settings": self._job.settings}, seconds))
         if not greeting:
             raise BadInput(f"a worker process ended before it was ready: {self.exit_reason()}")
 
@@ -92,8 +89,14 @@ class WorkerProcess:
         self._stop(why)
 
     def ask(self, task: Any) -> dict[str, Any] | None:
-        """The answer to a task; None if the worker died."""
-        return self._exchange(task, self._job.seconds) or None
+        """The answer to a task; None if the worker died. Raises BadInput if the task shows that the input cannot be used."""
+        return self._refused(self._exchange(task, self._job.seconds)) or None
+
+    def _refused(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if "bad_input" in answer:
+            self.kill()
+            raise BadInput(answer["bad_input"])
+        return answer
 
     def exit_reason(self) -> str:
         """How a dead worker ended: its exit code and its last line on standard error."""

@@ -25,7 +25,6 @@ def main() -> int:
     """Do the tasks on standard input until it ends. What a subject prints goes to standard error, not between the answers."""
     global _answers
     end_with_parent()
-    faulthandler.register(signal.SIGUSR1, all_threads=False)  # where a task hangs; the parent asks before it kills
     # Only the parent may interrupt a worker, and it kills. A KeyboardInterrupt is therefore always the subject's own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # On the level of file descriptors, since C code and child processes of a subject may read and print too.
@@ -77,6 +76,7 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
     from harness.base.printable import bounded_json
 
     worker, job = os.getpid(), json.loads(next(tasks))
+    _set_fault_handler()
     try:
         answer = _started(job["start"], job["settings"])
     except BadInput as error:
@@ -84,11 +84,21 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
         return
     answers.write(json.dumps({"ready": True}) + "\n")
     for line in tasks:
+        _set_fault_handler()
         begin()  # a worker that was slow to read the task has not worked on it yet
-        result = answer(json.loads(line))
+        try:
+            result = answer(json.loads(line))
+        except BadInput as error:  # a task shows what the start could not see: the run ends with it
+            result = {"bad_input": str(error)}
         if os.getpid() != worker:  # a child that the subject forked came back from its call
             os._exit(0)
         answers.write(json.dumps(bounded_json(result)) + "\n")
+
+
+def _set_fault_handler() -> None:
+    """Before each task, since a layer may have changed it: say where a task hangs when the parent asks, and end nothing."""
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _started(start: str, settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:

@@ -9,6 +9,7 @@ from harness.audit.context import AuditedOp
 from harness.audit.ops import is_composite
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.variants.kinds import DTYPE, Variant
+from harness.audit.wording import variant_name
 from harness.ops.arguments import metas
 
 
@@ -53,9 +54,8 @@ def data_decides(audited: AuditedOp, variant: Variant, place: int, name: str) ->
         values = [(x.dim(), x.dtype)[what == "dtype"] for x in (ours, theirs)]
         if values[0] != values[1]:
             here, there = (str(value).removeprefix("torch.") for value in values)
-            return (
-                f": the {what} itself depends on data ({here} here, {there} in {other.label!r}): no fake can be right"
-            )
+            where = variant_name(other.label, quoted=True)
+            return f": the {what} itself depends on data ({here} here, {there} in {where}): no fake can be right"
     return ""
 
 

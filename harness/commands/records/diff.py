@@ -69,10 +69,10 @@ def _sides(before: str, after: str) -> tuple[Side, Side]:
 def _side(name: str) -> Side:
     gathering = Gathering([name])
     side = Side.of(gathering)
+    if not side.seen:
+        raise gathering.nothing()
     for note in gathering.notes:
         new_console(stderr=True).print(f"harness: {printable(note)}", markup=False, highlight=False, soft_wrap=True)
-    if not side.seen:
-        raise BadInput(f"{name} holds no results; expected the --json file of a run")
     return side
 
 

@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace) -> int:
             if chosen.durations is not None and result.seconds:
                 seconds[result.task] = result.seconds
     if not gathering.runs:
-        raise BadInput(f"{', '.join(chosen.records)}: no records; expected files of --json")
+        raise gathering.nothing()
     incomplete = [line for night in gathering.nights() for line in _problems(night)]
     headers = [run.header for run in gathering.runs.values() if run.header]
     write(chosen.output, every, headers[0] if headers else RunHeader.new("merge", Planned.whole([]), Shard()))

@@ -69,10 +69,11 @@ def run(chosen: argparse.Namespace) -> int:
         for file in files:
             ingest.add(file)
         lines = [line for file in files for line in file.notes.lines]
+        if not history.runs():
+            expected = "there is no record to show, expected files that `harness check --json FILE` writes"
+            raise BadInput(": ".join([expected, *filter(None, ["; ".join(lines)])]))
         for line in lines:
             print(f"harness: {BadInput(line)}", file=sys.stderr)
-        if not history.runs():
-            raise BadInput("there is no record to show; expected files that `harness check --json FILE` writes")
         overview, details = Payload(history, chosen.nights).make()
     _write(Path(chosen.output), page(overview, details))
     _summary(overview, sum(file.notes.records for file in files), chosen.output)

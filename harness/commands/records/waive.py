@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from harness.base.errors import BadInput
+from harness.base.printable import printable
 from harness.runs.gathering import Gathering
 from harness.runs.waiving import drafts
 
@@ -30,10 +30,10 @@ def run(chosen: argparse.Namespace) -> int:
     """Print the drafts; 0 if there are some, else 1. Raises BadInput."""
     gathering = Gathering(chosen.records)
     entries = list(drafts(gathering))
-    for note in gathering.notes:
-        print(f"harness: {note}", file=sys.stderr)
     if not gathering.runs:
-        raise BadInput(f"{', '.join(chosen.records)}: no results; expected files of --json")
+        raise gathering.nothing()
+    for note in gathering.notes:
+        print(f"harness: {printable(note)}", file=sys.stderr)
     if entries:
         print("\n\n".join(entries))
     else:

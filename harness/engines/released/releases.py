@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.base.cache import atomic_folder
 from harness.base.errors import BadInput, nearest
+from harness.base.printable import bounded
 from harness.engines.released.engine import Released
 from harness.engines.released.environment import Report, complaint, pip, python, room
 
@@ -35,7 +36,9 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
 def tree(engine: Released, version: str, report: Report) -> Path:
     """The folder of a release's Python tree. Downloads it if it is missing or incomplete. Raises BadInput."""
     if not _NUMBER.fullmatch(version):
-        raise BadInput(f"{version!r} is not a release of {engine.title}; expected a number such as {engine.example}")
+        raise BadInput(
+            f"{bounded(version, 100)!r} is not a release of {engine.title}; expected a number such as {engine.example}"
+        )
     place = room(engine) / f"{engine.name}-{version}"
     if place.is_dir() and not _complete(engine, place):
         report(f"{engine.title} {version} is incomplete in {place.parent}; downloading it again")

@@ -5,6 +5,7 @@ What a library may change by right when it is first used, such as the import pat
 
 import builtins
 import contextlib
+import faulthandler
 import gc
 import locale
 import logging
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.base.source import current_folder
+from harness.execution.state.module_state import ModuleState
 
 with contextlib.suppress(ImportError):  # not on Windows
     import resource
@@ -130,6 +132,14 @@ def _set_cores(before: set[int]) -> None:
         os.sched_setaffinity(0, before)
 
 
+def _set_fault_handler(on: bool) -> None:
+    if not on:
+        faulthandler.disable()
+        return
+    with contextlib.suppress(RuntimeError, ValueError, OSError):  # a standard error without a file
+        faulthandler.enable(sys.__stderr__ or 2)  # which file it wrote to before, Python does not say
+
+
 def _limits() -> list[tuple[int, int]]:
     return [resource.getrlimit(limit) for limit in _LIMITS]
 
@@ -186,6 +196,7 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 # Libraries change these when they are first used. They are put back without a word.
 _SILENT: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "thresholds of the garbage collector": (gc.get_threshold, lambda before: gc.set_threshold(*before)),
+    "Python's fault handler": (faulthandler.is_enabled, _set_fault_handler),
     "debugging of the garbage collector": (gc.get_debug, gc.set_debug),
     "lists of the import system": (lambda: [list(one) for one in _lists()], _set_lists),
     "the folder of temporary files": _attributes([(tempfile, "tempdir"), (warnings, "showwarning")]),
@@ -196,11 +207,13 @@ class PythonState:
     """The settings as they are now. ``restore`` puts them back and names what had changed."""
 
     def __init__(self) -> None:
+        self._modules = ModuleState()
         self._before = {name: read() for name, (read, _) in (_STATE | _SILENT).items()}
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed, without what libraries change by right."""
+        replaced = self._modules.restore()  # before what is read and set by some of them
         changed = tuple(name for name, (read, _) in (_STATE | _SILENT).items() if read() != self._before[name])
         for name in changed:
             (_STATE | _SILENT)[name][1](self._before[name])
-        return tuple(name for name in changed if name in _STATE)
+        return (*(name for name in changed if name in _STATE), *replaced)

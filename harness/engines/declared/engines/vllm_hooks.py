@@ -46,7 +46,7 @@ def _launched(collective: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-_COLLECTIVES = {
+_COLLECTIVES: dict[Callable[..., Any], tuple[str, ...]] = {
     _same: ("broadcast", "all_reduce", "_all_reduce_out_place", "_all_reduce_out_of_place", "_flashinfer_allreduce"),
     _in_place: ("_all_reduce_in_place",),
     _into: ("_all_gather_into_tensor", "_reduce_scatter_tensor", "_all_to_all_single"),

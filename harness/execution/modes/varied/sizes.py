@@ -75,20 +75,43 @@ def _sizes(varied: VariedRun, variation: Varied) -> None:
     """A call of a layer of other sizes, which makes it another case."""
     torch._dynamo.reset()
     case = sized(varied.rig.case, variation.name)
-    rig = None if case == varied.rig.case else rig_of(varied.rig, case)
-    if rig is not None:
-        tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
-        if variation.name in _ROUTED:
-            _with_routing(varied, variation, rig, tokens)
-            return
-        call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
-        call.varied, call.case = variation, case
-        if not (variation.name == "sizes=narrow" and _by_tokens(varied, rig, call)):
-            varied.run.calls.append(call)
+    call = None if case == varied.rig.case else _call_of(varied, variation, case)
+    if call is not None and call.error is not None and case.experts != varied.rig.case.experts:
+        call = _of_whole_groups(varied, variation, case) or call
+    if call is not None and not (
+        variation.name == "sizes=narrow" and _by_tokens(varied, rig_of(varied.rig, case), call)
+    ):
+        varied.run.calls.append(call)
 
 
-def _by_tokens(varied: VariedRun, rig: Rig, call: Call) -> bool:
+def _call_of(varied: VariedRun, variation: Varied, case: Case) -> Call | None:
+    """A call of a layer of this case; None where the subject builds none, or the routing cannot be changed."""
+    rig = rig_of(varied.rig, case)
+    if rig is None:
+        return None
+    tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
+    if variation.name in _ROUTED:
+        return _with_routing(variation, rig, tokens)
+    call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)
+    call.varied, call.case = variation, case
+    return call
+
+
+def _of_whole_groups(varied: VariedRun, variation: Varied, case: Case) -> Call | None:
+    """A call with a multiple of the layer's own number of experts, where it raises for another: its experts are in groups.
+
+    None where it raises there too.
+    """
+    own = varied.rig.case.experts
+    case = replace(case, experts=-(-case.experts // own) * own)
+    call = _call_of(varied, replace(variation, words=f"{case.experts} experts for {variation.words}"), case)
+    return call if call is not None and call.error is None else None
+
+
+def _by_tokens(varied: VariedRun, rig: Rig | None, call: Call) -> bool:
     """Whether the number of tokens makes a call wrong, whatever the layer's size: ``varied-tokens`` reports it."""
+    if rig is None:
+        return False
     failed = call.error is not None or is_wrong_output(call, rig.case.hidden)
     return failed and not _fails(rig, few(rig)) and _fails(varied.rig, call.tokens)
 
@@ -113,17 +136,17 @@ def _lighter(inputs: Inputs) -> Inputs:
 _ROUTED: dict[str, Callable[[Inputs], Inputs]] = {"sizes=130-crowded": _crowded, "sizes=top-1": _lighter}
 
 
-def _with_routing(varied: VariedRun, variation: Varied, rig: Rig, tokens: int) -> None:
-    """A call of which the routing is changed too. Without ids, top-1 is called as it is."""
+def _with_routing(variation: Varied, rig: Rig, tokens: int) -> Call | None:
+    """A call of which the routing is changed too. Without ids, top-1 is called as it is, and nothing can be crowded."""
     inputs = Inputs.of(rig.inputs(tokens, 0), rig.case)
     if inputs.ids_at is not None:
         inputs = _ROUTED[variation.name](inputs)
     elif variation.name == "sizes=130-crowded":
-        return
+        return None
     call = Call(variation.words, tokens, inputs.tensors, varied=variation, case=rig.case)
     if rig.make(call, layer_of(rig)):
         call.expected = rig.oracle(call.before)
-    varied.run.calls.append(call)
+    return call
 
 
 def _ranks(varied: VariedRun, variation: Varied) -> None:
