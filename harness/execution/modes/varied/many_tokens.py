@@ -50,7 +50,8 @@ def many(varied: VariedRun, variation: Varied, count: int) -> None:
     if failed(narrow, call):
         if not is_right(narrow, *narrow.batch(min(LARGEST_BATCH, count - 1))):
             return
-        known = varied.rig.vary or any(failed(varied, one) for one in varied.run.calls)
+        # Where a layer that was not called before is right, it is not the count that matters.
+        known = varied.rig.vary or call.fresh_differs is False or any(failed(varied, one) for one in varied.run.calls)
         if not narrow.refused(call, own=True) and not known:
             find_smallest(narrow, count, least=min(LARGEST_BATCH, count - 1))
     for one in narrow.run.calls[first:]:

@@ -12,8 +12,8 @@ from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, 
 
 # Of the inputs of a replay: the first whose optional inputs are those of the capture.
 _SEEDS = range(1, 9)
-# Where each op's fake is called beside it: above the first count that fakes look at, and above all of them.
-_WITH_FAKES = (65, LARGEST_BATCH)
+# Where each op's fake is called beside it, and the global state is watched: both change at powers of two.
+_WITH_FAKES = (65, 129, 257, LARGEST_BATCH)
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
