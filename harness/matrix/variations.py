@@ -223,7 +223,8 @@ GROUPS = {
 
 # These run where they are named and not otherwise. Most layers are made for one dtype, and say so nowhere. What a restored
 # layer shows, ``weights=loaded-again`` shows too. Right layers prepare weights when they are loaded, and tables in the first
-# call of a size: they promise nothing for a write past both, or for a capture before that call. Many a fake is
+# call of a size: they promise nothing for a write past both, or for a capture before that call. Many engines capture graphs
+# anew after a load. Many a fake is
 # ``empty_like``, which passes transposed strides on, of an op that is never given any.
 BY_NAME_ONLY = (
     "dtype=float16",
@@ -231,6 +232,7 @@ BY_NAME_ONLY = (
     "weights=restored",
     "weights=written-in-place",
     "graphs=not-warmed-up",
+    "graphs=reloaded",
     "form=transposed-fakes",
 )
 
@@ -270,7 +272,6 @@ DECLARED = {
         "graphs=reloaded",
     ),
     "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded", "graphs=reloaded"),
-    "captured-again": ("graphs=reloaded",),
     "largest-first": ("graphs=smallest-first",),
     "traced-whole": ("graphs-of=layers",),
 }

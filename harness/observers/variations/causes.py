@@ -75,7 +75,7 @@ CAUSES = {
     "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
     "graphs": "The replay reads a value, a buffer or a branch that was fixed at the capture, or memory that later batches changed.",
     "graphs=reloaded": "The graph reads the memory of the weights before. A load must write into the memory that was captured, and "
-    "into what was derived from it, or the graphs must be captured again: then the subject declares captured-again.",
+    "into what was derived from it, or the graphs must be captured again.",
     "graphs=not-warmed-up": "The capture made something that later calls read, such as a table for this batch size. A capture "
     "executes nothing: before the graph's first replay it has no contents. Make it in the build, or outside of a capture.",
     "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
