@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
+from harness.execution.modes.varied.beside.weights import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
-from harness.execution.modes.varied.layers import FIRST, first_answer, if_alone, load, other_weights
+from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
 

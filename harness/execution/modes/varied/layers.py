@@ -2,48 +2,50 @@
 
 import contextlib
 import copy
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from harness.base.errors import Skip
 from harness.base.exception_text import text_of
 from harness.execution.evidence import Call, LeftBehind, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.beside.derived import note_derived, unreached
+from harness.execution.modes.varied.beside.others import other_layers, two_layers
 from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
+from harness.execution.modes.varied.beside.weights import (
+    FIRST,
+    State,
+    assign,
+    copies,
+    first_answer,
+    load,
+    named_tensors,
+    other_weights,
+)
 from harness.execution.modes.varied.checks import (
-    MANY_LAYERS,
     answer,
-    calls_are_right,
     check,
-    few,
     if_steady,
     layer_of,
-    note,
     rig_of,
     run_few,
     whole,
 )
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
-from harness.execution.rig import LAYER_ERRORS, BuildFailed, Rig
+from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
-from harness.subjects.checked import SubjectError
 
-State = dict[str, Any]  # tensors, and what get_extra_state gives
 _BESIDE = ("other=before", "other=between")
 _LONGEST = 200  # of an exception's text
-FIRST = "a layer that got the same weights before its first call"
 RESTORED = "weights=restored"
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of several layers of one class, and of layers whose weights were loaded, copied or swapped after a call."""
-    return run_few(rig, {"other": _others, "weights": if_alone(_weights)})
+    return run_few(rig, {"other": other_layers, "weights": if_alone(_weights)})
 
 
 def if_alone(variation: Variation) -> Variation:
@@ -64,148 +66,13 @@ def _are_wrong_beside_others(varied: VariedRun) -> bool:
     if not any(call.varied and call.varied.name in _BESIDE for call in varied.run.calls):
         before = len(varied.run.calls)
         for name in _BESIDE:
-            if_steady(_other)(varied, Varied(name, words_of(name)))
+            if_steady(two_layers)(varied, Varied(name, words_of(name)))
         varied.run.calls[before:] = [call for call in varied.run.calls[before:] if _is_bad(varied, call)]
     return any(call.varied.name in _BESIDE and _is_bad(varied, call) for call in varied.run.calls if call.varied)
 
 
 def _is_bad(varied: VariedRun, call: Call) -> bool:
     return call.error is not None or varied.is_wrong(call)
-
-
-def other_weights(layer: Any) -> State:
-    """Other weights for a module: each floating tensor doubled, so that what holds the largest of the first weights is too small.
-
-    Empty where it is no module, or has none.
-    """
-    state: State = layer.state_dict() if isinstance(layer, nn.Module) else {}
-    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    other = {name: _doubled(tensor) for name, tensor in tensors.items()}
-    return state | other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
-
-
-def _doubled(tensor: Tensor) -> Tensor:
-    return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
-
-
-def load(layer: Any, state: State, **options: bool) -> bool:
-    """Load a copy of these weights; False where the layer raises, and then nothing can be said of loading."""
-    with contextlib.suppress(*LAYER_ERRORS):
-        layer.load_state_dict(_copies(state), **options)
-        return True
-    return False
-
-
-def _assign(layer: Any, state: State) -> bool:
-    """As where a model is built without memory, and its parameters are exchanged for those of a checkpoint."""
-    return load(layer, state, assign=True)
-
-
-def first_answer(varied: VariedRun, state: State) -> Tensor | None:
-    """The output of a layer that got these weights before its first call; None where they do not reach the output."""
-    layer, plain = varied.fresh(), answer(varied, varied.fresh())
-    if not state or not load(layer, state):
-        return None
-    output = answer(varied, layer).snapshot
-    return None if output is None or plain.snapshot is None or same_bits(output, plain.snapshot) else output
-
-
-def _others(varied: VariedRun, variation: Varied) -> None:
-    """Two layers, or many."""
-    # What is found by address is wrong by chance in any layer, so that plain calls say nothing of it.
-    ways = {"other=16": _many, "other=freed": _freed}
-    ways.get(variation.name, if_steady(_other))(varied, variation)
-
-
-def _other(varied: VariedRun, variation: Varied) -> None:
-    """Two layers at a size that no other layer in this process has, so that what is cached by size is new."""
-    own, before = varied.rig.case.experts, len(varied.run.calls)
-    if _two_layers(varied, variation, own + 2):
-        del varied.run.calls[before:]
-        _two_layers(varied, variation, _WHOLE_GROUPS * own)  # it may take its experts in groups alone
-
-
-def _two_layers(varied: VariedRun, variation: Varied, experts: int) -> bool:
-    """Two layers with so many experts. Whether the one that is judged raised.
-
-    Before: no layer of this size was built, so that a table may hold what the other one gave it. Between: the other one is built
-    after the first call, so that a table may hold what it gave it last.
-    """
-    rig = replace(varied.rig, case=replace(varied.rig.case, experts=experts))
-    try:
-        first = layer_of(rig)
-    except (Skip, BuildFailed, SubjectError):
-        return False
-    return (_other_before if variation.name == "other=before" else _other_between)(varied, variation, rig, first)
-
-
-def _other_before(varied: VariedRun, variation: Varied, rig: Rig, other: Any) -> bool:
-    if not load(other, other_weights(other)):
-        return False
-    answer(varied, other, 1, rig)
-    inputs = rig.inputs(few(rig), 0)
-    check(varied, variation, layer_of(rig), inputs=inputs, expected=rig.oracle(inputs))
-    return bool(varied.run.calls) and varied.run.calls[-1].error is not None
-
-
-def _other_between(varied: VariedRun, variation: Varied, rig: Rig, one: Any) -> bool:
-    before, other = answer(varied, one, 0, rig), layer_of(rig)
-    if not load(other, other_weights(other)):
-        return False
-    answer(varied, other, 1, rig)
-    after = answer(varied, one, 0, rig)
-    if isinstance(before.output, Tensor) and before.snapshot is not None and after.snapshot is not None:
-        note(varied, variation, "an output after a call of another layer", before.output, before.snapshot, _BEFORE)
-        note(varied, variation, "a layer that is called after another one", after.snapshot, before.snapshot, _BEFORE)
-    return before.error is not None
-
-
-_BEFORE = "the same before that"
-_WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has so many
-
-
-def _freed(varied: VariedRun, variation: Varied) -> None:
-    """A layer whose weights lie where those of one lay that was called and is gone, with the same count of writes.
-
-    An allocator does that sooner or later. The other's weights are written past that count before its first call, as a loader
-    does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too.
-    """
-    living, gone = varied.fresh(), varied.fresh()
-    answer(varied, living, 1)
-    if not isinstance(gone, nn.Module):
-        return
-    memory = {name: tensor.data for name, tensor in _named(gone)}
-    for tensor in memory.values():
-        tensor.copy_(_doubled(tensor))
-    answer(varied, gone, 1)
-    del gone
-    gc.collect(0)
-    layer = varied.fresh()
-    for name, tensor in _named(layer):
-        if name in memory and memory[name].shape == tensor.shape:
-            tensor.data = memory[name].copy_(tensor)
-    check(varied, variation, layer)
-    check(varied, variation, living, label="a layer that lived before, after another one was freed")
-
-
-def _named(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """A layer's parameters and buffers themselves, by name."""
-    yield from layer.named_parameters()
-    yield from layer.named_buffers()
-
-
-def _many(varied: VariedRun, variation: Varied) -> None:
-    """As many layers as a small model has, all of them alive. Each is right in its first call."""
-    layers: list[Any] = []
-    for number in range(MANY_LAYERS):
-        layers.append(varied.fresh())
-        right = check(varied, variation, layers[-1], number, label=f"layer {number + 1} of {MANY_LAYERS}")
-        if right or not calls_are_right(varied, layers[0]):
-            varied.run.calls.pop()
-        if not right:
-            varied.steady = False  # another variation's wrong calls say nothing then
-            return
-    check(varied, variation, layers[0], label=f"layer 1 of {MANY_LAYERS}, after the others")
 
 
 def _weights(varied: VariedRun, variation: Varied) -> None:
@@ -223,7 +90,7 @@ def _reload(varied: VariedRun, variation: Varied) -> None:
 def _assigned(varied: VariedRun, variation: Varied) -> None:
     layer = varied.fresh()
     answer(varied, layer, 1)
-    _compare(varied, variation, layer, other_weights(layer), _assign)
+    _compare(varied, variation, layer, other_weights(layer), assign)
 
 
 def _each(varied: VariedRun, variation: Varied) -> None:
@@ -258,13 +125,7 @@ def _own(varied: VariedRun, variation: Varied) -> None:
 
 def own_weights(layer: nn.Module) -> State:
     """A copy of what a layer's state_dict holds."""
-    return _copies(layer.state_dict())
-
-
-def _copies(state: State) -> State:
-    return {
-        name: copy_of(value) if isinstance(value, Tensor) else copy.deepcopy(value) for name, value in state.items()
-    }
+    return copies(layer.state_dict())
 
 
 def _restored(varied: VariedRun, variation: Varied) -> None:
@@ -288,13 +149,13 @@ def _written(varied: VariedRun, variation: Varied) -> None:
 
 def _tensors(layer: nn.Module) -> State:
     """A layer's parameters and buffers, by name."""
-    return {name: tensor.detach() for name, tensor in _named(layer)}
+    return {name: tensor.detach() for name, tensor in named_tensors(layer)}
 
 
 def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
     """Copy these tensors into those of a layer; False where it raises."""
     with contextlib.suppress(*LAYER_ERRORS), torch.no_grad():
-        for name, tensor in _named(layer):
+        for name, tensor in named_tensors(layer):
             (tensor.data if through_data else tensor).copy_(tensors[name])
         return True
     return False
@@ -354,7 +215,7 @@ def _swapped(varied: VariedRun, variation: Varied) -> None:
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
     """Give a layer the tensors of another one: a checkpoint may have them in another form."""
     tensors = _tensors(other)
-    for name, tensor in _named(layer):
+    for name, tensor in named_tensors(layer):
         tensor.data = copy_of(tensors[name])
     return True
 

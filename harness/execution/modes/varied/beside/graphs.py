@@ -9,8 +9,8 @@ from harness.execution.evidence import Call, Run, Varied
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import FreedMemory
 from harness.execution.modes.cudagraph import Captured, capture, replay
+from harness.execution.modes.varied.beside.weights import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import answer, batch_of, check, whole
-from harness.execution.modes.varied.layers import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS
 
