@@ -25,6 +25,7 @@ from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
+_EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
@@ -109,12 +110,16 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
 
 def _place(facts: Facts) -> str:
     done = operations(facts.code)
+    if "gate_proj" in facts.code:
+        return "gate projection, or a router of that name"
     if speaks_for("gate", facts.code) or (not facts.code and facts.seen("gate")):
         return "router"
     if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
         return "product of a batch of weights, as of the routed experts"
-    if facts.seen("shared"):
+    if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
         return "shared expert"
+    if _EXPERT.search(f"{facts.function} {facts.code}"):
+        return "product of one expert's weight"
     if _HEAD.search(facts.code):
         return "output head"
-    return "projection beside the routed experts" if speaks(facts) or not facts.code else "projection"
+    return "projection" if facts.code else "projection beside the routed experts"

@@ -5,9 +5,12 @@ import re
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks
+from harness.diagnosis.readers.topics import speaks_of
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096
+_TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
+_GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 _NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
 
 
@@ -27,12 +30,38 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     few, many = sorted((a, b))
     if not is_bucket(few, many):
         return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
-    if not (speaks(facts) or facts.seen("replay") or re.search(r"[Tt]oken|hidden_states", facts.whole)):
+    if speaks_of("sequence parallelism", facts):
+        return _shared_out(few, many)
+    if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
-        says = f"Numbers of rows differ, {few} and {many}, and nothing in the text speaks of tokens, experts or graphs."
+        says = (
+            f"Numbers of rows differ, {few} and {many}: two batches of other origin, or one that was filled up. "
+            "No word that is known here decides it."
+        )
         return _other(says, few, many, OTHER)
-    sure = facts.seen("replay") or re.search(r"[Tt]oken", facts.whole) is not None
-    return _filled(facts, few, many, sure)
+    return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.whole) is not None)
+
+
+def _of_graphs(facts: Facts) -> bool:
+    """Whether the text has words of graphs, or the user's line has a name of one."""
+    return facts.seen("replay") or bool(_GRAPHS.search(f"{facts.function} {facts.code}"))
+
+
+def _shared_out(few: int, many: int) -> Reading:
+    """Rows of a batch that is split over ranks."""
+    ranks = [step for step in (2, 4, 8, 16) if -(-few // step) * step == many]
+    says = f"{many} is {few} rounded up to {', or to '.join(map(str, ranks))}" if ranks else "it may be a rank's share"
+    return Reading(
+        verdict=UNDECIDED,
+        stage="rows of a batch that is split over ranks",
+        cause=f"Numbers of rows differ, {few} and {many}. The text has words of sequence parallelism, which fills the rows up to a "
+        f"multiple of the ranks ({says}): perhaps they were not cut off after the gather. Or a graph's bucket was filled up.",
+        against=(_NOT_WIDTHS,),
+        look="the gather at the user's line, and whether it cuts off the rows that were added before the split",
+        widths=(Width(few, False, ()), Width(many, bool(ranks), ())),
+        rule=says if ranks else "no rule",
+        tags=frozenset(("ranks",)),
+    )
 
 
 def read_rows(facts: Facts, around: Surroundings) -> Reading:
@@ -54,7 +83,7 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
-    graph = facts.seen("replay")
+    graph = _of_graphs(facts)
     maybe = "" if sure else "Perhaps: t"
     chance = (
         ""

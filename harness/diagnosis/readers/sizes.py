@@ -16,7 +16,7 @@ from harness.diagnosis.readers.pairs import (
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unrelated import attended, unrelated
+from harness.diagnosis.readers.unrelated import attended, is_vocabulary, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair, read_pair
@@ -52,6 +52,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     pair = read_pair(a, b)
     if dim == 0 and not pair.exact_owners and not facts.loads_weights:
         return rows(facts, a, b)
+    if is_vocabulary(facts, pair):
+        return unrelated(facts, pair)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
