@@ -111,6 +111,13 @@ def _of_shapes(match: Match, a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | 
     return _last_differing(a, b)
 
 
+def rows_alone(facts: Facts) -> bool:
+    """Whether the message has two shapes of more than one dimension that agree in every one but the first."""
+    groups = facts.match.groups
+    a, b = sizes(groups.get("a_shape", "")), sizes(groups.get("b_shape", ""))
+    return len(a) == len(b) > 1 and a[1:] == b[1:] and "of the mask" not in facts.match.text
+
+
 def _at(shape: tuple[str, ...], place: int) -> str:
     return shape[place] if len(shape) >= -place else ""
 

@@ -45,6 +45,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if facts.in_attention:
         return attended(facts, pair, None)
     turned = _turned(facts, a, b)
+    if turned and pair.ratio > 2:
+        return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(pair, turned)
     if not pair.padded and not (pair.possible and speaks(facts)):
@@ -91,6 +93,21 @@ def _transposed(pair: Pair, turned: str) -> Reading:
         widths=widths(pair, padded=False),
         rule="a weight that is not transposed",
         tags=frozenset(("transposed",)),
+    )
+
+
+def _side_by_side(pair: Pair, turned: str) -> Reading:
+    """The one is a whole number of times the other, and a transposed weight would fit as well."""
+    return Reading(
+        verdict=OTHER,
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide} = {pair.ratio} x {pair.narrow}. Perhaps the "
+        f"weight is for {pair.ratio} tensors side by side (concatenated) and one of them came, or is split over {pair.ratio} ranks; "
+        f"or it is {turned.removeprefix('a weight that is ')}.",
+        against=(_NO_PADDING,),
+        look="what is concatenated before the user's line; how the weight is stored, [out, in] or [in, out]",
+        widths=widths(pair, padded=False),
+        rule=f"{pair.wide} is {pair.ratio} x {pair.narrow}",
+        tags=frozenset(("halves",)),
     )
 
 

@@ -39,7 +39,7 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
             "No word that is known here decides it."
         )
         return _other(says, few, many, OTHER)
-    return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.whole) is not None)
+    return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.code) is not None)
 
 
 def _of_graphs(facts: Facts) -> bool:
@@ -84,17 +84,14 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
 
 def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
     graph = _of_graphs(facts)
+    to = " to the captured size" if graph or not facts.code else ""
     maybe = "" if sure else "Perhaps: t"
-    chance = (
-        ""
-        if sure
-        else " Nothing in the text is of graphs or token counts, so two batches of other origin are possible too."
-    )
+    chance = "" if sure else " No word of graphs is in the text, so two batches of other origin are possible too."
     return Reading(
         verdict=FAMILY if sure else UNDECIDED,
         stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
-        cause=f"{maybe or 'T'}he rows are filled up to the captured size, {many} for a batch of {few}, and the other side is of "
+        cause=f"{maybe or 'T'}he rows are filled up{to}, {many} for a batch of {few}, and the other side is of "
         f"the {few} real ones.{chance}",
         against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",

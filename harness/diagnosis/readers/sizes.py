@@ -1,5 +1,7 @@
 """Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
 
+import re
+
 from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.evidence import speaks_for
@@ -11,15 +13,17 @@ from harness.diagnosis.readers.pairs import (
     other_pairs,
     padded,
     pair_of,
+    rows_alone,
     speaks,
     unknown_sizes,
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unrelated import attended, is_vocabulary, unrelated
+from harness.diagnosis.readers.topics import speaks_of
+from harness.diagnosis.readers.unrelated import attended, in_blocks, is_vocabulary, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.widths import Pair, blocks_of, read_pair
 
 # What a message is of where Dynamo does not name the call: a piece of torch's text, and what raises it.
 _RAISED_BY = {
@@ -34,6 +38,9 @@ _RAISED_BY = {
     "ExpandView": "broadcast",
     "source tensor shape": "index_add",
     "Expected index": "scatter",
+    "slice shapes": "index_copy",
+    "of the mask": "a mask",
+    "inconsistent tensor": "dot",
     "operands could not": "an operation of numpy",
     "attribute 'shape'": "a test's comparison",
     "invalid tensor size": "collective",
@@ -50,7 +57,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
-    if dim == 0 and not pair.exact_owners and not facts.loads_weights:
+    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
         return rows(facts, a, b)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
@@ -58,12 +65,14 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, pair, a)
+    if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
+        return in_blocks(pair, *blocks)
     if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
         return unrelated(facts, pair, what)
-    return _load(facts, around, pair) if facts.loads else _meeting(facts, around, pair, a)
+    return _load(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
 
 
 def _by(facts: Facts) -> str:
@@ -95,9 +104,8 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
 def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
     model = model_for(around, pair)
-    residual = "residual" in facts.code and not speaks_for("shared", facts.code)
-    shared = not residual and (model is None or model.shared_intermediate is not None or facts.seen("shared"))
-    where = "shared add" if shared else "residual add" if residual else "add after the routed experts"
+    where = _which_add(facts, model is None or model.shared_intermediate is not None or facts.seen("shared"))
+    shared = where == "shared add"
     sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
     cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
     either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
@@ -115,12 +123,23 @@ def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     )
 
 
+def _which_add(facts: Facts, has_shared: bool) -> str:
+    """The add at the user's line, as far as its names tell; without the line, by whether the model has a shared expert."""
+    if not facts.code:
+        return "shared add" if has_shared else "add after the routed experts"
+    if speaks_for("shared", facts.code):
+        return "shared add"
+    if re.search(r"resid|skip", facts.code, re.I):
+        return "residual add"
+    return "add at the user's line, the shared one or the residual's"
+
+
 def _operands(pair: Pair, first: int, shared: bool) -> tuple[str, str]:
     narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
-    of = " (the shared expert's output)" if shared else ""
+    of, routed = (" (the shared expert's output)", " (the routed experts' output)") if shared else ("", "")
     return (
         f"{narrow}, {pair.narrow}: at the true width{of}",
-        f"{wide}, {pair.wide}: still padded (the routed experts' output)",
+        f"{wide}, {pair.wide}: still padded{routed}",
     )
 
 
@@ -128,21 +147,42 @@ def _not_heads(pair: Pair) -> tuple[str, ...]:
     if not pair.heads:
         return ()
     few, many, size = pair.heads
-    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits, and no word here is of attention",)
+    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits, and the line is not of attention",)
 
 
-def _load(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+def _load(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    """A copy. Where the text has no word of weights, the answer names the buffer of a running layer too."""
     more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in other_pairs(facts, pair))
+    weights, into_wide = facts.loads_weights, first == pair.wide or not _names_destination(facts)
+    made, came = ("padded", "true") if into_wide else ("true", "padded")
+    meets = f"A checkpoint's width meets a parameter that was made at the {made} one"
+    if not weights:
+        meets = (
+            f"A copy takes a tensor of the {came} width into one of the {made} width. "
+            "At load that is a checkpoint's weight and a parameter, in a running layer an activation and a buffer"
+        )
+    source, target = ("checkpoint's", "parameter's") if weights else ("source's", "destination's")
+    sides = (f"the {source}", f"the {target}, made at the {made} width")
     return padded(
         pair,
-        ("load",),
-        stage="load of the weights" if facts.loads_weights else "a copy, as at load of the weights",
-        operands=(f"{pair.narrow}: the checkpoint's", f"{pair.wide}: the parameter's, made at the padded width"),
-        cause=f"A checkpoint's width meets a parameter that was made at the padded one: {pair.rounded()}.{more}",
+        ("load",) if weights or facts.phase == "eager" else (),
+        stage="load of the weights" if weights else "a copy, at load of the weights or in the layer",
+        operands=tuple(
+            f"{size}: {side}"
+            for size, side in zip((pair.narrow, pair.wide), sides if into_wide else sides[::-1], strict=True)
+        ),
+        cause=f"{meets}: {pair.rounded()}.{more}",
         against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
-        look="whoever makes the parameters: pad after loading, or copy into a slice of them",
-        tries=checks(facts, around, pair, "eager"),
+        look="whoever makes the parameters: pad after loading, or copy into a slice of them"
+        if weights
+        else "who made the destination and at which width; a slice of it, or a source that is padded as well",
+        tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _names_destination(facts: Facts) -> bool:
+    """Whether the first size of the message is the destination's, as it is in a copy."""
+    return any(words in facts.match.text for words in ("must match the", "attempting to expand", "copying a param"))
 
 
 def read_checked(facts: Facts, around: Surroundings) -> Reading:

@@ -18,7 +18,7 @@ class Topic:
 TOPICS = (
     Topic(
         "adapters",
-        re.compile(r"lora|\badapters?\b|adapter_config|punica", re.I),
+        re.compile(r"(?<![a-z])q?lora|adapter_config|punica", re.I),
         "adapters (LoRA): one size may be the rank or the width of an adapter of another model",
     ),
     Topic(
@@ -30,6 +30,13 @@ TOPICS = (
         "packed",
         re.compile(r"qweight|qzeros|\bawq|gptq|\bu?int4|nibble|bitsandbytes|4bit|pack(?:ed|ing)|marlin_repack", re.I),
         "packed weights: one size may count values and the other the words that hold them (8 of 4 bits in an int32, 2 in a byte)",
+    ),
+    Topic(
+        "scales",
+        re.compile(
+            r"(?:scale|scales)_?inv|inv_scales?|(?:block|weight|w\d*)_scales?|scale_factors?|quant|fp8|fp4", re.I
+        ),
+        "quantised weights: a size may count blocks that have one scale each",
     ),
     Topic(
         "vocabulary",

@@ -7,6 +7,7 @@ from harness.diagnosis.readers.topics import speaks_of, spoken
 from harness.diagnosis.widths import LARGEST, Pair
 
 _MOST_HEADS = 128
+_HEADS = "perhaps numbers of attention heads"
 # What has a width exactly that many times another.
 _MULTIPLES = {
     2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
@@ -42,7 +43,7 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
 
 def _heads(pair: Pair) -> str:
     if pair.wide <= _MOST_HEADS:
-        return ", or numbers of heads"
+        return ", numbers of heads, or the size of a head"
     if not pair.heads:
         return ""
     few, many, size = pair.heads
@@ -56,6 +57,20 @@ def _fits_too(pair: Pair) -> str:
 def is_vocabulary(facts: Facts, pair: Pair) -> bool:
     """Whether both sizes are wider than any hidden size, and the text has words of a vocabulary."""
     return pair.narrow > _WIDEST and not pair.owners and speaks_of("vocabulary", facts)
+
+
+def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
+    """Two small sizes that count the blocks of a width and of that width padded."""
+    return Reading(
+        verdict=UNDECIDED,
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. Where they count blocks of {size}, as the scales "
+        f"of quantised weights do, they are {of.narrow} and {of.wide}: {of.rounded()}. Or they are numbers of another origin.",
+        against=("a fake: two real tensors meet, or two fake ones while tracing",),
+        look="the shapes of both at the user's line; whether the scales were padded as the weights were",
+        widths=widths(pair, padded=False),
+        rule=f"blocks of {size}: {of.rounded()}",
+        tags=frozenset(("blocks",)),
+    )
 
 
 def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
@@ -77,11 +92,12 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         few, many, size = pair.heads
         return (
             "heads",
-            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads",
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size}, "
+            + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
         )
     if pair.wide > LARGEST or is_vocabulary(facts, pair):
         return "vocabulary", "Sizes as large are those of a vocabulary, which may be padded itself or have added tokens"
-    if pair.ratio in (2, 4, 8, 16):
+    if pair.ratio in _MULTIPLES:
         return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
