@@ -39,7 +39,8 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     return unrelated(
         facts,
         pair,
-        f"If the leading sizes agree, the width of the tensor ({have}) and the one that the reshape asks for ({wanted})",
+        f"The reshape asks for another number of elements than the tensor has.{_one_off(want, groups['elements'])} If the leading "
+        f"sizes agree, the width of the tensor ({have}) and the one that the reshape asks for ({wanted})",
     )
 
 

@@ -47,6 +47,7 @@ _RAISED_BY = {
     "multiply up": "unflatten",
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
+_WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
@@ -81,6 +82,8 @@ def _by(facts: Facts) -> str:
     done = operations(facts.code)
     if is_activation(facts.code) and named in ("", "mul"):
         return "the activation, gate times up"
+    if named == "copy or expand" and done & _WITH_BIAS:
+        return "the bias of a product"
     return named or ("" if done & _ADDS else " or ".join(sorted(done)))
 
 

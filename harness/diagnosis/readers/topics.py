@@ -40,7 +40,10 @@ TOPICS = (
     ),
     Topic(
         "vocabulary",
-        re.compile(r"vocab|logits_processor|lm_head|sampler|sampling|token_bias|logit_bias|embed_tokens|bitmask", re.I),
+        re.compile(
+            r"vocab|logits_processor|lm_head|sampler|sampling|token_bias|logit_bias|\bembed|\bwte\b|tok_emb|bitmask",
+            re.I,
+        ),
         "a vocabulary, which may be padded itself or have added tokens",
     ),
     Topic(

@@ -26,19 +26,27 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
         if facts.in_attention
         else f"Dimension {dim} is of a tensor with heads or a batch"
     )
+    if "parts" in facts.match.groups:
+        what += ", and a width was split into parts"
     rounds = bool(pair.padded and pair.hidden_owners) and (dim or 0) < 3
     either = f"; or {pair.rounded()}, the padding of hidden_states that came there" if rounds else ""
     return Reading(
         verdict=UNDECIDED if rounds or (speaks(facts) and not facts.in_attention) else OTHER,
         stage="attention" if facts.in_attention else "",
-        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: these may be lengths of sequences, of a "
-        f"mask or a cache{_heads(pair)}{either}.{spoken(facts)}",
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: "
+        f"{_lengths(facts)}{_heads(pair)}{either}.{spoken(facts)}",
         against=() if rounds else (f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
         look="the shapes of both at the user's line; who made the mask, the positions or the cache, and for which length",
         widths=widths(pair, padded=False),
         rule=pair.rounded() if rounds else "no rule",
         tags=frozenset(("attention",)),
     )
+
+
+def _lengths(facts: Facts) -> str:
+    if "parts" in facts.match.groups:
+        return "queries, keys and values side by side, of other numbers of heads or ranks than the layer was made for"
+    return "these may be lengths of sequences, of a mask or a cache"
 
 
 def _heads(pair: Pair) -> str:
