@@ -91,6 +91,7 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     by = _by(facts)
     if by in _ADDS:
         return _add(facts, around, pair, first)
+    no_fake = () if "comparison" in by else (NO_FAKE,)
     return padded(
         pair,
         sure=pair.known or speaks(facts),
@@ -98,7 +99,7 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         operands=(f"{pair.narrow}: at the true width", f"{pair.wide}: padded"),
         cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. "
         "The padding was not cut off before it, or is asked for where it is gone.",
-        against=(NO_FAKE, *_not_heads(pair)),
+        against=(*no_fake, *_not_heads(pair)),
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
         tries=checks(facts, around, pair, modes(facts)),
     )
@@ -107,7 +108,7 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
 def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
     model = model_for(around, pair)
-    where = _which_add(facts, model is None or model.shared_intermediate is not None or facts.seen("shared"))
+    where = _which_add(facts, facts.seen("shared") or (model is not None and model.shared_intermediate is not None))
     shared = where == "shared add"
     sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
     cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
@@ -129,7 +130,7 @@ def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
 def _which_add(facts: Facts, has_shared: bool) -> str:
     """The add at the user's line, as far as its names tell; without the line, by whether the model has a shared expert."""
     if not facts.code:
-        return "shared add" if has_shared else "add after the routed experts"
+        return "shared add" if has_shared else "add after the routed experts, the shared one or the residual's"
     if speaks_for("shared", facts.code):
         return "shared add"
     if re.search(r"resid|skip", facts.code, re.I):

@@ -47,6 +47,11 @@ TOPICS = (
         "a vocabulary, which may be padded itself or have added tokens",
     ),
     Topic(
+        "positions",
+        re.compile(r"\bwpe\b|pos(?:ition)?s?_?(?:emb|table|ids)|position_bias|max_position|n_ctx", re.I),
+        "positions: a size may be the length of a sequence, or the longest that a table was made for",
+    ),
+    Topic(
         "sequence parallelism",
         re.compile(r"sequence[_ -]?parallel|context[_ -]?parallel|\bulysses|ring_attn", re.I),
         "tokens split over ranks: a size may be a rank's share, or be filled up to a multiple of the ranks",

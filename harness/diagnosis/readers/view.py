@@ -97,7 +97,7 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
         ),
         look=".contiguous() before the collective, or cut the padding off after it",
         rule=f"the log names {name}, hidden size {model.hidden}" if model else "",
-        tags=frozenset(("collective",)),
+        tags=frozenset(("collective",) if torchs or speaks(facts) else ("contiguous",)),
         tries=flags(facts, around, f"--models {name} --tp 2 --modes eager,compiled"),
     )
 
