@@ -115,7 +115,8 @@ class Call:
     ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
     the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
-    shows a fault when it alone is varied. ``overwrote_beside`` says that the call wrote beside an input, into its buffer.
+    shows a fault when it alone is varied. ``overwrote_beside`` says what the call wrote beside an input, into its buffer; empty
+    for nothing.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
@@ -145,7 +146,7 @@ class Call:
     case: Case | None = None
     reference: str = ""
     varied_inputs: tuple[int, ...] = ()
-    overwrote_beside: bool = False
+    overwrote_beside: str = ""
     right_in_other_order: bool = False
     same_shards: str = ""
     other_routing: bool = False

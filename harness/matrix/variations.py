@@ -29,6 +29,9 @@ LARGEST_BATCH = max(TOKEN_COUNTS)
 # Each count from the first to the second is tried, since paths for small batches hold for a few counts or for every other one.
 SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
+# Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
+BETWEEN = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
+SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
 # Above 64 and above 128, where paths for small batches end.
@@ -39,7 +42,11 @@ GROUPS = {
         "varied-tokens",
         {
             EACH_SMALL.partition("=")[2]: "each number of tokens from {} to {}".format(*SMALL_BATCHES),
-            **{str(count): f"{count:,} tokens" for count in (*TOKEN_COUNTS, MANY_TOKENS)},
+            **{str(count): f"{count:,} tokens" for count in TOKEN_COUNTS},
+            SOME_BETWEEN.partition("=")[
+                2
+            ]: f"{len(BETWEEN)} other numbers of tokens from {BETWEEN[0]} to {BETWEEN[-1]:,}",
+            str(MANY_TOKENS): f"{MANY_TOKENS:,} tokens",
         },
         "N tokens",
     ),
@@ -60,6 +67,8 @@ GROUPS = {
             "not-deterministic": "torch's default mode, without deterministic algorithms",
             "default-bfloat16": "a default dtype of bfloat16",
             "autocast": "autocast to half precision",
+            "matmul-high": "a float32 matmul precision of high",
+            "inference-tensors": "inputs that were made under inference mode, and a call under it",
         },
     ),
     "thread": Group(
@@ -84,9 +93,10 @@ GROUPS = {
     "other": Group(
         "varied-layers",
         {
-            "before": "a layer, after one of its class with other weights was called",
+            "before": "a layer that was built after one of its class with other weights was called",
             "between": "a layer, and one of its class with other weights called in between",
             "16": "16 layers of one class",
+            "freed": "a layer whose weights lie where those of one lay that was called and freed",
         },
     ),
     "weights": Group(
@@ -95,11 +105,13 @@ GROUPS = {
             "reloaded": "other weights, loaded after a call",
             "loaded-again": "its own weights, loaded after a call and after other weights",
             "restored": "its own weights, saved and loaded before any call",
+            "assigned": "other weights, assigned by load_state_dict after a call",
+            "each": "other values of one weight after the other, loaded before a call",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
             "written-in-place": "other weights, written by .data.copy_() after a call",
-            "eval": "a layer after eval() was called twice",
+            "eval": "a layer after eval() was called twice, and after train() and eval()",
             "from-another": "the state_dict of another rank's layer, loaded",
         },
     ),
@@ -169,7 +181,9 @@ GROUPS = {
             "times-512": "hidden_states times 512",
             "tiny": "hidden_states divided by 8,192",
             "negative": "hidden_states that are all negative",
+            "positive": "hidden_states that are all positive",
             "one-routing": "96 tokens that all choose the same experts",
+            "empty-experts": "an expert that no token chooses: the first, the last, or one between",
             "weights-above-one": "routing weights above one",
             "zero-weights": "routing weights of zero in the first slot of every row",
             "duplicate-ids": "one expert's id in every slot of a row",
@@ -187,6 +201,7 @@ GROUPS = {
         {
             "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
+            "hidden-slice": "hidden_states that are columns of a wider buffer, the other inputs dense",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
@@ -199,6 +214,7 @@ GROUPS = {
         "varied-forms",
         {
             "int64-ids": "expert ids of dtype int64",
+            "bfloat16-weights": "routing weights of dtype bfloat16",
             "float16": "hidden_states of dtype float16",
             "float32": "hidden_states of dtype float32",
         },
@@ -207,7 +223,8 @@ GROUPS = {
 
 # These run where they are named and not otherwise. Most layers are made for one dtype, and say so nowhere. What a restored
 # layer shows, ``weights=loaded-again`` shows too. Right layers prepare weights when they are loaded, and tables in the first
-# call of a size: they promise nothing for a write past both, or for a capture before that call. Many a fake is
+# call of a size: they promise nothing for a write past both, or for a capture before that call. Many engines capture graphs
+# anew after a load. Many a fake is
 # ``empty_like``, which passes transposed strides on, of an op that is never given any.
 BY_NAME_ONLY = (
     "dtype=float16",
@@ -215,19 +232,27 @@ BY_NAME_ONLY = (
     "weights=restored",
     "weights=written-in-place",
     "graphs=not-warmed-up",
+    "graphs=reloaded",
     "form=transposed-fakes",
 )
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
 DECLARED = {
-    "no-strides": ("form=slice", "form=beside-nan", "form=transposed", "form=transposed-fakes", "form=compiled-slice"),
+    "no-strides": (
+        "form=slice",
+        "form=hidden-slice",
+        "form=beside-nan",
+        "form=transposed",
+        "form=transposed-fakes",
+        "form=compiled-slice",
+    ),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
     "no-large-values": ("content=times-32", "content=times-512"),
     "no-small-values": ("content=tiny",),
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
-    "no-other-dtypes": ("dtype=int64-ids",),
+    "no-other-dtypes": ("dtype=int64-ids", "dtype=bfloat16-weights"),
     "no-autocast": ("torch=autocast",),
     "no-default-dtype": ("torch=default-bfloat16",),
     "no-threads": ("thread=other", "thread=3"),
@@ -236,6 +261,8 @@ DECLARED = {
     "no-reload": (
         "weights=reloaded",
         "weights=loaded-again",
+        "weights=assigned",
+        "weights=each",
         "weights=deepcopy",
         "weights=restored",
         "weights=data-swapped",
@@ -245,7 +272,6 @@ DECLARED = {
         "graphs=reloaded",
     ),
     "no-state-dict": (*(f"weights={what}" for what in GROUPS["weights"].whats), "compiled=reloaded", "graphs=reloaded"),
-    "captured-again": ("graphs=reloaded",),
     "largest-first": ("graphs=smallest-first",),
     "traced-whole": ("graphs-of=layers",),
 }

@@ -47,11 +47,12 @@ def _left_behind(left: LeftBehind) -> Finding:
 
 def _beside(call: Call) -> Finding:
     """The finding of a layer that wrote into its caller's memory."""
+    when = call.varied.words if call.varied else call.label
     return Finding(
         observer="varied",
         kind="writes-beside",
         stage=stages.PAD,
-        what=f"{call.varied.words if call.varied else call.label}: the layer wrote into the buffer beside its inputs",
+        what=f"{when}: the layer wrote into its caller's buffer, {call.overwrote_beside}",
         cause="Those columns or rows belong to the caller. Padding goes into memory of the layer's own.",
         call=call.label,
     )

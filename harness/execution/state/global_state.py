@@ -88,7 +88,7 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 }
 
 
-def _numpy_random() -> tuple[Any, ...] | None:
+def numpy_random() -> tuple[Any, ...] | None:
     """The state of numpy's generator; None while nobody has imported numpy."""
     if "numpy" not in sys.modules:
         return None
@@ -111,7 +111,7 @@ class GlobalState:
     def __enter__(self) -> Self:
         self._before = {name: read() for name, (read, _) in _STATE.items()}
         self._random, self._python_random = torch.get_rng_state(), random.getstate()
-        self._numpy_random = _numpy_random()
+        self._numpy_random = numpy_random()
         self.changed: tuple[str, ...] = ()
         return self
 
@@ -129,7 +129,7 @@ class GlobalState:
         if random.getstate() != self._python_random:
             changed.append("Python's random generator")
             random.setstate(self._python_random)
-        if self._numpy_random is not None and _numpy_random() != self._numpy_random:
+        if self._numpy_random is not None and numpy_random() != self._numpy_random:
             changed.append("numpy's random generator")
             _restore_numpy_random(self._numpy_random)
         return changed

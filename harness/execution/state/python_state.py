@@ -8,6 +8,8 @@ import contextlib
 import faulthandler
 import gc
 import locale
+import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -106,6 +108,30 @@ def _umask() -> int:
     return mask
 
 
+def _logging() -> tuple[int, int]:
+    """The root logger's level, and the level at which all loggers are silent. Handlers are added by the first message."""
+    return logging.root.level, logging.root.manager.disable
+
+
+def _set_logging(before: tuple[int, int]) -> None:
+    logging.root.setLevel(before[0])
+    logging.disable(before[1])
+
+
+def _start_method() -> str:
+    """How Python starts processes; its default where nobody asked, as the first use of it sets that."""
+    return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+
+
+def _cores() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _set_cores(before: set[int]) -> None:
+    with contextlib.suppress(OSError):  # a core that went offline
+        os.sched_setaffinity(0, before)
+
+
 def _set_fault_handler(on: bool) -> None:
     if not on:
         faulthandler.disable()
@@ -162,6 +188,9 @@ _STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "the umask": (_umask, os.umask),
     "the process's resource limits": (_limits, _set_limits),
     "the locale": (lambda: locale.setlocale(locale.LC_ALL), lambda before: locale.setlocale(locale.LC_ALL, before)),
+    "the levels of Python's logging": (_logging, _set_logging),
+    "how Python starts processes": (_start_method, lambda one: multiprocessing.set_start_method(one, force=True)),
+    "the cores that the process runs on": (_cores, _set_cores),
     "the default timeout of sockets": (socket.getdefaulttimeout, socket.setdefaulttimeout),
 }
 # Libraries change these when they are first used. They are put back without a word.

@@ -31,7 +31,8 @@ KINDS = {
 _ONE_LAYER = ("tokens", "content", "form", "dtype")
 _COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
 _TOO_LARGE = (
-    "A number type too narrow for the values, such as fp16 inside, or a clamp that is missing, or in the wrong place."
+    "A number type too narrow for the values, such as fp16 inside, a clamp that is missing or in the wrong place, or a router whose "
+    "scores reach zero and one: it may choose what is masked with zero."
 )
 _NO_EXPERT = (
     "An id that names no expert must add nothing. As an index, -1 is the last expert, and in a kernel out of bounds; clamped "
@@ -42,17 +43,24 @@ _STRIDES = (
 )
 CAUSES = {
     "torch": "The layer or its kernel asks for this mode and takes another path there, or relies on what the usual mode does.",
+    "torch=inference-tensors": "Inference tensors have no version counter, and cannot be written outside of inference mode: engines "
+    "run under it.",
     "thread": "Something that the build put into thread-local memory is missing in another thread.",
     "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
     "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
-    "memory": "A list or a dictionary grows with each call, or a tensor refers to the one before it. Where nothing "
-    "bounds that, memory runs out after hours.",
+    "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
+    "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
+    "other=freed": "Something is held for all layers by the address of a weight and its version: another weight may have both once "
+    "the first is freed. Or a layer that is freed takes something with it that others use.",
     "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
     "repacked copy, a list of views, a Python number.",
     "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
+    "weights=eval": "eval(), or each switch between train() and eval(), changes the weights once more, such as by merging a delta.",
+    "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
+    "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
@@ -67,7 +75,7 @@ CAUSES = {
     "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
     "graphs": "The replay reads a value, a buffer or a branch that was fixed at the capture, or memory that later batches changed.",
     "graphs=reloaded": "The graph reads the memory of the weights before. A load must write into the memory that was captured, and "
-    "into what was derived from it, or the graphs must be captured again: then the subject declares captured-again.",
+    "into what was derived from it, or the graphs must be captured again.",
     "graphs=not-warmed-up": "The capture made something that later calls read, such as a table for this batch size. A capture "
     "executes nothing: before the graph's first replay it has no contents. Make it in the build, or outside of a capture.",
     "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
@@ -96,6 +104,9 @@ CAUSES = {
     "content=times-512": _TOO_LARGE,
     "content=tiny": "A magnitude has a floor that these values lie below, or a number type that ends above them, such as fp16.",
     "content=zero-weights": "A weight of zero is taken for one that is missing, or is divided by.",
+    "content=positive": "Something takes the least value for the negative of the largest magnitude, or a sum for zero on average.",
+    "content=empty-experts": "An expert without tokens: an offset or a count is taken from the neighbour's, or a loop ends "
+    "at the first empty one.",
     "content=negative": "Something takes the magnitude of a value for the value, or a maximum that starts at zero.",
     "content=one-routing": "One expert gets every token, and another one none: look for room for fewer tokens of one expert.",
     "content=weights-above-one": "The routing weights are clamped, normalised once more, or in a format that ends at one.",
@@ -105,6 +116,7 @@ CAUSES = {
     "content=minus-one-all": _NO_EXPERT,
     "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
     "form=slice": _STRIDES,
+    "form=hidden-slice": f"{_STRIDES} Whether one input is dense says nothing of another.",
     "form=transposed": _STRIDES,
     "form=transposed-fakes": _STRIDES,
     "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
@@ -113,6 +125,7 @@ CAUSES = {
     "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
     "form=unaligned": "Wide loads need an aligned address: where it is not, the other path skips or repeats elements.",
     "form=requires-grad": "With an input that requires grad the layer takes another path, such as one for training.",
+    "dtype=bfloat16-weights": "Something reads the routing weights as 32-bit numbers, whatever they are: convert them, or raise.",
     "dtype=int64-ids": "Something reads the ids as 32-bit numbers whatever their dtype is: convert them, or raise.",
 }
 

@@ -15,6 +15,7 @@ _STATES = {
     "autograd's anomaly mode": "torch.is_anomaly_enabled()",
     "CPU autocast": 'torch.is_autocast_enabled("cpu")',
     "Python's random generator": "random.getstate()",
+    "numpy's random generator": '__import__("numpy").random.get_state()[1].tobytes()',
     "random generator": "torch.get_rng_state().tolist()",
     "Python's warnings filters": "list(warnings.filters)",
     "Python's garbage collector": "gc.isenabled()",
@@ -33,8 +34,19 @@ _STATES = {
     "the process's resource limits": "[resource.getrlimit(getattr(resource, name)) for name in dir(resource) if 'RLIMIT_' in name]",
     "the locale": "locale.setlocale(locale.LC_ALL)",
     "the default timeout of sockets": "socket.getdefaulttimeout()",
+    "the levels of Python's logging": "logging.root.level, logging.root.manager.disable",
+    "how Python starts processes": "multiprocessing.get_start_method()",
+    "the cores that the process runs on": "os.sched_getaffinity(0)",
+    "hooks of all modules": "[list(one) for name, one in vars(torch.nn.modules.module).items() if '_global_' in name and one]",
+    "torch's print options": "vars(torch._tensor_str.PRINT_OPTS).copy()",
+    "the dtype of CPU autocast": 'torch.get_autocast_dtype("cpu")',
+    "autocast's cache": "torch.is_autocast_cache_enabled()",
+    "autograd's use of threads": "torch._C._is_multithreading_enabled()",
+    "torch's switch for repeated warnings": "torch.is_warn_always_enabled()",
+    "how processes share tensors": "torch.multiprocessing.get_sharing_strategy()",
 }
-_MODULES = ["builtins", "gc", "locale", "os", "random", "resource", "signal", "socket", "sys", "threading", "warnings"]
+_MODULES = ["builtins", "gc", "locale", "logging", "multiprocessing", "os", "random", "resource"]
+_MODULES += ["signal", "socket", "sys", "threading", "warnings"]
 _VARIABLE = "the environment variable "
 
 

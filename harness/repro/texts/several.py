@@ -20,7 +20,28 @@ wanted = first(*batch).float()  # of a layer that got these weights before its f
 _USED = "layer(*inputs(7, 1))\n"
 _LOADED = "layer.load_state_dict({name: value.clone() for name, value in state.items()})\nout = layer(*batch)"
 _TWO = "case.experts += 2  # a size that no other layer has\nlayer, other = subject.build(case, device), subject.build(case, device)"
-_BEFORE = f"{_DOUBLED}other.load_state_dict(doubled())\nother(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_BEFORE = f"""\
+{_DOUBLED}layer.load_state_dict(doubled())
+layer(*inputs(7, 1))
+layer = subject.build(case, device)
+{BATCH}
+{CALL}"""
+_ONE = "case.experts += 2  # a size that no other layer has\nlayer = subject.build(case, device)"
+_FREED = f"""\
+{BATCH}
+living, wanted = layer, oracle(batch)
+layer = subject.build(case, device)
+memory = {{name: tensor.data for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}}
+for tensor in memory.values():  # other weights
+    tensor.copy_(tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone())
+layer(*inputs(7, 1))
+del layer
+layer = subject.build(case, device)
+for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):  # lies where the freed one lay
+    tensor.data = memory[name].copy_(tensor)
+out = layer(*batch)
+$check
+out = living(*batch)"""
 _BETWEEN = f"""\
 {_DOUBLED}other.load_state_dict(doubled())
 {BATCH}
@@ -36,6 +57,16 @@ wanted = oracle(batch)
 for layer in layers:
     out = layer(*batch)
     $check"""
+_EACH = """\
+batch = inputs(7, 0)
+plain, own, ignored = layer(*batch), layer.state_dict(), []
+for name, value in own.items():
+    if value.is_floating_point() and value.element_size() > 1 and value.any():
+        other = subject.build(case, device)
+        other.load_state_dict(own | {name: value * 2})
+        if torch.equal(other(*batch), plain):
+            ignored.append(name)
+assert not ignored, f"$kind: other values of {ignored}, loaded before any call, change nothing\""""
 _SWAPPED = """\
 for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
@@ -63,7 +94,15 @@ _OWN = (
     f"{_DOUBLED}{_USED}state, batch = {{name: value.clone() for name, value in layer.state_dict().items()}}, inputs(7, 0)\n"
     f"layer.load_state_dict(doubled())\n{_LOADED}\nwanted = oracle(batch)"
 )
-_EVAL = f"for _ in range(2):\n    layer.eval()\n    layer(*inputs(7, 1))\n{BATCH}\n{CALL}"
+_EVAL = f"""\
+for _ in range(2):
+    layer.eval()
+    layer(*inputs(7, 1))
+{BATCH}
+{CALL}
+$check
+layer.train().eval()
+{CALL}"""
 _RANKS = """\
 case.tp, case.rank = max(case.tp, 2), 1
 other = subject.build(case, device)
@@ -72,15 +111,18 @@ layer = subject.build(case, device)"""
 _OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*batch).float()\n{_LOADED}"
 
 SCENARIOS = {
-    "other=before": Scenario(_BEFORE, build=_TWO),
+    "other=before": Scenario(_BEFORE, build=_ONE),
     "other=between": Scenario(_BETWEEN, build=_TWO),
     "other=16": Scenario(_MANY, compares=False),
+    "other=freed": Scenario(_FREED),
     "weights=reloaded": Scenario(f"{_FIRST}layer(*batch)\n{_LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),
     "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
     "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
     "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
+    "weights=assigned": Scenario(f"{_FIRST}{_USED}{_LOADED.replace('})', '}, assign=True)')}"),
+    "weights=each": Scenario(_EACH, compares=False),
     "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),

@@ -30,6 +30,18 @@ for tokens in (7, 264):
     torch.set_default_dtype(torch.float32)
     wanted = oracle(batch)
     $check"""
+_HIGH = """\
+torch.set_float32_matmul_precision("high")
+for tokens in (7, 264):
+    batch = inputs(tokens, 0)
+    out = layer(*batch)
+    wanted = oracle(batch)
+    $check"""
+_INFERENCE_TENSORS = """\
+batch = inputs(7, 0)
+with torch.inference_mode():
+    out = layer(*[value.clone() for value in batch])
+wanted = oracle(batch)"""
 _AUTOCAST = """\
 for tokens in (7, 264):
     batch = inputs(tokens, 0)
@@ -54,6 +66,8 @@ SCENARIOS = {
     "torch=not-deterministic": Scenario(_USUAL, compares=False),
     "torch=default-bfloat16": Scenario(_DTYPE, compares=False),
     "torch=autocast": Scenario(_AUTOCAST, compares=False),
+    "torch=matmul-high": Scenario(_HIGH, compares=False),
+    "torch=inference-tensors": Scenario(_INFERENCE_TENSORS),
     "thread=other": Scenario(_THREAD, ("from concurrent.futures import ThreadPoolExecutor",)),
     "thread=3": Scenario(f"torch.set_num_threads(3)\n{BATCH}\n{CALL}"),
     "before=inference-mode": Scenario(_INFERENCE, (_SUPPRESS,)),

@@ -36,14 +36,25 @@ ROWS = {
     NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
 }
 
+_EMPTY = """\
+for chosen in batch[$ids].unbind():  # no token chooses the {place} expert
+    other = next(one for one in range($experts) if one not in chosen and one != {number})
+    chosen[chosen == {number}] = other"""
+EMPTY = {
+    "the first expert": _EMPTY.format(place="first", number="0"),
+    "the last expert": _EMPTY.format(place="last", number="$experts - 1"),
+    "the middle expert": _EMPTY.format(place="middle", number="$experts // 2"),
+}
+
 _TRANSPOSED = "batch = [value.mT.contiguous().mT for value in batch]"
-SPECIAL_ROWS = "content=special-rows"
+SPECIAL_ROWS, EMPTY_EXPERTS = "content=special-rows", "content=empty-experts"
 CHANGES = {
     "content=zero-row": "batch[0][-1] = 0",
     "content=same-rows": "batch = [value[:1].expand_as(value).contiguous() for value in batch]",
     "content=times-32": "batch[0] = batch[0] * 32",
     "content=times-512": "batch[0] = batch[0] * 512",
     "content=negative": "batch[0] = -batch[0].abs()",
+    "content=positive": "batch[0] = batch[0].abs()",
     "content=tiny": "batch[0] = batch[0] / 8192",
     "content=one-routing": "batch = [value.repeat(6, *[1] * (value.dim() - 1)) for value in batch]\n"
     + _FIRST.format(place="$ids"),
@@ -60,6 +71,8 @@ CHANGES = {
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
     "content=id-experts": _MISSING.replace("{number}", "$experts"),
     "form=slice": _SLICE,
+    "form=hidden-slice": "buffer = torch.full((batch[0].shape[0], batch[0].shape[1] + 176), 3).to(batch[0].dtype)\n"
+    "batch[0] = buffer[:, : batch[0].shape[1]].copy_(batch[0])",
     "form=beside-nan": f"{_SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
     "        buffer[..., value.shape[-1] :] = torch.nan",
     "form=compiled-slice": f"{_SLICE}\nlayer = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')",
@@ -72,6 +85,7 @@ CHANGES = {
     "form=transposed-fakes": _TRANSPOSED,
     "form=transposed": _TRANSPOSED,
     "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
+    "dtype=bfloat16-weights": "batch[$weights] = batch[$weights].bfloat16()",
     "dtype=int64-ids": "batch[$ids] = batch[$ids].long()",
     "dtype=float16": "batch[0] = batch[0].half()",
     "dtype=float32": "batch[0] = batch[0].float()",
@@ -90,6 +104,8 @@ SIZES = "sizes="
 
 def change_of(finding: Finding, whole: bool) -> str:
     """The text of a finding's variation, empty for none; ``whole`` with every special row, not only the one that it names."""
+    if finding.vary == EMPTY_EXPERTS:
+        return next(text for words, text in EMPTY.items() if words in finding.what)
     if finding.vary != SPECIAL_ROWS:
         return CHANGES.get(finding.vary, "")
     named = [text for words, text in ROWS.items() if words in finding.what and not whole]
@@ -98,7 +114,9 @@ def change_of(finding: Finding, whole: bool) -> str:
 
 def is_change(name: str) -> bool:
     """Whether a variation is a change of the inputs, or calls of one layer; the empty name is none."""
-    return not name or name in (*CHANGES, SPECIAL_ROWS) or name.startswith((TOKENS, GROWS, CAPTURED, SIZES))
+    return (
+        not name or name in (*CHANGES, SPECIAL_ROWS, EMPTY_EXPERTS) or name.startswith((TOKENS, GROWS, CAPTURED, SIZES))
+    )
 
 
 def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:

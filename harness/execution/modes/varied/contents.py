@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from harness.execution.difference import total, within
-from harness.execution.evidence import Run, Varied
+from harness.execution.evidence import CALL_WITH, Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
-from harness.execution.modes.varied.routing import missing_ids
+from harness.execution.modes.varied.routing import missing_ids, without_expert
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.subjects.checked import SubjectError
@@ -128,6 +128,7 @@ _VALUES: dict[str, Change] = {
     "times-512": lambda x: x.put(hidden=x.hidden * 512),
     "tiny": lambda x: x.put(hidden=x.hidden / _SMALL),
     "negative": lambda x: x.put(hidden=-x.hidden.abs()),
+    "positive": lambda x: x.put(hidden=x.hidden.abs()),
 }
 _ROUTING: dict[str, Change] = {
     "one-routing": _one_routing,
@@ -159,6 +160,8 @@ def _content(varied: VariedRun, variation: Varied) -> None:
         return _special_rows(varied, variation, inputs)
     if what in _LOGITS:
         return _logits(varied, variation, inputs)
+    if what == "empty-experts" and inputs.ids_at is not None:
+        return _empty_experts(varied, variation, inputs)
     if what not in _VALUES and (inputs.ids_at is None or inputs.weights_at is None):
         return varied.leave_out(variation, "no input has the form of expert ids and routing weights, [tokens, top_k]")
     try:
@@ -188,6 +191,27 @@ def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
                     special_rows.name_rows(call, declared, one is not rows)
                 return
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
+
+
+def _empty_experts(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
+    """A call for each of three experts that no token chooses: what is counted for each expert is zero there."""
+    for place, expert in _PLACES_OF_EXPERTS.items():
+        number = expert(inputs.experts)
+        ids = without_expert(inputs.ids, inputs.experts, number)
+        if ids is None:
+            return
+        call = varied.call(
+            variation, inputs.put(ids=ids).tensors, label=f"{CALL_WITH}no token for the {place} expert ({number})"
+        )
+        if call.error or varied.is_wrong(call):
+            return
+
+
+_PLACES_OF_EXPERTS: dict[str, Callable[[int], int]] = {
+    "first": lambda experts: 0,
+    "last": lambda experts: experts - 1,
+    "middle": lambda experts: experts // 2,
+}
 
 
 def _without_weights(x: Inputs) -> Inputs:

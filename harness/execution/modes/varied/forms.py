@@ -66,6 +66,7 @@ def _beside_nan(tensor: Tensor) -> Tensor:
 _FORMS: dict[str, Form] = {
     "beside-nan": _beside_nan,
     "slice": _slice,
+    "hidden-slice": _slice,
     "row-offset": _row_offset,
     "unaligned": _unaligned,
     "transposed": _transposed,
@@ -83,10 +84,13 @@ def _form(varied: VariedRun, variation: Varied) -> None:
     if beside_nan and not beside_nan.error and not varied.is_wrong(beside_nan):
         return None  # whatever lies beside
     around = _compiled if what == "compiled-slice" else _as_it_is
-    call = _call(varied, variation, _FORMS[what], around)
+    only = 0 if what == "hidden-slice" else None
+    if only == 0 and (len(varied.batch(1)[0]) == 1 or _shown(varied, "form=slice", "form=beside-nan")):
+        return None  # the same as a slice of all inputs
+    call = _call(varied, variation, _FORMS[what], around, only)
     if call is not None and around is _compiled and varied.is_wrong(call) and not _is_right_as_given(varied, variation):
         varied.drop(call)  # it is not the form: the mode compiled reports it
-    elif call is not None and varied.is_wrong(call):
+    elif call is not None and only is None and varied.is_wrong(call):
         call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
         if beside_nan:
             varied.drop(beside_nan)  # it is not what lies beside
@@ -98,6 +102,12 @@ def _is_right_as_given(varied: VariedRun, variation: Varied) -> bool:
     call = varied.call(variation, *varied.batch(), around=_compiled)
     varied.drop(call)
     return call.error is None and not varied.is_wrong(call)
+
+
+def _shown(varied: VariedRun, *names: str) -> bool:
+    """Whether the call of one of these variations failed."""
+    calls = [call for call in varied.run.calls if call.varied and call.varied.name in names]
+    return any(call.error is not None or varied.is_wrong(call) or call.overwrote_beside for call in calls)
 
 
 def _made(varied: VariedRun, name: str) -> Call | None:
@@ -123,8 +133,23 @@ def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only
         return None
     given = _present(call.inputs)
     beside = all(map(same_bits, _present(call.before), given))  # a write into the input itself is another fault
-    call.overwrote_beside = beside and not all(map(same_bits, before, map(_buffer, given)))
+    call.overwrote_beside = _written_beside(call.inputs, before, [*map(_buffer, given)]) if beside else ""
     return call
+
+
+def _written_beside(inputs: tuple[Tensor, ...], before: list[Tensor], now: list[Tensor]) -> str:
+    """How many values of which buffer are others than before: ``1,232 values beside hidden_states``; empty for none."""
+    places = [place for place, tensor in enumerate(inputs) if tensor is not None]
+    for place, old, new in zip(places, before, now, strict=True):
+        if not same_bits(old, new):
+            changed = int((_bits(old) != _bits(new)).any(-1).sum())
+            return f"{changed:,} value{'s' * (changed != 1)} beside {f'input {place}' if place else 'hidden_states'}"
+    return ""
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The bytes of each element, [..., bytes]: NaN is not equal to itself."""
+    return tensor.contiguous().view(-1, 1).view(torch.uint8)
 
 
 def _present(tensors: tuple[Tensor, ...]) -> list[Tensor]:
@@ -171,7 +196,8 @@ def _under_grad(layer: Any) -> Any:
 
 def _dtype(varied: VariedRun, variation: Varied) -> None:
     what = variation.name.partition("=")[2]
-    (_int64_ids if what == "int64-ids" else _of_dtype)(varied, variation)
+    of_routing = {"int64-ids": _int64_ids, "bfloat16-weights": _half_weights}
+    of_routing.get(what, _of_dtype)(varied, variation)
 
 
 def _int64_ids(varied: VariedRun, variation: Varied) -> None:
@@ -181,6 +207,17 @@ def _int64_ids(varied: VariedRun, variation: Varied) -> None:
         return varied.leave_out(variation, "no input has the form of expert ids, [tokens, top_k]")
     other = torch.int64 if inputs.ids.dtype != torch.int64 else torch.int32
     varied.refused(varied.call(variation, inputs.put(ids=inputs.ids.to(other)).tensors, expected))
+    return None
+
+
+def _half_weights(varied: VariedRun, variation: Varied) -> None:
+    """The oracle gets the rounded values in the dtype that it knows."""
+    inputs = Inputs.of(varied.batch()[0], varied.rig.case)
+    if inputs.weights_at is None:
+        return varied.leave_out(variation, "no input has the form of routing weights, [tokens, top_k]")
+    half, dtype = inputs.weights.bfloat16(), inputs.weights.dtype
+    expected = varied.rig.oracle(inputs.put(weights=half.to(dtype)).tensors)
+    varied.refused(varied.call(variation, inputs.put(weights=half).tensors, expected))
     return None
 
 

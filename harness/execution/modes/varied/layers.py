@@ -2,15 +2,19 @@
 
 import contextlib
 import copy
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.execution.evidence import Call, Run, Varied, same_bits
+from harness.base.errors import Skip
+from harness.base.exception_text import text_of
+from harness.execution.evidence import Call, LeftBehind, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.modes.varied.beside.derived import note_derived, unreached
 from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.checks import (
     MANY_LAYERS,
@@ -26,11 +30,13 @@ from harness.execution.modes.varied.checks import (
     whole,
 )
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
-from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.rig import LAYER_ERRORS, BuildFailed, Rig
 from harness.matrix.variations import words_of
+from harness.subjects.checked import SubjectError
 
-State = dict[str, Tensor]
+State = dict[str, Any]  # tensors, and what get_extra_state gives
 _BESIDE = ("other=before", "other=between")
+_LONGEST = 200  # of an exception's text
 FIRST = "a layer that got the same weights before its first call"
 RESTORED = "weights=restored"
 
@@ -72,22 +78,27 @@ def other_weights(layer: Any) -> State:
 
     Empty where it is no module, or has none.
     """
-    state = layer.state_dict() if isinstance(layer, nn.Module) else {}
+    state: State = layer.state_dict() if isinstance(layer, nn.Module) else {}
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     other = {name: _doubled(tensor) for name, tensor in tensors.items()}
-    return other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
+    return state | other if any(not same_bits(other[name], tensors[name]) for name in other) else {}
 
 
 def _doubled(tensor: Tensor) -> Tensor:
     return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
-def load(layer: Any, state: State) -> bool:
+def load(layer: Any, state: State, **options: bool) -> bool:
     """Load a copy of these weights; False where the layer raises, and then nothing can be said of loading."""
     with contextlib.suppress(*LAYER_ERRORS):
-        layer.load_state_dict({name: copy_of(tensor) for name, tensor in state.items()})
+        layer.load_state_dict(_copies(state), **options)
         return True
     return False
+
+
+def _assign(layer: Any, state: State) -> bool:
+    """As where a model is built without memory, and its parameters are exchanged for those of a checkpoint."""
+    return load(layer, state, assign=True)
 
 
 def first_answer(varied: VariedRun, state: State) -> Tensor | None:
@@ -101,7 +112,9 @@ def first_answer(varied: VariedRun, state: State) -> Tensor | None:
 
 def _others(varied: VariedRun, variation: Varied) -> None:
     """Two layers, or many."""
-    (_many if variation.name == "other=16" else if_steady(_other))(varied, variation)
+    # What is found by address is wrong by chance in any layer, so that plain calls say nothing of it.
+    ways = {"other=16": _many, "other=freed": _freed}
+    ways.get(variation.name, if_steady(_other))(varied, variation)
 
 
 def _other(varied: VariedRun, variation: Varied) -> None:
@@ -113,19 +126,32 @@ def _other(varied: VariedRun, variation: Varied) -> None:
 
 
 def _two_layers(varied: VariedRun, variation: Varied, experts: int) -> bool:
-    """Two layers with so many experts. Whether the one that is judged raised."""
-    rig = rig_of(varied.rig, replace(varied.rig.case, experts=experts))
-    if rig is None:
+    """Two layers with so many experts. Whether the one that is judged raised.
+
+    Before: no layer of this size was built, so that a table may hold what the other one gave it. Between: the other one is built
+    after the first call, so that a table may hold what it gave it last.
+    """
+    rig = replace(varied.rig, case=replace(varied.rig.case, experts=experts))
+    try:
+        first = layer_of(rig)
+    except (Skip, BuildFailed, SubjectError):
         return False
-    one, other = layer_of(rig), layer_of(rig)
+    return (_other_before if variation.name == "other=before" else _other_between)(varied, variation, rig, first)
+
+
+def _other_before(varied: VariedRun, variation: Varied, rig: Rig, other: Any) -> bool:
     if not load(other, other_weights(other)):
         return False
-    if variation.name == "other=before":
-        answer(varied, other, 1, rig)
-        inputs = rig.inputs(few(rig), 0)
-        check(varied, variation, one, inputs=inputs, expected=rig.oracle(inputs))
-        return bool(varied.run.calls) and varied.run.calls[-1].error is not None
-    before = answer(varied, one, 0, rig)
+    answer(varied, other, 1, rig)
+    inputs = rig.inputs(few(rig), 0)
+    check(varied, variation, layer_of(rig), inputs=inputs, expected=rig.oracle(inputs))
+    return bool(varied.run.calls) and varied.run.calls[-1].error is not None
+
+
+def _other_between(varied: VariedRun, variation: Varied, rig: Rig, one: Any) -> bool:
+    before, other = answer(varied, one, 0, rig), layer_of(rig)
+    if not load(other, other_weights(other)):
+        return False
     answer(varied, other, 1, rig)
     after = answer(varied, one, 0, rig)
     if isinstance(before.output, Tensor) and before.snapshot is not None and after.snapshot is not None:
@@ -136,6 +162,36 @@ def _two_layers(varied: VariedRun, variation: Varied, experts: int) -> bool:
 
 _BEFORE = "the same before that"
 _WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has so many
+
+
+def _freed(varied: VariedRun, variation: Varied) -> None:
+    """A layer whose weights lie where those of one lay that was called and is gone, with the same count of writes.
+
+    An allocator does that sooner or later. The other's weights are written past that count before its first call, as a loader
+    does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too.
+    """
+    living, gone = varied.fresh(), varied.fresh()
+    answer(varied, living, 1)
+    if not isinstance(gone, nn.Module):
+        return
+    memory = {name: tensor.data for name, tensor in _named(gone)}
+    for tensor in memory.values():
+        tensor.copy_(_doubled(tensor))
+    answer(varied, gone, 1)
+    del gone
+    gc.collect(0)
+    layer = varied.fresh()
+    for name, tensor in _named(layer):
+        if name in memory and memory[name].shape == tensor.shape:
+            tensor.data = memory[name].copy_(tensor)
+    check(varied, variation, layer)
+    check(varied, variation, living, label="a layer that lived before, after another one was freed")
+
+
+def _named(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A layer's parameters and buffers themselves, by name."""
+    yield from layer.named_parameters()
+    yield from layer.named_buffers()
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
@@ -164,6 +220,18 @@ def _reload(varied: VariedRun, variation: Varied) -> None:
     _compare(varied, variation, layer, state, load)
 
 
+def _assigned(varied: VariedRun, variation: Varied) -> None:
+    layer = varied.fresh()
+    answer(varied, layer, 1)
+    _compare(varied, variation, layer, other_weights(layer), _assign)
+
+
+def _each(varied: VariedRun, variation: Varied) -> None:
+    """One weight after the other, before the first call."""
+    if names := list(unreached(varied, own_weights(varied.layer), load)):
+        note_derived(varied, variation, names)
+
+
 def _compare(
     varied: VariedRun, variation: Varied, layer: Any, state: State, give: Callable[[Any, State], bool]
 ) -> None:
@@ -190,7 +258,13 @@ def _own(varied: VariedRun, variation: Varied) -> None:
 
 def own_weights(layer: nn.Module) -> State:
     """A copy of what a layer's state_dict holds."""
-    return {name: copy_of(tensor) for name, tensor in layer.state_dict().items() if isinstance(tensor, Tensor)}
+    return _copies(layer.state_dict())
+
+
+def _copies(state: State) -> State:
+    return {
+        name: copy_of(value) if isinstance(value, Tensor) else copy.deepcopy(value) for name, value in state.items()
+    }
 
 
 def _restored(varied: VariedRun, variation: Varied) -> None:
@@ -214,13 +288,13 @@ def _written(varied: VariedRun, variation: Varied) -> None:
 
 def _tensors(layer: nn.Module) -> State:
     """A layer's parameters and buffers, by name."""
-    return {name: tensor.detach() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+    return {name: tensor.detach() for name, tensor in _named(layer)}
 
 
 def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
     """Copy these tensors into those of a layer; False where it raises."""
     with contextlib.suppress(*LAYER_ERRORS), torch.no_grad():
-        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+        for name, tensor in _named(layer):
             (tensor.data if through_data else tensor).copy_(tensors[name])
         return True
     return False
@@ -228,17 +302,41 @@ def _write(tensors: State, layer: nn.Module, through_data: bool) -> bool:
 
 def _saved(varied: VariedRun, variation: Varied) -> None:
     layer, restored = varied.fresh(), varied.fresh()
+    before = layer.state_dict()
     answer(varied, layer, 1)
     if load(restored, layer.state_dict()):
         check(varied, variation, restored)
+    elif load(varied.fresh(), before):
+        refused(varied, variation, lambda: varied.fresh().load_state_dict(layer.state_dict()), "load_state_dict")
+
+
+def refused(varied: VariedRun, variation: Varied, act: Callable[[], Any], doing: str) -> None:
+    """Note that something works with a layer that was not called, and raises with one that was."""
+    try:
+        act()
+    except LAYER_ERRORS as error:
+        text = " ".join(text_of(error).split())[:_LONGEST]
+        what = f"{variation.words}: {doing} raises {type(error).__name__}, which it does not before a call: {text}"
+        varied.run.left_behind.append(LeftBehind(variation, what))
 
 
 def _copied(varied: VariedRun, variation: Varied) -> None:
     layer = varied.fresh()
     answer(varied, layer, 1)
+    copied = _copy(layer)
+    if copied is None:
+        if _copy(varied.fresh()) is not None:
+            refused(varied, variation, lambda: copy.deepcopy(layer), "copy.deepcopy")
+        return
+    _compare(varied, variation, copied, other_weights(layer), load)
+    check(varied, variation, layer, label="a layer, after other weights were loaded into its deepcopy")
+
+
+def _copy(layer: nn.Module) -> nn.Module | None:
+    """A deepcopy; None where it raises."""
     with contextlib.suppress(*LAYER_ERRORS):
-        _compare(varied, variation, copy.deepcopy(layer), other_weights(layer), load)
-        check(varied, variation, layer, label="a layer, after other weights were loaded into its deepcopy")
+        return copy.deepcopy(layer)
+    return None
 
 
 def _swapped(varied: VariedRun, variation: Varied) -> None:
@@ -256,7 +354,7 @@ def _swapped(varied: VariedRun, variation: Varied) -> None:
 def _swap_from(other: nn.Module, layer: nn.Module) -> bool:
     """Give a layer the tensors of another one: a checkpoint may have them in another form."""
     tensors = _tensors(other)
-    for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+    for name, tensor in _named(layer):
         tensor.data = copy_of(tensors[name])
     return True
 
@@ -266,7 +364,10 @@ def _evaluated(varied: VariedRun, variation: Varied) -> None:
     for _ in range(2):
         layer.eval()
         answer(varied, layer, 1)
-    check(varied, variation, layer)
+    if check(varied, variation, layer):
+        layer.train()
+        layer.eval()
+        check(varied, variation, layer, label="a layer after train() and eval()")
 
 
 def _of_rank(varied: VariedRun, variation: Varied) -> None:
@@ -295,6 +396,8 @@ _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
     "reloaded": _reload,
     "loaded-again": _own,
     "restored": _restored,
+    "assigned": _assigned,
+    "each": _each,
     "saved-after-use": _saved,
     "deepcopy": _copied,
     "data-swapped": _swapped,

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import torch
 
-from harness.execution.state.global_state import GlobalState, matmul_precision, set_matmul_precision
+from harness.execution.state.global_state import GlobalState, matmul_precision, numpy_random, set_matmul_precision
 from harness.execution.state.python_state import PythonState
+from harness.execution.state.torch_state import TorchSwitches, restore_functions
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
 _OF_TORCH = ("TORCHINDUCTOR_", "TRITON_", "KMP_", "OMP_")
@@ -21,6 +22,10 @@ _BACKENDS = (
     ("torch.backends.cudnn", "allow_tf32"),
     ("torch.backends.cudnn", "benchmark"),
     ("torch.backends.cudnn", "deterministic"),
+    ("torch.backends.cudnn", "enabled"),
+    ("torch.backends.cuda.matmul", "allow_bf16_reduced_precision_reduction"),
+    ("torch.backends.cuda.matmul", "allow_fp16_reduced_precision_reduction"),
+    ("torch.backends.quantized", "engine"),
 )
 
 
@@ -53,7 +58,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self.environment, self.settings = dict(os.environ), _settings()
-        self._precision, self._python = matmul_precision(), PythonState()
+        self._precision, self._python, self._switches = matmul_precision(), PythonState(), TorchSwitches()
 
     def restore(self) -> tuple[str, ...]:
         """Put everything back; returns what had changed."""
@@ -62,7 +67,14 @@ class Snapshot:
         moved = [name for name, value in self.settings.items() if now.get(name, value) != value]
         for name in moved:
             _restore(name, self.settings[name])
-        return (*self._restore_environment(), *names, *moved, *self._python.restore())
+        return (
+            *self._restore_environment(),
+            *names,
+            *moved,
+            *self._python.restore(),
+            *self._switches.restore(),
+            *restore_functions(),
+        )
 
     def _restore_precision(self) -> list[str]:
         """By torch's function for it: its other settings of the same thing raise where they meet a value of this one."""
@@ -97,26 +109,35 @@ class ProcessState:
     def __enter__(self) -> Self:
         self._before.restore()
         self._global.__enter__()
-        # So that a generator which an earlier layer seeded shows when it is seeded the same way.
-        torch.rand(1)
-        random.random()
-        self._moved = torch.get_rng_state(), random.getstate()
+        self.draw()  # so that a generator which an earlier layer seeded shows when it is seeded the same way
+        self._moved = _generators()
         self._noting = _written()
         self._names = self._noting.__enter__()
         return self
+
+    def draw(self) -> None:
+        """Take a number from each generator."""
+        torch.rand(1)
+        random.random()
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.random()
 
     def __exit__(self, *error: object) -> None:
         self._noting.__exit__(None, None, None)
         written = self._names & set(self._before.environment)
         self.written = tuple(sorted(name for name in written if not name.startswith(_OF_TORCH)))
-        self.generator = torch.get_rng_state()
-        drew = not torch.equal(torch.get_rng_state(), self._moved[0]), random.getstate() != self._moved[1]
+        self.generators = _generators()
+        drew = [name for name, state in self._moved.items() if self.generators[name] != state]
         self._global.__exit__(*error)
         names = [name for name in self._global.changed if "random generator" not in name]
-        names += [
-            name for name, one in zip(("random generator", "Python's random generator"), drew, strict=True) if one
-        ]
+        names += drew
         self.changed = (*names, *self._before.restore())
+
+
+def _generators() -> dict[str, Any]:
+    """The state of each generator of random numbers; numpy's where somebody has imported it."""
+    states = {"random generator": torch.get_rng_state().tolist(), "Python's random generator": random.getstate()}
+    return states | ({"numpy's random generator": numpy_random()} if "numpy" in sys.modules else {})
 
 
 def _settings() -> dict[str, Any]:

@@ -35,6 +35,16 @@ def missing_ids(ids: Tensor, experts: int) -> tuple[Tensor, Tensor]:
     return ids, missing
 
 
+def without_expert(ids: Tensor, experts: int, expert: int) -> Tensor | None:
+    """The ids with another expert, one that the row does not name, where they named this one; None where there is no other."""
+    if experts <= ids.shape[1]:
+        return None
+    named = torch.zeros(len(ids), experts, dtype=torch.bool, device=ids.device)
+    named.scatter_(1, ids.long(), True)
+    named[:, expert] = True
+    return torch.where(ids == expert, named.int().argmin(1, keepdim=True).to(ids.dtype), ids)
+
+
 def _exchange(ids: Tensor, rows: Tensor, slots: Tensor, expert: int) -> None:
     """Let these slots name this expert; a slot of the same row that did names what was there."""
     before = ids[rows, slots][:, None]

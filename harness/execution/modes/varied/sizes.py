@@ -11,7 +11,7 @@ from harness.execution.modes.varied.beside.ranks import ranks
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.layers import if_alone
-from harness.execution.modes.varied.tokens import narrowest
+from harness.execution.modes.varied.many_tokens import narrowest
 from harness.execution.modes.varied.varied_run import VariedRun, is_wrong_output
 from harness.execution.rig import Rig
 from harness.matrix.case import ROUTED_SCALING, Case

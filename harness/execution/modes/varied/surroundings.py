@@ -14,9 +14,12 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.evidence import LeftBehind, Run, Varied
+from harness.execution.difference import compare
+from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.memory.handles import handles
 from harness.execution.modes.varied.beside.overwritten import overwritten_by
 from harness.execution.modes.varied.checks import (
     FEW,
@@ -30,10 +33,11 @@ from harness.execution.modes.varied.checks import (
     place_of,
     run_few,
 )
+from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.process import ProcessState, Snapshot
-from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.execution.state.global_state import default_dtype
+from harness.execution.state.global_state import default_dtype, matmul_precision, set_matmul_precision
 from harness.ops.names import op_name
 
 # Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
@@ -44,7 +48,7 @@ _LONG = 320
 # More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
 _MANY_TOKENS = 264
 # Modes of torch in which a router may round its logits.
-_INEXACT = ("torch=default-bfloat16", "torch=autocast")
+_INEXACT = ("torch=default-bfloat16", "torch=autocast", "torch=matmul-high")
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -77,6 +81,16 @@ def _not_deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _high_precision() -> Iterator[None]:
+    before = matmul_precision()
+    set_matmul_precision("high")
+    try:
+        yield
+    finally:
+        set_matmul_precision(before)
+
+
+@contextlib.contextmanager
 def _three_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(3)  # neither one nor a power of two, so that rows are left over
@@ -97,8 +111,16 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=not-deterministic": _not_deterministic,
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
+        "torch=matmul-high": _high_precision,
+        "torch=inference-tensors": torch.inference_mode,
     }
     around = modes[variation.name]
+    if variation.name == "torch=inference-tensors":
+        inputs, expected = batch_of(varied, 0)
+        with torch.inference_mode():
+            made = tuple(map(copy_of, inputs))
+        check(varied, variation, varied.fresh(), inputs=made, expected=expected, around=around)
+        return
     check(varied, variation, varied.fresh(), around=around)
     wrong = varied.run.calls[-1]
     if wrong.error is None and not varied.is_wrong(wrong):
@@ -117,10 +139,33 @@ def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], A
     layer, before = varied.fresh(), len(varied.run.calls)
     if check(varied, variation, layer, inputs=inputs, expected=expected, label=label, around=around):
         return
-    rounds = variation.name in _INEXACT and varied.run.calls[before].other_routing
+    rounds = variation.name in _INEXACT and _rounds(varied, varied.run.calls[before], around)
     if rounds or not check(varied, variation, varied.fresh(), inputs=inputs, expected=expected):
         del varied.run.calls[before:]
     del varied.run.calls[before + 1 :]
+
+
+def _rounds(varied: VariedRun, call: Call, around: Callable[[], Any]) -> bool:
+    """Whether the layer's own router rounds: the experts get other ids, or one token that is wrong among many is so among few.
+
+    The second only where the layer is given no ids: then it is not seen what its router gives.
+    """
+    ids_at = Inputs.of(call.before, varied.rig.case).ids_at
+    if call.other_routing or ids_at is not None or call.error or call.expected is None:
+        return call.other_routing
+    difference = compare(call.snapshot, call.expected) if isinstance(call.snapshot, Tensor) else None
+    rows = difference.tokens[: few(varied.rig)] if difference else []
+    if not rows:
+        return False
+    inputs, expected = tuple(t if t is None else t[rows] for t in call.before), rows_of(call.expected, rows)
+    one = Call("", len(rows), inputs, expected=expected)
+
+    def inside(*tensors: Tensor) -> Any:
+        with around():
+            return layer(*tensors)
+
+    layer = varied.fresh()
+    return varied.rig.make(one, inside) and varied.is_wrong(one)
 
 
 def _in_thread(varied: VariedRun, variation: Varied) -> None:
@@ -202,10 +247,10 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
     state.changed += _set_again(state.written, act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
         with _three_threads(), ProcessState(before) as other:
-            torch.rand(1)
+            other.draw()
             varied.fresh()
-        seeded = torch.equal(state.generator, other.generator)
-        state.changed = tuple(name for name in state.changed if name != "random generator" or seeded)
+        drawn = {name for name, one in state.generators.items() if other.generators.get(name) != one}
+        state.changed = tuple(name for name in state.changed if name not in drawn)
     if state.changed:
         doing = "building the layer" if built else "calling the layer"
         what = f"{doing} changed {', '.join(state.changed[:4])}"
@@ -229,7 +274,7 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
     """
     layer, made = varied.fresh(), _Made()
     _call_often(varied, layer, made, range(-_FIRST, 0))
-    entries = entries_of(layer, varied.rig.ops)
+    entries = entries_of(layer, varied.rig.ops) | handles()
     _call_often(varied, layer, made, range(_CALLS))
     left = _left_by_calls(varied, layer, made, entries, _CALLS)
     if left is not None:
@@ -257,10 +302,16 @@ def _left_by_calls(
     if alive := made.still_alive(calls):
         count, what, line = alive
         return f"after {calls} calls {what} of {count} of them is still in memory", line
-    now = entries_of(layer, varied.rig.ops)
+    now = entries_of(layer, varied.rig.ops) | handles()
     # A container that is new since then may have been made for something else.
     grown = [name for name, count in now.items() if name in before and count - before[name] > _SHARE * calls]
-    return (f"after {calls} calls {grown[0]} has {calls} entries more, or nearly as many", None) if grown else None
+    if not grown:
+        return None
+    more, name = now[grown[0]] - before[grown[0]], grown[0]
+    is_handle = name in handles()
+    return f"after {calls} calls " + (
+        f"there are {more} more {name}" if is_handle else f"{name} has {more} entries more"
+    ), None
 
 
 class _Made(TorchDispatchMode):

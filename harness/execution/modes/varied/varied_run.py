@@ -59,6 +59,7 @@ class VariedRun:
         self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
         self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
+        self.others: dict[str, VariedRun | None] = {}  # runs of other cases' layers, made once
         self.steady: bool | None = None
         self._state_noted = False
         self._inputs, self._expected = _largest_batch(rig, min(batch, rig.most_tokens))

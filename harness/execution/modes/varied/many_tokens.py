@@ -1,0 +1,140 @@
+"""Many token counts on a layer as narrow as can be: it is the number of rows that matters, and each costs little there."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.execution.difference import within
+from harness.execution.evidence import Call, Varied, all_finite
+from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of
+from harness.execution.rig import LAYER_ERRORS
+from harness.matrix.case import Case
+from harness.matrix.shapes import Alignment
+from harness.matrix.variations import BETWEEN, LARGEST_BATCH
+
+Batch = tuple[tuple[Tensor, ...], Any]
+# So narrow, and of so few experts.
+_HIDDEN, _LATENT, _INNER, _EXPERTS, _MULTIPLE = 48, 80, 16, 2, 32
+
+
+def between(varied: VariedRun) -> None:
+    """A call for each count between the others, compared and forgotten. The first that is wrong is made once more, to be reported.
+
+    It is reported of the layer of the run, where that is wrong too.
+    """
+    narrow = _narrow(varied) or varied
+    for count in BETWEEN:
+        if count > narrow.rig.most_tokens or (count > LARGEST_BATCH and narrow is varied):
+            return
+        if not is_right(narrow, *_rows(narrow, count)):
+            if count > varied.most or is_right(varied, *varied.batch(count)):
+                many(varied, of_count(count), count)
+            elif failed(varied, varied.call(of_count(count), *varied.batch(count))):
+                find_smallest(varied, count)
+            return
+
+
+def many(varied: VariedRun, variation: Varied, count: int) -> None:
+    """One call of the narrowest layer, and where it is wrong more, until the smallest count that fails is known.
+
+    Nothing where that layer is wrong at the largest count of the others too: ``sizes=narrow`` reports it.
+    """
+    narrow = _narrow(varied)
+    if narrow is None or count > narrow.rig.most_tokens:
+        return
+    first = len(narrow.run.calls)
+    call = narrow.call(variation, *_rows(narrow, count))
+    if failed(narrow, call):
+        if not is_right(narrow, *narrow.batch(min(LARGEST_BATCH, count - 1))):
+            return
+        total = _first_of_total(narrow, variation, count)
+        if total is not None:
+            total.case = narrow.rig.case
+            varied.run.calls.append(total)
+            return
+        # Where a layer that was not called before is right, it is not the count that matters.
+        known = varied.rig.vary or call.fresh_differs is False or any(failed(varied, one) for one in varied.run.calls)
+        if not narrow.refused(call, own=True) and not known:
+            find_smallest(narrow, count, least=min(LARGEST_BATCH, count - 1))
+    for one in narrow.run.calls[first:]:
+        one.case = narrow.rig.case
+        varied.run.calls.append(one)
+
+
+def _first_of_total(narrow: VariedRun, variation: Varied, count: int) -> Call | None:
+    """The first of many smaller batches that is wrong, of as many tokens in all: then it is their total that matters."""
+    layer = narrow.fresh()
+    for number in range(1, count // LARGEST_BATCH + 2):
+        total = f"{number * LARGEST_BATCH:,} tokens in all"
+        label = f"batch {number} of {LARGEST_BATCH:,} tokens each, {total}"
+        call = narrow.call(variation, *narrow.batch(LARGEST_BATCH), layer=layer, label=label)
+        if failed(narrow, call):
+            return call
+    return None
+
+
+def find_smallest(varied: VariedRun, wrong: int, least: int = 0) -> None:
+    """Halve the distance between the largest count that is right, at least ``least``, and ``wrong``."""
+    known = [call.tokens for call in varied.run.calls if call.tokens < wrong and not failed(varied, call)]
+    right = max((*known, least))
+    while wrong - right > 1:
+        middle = (wrong + right) // 2
+        call = varied.call(of_count(middle), *_rows(varied, middle))
+        right, wrong = (right, middle) if failed(varied, call) else (middle, wrong)
+
+
+def is_right(varied: VariedRun, inputs: tuple[Tensor, ...], expected: Any) -> bool:
+    """Whether the run's layer is right on these inputs. The call is no evidence."""
+    try:
+        output = call_filled(varied.layer, *inputs)
+    except LAYER_ERRORS:
+        return False
+    shape = (inputs[0].shape[0], varied.rig.case.hidden)
+    return isinstance(output, Tensor) and output.shape == shape and all_finite(output) and within(output, expected)
+
+
+def failed(varied: VariedRun, call: Call) -> bool:
+    """Whether a call raised or is wrong."""
+    return call.error is not None or varied.is_wrong(call)
+
+
+def of_count(count: int) -> Varied:
+    """The variation of a number of tokens."""
+    return Varied(f"tokens={count}", f"{count:,} tokens")
+
+
+def _narrow(varied: VariedRun) -> VariedRun | None:
+    """The run of the narrowest layer, made once; None where the subject builds none, or has no inputs for it."""
+    if "narrow" not in varied.others:
+        narrow = varied.of(narrowest(varied.rig.case), LARGEST_BATCH)
+        varied.others["narrow"] = None if narrow is None or narrow.most < LARGEST_BATCH else narrow
+    return varied.others["narrow"]
+
+
+def _rows(varied: VariedRun, count: int) -> Batch:
+    """So many rows: those of one batch, which come again and again where there are more."""
+    if count <= varied.most:
+        return varied.batch(count)
+    inputs, expected = varied.batch()
+    rows = torch.arange(count, device=inputs[0].device) % varied.most
+    return tuple(tensor if tensor is None else tensor[rows] for tensor in inputs), rows_of(expected, rows)
+
+
+def narrowest(case: Case) -> Case:
+    """The same structure at sizes that are as small as they can be, and padded."""
+    shape = replace(case.shape, hidden=_HIDDEN, latent=_LATENT if case.latent else None)
+    alignment = Alignment(case.alignment.name, _MULTIPLE, _MULTIPLE, _MULTIPLE)
+    shared, top_k = case.shared and _INNER, min(case.top_k, _EXPERTS)
+    return replace(
+        case,
+        shape=shape,
+        alignment=alignment,
+        hidden=_HIDDEN,
+        intermediate=_INNER,
+        shared=shared,
+        experts=_EXPERTS,
+        top_k=top_k,
+    )
