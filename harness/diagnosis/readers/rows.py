@@ -11,6 +11,10 @@ from harness.diagnosis.surroundings import Surroundings
 _LARGEST = 4096
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
+# In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
+_OF_GRAPHS = re.compile(
+    r"(?:decode|capture|captured)[ _-]graph|graph[ _-](?:batch|rows|replay|size|bs)\b|padded_bs|bucket", re.I
+)
 _NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
 
 
@@ -44,7 +48,11 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
 
 def _of_graphs(facts: Facts) -> bool:
     """Whether the text has words of graphs, or the user's line has a name of one."""
-    return facts.seen("replay") or bool(_GRAPHS.search(f"{facts.function} {facts.code}"))
+    return (
+        facts.seen("replay")
+        or bool(_OF_GRAPHS.search(facts.whole))
+        or bool(_GRAPHS.search(f"{facts.function} {facts.code}"))
+    )
 
 
 def _shared_out(few: int, many: int) -> Reading:
@@ -86,7 +94,11 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
     graph = _of_graphs(facts)
     to = " to the captured size" if graph or not facts.code else ""
     maybe = "" if sure else "Perhaps: t"
-    chance = "" if sure else " No word of graphs is in the text, so two batches of other origin are possible too."
+    chance = (
+        ""
+        if sure
+        else " No word of graphs that is known here is in the text, so two batches of other origin are possible too."
+    )
     return Reading(
         verdict=FAMILY if sure else UNDECIDED,
         stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
@@ -105,7 +117,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
 def _other(says: str, few: int, many: int, verdict: str) -> Reading:
     return Reading(
         verdict=verdict,
-        stage="rows of a batch",
+        stage="rows of a batch, or dimension 0 of other tensors",
         cause=says,
         against=(_NOT_WIDTHS,),
         look="who made each of the two tensors, and for which batch",

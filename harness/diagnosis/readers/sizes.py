@@ -1,9 +1,10 @@
 """Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
 
 import re
+from dataclasses import replace
 
 from harness.diagnosis.code import is_activation, operations
-from harness.diagnosis.diagnosis import FAMILY, Reading
+from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.latent import read_latent
@@ -48,6 +49,7 @@ _RAISED_BY = {
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
+_TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
@@ -58,10 +60,10 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
-    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
-        return rows(facts, a, b)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
+    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
+        return rows(facts, a, b)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
@@ -89,6 +91,8 @@ def _by(facts: Facts) -> str:
 
 def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     by = _by(facts)
+    if _TRAINING.search(facts.code):
+        return _update(facts, pair)
     if by in _ADDS:
         return _add(facts, around, pair, first)
     no_fake = () if "comparison" in by else (NO_FAKE,)
@@ -103,6 +107,20 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _update(facts: Facts, pair: Pair) -> Reading:
+    """A step of training: a state at one width, and a gradient or a weight at the other."""
+    reading = padded(
+        pair,
+        stage="an update in training",
+        operands=(f"{pair.narrow}: one of state, weight and gradient", f"{pair.wide}: another of them"),
+        cause=f"A state was made at one width, and the weight or its gradient has the other: {pair.rounded()}, where a weight was "
+        "padded after the state was made, or the state is of another checkpoint.",
+        against=(NO_FAKE,),
+        look="when the weights were padded, and from which weights the state was made",
+    )
+    return replace(reading, verdict=UNDECIDED)
 
 
 def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:

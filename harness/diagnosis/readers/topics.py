@@ -41,10 +41,15 @@ TOPICS = (
     Topic(
         "vocabulary",
         re.compile(
-            r"vocab|logits_processor|lm_head|sampler|sampling|token_bias|logit_bias|\bembed|\bwte\b|tok_emb|bitmask",
+            r"vocab|\blogits\b|logits_processor|lm_head|sampler|sampling|token_bias|logit_bias|\bembed|\bwte\b|tok_emb|bitmask",
             re.I,
         ),
         "a vocabulary, which may be padded itself or have added tokens",
+    ),
+    Topic(
+        "latent attention",
+        re.compile(r"\bmla\b|kv_lora|rope_part|\bkv_a_|qk_rope|nope", re.I),
+        "latent attention: one size may have the rotary part added (576 = 512 + 64)",
     ),
     Topic(
         "positions",
