@@ -100,6 +100,10 @@ def _differing(match: Match) -> Sizes | None:
         return _numbers(a, groups["b"], int(dim) if dim.isdigit() else None)
     if a and "b_shape" in groups:
         return _numbers(a, _at(sizes(groups["b_shape"]), -1), None)
+    if "a_shape" in groups and "b_shape" in groups and "dim" in groups:
+        place = int(groups["dim"])
+        a_shape, b_shape = sizes(groups["a_shape"]), sizes(groups["b_shape"])
+        return _numbers("".join(a_shape[place : place + 1]), "".join(b_shape[place : place + 1]), place)
     if "a_shape" in groups and "b_shape" in groups:
         return _of_shapes(match, sizes(groups["a_shape"]), sizes(groups["b_shape"]))
     return None

@@ -53,7 +53,7 @@ TOPICS = (
     ),
     Topic(
         "positions",
-        re.compile(r"\bwpe\b|pos(?:ition)?s?_?(?:emb|table|ids)|position_bias|max_position|n_ctx", re.I),
+        re.compile(r"\bwpe\b|pos(?:ition(?:al|s)?)?s?_?(?:emb|table|ids)|position_bias|max_position|n_ctx", re.I),
         "positions: a size may be the length of a sequence, or the longest that a table was made for",
     ),
     Topic(
