@@ -13,7 +13,7 @@ _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
 _OF_GRAPHS = re.compile(
-    r"(?:decode|capture|captured)[ _-]graph|graph[ _-](?:batch|rows|replay|size|bs)\b|padded_bs|bucket", re.I
+    r"(?:decode|capture|captured)[ _-]graph|graph[ _-](?:batch|rows|replay|size|bs)\b|padded_bs", re.I
 )
 _NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
 

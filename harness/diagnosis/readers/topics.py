@@ -65,8 +65,9 @@ TOPICS = (
 
 
 def spoken(facts: Facts) -> str:
-    """In words, each topic that the text has, and what its sizes may be; empty for none."""
-    found = [topic.says for topic in TOPICS if topic.words.search(facts.whole)]
+    """In words, each topic that the text has but a vocabulary, and what its sizes may be; empty for none."""
+    # A vocabulary is told by its sizes: attention and routers have logits as well.
+    found = [topic.says for topic in TOPICS if topic.name != "vocabulary" and topic.words.search(facts.whole)]
     return f" The text has words of {'; and of '.join(found)}." if found else ""
 
 
