@@ -112,7 +112,7 @@ def bug(name: str) -> Bug:
         ("0.20.2", "vllm 0.20.2 does not have it"),
         ("0.99.0", "vllm 0.99.0 does not have it"),
         ("0.20.0.dev5", "vllm 0.20.0.dev5 is a development build"),
-        ("0.19.0", "vllm 0.19.0 is not among the releases known to have it"),
+        ("0.17.0", "vllm 0.17.0 is not among the releases known to have it"),
     ],
 )
 def test_whether_a_release_has_a_bug(version: str, status: str) -> None:

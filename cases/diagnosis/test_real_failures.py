@@ -87,7 +87,7 @@ def test_two_widths_in_dynamo(dynamic: bool) -> None:
     if dynamic:
         for tensor in tensors:
             torch._dynamo.mark_dynamic(tensor, 0)
-    compiled = torch.compile(lambda a, b: a + b, backend="eager", fullgraph=True)
+    compiled = torch.compile(lambda shared, routed: shared + routed, backend="eager", fullgraph=True)
     one = diagnosis_of(lambda: compiled(*tensors))
     assert (one.kind, one.stage, one.phase, one.padded) == ("broadcast", "shared add", "traced", WIDE)
     assert one.tokens.startswith("symbolic (s" if dynamic else "static (7)")

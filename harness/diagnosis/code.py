@@ -18,8 +18,10 @@ _METHODS = re.compile(
 )
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
 _ATTENTION = re.compile(
-    r"attn|attention|\b(?:q|k|v|query|key|value|queries|keys|values)\b|\bscores?\b|causal|softmax|rope|rotary|\bcos\b|\bsin\b"
+    r"attn|attention|\b(?:q|query|queries)\b|\bk\b.*\bv\b|\bkeys?\b.*\bvalues?\b|causal|rope|rotary|\bcos\b|\bsin\b"
 )
+# Routers, samplers and dictionaries have these too: they count where the file or the function is of attention.
+_PERHAPS_ATTENTION = re.compile(r"\b(?:k|v|keys?|values?|scores?)\b|softmax")
 
 
 def operations(code: str) -> frozenset[str]:
@@ -40,8 +42,13 @@ def is_activation(code: str) -> bool:
 
 
 def is_attention(code: str) -> bool:
-    """Whether the line names what attention computes with: queries, keys, scores, masks of them."""
+    """Whether the line names what attention alone computes with: queries, keys beside values, rotary tables."""
     return bool(_ATTENTION.search(code))
+
+
+def may_be_attention(code: str) -> bool:
+    """Whether the line has a name that attention shares with routers and samplers: scores, softmax, key, value."""
+    return bool(_PERHAPS_ATTENTION.search(code))
 
 
 def _parsed(code: str) -> ast.AST | None:

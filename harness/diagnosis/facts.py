@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.diagnosis.code import is_attention
+from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in
 from harness.diagnosis.known.kinds import Match
@@ -188,7 +188,15 @@ class Facts:
     def in_attention(self) -> bool:
         """Whether the user's line itself, or the function that it stands in, is of attention."""
         users = self._users()
-        return bool(users) and (is_attention(users[-1].code) or speaks_for("attention", users[-1].function))
+        if not users or is_attention(users[-1].code) or speaks_for("attention", users[-1].function):
+            return bool(users)
+        return may_be_attention(users[-1].code) and speaks_for("attention", users[-1].file)
+
+    @property
+    def function(self) -> str:
+        """The function that the user's line stands in; empty where the text lacks it."""
+        users = self._users()
+        return users[-1].function if users else ""
 
     @cached_property
     def torch_place(self) -> str:

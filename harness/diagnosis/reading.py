@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from harness.diagnosis.diagnosis import Diagnosis, Reading, Relative
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.known.relatives import relatives
@@ -48,7 +48,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         stage=reading.stage,
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
-        tokens=facts.tokens,
+        tokens=facts.tokens if facts.fakes or reading.verdict != OTHER else "",
         widths=reading.widths,
         rule=reading.rule,
         alignments=reading.alignments,

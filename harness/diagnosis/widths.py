@@ -8,6 +8,7 @@ from harness.matrix.shapes import Alignment as Rule
 
 # Besides the rules of the models file, what kernels and collectives round widths up to.
 COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
+_BLOCKS, _MOST_BLOCKS = (128, 64, 32, 16), 1024
 HEAD_DIMS = (128, 64)
 # How many attention heads models have. 21 = 2688 / 128 is not among them.
 _HEADS = frozenset((*range(1, 9), 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128))
@@ -137,6 +138,20 @@ def _rounding(multiple: int, rules: list[Rule]) -> tuple[tuple[str, ...], tuple[
     hidden = tuple(rule.name for rule in rules if rule.hidden == multiple)
     inner = (rule.name for rule in rules if multiple in (rule.intermediate_gated, rule.intermediate_non_gated))
     return hidden, tuple(name for name in inner if name not in hidden)
+
+
+def blocks_of(pair: Pair) -> tuple[int, Pair] | None:
+    """The size of a block, and the widths that the two sizes are where they count such blocks; None for no model's width.
+
+    Scales of quantised weights have one value for a block.
+    """
+    if pair.wide > _MOST_BLOCKS:
+        return None
+    for size in _BLOCKS:
+        of = read_pair(pair.narrow * size, pair.wide * size)
+        if of.padded and of.hidden_owners:
+            return size, of
+    return None
 
 
 def _heads(narrow: int, wide: int) -> tuple[int, int, int] | None:

@@ -9,6 +9,7 @@ from harness.diagnosis.readers.difference import ASSERT, Difference, Dim, differ
 from harness.diagnosis.readers.pairs import as_data
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import audit, checks
+from harness.diagnosis.widths import read_pair
 
 _INPUT = re.compile(
     r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)|Error in op: ?input\b"
@@ -40,13 +41,17 @@ def _maker(facts: Facts) -> str:
 
 def _input(listed: list[Dim]) -> Reading:
     says, rule, sizes = _inputs_difference(listed)
+    resized = [read_pair(dim.real, dim.said) for dim in listed if dim.real != dim.said and dim.real and dim.said]
+    padded = next((pair for pair in resized if pair.padded), None)
+    if padded:
+        says += f" {padded.rounded()}: perhaps a tensor that was padded after it was compiled, or before."
     return Reading(
-        verdict=OTHER,
+        verdict=UNDECIDED if padded else OTHER,
         stage="an input of a compiled graph",
         cause=f"The assert is on an input of the compiled graph, not on what an op gave. {says}",
         against=(
             "a wrong fake: no fake makes an input; torch's hint about one does not apply",
-            "padding: an input's rows may lie further apart for any reason",
+            *(() if resized else ("padding: an input's rows may lie further apart for any reason",)),
         ),
         look="the caller: sizes and strides as at the first call, or .contiguous(); an artefact that is used again needs its guards",
         widths=tuple(Width(size, False, ()) for size in sizes),

@@ -100,6 +100,10 @@ def _differing(match: Match) -> Sizes | None:
         return _numbers(a, groups["b"], int(dim) if dim.isdigit() else None)
     if a and "b_shape" in groups:
         return _numbers(a, _at(sizes(groups["b_shape"]), -1), None)
+    if "a_shape" in groups and "b_shape" in groups and "dim" in groups:
+        place = int(groups["dim"])
+        a_shape, b_shape = sizes(groups["a_shape"]), sizes(groups["b_shape"])
+        return _numbers("".join(a_shape[place : place + 1]), "".join(b_shape[place : place + 1]), place)
     if "a_shape" in groups and "b_shape" in groups:
         return _of_shapes(match, sizes(groups["a_shape"]), sizes(groups["b_shape"]))
     return None
@@ -109,6 +113,13 @@ def _of_shapes(match: Match, a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | 
     if match.kind.reader == "product":  # the inner sizes: the last of the left, the last but one of the right
         return _numbers(_at(a, -1), _at(b, -2) or _at(b, -1), None)
     return _last_differing(a, b)
+
+
+def rows_alone(facts: Facts) -> bool:
+    """Whether the message has two shapes of more than one dimension that agree in every one but the first."""
+    groups = facts.match.groups
+    a, b = sizes(groups.get("a_shape", "")), sizes(groups.get("b_shape", ""))
+    return len(a) == len(b) > 1 and a[1:] == b[1:] and "of the mask" not in facts.match.text
 
 
 def _at(shape: tuple[str, ...], place: int) -> str:

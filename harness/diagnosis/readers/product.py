@@ -25,6 +25,7 @@ from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
+_EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
@@ -44,6 +45,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if facts.in_attention:
         return attended(facts, pair, None)
     turned = _turned(facts, a, b)
+    if turned and pair.ratio > 2:
+        return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(pair, turned)
     if not pair.padded and not (pair.possible and speaks(facts)):
@@ -93,6 +96,21 @@ def _transposed(pair: Pair, turned: str) -> Reading:
     )
 
 
+def _side_by_side(pair: Pair, turned: str) -> Reading:
+    """The one is a whole number of times the other, and a transposed weight would fit as well."""
+    return Reading(
+        verdict=OTHER,
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide} = {pair.ratio} x {pair.narrow}. Perhaps the "
+        f"weight is for {pair.ratio} tensors side by side (concatenated) and one of them came, or is split over {pair.ratio} ranks; "
+        f"or it is {turned.removeprefix('a weight that is ')}.",
+        against=(_NO_PADDING,),
+        look="what is concatenated before the user's line; how the weight is stored, [out, in] or [in, out]",
+        widths=widths(pair, padded=False),
+        rule=f"{pair.wide} is {pair.ratio} x {pair.narrow}",
+        tags=frozenset(("halves",)),
+    )
+
+
 def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
     """The narrow size is a rank's share of a model's intermediate size, and a rule pads it to the other."""
     return padded(
@@ -109,12 +127,16 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
 
 def _place(facts: Facts) -> str:
     done = operations(facts.code)
+    if "gate_proj" in facts.code:
+        return "gate projection, or a router of that name"
     if speaks_for("gate", facts.code) or (not facts.code and facts.seen("gate")):
         return "router"
     if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
         return "product of a batch of weights, as of the routed experts"
-    if facts.seen("shared"):
+    if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
         return "shared expert"
+    if _EXPERT.search(f"{facts.function} {facts.code}"):
+        return "product of one expert's weight"
     if _HEAD.search(facts.code):
         return "output head"
-    return "projection beside the routed experts" if speaks(facts) or not facts.code else "projection"
+    return "projection" if facts.code else "projection beside the routed experts"

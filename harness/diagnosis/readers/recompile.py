@@ -2,14 +2,15 @@
 
 import re
 
-from harness.diagnosis.diagnosis import FAMILY, OTHER, Reading, Width
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
 
 _TOKENS = re.compile(
-    r"input_ids|positions|token|batch|hidden_states|topk_|router_logits|residual|num_|rows|seq|\bx\b", re.I
+    r"input_ids|positions|token|batch|hidden_states|topk_|router_logits|residual|num_|rows|seq|\btoks?\b|hidden|\b(?:x|h|hs|tokens?)\b",
+    re.I,
 )
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
 _TRY = ("harness check --modes compiled-dynamic",)
@@ -35,23 +36,29 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
 
 def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Reading:
     pair = read_pair(want, got) if want != got and want and got else None
-    if pair is not None and pair.padded:
+    if pair is not None and pair.padded and index:
         return _both_widths(name, index, pair)
     if index == 0 and "parameter" not in facts.whole and _TOKENS.search(name):
         return _token_count(name, want, got)
+    perhaps = index == 0 and "parameter" not in facts.whole
+    rows = " Where dimension 0 counts tokens, each batch size compiles again." if perhaps else ""
+    fits = pair is not None and pair.possible
     return Reading(
-        verdict=OTHER,
+        verdict=UNDECIDED if perhaps else OTHER,
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function is called with more shapes than the recompile limit: dimension {index} of {name} was "
-        f"{want} and is {got}.",
+        f"{want} and is {got}.{rows}",
         against=(
-            f"padding: no rule makes {max(want, got)} of {min(want, got)}",
-            "the token count: the guard is not on a batch's rows",
+            "padding: the two sizes are of different calls, and were not compared"
+            if fits
+            else f"padding: no rule makes {max(want, got)} of {min(want, got)}",
+            *(() if perhaps else ("the token count: the guard is not on a batch's rows",)),
         ),
         look="TORCH_LOGS=recompiles; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
         widths=(Width(want, False, ()), Width(got, False, ())),
         rule="no rule",
         tags=frozenset(("shapes",)),
+        tries=_TRY if perhaps else (),
     )
 
 

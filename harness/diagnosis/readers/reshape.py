@@ -7,6 +7,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.pairs import modes, padded, speaks
+from harness.diagnosis.readers.topics import spoken
 from harness.diagnosis.readers.unrelated import unrelated
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
@@ -33,7 +34,14 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     pair = read_pair(have, wanted)
     if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not pair.heads):
         return _padded(facts, around, pair, have, wanted)
-    return unrelated(facts, pair, f"The width of the tensor ({have}) and the one that the reshape asks for ({wanted})")
+    if not (pair.heads or pair.ratio or pair.known):
+        return _unknown(facts, want, groups["elements"])
+    return unrelated(
+        facts,
+        pair,
+        f"The reshape asks for another number of elements than the tensor has.{_one_off(want, groups['elements'])} If the leading "
+        f"sizes agree, the width of the tensor ({have}) and the one that the reshape asks for ({wanted})",
+    )
 
 
 def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: int) -> Reading:
@@ -43,7 +51,9 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
     return padded(
         pair,
         ("want-padded",) if asks_wide else ("have-padded",),
-        stage="final reshape, after the routed experts",
+        stage="final reshape, after the routed experts"
+        if speaks(facts) or not facts.code
+        else "a reshape, as the final one after the routed experts is",
         operands=(f"the tensor is {have} wide", f"the reshape asks for {wanted}"),
         cause=f"The reshape takes the {asked} width, and the tensor has the {is_} one: {pair.rounded()}. {cut}",
         against=_AGAINST,
@@ -99,11 +109,23 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     says = _factor(want, elements)
     return Reading(
         verdict=UNDECIDED if facts.seen("pad") and not says else OTHER,
-        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}",
+        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{_one_off(want, elements)}{spoken(facts)}",
         against=("padding: no width of a model known here gives these numbers",),
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
     )
+
+
+def _one_off(want: tuple[str, ...], elements: str) -> str:
+    """In words, what each size would have to be if it alone were wrong; empty where the shape has a symbol or -1."""
+    if not elements.isdigit() or not all(size.isdigit() and int(size) for size in want):
+        return ""
+    whole = prod(map(int, want))
+    fits = [(n, int(size), int(elements) * int(size) / whole) for n, size in enumerate(want)]
+    shown = [
+        f"{right:.0f} in place of {size} in dimension {n}" for n, size, right in fits if right >= 1 and right % 1 == 0
+    ]
+    return f" If one size alone is wrong, it is {', or '.join(shown)}." if shown else ""
 
 
 def _factor(want: tuple[str, ...], elements: str) -> str:

@@ -5,9 +5,16 @@ import re
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks
+from harness.diagnosis.readers.topics import speaks_of
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096
+_TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
+_GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
+# In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
+_OF_GRAPHS = re.compile(
+    r"(?:decode|capture|captured)[ _-]graph|graph[ _-](?:batch|rows|replay|size|bs)\b|padded_bs", re.I
+)
 _NOT_WIDTHS = "padding of widths: dimension 0 counts rows"
 
 
@@ -27,12 +34,42 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     few, many = sorted((a, b))
     if not is_bucket(few, many):
         return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
-    if not (speaks(facts) or facts.seen("replay") or re.search(r"[Tt]oken|hidden_states", facts.whole)):
+    if speaks_of("sequence parallelism", facts):
+        return _shared_out(few, many)
+    if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
-        says = f"Numbers of rows differ, {few} and {many}, and nothing in the text speaks of tokens, experts or graphs."
+        says = (
+            f"Numbers of rows differ, {few} and {many}: two batches of other origin, or one that was filled up. "
+            "No word that is known here decides it."
+        )
         return _other(says, few, many, OTHER)
-    sure = facts.seen("replay") or re.search(r"[Tt]oken", facts.whole) is not None
-    return _filled(facts, few, many, sure)
+    return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.code) is not None)
+
+
+def _of_graphs(facts: Facts) -> bool:
+    """Whether the text has words of graphs, or the user's line has a name of one."""
+    return (
+        facts.seen("replay")
+        or bool(_OF_GRAPHS.search(facts.whole))
+        or bool(_GRAPHS.search(f"{facts.function} {facts.code}"))
+    )
+
+
+def _shared_out(few: int, many: int) -> Reading:
+    """Rows of a batch that is split over ranks."""
+    ranks = [step for step in (2, 4, 8, 16) if -(-few // step) * step == many]
+    says = f"{many} is {few} rounded up to {', or to '.join(map(str, ranks))}" if ranks else "it may be a rank's share"
+    return Reading(
+        verdict=UNDECIDED,
+        stage="rows of a batch that is split over ranks",
+        cause=f"Numbers of rows differ, {few} and {many}. The text has words of sequence parallelism, which fills the rows up to a "
+        f"multiple of the ranks ({says}): perhaps they were not cut off after the gather. Or a graph's bucket was filled up.",
+        against=(_NOT_WIDTHS,),
+        look="the gather at the user's line, and whether it cuts off the rows that were added before the split",
+        widths=(Width(few, False, ()), Width(many, bool(ranks), ())),
+        rule=says if ranks else "no rule",
+        tags=frozenset(("ranks",)),
+    )
 
 
 def read_rows(facts: Facts, around: Surroundings) -> Reading:
@@ -54,18 +91,19 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
-    graph = facts.seen("replay")
+    graph = _of_graphs(facts)
+    to = " to the captured size" if graph or not facts.code else ""
     maybe = "" if sure else "Perhaps: t"
     chance = (
         ""
         if sure
-        else " Nothing in the text is of graphs or token counts, so two batches of other origin are possible too."
+        else " No word of graphs that is known here is in the text, so two batches of other origin are possible too."
     )
     return Reading(
         verdict=FAMILY if sure else UNDECIDED,
         stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
-        cause=f"{maybe or 'T'}he rows are filled up to the captured size, {many} for a batch of {few}, and the other side is of "
+        cause=f"{maybe or 'T'}he rows are filled up{to}, {many} for a batch of {few}, and the other side is of "
         f"the {few} real ones.{chance}",
         against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",
@@ -79,7 +117,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
 def _other(says: str, few: int, many: int, verdict: str) -> Reading:
     return Reading(
         verdict=verdict,
-        stage="rows of a batch",
+        stage="rows of a batch, or dimension 0 of other tensors",
         cause=says,
         against=(_NOT_WIDTHS,),
         look="who made each of the two tensors, and for which batch",

@@ -1,25 +1,29 @@
 """Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
 
+import re
+
 from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
-from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.adds import not_heads, read_add, read_update
+from harness.diagnosis.readers.copies import read_copy
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
-    other_pairs,
     padded,
     pair_of,
+    rows_alone,
     speaks,
     unknown_sizes,
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unrelated import attended, unrelated
+from harness.diagnosis.readers.topics import speaks_of
+from harness.diagnosis.readers.unrelated import attended, in_blocks, is_vocabulary, unrelated
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import checks, model_for
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.tries import checks
+from harness.diagnosis.widths import Pair, blocks_of, read_pair
 
 # What a message is of where Dynamo does not name the call: a piece of torch's text, and what raises it.
 _RAISED_BY = {
@@ -34,12 +38,17 @@ _RAISED_BY = {
     "ExpandView": "broadcast",
     "source tensor shape": "index_add",
     "Expected index": "scatter",
+    "slice shapes": "index_copy",
+    "of the mask": "a mask",
+    "inconsistent tensor": "dot",
     "operands could not": "an operation of numpy",
     "attribute 'shape'": "a test's comparison",
     "invalid tensor size": "collective",
     "multiply up": "unflatten",
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
+_WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
+_TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
@@ -50,18 +59,22 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
-    if dim == 0 and not pair.exact_owners and not facts.loads_weights:
+    if is_vocabulary(facts, pair):
+        return unrelated(facts, pair)
+    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
         return rows(facts, a, b)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, pair, a)
+    if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
+        return in_blocks(pair, *blocks)
     if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
         return unrelated(facts, pair, what)
-    return _load(facts, around, pair) if facts.loads else _meeting(facts, around, pair, a)
+    return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
 
 
 def _by(facts: Facts) -> str:
@@ -70,13 +83,18 @@ def _by(facts: Facts) -> str:
     done = operations(facts.code)
     if is_activation(facts.code) and named in ("", "mul"):
         return "the activation, gate times up"
+    if named == "copy or expand" and done & _WITH_BIAS:
+        return "the bias of a product"
     return named or ("" if done & _ADDS else " or ".join(sorted(done)))
 
 
 def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     by = _by(facts)
+    if _TRAINING.search(facts.code):
+        return read_update(facts, pair)
     if by in _ADDS:
-        return _add(facts, around, pair, first)
+        return read_add(facts, around, pair, first)
+    no_fake = () if "comparison" in by else (NO_FAKE,)
     return padded(
         pair,
         sure=pair.known or speaks(facts),
@@ -84,62 +102,9 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         operands=(f"{pair.narrow}: at the true width", f"{pair.wide}: padded"),
         cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. "
         "The padding was not cut off before it, or is asked for where it is gone.",
-        against=(NO_FAKE, *_not_heads(pair)),
+        against=(*no_fake, *not_heads(pair)),
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
         tries=checks(facts, around, pair, modes(facts)),
-    )
-
-
-def _add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
-    """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
-    model = model_for(around, pair)
-    residual = "residual" in facts.code and not speaks_for("shared", facts.code)
-    shared = not residual and (model is None or model.shared_intermediate is not None or facts.seen("shared"))
-    where = "shared add" if shared else "residual add" if residual else "add after the routed experts"
-    sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
-    cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
-    either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
-    return padded(
-        pair,
-        sure=pair.known or speaks(facts),
-        tags=("add",) if sure else ("add", "load-or-add"),
-        stage=where
-        if sure
-        else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
-        operands=_operands(pair, first, shared),
-        cause=cause if sure else f"{either} made at the padded one.",
-        against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *_not_heads(pair)),
-        tries=checks(facts, around, pair, modes(facts), shared),
-    )
-
-
-def _operands(pair: Pair, first: int, shared: bool) -> tuple[str, str]:
-    narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
-    of = " (the shared expert's output)" if shared else ""
-    return (
-        f"{narrow}, {pair.narrow}: at the true width{of}",
-        f"{wide}, {pair.wide}: still padded (the routed experts' output)",
-    )
-
-
-def _not_heads(pair: Pair) -> tuple[str, ...]:
-    if not pair.heads:
-        return ()
-    few, many, size = pair.heads
-    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits, and no word here is of attention",)
-
-
-def _load(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
-    more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in other_pairs(facts, pair))
-    return padded(
-        pair,
-        ("load",),
-        stage="load of the weights" if facts.loads_weights else "a copy, as at load of the weights",
-        operands=(f"{pair.narrow}: the checkpoint's", f"{pair.wide}: the parameter's, made at the padded width"),
-        cause=f"A checkpoint's width meets a parameter that was made at the padded one: {pair.rounded()}.{more}",
-        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
-        look="whoever makes the parameters: pad after loading, or copy into a slice of them",
-        tries=checks(facts, around, pair, "eager"),
     )
 
 

@@ -3,7 +3,20 @@
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks, widths
+from harness.diagnosis.readers.topics import speaks_of, spoken
 from harness.diagnosis.widths import LARGEST, Pair
+
+_MOST_HEADS = 128
+_HEADS = "perhaps numbers of attention heads"
+# What has a width exactly that many times another.
+_MULTIPLES = {
+    2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
+    4: "four values in an int32, or shards of 4 ranks",
+    8: "eight values of 4 bits in an int32, or shards of 8 ranks",
+    16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
+}
+# No model has a hidden size above it.
+_WIDEST = 30_000
 
 
 def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
@@ -13,13 +26,15 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
         if facts.in_attention
         else f"Dimension {dim} is of a tensor with heads or a batch"
     )
+    if "parts" in facts.match.groups:
+        what += ", and a width was split into parts"
     rounds = bool(pair.padded and pair.hidden_owners) and (dim or 0) < 3
     either = f"; or {pair.rounded()}, the padding of hidden_states that came there" if rounds else ""
     return Reading(
         verdict=UNDECIDED if rounds or (speaks(facts) and not facts.in_attention) else OTHER,
         stage="attention" if facts.in_attention else "",
-        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: these may be lengths of sequences, of a "
-        f"mask or a cache{_heads(pair)}{either}.",
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: "
+        f"{_lengths(facts)}{_heads(pair)}{either}.{spoken(facts)}",
         against=() if rounds else (f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
         look="the shapes of both at the user's line; who made the mask, the positions or the cache, and for which length",
         widths=widths(pair, padded=False),
@@ -28,7 +43,15 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
     )
 
 
+def _lengths(facts: Facts) -> str:
+    if "parts" in facts.match.groups:
+        return "queries, keys and values side by side, of other numbers of heads or ranks than the layer was made for"
+    return "these may be lengths of sequences, of a mask or a cache"
+
+
 def _heads(pair: Pair) -> str:
+    if pair.wide <= _MOST_HEADS:
+        return ", numbers of heads, or the size of a head"
     if not pair.heads:
         return ""
     few, many, size = pair.heads
@@ -39,12 +62,31 @@ def _fits_too(pair: Pair) -> str:
     return f", though {pair.rounded()} fits" if pair.possible else ""
 
 
+def is_vocabulary(facts: Facts, pair: Pair) -> bool:
+    """Whether both sizes are wider than any hidden size, and the text has words of a vocabulary."""
+    return pair.narrow > _WIDEST and not pair.owners and speaks_of("vocabulary", facts)
+
+
+def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
+    """Two small sizes that count the blocks of a width and of that width padded."""
+    return Reading(
+        verdict=UNDECIDED,
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. Where they count blocks of {size}, as the scales "
+        f"of quantised weights do, they are {of.narrow} and {of.wide}: {of.rounded()}. Or they are numbers of another origin.",
+        against=("a fake: two real tensors meet, or two fake ones while tracing",),
+        look="the shapes of both at the user's line; whether the scales were padded as the weights were",
+        widths=widths(pair, padded=False),
+        rule=f"blocks of {size}: {of.rounded()}",
+        tags=frozenset(("blocks",)),
+    )
+
+
 def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
     """Two sizes that padding does not explain: what else the numbers say."""
     kind, says = _otherwise(facts, pair)
     return Reading(
         verdict=OTHER,
-        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.",
+        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{'' if kind == 'vocabulary' else spoken(facts)}",
         against=(_not_padding(pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
         widths=widths(pair, padded=False),
@@ -58,14 +100,13 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         few, many, size = pair.heads
         return (
             "heads",
-            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size} are numbers of attention heads",
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size}, "
+            + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
         )
-    if pair.wide > LARGEST:
+    if pair.wide > LARGEST or is_vocabulary(facts, pair):
         return "vocabulary", "Sizes as large are those of a vocabulary, which may be padded itself or have added tokens"
-    if pair.ratio in (2, 4, 8, 16):
-        halves = f"gate and up as one, or shards of {pair.ratio} ranks"
-        packed = "two values a byte (packed FP4), " if pair.ratio == 2 else ""
-        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {packed}{halves}"
+    if pair.ratio in _MULTIPLES:
+        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
     return "nothing", "Neither is the other rounded up, halved or sharded"

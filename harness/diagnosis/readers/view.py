@@ -12,6 +12,7 @@ from harness.diagnosis.widths import read_pair
 
 # x[..., :width] and x[:, :width]
 _CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
+_CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
 _FITS = "a wrong width: the number of elements fits"
 
 
@@ -81,20 +82,30 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
 def _reduced(facts: Facts, around: Surroundings) -> Reading:
     model = around.models[0] if around.models else None
     name = model.name if model else "gpt-oss-20b"
+    torchs = facts.match.order == 0
+    does = "flattens its input with view(-1)" if torchs else "wants contiguous memory"
     return Reading(
-        verdict=FAMILY,
-        stage="all-reduce",
-        cause="A collective flattens its input with view(-1) and was given a tensor that is not contiguous. "
-        "Cutting the padding off gives such a view.",
+        verdict=FAMILY if torchs or speaks(facts) else UNDECIDED,
+        stage=_collective(facts),
+        cause=f"A collective {does} and was given a tensor that is not contiguous. "
+        f"Cutting the padding off gives such a view{'' if torchs else ', and so do transposes and other slices'}.",
         against=(
-            "a wrong width: a view of another number of elements reads 'is invalid for input of size'",
-            "one rank: without a collective nothing flattens it, so it needs two",
+            _FITS
+            if not torchs
+            else "a wrong width: a view of another number of elements reads 'is invalid for input of size'",
+            "one rank: without a collective nothing asks for it, so it needs two",
         ),
         look=".contiguous() before the collective, or cut the padding off after it",
         rule=f"the log names {name}, hidden size {model.hidden}" if model else "",
-        tags=frozenset(("collective",)),
+        tags=frozenset(("collective",) if torchs or speaks(facts) else ("contiguous",)),
         tries=flags(facts, around, f"--models {name} --tp 2 --modes eager,compiled"),
     )
+
+
+def _collective(facts: Facts) -> str:
+    """The collective that the user's line calls, else the one that the text names; an all-reduce where it names none."""
+    found = _CALLS.search(f"{facts.function} {facts.code}") or _CALLS.search(facts.whole)
+    return found[0].lower().replace("_", "-").replace("allreduce", "all-reduce") if found else "all-reduce"
 
 
 def _plain(facts: Facts, says: str, verdict: str) -> Reading:

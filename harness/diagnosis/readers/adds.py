@@ -1,0 +1,78 @@
+"""An add of two widths, and an update in training, which reads the same."""
+
+import re
+from dataclasses import replace
+
+from harness.diagnosis.diagnosis import UNDECIDED, Reading
+from harness.diagnosis.evidence import speaks_for
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks, model_for
+from harness.diagnosis.widths import Pair
+
+_NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
+
+
+def read_update(facts: Facts, pair: Pair) -> Reading:
+    """A step of training: a state at one width, and a gradient or a weight at the other."""
+    reading = padded(
+        pair,
+        stage="an update in training",
+        operands=(f"{pair.narrow}: one of state, weight and gradient", f"{pair.wide}: another of them"),
+        cause=f"A state was made at one width, and the weight or its gradient has the other: {pair.rounded()}, where a weight was "
+        "padded after the state was made, or the state is of another checkpoint.",
+        against=(NO_FAKE,),
+        look="when the weights were padded, and from which weights the state was made",
+    )
+    return replace(reading, verdict=UNDECIDED)
+
+
+def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
+    model = model_for(around, pair)
+    where = _which_add(facts, facts.seen("shared") or (model is not None and model.shared_intermediate is not None))
+    shared = where == "shared add"
+    sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
+    cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
+    either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
+    return padded(
+        pair,
+        sure=pair.known or speaks(facts),
+        tags=("add",) if sure else ("add", "load-or-add"),
+        stage=where
+        if sure
+        else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
+        operands=_operands(pair, first, shared),
+        cause=cause if sure else f"{either} made at the padded one.",
+        against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *not_heads(pair)),
+        tries=checks(facts, around, pair, modes(facts), shared),
+    )
+
+
+def _which_add(facts: Facts, has_shared: bool) -> str:
+    """The add at the user's line, as far as its names tell; without the line, by whether the model has a shared expert."""
+    if not facts.code:
+        return "shared add" if has_shared else "add after the routed experts, the shared one or the residual's"
+    if speaks_for("shared", facts.code):
+        return "shared add"
+    if re.search(r"resid|skip", facts.code, re.I):
+        return "residual add"
+    return "add at the user's line, the shared one or the residual's"
+
+
+def _operands(pair: Pair, first: int, shared: bool) -> tuple[str, str]:
+    narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
+    of, routed = (" (the shared expert's output)", " (the routed experts' output)") if shared else ("", "")
+    return (
+        f"{narrow}, {pair.narrow}: at the true width{of}",
+        f"{wide}, {pair.wide}: still padded{routed}",
+    )
+
+
+def not_heads(pair: Pair) -> tuple[str, ...]:
+    """What speaks against numbers of attention heads, where the two sizes could be such."""
+    if not pair.heads:
+        return ()
+    few, many, size = pair.heads
+    return (f"attention heads ({few} and {many} of {size}): a rule for padding fits, and the line is not of attention",)

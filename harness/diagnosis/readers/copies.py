@@ -1,0 +1,54 @@
+"""A copy of one width into another: a checkpoint's weight into a parameter, or an activation into a buffer."""
+
+import re
+
+from harness.diagnosis.diagnosis import Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks
+from harness.diagnosis.widths import Pair
+
+_SLICED = re.compile(r"(?P<name>\w[\w.]*(?:\[\w*\])?)\.narrow\(")
+_DESTINATION = re.compile(r"dst|dest|param|self\.|target|slot|buf|\bout\b")
+
+
+def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    """A copy. Where the text has no word of weights, the answer names the buffer of a running layer too."""
+    more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in other_pairs(facts, pair))
+    weights, into_wide = facts.loads_weights, _into_wide(facts, pair, first)
+    made, came = ("padded", "true") if into_wide else ("true", "padded")
+    meets = f"A checkpoint's width meets a parameter that was made at the {made} one"
+    if not weights:
+        meets = (
+            f"A copy takes a tensor of the {came} width into one of the {made} width. "
+            "At load that is a checkpoint's weight and a parameter, in a running layer an activation and a buffer"
+        )
+    source, target = ("checkpoint's", "parameter's") if weights else ("source's", "destination's")
+    sides = (f"the {source}", f"the {target}, made at the {made} width")
+    return padded(
+        pair,
+        ("load",) if weights or facts.phase == "eager" else (),
+        stage="load of the weights" if weights else "a copy, at load of the weights or in the layer",
+        operands=tuple(
+            f"{size}: {side}"
+            for size, side in zip((pair.narrow, pair.wide), sides if into_wide else sides[::-1], strict=True)
+        ),
+        cause=f"{meets}: {pair.rounded()}.{more}",
+        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
+        look="whoever makes the parameters: pad after loading, or copy into a slice of them"
+        if weights
+        else "who made the destination and at which width; a slice of it, or a source that is padded as well",
+        tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _into_wide(facts: Facts, pair: Pair, first: int) -> bool:
+    """Whether the destination is the wide one. A slice that is too long may be of either; its own name tells."""
+    if "exceeds dimension size" in facts.match.text:
+        sliced = _SLICED.search(facts.code)
+        return not (sliced and _DESTINATION.search(sliced["name"]))
+    first_is_destination = any(
+        words in facts.match.text for words in ("must match the", "attempting to expand", "copying a param")
+    )
+    return first == pair.wide or not first_is_destination
