@@ -28,6 +28,7 @@ REASONS = {
     "harness check *--subject sglang*": "fetches a release, or needs SGLang: cases/engines/test_sglang_releases.py",
     "harness audit bitsandbytes==*": "fetches a package: cases/engines/test_packages.py",
     "harness audit comfy-kitchen*": "fetches a package: cases/engines/test_packages.py",
+    "harness audit amd-quark==*": "fetches a package, which needs transformers",
     "harness audit torchao==*": "fetches a package: cases/engines/test_packages.py",
     "harness check --subject transformers*": "needs transformers: cases/engines/test_transformers.py",
     "harness check --ranks real * --collectives raw_nccl": "needs two GPUs: cases/ranks/test_multi_gpu.py",

@@ -66,7 +66,7 @@ def test_a_folder_without_vllm_is_refused_and_the_exit_code_is_two(
     assert main(["vllm", "--vllm", str(tmp_path)]) == 2
     out = capsys.readouterr()
     assert f"{tmp_path} is not a source tree of vLLM" in out.err
-    assert "not judged" in out.out
+    assert not out.out
 
 
 def test_no_release_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from fixtures.faults.siblings import CACHES, LAYERS, SIZES, EmptiesIndex, EverySixtieth, ScalesOfShape
 from fixtures.faults.surroundings import SURROUNDINGS, BuildSetsVariable, FactorOfThread, KeepsOutputs
 from fixtures.planting import SHARED, SMALL, Planted
+from harness.execution.modes.varied.beside.ranks import _Reductions
 from harness.execution.modes.varied.process import ProcessState, Snapshot
-from harness.execution.modes.varied.sizes import _Reductions
 from harness.execution.rig import Rig
 from harness.findings.finding import Verdict
 from harness.matrix.case import Case

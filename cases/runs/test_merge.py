@@ -124,7 +124,8 @@ def test_a_file_without_records_is_bad_input(content: str, tmp_path: Path, capsy
     file.write_text(content)
     code, text = merged(capsys, str(file))
     assert code == 2
-    assert "no records; expected files of --json" in text
+    assert "no results, expected files that `harness check --json FILE` writes" in text
+    assert text.count("\n") == 1
 
 
 def test_what_cannot_be_read_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

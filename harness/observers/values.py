@@ -45,7 +45,7 @@ def difference_of(call: Call) -> Difference | None:
 
 def finding(run: Run, call: Call, difference: Difference, observer: str = "values") -> Finding:
     """The finding for a difference, at the stage of the layer that it points to."""
-    kind, stage, cause = _shifted(run.case, call) or diagnose(run.case, difference)
+    kind, stage, cause = _diagnosed(run.case, call, difference)
     factors = ", ".join(
         f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
         for part, factor in difference.factors.items()
@@ -67,8 +67,16 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
     )
 
 
-def _shifted(case: Case, call: Call) -> tuple[str, str, str] | None:
-    """The diagnosis where the pad and the cut of the padding do not begin at the same column."""
+def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str, str]:
+    shifted = _shifted(case, call)
+    if shifted is None:
+        return diagnose(case, difference)
+    stage, cause = shifted
+    return "wrong-columns", stage, cause
+
+
+def _shifted(case: Case, call: Call) -> tuple[str, str] | None:
+    """(stage, cause) where the pad and the cut of the padding do not begin at the same column."""
     if case.padded == case.width:
         return None
     by_stage = {
@@ -79,9 +87,9 @@ def _shifted(case: Case, call: Call) -> tuple[str, str, str] | None:
         return None
     if pads:
         where = f"The pad puts {pads[0].shift} column{'s'[: pads[0].shift != 1]} of padding in front of the rows"
-        return "wrong-columns", stages.PAD, f"{where}: the weights, and the cut of the output, must begin there too."
+        return stages.PAD, f"{where}: the weights, and the cut of the output, must begin there too."
     left_out = f"The cut leaves out the first {_first(cuts[0].shift)}, where no padding is."
-    return "wrong-columns", stages.UNPAD, left_out
+    return stages.UNPAD, left_out
 
 
 def _first(columns: int) -> str:
