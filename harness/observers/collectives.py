@@ -89,14 +89,14 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
     ]
 
 
-def fold_reductions(findings: list[Finding]) -> list[Finding]:
+def fold_reductions(findings: list[Finding], real_ranks: bool = False) -> list[Finding]:
     """Where the count of all-reduces is wrong, what follows from it goes into that finding.
 
     That is a part's factor at the all-reduce. It is also a difference that no part, column or token explains: a rank's
-    partial sum alone differs in any way.
+    partial sum alone differs in any way. With real ranks it stays: what each rank holds says more of it.
     """
     count = next((finding for finding in findings if finding.kind == "collective-count"), None)
-    follows = [finding for finding in findings if _follows(finding)]
+    follows = [finding for finding in findings if _follows(finding, real_ranks)]
     if count is None or not follows:
         return findings
     cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
@@ -107,5 +107,6 @@ def fold_reductions(findings: list[Finding]) -> list[Finding]:
 _MIXED = "The values are wrong too; correct the number first."
 
 
-def _follows(finding: Finding) -> bool:
-    return (finding.kind == "scaled" and finding.stage == stages.REDUCE) or finding.kind == "wrong-values"
+def _follows(finding: Finding, real_ranks: bool) -> bool:
+    is_factor = finding.kind == "scaled" and finding.stage == stages.REDUCE
+    return is_factor or (finding.kind == "wrong-values" and not real_ranks)

@@ -198,7 +198,7 @@ def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         if observed is not None:
             checks.append(observer.name)
             findings += observed
-    findings = fold_reductions(findings)
+    findings = fold_reductions(findings, real_ranks=bool(run.case.collective))
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)
