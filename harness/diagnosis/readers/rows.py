@@ -4,8 +4,8 @@ import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.pairs import speaks
-from harness.diagnosis.readers.topics import speaks_of
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096

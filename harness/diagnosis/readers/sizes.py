@@ -5,9 +5,10 @@ import re
 from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.adds import not_heads, read_add, read_update
-from harness.diagnosis.readers.copies import read_copy
 from harness.diagnosis.readers.latent import read_latent
+from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
+from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
@@ -19,7 +20,6 @@ from harness.diagnosis.readers.pairs import (
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.topics import speaks_of
 from harness.diagnosis.readers.unrelated import attended, in_blocks, is_vocabulary, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks

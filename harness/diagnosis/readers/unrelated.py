@@ -2,8 +2,8 @@
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.pairs import speaks, widths
-from harness.diagnosis.readers.topics import speaks_of, spoken
 from harness.diagnosis.widths import LARGEST, Pair
 
 _MOST_HEADS = 128
