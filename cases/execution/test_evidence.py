@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.execution.difference import TOLERANCE, compare, ranges, total
-from harness.execution.evidence import Record, all_finite, same_bits, state_of
+from harness.execution.evidence import Record, same_bits, state_of
+from harness.ops.finite import all_finite
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
 

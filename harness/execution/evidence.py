@@ -11,7 +11,6 @@ from harness.base.source import SourceLine
 from harness.matrix.case import Case
 from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
-from harness.ops.finite import all_finite as all_finite
 from harness.ops.names import is_custom
 from harness.ops.tensor_meta import TensorMeta
 from harness.subjects.declared import Declared

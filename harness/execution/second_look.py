@@ -10,10 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.difference import compare
-from harness.execution.evidence import Call, FirstNaN, Run, all_finite, state_of
+from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.ops.finite import all_finite
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
 

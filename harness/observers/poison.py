@@ -5,8 +5,9 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import ranges
-from harness.execution.evidence import Call, Run, all_finite
+from harness.execution.evidence import Call, Run
 from harness.findings.finding import Finding
+from harness.ops.finite import all_finite
 
 
 def look(run: Run) -> list[Finding] | None:

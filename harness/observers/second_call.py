@@ -4,10 +4,11 @@ from itertools import pairwise
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference
-from harness.execution.evidence import REPEATED, Call, Run, all_finite, same_bits
+from harness.execution.evidence import REPEATED, Call, Run, same_bits
 from harness.findings.finding import Finding
 from harness.observers.poison import UNWRITTEN_IN_CAPTURE
 from harness.observers.values import comparable, diagnose, difference_of
+from harness.ops.finite import all_finite
 
 
 def look(run: Run) -> list[Finding] | None:

@@ -4,10 +4,11 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
-from harness.execution.evidence import Call, Record, Run, all_finite
+from harness.execution.evidence import Call, Record, Run
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.observers.factors import by_token, number, scaled
+from harness.ops.finite import all_finite
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
 # chance, and the wrong ones form many ranges.

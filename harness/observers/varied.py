@@ -4,13 +4,14 @@ from dataclasses import replace
 
 from harness.execution import stages
 from harness.execution.difference import within
-from harness.execution.evidence import WHEN_RETURNED, Call, LeftBehind, Run, all_finite
+from harness.execution.evidence import WHEN_RETURNED, Call, LeftBehind, Run
 from harness.findings.finding import Finding
 from harness.observers import values
 from harness.observers.values import difference_of
 from harness.observers.variations.accounts import account, is_wrong
 from harness.observers.variations.causes import CAUSES, KINDS, cause, depends_on_earlier, key_of
 from harness.observers.variations.places import difference
+from harness.ops.finite import all_finite
 
 
 def look(run: Run) -> list[Finding] | None:

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from harness.base.exception_text import raised_by_user
+from harness.base.halving import last_and_next
 from harness.base.source import SourceLine, is_library
 from harness.execution.evidence import Call, Run
 from harness.execution.memory.written_memory import written_memory
@@ -165,9 +166,7 @@ def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
     beyond = next((count for count in _COUNTS if count > most), None)
     if beyond is None or most < 2:
         return False
-    while beyond - most > 1:
-        middle = (most + beyond) // 2
-        most, beyond = (middle, beyond) if _holds(guard, symbol, middle) else (most, middle)
+    most, beyond = last_and_next(lambda count: _holds(guard, symbol, count), most, beyond)
     if not _limits_to(guard, symbol, most):
         return False
     error = trace(rig, rig.start(), FakeTensorMode(allow_non_fake_inputs=True), "trace", beyond).error

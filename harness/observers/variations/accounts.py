@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from harness.execution.evidence import CALL_WITH, Call, Run, all_finite
+from harness.execution.evidence import CALL_WITH, Call, Run
 from harness.observers.values import difference_of
 from harness.observers.variations.causes import depends_on_earlier
+from harness.ops.finite import all_finite
 
 LISTED = 8
 

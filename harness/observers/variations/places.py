@@ -4,8 +4,9 @@ import torch
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges
-from harness.execution.evidence import WHEN_RETURNED, Call, Run, all_finite
+from harness.execution.evidence import WHEN_RETURNED, Call, Run
 from harness.observers.values import diagnose, difference_of
+from harness.ops.finite import all_finite
 
 
 def difference(run: Run, call: Call) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.base.halving import last_and_next
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
@@ -154,15 +155,16 @@ class _Compiled:
 
     def _limit(self, varied: VariedRun, wrong: int) -> str:
         """Two counts that follow each other, of which compiled code is right for the first alone."""
-        right = few(varied.rig)
-        while wrong - right > 1:
-            middle = (right + wrong) // 2
+
+        def holds(tokens: int) -> bool:
             torch._dynamo.reset()
-            inputs = varied.rig.inputs(middle, 0)
-            call = Call("", middle, inputs)
+            inputs = varied.rig.inputs(tokens, 0)
+            call = Call("", tokens, inputs)
             is_made = varied.rig.make(call, self.of(varied.fresh()))
             call.expected = varied.rig.oracle(inputs)
-            right, wrong = (middle, wrong) if is_made and not varied.is_wrong(call) else (right, middle)
+            return is_made and not varied.is_wrong(call)
+
+        right, wrong = last_and_next(holds, few(varied.rig), wrong)
         return f"right compiled for {right} tokens, wrong for {wrong}"
 
     def _before_eager(self, varied: VariedRun, variation: Varied) -> None:

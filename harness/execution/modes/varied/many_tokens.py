@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.base.halving import last_and_next
 from harness.execution.difference import within
-from harness.execution.evidence import Call, Varied, all_finite
+from harness.execution.evidence import Call, Varied
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS
 from harness.matrix.case import Case
 from harness.matrix.shapes import Alignment
 from harness.matrix.variations import BETWEEN, LARGEST_BATCH
+from harness.ops.finite import all_finite
 
 Batch = tuple[tuple[Tensor, ...], Any]
 # So narrow, and of so few experts.
@@ -79,11 +81,11 @@ def _first_of_total(narrow: VariedRun, variation: Varied, count: int) -> Call | 
 def find_smallest(varied: VariedRun, wrong: int, least: int = 0) -> None:
     """Halve the distance between the largest count that is right, at least ``least``, and ``wrong``."""
     known = [call.tokens for call in varied.run.calls if call.tokens < wrong and not failed(varied, call)]
-    right = max((*known, least))
-    while wrong - right > 1:
-        middle = (wrong + right) // 2
-        call = varied.call(of_count(middle), *_rows(varied, middle))
-        right, wrong = (right, middle) if failed(varied, call) else (middle, wrong)
+
+    def holds(count: int) -> bool:
+        return not failed(varied, varied.call(of_count(count), *_rows(varied, count)))
+
+    last_and_next(holds, max((*known, least)), wrong)
 
 
 def is_right(varied: VariedRun, inputs: tuple[Tensor, ...], expected: Any) -> bool:

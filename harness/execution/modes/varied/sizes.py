@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from harness.base.halving import last_and_next
 from harness.execution.evidence import Call, Run, Varied
 from harness.execution.modes.varied.beside.ranks import ranks
 from harness.execution.modes.varied.checks import few, layer_of, rig_of, run_few
@@ -141,9 +142,7 @@ def _limit_of(varied: VariedRun, limit: _Limit, call: Call) -> str:
 
     if right >= wrong or fails(right) or not fails(wrong):
         return ""
-    while wrong - right > step:
-        middle = right + (wrong - right) // (2 * step) * step
-        right, wrong = (right, middle) if fails(middle) else (middle, wrong)
+    right, wrong = last_and_next(lambda size: not fails(size), right, wrong, step)
     return f"right with {limit.words.format(right)}, wrong with {limit.words.format(wrong)}"
 
 

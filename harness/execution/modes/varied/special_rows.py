@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from harness.execution.difference import compare
-from harness.execution.evidence import CALL_WITH, Call, all_finite
+from harness.execution.evidence import CALL_WITH, Call
+from harness.ops.finite import all_finite
 
 Row = Callable[[Tensor], Tensor]
 # How many times as large an outlier is, a whole row and one of its elements. Activations of large models have such.

@@ -9,13 +9,14 @@ from torch import Tensor
 from harness.base.errors import Skip
 from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.difference import compare, within
-from harness.execution.evidence import CALL_WITH, Call, Run, Varied, all_finite, same_bits, state_of
+from harness.execution.evidence import CALL_WITH, Call, Run, Varied, same_bits, state_of
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
 from harness.matrix.case import Case
 from harness.matrix.variations import DECLARED, default_names, words_of
+from harness.ops.finite import all_finite
 from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
