@@ -96,7 +96,7 @@ GROUPS = {
             "before": "a layer that was built after one of its class with other weights was called",
             "between": "a layer, and one of its class with other weights called in between",
             "16": "16 layers of one class",
-            "freed": "a layer whose weights lie where those of one lay that was called and freed",
+            "freed": "a layer whose weights lie in the memory of one that was called and freed",
         },
     ),
     "weights": Group(

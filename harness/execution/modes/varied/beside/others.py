@@ -79,7 +79,7 @@ _WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has 
 
 
 def _freed(varied: VariedRun, variation: Varied) -> None:
-    """A layer whose weights lie where those of one lay that was called and is gone, with the same count of writes.
+    """A layer whose weights lie in the memory of one that was called and is gone, with the same count of writes.
 
     An allocator does that sooner or later. The other's weights are written past that count before its first call, as a loader
     does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too.
