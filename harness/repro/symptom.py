@@ -17,6 +17,8 @@ from harness.subjects.subject import Subject
 
 # What the contract observer says of a fake that raised.
 _FAKE_RAISED = re.compile(r"fake implementation raised (\w+)")
+# What the variations of several layers say of something beside the call, such as copy.deepcopy.
+_RAISES_AFTER = re.compile(r" raises (\w+), which it does not before a call")
 _NUMBERS = re.compile(r"(?<![\w.])\d+(?![\w.])")
 
 
@@ -41,7 +43,7 @@ def symptom(subject: Subject, case: Case, mode: ModeInfo, device: torch.device, 
     """How a finding shows. Runs the mode once more where the layer may have raised: a finding does not say the class."""
     error = _error(subject, case, mode, device, finding)
     if error is None:
-        match = _FAKE_RAISED.search(finding.what)
+        match = _FAKE_RAISED.search(finding.what) or _RAISES_AFTER.search(finding.what)
         return Symptom(finding, match[1] if match else "", ())
     # A graph may read the freed memory through several views, of which the error names one.
     widths = () if finding.kind == "freed-memory" else widths_in(text_of(error), case)

@@ -60,6 +60,15 @@ ON_CUDA = _check(
             assert not wrong, f"$kind: given CUDA tensors, the fake of $name returns one on {{wrong}}"
 {_CALL}"""
 )
+BY_DEVICE = _check(
+    f"""\
+{_MODE.replace("beside the op", "with fake tensors of the CPU and of CUDA, which need no GPU")}\
+{_NAMED}                both = [func(*tree_map_only(torch.Tensor, lambda value: torch.empty_like(value, device=device), args),
+                             **(kwargs or {{}})) for device in ("cpu", "cuda")]
+            one, two = ([(list(value.shape), value.stride(), value.dtype) for value in tree_leaves(out)] for out in both)
+            assert one == two, f"$kind: the fake of $name gives {{one}} on a CPU, {{two}} on CUDA"
+{_CALL}"""
+)
 TWICE = _check(
     f"""\
 {_FORM}{_MODE}{_NAMED}                mode.cache_enabled = False
@@ -72,6 +81,7 @@ TWICE = _check(
 _BY_WORDS = {
     "returns memory of": ALIASES,
     "given fake CUDA": ON_CUDA,
+    "for CUDA tensors": BY_DEVICE,
     "called a second time": TWICE,
 }
 

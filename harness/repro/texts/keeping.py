@@ -131,7 +131,8 @@ SCENARIOS = {
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
     "compiled=256-tokens": Scenario(f"{_COMPILED}batch = inputs(256, 0)\n{_RIGHT}"),
     "compiled=before-eager": Scenario(
-        f"{_COMPILED}compiled(*inputs(7, 0))\nbatch = inputs(7, 1)\nout, wanted = layer(*batch), oracle(batch)"
+        "torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')(*inputs(7, 0))\nbatch = inputs(7, 1)\n"
+        "out, wanted = layer(*batch), oracle(batch)"
     ),
     "compiled=0-tokens": Scenario(_NONE, compares=False),
     "compiled=inference-mode": Scenario(

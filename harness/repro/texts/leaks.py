@@ -24,7 +24,8 @@ def alive(calls):
     return sum(not reference.expired() for reference in memory.seen.values())
 
 
-assert -alive(4) + alive(40) < 30, "$kind: tensors of 40 calls are still in memory\""""
+# The first calls have all inputs once: a subject may hold those.
+assert -alive(16) + alive(52) < 30, "$kind: tensors of 36 calls are still in memory\""""
 _ENTRIES = """\
 def entries():
     held = $container

@@ -47,7 +47,7 @@ _STATES = {
 }
 _MODULES = ["builtins", "gc", "locale", "logging", "multiprocessing", "os", "random", "resource"]
 _MODULES += ["signal", "socket", "sys", "threading", "warnings"]
-_VARIABLE = "the environment variable "
+_VARIABLE, _FUNCTION = "the environment variable ", "the function "
 
 
 def _reads(what: str) -> str:
@@ -55,7 +55,13 @@ def _reads(what: str) -> str:
     names = what.partition(" changed ")[2].split(", ")
     reads = [f'os.environ.get("{name.removeprefix(_VARIABLE)}")' for name in names if name.startswith(_VARIABLE)]
     reads += [_STATES[name] for name in names if name in _STATES]
-    return ", ".join([*reads, *(name for name in names if name.startswith("torch."))])
+    return ", ".join([*reads, *_functions(what), *(name for name in names if name.startswith("torch."))])
+
+
+def _functions(what: str) -> list[str]:
+    """The functions of Python's modules that the finding names, ``time.time``."""
+    names = what.partition(" changed ")[2].split(", ")
+    return [name.removeprefix(_FUNCTION) for name in names if name.startswith(_FUNCTION)]
 
 
 def process(what: str, build: bool) -> Scenario | None:
@@ -67,6 +73,7 @@ def process(what: str, build: bool) -> Scenario | None:
     state = f"{threads}def state():\n    return [{reads}]\n\n\nbefore = state()\n"
     made = 'assert state() == before, f"$kind: {before} before the $doing, {state()} after"'
     imports: tuple[str, ...] = tuple(f"import {name}" for name in _MODULES)
+    imports += tuple(f"import {name.rpartition('.')[0]}" for name in _functions(what))
     if "torch._" in reads:
         imports += ("import torch._dynamo", "import torch._inductor.config")
     if build:

@@ -5,7 +5,7 @@ import re
 from harness.findings.finding import Finding
 from harness.repro.texts import keeping, leaks, process, several, surroundings
 from harness.repro.texts.scenario import Scenario
-from harness.repro.texts.values import OFF, OFF_CHECK
+from harness.repro.texts.values import OFF, OFF_CHECK, ONCE
 
 _SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
 # What only a comparison needs: nothing where the layer raises.
@@ -27,6 +27,7 @@ def text_of(scenario: Scenario, raises: bool) -> str:
     """The text behind the layer, with its check; without one where the layer ``raises`` by itself."""
     if raises:
         return _REFERENCE.sub("", scenario.text)
-    text = f"{scenario.text}\n{OFF_CHECK}" if scenario.compares else scenario.text
-    text = text.replace("$check", OFF_CHECK)
-    return f"{OFF}{text}" if "off(" in text else text
+    if "$check" not in scenario.text:
+        return f"{scenario.text}\n{ONCE}" if scenario.compares else scenario.text
+    text = f"{scenario.text}\n$check" if scenario.compares else scenario.text
+    return OFF + text.replace("$check", OFF_CHECK)

@@ -18,13 +18,11 @@ def call():
 with ThreadPoolExecutor(1) as pool:
     out, wanted = pool.submit(call).result(), oracle(batch)"""
 _USUAL = """\
-for tokens in (7, 264):
-    batch = inputs(tokens, 0)
+for batch in (inputs(7, 0), inputs(264, 0)):
     out, wanted = layer(*batch), oracle(batch)
     $check"""
 _DTYPE = """\
-for tokens in (7, 264):
-    batch = inputs(tokens, 0)
+for batch in (inputs(7, 0), inputs(264, 0)):
     torch.set_default_dtype(torch.bfloat16)
     out = layer(*batch)
     torch.set_default_dtype(torch.float32)
@@ -32,8 +30,7 @@ for tokens in (7, 264):
     $check"""
 _HIGH = """\
 torch.set_float32_matmul_precision("high")
-for tokens in (7, 264):
-    batch = inputs(tokens, 0)
+for batch in (inputs(7, 0), inputs(264, 0)):
     out = layer(*batch)
     wanted = oracle(batch)
     $check"""
@@ -43,8 +40,7 @@ with torch.inference_mode():
     out = layer(*[value.clone() for value in batch])
 wanted = oracle(batch)"""
 _AUTOCAST = """\
-for tokens in (7, 264):
-    batch = inputs(tokens, 0)
+for batch in (inputs(7, 0), inputs(264, 0)):
     with torch.autocast(batch[0].device.type, dtype=torch.bfloat16):
         out = layer(*batch)
     wanted = oracle(batch)

@@ -7,12 +7,17 @@ wanted = oracle(batch)
 off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
 assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
 
-OFF = """\
-def off(out, wanted):  # the largest difference, in units of the reference's rms
-    return ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
+# Of each token: in a large batch the largest difference is one of a large token.
+_OFF = "((out.float() - wanted).abs() / (1e-9 + wanted.abs() + wanted.square().mean(-1, keepdim=True).sqrt())).max()"
+OFF = f"""\
+def off(out, wanted):  # the largest difference, in units of the reference's rms and magnitude
+    return {_OFF}
 
 
 """
+ONCE = f"""\
+off = {_OFF}
+assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the reference\""""
 OFF_CHECK = (
     f'assert off(out, wanted) < {TOLERANCE}, f"$kind: the output is off by {{off(out, wanted):.2g}} of the reference"'
 )
@@ -38,4 +43,4 @@ def finer(text: str) -> str:
     """The text with finer comparisons in place of its own; the text itself where it compares no values."""
     if VALUES in text:
         return text.replace(VALUES, f"{_FINE_OFF}wanted = oracle(batch)\n{_FINE_CHECK}")
-    return text.replace(OFF, _FINE_OFF).replace(OFF_CHECK, _FINE_CHECK)
+    return text.replace(OFF, _FINE_OFF).replace(OFF_CHECK, _FINE_CHECK).replace(ONCE, f"{_FINE_OFF}{_FINE_CHECK}")

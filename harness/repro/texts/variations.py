@@ -14,13 +14,10 @@ _SLICE = (
 _FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
 _LOGITS = "at = next(place for place, value in enumerate(batch) if place and value.shape[-1:] == ($experts,))\n"
 _MISSING = """\
-slots = batch[$ids].shape[1]
 for row, chosen in enumerate(batch[$ids].unbind()):  # an id that names no expert, in each slot in turn
-    slot, beside, kind = row % slots, (row + 1) % slots, row // slots % 3
+    slot, beside, kind = row % (slots := len(chosen)), (row + 1) % slots, row // slots % 3
     if slots > 1 and kind < 2:  # beside the first expert, and beside the last one
-        expert = (0, $experts - 1)[kind]
-        chosen[chosen == expert] = chosen[beside].clone()
-        chosen[beside] = expert
+        chosen[chosen == (0, $experts - 1)[kind]], chosen[beside] = chosen[beside].clone(), (0, $experts - 1)[kind]
     others = [place for place in range(slots) if place != beside]
     chosen[others if kind == 2 and slots > 1 else [slot] if slots > 1 or row % 2 == 0 else []] = {number}"""
 # What makes each special row, by what the finding calls it.
@@ -38,8 +35,8 @@ ROWS = {
 
 _EMPTY = """\
 for chosen in batch[$ids].unbind():  # no token chooses the {place} expert
-    other = next(one for one in range($experts) if one not in chosen and one != {number})
-    chosen[chosen == {number}] = other"""
+    others = [one for one in range($experts) if one not in chosen and one != {number}]
+    chosen[chosen == {number}] = next(iter(others), 0)"""
 EMPTY = {
     "the first expert": _EMPTY.format(place="first", number="0"),
     "the last expert": _EMPTY.format(place="last", number="$experts - 1"),
