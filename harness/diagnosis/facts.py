@@ -118,7 +118,7 @@ class Facts:
             r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text
         ):
             return "traced"
-        if self.match.kind.id == "capture" or (self.seen("replay") and self.seen("capturing")):
+        if self.match.kind.id in ("capture", "capture-failed") or (self.seen("replay") and self.seen("capturing")):
             return "capture"
         return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
 
@@ -127,7 +127,7 @@ class Facts:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
         if self.loads_weights:
             return ""
-        firsts = [size[-2] for size in self.fakes if len(size) > 1][:1] or self._shaped()
+        firsts = [size[-2] for size in self.fakes if len(size) in (2, 3)][:1] or self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
             return f"symbolic ({symbols[0]})"
@@ -139,7 +139,7 @@ class Facts:
         if "m" in groups:
             return [groups["m"]]
         firsts = [
-            shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1
+            shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5
         ]  # of four, the last two are heads
         return [first for first in firsts if first != "-1"]
 

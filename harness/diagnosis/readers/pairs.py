@@ -92,6 +92,9 @@ def _differing(match: Match) -> Sizes | None:
     if "parts" in groups:
         total = sum(int(part) for part in sizes(groups["parts"]) if part.isdigit())
         return _numbers(groups["a"], str(total), None)
+    if {"back", "a_shape", "b"} <= groups.keys() and groups["back"].isdigit():
+        shape, back = sizes(groups["a_shape"]), -int(groups["back"])
+        return _numbers(_at(shape, back), groups["b"], len(shape) + back if len(shape) > 1 else None)
     if "product" in groups:
         return _numbers(groups["a"], str(prod(int(size) for size in sizes(groups["product"]) if size.isdigit())), None)
     a = groups.get("k", groups.get("a", ""))
@@ -127,9 +130,11 @@ def _at(shape: tuple[str, ...], place: int) -> str:
 
 
 def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
-    for back in range(1, min(len(a), len(b)) + 1):
-        if a[-back] != b[-back]:
-            return _numbers(a[-back], b[-back], len(a) - back if len(a) > 1 else None)
+    """The last two sizes that differ; a size of 1 fits any other, so it counts only where no other two differ."""
+    differing = [back for back in range(1, min(len(a), len(b)) + 1) if a[-back] != b[-back]]
+    clashing = [back for back in differing if "1" not in (a[-back], b[-back])]
+    for back in clashing or differing:
+        return _numbers(a[-back], b[-back], len(a) - back if len(a) > 1 else None)
     return None
 
 
@@ -155,9 +160,33 @@ def symbolic(facts: Facts) -> str:
 
 
 def unknown_sizes(facts: Facts) -> Reading:
-    """Sizes that do not fit and are not both in the text."""
+    """Sizes that do not fit and are not both in the text as numbers: one or both are symbols, or left out."""
+    symbol, number = _one_symbol(facts)
+    if not symbol:
+        return Reading(
+            verdict=UNDECIDED if speaks(facts) else OTHER,
+            cause="Two sizes do not fit, and the text does not give both as numbers.",
+            look="the whole message, from the exception's name to its end",
+        )
+    beside = f"the constant {number}" if number.isdigit() else number
     return Reading(
         verdict=UNDECIDED if speaks(facts) else OTHER,
-        cause="Two sizes do not fit, and the text does not give both as numbers.",
-        look="the whole message, from the exception's name to its end",
+        stage=facts.called,
+        cause=f"A size that the trace holds as a symbol, {symbol}, meets {beside}, and they are not the same. The text does not say "
+        f"which number {symbol} stands for, so no alignment can be told.",
+        against=(
+            "padding: a width that a kernel rounds up is a number in both places; nothing here says that it is one",
+        ),
+        look=f"what {symbol} was in the failing call (TORCH_LOGS=dynamic names its source and its hint); eager code has both numbers",
+        widths=(Width(int(number), False, ()),) if number.isdigit() else (),
+        tags=frozenset(("symbol",)),
     )
+
+
+def _one_symbol(facts: Facts) -> tuple[str, str]:
+    """A symbol that the message has as one of its two sizes, and the other size; empty without one."""
+    groups = facts.match.groups
+    a, b = groups.get("a", ""), groups.get("b", "")
+    if not a or not b or (a.isdigit() and b.isdigit()):
+        return "", ""
+    return (b, a) if a.isdigit() else (a, b)

@@ -48,7 +48,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
-        return _transposed(pair, turned)
+        return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and speaks(facts)):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
@@ -83,15 +83,22 @@ def _turned(facts: Facts, a: int, b: int) -> str:
     return f"a weight that is not transposed: {b} x {a} fits as {a} x {b}" if n == str(a) != str(b) else ""
 
 
-def _transposed(pair: Pair, turned: str) -> Reading:
+def _transposed(facts: Facts, pair: Pair, turned: str, left: int) -> Reading:
+    """The right side fits once it is transposed: it is stored the other way, or what comes out of it was given to it."""
+    stored = f"The right one does once it is transposed: {turned.partition(': ')[2]}."
+    result = f"what comes out of such a weight ({left} wide, as logits are) was given to it in place of what goes in"
+    cause = (
+        f"{stored} The code at the user's line transposes it already, so that most likely {result}."
+        if facts.code and speaks_for("transposed", facts.code)
+        else f"{stored} So it is stored the other way, or {result}."
+    )
     return Reading(
         verdict=OTHER,
-        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. The right one does once it is transposed: "
-        f"{turned.partition(': ')[2]}.",
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. {cause}",
         against=(f"padding: {pair.rounded()} fits too, and is the less likely" if pair.possible else _NO_PADDING,),
-        look="how the weight is stored, [out, in] as nn.Linear has it or [in, out], at the user's line",
+        look="how the weight is stored, [out, in] as nn.Linear has it or [in, out]; what comes in from the left, at the user's line",
         widths=widths(pair, padded=False),
-        rule="a weight that is not transposed",
+        rule=f"fits transposed: {turned.partition(': ')[2]}",
         tags=frozenset(("transposed",)),
     )
 

@@ -9,6 +9,7 @@ from harness.diagnosis.readers.pairs import speaks
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096
+_RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
@@ -33,7 +34,7 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     """Two numbers of rows in a message of torch's own."""
     few, many = sorted((a, b))
     if not is_bucket(few, many):
-        return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
+        return _other(f"Numbers of rows differ, {few} and {many}.{_scattered(few, many)}", few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)
     if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
@@ -44,6 +45,15 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
         )
         return _other(says, few, many, OTHER)
     return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.code) is not None)
+
+
+def _scattered(few: int, many: int) -> str:
+    """In words, over how many ranks one side may have been split; empty where that is no number of ranks."""
+    ranks = many // few if many % few == 0 else 0
+    if ranks not in _RANKS:
+        return ""
+    split = f"one side was split over {ranks} ranks (reduce-scatter, a shard) and the other was not"
+    return f" {many} is {ranks} x {few}: perhaps {split}."
 
 
 def _of_graphs(facts: Facts) -> bool:

@@ -8,6 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
@@ -44,6 +45,9 @@ _RAISED_BY = {
     "operands could not": "an operation of numpy",
     "attribute 'shape'": "a test's comparison",
     "invalid tensor size": "collective",
+    "outputShape[i]": "collective",
+    "CHECK_": "a kernel's check of its arguments",
+    "heck failed": "a kernel's check of its arguments",
     "multiply up": "unflatten",
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
@@ -54,6 +58,8 @@ _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of 
 
 def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     """Two tensors that do not broadcast, or a copy between them."""
+    if share := padded_share(facts):
+        return read_share(facts, share)
     found = pair_of(facts)
     if found is None:
         return unknown_sizes(facts)
@@ -73,7 +79,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
-        return unrelated(facts, pair, what)
+        return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
 
 

@@ -4,7 +4,7 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.pairs import speaks, widths
-from harness.diagnosis.widths import LARGEST, Pair
+from harness.diagnosis.widths import LARGEST, Pair, read_pair
 
 _MOST_HEADS = 128
 _HEADS = "perhaps numbers of attention heads"
@@ -14,7 +14,11 @@ _MULTIPLES = {
     4: "four values in an int32, or shards of 4 ranks",
     8: "eight values of 4 bits in an int32, or shards of 8 ranks",
     16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
+    32: "one scale for 32 values (MXFP4, MXFP8), or shards of 32 ranks",
+    128: "one scale for 128 values (FP8 in blocks)",
 }
+# A tensor of experts has them in dimension 0: their number may be split over ranks.
+_MOST_EXPERTS = 1024
 # No model has a hidden size above it.
 _WIDEST = 30_000
 
@@ -81,11 +85,12 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     )
 
 
-def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
-    """Two sizes that padding does not explain: what else the numbers say."""
-    kind, says = _otherwise(facts, pair)
+def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: int | None = None) -> Reading:
+    """Two sizes that padding does not explain: what else the numbers say. ``dim`` is where they meet, None if unknown."""
+    kind, says = _experts(facts, pair, dim) or _otherwise(facts, pair)
     return Reading(
         verdict=OTHER,
+        stage="load of the weights" if facts.loads_weights else "",
         cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{'' if kind == 'vocabulary' else spoken(facts)}",
         against=(_not_padding(pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
@@ -93,6 +98,31 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Re
         rule="no rule" if kind == "nothing" else says,
         tags=frozenset((kind,)),
     )
+
+
+def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
+    """Numbers of experts, all of them and a rank's own, in dimension 0 of a weight that is loaded; None elsewhere."""
+    if dim != 0 or pair.wide > _MOST_EXPERTS or not pair.ratio or not (facts.loads_weights and facts.seen("moe")):
+        return None
+    return (
+        "experts",
+        f"{pair.wide} is {pair.ratio} x {pair.narrow}. In dimension 0 of a weight of experts these are most likely all "
+        f"experts and those of one of {pair.ratio} ranks: the checkpoint's were not split (expert parallelism)",
+    )
+
+
+def rank_share(pair: Pair) -> str:
+    """In words, of how many ranks the narrow size is a share of a model's width, padded by a sixth at most; empty for none."""
+    if not any("/" not in owner.part for owner in pair.wide_owners):
+        return ""
+    for ranks in _MULTIPLES:
+        share = read_pair(pair.wide // ranks, pair.narrow) if pair.wide % ranks == 0 else None
+        if share and share.wide == pair.narrow and share.alignments and share.extra <= 1 / 6:
+            is_share = (
+                f"{share.narrow} is {pair.wide} / {ranks}: perhaps one of {ranks} ranks' padded share, and the whole"
+            )
+            return f"{share.rounded()}, and {is_share}"
+    return ""
 
 
 def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
@@ -104,19 +134,37 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
             + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
         )
     if pair.wide > LARGEST or is_vocabulary(facts, pair):
-        return "vocabulary", "Sizes as large are those of a vocabulary, which may be padded itself or have added tokens"
+        return (
+            "vocabulary",
+            f"Sizes as large are those of a vocabulary, which may be padded itself or have added tokens{_rounds(pair)}",
+        )
+    if pair.narrow > _WIDEST and not pair.owners:
+        return (
+            "vocabulary",
+            f"Sizes as large are those of a vocabulary, which may be padded itself, or of a sequence{_rounds(pair)}",
+        )
     if pair.ratio in _MULTIPLES:
         return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
-    return "nothing", "Neither is the other rounded up, halved or sharded"
+    if share := rank_share(pair):
+        return "share", share
+    loaded = ": the checkpoint may be of another model, configuration or quantisation" if facts.loads_weights else ""
+    return "nothing", f"Neither is the other rounded up, halved or sharded{loaded}"
+
+
+def _rounds(pair: Pair) -> str:
+    multiples = ", or to ".join(str(alignment.multiple) for alignment in pair.alignments)
+    return f": {pair.wide} = {pair.narrow} rounded up to {multiples}" if pair.possible else ""
 
 
 def _not_padding(pair: Pair, kind: str) -> str:
     if kind == "vocabulary":
         return "padding of an expert's width: none is as large"
     if kind == "chance":
-        return f"padding: it would add {pair.extra:.0%}, and the text names no layer with experts"
+        return "padding of an expert's width: the text names no layer with experts"
+    if kind == "share":
+        return "padding alone: no alignment makes one of the other"
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"
     return "padding: no alignment makes one of the other"
