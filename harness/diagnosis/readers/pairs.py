@@ -4,7 +4,7 @@ import re
 from math import prod
 from typing import Any
 
-from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.notation import sizes
@@ -94,7 +94,7 @@ def _differing(match: Match) -> Sizes | None:
         return _numbers(groups["a"], str(total), None)
     if {"back", "a_shape", "b"} <= groups.keys() and groups["back"].isdigit():
         shape, back = sizes(groups["a_shape"]), -int(groups["back"])
-        return _numbers(_at(shape, back), groups["b"], len(shape) + back if len(shape) > 1 else None)
+        return _numbers(size_at(shape, back), groups["b"], len(shape) + back if len(shape) > 1 else None)
     if "product" in groups:
         return _numbers(groups["a"], str(prod(int(size) for size in sizes(groups["product"]) if size.isdigit())), None)
     a = groups.get("k", groups.get("a", ""))
@@ -102,7 +102,7 @@ def _differing(match: Match) -> Sizes | None:
         dim = groups.get("dim", "")
         return _numbers(a, groups["b"], int(dim) if dim.isdigit() else None)
     if a and "b_shape" in groups:
-        return _numbers(a, _at(sizes(groups["b_shape"]), -1), None)
+        return _numbers(a, size_at(sizes(groups["b_shape"]), -1), None)
     if "a_shape" in groups and "b_shape" in groups and "dim" in groups:
         place = int(groups["dim"])
         a_shape, b_shape = sizes(groups["a_shape"]), sizes(groups["b_shape"])
@@ -114,7 +114,7 @@ def _differing(match: Match) -> Sizes | None:
 
 def _of_shapes(match: Match, a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
     if match.kind.reader == "product":  # the inner sizes: the last of the left, the last but one of the right
-        return _numbers(_at(a, -1), _at(b, -2) or _at(b, -1), None)
+        return _numbers(size_at(a, -1), size_at(b, -2) or size_at(b, -1), None)
     return _last_differing(a, b)
 
 
@@ -125,7 +125,8 @@ def rows_alone(facts: Facts) -> bool:
     return len(a) == len(b) > 1 and a[1:] == b[1:] and "of the mask" not in facts.match.text
 
 
-def _at(shape: tuple[str, ...], place: int) -> str:
+def size_at(shape: tuple[str, ...], place: int) -> str:
+    """The size at a place counted from the end, -1 the last; empty where the shape is too short."""
     return shape[place] if len(shape) >= -place else ""
 
 
@@ -157,36 +158,3 @@ def symbolic(facts: Facts) -> str:
     shapes = [sizes(text) for name, text in facts.match.groups.items() if name.endswith("_shape")]
     found = (_SUM.match(size) for shape in shapes for size in shape)
     return next((f"{one['symbol']} + {one['more']}" for one in found if one), "")
-
-
-def unknown_sizes(facts: Facts) -> Reading:
-    """Sizes that do not fit and are not both in the text as numbers: one or both are symbols, or left out."""
-    symbol, number = _one_symbol(facts)
-    if not symbol:
-        return Reading(
-            verdict=UNDECIDED if speaks(facts) else OTHER,
-            cause="Two sizes do not fit, and the text does not give both as numbers.",
-            look="the whole message, from the exception's name to its end",
-        )
-    beside = f"the constant {number}" if number.isdigit() else number
-    return Reading(
-        verdict=UNDECIDED if speaks(facts) else OTHER,
-        stage=facts.called,
-        cause=f"A size that the trace holds as a symbol, {symbol}, meets {beside}, and they are not the same. The text does not say "
-        f"which number {symbol} stands for, so no alignment can be told.",
-        against=(
-            "padding: a width that a kernel rounds up is a number in both places; nothing here says that it is one",
-        ),
-        look=f"what {symbol} was in the failing call (TORCH_LOGS=dynamic names its source and its hint); eager code has both numbers",
-        widths=(Width(int(number), False, ()),) if number.isdigit() else (),
-        tags=frozenset(("symbol",)),
-    )
-
-
-def _one_symbol(facts: Facts) -> tuple[str, str]:
-    """A symbol that the message has as one of its two sizes, and the other size; empty without one."""
-    groups = facts.match.groups
-    a, b = groups.get("a", ""), groups.get("b", "")
-    if not a or not b or (a.isdigit() and b.isdigit()):
-        return "", ""
-    return (b, a) if a.isdigit() else (a, b)

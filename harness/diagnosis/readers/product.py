@@ -15,9 +15,9 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     speaks,
     symbolic,
-    unknown_sizes,
     widths,
 )
+from harness.diagnosis.readers.unknown import unknown_sizes
 from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -26,6 +26,7 @@ from harness.diagnosis.widths import Pair, read_pair
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
+_LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
@@ -40,6 +41,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, _ = found
     pair = read_pair(a, b)
+    if flat := _flat(facts, b):
+        return _flat_weight(pair, flat)
     if pair.latent_of and not facts.in_attention:
         return read_latent(facts, pair, a)
     if facts.in_attention:
@@ -72,6 +75,27 @@ def _supposed(facts: Facts, pair: Pair) -> str:
     """In words, what a symbol in the message was taken for; empty where both sizes are numbers."""
     size = symbolic(facts)
     return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""
+
+
+def _flat(facts: Facts, deep: int) -> str:
+    """In words, that the right side is one row or one column; empty where it is a matrix or not known."""
+    n = facts.match.groups.get("n", "")
+    if not n.isdigit() or 1 not in (deep, int(n)) or max(deep, int(n)) < _LONG:
+        return ""
+    return f"a single row of {n}" if deep == 1 else f"a single column of {deep}"
+
+
+def _flat_weight(pair: Pair, flat: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. The right one is {flat}, no matrix: a "
+        "quantised weight is stored flat in such a shape, and would have to be unpacked first; or it is a vector.",
+        against=("padding: a width that was rounded up leaves a matrix",),
+        look="whether the weight's own quantised method is called at the user's line, or a plain product",
+        widths=widths(pair, padded=False),
+        rule="no rule",
+        tags=frozenset(("flat",)),
+    )
 
 
 def _turned(facts: Facts, a: int, b: int) -> str:

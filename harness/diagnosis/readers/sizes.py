@@ -5,6 +5,7 @@ import re
 from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
@@ -17,11 +18,18 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
-    unknown_sizes,
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unrelated import attended, in_blocks, is_vocabulary, unrelated
+from harness.diagnosis.readers.unknown import unknown_sizes
+from harness.diagnosis.readers.unrelated import (
+    attended,
+    in_blocks,
+    is_vocabulary,
+    lacks_dimension,
+    other_dimensions,
+    unrelated,
+)
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, blocks_of, read_pair
@@ -65,9 +73,11 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
+    if lacks_dimension(facts):
+        return other_dimensions(facts)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
-    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
+    if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
@@ -81,6 +91,18 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         )
         return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _counts_rows(facts: Facts, pair: Pair, dim: int | None) -> bool:
+    """Whether two sizes of dimension 0 are numbers of rows: no model's width, or the rest of the shapes agrees."""
+    return dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights
+
+
+def _of_buffers(facts: Facts) -> bool:
+    """Whether two tensors of one dimension meet where a graph's buffers are filled: they hold one value for each token."""
+    groups = facts.match.groups
+    shapes = [sizes(groups[name]) for name in ("a_shape", "b_shape") if name in groups]
+    return [len(shape) for shape in shapes] == [1, 1] and facts.seen("replay")
 
 
 def _by(facts: Facts) -> str:

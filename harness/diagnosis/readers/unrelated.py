@@ -2,6 +2,7 @@
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.pairs import speaks, widths
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
@@ -11,8 +12,8 @@ _HEADS = "perhaps numbers of attention heads"
 # What has a width exactly that many times another.
 _MULTIPLES = {
     2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
-    4: "four values in an int32, or shards of 4 ranks",
-    8: "eight values of 4 bits in an int32, or shards of 8 ranks",
+    4: "four values in an int32, shards of 4 ranks, or scales of blocks of 32 and of 128",
+    8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
     16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
     32: "one scale for 32 values (MXFP4, MXFP8), or shards of 32 ranks",
     128: "one scale for 128 values (FP8 in blocks)",
@@ -85,6 +86,32 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     )
 
 
+def lacks_dimension(facts: Facts) -> bool:
+    """Whether the message has two shapes of which one is the beginning of the other, so that only a dimension is missing."""
+    groups = facts.match.groups
+    a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
+    short, long = sorted((a, b), key=len)
+    return (
+        bool(short) and len(short) < len(long) and long[: len(short)] == short and "indexing result" in facts.match.text
+    )
+
+
+def other_dimensions(facts: Facts) -> Reading:
+    """A tensor of rows and one of a value for each row: no width is compared, one of them is the wrong tensor."""
+    a, b = (sizes(facts.match.groups[name]) for name in ("a_shape", "b_shape"))
+    short, long = sorted((a, b), key=len)
+    missing = ", ".join(long[len(short) :])
+    return Reading(
+        verdict=OTHER,
+        stage="indexed write",
+        cause=f"The number of dimensions differs: [{', '.join(short)}] has the rows of [{', '.join(long)}] and no dimension of "
+        f"{missing}. One of the two is another tensor than the code takes it for, such as token ids in place of embeddings.",
+        against=("padding and widths: the rows agree, and a dimension is missing",),
+        look="which tensor the user's line writes into, and on which rank or stage it holds that",
+        tags=frozenset(("dimensions",)),
+    )
+
+
 def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: int | None = None) -> Reading:
     """Two sizes that padding does not explain: what else the numbers say. ``dim`` is where they meet, None if unknown."""
     kind, says = _experts(facts, pair, dim) or _otherwise(facts, pair)
@@ -133,12 +160,13 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
             f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size}, "
             + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
         )
-    if pair.wide > LARGEST or is_vocabulary(facts, pair):
+    spoken_of = is_vocabulary(facts, pair)
+    if spoken_of or (pair.wide > LARGEST and pair.ratio not in _MULTIPLES):
         return (
             "vocabulary",
             f"Sizes as large are those of a vocabulary, which may be padded itself or have added tokens{_rounds(pair)}",
         )
-    if pair.narrow > _WIDEST and not pair.owners:
+    if pair.narrow > _WIDEST and not pair.owners and pair.ratio not in _MULTIPLES:
         return (
             "vocabulary",
             f"Sizes as large are those of a vocabulary, which may be padded itself, or of a sequence{_rounds(pair)}",
