@@ -8,6 +8,8 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
+from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
@@ -17,8 +19,6 @@ from harness.diagnosis.readers.pairs import (
     symbolic,
     widths,
 )
-from harness.diagnosis.readers.unknown import unknown_sizes
-from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair

@@ -7,8 +7,8 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.meeting.topics import spoken
+from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, padded, speaks
-from harness.diagnosis.readers.unrelated import unrelated
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks

@@ -11,6 +11,7 @@ from harness.diagnosis.surroundings import Surroundings
 _LARGEST = 4096
 _MOST_SHARED, _FEWEST_EXPERTS = 4, 8
 _EXPERTS = re.compile(r"expert|\bmoe\b", re.I)
+_FLAT = 32_768
 _RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
@@ -36,7 +37,8 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     """Two numbers of rows in a message of torch's own."""
     few, many = sorted((a, b))
     if not is_bucket(few, many):
-        says = f"Numbers of rows differ, {few} and {many}.{_scattered(few, many)}{_experts(facts, few, many)}"
+        flat = ", or of elements of a flattened tensor," if few > _FLAT else ""
+        says = f"Numbers of rows{flat} differ, {few} and {many}.{_scattered(few, many)}{_experts(facts, few, many)}"
         return _other(says, few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)

@@ -9,8 +9,17 @@ from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unrelated import (
+    attended,
+    in_blocks,
+    lacks_dimension,
+    other_dimensions,
+    unrelated,
+)
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
@@ -21,15 +30,6 @@ from harness.diagnosis.readers.pairs import (
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unknown import unknown_sizes
-from harness.diagnosis.readers.unrelated import (
-    attended,
-    in_blocks,
-    is_vocabulary,
-    lacks_dimension,
-    other_dimensions,
-    unrelated,
-)
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, blocks_of, read_pair
