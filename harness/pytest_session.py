@@ -116,7 +116,17 @@ class Session:
         """The cases and modes; a proof asks about every hidden size, so there is none beside sizes that were chosen."""
         chosen = {name: self._options[name] for name in _CHOICES}
         selection = Selection(**chosen, proofs=not chosen["hidden"], cuda=has_cuda())
-        return narrowed(self.project.subject(self.subject_name), selection) if self._options["subject"] else selection
+        return narrowed(self._subject_path, selection)
+
+    @property
+    def _subject_path(self) -> str:
+        """The subject's import path; empty where there is none, which a test that asks for the subject says in a line."""
+        try:
+            return self.project.subject(self.subject_name)
+        except BadInput:
+            if self._options["subject"]:
+                raise
+            return ""
 
     def tasks(self) -> "list[tuple[Case, ModeInfo]]":
         """The (case, mode) of the chosen matrix that the chosen shard has. Raises BadInput."""

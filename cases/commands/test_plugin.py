@@ -7,10 +7,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from fixtures.plugin_subjects import NO_UNPAD
 from harness.workers.pool import has_cuda
@@ -279,7 +279,7 @@ def test_in_tree_layer_passes_on_two_workers(tmp_path: Path) -> None:
     noted = properties(file)
     assert len(noted) == 4
     same = {"subject": "in-tree", "model": NANO, "hidden": "2688", "padded": "2816", "rule": "trtllm-nvfp4"}
-    same |= {"tokens": "3", "mode": "eager", "verdict": "ok", "emulated": "False", "torch": version("torch")}
+    same |= {"tokens": "3", "mode": "eager", "verdict": "ok", "emulated": "False", "torch": torch.__version__}
     for entry in noted:
         assert entry.items() >= same.items()
         assert entry.keys() - same.keys() == {"kernel", "tp", "reproduce"}

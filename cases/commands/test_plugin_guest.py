@@ -141,6 +141,17 @@ def test_subject_of_the_table_is_the_default(guest: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["SKIPPED*not on this machine"])
 
 
+def test_a_block_of_transformers_in_the_table_has_the_cases_of_one_that_is_typed(guest: pytest.Pytester) -> None:
+    """It pads nothing: no rule of padding and no second rank multiplies its cases."""
+    guest.makepyfile(OUR_TESTS)
+    typed = guest.runpytest_subprocess("--collect-only", "-q", "--padding-subject", "transformers").stdout.str()
+    guest.makepyprojecttoml('[tool.harness]\nsubject = "transformers"\n')
+    in_table = guest.runpytest_subprocess("--collect-only", "-q").stdout.str()
+    ids = [re.findall(r"test_padding\[(.*)\]", text) for text in (typed, in_table)]
+    assert ids[0] == ids[1] != []
+    assert not [one for one in ids[0] if "-none-wide-tp1-" not in one]
+
+
 @pytest.mark.parametrize(
     ("arguments", "scheduling"),
     [([], "ModelScheduling"), (["--dist", "load"], "LoadScheduling")],

@@ -32,6 +32,8 @@ def test_a_trace_of_plain_sizes_caches_its_fakes() -> None:
 def test_a_hash_that_no_key_holds_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     skip_unused_hash()
     codecache: Any = importlib.import_module("torch._inductor.codecache")
+    if not hasattr(codecache, "triton_key"):
+        pytest.skip(f"torch {torch.__version__} makes no such hash")
     assert codecache.triton_key() is None
     read = codecache.CacheBase.get_system
     read.cache_clear()

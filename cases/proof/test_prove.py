@@ -23,7 +23,8 @@ def test_the_right_layer_is_proven(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "any-shared 1 proven" in out
     assert "any-shared, trtllm-nvfp4, wide kernel, tp 2: 0 of 65,535 fail, hidden 2 to 65,536" in out
     assert "region    every hidden size that is not a multiple of 256 (65,279): well" in out
-    assert re.search(r"must hold Eq\(.*Min\(hidden, 256\*\(\(\(hidden \+ 255\)//256\)\)\)", out)
+    # torch 2.11 takes the width of a cut for a size of its own.
+    assert re.search(r"must hold Eq\((hidden, u\d+\)|.*Min\(hidden, 256\*\(\(\(hidden \+ 255\)//256\)\)\))", out)
     assert "beyond    no size beyond fails" in out
     assert "0 of 299 real runs up to 300 fail, as proven" in out
     assert "1 combinations: 1 proven; hidden 2 to 65,536;" in out

@@ -44,18 +44,19 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
     return pytest.param(entry, case, mode, id=name, marks=marks)
 
 
-SHOWN = [param(fault, fault.shown[0], mode) for fault in FAULTS for mode in fault.modes if mode not in ON_CUDA]
-ABSENT = [param(fault, case, mode) for fault in FAULTS for case in fault.absent for mode in ABSENT_MODES]
+def is_here(entry: Fault | Correct, mode: str) -> bool:
+    """Whether a mode of an entry is run here. `harness selftest`, which the lanes of torch run, runs all of them.
 
-
-def is_here(right: Correct, mode: str) -> bool:
-    """Whether a mode of a correct variant is run here. `harness selftest`, which the lanes of torch run, runs all of them.
-
-    A variant that names its modes is written for them. One that names none would be varied in eight modes for each way to pad.
+    A correct variant that names its modes is written for them. One that names none would be varied in eight modes for each
+    way to pad. What is compiled for any number of tokens is not compiled once more for one number: a second each.
     """
-    return mode not in ON_CUDA and (EVERY_MODE[mode].family != "varied" or right.modes != tuple(MODES))
+    if mode in ON_CUDA or (mode == "compiled" and "compiled-dynamic" in entry.modes):
+        return False
+    return EVERY_MODE[mode].family != "varied" or isinstance(entry, Fault) or entry.modes != tuple(MODES)
 
 
+SHOWN = [param(fault, fault.shown[0], mode) for fault in FAULTS for mode in fault.modes if is_here(fault, mode)]
+ABSENT = [param(fault, case, mode) for fault in FAULTS for case in fault.absent for mode in ABSENT_MODES]
 LEFT_ALONE = [
     param(right, case, mode)
     for right in CORRECT

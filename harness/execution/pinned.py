@@ -26,7 +26,7 @@ from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.state.global_state import GlobalState
 from harness.execution.state.python_state import PythonState
-from harness.execution.state.torch_state import TorchState
+from harness.execution.state.torch_state import TorchState, first_functions
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
 from harness.ops.tensor_meta import TensorMeta
@@ -62,6 +62,7 @@ def pinned() -> Iterator[None]:
     """Pin torch's settings inside a ``with`` block: no grad, asserts on, uninitialised memory filled with NaN."""
     environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
     _forget_compiled()
+    first_functions()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         for name, settings in CONFIGS.items():

@@ -60,8 +60,11 @@ class _Functions:
 
 
 @cache
-def _first_functions() -> _Functions:
-    """Those that a process began with, read once: there are sixteen hundred, too many to look at after each verdict."""
+def first_functions() -> _Functions:
+    """Those that a process began with, read once: there are sixteen hundred, too many to look at after each verdict.
+
+    Read before the first layer of the process: what that one exchanges would be taken for torch's own.
+    """
     return _Functions()
 
 
@@ -137,7 +140,7 @@ class TorchSwitches:
 
 def restore_functions() -> tuple[str, ...]:
     """Give torch the functions again that the process began with; returns the names of those that were others."""
-    return tuple(_first_functions().put_back())
+    return tuple(first_functions().put_back())
 
 
 class TorchState:
