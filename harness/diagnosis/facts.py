@@ -12,6 +12,8 @@ from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.notation import op_name, sizes
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
+# Messages that only a loader has.
+_LOADS = re.compile(r"copying a param|to load weights?|checkpoint has")
 _CALLED = re.compile(
     r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
@@ -153,7 +155,7 @@ class Facts:
         """Whether it happened while weights were loaded: by the frames where there are any, else by words of the text."""
         if self.called:
             return self.called == "copy_"
-        if "copying a param" in self.match.text:
+        if _LOADS.search(self.match.text):
             return True
         if not self.frames:
             return self.seen("load")
@@ -163,7 +165,7 @@ class Facts:
     @cached_property
     def loads_weights(self) -> bool:
         """Whether the text names a load of weights, and not only a copy."""
-        return self.loads and self.seen("weights")
+        return self.loads and (self.seen("weights") or bool(_LOADS.search(self.match.text)))
 
     def _users(self) -> list[Frame]:
         users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]

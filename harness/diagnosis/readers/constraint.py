@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import speaks
+from harness.diagnosis.readers.pairs import nameless, speaks
 from harness.diagnosis.surroundings import Surroundings
 
 # Names of tensors that have sequences in a later dimension, and of those that have a width in the last one.
@@ -51,6 +51,8 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
 def _what(facts: Facts, name: str, dim: int) -> _Fixed:
     """What a dimension counts, by the tensor's name: tokens in the first one, a sequence in later ones of ids and masks."""
     named = speaks(facts)
+    if dim == 0 and nameless(facts, name):
+        return _Fixed("a count of rows (of tokens, if it is a layer's activation)", UNDECIDED)
     if dim == 0:
         return _Fixed("the token count", FAMILY)
     if _SEQUENCES.search(name):

@@ -14,12 +14,20 @@ from harness.diagnosis.widths import Pair, read_pair
 Sizes = tuple[int, int, int | None]
 _HINT = re.compile(r"^\w+: ?hint ?= ?")
 _SUM = re.compile(r"(?P<symbol>[su]\d+) ?\+ ?(?P<more>\d+)$")
+# Names that say nothing of what a tensor holds.
+_NAMELESS = re.compile(r"(?:[xyabt]\d*|args?\w*|tensor\d*|data|inputs?)(?:\W|$)", re.I)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
 def speaks(facts: Facts) -> bool:
     """Whether the text has words of experts or of padding."""
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
+
+
+def nameless(facts: Facts, name: str) -> bool:
+    """Whether a tensor's name does not tell what its rows are, and the text has no word of a layer with experts or its engine."""
+    named = speaks(facts) or facts.seen("vllm") or facts.seen("sglang")
+    return bool(_NAMELESS.match(name.removeprefix("L['"))) and not named
 
 
 def modes(facts: Facts) -> str:

@@ -114,7 +114,8 @@ def _transposed(facts: Facts, pair: Pair, turned: str, left: int) -> Reading:
     cause = (
         f"{stored} The code at the user's line transposes it already, so that most likely {result}."
         if facts.code and speaks_for("transposed", facts.code)
-        else f"{stored} So it is stored the other way, or {result}."
+        else f"{stored} So it may be stored the other way, or {result}; or only what came in has another size than the weight was "
+        "made for, and fits what comes out by chance."
     )
     return Reading(
         verdict=OTHER,

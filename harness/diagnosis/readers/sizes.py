@@ -9,6 +9,7 @@ from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
@@ -66,8 +67,8 @@ _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of 
 
 def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     """Two tensors that do not broadcast, or a copy between them."""
-    if share := padded_share(facts):
-        return read_share(facts, share)
+    if read := _by_its_shapes(facts):
+        return read
     found = pair_of(facts)
     if found is None:
         return unknown_sizes(facts)
@@ -91,6 +92,12 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         )
         return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _by_its_shapes(facts: Facts) -> Reading | None:
+    """The reading of a slice of a padded share, or of a weight that is stored flat; None for all others."""
+    share = padded_share(facts)
+    return read_share(facts, share) if share else flat_weight(facts)
 
 
 def _counts_rows(facts: Facts, pair: Pair, dim: int | None) -> bool:

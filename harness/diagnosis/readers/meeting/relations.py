@@ -14,6 +14,8 @@ _MULTIPLES = {
     32: "one scale for 32 values (MXFP4, MXFP8), or shards of 32 ranks",
     128: "one scale for 128 values (FP8 in blocks)",
 }
+# From here on a multiple is of scales more than of anything else, and no product takes those; no more parts are joined in one.
+_SCALES, _MOST_PARTS = 16, 64
 # A tensor of experts has them in dimension 0: their number may be split over ranks.
 _MOST_EXPERTS = 1024
 _VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
@@ -77,12 +79,17 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         )
     if large := _large(facts, pair):
         return large
-    if pair.ratio in _MULTIPLES:
+    if pair.ratio in _MULTIPLES and (
+        pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
+    ):
         return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
     if share := rank_share(pair):
         return "share", share
+    if 2 < pair.ratio <= _MOST_PARTS and not facts.loads_weights:
+        parts = f"perhaps {pair.ratio} parts side by side (joined or flattened), of which the other has one"
+        return "parts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {parts}"
     loaded = ": the checkpoint may be of another model, configuration or quantisation" if facts.loads_weights else ""
     return "nothing", f"Neither is the other rounded up, halved or sharded{loaded}"
 
@@ -92,9 +99,11 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
     if is_vocabulary(facts, pair):
         return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}"
     if pair.wide > _LARGEST_VOCABULARY:
+        rows = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
         return (
             "vocabulary",
-            "No width is as large: the larger is of a weight that is stored flat, as quantised and sharded ones are",
+            "No width is as large: the larger is of a flat tensor, such as a quantised or sharded weight, or an activation of which "
+            f"the rows were made one{rows}",
         )
     factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
     if pair.wide > LARGEST and not factor:

@@ -38,6 +38,9 @@ def _met(facts: Facts) -> tuple[str, ...]:
     if "a_shape" in groups and "b_shape" in groups and facts.match.kind.reader == "product":
         a, b = sizes(groups["a_shape"]), sizes(groups["b_shape"])
         found = (size_at(a, -1), size_at(b, -2) or size_at(b, -1))
+    elif "a_shape" in groups and "b_shape" in groups and facts.loads:
+        a, b = sizes(groups["a_shape"]), sizes(groups["b_shape"])
+        found = (size_at(a, -1), size_at(b, -1))
     else:
         found = (groups.get("k", groups.get("a", groups.get("m", ""))), groups.get("b", ""))
     return found if all(found) else ()
