@@ -124,7 +124,9 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
     sizes, others = ({width.size for width in each.widths} for each in (one, other))
     if sizes or others or one.op or other.op or one.kind in _TWICE:
         return sizes == others or not sizes or not others
-    return one.what == other.what or bool(one.stage and (one.stage, one.cause) == (other.stage, other.cause))
+    return one.what == other.what or bool(
+        (one.stage or one.kind == "reshape") and (one.stage, one.cause) == (other.stage, other.cause)
+    )
 
 
 def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:

@@ -120,9 +120,9 @@ def _misfit(want: tuple[str, ...], elements: str) -> str:
     """In words, which size the elements are no multiple of, where a later one is left open (-1) or one is 0; empty elsewhere."""
     if "0" in want and elements != "0":
         return " One of its sizes is 0: a number that the code reads from a configuration, or divides by, is 0 there."
-    if "-1" not in want[1:] or not elements.isdigit():
-        return ""
     known = [int(size) for size in want if size.isdigit()]
+    if ("-1" not in want[1:] and not ("-1" in want and len(known) > 1)) or not elements.isdigit():
+        return ""
     whole = prod(known)
     off = [size for size in known if int(elements) % (whole // size) == 0]
     if int(elements) % whole == 0 or not off:

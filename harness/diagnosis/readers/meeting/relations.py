@@ -97,7 +97,7 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
 def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
     """Sizes that no hidden width has: of a vocabulary, a sequence or a weight that is stored flat; None for others."""
     if is_vocabulary(facts, pair):
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}"
+        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
     if pair.wide > _LARGEST_VOCABULARY:
         rows = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
         return (
@@ -107,10 +107,18 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
         )
     factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
     if pair.wide > LARGEST and not factor:
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}"
+        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
     if pair.narrow > _WIDEST and not pair.owners and not factor:
         return "vocabulary", f"{_VOCABULARY}, or of a sequence{_rounds(pair)}"
     return None
+
+
+def _split(pair: Pair) -> str:
+    return (
+        f"; {pair.wide} is {pair.ratio} x {pair.narrow}, so one may be of {pair.ratio} ranks"
+        if pair.ratio in _MULTIPLES
+        else ""
+    )
 
 
 def _rounds(pair: Pair) -> str:
