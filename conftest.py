@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const="all",
         choices=("few", "all"),
-        help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md); few: three of vLLM",
+        help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md); few: one of vLLM",
     )
 
 

@@ -11,6 +11,7 @@ from fixtures.recorded import lines
 from harness.cli import main
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.usefixtures("forked_python")
 ROOT = Path(__file__).parents[2]
 TESTS = """
 def test_layer(padding_case, mode, hold):

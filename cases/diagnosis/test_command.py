@@ -161,6 +161,8 @@ def test_ten_mebibytes_take_less_than_two_seconds(name: str) -> None:
         report = diagnose(io.BytesIO(content), name)
         seconds.append(time.process_time() - start)
         assert bool(report.failures) == (name != "one line")
+        if seconds[-1] < 2:
+            return
     assert min(seconds) < 2
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -71,7 +70,6 @@ def test_every_size_has_tiles(hidden: int, tokens: int) -> None:
     assert config.first.bn >= 16 <= config.second.bn
 
 
-@cache
 def interpreted() -> dict[str, float]:
     """Each check's error. A process of its own: Triton reads the variable when it is imported."""
     command = [sys.executable, "-m", "fixtures.triton_interpreted"]
@@ -105,11 +103,13 @@ def product_for(capability: int, first: bool) -> Any:
 
 
 @needs_triton
-@pytest.mark.xdist_group("triton")
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_kernel_agrees_with_the_oracle(check: str) -> None:
+@pytest.mark.timeout(900)
+def test_the_kernel_agrees_with_the_oracle() -> None:
+    """One test: workers that shared its checks would each start the process, half a minute of the interpreter."""
+    errors = interpreted()
+    assert set(errors) == set(CHECKS)
     # Triton's interpreter cuts where a GPU rounds to bf16: twice as coarse. A wrong block of 16 columns is above 0.1.
-    assert interpreted()[check] < 5e-2
+    assert not {check: error for check, error in errors.items() if not error < 5e-2}
 
 
 @pytest.mark.parametrize("limit", [99 * 1024, 163 * 1024, 227 * 1024])

@@ -4,6 +4,7 @@ import gc
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.base.errors import Skip
@@ -75,6 +76,7 @@ def _other_between(varied: VariedRun, variation: Varied, rig: Rig, one: Any) -> 
 
 
 _BEFORE = "the same before that"
+_OFFSET = 256  # bytes: CUDA's allocator hands out multiples of 512
 _WHOLE_GROUPS = 5  # times the experts of the case: no other layer of a run has so many
 
 
@@ -88,9 +90,9 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
     answer(varied, living, 1)
     if not isinstance(gone, nn.Module):
         return
-    memory = {name: tensor.data for name, tensor in named_tensors(gone)}
-    for tensor in memory.values():
-        tensor.copy_(doubled(tensor))
+    memory = {name: _elsewhere(tensor.data) for name, tensor in named_tensors(gone)}
+    for name, tensor in named_tensors(gone):
+        tensor.data = memory[name].copy_(doubled(tensor))
     answer(varied, gone, 1)
     del gone
     gc.collect(0)
@@ -100,6 +102,18 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
             tensor.data = memory[name].copy_(tensor)
     check(varied, variation, layer)
     check(varied, variation, living, label="a layer that lived before, after another one was freed")
+
+
+def _elsewhere(tensor: Tensor) -> Tensor:
+    """Memory for a tensor that begins where an allocator lets none begin.
+
+    It gives a new layer the memory of one that is gone. What is found by the address of that one, which had the same weights,
+    would be right.
+    """
+    if not tensor.is_contiguous():
+        return torch.empty_like(tensor)
+    memory = torch.empty(_OFFSET + tensor.nbytes, dtype=torch.uint8, device=tensor.device)
+    return memory[_OFFSET:].view(tensor.dtype).view(tensor.shape)
 
 
 def _many(varied: VariedRun, variation: Varied) -> None:
