@@ -156,7 +156,7 @@ def test_a_token_count_that_is_a_constant() -> None:
     torch._dynamo.mark_dynamic(x, 0)
     compiled = torch.compile(lambda x: x * int(x.shape[0]) if x.shape[0] == 64 else x, backend="eager", fullgraph=True)
     one = diagnosis_of(lambda: compiled(x))
-    assert (one.kind, one.verdict, [width.size for width in one.widths]) == ("constraint", "family", [64])
+    assert (one.kind, one.verdict, [width.size for width in one.widths]) == ("constraint", "undecided", [64])
 
 
 @pytest.mark.usefixtures("fresh")
@@ -165,7 +165,7 @@ def test_a_recompile_for_each_batch() -> None:
     compiled(torch.ones(2, 3))
     with torch.compiler.set_stance("fail_on_recompile"):
         one = diagnosis_of(lambda: compiled(torch.ones(5, 3)))
-    assert (one.kind, one.verdict, [width.size for width in one.widths]) == ("recompile", "family", [2, 5])
+    assert (one.kind, one.verdict, [width.size for width in one.widths]) == ("recompile", "undecided", [2, 5])
 
 
 @pytest.mark.usefixtures("fresh")

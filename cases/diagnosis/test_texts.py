@@ -141,6 +141,19 @@ def test_processes_that_write_in_turn_are_one_failure_each() -> None:
     assert "4 times, 4 processes" in shown(report_of(mixed))
 
 
+def test_a_load_is_known_by_frames_below_a_title() -> None:
+    title = "[Bug]: RuntimeError: The size of tensor a (3072) must match the size of tensor b (2688) at non-singleton dimension 1"
+    frame = '(Worker_TP{0} pid={0}) ERROR 11-26 20:03:01 [a.py:7]   File "/a/layer.py", line 7, in {1}\n'
+    below = frame.format(0, "weight_loader") + frame.format(1, "_load_w2")
+    (alone,) = report_of(f"{title}\n").failures
+    (loaded,) = report_of(f"{title}\n\n{below}").failures
+    (forward,) = report_of(
+        f"{title}\n\n{below.replace('_load_w2', 'forward').replace('weight_loader', 'run')}"
+    ).failures
+    assert loaded.stage == "load of the weights"
+    assert alone.stage == forward.stage != loaded.stage
+
+
 def test_a_chain_of_exceptions_is_one_failure() -> None:
     chain = (
         'Traceback (most recent call last):\n  File "a.py", line 1, in f\nTypeError: gemm_fake() missing 1 required positional '

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.forms import EXCEPTION, QUIET
-from harness.diagnosis.log.lines import LineReader
+from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
+from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
@@ -35,8 +36,8 @@ def diagnose(file: BinaryIO, name: str) -> Report:
             found.take(failure)
     for failure in failures.end():
         found.take(failure)
-    if not found.failures and len(start) < _SMALL:
-        found.take_whole(start)
+    if len(start) < _SMALL:
+        found.take_whole(start) if not found.failures else found.take_load(start)
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
@@ -68,12 +69,18 @@ class _Found:
 
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
-        reader, raws = LineReader(), text.decode("utf-8", "replace").split("\n")
-        lines = (line for number, raw in enumerate(raws, 1) for line in reader.read(number, raw))
-        whole = Failure("", [line for line in lines if line.text.strip() and line.level not in QUIET])
+        whole = Failure("", [line for line in _lines(text) if line.text.strip() and line.level not in QUIET])
         texts = Texts.of(whole)
         if whole.lines and (texts.match(kinds()) or named_in(texts)):
             self.take(whole)
+
+    def take_load(self, text: bytes) -> None:
+        """The frames of a load below the only failure of a short text, which is an issue's title and has none itself."""
+        first = next(iter(self.failures.values()))[0]
+        if len(self.failures) > 1 or any(FRAME.match(line.text) for line in first.lines):
+            return
+        below = (line for line in _lines(text) if line.number > first.last and FRAME.match(line.text))
+        first.lines.extend(line for line in below if speaks_for("weights", line.text))
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
@@ -83,6 +90,12 @@ class _Found:
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
         merged.sort(key=lambda diagnosis: (diagnosis.verdict == OTHER, diagnosis.lines))
         return tuple(merged[:LIMIT]), self.left_out + max(0, len(merged) - LIMIT)
+
+
+def _lines(text: bytes) -> Iterator[Line]:
+    reader = LineReader()
+    for number, raw in enumerate(text.decode("utf-8", "replace").split("\n"), 1):
+        yield from reader.read(number, raw)
 
 
 def _key(failure: Failure) -> tuple[str, ...]:
@@ -111,7 +124,9 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
     sizes, others = ({width.size for width in each.widths} for each in (one, other))
     if sizes or others or one.op or other.op or one.kind in _TWICE:
         return sizes == others or not sizes or not others
-    return one.what == other.what or bool(one.stage and (one.stage, one.cause) == (other.stage, other.cause))
+    return one.what == other.what or bool(
+        (one.stage or one.kind == "reshape") and (one.stage, one.cause) == (other.stage, other.cause)
+    )
 
 
 def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:

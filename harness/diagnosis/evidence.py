@@ -16,7 +16,7 @@ _WORDS = {
     "transposed": r"\.(?:transpose|permute|movedim|swapaxes)\(|\.(?:mT|T|t\(\))(?![\w])",
     "gate": r"\bgate\b|router|gate_proj|self\.gate\(",
     "pad": r"\bF\.pad\(|\bpad(?:ded|ding)?\b|[Uu]npad|hidden_dim_unpadded|hidden_pad",
-    "capturing": r"[Cc]aptur",
+    "capturing": r"[Cc]aptur(?!eStatus)",
     "vllm": r"vllm|vLLM",
     "sglang": r"sglang|SGLang|sgl_kernel",
 }

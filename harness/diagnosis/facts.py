@@ -12,6 +12,8 @@ from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.notation import op_name, sizes
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
+# Messages that only a loader has.
+_LOADS = re.compile(r"copying a param|to load weights?|checkpoint has")
 _CALLED = re.compile(
     r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
@@ -118,7 +120,7 @@ class Facts:
             r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text
         ):
             return "traced"
-        if self.match.kind.id == "capture" or (self.seen("replay") and self.seen("capturing")):
+        if self.match.kind.id in ("capture", "capture-failed") or (self.seen("replay") and self.seen("capturing")):
             return "capture"
         return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
 
@@ -127,7 +129,7 @@ class Facts:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
         if self.loads_weights:
             return ""
-        firsts = [size[-2] for size in self.fakes if len(size) > 1][:1] or self._shaped()
+        firsts = [size[-2] for size in self.fakes if len(size) in (2, 3)][:1] or self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
             return f"symbolic ({symbols[0]})"
@@ -139,7 +141,7 @@ class Facts:
         if "m" in groups:
             return [groups["m"]]
         firsts = [
-            shape[-3 if len(shape) > 3 else -2] for shape in shapes if len(shape) > 1
+            shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5
         ]  # of four, the last two are heads
         return [first for first in firsts if first != "-1"]
 
@@ -153,7 +155,7 @@ class Facts:
         """Whether it happened while weights were loaded: by the frames where there are any, else by words of the text."""
         if self.called:
             return self.called == "copy_"
-        if "copying a param" in self.match.text:
+        if _LOADS.search(self.match.text):
             return True
         if not self.frames:
             return self.seen("load")
@@ -163,7 +165,7 @@ class Facts:
     @cached_property
     def loads_weights(self) -> bool:
         """Whether the text names a load of weights, and not only a copy."""
-        return self.loads and self.seen("weights")
+        return self.loads and (self.seen("weights") or bool(_LOADS.search(self.match.text)))
 
     def _users(self) -> list[Frame]:
         users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]

@@ -16,6 +16,7 @@ _RESTYLED = str.maketrans(
     | dict.fromkeys("\u00a0\u2007\u2008\u2009\u200a\u202f\u2002\u2003\u3000", " ")
     | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", "")
     | dict.fromkeys("\u2028\u2029\u0085", "\n")
+    | dict(zip("\uff08\uff09\uff1a\uff0c", "():,", strict=True))
     | {"\u2026": "...", "\u2010": "-", "\u2011": "-", "\u2212": "-"}
 )
 _ENTITY = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")

@@ -9,7 +9,7 @@ from harness.diagnosis.notation import TORCHS_OWN
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
-    r"expression (?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
 _FAKE_NAME = re.compile(r"fake|meta|abstract", re.I)
@@ -63,7 +63,7 @@ def _words(facts: Facts) -> dict[str, str]:
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
-        "multiple": groups.get("multiple", "its own alignment"),
+        "multiple": groups.get("multiple", groups.get("block", "its own alignment")),
         "reason": groups.get("reason", "see the message"),
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",

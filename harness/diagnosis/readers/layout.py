@@ -5,6 +5,7 @@ import re
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import TORCHS_OWN, op_name
+from harness.diagnosis.readers.blame import of_nobody, of_result
 from harness.diagnosis.readers.difference import ASSERT, Difference, Dim, difference, dims
 from harness.diagnosis.readers.pairs import as_data
 from harness.diagnosis.surroundings import Surroundings
@@ -14,6 +15,7 @@ from harness.diagnosis.widths import read_pair
 _INPUT = re.compile(
     r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)|Error in op: ?input\b"
 )
+_RESULT = re.compile(r"assert_size_stride\((?P<value>buf\d+)\b")
 _CALLS = re.compile(r"\b(?P<value>\w+) ?= ?torch\.ops\.(?P<op>\w+\.\w+)\.\w+\(")
 
 
@@ -28,7 +30,7 @@ def read_layout(facts: Facts, around: Surroundings) -> Reading:
     if not listed:
         return _no_numbers(op)
     if not op and facts.match.kind.id == "size-stride-assert":
-        return _nobodys(facts, around, difference(facts, listed))
+        return _nobodys(facts, around, difference(facts, listed), listed)
     return _ops(facts, around, difference(facts, listed), op or "the op that was checked")
 
 
@@ -95,18 +97,19 @@ def _no_numbers(op: str) -> Reading:
     )
 
 
-def _nobodys(facts: Facts, around: Surroundings, what: Difference) -> Reading:
-    """Neither an op line nor an input's name: nobody can be blamed from this text."""
+def _nobodys(facts: Facts, around: Surroundings, what: Difference, listed: list[Dim]) -> Reading:
+    """No op line and no input's name: nobody can be blamed from this text for sure."""
     calls = sorted({op_name(found["op"]) for found in _CALLS.finditer(facts.whole)})
     names = f" The generated code in the text calls {', '.join(calls)}." if calls else ""
     padded = what.pair is not None and what.pair.padded
+    result = _RESULT.search(facts.whole)
+    of = of_result(result["value"]) if result else of_nobody(listed)
     return Reading(
         verdict=FAMILY if padded else UNDECIDED,
-        stage="a value in compiled code: the text has neither an op line nor the name of an input",
-        cause=f"Compiled code was told another layout than it met: {what.says} Either an op's fake says it wrongly, or an "
-        f"input is laid out otherwise than when it was compiled.{names}",
-        against=("a wrong fake alone: without the line 'Error in op' an input is possible too",),
-        look="the line 'Error in op' below it, or the assert above it: arg7_1 or primals_3 is an input, buf12 an op's result",
+        stage=of.stage,
+        cause=f"Compiled code was told another layout than it met: {what.says} {of.cause}{names}",
+        against=of.against,
+        look=of.look,
         widths=what.widths,
         rule=what.rule,
         alignments=as_data(what.pair) if what.pair else (),

@@ -4,7 +4,7 @@ import re
 from math import prod
 from typing import Any
 
-from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.notation import sizes
@@ -14,12 +14,20 @@ from harness.diagnosis.widths import Pair, read_pair
 Sizes = tuple[int, int, int | None]
 _HINT = re.compile(r"^\w+: ?hint ?= ?")
 _SUM = re.compile(r"(?P<symbol>[su]\d+) ?\+ ?(?P<more>\d+)$")
+# Names that say nothing of what a tensor holds.
+_NAMELESS = re.compile(r"(?:[xyabt]\d*|args?\w*|tensor\d*|data|inputs?)(?:\W|$)", re.I)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
 def speaks(facts: Facts) -> bool:
     """Whether the text has words of experts or of padding."""
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
+
+
+def nameless(facts: Facts, name: str) -> bool:
+    """Whether a tensor's name does not tell what its rows are, and the text has no word of a layer with experts or its engine."""
+    named = speaks(facts) or facts.seen("vllm") or facts.seen("sglang")
+    return bool(_NAMELESS.match(name.removeprefix("L['"))) and not named
 
 
 def modes(facts: Facts) -> str:
@@ -92,6 +100,9 @@ def _differing(match: Match) -> Sizes | None:
     if "parts" in groups:
         total = sum(int(part) for part in sizes(groups["parts"]) if part.isdigit())
         return _numbers(groups["a"], str(total), None)
+    if {"back", "a_shape", "b"} <= groups.keys() and groups["back"].isdigit():
+        shape, back = sizes(groups["a_shape"]), -int(groups["back"])
+        return _numbers(size_at(shape, back), groups["b"], len(shape) + back if len(shape) > 1 else None)
     if "product" in groups:
         return _numbers(groups["a"], str(prod(int(size) for size in sizes(groups["product"]) if size.isdigit())), None)
     a = groups.get("k", groups.get("a", ""))
@@ -99,7 +110,7 @@ def _differing(match: Match) -> Sizes | None:
         dim = groups.get("dim", "")
         return _numbers(a, groups["b"], int(dim) if dim.isdigit() else None)
     if a and "b_shape" in groups:
-        return _numbers(a, _at(sizes(groups["b_shape"]), -1), None)
+        return _numbers(a, size_at(sizes(groups["b_shape"]), -1), None)
     if "a_shape" in groups and "b_shape" in groups and "dim" in groups:
         place = int(groups["dim"])
         a_shape, b_shape = sizes(groups["a_shape"]), sizes(groups["b_shape"])
@@ -111,7 +122,7 @@ def _differing(match: Match) -> Sizes | None:
 
 def _of_shapes(match: Match, a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
     if match.kind.reader == "product":  # the inner sizes: the last of the left, the last but one of the right
-        return _numbers(_at(a, -1), _at(b, -2) or _at(b, -1), None)
+        return _numbers(size_at(a, -1), size_at(b, -2) or size_at(b, -1), None)
     return _last_differing(a, b)
 
 
@@ -122,14 +133,17 @@ def rows_alone(facts: Facts) -> bool:
     return len(a) == len(b) > 1 and a[1:] == b[1:] and "of the mask" not in facts.match.text
 
 
-def _at(shape: tuple[str, ...], place: int) -> str:
+def size_at(shape: tuple[str, ...], place: int) -> str:
+    """The size at a place counted from the end, -1 the last; empty where the shape is too short."""
     return shape[place] if len(shape) >= -place else ""
 
 
 def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
-    for back in range(1, min(len(a), len(b)) + 1):
-        if a[-back] != b[-back]:
-            return _numbers(a[-back], b[-back], len(a) - back if len(a) > 1 else None)
+    """The last two sizes that differ; a size of 1 fits any other, so it counts only where no other two differ."""
+    differing = [back for back in range(1, min(len(a), len(b)) + 1) if a[-back] != b[-back]]
+    clashing = [back for back in differing if "1" not in (a[-back], b[-back])]
+    for back in clashing or differing:
+        return _numbers(a[-back], b[-back], len(a) - back if len(a) > 1 else None)
     return None
 
 
@@ -152,12 +166,3 @@ def symbolic(facts: Facts) -> str:
     shapes = [sizes(text) for name, text in facts.match.groups.items() if name.endswith("_shape")]
     found = (_SUM.match(size) for shape in shapes for size in shape)
     return next((f"{one['symbol']} + {one['more']}" for one in found if one), "")
-
-
-def unknown_sizes(facts: Facts) -> Reading:
-    """Sizes that do not fit and are not both in the text."""
-    return Reading(
-        verdict=UNDECIDED if speaks(facts) else OTHER,
-        cause="Two sizes do not fit, and the text does not give both as numbers.",
-        look="the whole message, from the exception's name to its end",
-    )

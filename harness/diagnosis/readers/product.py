@@ -8,6 +8,8 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
+from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
@@ -15,10 +17,8 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     speaks,
     symbolic,
-    unknown_sizes,
     widths,
 )
-from harness.diagnosis.readers.unrelated import attended, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
@@ -26,6 +26,7 @@ from harness.diagnosis.widths import Pair, read_pair
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
+_LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
@@ -40,6 +41,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, _ = found
     pair = read_pair(a, b)
+    if flat := _flat(facts, b):
+        return _flat_weight(pair, flat)
     if pair.latent_of and not facts.in_attention:
         return read_latent(facts, pair, a)
     if facts.in_attention:
@@ -48,7 +51,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
-        return _transposed(pair, turned)
+        return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and speaks(facts)):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
@@ -74,6 +77,27 @@ def _supposed(facts: Facts, pair: Pair) -> str:
     return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""
 
 
+def _flat(facts: Facts, deep: int) -> str:
+    """In words, that the right side is one row or one column; empty where it is a matrix or not known."""
+    n = facts.match.groups.get("n", "")
+    if not n.isdigit() or 1 not in (deep, int(n)) or max(deep, int(n)) < _LONG:
+        return ""
+    return f"a single row of {n}" if deep == 1 else f"a single column of {deep}"
+
+
+def _flat_weight(pair: Pair, flat: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. The right one is {flat}, no matrix: a "
+        "quantised weight is stored flat in such a shape, and would have to be unpacked first; or it is a vector.",
+        against=("padding: a width that was rounded up leaves a matrix",),
+        look="whether the weight's own quantised method is called at the user's line, or a plain product",
+        widths=widths(pair, padded=False),
+        rule="no rule",
+        tags=frozenset(("flat",)),
+    )
+
+
 def _turned(facts: Facts, a: int, b: int) -> str:
     """In words, that the right side fits once it is transposed; empty where it does not."""
     groups = facts.match.groups
@@ -83,15 +107,23 @@ def _turned(facts: Facts, a: int, b: int) -> str:
     return f"a weight that is not transposed: {b} x {a} fits as {a} x {b}" if n == str(a) != str(b) else ""
 
 
-def _transposed(pair: Pair, turned: str) -> Reading:
+def _transposed(facts: Facts, pair: Pair, turned: str, left: int) -> Reading:
+    """The right side fits once it is transposed: it is stored the other way, or what comes out of it was given to it."""
+    stored = f"The right one does once it is transposed: {turned.partition(': ')[2]}."
+    result = f"what comes out of such a weight ({left} wide, as logits are) was given to it in place of what goes in"
+    cause = (
+        f"{stored} The code at the user's line transposes it already, so that most likely {result}."
+        if facts.code and speaks_for("transposed", facts.code)
+        else f"{stored} So it may be stored the other way, or {result}; or only what came in has another size than the weight was "
+        "made for, and fits what comes out by chance."
+    )
     return Reading(
         verdict=OTHER,
-        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. The right one does once it is transposed: "
-        f"{turned.partition(': ')[2]}.",
+        cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. {cause}",
         against=(f"padding: {pair.rounded()} fits too, and is the less likely" if pair.possible else _NO_PADDING,),
-        look="how the weight is stored, [out, in] as nn.Linear has it or [in, out], at the user's line",
+        look="how the weight is stored, [out, in] as nn.Linear has it or [in, out]; what comes in from the left, at the user's line",
         widths=widths(pair, padded=False),
-        rule="a weight that is not transposed",
+        rule=f"fits transposed: {turned.partition(': ')[2]}",
         tags=frozenset(("transposed",)),
     )
 

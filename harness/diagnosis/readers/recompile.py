@@ -4,7 +4,7 @@ import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import padded
+from harness.diagnosis.readers.pairs import nameless, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
 
@@ -38,7 +38,7 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
     pair = read_pair(want, got) if want != got and want and got else None
     if pair is not None and pair.padded and index:
         return _both_widths(name, index, pair)
-    if index == 0 and "parameter" not in facts.whole and _TOKENS.search(name):
+    if index == 0 and "parameter" not in facts.whole and _TOKENS.search(name) and not nameless(facts, name):
         return _token_count(name, want, got)
     perhaps = index == 0 and "parameter" not in facts.whole
     rows = " Where dimension 0 counts tokens, each batch size compiles again." if perhaps else ""

@@ -7,8 +7,8 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.meeting.topics import spoken
+from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, padded, speaks
-from harness.diagnosis.readers.unrelated import unrelated
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -27,7 +27,7 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     if "strides" in groups:
         return read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
     want = sizes(groups["want"])
-    found = _widths(facts, around, want, groups["elements"])
+    found = None if _misfit(want, groups["elements"]) else _widths(facts, around, want, groups["elements"])
     if found is None:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
@@ -106,7 +106,7 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
 
 
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
-    says = _factor(want, elements)
+    says = _factor(want, elements) or _misfit(want, elements)
     return Reading(
         verdict=UNDECIDED if facts.seen("pad") and not says else OTHER,
         cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{_one_off(want, elements)}{spoken(facts)}",
@@ -114,6 +114,26 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
     )
+
+
+def _misfit(want: tuple[str, ...], elements: str) -> str:
+    """In words, which size the elements are no multiple of, where a later one is left open (-1) or one is 0; empty elsewhere."""
+    if "0" in want and elements != "0":
+        return " One of its sizes is 0: a number that the code reads from a configuration, or divides by, is 0 there."
+    known = [int(size) for size in want if size.isdigit()]
+    if ("-1" not in want[1:] and not ("-1" in want and len(known) > 1)) or not elements.isdigit():
+        return ""
+    whole = prod(known)
+    off = [size for size in known if int(elements) % (whole // size) == 0]
+    if int(elements) % whole == 0 or not off:
+        return ""
+    rows = (
+        f" {off[0]} may count rows: the tensor has those of another batch, or of one that was not filled up."
+        if str(off[0]) == want[0]
+        else ""
+    )
+    without = " or without ".join(map(str, off))
+    return f" {elements} is no multiple of {' x '.join(map(str, known))}, but is one without {without}.{rows}"
 
 
 def _one_off(want: tuple[str, ...], elements: str) -> str:

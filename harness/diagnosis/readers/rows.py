@@ -9,6 +9,10 @@ from harness.diagnosis.readers.pairs import speaks
 from harness.diagnosis.surroundings import Surroundings
 
 _LARGEST = 4096
+_MOST_SHARED, _FEWEST_EXPERTS = 4, 8
+_EXPERTS = re.compile(r"expert|\bmoe\b", re.I)
+_FLAT = 32_768
+_RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
@@ -33,17 +37,36 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     """Two numbers of rows in a message of torch's own."""
     few, many = sorted((a, b))
     if not is_bucket(few, many):
-        return _other(f"Numbers of rows differ, {few} and {many}.", few, many, OTHER)
+        flat = ", or of elements of a flattened tensor," if few > _FLAT else ""
+        says = f"Numbers of rows{flat} differ, {few} and {many}.{_scattered(few, many)}{_experts(facts, few, many)}"
+        return _other(says, few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)
     if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
         says = (
             f"Numbers of rows differ, {few} and {many}: two batches of other origin, or one that was filled up. "
-            "No word that is known here decides it."
+            f"No word that is known here decides it.{_scattered(few, many)}"
         )
         return _other(says, few, many, OTHER)
     return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.code) is not None)
+
+
+def _scattered(few: int, many: int) -> str:
+    """In words, over how many ranks one side may have been split; empty where that is no number of ranks."""
+    ranks = many // few if many % few == 0 else 0
+    if ranks not in _RANKS:
+        return ""
+    split = f"one side was split over {ranks} ranks (reduce-scatter, a shard) and the other was not"
+    return f" {many} is {ranks} x {few}: perhaps {split}."
+
+
+def _experts(facts: Facts, few: int, many: int) -> str:
+    """In words, that the two may be numbers of experts, a few of them shared; empty where the text names none."""
+    if many - few > _MOST_SHARED or few < _FEWEST_EXPERTS or not _EXPERTS.search(facts.whole):
+        return ""
+    shared = "a shared one" if many - few == 1 else f"{many - few} shared ones"
+    return f" Or numbers of experts: {few} routed ones, and these with {shared} that were fused into the same weight."
 
 
 def _of_graphs(facts: Facts) -> bool:

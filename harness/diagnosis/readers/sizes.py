@@ -5,10 +5,22 @@ import re
 from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.flat import flat_weight
+from harness.diagnosis.readers.meeting.relations import is_vocabulary
+from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unrelated import (
+    attended,
+    in_blocks,
+    lacks_dimension,
+    other_dimensions,
+    unrelated,
+)
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     modes,
@@ -16,11 +28,9 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
-    unknown_sizes,
     widths,
 )
 from harness.diagnosis.readers.rows import rows
-from harness.diagnosis.readers.unrelated import attended, in_blocks, is_vocabulary, unrelated
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, blocks_of, read_pair
@@ -44,6 +54,9 @@ _RAISED_BY = {
     "operands could not": "an operation of numpy",
     "attribute 'shape'": "a test's comparison",
     "invalid tensor size": "collective",
+    "outputShape[i]": "collective",
+    "CHECK_": "a kernel's check of its arguments",
+    "heck failed": "a kernel's check of its arguments",
     "multiply up": "unflatten",
 }
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
@@ -54,14 +67,18 @@ _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of 
 
 def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     """Two tensors that do not broadcast, or a copy between them."""
+    if read := _by_its_shapes(facts):
+        return read
     found = pair_of(facts)
     if found is None:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
+    if lacks_dimension(facts):
+        return other_dimensions(facts)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
-    if dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights:
+    if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
@@ -73,8 +90,26 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
-        return unrelated(facts, pair, what)
+        return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _by_its_shapes(facts: Facts) -> Reading | None:
+    """The reading of a slice of a padded share, or of a weight that is stored flat; None for all others."""
+    share = padded_share(facts)
+    return read_share(facts, share) if share else flat_weight(facts)
+
+
+def _counts_rows(facts: Facts, pair: Pair, dim: int | None) -> bool:
+    """Whether two sizes of dimension 0 are numbers of rows: no model's width, or the rest of the shapes agrees."""
+    return dim == 0 and (not pair.exact_owners or rows_alone(facts)) and not facts.loads_weights
+
+
+def _of_buffers(facts: Facts) -> bool:
+    """Whether two tensors of one dimension meet where a graph's buffers are filled: they hold one value for each token."""
+    groups = facts.match.groups
+    shapes = [sizes(groups[name]) for name in ("a_shape", "b_shape") if name in groups]
+    return [len(shape) for shape in shapes] == [1, 1] and facts.seen("replay")
 
 
 def _by(facts: Facts) -> str:

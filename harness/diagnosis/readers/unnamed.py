@@ -15,6 +15,8 @@ _OF_SIZES = re.compile(r"size|shape|dim|width|\bvs\b|==|!=", re.I)
 _OF_OTHERS = re.compile(
     r"://|token|context|request|byte|[KMG]i?B\b|second|\bms\b|\bport\b|vocab|embedding|sequence", re.I
 )
+_OF_OURS = re.compile(r"fake|graph|captur|compil|\bpad|stride|shape|meta tensor", re.I)
+_NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
 _LINE = 240
@@ -27,7 +29,7 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
         return Reading(
             verdict=OTHER,
             cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
-            against=("padding, fakes and graphs: the message has no words of theirs",),
+            against=() if _OF_OURS.search(_message(facts)) else (_NO_WORDS,),
             look=facts.user_line or "the last frame of its traceback",
         )
     return Reading(

@@ -49,6 +49,7 @@ def _into_wide(facts: Facts, pair: Pair, first: int) -> bool:
         sliced = _SLICED.search(facts.code)
         return not (sliced and _DESTINATION.search(sliced["name"]))
     first_is_destination = any(
-        words in facts.match.text for words in ("must match the", "attempting to expand", "copying a param")
+        words in facts.match.text
+        for words in ("must match the", "attempting to expand", "copying a param", "to load weight", "parameter has")
     )
     return first == pair.wide or not first_is_destination

@@ -34,7 +34,8 @@ TOPICS = (
     Topic(
         "scales",
         re.compile(
-            r"(?:scale|scales)_?inv|inv_scales?|(?:block|weight|w\d*)_scales?|scale_factors?|quant|fp8|fp4", re.I
+            r"(?:scale|scales)_?inv|inv_scales?|(?<!group_)(?:block|weight|w\d*)_scales?|scale_factors?|quant|fp8|fp4",
+            re.I,
         ),
         "quantised weights: a size may count blocks that have one scale each",
     ),

@@ -2,21 +2,13 @@
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
+from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.meeting.relations import relation
+from harness.diagnosis.readers.meeting.topics import spoken
 from harness.diagnosis.readers.pairs import speaks, widths
-from harness.diagnosis.widths import LARGEST, Pair
+from harness.diagnosis.widths import Pair
 
 _MOST_HEADS = 128
-_HEADS = "perhaps numbers of attention heads"
-# What has a width exactly that many times another.
-_MULTIPLES = {
-    2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
-    4: "four values in an int32, or shards of 4 ranks",
-    8: "eight values of 4 bits in an int32, or shards of 8 ranks",
-    16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
-}
-# No model has a hidden size above it.
-_WIDEST = 30_000
 
 
 def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
@@ -62,11 +54,6 @@ def _fits_too(pair: Pair) -> str:
     return f", though {pair.rounded()} fits" if pair.possible else ""
 
 
-def is_vocabulary(facts: Facts, pair: Pair) -> bool:
-    """Whether both sizes are wider than any hidden size, and the text has words of a vocabulary."""
-    return pair.narrow > _WIDEST and not pair.owners and speaks_of("vocabulary", facts)
-
-
 def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     """Two small sizes that count the blocks of a width and of that width padded."""
     return Reading(
@@ -81,11 +68,38 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     )
 
 
-def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Reading:
-    """Two sizes that padding does not explain: what else the numbers say."""
-    kind, says = _otherwise(facts, pair)
+def lacks_dimension(facts: Facts) -> bool:
+    """Whether the message has two shapes of which one is the beginning of the other, so that only a dimension is missing."""
+    groups = facts.match.groups
+    a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
+    short, long = sorted((a, b), key=len)
+    return (
+        bool(short) and len(short) < len(long) and long[: len(short)] == short and "indexing result" in facts.match.text
+    )
+
+
+def other_dimensions(facts: Facts) -> Reading:
+    """A tensor of rows and one of a value for each row: no width is compared, one of them is the wrong tensor."""
+    a, b = (sizes(facts.match.groups[name]) for name in ("a_shape", "b_shape"))
+    short, long = sorted((a, b), key=len)
+    missing = ", ".join(long[len(short) :])
     return Reading(
         verdict=OTHER,
+        stage="indexed write",
+        cause=f"The number of dimensions differs: [{', '.join(short)}] has the rows of [{', '.join(long)}] and no dimension of "
+        f"{missing}. One of the two is another tensor than the code takes it for, such as token ids in place of embeddings.",
+        against=("padding and widths: the rows agree, and a dimension is missing",),
+        look="which tensor the user's line writes into, and on which rank or stage it holds that",
+        tags=frozenset(("dimensions",)),
+    )
+
+
+def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: int | None = None) -> Reading:
+    """Two sizes that padding does not explain: what else the numbers say. ``dim`` is where they meet, None if unknown."""
+    kind, says = relation(facts, pair, dim)
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads_weights else "",
         cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{'' if kind == 'vocabulary' else spoken(facts)}",
         against=(_not_padding(pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
@@ -95,28 +109,13 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet") -> Re
     )
 
 
-def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
-    if pair.heads and (not pair.ratio or facts.seen("attention")):
-        few, many, size = pair.heads
-        return (
-            "heads",
-            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size}, "
-            + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
-        )
-    if pair.wide > LARGEST or is_vocabulary(facts, pair):
-        return "vocabulary", "Sizes as large are those of a vocabulary, which may be padded itself or have added tokens"
-    if pair.ratio in _MULTIPLES:
-        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
-    if pair.possible:
-        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
-    return "nothing", "Neither is the other rounded up, halved or sharded"
-
-
 def _not_padding(pair: Pair, kind: str) -> str:
     if kind == "vocabulary":
         return "padding of an expert's width: none is as large"
     if kind == "chance":
-        return f"padding: it would add {pair.extra:.0%}, and the text names no layer with experts"
+        return "padding of an expert's width: the text names no layer with experts"
+    if kind == "share":
+        return "padding alone: no alignment makes one of the other"
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"
     return "padding: no alignment makes one of the other"

@@ -1,0 +1,126 @@
+"""What two sizes that padding does not explain are to each other: heads, factors, shares of ranks, a vocabulary, nothing."""
+
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.widths import LARGEST, Pair, read_pair
+
+_HEADS = "perhaps numbers of attention heads"
+# What has a width exactly that many times another.
+_MULTIPLES = {
+    2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
+    4: "four values in an int32, shards of 4 ranks, a hidden and a feed-forward width, or scales of blocks of 32 and of 128",
+    8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
+    16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
+    32: "one scale for 32 values (MXFP4, MXFP8), or shards of 32 ranks",
+    128: "one scale for 128 values (FP8 in blocks)",
+}
+# From here on a multiple is of scales more than of anything else, and no product takes those; no more parts are joined in one.
+_SCALES, _MOST_PARTS = 16, 64
+# A tensor of experts has them in dimension 0: their number may be split over ranks.
+_MOST_EXPERTS = 1024
+_VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
+# No model has a hidden size above it.
+_WIDEST = 30_000
+
+
+def relation(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str]:
+    """The kind of a relation, which is a tag, and the relation in words. ``dim`` is where the sizes meet, None if unknown."""
+    return _experts(facts, pair, dim) or _split_rows(facts, pair, dim) or _otherwise(facts, pair)
+
+
+def is_vocabulary(facts: Facts, pair: Pair) -> bool:
+    """Whether both sizes are wider than any hidden size, and the text has words of a vocabulary."""
+    return pair.narrow > _WIDEST and not pair.owners and speaks_of("vocabulary", facts)
+
+
+def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
+    """Numbers of experts, all of them and a rank's own, in dimension 0 of a weight that is loaded; None elsewhere."""
+    if dim != 0 or pair.wide > _MOST_EXPERTS or not pair.ratio or not (facts.loads_weights and facts.seen("moe")):
+        return None
+    return (
+        "experts",
+        f"{pair.wide} is {pair.ratio} x {pair.narrow}. In dimension 0 of a weight of experts these are most likely all "
+        f"experts and those of one of {pair.ratio} ranks: the checkpoint's were not split (expert parallelism)",
+    )
+
+
+def _split_rows(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
+    """Sizes of dimension 0 of which the one is a whole number of times the other, and nothing is loaded; None elsewhere."""
+    if dim != 0 or pair.ratio not in _MULTIPLES or facts.loads:
+        return None
+    return (
+        "halves",
+        f"{pair.wide} is {pair.ratio} x {pair.narrow}: in dimension 0 perhaps rows that one side has split over {pair.ratio} ranks; "
+        f"or {_MULTIPLES[pair.ratio]}",
+    )
+
+
+def rank_share(pair: Pair) -> str:
+    """In words, of how many ranks the narrow size is a share of a model's width, padded by a sixth at most; empty for none."""
+    if not any("/" not in owner.part for owner in pair.wide_owners):
+        return ""
+    for ranks in _MULTIPLES:
+        share = read_pair(pair.wide // ranks, pair.narrow) if pair.wide % ranks == 0 else None
+        if share and share.wide == pair.narrow and share.alignments and share.extra <= 1 / 6:
+            is_share = (
+                f"{share.narrow} is {pair.wide} / {ranks}: perhaps one of {ranks} ranks' padded share, and the whole"
+            )
+            return f"{share.rounded()}, and {is_share}"
+    return ""
+
+
+def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
+    if pair.heads and (not pair.ratio or facts.seen("attention")):
+        few, many, size = pair.heads
+        return (
+            "heads",
+            f"{pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size}, "
+            + (_HEADS if facts.seen("attention") else f"{_HEADS} or two sizes of the model's own"),
+        )
+    if large := _large(facts, pair):
+        return large
+    if pair.ratio in _MULTIPLES and (
+        pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
+    ):
+        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
+    if pair.possible:
+        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
+    if share := rank_share(pair):
+        return "share", share
+    if 2 < pair.ratio <= _MOST_PARTS and not facts.loads_weights:
+        parts = f"perhaps {pair.ratio} parts side by side (joined or flattened), of which the other has one"
+        return "parts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {parts}"
+    loaded = ": the checkpoint may be of another model, configuration or quantisation" if facts.loads_weights else ""
+    return "nothing", f"Neither is the other rounded up, halved or sharded{loaded}"
+
+
+def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
+    """Sizes that no hidden width has: of a vocabulary, a sequence or a weight that is stored flat; None for others."""
+    if is_vocabulary(facts, pair):
+        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+    if pair.wide > _LARGEST_VOCABULARY:
+        rows = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
+        return (
+            "vocabulary",
+            "No width is as large: the larger is of a flat tensor, such as a quantised or sharded weight, or an activation of which "
+            f"the rows were made one{rows}",
+        )
+    factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
+    if pair.wide > LARGEST and not factor:
+        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+    if pair.narrow > _WIDEST and not pair.owners and not factor:
+        return "vocabulary", f"{_VOCABULARY}, or of a sequence{_rounds(pair)}"
+    return None
+
+
+def _split(pair: Pair) -> str:
+    return (
+        f"; {pair.wide} is {pair.ratio} x {pair.narrow}, so one may be of {pair.ratio} ranks"
+        if pair.ratio in _MULTIPLES
+        else ""
+    )
+
+
+def _rounds(pair: Pair) -> str:
+    multiples = ", or to ".join(str(alignment.multiple) for alignment in pair.alignments)
+    return f": {pair.wide} = {pair.narrow} rounded up to {multiples}" if pair.possible else ""

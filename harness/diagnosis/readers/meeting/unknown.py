@@ -1,0 +1,69 @@
+"""Sizes that do not fit and are not both numbers: a symbol, an empty tensor, or a size that the text leaves out."""
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.pairs import size_at, speaks
+
+
+def unknown_sizes(facts: Facts) -> Reading:
+    """Sizes that do not fit and are not both in the text as numbers: one or both are symbols, or left out."""
+    if "0" in (sizes_met := _met(facts)):
+        return _empty(facts, sizes_met)
+    symbol, number = _one_symbol(sizes_met)
+    if not symbol:
+        return Reading(
+            verdict=UNDECIDED if speaks(facts) else OTHER,
+            cause="Two sizes do not fit, and the text does not give both as numbers.",
+            look="the whole message, from the exception's name to its end",
+        )
+    beside = f"the constant {number}" if number.isdigit() else number
+    return Reading(
+        verdict=UNDECIDED if speaks(facts) else OTHER,
+        stage=facts.called,
+        cause=f"A size that the trace holds as a symbol, {symbol}, meets {beside}, and they are not the same. The text does not say "
+        f"which number {symbol} stands for, so no alignment can be told.",
+        against=(
+            "padding: a width that a kernel rounds up is a number in both places; nothing here says that it is one",
+        ),
+        look=f"what {symbol} was in the failing call (TORCH_LOGS=dynamic names its source and its hint); eager code shows both",
+        widths=(Width(int(number), False, ()),) if number.isdigit() else (),
+        tags=frozenset(("symbol",)),
+    )
+
+
+def _met(facts: Facts) -> tuple[str, ...]:
+    """The two sizes as the message has them, numbers or not; empty where it has not both."""
+    groups = facts.match.groups
+    if "a_shape" in groups and "b_shape" in groups and facts.match.kind.reader == "product":
+        a, b = sizes(groups["a_shape"]), sizes(groups["b_shape"])
+        found = (size_at(a, -1), size_at(b, -2) or size_at(b, -1))
+    elif "a_shape" in groups and "b_shape" in groups and facts.loads:
+        a, b = sizes(groups["a_shape"]), sizes(groups["b_shape"])
+        found = (size_at(a, -1), size_at(b, -1))
+    else:
+        found = (groups.get("k", groups.get("a", groups.get("m", ""))), groups.get("b", ""))
+    return found if all(found) else ()
+
+
+def _one_symbol(met: tuple[str, ...]) -> tuple[str, str]:
+    """The one of two sizes that is a symbol, and the other; empty without one."""
+    symbols = [size for size in met if not size.isdigit()]
+    if not symbols:
+        return "", ""
+    return symbols[0], met[1] if met[0] == symbols[0] else met[0]
+
+
+def _empty(facts: Facts, met: tuple[str, ...]) -> Reading:
+    """One of the two tensors has no elements."""
+    other = next((size for size in met if size != "0"), "0")
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads else "",
+        cause=f"One of the two tensors is empty: its size is 0, where {other} is asked for. So is a weight that was not loaded, was "
+        "freed, or is on another rank; at load, one that was saved without its elements, as shards that were not gathered are.",
+        against=("padding: nothing is as wide as 0",),
+        look="which of the two is empty at the user's line, and who fills it; at load, its shape in the checkpoint",
+        widths=(Width(int(other), False, ()),) if other.isdigit() and other != "0" else (),
+        tags=frozenset(("empty",)),
+    )
