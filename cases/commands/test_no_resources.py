@@ -21,9 +21,19 @@ def shell(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     [
         (f"{HARNESS} docs >/dev/full", 2, "harness: the machine: [Errno 28]"),
         (f"{HARNESS} docs >&-", 0, ""),
+        (
+            f"ulimit -n 20; {HARNESS} check --models gpt-oss-20b --modes eager",
+            2,
+            "harness: the machine: a process may have 20 files",
+        ),
+        (
+            f"ulimit -n 63; {HARNESS} check --models gpt-oss-20b --modes eager",
+            2,
+            "harness: the machine: a process may have 63 files",
+        ),
         (f"rmdir ../gone; {HARNESS} repro", 2, "harness: the current folder was removed"),
     ],
-    ids=["disk", "closed", "folder"],
+    ids=["disk", "closed", "twenty-files", "files", "folder"],
 )
 def test_one_line(line: str, code: int, named: str, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()

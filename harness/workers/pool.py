@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.base.cache import require_writable
 from harness.base.errors import BadInput
+from harness.base.open_files import require_open_files
 from harness.workers.process import Job, WorkerProcess
 
 # A key in an answer: the worker can do no more tasks and must be replaced.
@@ -53,6 +54,7 @@ class Pool:
         """The replies in the order in which they come. Raises BadInput if a worker cannot start."""
         if not self._groups:
             return
+        require_open_files()
         require_writable()
         for _ in range(self._running):
             threading.Thread(target=self._run, daemon=True).start()
