@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.misbehaving import MISDEEDS
+from fixtures.misbehaving import MISDEEDS, WITHOUT
 from fixtures.recorded import results
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +34,12 @@ def marked(mark: str) -> dict[str, str]:
 
 
 def left(mark: str) -> list[int]:
-    """The processes with this mark that still run."""
+    """The processes with this mark that still run, and those that have no environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            is_marked = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if is_marked or WITHOUT[-1].encode() in (folder / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
 

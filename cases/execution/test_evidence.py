@@ -90,6 +90,9 @@ NAN = torch.tensor([1.0, torch.nan])
         (torch.zeros(0, 3), torch.zeros(0, 3), True),
         (torch.tensor(1.0), torch.tensor(1.0), True),
         (torch.zeros(3, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8), True),
+        (torch.zeros(1, 3)[:, 1], torch.zeros(1), True),  # one value with a stride of three
+        (torch.zeros(1, 3)[:, 1], torch.ones(1, 3)[:, 1], False),
+        (torch.ones(1, 7)[:, :1], torch.ones(1, 1), True),
         (torch.tensor([True, False]), torch.tensor([True, True]), False),
         (
             torch.zeros(8, dtype=torch.bfloat16),

@@ -3,6 +3,7 @@
 import copy
 import gc
 import os
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -132,6 +133,23 @@ def test_the_original_of_a_deepcopy_is_called_too() -> None:
 
     (finding,) = judged(Shares, "weights=deepcopy").findings
     assert "after other weights were loaded into its deepcopy" in finding.what
+
+
+def test_a_deepcopy_that_computes_with_the_original_is_called_that() -> None:
+    class Watches(PaddedMoELayer):
+        """Its shared expert's weights are read by way of a weak reference."""
+
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            self.layer = weakref.ref(self)
+
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            return PaddedMoELayer.shared_output(self.layer(), hidden_states)  # type: ignore[arg-type]
+
+    (finding,) = judge(
+        Planted(layer=Watches), SHARED, replace(MODES["varied-layers"], vary=("weights=deepcopy",)), CPU
+    ).findings
+    assert finding.cause.startswith("The copy computes with the layer that it was made from")
 
 
 def test_the_name_of_a_growth_holds_its_counts() -> None:

@@ -12,6 +12,7 @@ from harness.matrix.case import Case
 from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
 from harness.ops.names import is_custom
+from harness.ops.tensor_bytes import bytes_of
 from harness.ops.tensor_meta import TensorMeta
 from harness.subjects.declared import Declared
 
@@ -256,7 +257,7 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors hold the same bytes, NaN included."""
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    flat = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
+    flat = [bytes_of(tensor) for tensor in (left, right)]
     # Eight bytes at a time where both are aligned: comparing single bytes takes eight times as long.
     if all(part.numel() % 8 == 0 and part.data_ptr() % 8 == 0 for part in flat):
         flat = [part.view(torch.int64) for part in flat]

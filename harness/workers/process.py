@@ -55,6 +55,7 @@ class WorkerProcess:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._written = 0  # to standard error, before the task that it was given last
         self._read = b""
         self._late = ""
         self.notes: list[dict[str, Any]] = []  # of the task that it was given last
@@ -101,7 +102,7 @@ class WorkerProcess:
     def exit_reason(self) -> str:
         """How a dead worker ended: its exit code and its last line on standard error."""
         self._wait_for_end()
-        kill_family(self._process.pid, self._mark)
+        self._kill_family()
         code = self._process.wait()
         if self._late:
             return self._late
@@ -124,17 +125,21 @@ class WorkerProcess:
             self._process.stdout is None or self._process.stdout.closed
         ):  # its number may belong to another process by now
             return
-        kill_family(self._process.pid, self._mark)
+        self._kill_family()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError, ValueError):
                 assert pipe is not None
                 pipe.close()
 
+    def _kill_family(self) -> None:
+        kill_family(self._process.pid, self._mark, self._errors.fileno())
+
     def _tail(self) -> str:
-        """The end of what it wrote to standard error. A subject may have written gigabytes before it."""
+        """The end of what it wrote to standard error since its last task began. A subject may have written gigabytes."""
         end = os.fstat(self._errors.fileno()).st_size
-        return os.pread(self._errors.fileno(), _TAIL, max(0, end - _TAIL)).decode(errors="replace")
+        start = max(self._written, end - _TAIL)
+        return os.pread(self._errors.fileno(), max(0, end - start), start).decode(errors="replace")
 
     def _asked_where(self) -> str:
         """The user's line that it is at, from the stack that it writes when it is asked; empty where there is none."""
@@ -151,11 +156,13 @@ class WorkerProcess:
     def _exchange(self, message: Any, seconds: float) -> dict[str, Any]:
         """Send a message and read the answer. Empty if the worker died, or was killed because it took too long."""
         assert self._process.stdin is not None
+        written = os.fstat(self._errors.fileno()).st_size
         try:
             _write_all(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
         except (OSError, ValueError):  # it died, and its pipe is broken
             return {}
         self.notes, self._silence = [], _Limit(self._process.pid, 0.0)
+        self._written = written
         limit = _Limit(self._process.pid, seconds)
         while line := self._line(limit):
             answer = _parsed(line)
@@ -173,7 +180,7 @@ class WorkerProcess:
 
     def _stop(self, why: str) -> None:
         self._late = why
-        kill_family(self._process.pid, self._mark)
+        self._kill_family()
 
     def _line(self, limit: "_Limit") -> bytes:
         """The worker's next line; empty if it died or was killed at its limit."""

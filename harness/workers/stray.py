@@ -1,4 +1,4 @@
-"""The processes that a worker started and left: found by its session and by its mark in their environment, and killed."""
+"""The processes that a worker started and left: found by its group, by descent, by a mark and by a file, and killed."""
 
 import os
 import signal
@@ -9,14 +9,17 @@ _PROC = Path("/proc")
 _NANO = 1e-9
 
 
-def kill_family(leader: int, mark: str) -> None:
-    """Kill the process group that ``leader`` leads, and every process with ``mark`` (``NAME=value``) in its environment.
+def kill_family(leader: int, mark: str, errors: int) -> None:
+    """Kill the process group that ``leader`` leads, and each process that it started.
 
-    A child of a subject may have left the group; it still has the environment that it was started with.
+    A child of a subject may have left the group. It still has its parent, or ``mark`` (``NAME=value``) in its environment, or
+    writes to the file of ``leader``'s standard error, which has the descriptor ``errors`` here. A worker adopts the children
+    of a child that ended (``harness.workers.worker``).
     """
+    family = {*_descendants(leader), *_marked(mark.encode()), *_writers(os.fstat(errors))}
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-    for process in _marked(mark.encode()):
+    for process in family - {os.getpid()}:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGKILL)
 
@@ -36,4 +39,28 @@ def _marked(mark: bytes) -> list[int]:
         with suppress(OSError):  # it ended meanwhile, or belongs to another user
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
+    return found
+
+
+def _writers(file: os.stat_result) -> list[int]:
+    """The processes whose standard output or standard error is this file."""
+    found = []
+    for descriptor in (*_PROC.glob("[0-9]*/fd/1"), *_PROC.glob("[0-9]*/fd/2")):
+        with suppress(OSError):
+            if os.path.samestat(descriptor.stat(), file):
+                found.append(int(descriptor.parts[2]))
+    return found
+
+
+def _descendants(leader: int) -> list[int]:
+    """The processes that descend from this one, the nearest first; none once it ended."""
+    children: dict[int, list[int]] = {}
+    for folder in _PROC.glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            # The name, in brackets, may hold anything.
+            parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(int(folder.name))
+    found = list(children.get(leader, ()))
+    for process in found:  # which grows meanwhile
+        found += children.get(process, ())
     return found

@@ -17,7 +17,7 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import IO, Any
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _answers: IO[str] | None = None
 
 
@@ -32,11 +32,18 @@ def main() -> int:
     _answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    # A child that a subject forks must not hold the pipe: the parent would wait for it.
-    os.register_at_fork(after_in_child=lambda: os.close(_answers.fileno()) if _answers else None)
+    os.register_at_fork(after_in_child=_let_go)
     with contextlib.suppress(BrokenPipeError):
         _serve(_lines(tasks), _answers)
     return 0
+
+
+def _let_go() -> None:
+    """In a child that a subject forked: do not hold the pipe, or the parent would wait for it. Its own children have none."""
+    global _answers
+    answers, _answers = _answers, None
+    if answers is not None:
+        os.close(answers.fileno())
 
 
 def begin(seconds: float = 0.0) -> None:
@@ -52,9 +59,13 @@ def note(what: dict[str, Any]) -> None:
 
 
 def end_with_parent() -> None:
-    """Ask Linux to kill this process when the thread that started it ends. Elsewhere the end of the pipe must do."""
+    """Ask Linux to kill this process when the thread that started it ends. Elsewhere the end of the pipe must do.
+
+    It also adopts the children of a child that ended, so that the parent finds and kills them.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _lines(tasks: IO[str]) -> Iterator[str]:
@@ -98,6 +109,7 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
 def _set_fault_handler() -> None:
     """Before each task, since a layer may have changed it: say where a task hangs when the parent asks, and end nothing."""
     faulthandler.register(signal.SIGUSR1, all_threads=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     faulthandler.cancel_dump_traceback_later()
 
 

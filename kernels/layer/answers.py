@@ -4,8 +4,9 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-import torch
 from torch import Tensor
+
+from harness.ops.tensor_bytes import bytes_of
 
 # One model's cases ask about a dozen batches, twice each.
 ENTRIES = 24
@@ -29,4 +30,4 @@ def cached(key: Hashable, inputs: tuple[Tensor, ...], compute: Callable[[], dict
 
 
 def _digest(tensor: Tensor) -> bytes:
-    return hashlib.blake2b(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data).digest()
+    return hashlib.blake2b(bytes_of(tensor).numpy().data).digest()

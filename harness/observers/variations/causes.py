@@ -59,6 +59,8 @@ CAUSES = {
     "repacked copy, a list of views, a Python number.",
     "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
     "weights=eval": "eval(), or each switch between train() and eval(), changes the weights once more, such as by merging a delta.",
+    "weights=deepcopy": "The copy computes with the layer that it was made from, or with what that one derived from its weights: "
+    "deepcopy leaves a weak reference, a closure and a function as they are. Give the layer as an argument, or define __deepcopy__.",
     "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "

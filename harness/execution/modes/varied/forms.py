@@ -17,6 +17,7 @@ from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
+from harness.ops.tensor_bytes import bytes_of
 
 # Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
 _COLUMNS, _ROWS = 176, 2
@@ -149,7 +150,7 @@ def _written_beside(inputs: tuple[Tensor, ...], before: list[Tensor], now: list[
 
 def _bits(tensor: Tensor) -> Tensor:
     """The bytes of each element, [..., bytes]: NaN is not equal to itself."""
-    return tensor.contiguous().view(-1, 1).view(torch.uint8)
+    return bytes_of(tensor).view(-1, tensor.element_size())
 
 
 def _present(tensors: tuple[Tensor, ...]) -> list[Tensor]:
