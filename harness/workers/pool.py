@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.base.cache import require_writable
 from harness.base.errors import BadInput
-from harness.base.open_files import require_open_files
+from harness.workers.open_files import require_open_files
 from harness.workers.process import Job, WorkerProcess
 
 # A key in an answer: the worker can do no more tasks and must be replaced.
