@@ -108,7 +108,7 @@ def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
 
 def _set_fault_handler() -> None:
     """Before each task, since a layer may have changed it: say where a task hangs when the parent asks, and end nothing."""
-    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)  # whatever sys.stderr is
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     faulthandler.cancel_dump_traceback_later()
 

@@ -92,7 +92,8 @@ CAUSES = {
     "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
     "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
     "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
-    "call, or from layer to layer. At the limit of eight, torch.compile gives up.",
+    "call, or from layer to layer, or a module has a class of its own, as a parametrized one has. At the limit of eight, "
+    "torch.compile gives up.",
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,
