@@ -9,7 +9,9 @@ DYNAMO = {
     "suppress_errors": False,
     "automatic_dynamic_shapes": False,
     "automatic_dynamic_local_pgo": False,
-    "fail_on_recompile_limit_hit": True,
+    # With fullgraph, which every compile of the harness has, the limit is an error all the same. What an owner compiled without it
+    # runs in eager from there on, as it does in use.
+    "fail_on_recompile_limit_hit": False,
 }
 INDUCTOR = {
     "size_asserts": True,
