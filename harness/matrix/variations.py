@@ -30,7 +30,10 @@ LARGEST_BATCH = max(TOKEN_COUNTS)
 SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
-BETWEEN = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
+_FULL = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
+# Nearest to an entry of such a table, 48, 1,536, 2,048 or 3,072, and odd: a tile of any power of two has rows left over.
+_NOT_FULL = (45, 1441, 2089, 2911)
+BETWEEN = tuple(sorted(_FULL + _NOT_FULL))
 SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
@@ -56,6 +59,7 @@ GROUPS = {
             "7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer",
             "0-7": "a first batch of no tokens and then one of 7 on one layer",
             "1-7": "a first batch of one token and then one of 7 on one layer",
+            "97-97-97-97": "four batches of 97 tokens on one layer",
         },
     ),
     "captured": Group(
@@ -82,6 +86,7 @@ GROUPS = {
         "varied-surroundings",
         {
             "inference-mode": "a call after a first one under inference mode",
+            "autocast": "a call after a first one under autocast to half precision",
             "errors": "a call after calls that raised",
         },
     ),
@@ -147,6 +152,7 @@ GROUPS = {
         {
             "520-experts": "520 experts",
             "top-23": "29 experts, of which each token takes 23",
+            "top-8": "12 experts, of which each token takes 8",
             "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
             "wide-experts": "experts of an inner width of 528",
@@ -168,6 +174,7 @@ GROUPS = {
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
             "256-tokens": "compiled for 256 tokens",
+            "201-tokens": "compiled for 201 tokens",
             "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
         },
@@ -202,6 +209,8 @@ GROUPS = {
             "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
             "hidden-slice": "hidden_states that are columns of a wider buffer, the other inputs dense",
+            "ids-slice": "expert ids that are columns of a wider buffer, the other inputs dense",
+            "padded-buffer": "hidden_states in a buffer of the padded width, with NaN in its other columns",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
@@ -241,6 +250,8 @@ DECLARED = {
     "no-strides": (
         "form=slice",
         "form=hidden-slice",
+        "form=ids-slice",
+        "form=padded-buffer",
         "form=beside-nan",
         "form=transposed",
         "form=transposed-fakes",
@@ -253,7 +264,7 @@ DECLARED = {
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
     "no-other-dtypes": ("dtype=int64-ids", "dtype=bfloat16-weights"),
-    "no-autocast": ("torch=autocast",),
+    "no-autocast": ("torch=autocast", "before=autocast"),
     "no-default-dtype": ("torch=default-bfloat16",),
     "no-threads": ("thread=other", "thread=3"),
     "no-trace-first": ("traced=first",),

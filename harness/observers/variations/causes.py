@@ -48,6 +48,8 @@ CAUSES = {
     "thread": "Something that the build put into thread-local memory is missing in another thread.",
     "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
     "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
+    "before=autocast": "The first call decides something for all later ones, such as the dtype of a workspace or of a weight's "
+    "copy, and autocast gives another one. Take it from hidden_states.",
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
     "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
     "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
@@ -94,6 +96,7 @@ CAUSES = {
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,
+    "growth=97-97-97-97": "The layer counts the calls of a size, as where a kernel is tuned in the first ones.",
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
     "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
     "scale for the whole batch, so that one row decides how exact another one is.",
@@ -117,6 +120,9 @@ CAUSES = {
     "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
     "form=slice": _STRIDES,
     "form=hidden-slice": f"{_STRIDES} Whether one input is dense says nothing of another.",
+    "form=ids-slice": f"{_STRIDES} Ids and routing weights need not have one pitch.",
+    "form=padded-buffer": "The distance from row to row is taken for a sign that the caller has padded. It says nothing of "
+    "what lies in the other columns: pad in memory of the layer's own.",
     "form=transposed": _STRIDES,
     "form=transposed-fakes": _STRIDES,
     "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",

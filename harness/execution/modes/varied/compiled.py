@@ -92,6 +92,7 @@ class _Compiled:
             "1-token": self._of_tokens,
             "0-tokens": self._of_tokens,
             "256-tokens": self._of_tokens,
+            "201-tokens": self._of_tokens,
             "before-eager": self._before_eager,
             "inference-mode": self._under_inference_mode,
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Run, Varied, same_bits
@@ -17,6 +18,7 @@ from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
+from harness.matrix.case import Case, round_up
 
 # Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
 _COLUMNS, _ROWS = 176, 2
@@ -66,7 +68,6 @@ def _beside_nan(tensor: Tensor) -> Tensor:
 _FORMS: dict[str, Form] = {
     "beside-nan": _beside_nan,
     "slice": _slice,
-    "hidden-slice": _slice,
     "row-offset": _row_offset,
     "unaligned": _unaligned,
     "transposed": _transposed,
@@ -84,17 +85,46 @@ def _form(varied: VariedRun, variation: Varied) -> None:
     if beside_nan and not beside_nan.error and not varied.is_wrong(beside_nan):
         return None  # whatever lies beside
     around = _compiled if what == "compiled-slice" else _as_it_is
-    only = 0 if what == "hidden-slice" else None
-    if only == 0 and (len(varied.batch(1)[0]) == 1 or _shown(varied, "form=slice", "form=beside-nan")):
-        return None  # the same as a slice of all inputs
-    call = _call(varied, variation, _FORMS[what], around, only)
+    if what in _OF_ONE:
+        return _of_one(varied, variation)
+    call = _call(varied, variation, _FORMS[what], around)
     if call is not None and around is _compiled and varied.is_wrong(call) and not _is_right_as_given(varied, variation):
         varied.drop(call)  # it is not the form: the mode compiled reports it
-    elif call is not None and only is None and varied.is_wrong(call):
+    elif call is not None and varied.is_wrong(call):
         call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
         if beside_nan:
             varied.drop(beside_nan)  # it is not what lies beside
     return None
+
+
+def _of_one(varied: VariedRun, variation: Varied) -> None:
+    """One input in another form, the others dense. Nothing where a slice of all inputs, or of another one, shows it too."""
+    inputs = Inputs.of(varied.batch()[0], varied.rig.case)
+    place, form = _OF_ONE[variation.name.partition("=")[2]](inputs, varied.rig.case)
+    shown = _shown(varied, "form=slice", "form=beside-nan", "form=hidden-slice")
+    if place is not None and not shown:
+        _call(varied, variation, form, _as_it_is, place)
+
+
+def _slice_of_hidden(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    return (0 if len(inputs.tensors) > 1 else None), _slice  # alone it is a slice of all inputs
+
+
+def _slice_of_ids(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    return inputs.ids_at, _slice
+
+
+def _padded_buffer(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    """None where hidden_states needs no padding."""
+    more = round_up(case.hidden, case.alignment.hidden) - case.hidden
+    return (0 if more else None), lambda tensor: pad(tensor, (0, more), value=torch.nan)[:, : tensor.shape[1]]
+
+
+_OF_ONE: dict[str, Callable[[Inputs, Case], tuple[int | None, Form]]] = {
+    "hidden-slice": _slice_of_hidden,
+    "ids-slice": _slice_of_ids,
+    "padded-buffer": _padded_buffer,
+}
 
 
 def _is_right_as_given(varied: VariedRun, variation: Varied) -> bool:

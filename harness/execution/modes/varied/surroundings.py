@@ -190,10 +190,11 @@ def _in_thread(varied: VariedRun, variation: Varied) -> None:
 
 
 def _after(varied: VariedRun, variation: Varied) -> None:
-    """A call after one under inference mode, or after calls that raised. What those return is not looked at."""
+    """A call after one in another mode of torch, or after calls that raised. What those return is not looked at."""
     layer = varied.fresh()
-    if variation.name == "before=inference-mode":
-        with torch.inference_mode(), contextlib.suppress(*LAYER_ERRORS):
+    modes = {"before=inference-mode": torch.inference_mode, "before=autocast": lambda: _autocast(varied)}
+    if mode := modes.get(variation.name):
+        with mode(), contextlib.suppress(*LAYER_ERRORS):
             layer(*batch_of(varied, 1)[0])
     else:
         with contextlib.suppress(*LAYER_ERRORS), _Fails(varied.rig.ops):
