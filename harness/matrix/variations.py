@@ -94,7 +94,13 @@ GROUPS = {
         "varied-surroundings",
         {"build": "the state of the process around a build", "calls": "the state of the process around calls"},
     ),
-    "memory": Group("varied-surroundings", {"40-calls": "memory that is alive after 40 calls"}),
+    "memory": Group(
+        "varied-surroundings",
+        {
+            "40-calls": "memory that is alive after 40 calls",
+            "each-size": "memory that is alive after calls of many sizes",
+        },
+    ),
     "other": Group(
         "varied-layers",
         {
@@ -112,6 +118,8 @@ GROUPS = {
             "restored": "its own weights, saved and loaded before any call",
             "assigned": "other weights, assigned by load_state_dict after a call",
             "each": "other values of one weight after the other, loaded before a call",
+            "later-rows": "other values in the later half of each weight, loaded after a call",
+            "in-parts": "other weights, loaded in two parts before any call",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
@@ -274,6 +282,8 @@ DECLARED = {
         "weights=loaded-again",
         "weights=assigned",
         "weights=each",
+        "weights=later-rows",
+        "weights=in-parts",
         "weights=deepcopy",
         "weights=restored",
         "weights=data-swapped",

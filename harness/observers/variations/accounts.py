@@ -110,7 +110,8 @@ def _of_another(run: Run, call: Call) -> str:
     assert call.varied is not None
     shards = f", where {call.same_shards}" if call.same_shards else ""
     how = "" if call.label == call.varied.words else f" ({call.label}{shards})"
-    return f"{call.varied.words}: {whose}{how}{call.limit and f'; {call.limit}'}"
+    alone = "; right where all calls before have the same inputs" * call.by_other_inputs
+    return f"{call.varied.words}: {whose}{how}{alone}{call.limit and f'; {call.limit}'}"
 
 
 _SURROUNDINGS = (

@@ -53,6 +53,8 @@ CAUSES = {
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
     "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
     "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
+    "memory=each-size": "The layer holds memory for each number of tokens that it ever saw. There are thousands of them: "
+    "hold it for the largest, or for a few sizes that the others are rounded up to.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
     "other=freed": "Something is held for all layers by the address of a weight and its version: another weight may have both once "
     "the first is freed. Or a layer that is freed takes something with it that others use.",
@@ -63,6 +65,10 @@ CAUSES = {
     "weights=eval": "eval(), or each switch between train() and eval(), changes the weights once more, such as by merging a delta.",
     "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
+    "weights=later-rows": "What the layer derived from a weight is made anew only where a sample of it has changed, such as its "
+    "first rows. Make it after each load.",
+    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already. Repack "
+    "what a load brings, or do it once all is loaded.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
@@ -136,6 +142,10 @@ CAUSES = {
 }
 
 
+_FOUND_AGAIN = (
+    "Something of an earlier batch is found again for this one: by an address and a version, or by a count or a sum of the "
+    "contents that both have."
+)
 _OVERWRITTEN = (
     "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
 )
@@ -157,6 +167,8 @@ def cause(call: Call) -> str:
     assert call.varied is not None
     if call.reference == WHEN_RETURNED:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
+    if call.by_other_inputs:
+        return _FOUND_AGAIN
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "

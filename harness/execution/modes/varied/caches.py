@@ -144,6 +144,7 @@ def _calls(varied: VariedRun, variation: Varied) -> None:
     count, then = (_ALIASES, save_alias) if variation.name == "calls=aliases" else (MANY_CALLS, lambda call: None)
     for number in range(count):
         if not check(varied, variation, layer, place_of(number), label=f"call {number + 1} of {count}"):
+            varied.run.calls[-1].by_other_inputs = _is_right_for_one(varied, number)
             return
         made.append(varied.run.calls.pop())
         then(made[-1])
@@ -151,6 +152,14 @@ def _calls(varied: VariedRun, variation: Varied) -> None:
         note(varied, variation, *by)
     else:
         varied.run.calls.append(made[-1])
+
+
+def _is_right_for_one(varied: VariedRun, number: int) -> bool:
+    """Whether as many calls of another layer with the inputs of this one alone are right: then it is no count of calls."""
+    layer, (_, expected) = varied.fresh(), batch_of(varied, place_of(number))
+    calls = [answer(varied, layer, place_of(number)) for _ in range(number + 1)]
+    calls[-1].expected = expected
+    return calls[-1].error is None and not varied.is_wrong(calls[-1])
 
 
 def _traced(varied: VariedRun, variation: Varied) -> None:

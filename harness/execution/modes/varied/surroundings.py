@@ -20,6 +20,7 @@ from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.memory.handles import handles
+from harness.execution.modes.varied.beside.each_size import each_size
 from harness.execution.modes.varied.beside.overwritten import overwritten_by
 from harness.execution.modes.varied.checks import (
     FEW,
@@ -273,6 +274,8 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
 
     Where it is not, more calls tell a leak from a ring, which holds what a fixed number of calls made.
     """
+    if variation.name == "memory=each-size":
+        return each_size(varied, variation)
     layer, made = varied.fresh(), _Made()
     _call_often(varied, layer, made, range(-_FIRST, 0))
     entries = entries_of(layer, varied.rig.ops) | handles()
@@ -284,6 +287,7 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
             varied.run.left_behind.append(LeftBehind(variation, *left))
         elif by := overwritten_by(varied, [answer(varied, layer, place_of(number)) for number in range(_LONG)]):
             note(varied, variation, *by)
+    return None
 
 
 def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range) -> None:
