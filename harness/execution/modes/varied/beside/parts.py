@@ -21,9 +21,10 @@ def later_rows(varied: VariedRun, variation: Varied) -> None:
     """
     layer, reference = varied.fresh(), varied.fresh()
     state = {name: _later_half_doubled(value) for name, value in copies(layer.state_dict()).items()}
-    if not load(reference, other_weights(reference)) or not load(reference, state):
-        return
-    wanted = answer(varied, reference).snapshot
+    for weights in (other_weights(reference), state):
+        if not load(reference, weights):
+            return
+        wanted = answer(varied, reference).snapshot
     answer(varied, layer)
     if wanted is not None and load(layer, state):
         check(varied, variation, layer, expected=whole(wanted), reference=_AFTER_OTHERS)
@@ -37,10 +38,16 @@ def _later_half_doubled(value: Any) -> Any:
 
 
 def in_parts(varied: VariedRun, variation: Varied) -> None:
-    """A checkpoint in two parts, loaded one after the other with ``strict=False``, as its files are."""
-    state, layer = other_weights(varied.layer), varied.fresh()
+    """A checkpoint in two parts, loaded one after the other with ``strict=False``, as its files are. Either may be the first."""
+    state = other_weights(varied.layer)
     names, half = [*state], len(state) // 2
     wanted = first_answer(varied, state)
+    if wanted is None or not half:
+        return
     parts = [{name: state[name] for name in some} for some in (names[:half], names[half:])]
-    if wanted is not None and half and all(load(layer, part, strict=False) for part in parts):
-        check(varied, variation, layer, expected=whole(wanted), reference=_AT_ONCE)
+    for order in (parts, parts[::-1]):
+        layer = varied.fresh()
+        if not all(load(layer, part, strict=False) for part in order):
+            return
+        if not check(varied, variation, layer, expected=whole(wanted), reference=_AT_ONCE):
+            return
