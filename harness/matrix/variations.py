@@ -30,9 +30,9 @@ LARGEST_BATCH = max(TOKEN_COUNTS)
 SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
-_FULL = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
-# Nearest to an entry of such a table, 48, 1,536, 2,048 or 3,072, and odd: a tile of any power of two has rows left over.
-_NOT_FULL = (45, 1441, 2089, 2911)
+_FULL = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 4096)
+# Nearest to an entry of such a table, 48, 1,536 or 2,048, and odd: a tile of any power of two has rows left over.
+_NOT_FULL = (45, 1441, 2089)
 BETWEEN = tuple(sorted(_FULL + _NOT_FULL))
 SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
@@ -59,7 +59,6 @@ GROUPS = {
             "7-60-7-130-7": "batches of 7, 60, 7, 130 and 7 tokens on one layer",
             "0-7": "a first batch of no tokens and then one of 7 on one layer",
             "1-7": "a first batch of one token and then one of 7 on one layer",
-            "97-97-97-97": "four batches of 97 tokens on one layer",
         },
     ),
     "captured": Group(
@@ -144,7 +143,12 @@ GROUPS = {
         },
     ),
     "calls": Group(
-        "varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}
+        "varied-caches",
+        {
+            "64": "64 calls, all outputs saved",
+            "aliases": "8 calls, only an alias of each output saved",
+            "97-tokens": "4 calls with 97 tokens",
+        },
     ),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
@@ -185,6 +189,7 @@ GROUPS = {
             "201-tokens": "compiled for 201 tokens",
             "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
+            "slice": "inputs that are columns of wider buffers, the layer compiled",
         },
     ),
     "content": Group(
@@ -223,7 +228,6 @@ GROUPS = {
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
             "transposed-fakes": "inputs whose memory is transposed, each op's fake beside it",
-            "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
             "requires-grad": "hidden_states that require grad",
         },
     ),
@@ -263,7 +267,7 @@ DECLARED = {
         "form=beside-nan",
         "form=transposed",
         "form=transposed-fakes",
-        "form=compiled-slice",
+        "compiled=slice",
     ),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),

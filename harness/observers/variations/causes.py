@@ -19,6 +19,7 @@ KINDS = {
     "sizes": "other-sizes",
     "ranks": "ranks-differ",
     "compiled": "compiled-otherwise",
+    "compiled=slice": "input-form",
     "graphs-of": "recompiled",
     "tokens": "token-count",
     "growth": "token-count",
@@ -78,6 +79,7 @@ CAUSES = {
     "written=passed-in": "The layer holds something that it derived from its output, such as a padded copy, and takes it where the "
     "same tensor comes in, whatever the caller wrote there.",
     "calls": "The layer counts its calls, or returns buffers in turn.",
+    "calls=97-tokens": "The layer counts the calls of a size, as where a kernel is tuned in the first ones.",
     "calls=aliases": "The layer takes an output's memory again once the tensor that it returned is gone, by a weak reference or a "
     "count of references. A slice of that tensor refers to the memory all the same: count the references to the storage.",
     "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
@@ -94,6 +96,7 @@ CAUSES = {
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
     "constant of the graph.",
+    "compiled=slice": f"{_STRIDES} Inductor pads rows too.",
     "compiled=before-eager": "A trace left something in the layer that eager calls read, such as a flag or a folded weight.",
     "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
     "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
@@ -102,7 +105,6 @@ CAUSES = {
     "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,
-    "growth=97-97-97-97": "The layer counts the calls of a size, as where a kernel is tuned in the first ones.",
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
     "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
     "scale for the whole batch, so that one row decides how exact another one is.",
@@ -131,7 +133,6 @@ CAUSES = {
     "what lies in the other columns: pad in memory of the layer's own.",
     "form=transposed": _STRIDES,
     "form=transposed-fakes": _STRIDES,
-    "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
     "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
     "columns alone, or set the others to zero.",
     "form=row-offset": "Something begins at the storage's first element: add the storage offset.",

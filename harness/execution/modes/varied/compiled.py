@@ -17,6 +17,7 @@ from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.beside.weights import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
+from harness.execution.modes.varied.forms import call_in_form, sliced
 from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -94,6 +95,7 @@ class _Compiled:
             "256-tokens": self._of_tokens,
             "201-tokens": self._of_tokens,
             "before-eager": self._before_eager,
+            "slice": self._of_slices,
             "inference-mode": self._under_inference_mode,
         }
         ways[variation.name.partition("=")[2]](varied, variation)
@@ -167,6 +169,10 @@ class _Compiled:
 
         right, wrong = last_and_next(holds, few(varied.rig), wrong)
         return f"right compiled for {right} tokens, wrong for {wrong}"
+
+    def _of_slices(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        call_in_form(varied, variation, sliced, self.of)
 
     def _before_eager(self, varied: VariedRun, variation: Varied) -> None:
         """Eager calls of the layer that was compiled first: what its trace left shows in them."""

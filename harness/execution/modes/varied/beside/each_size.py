@@ -17,7 +17,7 @@ from harness.ops.names import op_name
 
 # Few sizes come first. Where each of them left memory, each size up to the most is called: a bounded number of buffers,
 # or one for every few sizes, is not most of them.
-_FIRST, _EACH, _SHARE = range(41, 91, 7), range(41, 265), 0.75
+_FIRST, _EACH, _SHARE = range(41, 75, 11), range(41, 265), 0.75
 
 Left = tuple[str, SourceLine | None]
 
@@ -39,25 +39,33 @@ def _left_by(varied: VariedRun, sizes: range) -> dict[int, Left]:
     layer, made = varied.fresh(), _Large()
     for tokens in sizes:
         inputs, _ = varied.batch(tokens)
-        made.begin(tokens, inputs[0].nbytes // inputs[0].shape[1] * varied.rig.case.width // 2)
+        least = inputs[0].nbytes // inputs[0].shape[1] * varied.rig.case.width // 2
+        made.begin(tokens, least, with_line=sizes is _EACH and tokens == sizes[0])
         with made, contextlib.suppress(*LAYER_ERRORS):
             layer(*inputs)
         del inputs
-    gc.collect()
-    return {tokens: left for tokens, memory, left in made.notes if not memory.expired()}
+    left = made.alive()
+    if len(left) > _SHARE * len(sizes):
+        gc.collect()  # what lies in a cycle of references is no leak
+        left = made.alive()
+    return left
 
 
 class _Large(TorchDispatchMode):
-    """Notes large new memory, by weak references, with the user's line that made it."""
+    """Notes large new memory, by weak references."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.notes: list[tuple[int, StorageWeakRef, Left]] = []
         self._known: dict[int, StorageWeakRef] = {}
 
-    def begin(self, tokens: int, least: int) -> None:
-        """A call with so many tokens. Memory of at least so many bytes is large."""
-        self._tokens, self._least = tokens, least
+    def begin(self, tokens: int, least: int, with_line: bool) -> None:
+        """A call with so many tokens. Memory of at least so many bytes is large. To look for the line takes longer than the call."""
+        self._tokens, self._least, self._with_line = tokens, least, with_line
+
+    def alive(self) -> dict[int, Left]:
+        """By the number of tokens, what is still in memory."""
+        return {tokens: left for tokens, memory, left in self.notes if not memory.expired()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -70,4 +78,4 @@ class _Large(TorchDispatchMode):
         known = self._known.get(storage._cdata)
         if storage.nbytes() >= self._least and (known is None or known.expired()):
             self._known[storage._cdata] = weak = StorageWeakRef(storage)
-            self.notes.append((self._tokens, weak, (what, SourceLine.here())))
+            self.notes.append((self._tokens, weak, (what, SourceLine.here() if self._with_line else None)))
