@@ -137,7 +137,7 @@ SCENARIOS = {
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
     "compiled=after-eager": Scenario(_AFTER_EAGER, compares=False),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
-    "compiled=201-tokens": Scenario(f"{_COMPILED}batch = inputs(201, 0)\n{_RIGHT}"),
+    "compiled=201-tokens": Scenario(f"{_COMPILED}batch = inputs(201, 1)\n{_RIGHT}"),
     "compiled=256-tokens": Scenario(f"{_COMPILED}batch = inputs(256, 0)\n{_RIGHT}"),
     "compiled=before-eager": Scenario(
         "torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')(*inputs(7, 0))\nbatch = inputs(7, 1)\n"
