@@ -89,3 +89,52 @@ def test_what_earlier_batches_left_is_told_from_a_count_of_calls() -> None:
     (counted,) = varied(Planted(layer=EveryThird), "calls=64").findings
     assert "same inputs" not in counted.what
     assert "counts its calls" in counted.cause
+
+
+class CompiledWrong(PaddedMoELayer):
+    """Compiled, twice as large where a class says so."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Or as it is."""
+        return super().dense(x) * (2 if torch.compiler.is_compiling() and self.is_wrong(x) else 1)
+
+    def is_wrong(self, x: Tensor) -> bool:
+        """Never."""
+        return False
+
+
+class WrongUnderInference(CompiledWrong):
+    """Under inference mode, for any number of tokens."""
+
+    def is_wrong(self, x: Tensor) -> bool:
+        """By the mode."""
+        return torch.is_inference_mode_enabled()
+
+
+class WrongForMany(CompiledWrong):
+    """For more than 210 tokens, in any mode."""
+
+    def is_wrong(self, x: Tensor) -> bool:
+        """By the tokens."""
+        return x.shape[0] > 210
+
+
+class WrongForBoth(CompiledWrong):
+    """For more than 210 tokens under inference mode."""
+
+    def is_wrong(self, x: Tensor) -> bool:
+        """By both."""
+        return x.shape[0] > 210 and torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "label"),
+    [
+        (WrongUnderInference, "compiled=inference-mode", "compiled under inference mode"),
+        (WrongForMany, "compiled=256-tokens", "compiled for 256 tokens"),
+        (WrongForBoth, "compiled=256-tokens", "compiled for 256 tokens, and compiled under inference mode"),
+    ],
+)
+def test_what_is_compiled_together_is_told_apart(layer: type[PaddedMoELayer], name: str, label: str) -> None:
+    (finding,) = judge(Planted(layer=layer), SMALL, MODES["varied-compiled"], CPU).findings
+    assert (finding.kind, finding.vary, finding.call) == ("compiled-otherwise", name, label)
