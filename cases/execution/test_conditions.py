@@ -92,49 +92,50 @@ def test_what_earlier_batches_left_is_told_from_a_count_of_calls() -> None:
 
 
 class CompiledWrong(PaddedMoELayer):
-    """Compiled, twice as large where a class says so."""
+    """Compiled, the routed experts' input is twice as large where a class says so."""
 
-    def dense(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
         """Or as it is."""
-        return super().dense(x) * (2 if torch.compiler.is_compiling() and self.is_wrong(x) else 1)
+        return super().pad(x) * (2 if torch.compiler.is_compiling() and self.is_wrong(x) else 1)
 
     def is_wrong(self, x: Tensor) -> bool:
         """Never."""
         return False
 
 
-class WrongUnderInference(CompiledWrong):
-    """Under inference mode, for any number of tokens."""
+class WrongOnSlices(CompiledWrong):
+    """For columns of a wider buffer."""
 
     def is_wrong(self, x: Tensor) -> bool:
-        """By the mode."""
-        return torch.is_inference_mode_enabled()
+        """By the stride."""
+        return x.stride(0) != x.shape[1]
 
 
 class WrongForMany(CompiledWrong):
-    """For more than 210 tokens, in any mode."""
+    """From 190 to 210 tokens."""
 
     def is_wrong(self, x: Tensor) -> bool:
         """By the tokens."""
-        return x.shape[0] > 210
+        return 190 <= x.shape[0] <= 210
 
 
-class WrongForBoth(CompiledWrong):
-    """For more than 210 tokens under inference mode."""
+class WrongFromLarge(CompiledWrong):
+    """From 250 tokens on."""
 
     def is_wrong(self, x: Tensor) -> bool:
-        """By both."""
-        return x.shape[0] > 210 and torch.is_inference_mode_enabled()
+        """By the tokens."""
+        return x.shape[0] >= 250
 
 
 @pytest.mark.parametrize(
-    ("layer", "name", "label"),
+    ("layer", "kind", "name"),
     [
-        (WrongUnderInference, "compiled=inference-mode", "compiled under inference mode"),
-        (WrongForMany, "compiled=256-tokens", "compiled for 256 tokens"),
-        (WrongForBoth, "compiled=256-tokens", "compiled for 256 tokens, and compiled under inference mode"),
+        (WrongOnSlices, "input-form", "compiled=slice"),
+        (WrongForMany, "compiled-otherwise", "compiled=201-tokens"),
+        (WrongFromLarge, "compiled-otherwise", "compiled=256-tokens"),
     ],
 )
-def test_what_is_compiled_together_is_told_apart(layer: type[PaddedMoELayer], name: str, label: str) -> None:
-    (finding,) = judge(Planted(layer=layer), SMALL, MODES["varied-compiled"], CPU).findings
-    assert (finding.kind, finding.vary, finding.call) == ("compiled-otherwise", name, label)
+def test_what_is_compiled_together_is_told_apart(layer: type[PaddedMoELayer], kind: str, name: str) -> None:
+    finding = judge(Planted(layer=layer), SMALL, MODES["varied-compiled"], CPU).findings[0]
+    assert (finding.kind, finding.vary) == (kind, name)
+    assert ", and " not in finding.call
