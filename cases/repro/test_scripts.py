@@ -168,7 +168,7 @@ def test_what_no_script_shows_says_why(name: str) -> None:
     assert done.outcome == f"not reproduced, because {UNSHOWN[name]}"
 
 
-SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
+SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS | leaks.SCENARIOS
 
 
 def test_every_special_row_has_a_text() -> None:

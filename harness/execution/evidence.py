@@ -119,6 +119,7 @@ class Call:
     for nothing.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
+    ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -148,6 +149,7 @@ class Call:
     varied_inputs: tuple[int, ...] = ()
     overwrote_beside: str = ""
     right_in_other_order: bool = False
+    by_other_inputs: bool = False
     same_shards: str = ""
     other_routing: bool = False
     limit: str = ""

@@ -30,7 +30,10 @@ LARGEST_BATCH = max(TOKEN_COUNTS)
 SMALL_BATCHES = (2, 40)
 EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
-BETWEEN = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1000, 1024, 2048, 4096)
+_FULL = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 4096)
+# Nearest to an entry of such a table, 48, 1,536 or 2,048, and odd: a tile of any power of two has rows left over.
+_NOT_FULL = (45, 1441, 2089)
+BETWEEN = tuple(sorted(_FULL + _NOT_FULL))
 SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
 MANY_TOKENS = 32_800
@@ -82,6 +85,7 @@ GROUPS = {
         "varied-surroundings",
         {
             "inference-mode": "a call after a first one under inference mode",
+            "autocast": "a call after a first one under autocast to half precision",
             "errors": "a call after calls that raised",
         },
     ),
@@ -89,7 +93,13 @@ GROUPS = {
         "varied-surroundings",
         {"build": "the state of the process around a build", "calls": "the state of the process around calls"},
     ),
-    "memory": Group("varied-surroundings", {"40-calls": "memory that is alive after 40 calls"}),
+    "memory": Group(
+        "varied-surroundings",
+        {
+            "40-calls": "memory that is alive after 40 calls",
+            "each-size": "memory that is alive after calls of many sizes",
+        },
+    ),
     "other": Group(
         "varied-layers",
         {
@@ -107,6 +117,8 @@ GROUPS = {
             "restored": "its own weights, saved and loaded before any call",
             "assigned": "other weights, assigned by load_state_dict after a call",
             "each": "other values of one weight after the other, loaded before a call",
+            "later-rows": "other values in the later half of each weight, loaded after a call",
+            "in-parts": "other weights, loaded in two parts before any call",
             "saved-after-use": "a layer restored from another one that was saved after a call",
             "deepcopy": "a deepcopy of a used layer, with other weights loaded",
             "data-swapped": "other weights, swapped in by .data after a call",
@@ -131,7 +143,12 @@ GROUPS = {
         },
     ),
     "calls": Group(
-        "varied-caches", {"64": "64 calls, all outputs saved", "aliases": "8 calls, only an alias of each output saved"}
+        "varied-caches",
+        {
+            "64": "64 calls, all outputs saved",
+            "aliases": "8 calls, only an alias of each output saved",
+            "97-tokens": "4 calls with 97 tokens",
+        },
     ),
     "traced": Group("varied-caches", {"first": "a real call, after a trace over fake tensors"}),
     "graphs": Group(
@@ -147,6 +164,7 @@ GROUPS = {
         {
             "520-experts": "520 experts",
             "top-23": "29 experts, of which each token takes 23",
+            "top-8": "12 experts, of which each token takes 8",
             "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
             "wide-experts": "experts of an inner width of 528",
@@ -168,8 +186,10 @@ GROUPS = {
             "1-token": "compiled for 1 token",
             "0-tokens": "compiled for no tokens",
             "256-tokens": "compiled for 256 tokens",
+            "201-tokens": "compiled for 201 tokens",
             "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
+            "slice": "inputs that are columns of wider buffers, the layer compiled",
         },
     ),
     "content": Group(
@@ -202,11 +222,12 @@ GROUPS = {
             "beside-nan": "inputs that are columns of wider buffers, with NaN beside them",
             "slice": "inputs that are columns of wider buffers",
             "hidden-slice": "hidden_states that are columns of a wider buffer, the other inputs dense",
+            "ids-slice": "expert ids that are columns of a wider buffer, the other inputs dense",
+            "padded-buffer": "hidden_states in a buffer of the padded width, with NaN in its other columns",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
             "transposed": "inputs whose memory is transposed",
             "transposed-fakes": "inputs whose memory is transposed, each op's fake beside it",
-            "compiled-slice": "inputs that are columns of wider buffers, the layer compiled",
             "requires-grad": "hidden_states that require grad",
         },
     ),
@@ -241,10 +262,12 @@ DECLARED = {
     "no-strides": (
         "form=slice",
         "form=hidden-slice",
+        "form=ids-slice",
+        "form=padded-buffer",
         "form=beside-nan",
         "form=transposed",
         "form=transposed-fakes",
-        "form=compiled-slice",
+        "compiled=slice",
     ),
     "no-offsets": ("form=row-offset", "form=unaligned"),
     "no-grad": ("form=requires-grad",),
@@ -253,7 +276,7 @@ DECLARED = {
     "no-missing-ids": ("content=minus-one", "content=minus-one-row", "content=minus-one-all"),
     "no-duplicate-ids": ("content=duplicate-ids",),
     "no-other-dtypes": ("dtype=int64-ids", "dtype=bfloat16-weights"),
-    "no-autocast": ("torch=autocast",),
+    "no-autocast": ("torch=autocast", "before=autocast"),
     "no-default-dtype": ("torch=default-bfloat16",),
     "no-threads": ("thread=other", "thread=3"),
     "no-trace-first": ("traced=first",),
@@ -263,6 +286,8 @@ DECLARED = {
         "weights=loaded-again",
         "weights=assigned",
         "weights=each",
+        "weights=later-rows",
+        "weights=in-parts",
         "weights=deepcopy",
         "weights=restored",
         "weights=data-swapped",

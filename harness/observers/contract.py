@@ -106,7 +106,8 @@ def _named(run: Run, record: Record, index: int) -> str:
         return str(index)
     if index == run.routed_output:
         return f"{index}, the routed experts'"
-    is_shared = run.case.shared is not None and len(record.outputs) == 2
+    other = record.outputs[index]
+    is_shared = run.case.shared is not None and len(record.outputs) == 2 and other is not None and len(other.shape) == 2
     return f"{index}, the shared expert's" if is_shared else str(index)
 
 

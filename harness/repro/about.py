@@ -55,6 +55,7 @@ class About:
             "weights": str(self.places[1]),
             "experts": str(self.case.experts),
             "top_k": str(self.case.top_k),
+            "multiple": str(self.case.alignment.hidden),
             "reductions": str(self.reductions if self.case.tp > 1 else 0),
         }
         return Template(text).safe_substitute(values)

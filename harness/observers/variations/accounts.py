@@ -29,7 +29,7 @@ def account(run: Run, call: Call) -> str:
     assert call.varied is not None
     if depends_on_earlier(call):
         return _after_earlier(run, call)
-    return ACCOUNTS.get(call.varied.group, _plainly)(run, call)
+    return (ACCOUNTS.get(call.varied.name) or ACCOUNTS.get(call.varied.group, _plainly))(run, call)
 
 
 def _after_earlier(run: Run, call: Call) -> str:
@@ -110,7 +110,8 @@ def _of_another(run: Run, call: Call) -> str:
     assert call.varied is not None
     shards = f", where {call.same_shards}" if call.same_shards else ""
     how = "" if call.label == call.varied.words else f" ({call.label}{shards})"
-    return f"{call.varied.words}: {whose}{how}{call.limit and f'; {call.limit}'}"
+    alone = "; right where all calls before have the same inputs" * call.by_other_inputs
+    return f"{call.varied.words}: {whose}{how}{alone}{call.limit and f'; {call.limit}'}"
 
 
 _SURROUNDINGS = (
@@ -131,5 +132,5 @@ _SURROUNDINGS = (
 ACCOUNTS: dict[str, Callable[[Run, Call], str]] = {
     **dict.fromkeys((*_SURROUNDINGS, "compiled"), _of_another),
     "tokens": _by_tokens,
-    "form": _of_form,
+    **dict.fromkeys(("form", "compiled=slice"), _of_form),
 }

@@ -19,6 +19,7 @@ KINDS = {
     "sizes": "other-sizes",
     "ranks": "ranks-differ",
     "compiled": "compiled-otherwise",
+    "compiled=slice": "input-form",
     "graphs-of": "recompiled",
     "tokens": "token-count",
     "growth": "token-count",
@@ -48,9 +49,13 @@ CAUSES = {
     "thread": "Something that the build put into thread-local memory is missing in another thread.",
     "thread=3": "Work is split by torch's number of threads, and a part of it is left out or done twice. Engines run with many.",
     "before": "The earlier call left something that this one uses: a buffer made under inference mode, or a state half changed.",
+    "before=autocast": "The first call decides something for all later ones, such as the dtype of a workspace or of a weight's "
+    "copy, and autocast gives another one. Take it from hidden_states.",
     "process": "Code that runs after the layer behaves differently, in this process and in its children.",
     "memory": "A list or a dictionary grows with each call, a tensor refers to the one before it, or a thread or a file that a "
     "call opens is never closed. Where nothing bounds that, the process runs out of it after hours.",
+    "memory=each-size": "The layer holds memory for each number of tokens that it ever saw. There are thousands of them: "
+    "hold it for the largest, or for a few sizes that the others are rounded up to.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
     "other=freed": "Something is held for all layers by the address of a weight and its version: another weight may have both once "
     "the first is freed. Or a layer that is freed takes something with it that others use.",
@@ -63,6 +68,10 @@ CAUSES = {
     "deepcopy leaves a weak reference, a closure and a function as they are. Give the layer as an argument, or define __deepcopy__.",
     "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
+    "weights=later-rows": "What the layer derived from a weight is made anew only where a sample of it has changed, such as its "
+    "first rows. Make it after each load.",
+    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already. Repack "
+    "what a load brings, or do it once all is loaded.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
@@ -72,6 +81,7 @@ CAUSES = {
     "written=passed-in": "The layer holds something that it derived from its output, such as a padded copy, and takes it where the "
     "same tensor comes in, whatever the caller wrote there.",
     "calls": "The layer counts its calls, or returns buffers in turn.",
+    "calls=97-tokens": "The layer counts the calls of a size, as where a kernel is tuned in the first ones.",
     "calls=aliases": "The layer takes an output's memory again once the tensor that it returned is gone, by a weak reference or a "
     "count of references. A slice of that tensor refers to the memory all the same: count the references to the storage.",
     "traced": "A trace left a fake tensor in a cache, or a branch was decided in it.",
@@ -88,6 +98,7 @@ CAUSES = {
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
     "constant of the graph.",
+    "compiled=slice": f"{_STRIDES} Inductor pads rows too.",
     "compiled=before-eager": "A trace left something in the layer that eager calls read, such as a flag or a folded weight.",
     "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
     "rows is a guard or a constant of the graph. Compiled code must not read what eager calls of other sizes leave.",
@@ -120,9 +131,11 @@ CAUSES = {
     "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
     "form=slice": _STRIDES,
     "form=hidden-slice": f"{_STRIDES} Whether one input is dense says nothing of another.",
+    "form=ids-slice": f"{_STRIDES} Ids and routing weights need not have one pitch.",
+    "form=padded-buffer": "The distance from row to row is taken for a sign that the caller has padded. It says nothing of "
+    "what lies in the other columns: pad in memory of the layer's own.",
     "form=transposed": _STRIDES,
     "form=transposed-fakes": _STRIDES,
-    "form=compiled-slice": f"{_STRIDES} Inductor pads rows too.",
     "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
     "columns alone, or set the others to zero.",
     "form=row-offset": "Something begins at the storage's first element: add the storage offset.",
@@ -133,6 +146,10 @@ CAUSES = {
 }
 
 
+_FOUND_AGAIN = (
+    "Something of an earlier batch is found again for this one: by an address and a version, or by a count or a sum of the "
+    "contents that both have."
+)
 _OVERWRITTEN = (
     "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
 )
@@ -154,6 +171,8 @@ def cause(call: Call) -> str:
     assert call.varied is not None
     if call.reference == WHEN_RETURNED:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
+    if call.by_other_inputs:
+        return _FOUND_AGAIN
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "

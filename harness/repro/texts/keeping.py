@@ -4,6 +4,7 @@ from harness.repro.texts.graphs import ADDRESSES
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.several import SCENARIOS as SEVERAL
 from harness.repro.texts.surroundings import BATCH
+from harness.repro.texts.variations import SLICE
 
 _REFILLED = f"""\
 {BATCH}
@@ -58,6 +59,12 @@ for seed in range(8):
     made.append((out.detach(), out.clone()))
     del out  # its caller has only an alias, as a slice is under inference mode
 assert all(torch.equal(now, copy) for now, copy in made), "$kind: an output changed with a later call\""""
+_OF_A_SIZE = """\
+batch = inputs(97, 0)
+wanted = oracle(batch)
+for _ in range(4):
+    out = layer(*batch)
+    $check"""
 _TRACED = """\
 with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True) as mode:
     layer(*map(mode.from_tensor, inputs(7, 1)))  # a trace before the first real call
@@ -122,6 +129,7 @@ SCENARIOS = {
     "written=passed-in": Scenario(_PASSED_IN),
     "calls=64": Scenario(_MANY, compares=False),
     "calls=aliases": Scenario(_ALIASES, compares=False),
+    "calls=97-tokens": Scenario(_OF_A_SIZE, compares=False),
     "traced=first": Scenario(_TRACED, _FAKES, compares=False),
     "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),
     "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
@@ -129,12 +137,14 @@ SCENARIOS = {
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),
     "compiled=after-eager": Scenario(_AFTER_EAGER, compares=False),
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
+    "compiled=201-tokens": Scenario(f"{_COMPILED}batch = inputs(201, 1)\n{_RIGHT}"),
     "compiled=256-tokens": Scenario(f"{_COMPILED}batch = inputs(256, 0)\n{_RIGHT}"),
     "compiled=before-eager": Scenario(
         "torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')(*inputs(7, 0))\nbatch = inputs(7, 1)\n"
         "out, wanted = layer(*batch), oracle(batch)"
     ),
     "compiled=0-tokens": Scenario(_NONE, compares=False),
+    "compiled=slice": Scenario(f"{BATCH}\nwanted = oracle(batch)\n{SLICE}\n{_COMPILED}out = compiled(*batch)"),
     "compiled=inference-mode": Scenario(
         f"{_COMPILED}{BATCH}\nwith torch.inference_mode():\n    out = compiled(*batch)\nwanted = oracle(batch)"
     ),

@@ -39,6 +39,24 @@ before = entries()
 for number in range(40):
     layer(*inputs(7, number % 16))
 assert entries() - before < 30, f"$kind: {entries() - before} entries more after 40 calls\""""
+_EACH_SIZE = """\
+class Memory(TorchDispatchMode):  # weak references to all large memory that ops return
+    seen = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for memory in (value.untyped_storage() for value in tree_leaves(out) if isinstance(value, torch.Tensor)):
+            if memory.nbytes() >= tokens * $width:
+                self.seen[memory._cdata] = StorageWeakRef(memory)
+        return out
+
+
+with Memory() as memory:
+    for tokens in range(41, 265):
+        layer(*inputs(tokens, 0))
+gc.collect()
+alive = sum(not reference.expired() for reference in memory.seen.values())
+assert alive < 168, f"$kind: memory of {alive} batch sizes is still there\""""
 _GREW = re.compile(r"after \d+ calls (?P<owner>.+)\.(?P<name>\w+) has \d+ entries more")
 _LAYER = "the layer"
 
@@ -65,13 +83,11 @@ def _owner(words: str) -> str:
     return f'next(kind for kind in type(layer).__mro__ if kind.__qualname__ == "{words}")'
 
 
-_OF_MEMORY = Scenario(
-    _MEMORY,
-    (
-        "import gc",
-        "from torch.multiprocessing.reductions import StorageWeakRef",
-        "from torch.utils._python_dispatch import TorchDispatchMode",
-        "from torch.utils._pytree import tree_leaves",
-    ),
-    compares=False,
+_IMPORTS = (
+    "import gc",
+    "from torch.multiprocessing.reductions import StorageWeakRef",
+    "from torch.utils._python_dispatch import TorchDispatchMode",
+    "from torch.utils._pytree import tree_leaves",
 )
+_OF_MEMORY = Scenario(_MEMORY, _IMPORTS, compares=False)
+SCENARIOS = {"memory=each-size": Scenario(_EACH_SIZE, _IMPORTS, compares=False)}

@@ -7,7 +7,7 @@ from harness.repro.texts import keeping, leaks, process, several, surroundings
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.values import OFF, OFF_CHECK, ONCE
 
-_SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS
+_SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS | leaks.SCENARIOS
 # What only a comparison needs: nothing where the layer raises.
 _REFERENCE = re.compile(
     r"(?m)^ *(?:wanted = oracle\(batch\)|\$check).*\n?|, wanted(?= = )|, (?:oracle\(batch\)|copy\.float\(\))$"

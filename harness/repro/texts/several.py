@@ -66,6 +66,25 @@ for name, value in own.items():
         if torch.equal(other(*batch), plain):
             ignored.append(name)
 assert not ignored, f"$kind: other values of {ignored}, loaded before any call, change nothing\""""
+_LATER = f"""\
+{_DOUBLED}state = {{name: value.clone() for name, value in layer.state_dict().items()}}
+for name, value in doubled().items():
+    if value.dim() and len(value) > 1:  # other values in the later half of each weight
+        state[name][len(value) // 2 :] = value[len(value) // 2 :]
+batch, reference = inputs(7, 0), subject.build(case, device)
+for weights in (doubled(), state):
+    reference.load_state_dict(weights)
+    wanted = reference(*batch).float()  # of a layer that got these weights after others
+layer(*batch)
+{_LOADED}"""
+_PARTS = f"""\
+{_FIRST}names, half = [*state], len(state) // 2
+for parts in ((names[:half], names[half:]), (names[half:], names[:half])):
+    one = subject.build(case, device)
+    for part in parts:
+        one.load_state_dict({{name: state[name].clone() for name in part}}, strict=False)
+    out = one(*batch)
+    $check"""
 _SWAPPED = """\
 for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
     if name in state:
@@ -122,6 +141,8 @@ SCENARIOS = {
     "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
     "weights=assigned": Scenario(f"{_FIRST}{_USED}{_LOADED.replace('})', '}, assign=True)')}"),
     "weights=each": Scenario(_EACH, compares=False),
+    "weights=later-rows": Scenario(_LATER),
+    "weights=in-parts": Scenario(_PARTS, compares=False),
     "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
     "weights=from-another": Scenario(_OTHERS, build=_RANKS),

@@ -50,6 +50,11 @@ with torch.inference_mode(), suppress(Exception):
     layer(*inputs(7, 1))
 {BATCH}
 {CALL}"""
+_AFTER_AUTOCAST = f"""\
+{BATCH}
+with torch.autocast(batch[0].device.type, dtype=torch.bfloat16), suppress(Exception):
+    layer(*inputs(7, 1))
+{CALL}"""
 _ERRORS = f"""\
 {BATCH}
 hidden, *others = inputs(7, 0)
@@ -67,5 +72,6 @@ SCENARIOS = {
     "thread=other": Scenario(_THREAD, ("from concurrent.futures import ThreadPoolExecutor",)),
     "thread=3": Scenario(f"torch.set_num_threads(3)\n{BATCH}\n{CALL}"),
     "before=inference-mode": Scenario(_INFERENCE, (_SUPPRESS,)),
+    "before=autocast": Scenario(_AFTER_AUTOCAST, (_SUPPRESS,)),
     "before=errors": Scenario(_ERRORS, (_SUPPRESS,)),
 }

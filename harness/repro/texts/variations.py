@@ -7,9 +7,14 @@ from harness.findings.finding import Finding
 from harness.matrix.variations import LARGEST_BATCH, growth_counts
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
-_SLICE = (
+SLICE = (
     _BUFFERS.format(shape="(*value.shape[:-1], value.shape[-1] + 176)", about="the inputs are columns of wider buffers")
     + "batch = [buffer[..., : value.shape[-1]].copy_(value) for buffer, value in zip(buffers, batch)]"
+)
+_SLICE_OF = (
+    "one = batch[{place}]\n"
+    "buffer = torch.full((one.shape[0], one.shape[1] + 176), {value}).to(one.dtype)\n"
+    "batch[{place}] = buffer[:, : one.shape[1]].copy_(one)"
 )
 _FIRST = "batch[{place}] = batch[{place}][:1].expand_as(batch[{place}]).contiguous()"
 _LOGITS = "at = next(place for place, value in enumerate(batch) if place and value.shape[-1:] == ($experts,))\n"
@@ -67,12 +72,13 @@ CHANGES = {
     "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
     "content=id-experts": _MISSING.replace("{number}", "$experts"),
-    "form=slice": _SLICE,
-    "form=hidden-slice": "buffer = torch.full((batch[0].shape[0], batch[0].shape[1] + 176), 3).to(batch[0].dtype)\n"
-    "batch[0] = buffer[:, : batch[0].shape[1]].copy_(batch[0])",
-    "form=beside-nan": f"{_SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
+    "form=slice": SLICE,
+    "form=hidden-slice": _SLICE_OF.replace("{place}", "0").replace("{value}", "3"),
+    "form=ids-slice": _SLICE_OF.replace("{place}", "$ids").replace("{value}", "0"),
+    "form=padded-buffer": "more = -batch[0].shape[1] % $multiple  # the buffer has the padded width\n"
+    "batch[0] = torch.nn.functional.pad(batch[0], (0, more), value=torch.nan)[:, : batch[0].shape[1]]",
+    "form=beside-nan": f"{SLICE}\nfor buffer, value in zip(buffers, batch):\n    if buffer.is_floating_point():\n"
     "        buffer[..., value.shape[-1] :] = torch.nan",
-    "form=compiled-slice": f"{_SLICE}\nlayer = torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')",
     "form=row-offset": _BUFFERS.format(
         shape="(value.shape[0] + 4, *value.shape[1:])", about="the inputs begin at the third row"
     )

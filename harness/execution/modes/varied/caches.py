@@ -26,6 +26,8 @@ from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _REMADE, _ALIASES = 12, 8
+# No multiple of a tile, in each of so many calls.
+_SIZE, _CALLS_OF_SIZE = 97, 4
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -141,16 +143,39 @@ def _as_input(varied: VariedRun, variation: Varied, layer: Any, output: Tensor) 
 def _calls(varied: VariedRun, variation: Varied) -> None:
     """Many calls, with all outputs saved, or only an alias of each. Each is right, and stays so."""
     layer, made = varied.fresh(), list[Call]()
+    if variation.name == "calls=97-tokens":
+        return _calls_of_a_size(varied, variation, layer)
     count, then = (_ALIASES, save_alias) if variation.name == "calls=aliases" else (MANY_CALLS, lambda call: None)
     for number in range(count):
         if not check(varied, variation, layer, place_of(number), label=f"call {number + 1} of {count}"):
-            return
+            varied.run.calls[-1].by_other_inputs = _is_right_for_one(varied, number)
+            return None
         made.append(varied.run.calls.pop())
         then(made[-1])
     if by := overwritten_by(varied, made, then):
         note(varied, variation, *by)
     else:
         varied.run.calls.append(made[-1])
+    return None
+
+
+def _calls_of_a_size(varied: VariedRun, variation: Varied, layer: Any) -> None:
+    """A few calls of more tokens: a size is tuned in the first ones, or counted. A first one that is wrong is not reported here."""
+    inputs, expected = varied.batch(min(_SIZE, varied.most))
+    for number in range(1, _CALLS_OF_SIZE + 1):
+        label = f"call {number} of {_CALLS_OF_SIZE}"
+        if not check(varied, variation, layer, inputs=inputs, expected=expected, label=label):
+            if number == 1:
+                varied.run.calls.pop()
+            return
+
+
+def _is_right_for_one(varied: VariedRun, number: int) -> bool:
+    """Whether as many calls of another layer with the inputs of this one alone are right: then it is no count of calls."""
+    layer, (_, expected) = varied.fresh(), batch_of(varied, place_of(number))
+    calls = [answer(varied, layer, place_of(number)) for _ in range(number + 1)]
+    calls[-1].expected = expected
+    return calls[-1].error is None and not varied.is_wrong(calls[-1])
 
 
 def _traced(varied: VariedRun, variation: Varied) -> None:

@@ -6,6 +6,7 @@ decided in the trace. Inductor's own code is for the modes ``compiled`` and ``co
 
 import contextlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,11 +18,16 @@ from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.beside.weights import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
+from harness.execution.modes.varied.forms import call_in_form, sliced
 from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.varied_run import Variation, VariedRun
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.matrix.variations import words_of
 
 _CALLS, _LAYERS = 6, 4
+_MANY = 201
+# What is varied together with a number of tokens, since each trace costs a tenth of a second.
+_TOGETHER = {"compiled=256-tokens": "compiled=inference-mode", "compiled=201-tokens": "compiled=slice"}
 # Fewer and more tokens than an eager call before had.
 _OTHER_SIZES = (5, 12)
 
@@ -32,7 +38,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
     torch._dynamo.reset()
     compiled = _Compiled()
     groups = {"graphs-of": compiled.graphs_of, "compiled": compiled.compiled}
-    return run_few(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()})
+    return run_few(rig, {name: compiled.if_it_works(variation) for name, variation in groups.items()}, _MANY)
 
 
 class _Compiled:
@@ -42,6 +48,7 @@ class _Compiled:
         self.graphs = 0
         self._layer: Any = None
         self._function: Any = None
+        self._together: dict[str, Call | None] = {}  # by the other variation's name: the call of both, if it was wrong
 
     def if_it_works(self, variation: Variation) -> Variation:
         """The variation, where a layer that was never called can be compiled and is right then."""
@@ -91,9 +98,11 @@ class _Compiled:
             "after-eager": self._after_eager,
             "1-token": self._of_tokens,
             "0-tokens": self._of_tokens,
-            "256-tokens": self._of_tokens,
+            "256-tokens": self._of_many,
+            "201-tokens": self._of_many,
             "before-eager": self._before_eager,
-            "inference-mode": self._under_inference_mode,
+            "slice": self._alone(self._of_slices),
+            "inference-mode": self._alone(self._under_inference_mode),
         }
         ways[variation.name.partition("=")[2]](varied, variation)
 
@@ -153,6 +162,43 @@ class _Compiled:
         if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected) and tokens > FEW:
             varied.run.calls[-1].limit = self._limit(varied, tokens)
 
+    def _of_many(self, varied: VariedRun, variation: Varied) -> None:
+        """Many tokens, and something else with them. Where that is wrong, one comes after the other."""
+        if varied.rig.vary or not self._is_right_together(varied, variation):
+            self._of_tokens(varied, variation)
+
+    def _is_right_together(self, varied: VariedRun, variation: Varied) -> bool:
+        torch._dynamo.reset()
+        tokens, other = int(variation.name.partition("=")[2].partition("-")[0]), _TOGETHER[variation.name]
+        if tokens > varied.rig.most_tokens:
+            return False
+        inputs, sliced_too = varied.rig.inputs(tokens, 0), other == "compiled=slice"
+        expected, around = varied.rig.oracle(inputs), nullcontext if sliced_too else torch.inference_mode
+        given = tuple(t if t is None or not sliced_too else sliced(t) for t in inputs)
+        label = f"{variation.words}, and {words_of(other)}"
+        right = check(
+            varied, variation, self.of(varied.fresh()), inputs=given, expected=expected, label=label, around=around
+        )
+        self._together[other] = None if right else varied.run.calls.pop()
+        return right
+
+    def _alone(self, variation: Variation) -> Variation:
+        """A variation that was tried together with a number of tokens: nothing where that was right.
+
+        Where each is right alone, it is both that matter.
+        """
+
+        def run_it(varied: VariedRun, what: Varied) -> None:
+            both = self._together.get(what.name)
+            if what.name in self._together and both is None:
+                return
+            variation(varied, what)
+            mine = [call for call in varied.run.calls if call.varied and call.varied.name in (what.name, *_TOGETHER)]
+            if both and not both.error and not any(call.error or varied.is_wrong(call) for call in mine):
+                varied.run.calls.append(both)
+
+        return run_it
+
     def _limit(self, varied: VariedRun, wrong: int) -> str:
         """Two counts that follow each other, of which compiled code is right for the first alone."""
 
@@ -166,6 +212,10 @@ class _Compiled:
 
         right, wrong = last_and_next(holds, few(varied.rig), wrong)
         return f"right compiled for {right} tokens, wrong for {wrong}"
+
+    def _of_slices(self, varied: VariedRun, variation: Varied) -> None:
+        torch._dynamo.reset()
+        call_in_form(varied, variation, sliced, self.of)
 
     def _before_eager(self, varied: VariedRun, variation: Varied) -> None:
         """Eager calls of the layer that was compiled first: what its trace left shows in them."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
-from harness.execution.modes.compiled import ready_compiler
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
 from harness.execution.rig import Rig
+from harness.matrix.case import Case, round_up
 from harness.ops.tensor_bytes import bytes_of
 
 # Columns and rows beside an input: no multiple of a tile, and enough for a layer that pads in place.
@@ -33,7 +33,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
     return run_varied(rig, {"form": _form, "dtype": _dtype})
 
 
-def _slice(tensor: Tensor) -> Tensor:
+def sliced(tensor: Tensor) -> Tensor:
+    """The tensor as columns of a wider buffer."""
     buffer = _filled(tensor, (*tensor.shape[:-1], tensor.shape[-1] + _COLUMNS))
     return buffer[..., : tensor.shape[-1]].copy_(tensor)
 
@@ -58,21 +59,19 @@ def _filled(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _beside_nan(tensor: Tensor) -> Tensor:
     """As columns of a wider buffer that holds NaN beside, as a request before may leave it."""
-    sliced = _slice(tensor)
-    if tensor.is_floating_point() and sliced._base is not None:
-        sliced._base[..., tensor.shape[-1] :] = torch.nan
-    return sliced
+    inside = sliced(tensor)
+    if tensor.is_floating_point() and inside._base is not None:
+        inside._base[..., tensor.shape[-1] :] = torch.nan
+    return inside
 
 
 _FORMS: dict[str, Form] = {
     "beside-nan": _beside_nan,
-    "slice": _slice,
-    "hidden-slice": _slice,
+    "slice": sliced,
     "row-offset": _row_offset,
     "unaligned": _unaligned,
     "transposed": _transposed,
     "transposed-fakes": _transposed,
-    "compiled-slice": _slice,
 }
 
 
@@ -84,25 +83,53 @@ def _form(varied: VariedRun, variation: Varied) -> None:
     beside_nan = _made(varied, "form=beside-nan") if what == "slice" else None
     if beside_nan and not beside_nan.error and not varied.is_wrong(beside_nan):
         return None  # whatever lies beside
-    around = _compiled if what == "compiled-slice" else _as_it_is
-    only = 0 if what == "hidden-slice" else None
-    if only == 0 and (len(varied.batch(1)[0]) == 1 or _shown(varied, "form=slice", "form=beside-nan")):
-        return None  # the same as a slice of all inputs
-    call = _call(varied, variation, _FORMS[what], around, only)
-    if call is not None and around is _compiled and varied.is_wrong(call) and not _is_right_as_given(varied, variation):
-        varied.drop(call)  # it is not the form: the mode compiled reports it
-    elif call is not None and only is None and varied.is_wrong(call):
-        call.varied_inputs = _alone(varied, variation, _FORMS[what], around)
-        if beside_nan:
-            varied.drop(beside_nan)  # it is not what lies beside
+    if what in _OF_ONE:
+        return _of_one(varied, variation)
+    call = call_in_form(varied, variation, _FORMS[what])
+    if call is not None and beside_nan and varied.is_wrong(call):
+        varied.drop(beside_nan)  # it is not what lies beside
     return None
 
 
-def _is_right_as_given(varied: VariedRun, variation: Varied) -> bool:
-    """Whether the compiled layer is right for dense inputs."""
-    call = varied.call(variation, *varied.batch(), around=_compiled)
-    varied.drop(call)
-    return call.error is None and not varied.is_wrong(call)
+def call_in_form(varied: VariedRun, variation: Varied, form: Form, around: Around | None = None) -> Call | None:
+    """One call with all inputs in another form, with the inputs that show a wrong output alone; None where it raised a clear error.
+
+    ``around`` turns the layer into the function that is called.
+    """
+    call = _call(varied, variation, form, around or _as_it_is)
+    if call is not None and varied.is_wrong(call):
+        call.varied_inputs = _alone(varied, variation, form, around or _as_it_is)
+    return call
+
+
+def _of_one(varied: VariedRun, variation: Varied) -> None:
+    """One input in another form, the others dense. Nothing where a slice of all inputs, or of another one, shows it too."""
+    inputs = Inputs.of(varied.batch()[0], varied.rig.case)
+    place, form = _OF_ONE[variation.name.partition("=")[2]](inputs, varied.rig.case)
+    shown = _shown(varied, "form=slice", "form=beside-nan", "form=hidden-slice")
+    if place is not None and not shown:
+        _call(varied, variation, form, _as_it_is, place)
+
+
+def _slice_of_hidden(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    return (0 if len(inputs.tensors) > 1 else None), sliced  # alone it is a slice of all inputs
+
+
+def _slice_of_ids(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    return inputs.ids_at, sliced
+
+
+def _padded_buffer(inputs: Inputs, case: Case) -> tuple[int | None, Form]:
+    """None where hidden_states needs no padding."""
+    more = round_up(case.hidden, case.alignment.hidden) - case.hidden
+    return (0 if more else None), lambda tensor: pad(tensor, (0, more), value=torch.nan)[:, : tensor.shape[1]]
+
+
+_OF_ONE: dict[str, Callable[[Inputs, Case], tuple[int | None, Form]]] = {
+    "hidden-slice": _slice_of_hidden,
+    "ids-slice": _slice_of_ids,
+    "padded-buffer": _padded_buffer,
+}
 
 
 def _shown(varied: VariedRun, *names: str) -> bool:
@@ -176,13 +203,6 @@ def _alone(varied: VariedRun, variation: Varied, form: Form, around: Around) -> 
 
 def _as_it_is(layer: Any) -> Any:
     return layer
-
-
-def _compiled(layer: Any) -> Any:
-    """The layer compiled without Inductor: what runs is the layer's branch for compiled code, if it has one."""
-    torch._dynamo.reset()
-    ready_compiler()
-    return torch.compile(compilable(layer), fullgraph=True, dynamic=False, backend="eager")
 
 
 def _under_grad(layer: Any) -> Any:

@@ -14,6 +14,7 @@ from harness.execution.evidence import Call, LeftBehind, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.beside.derived import note_derived, unreached
 from harness.execution.modes.varied.beside.others import other_layers, two_layers
+from harness.execution.modes.varied.beside.parts import in_parts, later_rows
 from harness.execution.modes.varied.beside.unsaved import give_unsaved, prepares_at_load, same_output
 from harness.execution.modes.varied.beside.weights import (
     FIRST,
@@ -259,6 +260,8 @@ _WAYS: dict[str, Callable[[VariedRun, Varied], None]] = {
     "restored": _restored,
     "assigned": _assigned,
     "each": _each,
+    "later-rows": later_rows,
+    "in-parts": in_parts,
     "saved-after-use": _saved,
     "deepcopy": _copied,
     "data-swapped": _swapped,

@@ -40,6 +40,11 @@ def _more_choices(case: Case) -> Case:
     return replace(narrowest(case), experts=29, top_k=23)
 
 
+def _eight_choices(case: Case) -> Case:
+    """As most published models, and as many as a vector of numbers has."""
+    return replace(narrowest(case), experts=12, top_k=8)
+
+
 def _every_expert(case: Case) -> Case:
     return replace(narrowest(case), experts=case.experts, top_k=case.experts)
 
@@ -64,6 +69,7 @@ def _scaled_below_one(case: Case) -> Case:
 _SIZES: dict[str, Callable[[Case], Case]] = {
     "520-experts": _more_experts,
     "top-23": _more_choices,
+    "top-8": _eight_choices,
     "all-experts": _every_expert,
     "top-1": _one_choice,
     "wide-experts": _wider_experts,
@@ -93,6 +99,7 @@ _LIMITS = {
     "sizes=520-experts": _Limit("experts", 1, "{} experts"),
     "sizes=130-crowded": _Limit("experts", 1, "{} experts"),
     "sizes=top-23": _Limit("top_k", 1, "{} experts for each token"),
+    "sizes=top-8": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=all-experts": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=wide-experts": _Limit("intermediate", 16, "an inner width of {}"),
 }

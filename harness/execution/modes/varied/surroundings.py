@@ -20,6 +20,7 @@ from harness.execution.memory.containers import entries_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.memory.handles import handles
+from harness.execution.modes.varied.beside.each_size import each_size
 from harness.execution.modes.varied.beside.overwritten import overwritten_by
 from harness.execution.modes.varied.checks import (
     FEW,
@@ -190,10 +191,11 @@ def _in_thread(varied: VariedRun, variation: Varied) -> None:
 
 
 def _after(varied: VariedRun, variation: Varied) -> None:
-    """A call after one under inference mode, or after calls that raised. What those return is not looked at."""
+    """A call after one in another mode of torch, or after calls that raised. What those return is not looked at."""
     layer = varied.fresh()
-    if variation.name == "before=inference-mode":
-        with torch.inference_mode(), contextlib.suppress(*LAYER_ERRORS):
+    modes = {"before=inference-mode": torch.inference_mode, "before=autocast": lambda: _autocast(varied)}
+    if mode := modes.get(variation.name):
+        with mode(), contextlib.suppress(*LAYER_ERRORS):
             layer(*batch_of(varied, 1)[0])
     else:
         with contextlib.suppress(*LAYER_ERRORS), _Fails(varied.rig.ops):
@@ -201,7 +203,18 @@ def _after(varied: VariedRun, variation: Varied) -> None:
         for inputs in _wrong_inputs(varied) if varied.rig.device.type == "cpu" else ():
             with contextlib.suppress(*LAYER_ERRORS):
                 layer(*inputs)
-    check(varied, variation, layer)
+    if not check(varied, variation, layer) and mode and _is_wrong_after_any(varied):
+        varied.run.calls.pop()  # it is not the mode of the earlier call
+
+
+def _is_wrong_after_any(varied: VariedRun) -> bool:
+    """Whether a call after a plain one is wrong too, as where something is found again by the address of its inputs."""
+    layer = varied.fresh()
+    with contextlib.suppress(*LAYER_ERRORS):
+        layer(*batch_of(varied, 1)[0])
+    call = answer(varied, layer)
+    call.expected = batch_of(varied, 0)[1]
+    return call.error is not None or varied.is_wrong(call)
 
 
 class _Fails(TorchDispatchMode):
@@ -272,6 +285,8 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
 
     Where it is not, more calls tell a leak from a ring, which holds what a fixed number of calls made.
     """
+    if variation.name == "memory=each-size":
+        return each_size(varied, variation)
     layer, made = varied.fresh(), _Made()
     _call_often(varied, layer, made, range(-_FIRST, 0))
     entries = entries_of(layer, varied.rig.ops) | handles()
@@ -283,6 +298,7 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
             varied.run.left_behind.append(LeftBehind(variation, *left))
         elif by := overwritten_by(varied, [answer(varied, layer, place_of(number)) for number in range(_LONG)]):
             note(varied, variation, *by)
+    return None
 
 
 def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range) -> None:
