@@ -37,7 +37,6 @@ def varied(subject: Any, name: str, case: Any = SMALL) -> Verdict:
         ("scaled-as-at-first", "before=autocast", "a call after a first one under autocast"),
         ("pitch-of-weights", "form=ids-slice", "expert ids that are columns of a wider buffer"),
         ("padded-by-caller", "form=padded-buffer", "all 7 tokens are NaN"),
-        ("space-for-each-size", "memory=each-size", "after calls of 224 batch sizes the output of aten::new_zeros"),
         ("scales-of-first-expert", "weights=later-rows", "differs from a layer that got the same weights after others"),
         ("folds-at-each-load", "weights=in-parts", "differs from a layer that got the same weights in one load"),
     ],

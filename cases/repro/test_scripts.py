@@ -98,6 +98,7 @@ def by_name(name: str, mode: str, vary: str) -> Reproduction:
     [
         ("BY_FORM", "varied-forms", "form=transposed-fakes", "fake-differs"),
         ("BY_VERSION", "varied-layers", "weights=written-in-place", "other-weights"),
+        ("BUFFERS_BY_SIZE", "varied-surroundings", "memory=each-size", "leak"),
     ],
 )
 def test_a_variation_that_is_named_is_reproduced(name: str, mode: str, vary: str, kind: str) -> None:

@@ -245,8 +245,8 @@ GROUPS = {
 # These run where they are named and not otherwise. Most layers are made for one dtype, and say so nowhere. What a restored
 # layer shows, ``weights=loaded-again`` shows too. Right layers prepare weights when they are loaded, and tables in the first
 # call of a size: they promise nothing for a write past both, or for a capture before that call. Many engines capture graphs
-# anew after a load. Many a fake is
-# ``empty_like``, which passes transposed strides on, of an op that is never given any.
+# anew after a load, and call few sizes of batches, so that a buffer for each is bounded. Many a fake is ``empty_like``, which
+# passes transposed strides on, of an op that is never given any.
 BY_NAME_ONLY = (
     "dtype=float16",
     "dtype=float32",
@@ -255,6 +255,7 @@ BY_NAME_ONLY = (
     "graphs=not-warmed-up",
     "graphs=reloaded",
     "form=transposed-fakes",
+    "memory=each-size",
 )
 
 # What a subject can declare that its layer does not promise, and the variations that are left out then.
