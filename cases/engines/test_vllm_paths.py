@@ -23,6 +23,7 @@ from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load, published
 from harness.observers import contract
+from harness.ops.tensor_meta import TensorMeta
 from harness.verdict.reproduce import script_command
 
 
@@ -180,7 +181,7 @@ def test_there_is_no_script_of_vllms_layer() -> None:
 
 def record_of(op: str, outputs: int) -> Record:
     record = Record(op, "routed experts", None, (), (), True)
-    record.outputs = (None,) * outputs
+    record.outputs = (TensorMeta.of(torch.zeros(7, 80)),) * outputs
     return record
 
 

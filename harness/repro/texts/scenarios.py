@@ -23,11 +23,14 @@ def scenario_of(finding: Finding) -> Scenario | None:
     return _SCENARIOS.get(finding.vary)
 
 
-def text_of(scenario: Scenario, raises: bool) -> str:
-    """The text behind the layer, with its check; without one where the layer ``raises`` by itself."""
+def text_of(scenario: Scenario, raises: bool, form: str = "") -> str:
+    """The text behind the layer, with its check; without one where the layer ``raises`` by itself.
+
+    ``form`` is the check of an output of the wrong form, whose values are not compared.
+    """
     if raises:
         return _REFERENCE.sub("", scenario.text)
     if "$check" not in scenario.text:
-        return f"{scenario.text}\n{ONCE}" if scenario.compares else scenario.text
+        return f"{scenario.text}\n{form or ONCE}" if scenario.compares else scenario.text
     text = f"{scenario.text}\n$check" if scenario.compares else scenario.text
-    return OFF + text.replace("$check", OFF_CHECK)
+    return text.replace("$check", form) if form else OFF + text.replace("$check", OFF_CHECK)

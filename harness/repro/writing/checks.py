@@ -21,13 +21,14 @@ _COUNT = '''\
 count = sum(name == "$collective" for name, _ in ops)
 assert count == $reductions, f"$kind: {count} all-reduces in one forward, expected $reductions"'''
 
-_SHAPE = '''\
-wanted = batch[0].shape
-assert out.shape == wanted, f"$kind: the output is {list(out.shape)}, expected {list(wanted)}"'''
+_SHAPE = (
+    'assert out.shape == batch[0].shape, f"$kind: the output is {list(out.shape)}, expected {list(batch[0].shape)}"'
+)
 _DENSE = 'assert out.is_contiguous(), f"$kind: the output is {list(out.shape)} with stride {list(out.stride())}"'
 _DTYPE = 'assert out.dtype == batch[0].dtype, f"$kind: the output is {out.dtype}, expected {batch[0].dtype}"'
 _DEVICE = 'assert out.device == batch[0].device, f"$kind: the output is on {out.device}, expected {batch[0].device}"'
 
+_FORMS = ("wrong-shape", "strided-output", "wrong-dtype", "wrong-device", "not-a-tensor")
 CHECKS = {
     "wrong-shape": Check(_SHAPE),
     "strided-output": Check(_DENSE),
@@ -100,6 +101,12 @@ CHECKS = {
     "stale": Check(VALUES, twice=True),
 }
 """By kind. A kind that is not here is one of values, if the layer returned, or its exception is the symptom."""
+
+
+def check_of_form(about: About) -> str:
+    """The line that checks the form of ``out``; empty for a finding of anything else."""
+    finding = about.symptom.finding
+    return CHECKS[finding.kind].after if finding.observer == "widths" and finding.kind in _FORMS else ""
 
 
 def check_of(about: About) -> Check:

@@ -66,7 +66,7 @@ def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: boo
 
 def _of_scenario(about: About, parts: Parts, scenario: Scenario, change: Change) -> str:
     """The script of a variation that is several calls, or several layers."""
-    tail = about.filled(change(text_of(scenario, bool(about.symptom.error))))
+    tail = about.filled(change(text_of(scenario, bool(about.symptom.error), checks.check_of_form(about))))
     layer = parts.text.replace(BUILT, about.filled(scenario.build)) if scenario.build else parts.text
     oracle = parts.oracle if "oracle(" in tail else ""
     text = "\n\n".join(part for part in ("torch.set_grad_enabled(False)", layer, oracle, tail) if part)
