@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fixtures.correct.first_calls import RowsOfWorkspace
 from fixtures.correct.habits import CORRECT
+from fixtures.faults.edges import Patched
 from fixtures.faults.first_calls import RowsOfWeight
 from fixtures.faults.surroundings import HalfDone
 from fixtures.planting import SHARED, SMALL, Planted
@@ -21,8 +22,10 @@ from harness.execution.memory.fresh_memory import call_filled, filled_where_poss
 from harness.execution.memory.written_memory import written_memory
 from harness.execution.modes.compiled import recording_inductor
 from harness.execution.modes.varied import surroundings
+from harness.execution.modes.varied.beside import others
 from harness.execution.pinned import pinned
 from harness.execution.rig import Rig
+from harness.execution.state.torch_state import first_functions
 from harness.findings.finding import FINDINGS, OK, Verdict
 from harness.matrix.modes import MODES
 from harness.matrix.variations import GROUPS, growth_counts
@@ -56,6 +59,23 @@ def test_a_variable_that_an_earlier_verdict_set_is_found_when_it_is_set_again(mo
     assert finding.what == "calling the layer changed the environment variable PLANTED_PADDED"
     assert os.environ["PLANTED_PADDED"] == "128"
     assert judged(PaddedMoELayer, "process=calls", "process=build").status == OK
+
+
+def test_a_function_that_the_first_verdict_of_a_process_exchanged_is_found_by_a_later_one() -> None:
+    first_functions.cache_clear()  # as in a new process
+    judge(Planted(layer=Patched), SMALL, MODES["eager"], CPU)
+    (finding,) = judged(Patched, "process=build").findings
+    assert "torch.nn.functional.softplus" in finding.what
+
+
+def test_the_weights_of_a_layer_that_is_gone_begin_where_no_allocator_lets_one_begin() -> None:
+    dense = torch.zeros(3, 4, dtype=torch.bfloat16)
+    moved = others._elsewhere(dense)
+    assert (moved.shape, moved.dtype, moved.is_contiguous()) == (dense.shape, dense.dtype, True)
+    assert moved.data_ptr() == moved.untyped_storage().data_ptr() + others._OFFSET
+    with torch.no_grad(), pinned():  # fresh memory of this type cannot be filled
+        strided = torch.zeros(4, 3, dtype=torch.uint8).view(FLOAT4).mT
+        assert others._elsewhere(strided) is strided
 
 
 def test_what_a_layer_leaves_in_python_is_put_back_after_each_verdict() -> None:

@@ -52,7 +52,7 @@ _VARIABLE, _FUNCTION = "the environment variable ", "the function "
 
 def _reads(what: str) -> str:
     """An expression of what the finding says was changed; empty where the words are not known."""
-    names = what.partition(" changed ")[2].split(", ")
+    names = _names(what)
     reads = [f'os.environ.get("{name.removeprefix(_VARIABLE)}")' for name in names if name.startswith(_VARIABLE)]
     reads += [_STATES[name] for name in names if name in _STATES]
     return ", ".join([*reads, *_functions(what), *(name for name in names if name.startswith("torch."))])
@@ -60,8 +60,12 @@ def _reads(what: str) -> str:
 
 def _functions(what: str) -> list[str]:
     """The functions of Python's modules that the finding names, ``time.time``."""
-    names = what.partition(" changed ")[2].split(", ")
-    return [name.removeprefix(_FUNCTION) for name in names if name.startswith(_FUNCTION)]
+    return [name.removeprefix(_FUNCTION) for name in _names(what) if name.startswith(_FUNCTION)]
+
+
+def _names(what: str) -> list[str]:
+    """What the finding says was changed."""
+    return what.partition(" changed ")[2].split(", ")
 
 
 def process(what: str, build: bool) -> Scenario | None:

@@ -107,11 +107,11 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
 def _elsewhere(tensor: Tensor) -> Tensor:
     """Memory for a tensor that begins where an allocator lets none begin.
 
-    It gives a new layer the memory of one that is gone. What is found by the address of that one, which had the same weights,
-    would be right.
+    An allocator may give ``gone`` the address of an earlier layer's weight. That one had the same values, so that what is found
+    by the address would be right. A tensor that is not contiguous stays where it is.
     """
     if not tensor.is_contiguous():
-        return torch.empty_like(tensor)
+        return tensor
     memory = torch.empty(_OFFSET + tensor.nbytes, dtype=torch.uint8, device=tensor.device)
     return memory[_OFFSET:].view(tensor.dtype).view(tensor.shape)
 
