@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +122,31 @@ def test_an_unknown_release_is_offered_the_nearest() -> None:
     assert releases._why(VLLM, "0.20.9", words).startswith(
         "vLLM 0.20.9 is not on the package index; did you mean 0.20."
     )
+
+
+def test_a_release_that_pip_discards_is_not_called_missing() -> None:
+    versions = "ERROR: Could not find a version that satisfies vllm==0.20.1 (from versions: 0.19.1, 0.20.1)"
+    discarded = (
+        "Discarding https://host/vllm-0.20.1.tar.gz (requires-python:>=3.10): vllm==0.20.1 has inconsistent name"
+    )
+    last = "ERROR: No matching distribution found for vllm==0.20.1"
+    start = "pip does not take vLLM 0.20.1, which is on the package index: "
+    assert releases._why(VLLM, "0.20.1", [discarded, versions, last]) == start + "vllm==0.20.1 has inconsistent name"
+    assert releases._why(VLLM, "0.20.1", [versions, last]) == start + last.removeprefix("ERROR: ")
+
+
+def test_the_backend_names_the_release_as_its_archive_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(releases, "pip", lambda python, arguments, report, path: asked.append(path) or (0, []))
+    releases._download(VLLM, "0.20.1", Path("python"), tmp_path, print)
+    module: dict[str, Any] = {}
+    exec((Path(asked[0]) / "setuptools" / "build_meta.py").read_text("utf-8"), module)
+    (tmp_path / "PKG-INFO").write_text("Name: vllm\nVersion: 0.20.1\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    folder = module["prepare_metadata_for_build_wheel"](str(tmp_path))
+    # pip from 26.3 on refuses an archive whose metadata folder has another name
+    assert folder == "vllm-0.20.1.dist-info"
+    assert (tmp_path / folder / "METADATA").read_text("utf-8").startswith("Name: vllm")
 
 
 def test_the_reason_of_a_silent_index_is_in_the_error() -> None:

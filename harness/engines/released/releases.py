@@ -26,7 +26,8 @@ def get_requires_for_build_wheel(config_settings=None):
     return []
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    name = "engine-0.dist-info"
+    # pip from 26.3 on reads the archive's name and version from this folder's own.
+    name = "{folder}.dist-info"
     pathlib.Path(folder, name).mkdir()
     shutil.copy("PKG-INFO", pathlib.Path(folder, name, "METADATA"))
     return name
@@ -83,7 +84,7 @@ def _download(engine: Released, version: str, interpreter: Path, fresh: Path, re
     backend = fresh / "backend" / "setuptools"
     backend.mkdir(parents=True)
     (backend / "__init__.py").touch()
-    (backend / "build_meta.py").write_text(BACKEND, "utf-8")
+    (backend / "build_meta.py").write_text(BACKEND.replace("{folder}", f"{engine.name}-{version}"), "utf-8")
     options = ["--no-binary", engine.name, "--no-build-isolation"]
     return pip(interpreter, [*arguments, *options, wanted], report, str(backend.parent))
 
@@ -136,6 +137,11 @@ def _why(engine: Released, version: str, lines: list[str]) -> str:
     known = next((match[1] for line in lines if (match := re.search(r"\(from versions: (.*)\)", line))), None)
     if known is None or known == "none":
         return f"{engine.title} {version} cannot be downloaded: {complaint(lines)}"
+    if version in known.split(", "):
+        refused = [line.partition("): ")[2] for line in lines if line.startswith("Discarding ")]
+        return f"pip does not take {engine.title} {version}, which is on the package index: " + (
+            refused[-1] if refused else complaint(lines)
+        )
     near = nearest(version, known.split(", "))
     return f"{engine.title} {version} is not on the package index" + (
         f"; did you mean {' or '.join(near)}?" if near else ""
