@@ -44,3 +44,23 @@ def test_a_kernel_of_a_backend_is_an_implementation(key: str, lib: torch.library
 def test_a_kernel_without_a_key_is_an_implementation(lib: torch.library.Library) -> None:
     lib.impl("double", double)
     assert registrations.implementations(find("wrapped_ops::double")) == [double]
+
+
+# ``{space}`` is an op's namespace. The source runs as a module of torch, or as one of a package.
+DEFINES = """
+import torch
+lib = torch.library.Library("{space}", "DEF")
+lib.define("one(Tensor x) -> Tensor")
+torch.library.define("{space}::two", "(Tensor x) -> Tensor", lib=lib)
+torch.library.custom_op("{space}::three", lambda x: x * 2, mutates_args=(), schema="(Tensor x) -> Tensor")
+"""
+
+
+@pytest.mark.usefixtures("lib")
+@pytest.mark.parametrize("module", ["torch.distributed.pipelining._IR", "a_package.ops"])
+def test_an_op_that_torch_defines_when_a_package_imports_it_is_torch_s(module: str) -> None:
+    space = f"defined_in_{module.partition('.')[0]}"
+    names = {"__name__": module}
+    exec(DEFINES.format(space=space), names)
+    names["lib"]._destroy()
+    assert {registrations._seen[f"{space}::{name}"].module for name in ("one", "two", "three")} == {module}

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.audit.making.asked import Asked, asking, traced
+from harness.audit.making.samples import made_up
 from harness.audit.making.search import Search
+from harness.audit.registrations import observe
 from harness.engines.declared.running.kernels import Kernels
 
 NARROW = (torch.int8, torch.float8_e4m3fn)
@@ -127,3 +129,47 @@ def test_a_stub_kernel_gives_as_many_results_as_are_unpacked() -> None:
     assert all(isinstance(one, Kernels) for one in (first, second, third))
     assert list(Kernels()) == []
     assert isinstance(torch.abs(first) * 2 + third[0], Kernels)
+
+
+def indexed(key: Tensor, cache: Tensor, slot_mapping: Tensor) -> Tensor:
+    copied = cache.clone()
+    for row, slots in enumerate(slot_mapping):
+        for column, slot in enumerate(slots):
+            copied[slot.item(), 0, :, :] = key[row, column, :, :]
+    return copied
+
+
+def left_at_its_default(x: Tensor, groups: int = 1) -> Tensor:
+    if not groups or groups == 1:
+        raise AssertionError
+    return x
+
+
+def test_an_index_asks_for_a_rank_and_a_length() -> None:
+    given = tries(indexed)
+    assert given is not None
+    assert indexed(**given).dim() == 4
+
+
+def test_a_number_that_is_left_at_its_default_is_changed_where_it_is_asked_for() -> None:
+    given = tries(left_at_its_default)
+    assert given is not None
+    assert given["groups"] > 1
+
+
+def test_arguments_for_which_an_op_returns_no_tensor_show_nothing() -> None:
+    def gradients(x: Tensor, mask: list[bool]) -> tuple[Tensor | None, Tensor | None]:
+        return (x.clone() if any(mask) else None), None
+
+    with torch.library._scoped_library("made_up_masks", "DEF") as lib:
+        lib.define("gradients(Tensor x, bool[] mask) -> (Tensor?, Tensor?)")
+        lib.define("none(Tensor x, bool[] mask) -> (Tensor?, Tensor?)")
+        observe()
+        lib.impl("gradients", gradients, "CPU")
+        lib.impl("none", lambda x, mask: (None, None), "CPU")
+        found, reason = made_up(torch.ops.made_up_masks.gradients.default)
+        assert all(any(one.args[1]) for one in found)
+        assert not reason
+        assert made_up(torch.ops.made_up_masks.none.default) == (
+            [], "it refuses all arguments that the harness makes up: NoTensor: it returns no tensor"
+        )  # fmt: skip

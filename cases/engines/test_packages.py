@@ -153,6 +153,10 @@ def test_a_package_that_registers_nothing_is_one_line(asked: list[str], capsys: 
             "ImportError: _C.so: undefined symbol: _ZN5torch7Library4_defE (ops.py:1: from . import _C)",
             "its compiled library is built for another torch than {}: that lacks the symbol _ZN5torch7Library4_defE",
         ),
+        (
+            "OSError: no _C.so (x.py:1: load()); raised from OSError: libc10_cuda.so: cannot open shared object file: No such",
+            "its compiled library is built for a torch with CUDA: it needs libc10_cuda.so, which torch {} lacks",
+        ),
         ("ImportError: _C.so: undefined symbol: PyFoo", "ImportError: _C.so: undefined symbol: PyFoo"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 
 from harness.audit.registrations import custom_op, defined_in
 from harness.base.errors import BadInput, nearest
-from harness.base.exception_text import is_ctrl_c, raised_text
+from harness.base.exception_text import is_ctrl_c, with_cause
 from harness.base.exits import exits_raise
 from harness.ops.registry import registered, unwrap_fake
 from harness.ops.spelling import normal
@@ -44,7 +44,7 @@ def _import(name: str) -> str:
     except BaseException as error:  # a user's module may raise anything at import, and may exit
         if is_ctrl_c(error):
             raise
-        return raised_text(error)
+        return with_cause(error)
     return ""
 
 

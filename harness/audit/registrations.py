@@ -1,6 +1,7 @@
 """Who registered an op, and with which Python functions. torch does not tell, so that its Library is observed at import."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ class Registration:
 
 
 # ``torch.library.define`` is a function of functools, and any other may stand between. A script is ``__main__``.
-_BETWEEN = (sys.stdlib_module_names | {"torch"}) - {"__main__"}
+_BETWEEN = sys.stdlib_module_names - {"__main__"}
+# What of torch registers the ops of others. Any other module of torch registers its own, and may be imported by anybody.
+_REGISTERS = ("torch.library", "torch._library", "torch._custom_op", "torch._ops", "torch.utils")
 _seen: dict[str, Registration] = {}
 
 
@@ -49,12 +52,13 @@ def observe() -> None:
 
 
 def _caller() -> str:
-    """The nearest module on the stack that is neither torch, the harness's registry nor Python's own, such as functools."""
+    """The nearest module on the stack that is neither a registry, torch's or the harness's, nor Python's own, such as functools."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
         top = name.partition(".")[0]
-        if top not in _BETWEEN and name not in ("harness.ops.registry", __name__):
+        passes = top in _BETWEEN or name in ("harness.ops.registry", __name__)
+        if not passes and not re.match(rf"({'|'.join(map(re.escape, _REGISTERS))})(\.|s?$)", name):
             return name
         frame = frame.f_back
     return ""

@@ -44,6 +44,24 @@ def raised_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
+def refusal_text(error: BaseException) -> str:
+    """Type and text of what an op or its fake raised, with a second line where the first announces it.
+
+    A text that says nothing, such as that of a bare ``assert`` or the key of a KeyError, has its place behind it.
+    """
+    text, lines = first_line(error), [line.strip() for line in text_of(error).splitlines() if line.strip()]
+    if len(text.split()) < 2:
+        return raised_text(error)
+    announced = bounded(lines[1], _LONGEST) if text.endswith(":") and len(lines) > 1 and lines[0] == text else ""
+    return f"{type(error).__name__}: {text} {announced}".rstrip()
+
+
+def with_cause(error: BaseException) -> str:
+    """``raised_text``, and the exception that this one was raised from, which may hold the reason."""
+    cause = error.__cause__
+    return raised_text(error) + (f"; raised from {type(cause).__name__}: {first_line(cause)}" if cause else "")
+
+
 def is_ctrl_c(error: BaseException) -> bool:
     """Whether a KeyboardInterrupt may come from the keyboard. It cannot in a worker, which ignores that signal."""
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 # A name of C++ in one of torch's namespaces, as the linker writes it.
+# Libraries of a torch with CUDA, and of CUDA itself.
+_CUDA = re.compile(r"\b(libc10_cuda|libtorch_cuda|libcud\w+|libnv\w+|libcublas\w*)\.so\S*: cannot open shared object")
 _SYMBOL = re.compile(r"undefined symbol: (_Z\w*?(?:3c10|5torch|2at)\w*)")
 
 
@@ -115,6 +117,9 @@ def _why(failure: str, own: "Package") -> str:
     lacking = _SYMBOL.search(failure)
     if lacking:
         return f"its compiled library is built for another torch than {_torch()}: that lacks the symbol {lacking[1]}"
+    absent = _CUDA.search(failure)
+    if absent:
+        return f"its compiled library is built for a torch with CUDA: it needs {absent[1]}.so, which torch {_torch()} lacks"
     return failure + (f"; it asks for {own.torch}, and this is torch {_torch()}" if own.torch else "")
 
 

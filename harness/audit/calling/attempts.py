@@ -14,7 +14,7 @@ from harness.audit.samples import Sample
 from harness.audit.variants.kinds import MAKERS, candidates
 from harness.audit.variants.overrun import past_the_end
 from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
-from harness.base.exception_text import first_line
+from harness.base.exception_text import refusal_text
 
 PAST = "the op reads past the end of an argument here; it depends on another's size or dtype, and the op does not check"
 Attempt = tuple[Variant, str | None]
@@ -101,7 +101,7 @@ class Attempts:
                 raise SizesDepend(PAST)
             self.calls.on(variant)
         except ERRORS as error:
-            return f"{type(error).__name__}: {first_line(error)}"
+            return refusal_text(error)
         return None
 
     @property

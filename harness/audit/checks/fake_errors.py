@@ -2,7 +2,7 @@
 
 from harness.audit.context import AuditedOp
 from harness.audit.ops import has_kernel
-from harness.base.exception_text import first_line
+from harness.base.exception_text import refusal_text
 
 _MISSING = ("UnsupportedOperatorException", "NotImplementedError")
 _READS = ("DataDependentOutputException", "GuardOnDataDependentSymNode", "UserError")
@@ -10,8 +10,8 @@ _READ_TEXTS = ("data_ptr", "data pointer", "numpy()", "tolist", "_local_scalar_d
 
 
 def error_line(error: BaseException) -> str:
-    """An error in one line: its class and the first line of its text."""
-    return f"{type(error).__name__}: {first_line(error)}"
+    """An error in one line: its class, its text, and its place where the text says nothing."""
+    return refusal_text(error)
 
 
 def missing(error: BaseException) -> bool:

@@ -68,12 +68,20 @@ def _state(audited: AuditedOp, variant: Variant, first: object) -> CheckResult |
             answer = _answer_of(audited.run_fake(variant.sample))
             if answer == first or not audited.given:
                 continue
-            real = metas(tuple(outputs(audited.call(audited.fresh(variant)))))
-        if answer != real:
+            real = _real(audited, variant)
+        usual = _real(audited, variant)
+        if real == usual:
             return breaks(
                 f"with {name}, the fake gives another result, and the real implementation does not", variant.label
             )
+        if answer != real and first == usual:
+            return breaks(f"with {name}, the fake and the real implementation give two other results", variant.label)
     return None
+
+
+def _real(audited: AuditedOp, variant: Variant) -> object:
+    """The metadata of the real outputs."""
+    return metas(tuple(outputs(audited.call(audited.fresh(variant)))))
 
 
 def writes(audited: AuditedOp) -> CheckResult:

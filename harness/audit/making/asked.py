@@ -16,19 +16,29 @@ from harness.audit.making.sizes import Asked, Number, Question, Sizes, asked_at,
 __all__ = ["Asked", "asking", "traced"]
 
 
+_INDEXES = (Tensor.__getitem__, Tensor.__setitem__, Tensor.__iter__)
+_SAME_SIZES = (Tensor.clone, Tensor.contiguous, Tensor.detach, Tensor.to, Tensor.float)
+
+
 class _Asking(TorchFunctionMode):
     """Answers questions about the sizes of the arguments with numbers that know where they come from."""
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
         self._names = names
+        self._copies: list[Tensor] = []  # their ids stand in the names
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call of torch, or one read of a tensor's attribute."""
-        result = func(*args, **(kwargs or {}))
         name = self._names.get(id(args[0]), "") if args else ""
+        if name and func in _INDEXES:  # before the call: an index asks for a rank, and may be refused
+            note(Question("sizes", asked_at(), name))
+        result = func(*args, **(kwargs or {}))
         if not name:
             return result
+        if func in _SAME_SIZES:
+            self._copies.append(result)
+            self._names[id(result)] = name
         read = getattr(func, "__self__", None) if getattr(func, "__name__", "") == "__get__" else func
         if read in (Tensor.dtype, Tensor.element_size):
             note(Question("dtype", asked_at(), name, names=asked_by().f_globals))

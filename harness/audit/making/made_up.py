@@ -88,6 +88,8 @@ def _number(name: str, kind: str, known: list[str | int], draw: random.Random, n
         return texts[0] if number == 0 else draw.choice(texts)
     if kind in ("int", "SymInt"):
         return _whole(name, known, draw, number)
+    if kind == "List[bool]":
+        return [True] * min(number, 3)
     if kind.startswith("List"):
         return [1, 1] if "int" in kind.lower() else []
     return torch.device("cpu") if kind == "Device" else 1

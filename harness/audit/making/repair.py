@@ -18,6 +18,7 @@ _EMPTY = 1 << 20  # an empty tensor satisfies much and shows little: it comes la
 _MOST_ELEMENTS, _MOST_TEXT = 1 << 23, 2_000
 _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 1024, 2048, 4096, 0)
 _RANKS = range(9)
+_PAST = re.compile(r"index (\d+) is out of bounds for dimension (\d+)")
 _USUAL = (
     torch.bfloat16, torch.float32, torch.int32, torch.uint8, torch.float8_e4m3fn, torch.int64, torch.int8, torch.float16,
     torch.bool, torch.int16, torch.float64, torch.float8_e5m2,
@@ -33,6 +34,7 @@ def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) 
     if rank is not None and reads:
         name = reads[-1].argument
         yield from _with(given, ("rank", name, 0), rank if rank > 0 else given[name].dim() - rank, remake)
+    yield from _longer(error, reads, given, remake)
     for question in list(reversed(_asked_before(error, asked)))[:3]:
         if question.kind == "dtype":
             yield from _other_dtypes(question, given, remake)
@@ -49,7 +51,19 @@ def _wanted_rank(error: BaseException) -> int | None:
     unpacked = re.search(r"values to unpack \(expected (\d+)", text)
     if isinstance(error, ValueError) and unpacked and "got 0" not in text:
         return int(unpacked[1])
-    return -1 if isinstance(error, IndexError) and ("tuple index" in text or "imension" in text) else None
+    if isinstance(error, TypeError) and "iteration over a 0-d tensor" in text:
+        return -1
+    few = "tuple index" in text or ("imension" in text and not _PAST.search(text))
+    return -1 if isinstance(error, IndexError) and few else None
+
+
+def _longer(error: BaseException, reads: list[Question], given: Arguments, remake: Any) -> Iterator[Arguments]:
+    """The argument that was indexed last with a dimension that reaches the index: as long as one of another argument."""
+    past = _PAST.search(str(error)) if isinstance(error, IndexError) else None
+    sizes = sorted({size for one in given.values() if isinstance(one, Tensor) for size in one.shape})
+    for size in (size for size in sizes if past and size > int(past[1])):
+        assert past
+        yield from _with(given, ("size", reads[-1].argument, int(past[2])), size, remake) if reads else ()
 
 
 def _asked_before(error: BaseException, asked: Asked) -> list[Question]:

@@ -8,15 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from harness.audit.making.asked import Asked, asking, traced
 from harness.audit.making.search import Search
 from harness.audit.registrations import implementations
 from harness.audit.samples import Sample
-from harness.base.exception_text import first_line
+from harness.base.exception_text import refusal_text
 
 _TRIES, _MOST, _SECONDS = 120, 3, 20.0
 Arguments = dict[str, Any]
+
+
+class NoTensor(Exception):
+    """An op took the arguments and returned none of the tensors that its schema names: they show nothing."""
 
 
 def made_up(op: torch._ops.OpOverload) -> tuple[list[Sample], str]:
@@ -60,7 +65,7 @@ def _tried(op: torch._ops.OpOverload, function: Callable[..., Any], search: Sear
         if isinstance(error, KeyboardInterrupt):
             raise
         search.refused(error, asked)
-        return f"{type(error).__name__}: {first_line(error)}"
+        return refusal_text(error)
     if search.took():
         found.setdefault(_label(given), sample(op, given))
     return ""
@@ -72,7 +77,10 @@ def _called(op: torch._ops.OpOverload, function: Callable[..., Any], given: Argu
     with asking(asked, _by_name(op, numbered)):
         function(*numbered.args, **numbered.kwargs)
     own = sample(op, given).copy()
-    op(*own.args, **own.kwargs)
+    result = op(*own.args, **own.kwargs)
+    promised = any("Tensor" in str(one.type) for one in op._schema.returns)
+    if promised and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
+        raise NoTensor("it returns no tensor")
 
 
 def _by_name(op: torch._ops.OpOverload, one: Sample) -> Arguments:

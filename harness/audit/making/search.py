@@ -25,6 +25,7 @@ class Search:
     def __init__(self, schema: Any, function: Callable[..., Any], written: Callable[[str], bool]) -> None:
         self._needed = [one for one in schema.arguments if not one.has_default_value() or written(one.name)]
         self._known, self._written = values_of(function), written
+        self._left = {one.name: one.default_value for one in schema.arguments if type(one.default_value) is int}
         self._draw = random.Random(0)
         self.given = {one.name: self._value(one, 0) for one in self._needed}
         self._best: tuple[tuple[int, ...], dict[str, Any]] = ((), self.given)
@@ -53,6 +54,11 @@ class Search:
             if self._new(given):
                 self.given = given
                 return
+        for name in (name for name in self._left if name not in self.given and re.search(rf"\b{name}\b", line)):
+            self.given = self.given | {
+                name: self._left[name]
+            }  # once more, with a number that tells what is asked of it
+            return
         named = [one for one in self._needed if re.search(rf"\b{re.escape(one.name)}\b", line)]
         chosen = self._draw.sample(named or self._needed, 1) if self._needed else []
         if self._draw.random() < 0.15 and self._needed:
