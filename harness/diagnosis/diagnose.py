@@ -8,6 +8,7 @@ from typing import BinaryIO
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
 from harness.diagnosis.log.lines import Line, LineReader
@@ -22,7 +23,7 @@ LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
-_TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert"))
+_TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
 
 
 def diagnose(file: BinaryIO, name: str) -> Report:
@@ -84,7 +85,8 @@ class _Found:
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
-        read = [diagnosed(failure, count, writers, around) for failure, count, writers in self.failures.values()]
+        failures = without_echoes(self.failures.values())
+        read = [diagnosed(failure, count, writers, around) for failure, count, writers in failures]
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
@@ -136,4 +138,4 @@ def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:
-    return bool(one.widths), bool(one.op), bool(one.tokens), bool(one.phase), bool(one.user_line)
+    return tuple(map(bool, (one.widths, one.op, one.tokens, one.stage, one.phase, one.user_line)))
