@@ -8,9 +8,12 @@ from harness.diagnosis.log.forms import FRAME
 
 # A failure, how often it is there, and who wrote it.
 Counted = tuple[Failure, int, list[str]]
-_FAULT = re.compile(r"illegal memory access|Assertion `|device-side assert|misaligned address|Memory access fault by GPU")
+_FAULT = re.compile(
+    r"illegal memory access|Assertion `|device-side assert|misaligned address|Memory access fault by GPU"
+)
 _LATER = re.compile(
-    r"CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_|cuDNN error|(?:CUDA|HIP) error: (?!out of memory)|AcceleratorError|unspecified launch failure"
+    r"CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_|cuDNN error|(?:CUDA|HIP) error: (?!out of memory)|AcceleratorError"
+    r"|unspecified launch failure"
 )
 # torch's watchdog of collectives reports its rank's fault under a name of its own.
 _WATCHDOG = re.compile(r"[Ww]atchdog thread terminated with exception: (?:CUDA|HIP) error")
@@ -35,13 +38,12 @@ def without_echoes(failures: Iterable[Counted]) -> list[Counted]:
 
 
 def _fault_of(failure: Failure, writers: list[str], faults: dict[str, Failure]) -> Failure | None:
-    """The fault that a failure is the echo of: an earlier one of its process, or for the watchdog of any."""
-    before = [fault for fault in faults.values() if fault.first < failure.first]
+    """The fault that a failure is the echo of: an earlier one of its process or of none that is known; for the watchdog, of any."""
+    before = [fault for fault in faults.values() if fault.first <= failure.first]
     if before and _says(_WATCHDOG, failure) and not _framed(failure):
         return before[-1]
-    of_process = (faults.get(writer) for writer in writers)
-    own = next((fault for fault in of_process if fault is not None and fault.first < failure.first), None)
-    return own if own is not None and _says(_LATER, failure) else None
+    own = next((faults[writer] for writer in (*writers, "") if faults.get(writer) in before), None)
+    return own if _says(_LATER, failure) else None
 
 
 def _says(pattern: re.Pattern[str], failure: Failure) -> bool:

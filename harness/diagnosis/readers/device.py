@@ -9,7 +9,9 @@ _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an i
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
 _GRAPHS = "the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows"
-_RANGE = "CUDA_LAUNCH_BLOCKING=1 for the kernel; the least and the greatest of the ids there, against the number of experts"
+_RANGE = (
+    "CUDA_LAUNCH_BLOCKING=1 for the kernel; the least and the greatest of the ids there, against the number of experts"
+)
 
 
 def read_device(facts: Facts, around: Surroundings) -> Reading:

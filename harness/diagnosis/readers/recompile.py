@@ -14,7 +14,9 @@ _TOKENS = re.compile(
 )
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
 # A guard on the value of a number, a flag or a text: self.layer_idx == 7.
-_VALUE = re.compile(r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")")
+_VALUE = re.compile(
+    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")"
+)
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -38,14 +40,14 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
 def _value_guard(facts: Facts) -> str:
     """A guard on the value of a number, a flag or a text; empty where the last one that failed is none."""
     found = _VALUE.match(" ".join(facts.match.groups.get("guard", "").split()))
-    return found[0] if found else ""
+    return f"guard {found[0]}" if found else ""
 
 
 def _last_guard(facts: Facts) -> str:
     """In words, what the guard that failed last says of what changes."""
     if guard := _value_guard(facts):
         return (
-            f"The guard that failed last is {guard}: the compiled code holds the one value that it had then, and each other "
+            f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
             "value compiles again."
         )
     return "The text does not say that a token count or a width is what changes."
