@@ -10,7 +10,7 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
+from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
@@ -39,6 +39,7 @@ def diagnose(file: BinaryIO, name: str) -> Report:
         found.take(failure)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
+    found.left_out += failures.repeated.passed
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
@@ -63,10 +64,16 @@ class _Found:
             return
         sort = _NUMBER.sub("", " ".join(key))
         self.sorts[sort] = self.sorts.get(sort, 0) + 1
-        if self.sorts[sort] <= OF_A_SORT and len(self.failures) < 8 * LIMIT:
+        if self.sorts[sort] <= OF_A_SORT and self._has_room(failure):
             self.failures[key] = failure, 1, [failure.writer]
         else:
             self.left_out += 1
+
+    def _has_room(self, failure: Failure) -> bool:
+        """Whether one more is kept: there are few yet, or not many and a kind knows this one."""
+        few, many = 8 * LIMIT, 16 * LIMIT
+        held = len(self.failures)
+        return held < few or (held < many and Texts.of(failure).match(kinds()) is not None)
 
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
@@ -103,7 +110,7 @@ def _lines(text: bytes) -> Iterator[Line]:
 def _key(failure: Failure) -> tuple[str, ...]:
     """What tells a failure from others: its exceptions' lines, else its first lines."""
     texts = [line.text.strip() for line in failure.lines]
-    found = [text[:300] for text in texts if EXCEPTION.match(text) or "expected size" in text]
+    found = [text[:300] for text in texts if is_exception(text) or "expected size" in text]
     return tuple(found or texts[:4])
 
 
