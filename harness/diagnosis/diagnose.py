@@ -8,8 +8,9 @@ from typing import BinaryIO
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
+from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
@@ -22,7 +23,7 @@ LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
-_TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert"))
+_TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
 
 
 def diagnose(file: BinaryIO, name: str) -> Report:
@@ -38,6 +39,7 @@ def diagnose(file: BinaryIO, name: str) -> Report:
         found.take(failure)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
+    found.left_out += failures.repeated.passed
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
@@ -62,10 +64,16 @@ class _Found:
             return
         sort = _NUMBER.sub("", " ".join(key))
         self.sorts[sort] = self.sorts.get(sort, 0) + 1
-        if self.sorts[sort] <= OF_A_SORT and len(self.failures) < 8 * LIMIT:
+        if self.sorts[sort] <= OF_A_SORT and self._has_room(failure):
             self.failures[key] = failure, 1, [failure.writer]
         else:
             self.left_out += 1
+
+    def _has_room(self, failure: Failure) -> bool:
+        """Whether one more is kept: there are few yet, or not many and a kind knows this one."""
+        few, many = 8 * LIMIT, 16 * LIMIT
+        held = len(self.failures)
+        return held < few or (held < many and Texts.of(failure).match(kinds()) is not None)
 
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""
@@ -84,7 +92,8 @@ class _Found:
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
-        read = [diagnosed(failure, count, writers, around) for failure, count, writers in self.failures.values()]
+        failures = without_echoes(self.failures.values())
+        read = [diagnosed(failure, count, writers, around) for failure, count, writers in failures]
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
@@ -101,7 +110,7 @@ def _lines(text: bytes) -> Iterator[Line]:
 def _key(failure: Failure) -> tuple[str, ...]:
     """What tells a failure from others: its exceptions' lines, else its first lines."""
     texts = [line.text.strip() for line in failure.lines]
-    found = [text[:300] for text in texts if EXCEPTION.match(text) or "expected size" in text]
+    found = [text[:300] for text in texts if is_exception(text) or "expected size" in text]
     return tuple(found or texts[:4])
 
 
@@ -136,4 +145,4 @@ def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:
-    return bool(one.widths), bool(one.op), bool(one.tokens), bool(one.phase), bool(one.user_line)
+    return tuple(map(bool, (one.widths, one.op, one.tokens, one.stage, one.phase, one.user_line)))

@@ -34,6 +34,15 @@ _LIBRARY = re.compile(
 )
 
 
+# eval_frame.py stands between any caller and compiled code, and around each call of a custom op: it traces nothing.
+_TRACED = re.compile(
+    r"FakeTensor|fake tensors?|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
+    r"|while attempting to run meta|torch\.export"
+    r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
+)
+_COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
+
+
 @dataclass(frozen=True)
 class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log."""
@@ -112,14 +121,10 @@ class Facts:
         text = self.whole
         if self.match.kind.id == "size-stride-assert" or "torchinductor_" in text:
             return "compiled"
-        if re.search(
-            r"FakeTensor|fake tensors?|_dynamo[./]|fake_tensor\.py|while attempting to run meta|torch\.export", text
-        ):
+        if _TRACED.search(text):
             return "traced"
-        if re.search(
-            r"Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with", text
-        ):
-            return "traced"
+        if _COMPILED.search(text):
+            return "compiled"
         if self.match.kind.id in ("capture", "capture-failed") or (self.seen("replay") and self.seen("capturing")):
             return "capture"
         return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""

@@ -44,11 +44,9 @@ def _model(around: Surroundings, pair: Pair, shared: bool) -> str:
 
 
 def _rule(pair: Pair) -> str:
-    """The rules of the least multiple that any rule has, where they round the hidden size so."""
-    for alignment in pair.alignments:
-        if alignment.hidden:
-            return f" --rules {alignment.hidden[0]}"
-    return ""
+    """The first rule of the least multiple that any rule has: one that rounds the hidden size so, else an intermediate size."""
+    found = [rule for alignment in pair.alignments for rule in alignment.hidden]
+    return next((f" --rules {rule}" for rule in (*found, *pair.rules)), "")
 
 
 def audit(op: str, rows: str) -> tuple[str, ...]:

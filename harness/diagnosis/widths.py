@@ -116,7 +116,7 @@ def read_pair(a: int, b: int) -> Pair:
     return Pair(
         narrow=narrow,
         wide=wide,
-        alignments=alignments(narrow, wide),
+        alignments=alignments(narrow, wide, of=owners(narrow)),
         owners=owners(narrow),
         wide_owners=owners(wide),
         heads=_heads(narrow, wide),
@@ -125,18 +125,24 @@ def read_pair(a: int, b: int) -> Pair:
     )
 
 
-def alignments(narrow: int, wide: int) -> tuple[Alignment, ...]:
-    """The multiples that round ``narrow`` up to ``wide``, the least first."""
+def alignments(narrow: int, wide: int, of: tuple[Owner, ...] = ()) -> tuple[Alignment, ...]:
+    """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models."""
     rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
     multiples = {m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)}
     fit = [m for m in sorted({*COMMON, *multiples}) if narrow and -(-narrow // m) * m == wide != narrow]
-    return tuple(Alignment(m, *_rounding(m, rules)) for m in fit)
+    gated = {catalogue().shapes[owner.model].gated for owner in of}
+    inner_alone = bool(of) and all("intermediate size" in owner.part for owner in of)
+    return tuple(Alignment(m, *_rounding(m, rules, gated if inner_alone else None)) for m in fit)
 
 
-def _rounding(multiple: int, rules: list[Rule]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone."""
-    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple)
-    inner = (rule.name for rule in rules if multiple in (rule.intermediate_gated, rule.intermediate_non_gated))
+def _rounding(multiple: int, rules: list[Rule], gated: set[bool] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone.
+
+    ``gated`` is given for a width that is an intermediate size alone: whether the models' first projections are gated.
+    """
+    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple and gated is None)
+    kinds = (True, False) if gated is None else gated
+    inner = (rule.name for rule in rules if any(rule.intermediate(kind) == multiple for kind in kinds))
     return hidden, tuple(name for name in inner if name not in hidden)
 
 

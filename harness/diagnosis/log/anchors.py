@@ -3,14 +3,14 @@
 from functools import lru_cache
 
 from harness.diagnosis.known.kinds import first_match, triggers
-from harness.diagnosis.log.forms import EXCEPTION, FRAME, QUIET
+from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
 from harness.diagnosis.log.lines import Line
 
 
 def is_anchor(line: Line, triggered: bool) -> bool:
     """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
     text = line.text
-    if EXCEPTION.match(text.lstrip()):
+    if is_exception(text.lstrip()):
         return True
     if not triggered or FRAME.match(text):
         return False

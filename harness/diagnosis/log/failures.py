@@ -1,10 +1,10 @@
 """Which lines of one process belong to one failure."""
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import BELOW, EXCEPTION, FRAME, TRACEBACK, chains
+from harness.diagnosis.log.forms import BELOW, FRAME, TRACEBACK, chains, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -21,14 +21,14 @@ class Failure:
     idle: int = 0  # lines since the last one that surely belongs to it
     raised: bool = False  # whether it has an exception's own line
     doubled: bool = False  # whether two processes without names wrote it by turns, so that each line is there twice
-    seen: Counter[str] = field(default_factory=Counter)  # then: how often each line was there, with those left out
+    seen: dict[str, int] = field(default_factory=dict)  # then: how often each line was there, with those left out
 
     def repeats(self, line: Line, anchor: bool) -> bool:
         """Whether another process wrote this line before, so that it is there already."""
         self.doubled |= anchor and line.text == self.lines[-1].text
         if not self.doubled:
             return False
-        self.seen[line.text] += 1
+        self.seen[line.text] = self.seen.get(line.text, 0) + 1
         return line.text == self.lines[-1].text or self.seen[line.text] % 2 == 0
 
     @property
@@ -61,9 +61,9 @@ class Writer:
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
-            self.open = _failure(self.name, leading(list(self.recent)))
+            self.open = _failure(self.name, leading(list(self.recent)) if self.recent else [])
             self.recent.clear()
-            self.open.seen[line.text] += 1
+            self.open.seen[line.text] = self.open.seen.get(line.text, 0) + 1
             self._add(line, anchor)
         else:
             self.recent.append(line)
@@ -90,21 +90,24 @@ class Writer:
         text = line.text.lstrip()
         if text.startswith(TRACEBACK) or text.startswith("torch._dynamo hit config"):
             return True
-        if anchor and EXCEPTION.match(text):
+        if anchor and is_exception(text):
             return not self._in_traceback() and (failure.raised or failure.idle > 3)
         return line.level in ("INFO", "DEBUG") and failure.lines[-1].level not in ("INFO", "DEBUG")
 
     def _in_traceback(self) -> bool:
         """Whether the lines taken last are frames, so that an exception's line is theirs."""
         assert self.open is not None
-        last = next((line.text for line in reversed(self.open.lines) if line.text.strip()), "")
+        last = ""
+        for line in reversed(self.open.lines):
+            if last := line.text.strip() and line.text:
+                break
         return bool(FRAME.match(last)) or last.startswith(("    ", "\t\t"))
 
     def _add(self, line: Line, anchor: bool) -> None:
         assert self.open is not None
         self.open.lines.append(line)
         text = line.text
-        self.open.raised |= anchor and bool(EXCEPTION.match(text.lstrip()))
+        self.open.raised |= anchor and is_exception(text.lstrip())
         belongs = anchor or text[:1] in (" ", "\t") or BELOW.match(text) or TRACEBACK in text or chains(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 
@@ -117,7 +120,7 @@ def _failure(writer: str, before: list[Line]) -> Failure:
     twice = sum(one is not None and one == next_one for one, next_one in pairwise(frames)) > 1
     if not twice and sum(TRACEBACK in line.text for line in before) < 2:
         return Failure(writer, before)
-    failure = Failure(writer, before[:1], doubled=True, seen=Counter([before[0].text]))
+    failure = Failure(writer, before[:1], doubled=True, seen={before[0].text: 1})
     for line in before[1:]:
         if not failure.repeats(line, False):
             failure.lines.append(line)

@@ -1,6 +1,7 @@
 """What lines of a failure look like: the heading of a traceback, its frames, the exception's own line, what stands below it."""
 
 import re
+from functools import lru_cache
 
 TRACEBACK = "Traceback (most"  # a terminal may break it after this
 # An exception's own line: a dotted name that ends as names of exceptions do, then a colon or nothing.
@@ -23,6 +24,12 @@ PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
 HEADING = re.compile(r"[_=]{5,}")
 QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
+
+
+@lru_cache(maxsize=4096)
+def is_exception(text: str) -> bool:
+    """Whether a line without indentation is an exception's own. Most lines of a log of failures were there before."""
+    return bool(EXCEPTION.match(text))
 
 
 def chains(text: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from harness.diagnosis.log.failures import BEFORE
 from harness.diagnosis.log.lines import NEXT
 
+_NOT_YET = -2
 _FARTHEST = 1 << 15  # how many characters before and after a place are looked at
 
 
@@ -24,6 +25,21 @@ def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
             found.append(place)
             place = chunk.find(word, place + 1)
     return found
+
+
+class Words:
+    """Where in a chunk any of a few words is next. A word is looked for only where it is asked for."""
+
+    def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
+        self._chunk = chunk
+        self._next = dict.fromkeys(words, _NOT_YET)
+
+    def next(self, place: int) -> int:
+        """The first of them that is not before ``place``; -1 for none."""
+        for word, at in self._next.items():
+            if at < place and at != -1:
+                self._next[word] = self._chunk.find(word, place)
+        return min((at for at in self._next.values() if at >= 0), default=-1)
 
 
 def next_mark(marks: list[int], place: int) -> int:

@@ -7,7 +7,8 @@ from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
-from harness.diagnosis.log.marks import following, lines_before, next_mark, places
+from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
+from harness.diagnosis.log.repeated import Repeated
 
 _WRITERS = 512  # processes whose lines are told apart
 # A log of failures has the same ones again and again: how many lines are remembered, and of what length.
@@ -26,6 +27,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
+        self.repeated = Repeated()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
         self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
@@ -37,13 +39,11 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         chunk = self._held + chunk
-        known = places(chunk, _TRIGGERS)
-        marks = sorted((*known, *places(chunk, _MARKS)))
-        known.sort()
+        known, words = sorted(places(chunk, _TRIGGERS)), Words(chunk, _MARKS)
         place = 0
         while place < len(chunk):
             if not self._open:
-                mark = next_mark(marks, place)
+                mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
                 start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
@@ -53,9 +53,32 @@ class Failures:
                     place += len(raw) + 1
                     yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            yield from self._line(chunk[place:end], 0 <= next_mark(known, place) < end, chunk, end)
+            trigger = next_mark(known, place)
+            stop = trigger if trigger >= 0 else len(chunk)
+            between = self._between
+            passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
+            if passed:
+                self.lines += chunk.count(b"\n", place, passed)
+                end = passed
+            else:
+                yield from self._line(chunk[place:end], stop < end, chunk, end)
             place = end
         self._held = chunk[place:]
+
+    @property
+    def _between(self) -> bool:
+        """Whether the last line ended the failure of the only process that has one open: a line of its own begins the next."""
+        if len(self._open) != 1:
+            return False
+        (writer,) = self._open.values()
+        last = writer.open
+        return (
+            last is not None
+            and last.raised
+            and not last.idle
+            and not writer.chained
+            and last.lines[-1].text[:1].isalpha()
+        )
 
     def end(self) -> Iterator[Failure]:
         """The failures that are still open at the end of the log."""
@@ -82,7 +105,7 @@ class Failures:
             self._known.clear()
         if known := self._known.get(raw):
             line, anchor = known
-            return ((Line(self.lines, *line[1:]), anchor),)
+            return ((Line._make((self.lines, *line[1:])), anchor),)
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]

@@ -8,6 +8,10 @@ _LATE = "CUDA reports it late: the line in the text may be another than the kern
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
+_GRAPHS = "the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows"
+_RANGE = (
+    "CUDA_LAUNCH_BLOCKING=1 for the kernel; the least and the greatest of the ids there, against the number of experts"
+)
 
 
 def read_device(facts: Facts, around: Surroundings) -> Reading:
@@ -26,7 +30,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         stage="a replay of a CUDA graph" if replay else "routed experts",
         cause=f"{what} {_LATE} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", _TELL),
-        look="the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows",
+        look=_GRAPHS if replay else _RANGE,
         tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
@@ -36,7 +40,7 @@ def _elsewhere(what: str) -> Reading:
     return Reading(
         verdict=OTHER,
         stage="a kernel on the device",
-        cause=f"{what} {_LATE} The text names no MoE layer, no padding and no CUDA graph.",
+        cause=f"{what} {_LATE} Neither the message nor its frames name a MoE layer, padding or a CUDA graph.",
         against=("padding: nothing in the text speaks for it",),
         look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
     )

@@ -57,17 +57,24 @@ def _words(facts: Facts) -> dict[str, str]:
     named = op or groups.get("op", "")
     found = _EXPRESSION.search(facts.whole)
     return {
-        "op": op if op and op.partition("::")[0] not in TORCHS_OWN else "OP",
+        "op": _to_audit(named),
         "name": named or "a custom op",
         "op_named": f"The text names {named}." if named else "The text does not name it.",
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
         "multiple": groups.get("multiple", groups.get("block", "its own alignment")),
-        "reason": groups.get("reason", "see the message"),
+        "reason": groups.get("reason", "see the message").strip(),
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",
     }
+
+
+def _to_audit(op: str) -> str:
+    """How a command names the op: NS:: before one that the text gives without its namespace, OP where it gives none to audit."""
+    if op.isidentifier():
+        return f"NS::{op}"
+    return op if "::" in op and op.partition("::")[0] not in TORCHS_OWN else "OP"
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

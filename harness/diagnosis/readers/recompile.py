@@ -13,6 +13,10 @@ _TOKENS = re.compile(
     re.I,
 )
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
+# A guard on the value of a number, a flag or a text: self.layer_idx == 7.
+_VALUE = re.compile(
+    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")"
+)
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -26,12 +30,27 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
         return _named_layer()
     return Reading(
         verdict=OTHER,
-        stage=facts.match.groups.get("guarded", ""),
-        cause="One compiled function was given more variants than the recompile limit. "
-        "The text does not say that a token count or a width is what changes.",
+        stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
+        cause=f"One compiled function was given more variants than the recompile limit. {_last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
+
+
+def _value_guard(facts: Facts) -> str:
+    """A guard on the value of a number, a flag or a text; empty where the last one that failed is none."""
+    found = _VALUE.match(" ".join(facts.match.groups.get("guard", "").split()))
+    return f"guard {found[0]}" if found else ""
+
+
+def _last_guard(facts: Facts) -> str:
+    """In words, what the guard that failed last says of what changes."""
+    if guard := _value_guard(facts):
+        return (
+            f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
+            "value compiles again."
+        )
+    return "The text does not say that a token count or a width is what changes."
 
 
 def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Reading:

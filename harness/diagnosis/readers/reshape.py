@@ -12,7 +12,7 @@ from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import Pair, alignments, read_pair
+from harness.diagnosis.widths import Pair, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _AGAINST = (
@@ -100,7 +100,7 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
     shapes = [*around.models, *catalogue().shapes.values()]
     every = dict.fromkeys(size for s in shapes for size in (s.hidden, s.latent, s.intermediate) if size)
     for size in every:
-        if count % size == 0 and size != wanted and any(a.rules for a in alignments(*sorted((size, wanted)))):
+        if count % size == 0 and size != wanted and any(a.rules for a in read_pair(size, wanted).alignments):
             return size, wanted
     return None
 

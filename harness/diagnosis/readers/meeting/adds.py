@@ -39,7 +39,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     return padded(
         pair,
         sure=pair.known or speaks(facts),
-        tags=("add",) if sure else ("add", "load-or-add"),
+        tags=_tags(where, sure),
         stage=where
         if sure
         else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
@@ -48,6 +48,13 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *not_heads(pair)),
         tries=checks(facts, around, pair, modes(facts), shared),
     )
+
+
+def _tags(where: str, sure: bool) -> tuple[str, ...]:
+    """What public bugs are matched by; those of an add are of the shared one."""
+    if where == "residual add":
+        return ()
+    return ("add",) if sure else ("add", "load-or-add")
 
 
 def _which_add(facts: Facts, has_shared: bool) -> str:

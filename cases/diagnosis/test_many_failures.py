@@ -1,0 +1,64 @@
+"""Logs of failures without end: what alike ones cost, that they are counted, and that one of another form is found."""
+
+import io
+import time
+
+import pytest
+
+from harness.diagnosis.diagnose import OF_A_SORT, diagnose
+from harness.diagnosis.diagnosis import Report
+from harness.diagnosis.log.repeated import READ
+
+ADD = "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1\n"
+WORDS = ["size", "tensor", "layer", "width", "module", "value", "token", "index", "batch", "model", "expert", "number"]
+
+
+def report_of(text: str) -> Report:
+    return diagnose(io.BytesIO(text.encode()), "x")
+
+
+def traceback(n: int) -> str:
+    return f'Traceback (most recent call last):\n  File "/a/m{n}.py", line {n}, in f\n    return g(x, y)\nValueError: no {n} in y\n'
+
+
+def different(n: int) -> str:
+    """An exception of one line whose words no other has in this order."""
+    words = [WORDS[n // len(WORDS) ** place % len(WORDS)] for place in range(5)]
+    return f"ValueError: {' '.join(words)} {n * 0.37}\n"
+
+
+LOGS = {"different lines": different, "different tracebacks": traceback}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_ten_mebibytes_of_different_failures_take_less_than_two_seconds(name: str) -> None:
+    make = LOGS[name]
+    content = "".join(make(n) for n in range((10 << 20) // len(make(100)))).encode()
+    seconds = []
+    for _ in range(3):  # beside other processes the same work takes longer
+        start = time.process_time()
+        diagnose(io.BytesIO(content), name)
+        seconds.append(time.process_time() - start)
+        if seconds[-1] < 2:
+            return
+    assert min(seconds) < 2
+
+
+def test_tracebacks_that_differ_in_numbers_are_counted() -> None:
+    report = report_of("".join(traceback(n) for n in range(500)))
+    assert (len(report.failures), report.left_out, report.lines) == (OF_A_SORT, 500 - OF_A_SORT, 2000)
+
+
+def test_the_same_failure_again_and_again_is_one_with_its_count() -> None:
+    many = "".join(f"ValueError: no {n} in y\n" for n in range(2 * READ))
+    first = report_of(many + "ValueError: no 0 in y\nKeyError: 'k'\n" * 50 + many).failures[0]
+    assert (first.what, first.count) == ("ValueError: no 0 in y", 52)
+
+
+@pytest.mark.parametrize("make", LOGS.values(), ids=LOGS)
+def test_one_of_this_family_among_thousands_is_found(make: object) -> None:
+    assert callable(make)
+    many = "".join(make(n) for n in range(3000))
+    frames = 'Traceback (most recent call last):\n  File "/a/moe.py", line 7, in forward\n    return shared + routed\n'
+    first = report_of(many + frames + ADD + many).failures[0]
+    assert (first.padded, first.user_line) == (2816, "/a/moe.py:7: return shared + routed")

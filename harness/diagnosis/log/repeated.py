@@ -1,0 +1,46 @@
+"""Failures that a log has without end, alike but for their numbers: most of them are only counted."""
+
+import re
+
+_RAISED = rb"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Exceeded): "
+# A whole failure, as Python prints one: its traceback, if it has one, and the exception's own line. Another follows at once.
+_WHOLE = re.compile(
+    rb"(?P<frames>Traceback \(most recent call last\):\n(?: [^\n]*\n){1,60})?" + _RAISED + rb"[^\n]*\n"
+    rb"(?=Traceback \(most recent|" + _RAISED + rb")"
+)
+_NUMBERS = re.compile(rb"\d+")
+# How many of a form are read, and how many forms are told apart; the report keeps fewer of both.
+READ, _FORMS = 16, 512
+
+
+class Repeated:
+    """The failures that were read, by their form: what is left of them without numbers."""
+
+    def __init__(self) -> None:
+        self.passed = 0  # failures that were only counted
+        self._read: dict[bytes, set[bytes]] = {}
+
+    def passes(self, chunk: bytes, place: int, stop: int, begins: bool) -> int:
+        """The end of the failures from ``place`` on that are only to be counted; 0 where the first is to be read.
+
+        ``stop`` is where the next text stands that a kind is known by. A failure is read where it is not sure that it ``begins``
+        there: what stands before may be of it.
+        """
+        end = 0
+        while (found := _WHOLE.match(chunk, end or place)) and not self._is_read(found, found.end() > stop, begins):
+            self.passed += 1
+            end = found.end()
+        return end
+
+    def _is_read(self, found: re.Match[bytes], known: bool, begins: bool) -> bool:
+        """Whether too few of its form were read, or of forms; one that a kind may know is read in any case."""
+        form = _NUMBERS.sub(b"", found[0])
+        read = self._read.get(form)
+        if read is None and len(self._read) < _FORMS:
+            read = self._read[form] = set()
+        if read is None:
+            return not begins or known or bool(found["frames"])
+        if len(read) < READ:
+            read.add(found[0])
+            return True
+        return not begins or found[0] in read
