@@ -21,6 +21,8 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         "An index was out of range in a kernel." if asserted else "A kernel read or wrote memory that is not its own."
     )
     moe, replay = facts.seen("moe"), facts.seen("replay")
+    if asserted and "embedding" in facts.code:
+        return _in_a_table(what)
     if not moe and not replay:
         return _elsewhere(what)
     possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
@@ -33,6 +35,16 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         look=_GRAPHS if replay else _RANGE,
         tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
+    )
+
+
+def _in_a_table(what: str) -> Reading:
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device, perhaps of an embedding",
+        cause=f"{what} {_LATE} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
+        against=("ids of experts: the line in the text has none, unless the kernel is another one",),
+        look="CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table",
     )
 
 
