@@ -15,13 +15,18 @@ PACKAGES = {
     "bitsandbytes",
     "comfy_kitchen",
     "executorch",
+    "fms",
+    "fms_mo",
     "gemlite",
+    "iree",
     "litert_torch",
     "physicsnemo",
     "quark",
+    "tico",
     "torch",
     "torchao",
     "torchlpc",
+    "torchtitan",
     "torchvision",
 }
 ON_AVX512 = {"torch_int_mm"}  # a defect of the kernel that torch takes there

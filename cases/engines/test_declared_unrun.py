@@ -18,7 +18,7 @@ from harness.engines.declared.running.registered import faked
 from harness.engines.declared.running.unrun import read
 from harness.engines.declared.samples.table import Fitted, _made_up
 from harness.engines.declared.source.scan import Declared, declarations
-from harness.engines.declared.source.schema import Schema
+from harness.engines.declared.source.schema import Schema, infer
 
 OTHER_PLATFORM = """
 import torch
@@ -115,3 +115,26 @@ def test_where_the_body_hands_its_arguments_on_the_fake_says_which_it_takes(monk
     fitted = _made_up(captured)
     assert fitted.opaque
     assert all(faked(captured, given).dim() == 3 for _, given in fitted.samples)
+
+
+def test_a_return_of_a_function_inside_is_not_the_body_s() -> None:
+    def nothing(x: Tensor):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def padded(size: int) -> int:
+            return size + 1
+
+        x.fill_(padded(2))
+
+    def something(x: Tensor):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        if x.dim():
+            return x + 1
+
+    assert infer(nothing, ("x",)).text == "(Tensor(a0!) x) -> ()"
+    assert infer(something, ()).text == "(Tensor x) -> Tensor[]"
+
+
+@pytest.mark.parametrize("out", [[torch.ones(2)], (torch.ones(2),)])
+def test_a_list_for_one_tensor_is_said_in_words(out: Any) -> None:
+    one = Schema("(Tensor x) -> Tensor", "", ())
+    with pytest.raises(TypeError, match=r"its fake returns a \w+ of 1, and the declaration says one tensor"):
+        registered._as_in_schema(out, one, "its fake")
+    assert registered._as_in_schema(out[0], one, "its fake") is out[0]

@@ -86,8 +86,8 @@ def _real(captured: Captured, schema: Schema) -> Callable[..., Any]:
         with running_kernels(captured, given), machine.on_gpu():
             out = body(**given)
             if kernels_own(out) and not gives_nothing(captured):
-                out = _by_the_fake(captured, given)
-            return _as_in_schema(out, schema)
+                return _as_in_schema(_by_the_fake(captured, given), schema, "its fake")
+            return _as_in_schema(out, schema, "its body")
 
     return real
 
@@ -111,16 +111,19 @@ def _fake(function: Callable[..., Any], schema: Schema) -> Callable[..., Any]:
         with machine.on_gpu():
             if missing:  # the parameter that the schema left out may stand in the middle
                 args, kwargs = (), missing | dict(zip(schema.names, args, strict=False)) | kwargs
-            return _as_in_schema(body(*args, **kwargs), schema)
+            return _as_in_schema(body(*args, **kwargs), schema, "its fake")
 
     return fake
 
 
-def _as_in_schema(out: Any, schema: Schema) -> Any:
+def _as_in_schema(out: Any, schema: Schema, who: str) -> Any:
     """Put a single tensor into a list if the schema says a list: an engine may return either.
 
-    Nothing is returned where the schema says so. A row reports a tensor that the body returns nevertheless.
+    Nothing is returned where the schema says so. A row reports a tensor that the body returns nevertheless. Raises TypeError for
+    a list in place of one tensor: torch would refuse it with a text of pybind's.
     """
+    if schema.text.endswith("-> Tensor") and isinstance(out, (list, tuple)):
+        raise TypeError(f"{who} returns a {type(out).__name__} of {len(out)}, and the declaration says one tensor")
     if schema.text.endswith("-> ()"):
         return None
     if not schema.text.endswith("-> Tensor[]"):

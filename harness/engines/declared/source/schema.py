@@ -8,7 +8,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,15 @@ def _gives(function: Function) -> bool:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
     except (OSError, TypeError, SyntaxError):
         return True
-    return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))
+    return any(isinstance(node, ast.Return) and node.value is not None for node in _own_statements(tree.body[0]))
+
+
+def _own_statements(body: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below a function that are not of a function or a class inside it."""
+    for node in ast.iter_child_nodes(body):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield node
+            yield from _own_statements(node)
 
 
 def _left_out(parameter: inspect.Parameter) -> bool:
