@@ -3,15 +3,13 @@
 import argparse
 import errno
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 from harness.base.errors import BadInput, nearest
+from harness.interruption import Interruption
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # What a machine lacks: disk, descriptors, memory. It may lack them wherever the harness writes, starts a process or reads.
@@ -99,34 +97,6 @@ def _version() -> str:
         return "not installed"
 
 
-class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, handled as Ctrl-C: workers are killed, and what was judged so far is shown."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.strsignal(number))
-        self.code = 128 + number
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Raise Ended on these signals inside a ``with`` block. Python allows that in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise Ended(number)
-
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    try:
-        for number in numbers:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def _run(arguments: list[str] | None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell closed it: `>&-`
@@ -155,24 +125,30 @@ def _drop_unwritten() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _say(text: str) -> None:
+    """One line on standard error, where there still is one: a closed terminal takes nothing."""
+    with suppress(OSError, ValueError):
+        print(f"harness: {text}", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code. Bad input gives one line on standard error."""
-    try:
-        with _ended_like_ctrl_c():
+    with Interruption() as interruption:
+        try:
             return _run(arguments)
-    except BadInput as error:
-        print(f"harness: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt as error:
-        print("harness: interrupted; records written so far are complete", file=sys.stderr)
-        return error.code if isinstance(error, Ended) else INTERRUPTED
-    except BrokenPipeError:
-        _drop_unwritten()
-        return BAD_INPUT
-    except OSError as error:
-        if error.errno not in _NO_RESOURCES:
-            raise
-        _drop_unwritten()
-        # Exit code 1 would say that a layer has findings.
-        print(f"harness: the machine: {error}; records written so far are complete", file=sys.stderr)
-        return BAD_INPUT
+        except BadInput as error:
+            _say(str(error))
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            _say("interrupted; records written so far are complete")
+            return interruption.code or INTERRUPTED
+        except BrokenPipeError:
+            _drop_unwritten()
+            return interruption.code or BAD_INPUT
+        except OSError as error:
+            if error.errno not in _NO_RESOURCES:
+                raise
+            _drop_unwritten()
+            # Exit code 1 would say that a layer has findings.
+            _say(f"the machine: {error}; records written so far are complete")
+            return interruption.code or BAD_INPUT

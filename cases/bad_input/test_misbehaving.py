@@ -103,7 +103,10 @@ def test_nothing_floods_the_terminal(ran: dict[str, Any]) -> None:
     assert len(ran["records"]) == len(MISDEEDS) >= 40
 
 
-@pytest.mark.parametrize(("subject", "code"), [("EndsItsParent", 143), ("KillsItsParent", -9)])
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [("EndsItsParent", 143), ("KillsItsParent", -9), ("InterruptsItsParent", 130), ("HangsUpOnItsParent", 129)],
+)
 def test_workers_end_with_their_parent(subject: str, code: int, tmp_path: Path) -> None:
     arguments = ["--models", "qwen3-30b-a3b", "--subject", f"fixtures.misbehaving:{subject}"]
     done = subprocess.run(

@@ -22,6 +22,17 @@ def test_time_in_which_others_had_the_core_does_not_count(monkeypatch: pytest.Mo
     assert limit.passed()
 
 
+def test_time_in_which_this_process_stood_still_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(process.time, "monotonic", lambda: clock[0])
+    limit = _Limit(os.getpid(), 10.0)
+    clock[0] = 100.0
+    limit.leave_out(95.0)
+    assert not limit.passed()
+    clock[0] = 106.0
+    assert limit.passed()
+
+
 def test_a_process_that_is_gone_waited_for_nothing() -> None:
     assert stray.waited_for_core(2**30) == 0.0
 

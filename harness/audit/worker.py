@@ -26,6 +26,7 @@ from harness.base.source import is_library
 from harness.execution.device import choose_device
 from harness.execution.pinned import pinned
 from harness.ops.registry import registered
+from harness.workers.importing import importing
 
 _MAKING = "making up"
 
@@ -34,7 +35,8 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     """Returns a function from a task to its answer. Raises BadInput if modules or samples cannot be used."""
     torch.set_num_threads(1)
     observe()
-    load_modules(settings["modules"], settings["path"], settings.get("optional", ()))
+    with importing(", ".join(settings["modules"]) or "the ops' modules"):
+        load_modules(settings["modules"], settings["path"], settings.get("optional", ()))
     device = choose_device(settings["device"])
     _require_one(list(settings["samples"]))
     prepared = cache(partial(_prepared, settings=settings, device=device))

@@ -25,6 +25,9 @@ _FACTOR_TOLERANCE = 0.03
 # a thousand. Cutting numbers off where they should be rounded gives 0.0027. The fewer elements there are, the more rounding
 # noise is in a factor.
 FACTOR_EXACT, FACTOR_NOISE = 0.003, 0.1
+# A token's elements come from the same few inner numbers, and share their rounding: a layer whose products and activation are
+# all bfloat16 had factors of one token up to 0.0061 from one. Tokens are rounded apart.
+FACTOR_TOKENS = 0.012
 # A factor this much nearer than it must be needs no exact fit, where two parts have at least this share of their length apart.
 _CLEAR, _APART = 0.9, 0.01
 # How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
@@ -183,7 +186,7 @@ def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[s
 
 def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:
     """Whether a part's factor differs from one by more than a correct layer's does, the part's size considered."""
-    near = FACTOR_EXACT + FACTOR_NOISE / whole.numel() ** 0.5
+    near = max(FACTOR_EXACT + FACTOR_NOISE / whole.numel() ** 0.5, FACTOR_TOKENS / whole.shape[0] ** 0.5)
     # Rounding is in proportion to the whole output, and so is its share in the factor of a part that is small beside it.
     ratio = float(whole.square().mean().sqrt() / part.square().mean().sqrt())
     step = torch.finfo(dtype).eps if dtype.is_floating_point else 1.0

@@ -16,6 +16,7 @@ from harness.matrix.case import Case
 from harness.ranks.shares import Shares
 from harness.subjects.load import load_subject
 from harness.verdict.judge import judge
+from harness.workers.importing import importing
 from harness.workers.plan import FIRST_COMPILE_SECONDS, plan_tasks
 from harness.workers.worker import begin, note
 
@@ -30,7 +31,8 @@ def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     problem = place.problem
     device = torch.device("cpu") if problem else place.join()
     subject_at = lru_cache(maxsize=None)(lambda spec: load_subject(spec, settings["path"]))
-    subject_at(settings["subject"])
+    with importing(f"subject {settings['subject']!r}"):
+        subject_at(settings["subject"])
     quiet_until_exit()
     listen(note)
 

@@ -9,6 +9,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, ModeInfo
 from harness.selftest.corpus import Corpus, Correct, Fault, load_corpus
 from harness.selftest.tool_names import TOOLS
+from harness.workers.importing import importing
 from harness.workers.pool import LAST, Pool
 from harness.workers.process import Job
 
@@ -110,7 +111,8 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
     from harness.verdict.judge import judge
 
     torch.set_num_threads(1)
-    corpus = load_corpus(settings["corpus"], settings["path"])
+    with importing(f"corpus {settings['corpus']!r}"):
+        corpus = load_corpus(settings["corpus"], settings["path"])
     device = choose_device(settings["device"])
     package = settings["corpus"].partition(".")[0]
 

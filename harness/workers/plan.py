@@ -9,6 +9,7 @@ from harness.matrix.case_id import case_of
 from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
 from harness.verdict.reproduce import reproduce
+from harness.workers.importing import importing
 from harness.workers.pool import LAST, Pool
 from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job
 from harness.workers.worker import begin
@@ -88,7 +89,9 @@ def load_plan(settings: dict[str, Any]) -> "tuple[list[tuple[Case, ModeInfo]], S
     from harness.subjects.load import load_subject
 
     torch.set_num_threads(settings["threads"])
-    return plan_tasks(settings), load_subject(settings["subject"], settings["path"]), choose_device(settings["device"])
+    with importing(f"subject {settings['subject']!r}"):
+        subject = load_subject(settings["subject"], settings["path"])
+    return plan_tasks(settings), subject, choose_device(settings["device"])
 
 
 def plan_tasks(settings: dict[str, Any]) -> "list[tuple[Case, ModeInfo]]":

@@ -18,11 +18,13 @@ from harness.base.errors import BadInput
 from harness.base.options import CASE_SECONDS
 from harness.base.printable import bounded, printable
 from harness.base.source import SourceLine, is_library
-from harness.workers.stray import kill_family, waited_for_core
+from harness.workers.stray import is_halted, kill_family, waited_for_core
 
 TASK_SECONDS = CASE_SECONDS
 # How often the parent looks whether a silent worker still lives. A child of the worker may hold its pipe open.
 _LOOK_SECONDS = 0.25
+# A look that took this long: this process stood still, as under SIGSTOP or in a container that was paused, and so may all have.
+_STOOD_STILL = 2.0
 # How long a process may take to end after its answers ended.
 _END_SECONDS = 2.0
 _MAIN = "import sys; from harness.workers.worker import main; sys.exit(main())"
@@ -58,6 +60,7 @@ class WorkerProcess:
         self._written = 0  # to standard error, before the task that it was given last
         self._read = b""
         self._late = ""
+        self._doing = ""  # before it is ready
         self.notes: list[dict[str, Any]] = []  # of the task that it was given last
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
@@ -76,9 +79,12 @@ class WorkerProcess:
         """Wait until it has imported torch and started its job. Raises BadInput if the job cannot start."""
         # A short limit for a task must not also limit importing torch on a busy machine.
         seconds = max(self._job.seconds, TASK_SECONDS)
-        greeting = self._refused(self._exchange({"start": self._job.start, "settings": self._job.settings}, seconds))
-        if not greeting:
-            raise BadInput(f"a worker process ended before it was ready: {self.exit_reason()}")
+        job = {"start": self._job.start, "settings": self._job.settings, "seconds": self._job.seconds}
+        if not self._refused(self._exchange(job, seconds)):
+            end = self.exit_reason()
+            if self._doing and end.startswith(NO_ANSWER):
+                raise BadInput(f"{self._doing}: {end}; --seconds N allows more time")
+            raise BadInput(f"a worker process ended before it was ready: {end}")
 
     @property
     def silence(self) -> "_Limit":
@@ -145,6 +151,7 @@ class WorkerProcess:
         """The user's line that it is at, from the stack that it writes when it is asked; empty where there is none."""
         with contextlib.suppress(OSError):
             self._process.send_signal(WHERE)
+            self._process.send_signal(signal.SIGCONT)  # one that a signal halted cannot write
             time.sleep(2 * _LOOK_SECONDS)
         stack = self._tail().rpartition("most recent call first")[2]
         frames = [frame for frame in _FRAME.findall(stack) if not is_library(frame[0])]
@@ -175,6 +182,7 @@ class WorkerProcess:
                 continue
             if "begin" not in answer:
                 return answer
+            self._doing = answer["doing"]
             limit = _Limit(self._process.pid, answer["begin"] or seconds)
         return {}
 
@@ -188,12 +196,18 @@ class WorkerProcess:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._read:
-                if not selector.select(_LOOK_SECONDS):
+                looked = time.monotonic()
+                ready = selector.select(_LOOK_SECONDS)
+                if (gap := time.monotonic() - looked) > _STOOD_STILL:
+                    for clock in (limit, self._silence):
+                        clock.leave_out(gap)
+                if not ready:
                     if self._process.poll() is not None:
                         return b""  # half a line may be left
                     if limit.passed():
+                        halted = "a signal such as SIGSTOP had halted it; " if is_halted(self._process.pid) else ""
                         at = self._asked_where()
-                        self._stop(f"{NO_ANSWER} {limit.seconds:g} s; it was stopped{at}")
+                        self._stop(f"{NO_ANSWER} {limit.seconds:g} s; {halted}it was stopped{at}")
                         return b""
                 elif chunk := os.read(self._process.stdout.fileno(), 1 << 20):
                     self._read += chunk
@@ -223,6 +237,10 @@ class _Limit:
     def __init__(self, pid: int, seconds: float) -> None:
         self._pid, self.seconds = pid, seconds
         self._start, self._waited = time.monotonic(), waited_for_core(pid)
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these seconds."""
+        self._start += seconds
 
     def passed(self, seconds: float = 0.0) -> bool:
         """Whether the process had more than its time; than ``seconds``, where they are given."""

@@ -32,6 +32,19 @@ def waited_for_core(process: int) -> float:
         return 0.0
 
 
+def is_halted(process: int) -> bool:
+    """Whether a signal such as SIGSTOP halted the process, and none let it go on."""
+    try:
+        return _stat(process)[0] == "T"
+    except (OSError, IndexError):
+        return False
+
+
+def _stat(process: int) -> list[str]:
+    """The fields of a process after its name, which is in brackets and may hold anything: state, parent, and so on."""
+    return (_PROC / str(process) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
 def _marked(mark: bytes) -> list[int]:
     """The processes that were started with this in their environment."""
     found = []
@@ -57,9 +70,7 @@ def _descendants(leader: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for folder in _PROC.glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            # The name, in brackets, may hold anything.
-            parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
-            children.setdefault(int(parent), []).append(int(folder.name))
+            children.setdefault(int(_stat(int(folder.name))[1]), []).append(int(folder.name))
     found = list(children.get(leader, ()))
     for process in found:  # which grows meanwhile
         found += children.get(process, ())

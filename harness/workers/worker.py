@@ -19,6 +19,7 @@ from typing import IO, Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _answers: IO[str] | None = None
+_seconds = 0.0  # the limit for one task, as the job says
 
 
 def main() -> int:
@@ -46,10 +47,18 @@ def _let_go() -> None:
         os.close(answers.fileno())
 
 
-def begin(seconds: float = 0.0) -> None:
-    """Tell the parent that work begins now, with a limit of its own; 0 stands for the job's. Outside a worker: nothing."""
+def begin(seconds: float = 0.0, doing: str = "") -> None:
+    """Tell the parent that work begins now, with a limit of its own; 0 stands for the job's. Outside a worker: nothing.
+
+    ``doing`` is what a worker does that is not ready yet.
+    """
     if _answers is not None:
-        _answers.write(json.dumps({"begin": seconds}) + "\n")
+        _answers.write(json.dumps({"begin": seconds, "doing": doing}) + "\n")
+
+
+def task_seconds() -> float:
+    """The limit for one task, as the job says; 0 outside a worker."""
+    return _seconds
 
 
 def note(what: dict[str, Any]) -> None:
@@ -83,10 +92,12 @@ def _lines(tasks: IO[str]) -> Iterator[str]:
 
 
 def _serve(tasks: Iterator[str], answers: IO[str]) -> None:
+    global _seconds
     from harness.base.errors import BadInput
     from harness.base.printable import bounded_json
 
     worker, job = os.getpid(), json.loads(next(tasks))
+    _seconds = job.get("seconds", 0.0)
     _set_fault_handler()
     try:
         answer = _started(job["start"], job["settings"])

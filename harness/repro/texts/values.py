@@ -1,6 +1,14 @@
 """Texts that compare ``out`` with a reference: at once, or as finely as the harness does."""
 
-from harness.execution.difference import COLUMN, COLUMN_NOISE, FACTOR_EXACT, FACTOR_NOISE, TOKEN_TOLERANCE, TOLERANCE
+from harness.execution.difference import (
+    COLUMN,
+    COLUMN_NOISE,
+    FACTOR_EXACT,
+    FACTOR_NOISE,
+    FACTOR_TOKENS,
+    TOKEN_TOLERANCE,
+    TOLERANCE,
+)
 
 VALUES = f'''\
 wanted = oracle(batch)
@@ -25,7 +33,7 @@ OFF_CHECK = (
 # A small token beside a large one, a whole token, a column or the whole output that is a little wrong: none of these
 # makes one element wrong by much of the rms of all.
 _COLUMN = f"{COLUMN} + {COLUMN_NOISE} / len(out) ** 0.5"
-_FACTOR = f"{FACTOR_EXACT} + {FACTOR_NOISE} / out.numel() ** 0.5"
+_FACTOR = f"max({FACTOR_EXACT} + {FACTOR_NOISE} / out.numel() ** 0.5, {FACTOR_TOKENS} / len(out) ** 0.5)"
 _FINE_OFF = f"""\
 def off(out, wanted):  # the worst element, token, column and factor, each in units of its tolerance
     error, rms = (out.float() - wanted).abs(), wanted.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
