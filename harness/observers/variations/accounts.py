@@ -29,7 +29,7 @@ def account(run: Run, call: Call) -> str:
     assert call.varied is not None
     if depends_on_earlier(call):
         return _after_earlier(run, call)
-    if call.reference == WHEN_RETURNED:
+    if call.reference == WHEN_RETURNED or call.by_row:
         return _of_another(run, call)
     return (ACCOUNTS.get(call.varied.name) or ACCOUNTS.get(call.varied.group, _plainly))(run, call)
 

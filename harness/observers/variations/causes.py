@@ -161,7 +161,14 @@ _FOUND_AGAIN = (
     "Something of an earlier batch is found again for this one: by an address and a version, or by a count or a sum of the "
     "contents that both have."
 )
-_OVERWRITTEN = "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it returned in one before."
+_OVERWRITTEN = "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the "
+    "output that it returned in one before."
+
+
+_BY_ROW = (
+    "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
+    "not the number of tokens. The more rows there are, the sooner one is such. A scale of other values, or a limit, fits some alone."
+)
 
 
 def key_of(varied: Varied) -> str:
@@ -187,6 +194,8 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
             "something of one, or counts them."
         )
+    if call.by_row:
+        return _BY_ROW
     if call.right_in_other_order:
         return (
             "A layer that was not called before is right for the same rows in another order: it is not the values that "

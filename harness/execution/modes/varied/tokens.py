@@ -6,7 +6,15 @@ from harness.base.exception_text import first_line, is_own_refusal
 from harness.execution.evidence import WHEN_RETURNED, Call, Run, Varied, same_bits
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.checks import note
-from harness.execution.modes.varied.many_tokens import between, failed, find_smallest, is_right, many, of_count
+from harness.execution.modes.varied.many_tokens import (
+    between,
+    failed,
+    find_smallest,
+    is_right,
+    look_at_row,
+    many,
+    of_count,
+)
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, SOME_BETWEEN, growth_counts
@@ -61,6 +69,7 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     failed_before = any(failed(varied, call) for call in _of_group(varied))
     recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
     call = varied.call(variation, *varied.batch(count), recorder=recorder)
+    look_at_row(varied, call)
     if count == LARGEST_BATCH and not failed(varied, call):
         varied.look_closely(call)  # a factor or a column is known best from the most tokens
         _call_again(varied, variation, call)
