@@ -49,7 +49,8 @@ def _wrong_in_rows(rig: Rig, call: Call, tokens: int) -> bool:
     """Whether a fresh layer is wrong for the one row of a call too where it comes ``tokens`` times."""
     inputs = tuple(t if t is None else t.repeat(tokens, *(1,) * (t.dim() - 1)) for t in call.before)
     many = Call(call.label, tokens, inputs, expected=rig.oracle(inputs))
-    return tokens > 1 and rig.make(many, rig.start().layer) and _wrong(many)
+    layer = rig.start().layer
+    return tokens > 1 and layer is not None and rig.make(many, layer) and _wrong(many)
 
 
 def _wrong(call: Call) -> bool:

@@ -161,13 +161,13 @@ _FOUND_AGAIN = (
     "Something of an earlier batch is found again for this one: by an address and a version, or by a count or a sum of the "
     "contents that both have."
 )
-_OVERWRITTEN = "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the "
-    "output that it returned in one before."
-
-
+_OVERWRITTEN = (
+    "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it "
+    "returned in one before."
+)
 _BY_ROW = (
     "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
-    "not the number of tokens. The more rows there are, the sooner one is such. A scale of other values, or a limit, fits some alone."
+    "not the number of tokens. The more rows there are, the sooner one is such. A scale or a limit fits some alone."
 )
 
 
