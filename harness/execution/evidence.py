@@ -120,6 +120,7 @@ class Call:
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
+    ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -152,6 +153,7 @@ class Call:
     by_other_inputs: bool = False
     same_shards: str = ""
     other_routing: bool = False
+    by_row: bool = False
     limit: str = ""
 
     @property

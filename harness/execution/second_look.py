@@ -42,6 +42,15 @@ def _call_fresh(rig: Rig, run: Run) -> None:
             fresh = rig.start()
             with torch.set_grad_enabled(call.with_grad):
                 call.fresh_differs = _wrong(rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed))  # type: ignore[arg-type]
+                call.by_row = call.tokens == 1 and call.fresh_differs and _wrong_in_rows(rig, call, run.calls[0].tokens)
+
+
+def _wrong_in_rows(rig: Rig, call: Call, tokens: int) -> bool:
+    """Whether a fresh layer is wrong for the one row of a call too where it comes ``tokens`` times."""
+    inputs = tuple(t if t is None else t.repeat(tokens, *(1,) * (t.dim() - 1)) for t in call.before)
+    many = Call(call.label, tokens, inputs, expected=rig.oracle(inputs))
+    layer = rig.start().layer
+    return tokens > 1 and layer is not None and rig.make(many, layer) and _wrong(many)
 
 
 def _wrong(call: Call) -> bool:

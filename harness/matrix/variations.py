@@ -32,7 +32,8 @@ EACH_SMALL = "tokens={}-{}".format(*SMALL_BATCHES)
 # Between the counts above and beyond them: entries of tables of configurations, tiles and buffers that are just full.
 _FULL = (48, 56, 80, 96, 112, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 4096)
 # Nearest to an entry of such a table, 48, 1,536 or 2,048, and odd: a tile of any power of two has rows left over.
-_NOT_FULL = (45, 1441, 2089)
+# 1,793 and 3,841 are one more than multiples of 256, and of 7 or 15: chunks of 384, 448, 640, 768 or 896 rows leave a single one.
+_NOT_FULL = (45, 1441, 1793, 2089, 3841)
 BETWEEN = tuple(sorted(_FULL + _NOT_FULL))
 SOME_BETWEEN = f"tokens={BETWEEN[0]}-{BETWEEN[-1]}"
 # More rows than a signed 16-bit number can count.
@@ -187,6 +188,7 @@ GROUPS = {
             "0-tokens": "compiled for no tokens",
             "256-tokens": "compiled for 256 tokens",
             "201-tokens": "compiled for 201 tokens",
+            "4100-tokens": "compiled for any number of tokens, a call with 4,100",
             "before-eager": "an eager call after a compiled one",
             "inference-mode": "compiled under inference mode",
             "slice": "inputs that are columns of wider buffers, the layer compiled",
@@ -212,6 +214,7 @@ GROUPS = {
             "minus-one-all": "id -1, which names no expert, in all slots of all rows",
             "special-rows": "rows of special values beside ordinary ones",
             "logits-shifted": "router logits that are larger by 100",
+            "logits-masked": "a router logit of minus infinity in each row",
             "logits-tied": "router logits of which the largest in each row are equal",
             "id-experts": "the number of experts as an id, which names no expert, in one slot of every row, each slot in turn",
         },
@@ -226,6 +229,7 @@ GROUPS = {
             "padded-buffer": "hidden_states in a buffer of the padded width, with NaN in its other columns",
             "row-offset": "inputs that begin at the third row of longer buffers",
             "unaligned": "inputs that begin one element after an aligned address",
+            "expanded": "inputs that are one row, expanded with a stride of zero",
             "transposed": "inputs whose memory is transposed",
             "transposed-fakes": "inputs whose memory is transposed, each op's fake beside it",
             "requires-grad": "hidden_states that require grad",
@@ -266,6 +270,7 @@ DECLARED = {
         "form=ids-slice",
         "form=padded-buffer",
         "form=beside-nan",
+        "form=expanded",
         "form=transposed",
         "form=transposed-fakes",
         "compiled=slice",

@@ -66,7 +66,10 @@ def _cause(first: Call, call: Call) -> str:
         return _absent(call)
     if call.replayed:
         padding = ", or mixes in the rows of padding" if call.padding_rows else ""
-        return f"The replay reuses a value, a buffer or a branch that was fixed at the capture{padding}. {_EXECUTES_NOTHING}"
+        return (
+            "The replay reuses a value, a buffer or a branch that was fixed at the capture, or what an earlier replay or call "
+            f"left{padding}. {_EXECUTES_NOTHING}"
+        )
     if call.fresh_differs:
         return f"A fresh layer is wrong for these {call.tokens} tokens too: nothing that an earlier call left is the reason."
     if call.fresh_differs is False:

@@ -34,6 +34,11 @@ def _finding(first: Call, call: Call) -> Finding:
 def _cause(call: Call) -> str:
     """Why few tokens are wrong, as far as a fresh layer shows it."""
     grad = ", or depends on grad mode, which was on in this call" if call.with_grad else ""
+    if call.by_row:
+        return (
+            "The same row as often as that is wrong too: it is not the batch size that matters, but what the row holds, or that "
+            "some experts get no token. What belongs to an expert may be taken by its place among those that are chosen."
+        )
     if call.fresh_differs:
         return f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters{grad}."
     if call.fresh_differs is False:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from harness.execution.evidence import CALL_WITH, Call, Run
+from harness.execution.evidence import CALL_WITH, WHEN_RETURNED, Call, Run
 from harness.observers.values import difference_of
 from harness.observers.variations.causes import depends_on_earlier
 from harness.ops.finite import all_finite
@@ -29,6 +29,8 @@ def account(run: Run, call: Call) -> str:
     assert call.varied is not None
     if depends_on_earlier(call):
         return _after_earlier(run, call)
+    if call.reference == WHEN_RETURNED or call.by_row:
+        return _of_another(run, call)
     return (ACCOUNTS.get(call.varied.name) or ACCOUNTS.get(call.varied.group, _plainly))(run, call)
 
 

@@ -93,11 +93,15 @@ CAUSES = {
     "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
     "sizes=scaling-alone": "The routed scaling depends on whether there is a shared expert.",
     "sizes=scaling-below-one": "The routed scaling depends on its size: a clamp, a branch, or an inverse of it.",
+    "sizes=top-1": "With one expert for each token the weight is left out, taken for one, or multiplied into the input, before the "
+    "activation; or the path for one expert is another.",
     "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
     "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
     "constant of the graph.",
+    "compiled=4100-tokens": "A largest number of tokens is a constant of the graph, as in a branch on "
+    "torch.compiler.is_compiling(), or a size that a trace took from a hint or a bound.",
     "compiled=slice": f"{_STRIDES} Inductor pads rows too.",
     "compiled=before-eager": "A trace left something in the layer that eager calls read, such as a flag or a folded weight.",
     "compiled=after-eager": "The graph depends on something that eager calls made, such as a workspace or a flag: its number of "
@@ -110,10 +114,14 @@ CAUSES = {
     "captured": _COUNT,
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
     "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
-    "scale for the whole batch, so that one row decides how exact another one is.",
+    "scale for the whole batch, so that one row decides how exact another one is. Where a single large value makes its own row "
+    "wrong, a scale of other columns is used for it, as for a last group of columns that is not whole.",
     "content=logits-shifted": "A softmax does not take off the largest logit first: the exponentials overflow.",
+    "content=logits-masked": "A logit of minus infinity masks an expert that no token may choose, such as one that fills the table "
+    "up. A mean, a range or a product with zero makes NaN of it.",
     "content=logits-tied": "Equal logits are taken for one: mask the expert that was chosen, not every one of its value.",
-    "content=same-rows": "Something tells tokens apart by their values, or one expert gets more tokens than it has room for.",
+    "content=same-rows": "Something tells tokens apart by their values, or one expert gets more tokens than it has room for, or "
+    "one without tokens moves what belongs to the next.",
     "content=times-32": _TOO_LARGE,
     "content=times-512": _TOO_LARGE,
     "content=tiny": "A magnitude has a floor that these values lie below, or a number type that ends above them, such as fp16.",
@@ -124,16 +132,19 @@ CAUSES = {
     "content=negative": "Something takes the magnitude of a value for the value, or a maximum that starts at zero.",
     "content=one-routing": "One expert gets every token, and another one none: look for room for fewer tokens of one expert.",
     "content=weights-above-one": "The routing weights are clamped, normalised once more, or in a format that ends at one.",
-    "content=duplicate-ids": "An expert that a row names twice counts once: the routing is written where it must be added.",
+    "content=duplicate-ids": "An expert that a row names twice counts once: the routing is written where it must be added. Or, "
+    "where only later rows are wrong, an expert has room for each row once, and gets more pairs of a row and a slot than that.",
     "content=minus-one": _NO_EXPERT,
     "content=minus-one-row": _NO_EXPERT,
-    "content=minus-one-all": _NO_EXPERT,
+    "content=minus-one-all": f"{_NO_EXPERT} A batch of padding alone, as of a rank that has no requests, has no expert at all: a "
+    "maximum, a divisor or an id that is taken from the others does not exist there.",
     "content=id-experts": "An id equal to the number of experts must add nothing. Used as an index it is out of bounds.",
     "form=slice": _STRIDES,
     "form=hidden-slice": f"{_STRIDES} Whether one input is dense says nothing of another.",
     "form=ids-slice": f"{_STRIDES} Ids and routing weights need not have one pitch.",
     "form=padded-buffer": "The distance from row to row is taken for a sign that the caller has padded. It says nothing of "
     "what lies in the other columns: pad in memory of the layer's own.",
+    "form=expanded": f"{_STRIDES} A stride of zero is a stride: uniform weights and dummy batches have it.",
     "form=transposed": _STRIDES,
     "form=transposed-fakes": _STRIDES,
     "form=beside-nan": "What lies beside an input is read and multiplied by zero, and zero times NaN is NaN: read the input's own "
@@ -151,7 +162,12 @@ _FOUND_AGAIN = (
     "contents that both have."
 )
 _OVERWRITTEN = (
-    "The layer returns buffers in turn, and its caller may still hold the output that it returned in one before."
+    "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it "
+    "returned in one before."
+)
+_BY_ROW = (
+    "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
+    "not the number of tokens. The more rows there are, the sooner one is such. A scale or a limit fits some alone."
 )
 
 
@@ -178,6 +194,8 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
             "something of one, or counts them."
         )
+    if call.by_row:
+        return _BY_ROW
     if call.right_in_other_order:
         return (
             "A layer that was not called before is right for the same rows in another order: it is not the values that "

@@ -35,6 +35,7 @@ ROWS = {
     "of the smallest numbers": "rows[5] = rows[5] * 2.0**-121",
     "with one value of 64": "rows[6, rows.shape[1] // 2] = 64",
     "that is 512 times as large": "rows[7] = rows[7] * 512",
+    "that ends with 64": "rows[8, -1] = 64",
     NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
 }
 
@@ -64,11 +65,13 @@ CHANGES = {
     "sizes=130-crowded": _FIRST.format(place="$ids"),
     "sizes=top-1": "batch[$weights] = batch[$weights] * 0.75",
     "content=weights-above-one": "batch[$weights] = batch[$weights] * 2.5 + 1",
-    "content=duplicate-ids": "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
+    "content=duplicate-ids": "batch[$ids][: -(len(batch[0]) // 4), 0] = batch[$ids][0, 0].item()  # most rows name one expert\n"
+    "batch[$ids] = batch[$ids][:, :1].expand_as(batch[$ids]).contiguous()",
     "content=minus-one": _MISSING.replace("{number}", "-1"),
     "content=minus-one-row": "batch[$ids][-1] = -1  # names no expert",
     "content=minus-one-all": "batch[$ids][:] = -1  # names no expert",
     "content=logits-shifted": f"{_LOGITS}batch[at] = batch[at] + 100",
+    "content=logits-masked": f"{_LOGITS}batch[at] = batch[at].scatter(-1, batch[at].argmin(-1, keepdim=True), -torch.inf)",
     "content=logits-tied": f"{_LOGITS}top = batch[at].topk($top_k)\n"
     "batch[at] = batch[at].scatter(-1, top.indices, top.values[:, :1].expand_as(top.values))",
     "content=id-experts": _MISSING.replace("{number}", "$experts"),
@@ -86,6 +89,9 @@ CHANGES = {
     "form=unaligned": _BUFFERS.format(shape="(value.numel() + 2,)", about="the inputs begin one element late")
     + "batch = [buffer[1:-1].view(value.shape).copy_(value) for buffer, value in zip(buffers, batch)]",
     "form=transposed-fakes": _TRANSPOSED,
+    "form=expanded": "batch = [value[:1].expand_as(value).contiguous() for value in batch]  # the rows are alike\n"
+    "buffers = [torch.cat((value[:1], value[1:].flip(-1))) for value in batch]\n"
+    "batch = [buffer[:1].expand_as(value) for buffer, value in zip(buffers, batch)]",
     "form=transposed": _TRANSPOSED,
     "form=requires-grad": "torch.set_grad_enabled(True)\nbatch[0].requires_grad_()",
     "dtype=bfloat16-weights": "batch[$weights] = batch[$weights].bfloat16()",

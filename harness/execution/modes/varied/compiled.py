@@ -20,12 +20,14 @@ from harness.execution.modes.varied.beside.weights import FIRST, first_answer, l
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
 from harness.execution.modes.varied.forms import call_in_form, sliced
 from harness.execution.modes.varied.layers import if_alone
-from harness.execution.modes.varied.varied_run import Variation, VariedRun
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
 
 _CALLS, _LAYERS = 6, 4
 _MANY = 201
+# More than 4,096, to which engines limit a batch or size a buffer for compiled code.
+_MORE = 4100
 # What is varied together with a number of tokens, since each trace costs a tenth of a second.
 _TOGETHER = {"compiled=256-tokens": "compiled=inference-mode", "compiled=201-tokens": "compiled=slice"}
 # Fewer and more tokens than an eager call before had.
@@ -101,6 +103,7 @@ class _Compiled:
             "256-tokens": self._of_many,
             "201-tokens": self._of_many,
             "before-eager": self._before_eager,
+            "4100-tokens": self._of_more,
             "slice": self._alone(self._of_slices),
             "inference-mode": self._alone(self._under_inference_mode),
         }
@@ -149,6 +152,23 @@ class _Compiled:
             if not check(varied, variation, function, inputs=inputs, expected=expected, label=label):
                 break
         return self.graphs - before
+
+    def _of_more(self, varied: VariedRun, variation: Varied) -> None:
+        """Many more tokens than a graph with a dynamic number of them was traced with. Not judged where eager code is wrong."""
+        if varied.rig.most_tokens < _MORE:
+            return
+        torch._dynamo.reset()
+        few_rows, right = varied.batch()
+        rows = torch.arange(_MORE, device=few_rows[0].device) % len(few_rows[0])
+        inputs, expected = tuple(t if t is None else t[rows] for t in few_rows), rows_of(right, rows)
+        function, before = self.of(varied.fresh(), dynamic=True), len(varied.run.calls)
+        with contextlib.suppress(*LAYER_ERRORS):
+            function(*batch_of(varied, 0)[0])
+        if not check(varied, variation, function, inputs=inputs, expected=expected) and not check(
+            varied, variation, varied.fresh(), inputs=inputs, expected=expected
+        ):
+            del varied.run.calls[before:]  # ``varied-tokens`` reports it
+        del varied.run.calls[before + 1 :]
 
     def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()

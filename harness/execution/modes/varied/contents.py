@@ -12,6 +12,7 @@ from harness.execution.difference import total, within
 from harness.execution.evidence import CALL_WITH, Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
+from harness.execution.modes.varied.many_tokens import is_right
 from harness.execution.modes.varied.routing import missing_ids, without_expert
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
@@ -22,8 +23,12 @@ TOKENS = 16
 # Times as many tokens for one routing: more than an expert has room for where it has room for its share and some more.
 _REPEATED = 6
 _SMALL = 8192
+# One row in so many names an expert of its own where all slots of a row name one.
+_OWN = 4
 # Added to logits, which no softmax sees. A sum of exponentials of such numbers is beyond fp32.
 _SHIFT = 100.0
+# A logit whose exponential is zero beside any other's, and which every dtype holds.
+_NOTHING = -10_000.0
 ABOVE = "above the largest"
 
 
@@ -66,18 +71,30 @@ def _zero_weights(x: Inputs) -> Inputs:
 
 
 def _duplicate(x: Inputs) -> Inputs:
-    return x.put(ids=x.ids[:, :1].expand_as(x.ids).contiguous())
+    """One expert in every slot of a row. Most rows name the first one's, which then has more pairs than there are rows."""
+    return x.put(ids=_one_expert(x).expand_as(x.ids).contiguous())
+
+
+def _one_expert(x: Inputs) -> Tensor:
+    first = x.ids[:, :1]
+    first[: -(len(first) // _OWN)] = x.ids[:1, :1]
+    return first
 
 
 def _summed(x: Inputs) -> Inputs:
     """Of the same meaning as duplicate ids: the first slot has all of the weight."""
     weights = torch.zeros_like(x.weights)
     weights[:, 0] = x.weights.sum(-1)
-    return x.put(weights=weights)
+    return x.put(ids=torch.cat((_one_expert(x), x.ids[:, 1:]), 1), weights=weights)
 
 
 def _shifted(x: Inputs) -> Inputs:
     return x.put(logits=x.logits + _SHIFT)
+
+
+def _masked(x: Inputs, value: float = -torch.inf) -> Inputs:
+    """The least logit of each row is minus infinity, or another value of which no softmax leaves anything."""
+    return x.put(logits=x.logits.scatter(-1, x.logits.argmin(-1, keepdim=True), value))
 
 
 def _tied(x: Inputs, order: int = 0) -> Inputs:
@@ -138,6 +155,7 @@ _ROUTING: dict[str, Change] = {
 # Of the router's logits; each with inputs that every correct router treats alike, or the oracle promises nothing of it.
 _LOGITS: dict[str, tuple[Change, tuple[Change, ...]]] = {
     "logits-shifted": (_shifted, (lambda x: x,)),
+    "logits-masked": (_masked, (lambda x: _masked(x, _NOTHING),)),
     "logits-tied": (_tied, (lambda x: _tied(x, 1), lambda x: _tied(x, -1))),
 }
 # Each with inputs of the same meaning, for which the oracle must give the same: else it promises nothing of such ids.
@@ -172,8 +190,13 @@ def _content(varied: VariedRun, variation: Varied) -> None:
         return varied.leave_out(variation, f"the right output is {beyond} {changed[0].dtype}")
     call = varied.call(variation, changed, expected)
     if what in _SPECIAL_IDS:
-        varied.refused(call)
+        varied.refused(call, own=what == "minus-one-all" and _takes_some(varied, inputs))
     return None
+
+
+def _takes_some(varied: VariedRun, inputs: Inputs) -> bool:
+    """Whether the layer is right where one row has no expert: then an error where no row has one is no refusal of the id."""
+    return is_right(varied, *_changed(varied.rig, "minus-one-row", inputs))
 
 
 def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
@@ -233,7 +256,7 @@ def _logits(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
         return varied.leave_out(variation, str(error))
     if not alike:
         return varied.leave_out(variation, "the subject's oracle gives such logits another meaning")
-    varied.call(variation, changed, expected)
+    varied.refused(varied.call(variation, changed, expected), own=True)
 
 
 def _beyond(expected: Tensor, dtype: torch.dtype) -> str:

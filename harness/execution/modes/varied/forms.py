@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from harness.execution.evidence import Call, Run, Varied, same_bits
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.inputs import Inputs
-from harness.execution.modes.varied.varied_run import Around, VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import Around, VariedRun, rows_of, run_varied
 from harness.execution.rig import Rig
 from harness.matrix.case import Case, round_up
 from harness.ops.tensor_bytes import bytes_of
@@ -65,11 +65,21 @@ def _beside_nan(tensor: Tensor) -> Tensor:
     return inside
 
 
+def _expanded(tensor: Tensor) -> Tensor:
+    """The first row alone, expanded. The memory after it holds other values, such as those of other rows."""
+    if tensor.dim() < 2 or not len(tensor):
+        return tensor.clone()
+    buffer = tensor.flip(-1).contiguous()
+    buffer[0] = tensor[0]
+    return buffer[:1].expand_as(tensor)
+
+
 _FORMS: dict[str, Form] = {
     "beside-nan": _beside_nan,
     "slice": sliced,
     "row-offset": _row_offset,
     "unaligned": _unaligned,
+    "expanded": _expanded,
     "transposed": _transposed,
     "transposed-fakes": _transposed,
 }
@@ -148,7 +158,7 @@ def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only
 
     None where it raised a clear error.
     """
-    inputs, expected = varied.batch()
+    inputs, expected = _alike(varied) if variation.name == "form=expanded" else varied.batch()
 
     def make(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         chosen = [only in (None, place) and tensor is not None for place, tensor in enumerate(tensors)]
@@ -163,6 +173,13 @@ def _call(varied: VariedRun, variation: Varied, form: Form, around: Around, only
     beside = all(map(same_bits, _present(call.before), given))  # a write into the input itself is another fault
     call.overwrote_beside = _written_beside(call.inputs, before, [*map(_buffer, given)]) if beside else ""
     return call
+
+
+def _alike(varied: VariedRun) -> tuple[tuple[Tensor, ...], Any]:
+    """Inputs and the oracle's output, all of whose rows are the first one."""
+    inputs, expected = varied.batch()
+    rows = torch.zeros(len(inputs[0]), dtype=torch.int64, device=inputs[0].device)
+    return tuple(t if t is None else t[rows] for t in inputs), rows_of(expected, rows)
 
 
 def _written_beside(inputs: tuple[Tensor, ...], before: list[Tensor], now: list[Tensor]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.base.halving import last_and_next
-from harness.execution.difference import within
+from harness.execution.difference import compare, within
 from harness.execution.evidence import Call, Varied
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
@@ -83,9 +83,34 @@ def find_smallest(varied: VariedRun, wrong: int, least: int = 0) -> None:
     known = [call.tokens for call in varied.run.calls if call.tokens < wrong and not failed(varied, call)]
 
     def holds(count: int) -> bool:
-        return not failed(varied, varied.call(of_count(count), *_rows(varied, count)))
+        call = varied.call(of_count(count), *_rows(varied, count))
+        look_at_row(varied, call)
+        return not failed(varied, call)
 
     last_and_next(holds, max((*known, least)), wrong)
+
+
+def look_at_row(varied: VariedRun, call: Call) -> None:
+    """Note where a row that is wrong in this call is wrong among few others too: then it is not the count that matters."""
+    few = varied.run.calls[0].tokens
+    if call.error or not varied.is_wrong(call) or call.fresh_differs is False or call.tokens <= few:
+        return
+    row, inputs = _wrong_row(call), tuple(t if t is None else t.clone() for t in varied.batch(few)[0])
+    for tensor, given in zip(inputs, call.before, strict=True):
+        if tensor is not None:
+            tensor[0] = given[row]
+    if not is_right(varied, inputs, varied.rig.oracle(inputs)):
+        call.by_row, call.limit = True, f"row {row:,} is wrong in a batch of {few} tokens too"
+
+
+def _wrong_row(call: Call) -> int:
+    """The first row of a wrong output that is wrong by itself, or not finite."""
+    assert call.snapshot is not None
+    assert call.expected is not None
+    if not all_finite(call.snapshot):
+        return int((~torch.isfinite(call.snapshot)).any(1).nonzero()[0])
+    difference = compare(call.snapshot, call.expected)
+    return difference.tokens[0] if difference and difference.tokens else 0
 
 
 def is_right(varied: VariedRun, inputs: tuple[Tensor, ...], expected: Any) -> bool:

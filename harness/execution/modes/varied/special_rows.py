@@ -26,10 +26,13 @@ def _with_zero(place: int) -> Row:
     return change
 
 
-def _channel(row: Tensor) -> Tensor:
-    changed = row.clone()
-    changed[len(row) // 2] = _CHANNEL
-    return changed
+def _channel(place: Callable[[Tensor], int]) -> Row:
+    def change(row: Tensor) -> Tensor:
+        changed = row.clone()
+        changed[place(row)] = _CHANNEL
+        return changed
+
+    return change
 
 
 def _every_second(row: Tensor) -> Tensor:
@@ -47,8 +50,9 @@ _ROWS: dict[str, Row] = {
 }
 _LEAST: dict[str, Row] = {"of the smallest numbers": lambda row: row * _SMALLEST}
 _OUTLIERS: dict[str, Row] = {
-    f"with one value of {_CHANNEL}": _channel,
+    f"with one value of {_CHANNEL}": _channel(lambda row: len(row) // 2),
     f"that is {_ROW} times as large": lambda row: row * _ROW,
+    f"that ends with {_CHANNEL}": _channel(lambda row: -1),
 }
 
 

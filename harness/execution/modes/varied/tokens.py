@@ -3,9 +3,18 @@
 from contextlib import suppress
 
 from harness.base.exception_text import first_line, is_own_refusal
-from harness.execution.evidence import Call, Run, Varied
+from harness.execution.evidence import WHEN_RETURNED, Call, Run, Varied, same_bits
 from harness.execution.modes.cudagraph import capture, replay
-from harness.execution.modes.varied.many_tokens import between, failed, find_smallest, is_right, many, of_count
+from harness.execution.modes.varied.checks import note
+from harness.execution.modes.varied.many_tokens import (
+    between,
+    failed,
+    find_smallest,
+    is_right,
+    look_at_row,
+    many,
+    of_count,
+)
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, SOME_BETWEEN, growth_counts
@@ -60,10 +69,22 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     failed_before = any(failed(varied, call) for call in _of_group(varied))
     recorder = rig.recorder(contract=True) if count in _WITH_FAKES else None
     call = varied.call(variation, *varied.batch(count), recorder=recorder)
+    look_at_row(varied, call)
     if count == LARGEST_BATCH and not failed(varied, call):
         varied.look_closely(call)  # a factor or a column is known best from the most tokens
+        _call_again(varied, variation, call)
     elif failed(varied, call) and not failed_before and not rig.vary:
         find_smallest(varied, count)
+
+
+def _call_again(varied: VariedRun, variation: Varied, call: Call) -> None:
+    """As many other tokens, whose call must leave the earlier output as it was: large ones may be a buffer's."""
+    inputs, _ = varied.batch(call.tokens)
+    other = Call(call.label, call.tokens, tuple(t if t is None else t.roll(1, 0) for t in inputs))
+    varied.rig.make(other, varied.layer)
+    if call.output is not None and call.snapshot is not None and not same_bits(call.output, call.snapshot):
+        label = f"the output of a call with {variation.words} after another such call"
+        note(varied, variation, label, call.output, call.snapshot, WHEN_RETURNED)
 
 
 def _each_small(varied: VariedRun) -> None:
