@@ -35,7 +35,9 @@ def _cause(call: Call) -> str:
     """Why few tokens are wrong, as far as a fresh layer shows it."""
     grad = ", or depends on grad mode, which was on in this call" if call.with_grad else ""
     if call.fresh_differs:
-        return f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters{grad}."
+        return (
+            f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters, or this token{grad}."
+        )
     if call.fresh_differs is False:
         return f"A fresh layer is right for {call.tokens}: this one reuses something of an earlier call."
     return f"It is wrong for {call.tokens}, or reuses something of an earlier call{grad}."
