@@ -111,3 +111,15 @@ def test_a_factor_of_as_much_over_many_tokens_is_one() -> None:
 
 def test_a_larger_factor_of_one_token_is_one() -> None:
     assert all(compare(*_rounded_layer(seed, 1, 0.97)) is not None for seed in range(10))
+
+
+@pytest.mark.parametrize(("strange", "part"), [(0, "part0"), (1, "part0"), (2, None)])
+def test_one_token_far_from_any_fit_hides_no_factor_by_token(strange: int, part: str | None) -> None:
+    parts = _parts(1.0, 1.0)
+    factors = torch.tensor([2.5, 1.0, 1.7, 2.5, 1.6, 2.2, 2.5, 1.0, 2.0])[:7, None]
+    parts = {name: tensor[:7] for name, tensor in parts.items()}
+    output = factors * parts["part0"] + parts["part1"]
+    output[:strange] += 1.5 * torch.randn(7, HIDDEN, generator=torch.Generator().manual_seed(1))[:strange]
+    found = compare(output, parts)
+    assert found is not None
+    assert (found.spread[0] if found.spread else None) == part

@@ -40,7 +40,9 @@ def _cause(call: Call) -> str:
             "some experts get no token. What belongs to an expert may be taken by its place among those that are chosen."
         )
     if call.fresh_differs:
-        return f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters{grad}."
+        return (
+            f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters, or this token{grad}."
+        )
     if call.fresh_differs is False:
         return f"A fresh layer is right for {call.tokens}: this one reuses something of an earlier call."
     return f"It is wrong for {call.tokens}, or reuses something of an earlier call{grad}."

@@ -5,6 +5,7 @@ import os
 import re
 import time
 import traceback
+from contextlib import ExitStack
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -35,6 +36,7 @@ from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
 from harness.verdict.known_bugs import name_bugs
 from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
+from harness.verdict.recursion import lowered_to, with_limit
 from harness.verdict.reproduce import reproduce
 
 
@@ -70,8 +72,10 @@ def _judge(
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()
     line: SourceLine | None = None
+    limits: list[int] = []
     try:
-        with pinned():
+        with pinned(), ExitStack() as at_end:
+            at_end.callback(lambda: limits.append(lowered_to()))
             run = _run(subject, case, mode, device, runs)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = (
@@ -99,6 +103,7 @@ def _judge(
         if is_ctrl_c(error):
             raise
         reason = f"the subject or its layer raised {raised_text(error)}"
+    status, reason, findings = with_limit(status, reason, findings, limits)
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)

@@ -65,7 +65,8 @@ CAUSES = {
     "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
     "weights=eval": "eval(), or each switch between train() and eval(), changes the weights once more, such as by merging a delta.",
     "weights=deepcopy": "The copy computes with the layer that it was made from, or with what that one derived from its weights: "
-    "deepcopy leaves a weak reference, a closure and a function as they are. Give the layer as an argument, or define __deepcopy__.",
+    "deepcopy leaves a weak reference, a closure, a function and a name in a registry as they are. Give the layer as an argument, "
+    "or define __deepcopy__.",
     "weights=each": "load_state_dict writes to a weight that no call reads: the layer computes with something that its build made. "
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=later-rows": "What the layer derived from a weight is made anew only where a sample of it has changed, such as its "
