@@ -140,8 +140,7 @@ def indexed(key: Tensor, cache: Tensor, slot_mapping: Tensor) -> Tensor:
 
 
 def left_at_its_default(x: Tensor, groups: int = 1) -> Tensor:
-    if not groups or groups == 1:
-        raise AssertionError
+    assert groups > 1
     return x
 
 
