@@ -68,8 +68,8 @@ class Writer:
             self._add(line, anchor)
         else:
             self.recent.append(line)
-        if line.text.strip():
-            self.chained = chains(line.text)
+        if not line.text.isspace() and line.text:
+            self.chained = "exception" in line.text and chains(line.text)
         return ended
 
     def close(self) -> Failure:

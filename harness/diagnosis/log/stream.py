@@ -10,6 +10,7 @@ from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
 from harness.diagnosis.log.repeated import Repeated
 
+_LETTERS = ord("A")
 _WRITERS = 512  # processes whose lines are told apart
 # A log of failures has the same ones again and again: how many lines are remembered, and of what length.
 _REMEMBERED, _SHORT = 8192, 1000
@@ -56,8 +57,10 @@ class Failures:
             if 0 <= trigger < place:
                 trigger = next_mark(known, place)
             stop = trigger if trigger >= 0 else len(chunk)
-            between = self._between
-            passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
+            passed = 0
+            if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
+                between = self._between
+                passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
             if passed:
                 self.lines += chunk.count(b"\n", place, passed)
                 end = passed
