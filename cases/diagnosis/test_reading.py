@@ -230,3 +230,14 @@ def test_a_pattern_is_found_where_lines_are_broken() -> None:
     (spaced,) = pattern.finds("tensor a 2688 of [7, s3]", wrapped=False)
     (broken,) = pattern.finds("tensora2688of[7,s3]", wrapped=True)
     assert (spaced["a"], spaced["shape"], broken["shape"]) == ("2688", "[7, s3]", "[7,s3]")
+
+
+def test_a_line_is_settled_once_its_prefix_was_taught_and_its_escapes_are_none() -> None:
+    reader = LineReader()
+    first = "engine-3 ~ Traceback (most recent call last):"
+    after = ["engine-3 ~   File 'a'", "engine-3 ~ x"]
+    assert not reader.settled(first)
+    reader.read(1, first, lambda: after)
+    assert reader.settled(first)
+    assert reader.settled("engine-3 ~ call_function <built-in function add>")
+    assert not reader.settled(r'{"message": "a\nb"}')

@@ -36,6 +36,7 @@ class Reading:
 
     verdict: str
     cause: str
+    title: str = ""  # where the kind's own does not say it
     against: tuple[str, ...] = ()
     look: str = ""
     stage: str = ""

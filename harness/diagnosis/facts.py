@@ -6,7 +6,7 @@ from functools import cached_property
 
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
-from harness.diagnosis.frames import Frame, frames_in
+from harness.diagnosis.frames import Frame, frames_in, named_frames
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.notation import op_name, sizes
@@ -178,8 +178,8 @@ class Facts:
 
     @cached_property
     def user_line(self) -> str:
-        """The innermost frame that is not torch's or Python's own: file:line: code."""
-        users = self._users()
+        """The innermost frame that is not torch's or Python's own, else what a message of torch names as one: file:line: code."""
+        users = self._users() or [frame for frame in named_frames(self.whole) if not _LIBRARY.search(frame.file)]
         if not users:
             return ""
         file, number, _, code = users[-1]

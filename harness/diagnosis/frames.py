@@ -19,6 +19,13 @@ _OTHERS = (
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
 _REST = re.compile(r"(?:, ?(?:in )?)?[\w.<>]+\s*$")
+# The user's line in a message of torch: of a guard on data, and of a function that is compiled again and again.
+_NAMED = (
+    re.compile(
+        r"Caused by: (?P<code>(?!\()\S.{0,200}?) # (?P<file>[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)"
+    ),
+    re.compile(r"function: '(?P<function>[^']{1,100})' \((?P<file>[^\s:()]+\.py):(?P<line>\d+)\)(?P<code>)"),
+)
 # The mark of the line that ran, in IPython and rich, and marks below a line.
 _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
@@ -41,6 +48,12 @@ def frames_in(lines: Sequence[Line]) -> tuple[Frame, ...]:
     lines = [line for line in lines if line.text.strip()]
     goes_on = broken_lines(lines)
     return tuple(frame for place in range(len(lines)) for frame in _frames_at(lines, place, goes_on))
+
+
+def named_frames(text: str) -> tuple[Frame, ...]:
+    """The user's lines that messages of torch name outside a traceback, in a text of one line."""
+    found = (form.search(text) for form in _NAMED)
+    return tuple(_frame(one, one["code"]) for one in found if one)
 
 
 def _frames_at(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) -> list[Frame]:

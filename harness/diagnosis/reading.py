@@ -36,7 +36,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     reading = read_unnamed(facts, around) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
     return Diagnosis(
         kind=kind.id,
-        title=kind.title,
+        title=reading.title or kind.title,
         verdict=reading.verdict,
         what=facts.message,
         exception=facts.exception,

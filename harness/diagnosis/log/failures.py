@@ -10,6 +10,7 @@ from harness.diagnosis.log.lines import Line
 
 # How many lines before and after an exception may belong to it, and how many a failure has at most.
 BEFORE, _AFTER, LONGEST = 60, 14, 400
+_BEGINS = (TRACEBACK, "torch._dynamo hit config")
 
 
 @dataclass(slots=True)
@@ -67,8 +68,8 @@ class Writer:
             self._add(line, anchor)
         else:
             self.recent.append(line)
-        if line.text.strip():
-            self.chained = chains(line.text)
+        if not line.text.isspace() and line.text:
+            self.chained = "exception" in line.text and chains(line.text)
         return ended
 
     def close(self) -> Failure:
@@ -88,7 +89,7 @@ class Writer:
         if self.chained:
             return False
         text = line.text.lstrip()
-        if text.startswith(TRACEBACK) or text.startswith("torch._dynamo hit config"):
+        if text.startswith(_BEGINS):
             return True
         if anchor and is_exception(text):
             return not self._in_traceback() and (failure.raised or failure.idle > 3)
@@ -107,7 +108,8 @@ class Writer:
         assert self.open is not None
         self.open.lines.append(line)
         text = line.text
-        self.open.raised |= anchor and is_exception(text.lstrip())
+        if anchor and not self.open.raised:
+            self.open.raised = is_exception(text.lstrip())
         belongs = anchor or text[:1] in (" ", "\t") or BELOW.match(text) or TRACEBACK in text or chains(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 

@@ -64,9 +64,16 @@ class LineReader:
 
     def settled(self, raw: str) -> bool:
         """Whether nothing but the raw line and the forms decides what its line is: it teaches none."""
-        if may_have_escapes(raw):
+        raw = without_colours(raw)
+        if may_teach(raw) and not self._is_taught(raw):
             return False
-        return not may_teach(raw) or (not self.forms and raw.startswith(_PLAIN, known_prefix(raw)[0]))
+        return not may_have_escapes(raw) or unescaped(raw) == (raw,)
+
+    def _is_taught(self, raw: str) -> bool:
+        """Whether a line that may teach a prefix has none but those that are known, or that an earlier line has taught."""
+        if self.forms:
+            return self._shared.length(raw) > 0
+        return raw.startswith(_PLAIN, known_prefix(raw)[0])
 
     def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""

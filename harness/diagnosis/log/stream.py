@@ -10,6 +10,7 @@ from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
 from harness.diagnosis.log.repeated import Repeated
 
+_LETTERS = ord("A")
 _WRITERS = 512  # processes whose lines are told apart
 # A log of failures has the same ones again and again: how many lines are remembered, and of what length.
 _REMEMBERED, _SHORT = 8192, 1000
@@ -40,7 +41,7 @@ class Failures:
         """The failures that end in this chunk of whole lines."""
         chunk = self._held + chunk
         known, words = sorted(places(chunk, _TRIGGERS)), Words(chunk, _MARKS)
-        place = 0
+        place, trigger = 0, next_mark(known, 0)
         while place < len(chunk):
             if not self._open:
                 mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
@@ -53,10 +54,13 @@ class Failures:
                     place += len(raw) + 1
                     yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
-            trigger = next_mark(known, place)
+            if 0 <= trigger < place:
+                trigger = next_mark(known, place)
             stop = trigger if trigger >= 0 else len(chunk)
-            between = self._between
-            passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
+            passed = 0
+            if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
+                between = self._between
+                passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
             if passed:
                 self.lines += chunk.count(b"\n", place, passed)
                 end = passed
@@ -105,7 +109,7 @@ class Failures:
             self._known.clear()
         if known := self._known.get(raw):
             line, anchor = known
-            return ((Line._make((self.lines, *line[1:])), anchor),)
+            return ((tuple.__new__(Line, (self.lines, *line[1:])), anchor),)
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]

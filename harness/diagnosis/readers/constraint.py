@@ -13,6 +13,11 @@ _SEQUENCES = re.compile(r"ids?$|position|mask|label|token|seq|cache|key|value|qu
 _ACTIVATIONS = re.compile(r"hidden|state|residual|embed|logits|activation|^(?:x|h|hs|inp(?:ut)?s?)$", re.I)
 _DIMENSION = re.compile(r"L\[['\"](?P<name>[^'\"]+)['\"]\][^ ]*?\.size\(\)\[(?P<dim>\d+)\]")
 
+_GUARD = re.compile(
+    r"satisfy the generated guard (?P<condition>(?:L\['\w+'\]\.size\(\)\[\d+\]|\band\b|\bMod\b|\bEq\b|[()<>=!%*+/,\d -])+?)"
+    r"\.?(?: Suggested| - | The error|$)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
@@ -33,7 +38,7 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
     )
     constant = next((m.groups["constant"] for m in facts.texts.every(facts.match) if "constant" in m.groups), "")
     if not constant:
-        return _tied(name)
+        return _tied(facts, name)
     what = _what(facts, found["name"], int(found["dim"])) if found else _Fixed("the token count", FAMILY)
     return Reading(
         verdict=what.verdict,
@@ -63,11 +68,16 @@ def _what(facts: Facts, name: str, dim: int) -> _Fixed:
     return _Fixed("a size", UNDECIDED if named else OTHER)
 
 
-def _tied(name: str) -> Reading:
+def _tied(facts: Facts, name: str) -> Reading:
+    """Sizes that are tied, with the condition where the text has it."""
+    guard = _GUARD.search(facts.whole)
+    condition = f" The code was traced for {guard['condition']}, and other sizes take another path." if guard else ""
     return Reading(
         verdict=OTHER,
+        title="a dynamic size that is tied to another or to a condition",
         stage=name,
-        cause="Sizes that were to be dynamic, each on its own or over a range, are tied to each other or to a condition.",
+        cause="Sizes that were to be dynamic, each on its own or over a range, are tied to each other or to a condition."
+        + condition,
         against=("padding: no width is compared",),
         look="'Suggested fixes' in the text: declare them as one dimension, or with the condition",
     )

@@ -107,7 +107,8 @@ def _nobodys(facts: Facts, around: Surroundings, what: Difference, listed: list[
     return Reading(
         verdict=FAMILY if padded else UNDECIDED,
         stage=of.stage,
-        cause=f"Compiled code was told another layout than it met: {what.says} {of.cause}{names}",
+        cause=f"Compiled code was told another layout than it met: {what.says.replace('the fake says', 'it was told')} "
+        f"{of.cause}{names}",
         against=of.against,
         look=of.look,
         widths=what.widths,

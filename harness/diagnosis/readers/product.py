@@ -26,6 +26,11 @@ from harness.diagnosis.widths import Pair, read_pair
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
+_SECOND = "second projection"
+_PROJECTIONS = {
+    _SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b"),
+    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b"),
+}
 _LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
@@ -65,10 +70,17 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
             f"right, {b} deep: a weight at the {right} width",
         ),
         cause=f"{_supposed(facts, pair)}"
-        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
+        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_cut(place, a == pair.wide)}",
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _cut(place: str, activation: bool) -> str:
+    """In words, what was left out where the activation, else the weight, is padded."""
+    if activation and place == _SECOND:
+        return "The padding was not cut off before it, or that weight was not padded as the first one's output is."
+    return _CUT[activation]
 
 
 def _supposed(facts: Facts, pair: Pair) -> str:
@@ -171,4 +183,7 @@ def _place(facts: Facts) -> str:
         return "product of one expert's weight"
     if _HEAD.search(facts.code):
         return "output head"
+    for place, names in _PROJECTIONS.items():
+        if names.search(facts.code):
+            return place
     return "projection" if facts.code else "projection beside the routed experts"

@@ -17,6 +17,7 @@ _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|ml
 _VALUE = re.compile(
     r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")"
 )
+_FUNCTION = re.compile(r"function: '(?P<name>[\w.<>]+)' \(")
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -31,10 +32,16 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     return Reading(
         verdict=OTHER,
         stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
-        cause=f"One compiled function was given more variants than the recompile limit. {_last_guard(facts)}",
+        cause=f"One compiled function{_name(facts)} was given more variants than the recompile limit. {_last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
+
+
+def _name(facts: Facts) -> str:
+    """The function's name between commas; empty where the text does not name it."""
+    found = _FUNCTION.search(facts.whole)
+    return f", {found['name']}," if found else ""
 
 
 def _value_guard(facts: Facts) -> str:
