@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.docs.pages import PAGES, Shown, commands, shown
+from fixtures.faults import compiler
 from fixtures.imports import ROOT
 from harness.cli import main, parser
 from harness.findings.kinds import PAGE
@@ -126,6 +127,8 @@ def page(name: str) -> str:
 def test_a_command_gives_what_its_pages_show(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "inductor-2.13#" in command and not compiler.FAULTS:
+        pytest.skip("this release of torch, or this CPU, does not have the bug that the command shows")
     write_modules(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
