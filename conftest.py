@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,17 @@ def forked_python() -> Iterator[None]:
     """The processes that a module's tests start by ``sys.executable`` fork from one that has imported torch and the harness."""
     with _executable(fork_server.python):
         yield
+
+
+@pytest.fixture
+def signals_that_end() -> Iterator[None]:
+    """SIGINT and SIGHUP end the processes that a test starts, where the tests run under nohup or in the background too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ class Slow(InTree):
 """
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("signals_that_end"),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc"),
 ]
 

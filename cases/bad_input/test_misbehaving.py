@@ -103,6 +103,7 @@ def test_nothing_floods_the_terminal(ran: dict[str, Any]) -> None:
     assert len(ran["records"]) == len(MISDEEDS) >= 40
 
 
+@pytest.mark.usefixtures("signals_that_end")
 @pytest.mark.parametrize(
     ("subject", "code"),
     [("EndsItsParent", 143), ("KillsItsParent", -9), ("InterruptsItsParent", 130), ("HangsUpOnItsParent", 129)],

@@ -152,18 +152,31 @@ LOGS = {
 }
 
 
+def pace() -> float:
+    """The processor's seconds for a fixed loop, the least of three: a tenth of a second where two seconds are asked."""
+
+    def once() -> float:
+        start, total = time.process_time(), 0
+        for number in range(3_000_000):
+            total += number
+        return time.process_time() - start
+
+    return min(once() for _ in range(3))
+
+
 @pytest.mark.parametrize("name", LOGS)
 def test_ten_mebibytes_take_less_than_two_seconds(name: str) -> None:
     content = (LOGS[name] * ((10 << 20) // len(LOGS[name]) + 1)).encode()
-    seconds = []
-    for _ in range(2):  # beside other processes the same work takes longer
-        start = time.process_time()
+    over = []
+    for _ in range(3):  # beside other processes the same work takes longer, and a loop too
+        before, start = pace(), time.process_time()
         report = diagnose(io.BytesIO(content), name)
-        seconds.append(time.process_time() - start)
+        seconds = time.process_time() - start
         assert bool(report.failures) == (name != "one line")
-        if seconds[-1] < 2:
+        over.append(seconds / max(2.0, 20 * max(before, pace())))
+        if over[-1] < 1:
             return
-    assert min(seconds) < 2
+    assert min(over) < 1
 
 
 def test_failures_without_end_are_counted_and_a_rare_one_is_found() -> None:

@@ -278,7 +278,7 @@ def test_a_wrong_preparation_is_seen_through_the_stand_in(backend: str, fault: s
     ("backend", "chosen", "count"),
     [
         # The layer around them is the in-tree one: what is asked here is what hangs on their weights, op and fake.
-        ("trtllm", ("--kernels", "narrow", "--modes", THEIRS), 9),
+        ("trtllm", ("--kernels", "narrow", "--modes", THEIRS), 10),
         ("cutlass", ("--kernels", "narrow,wide", "--modes", "eager,cudagraph,compiled-dynamic"), 8),
         ("cutile", ("--kernels", "narrow,wide", "--modes", "eager,cudagraph,compiled-dynamic"), 8),
     ],

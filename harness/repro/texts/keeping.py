@@ -139,6 +139,9 @@ SCENARIOS = {
     "compiled=1-token": Scenario(f"{_COMPILED}batch = inputs(1, 0)\n{_RIGHT}"),
     "compiled=201-tokens": Scenario(f"{_COMPILED}batch = inputs(201, 1)\n{_RIGHT}"),
     "compiled=256-tokens": Scenario(f"{_COMPILED}batch = inputs(256, 0)\n{_RIGHT}"),
+    "compiled=4100-tokens": Scenario(
+        f"{_COMPILED.replace('dynamic=False', 'dynamic=True')}compiled(*inputs(7, 0))\nbatch = inputs(4100, 0)\n{_RIGHT}"
+    ),
     "compiled=before-eager": Scenario(
         "torch.compile(layer, fullgraph=True, dynamic=False, backend='eager')(*inputs(7, 0))\nbatch = inputs(7, 1)\n"
         "out, wanted = layer(*batch), oracle(batch)"

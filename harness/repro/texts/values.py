@@ -39,8 +39,8 @@ def off(out, wanted):  # the worst element, token, column and factor, each in un
     error, rms = (out.float() - wanted).abs(), wanted.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
     part, factor = error / (rms + wanted.abs()), (out.float() * wanted).sum() / wanted.square().sum()
     worst = part.max(), (error / rms).square().mean(-1).sqrt().max(), part.square().mean(0).sqrt().max(), (factor - 1).abs()
-    limits = {TOLERANCE}, {TOKEN_TOLERANCE}, {_COLUMN}, {_FACTOR}
-    return max(float(value / limit) for value, limit in zip(worst, limits))
+    most = {TOLERANCE}, {TOKEN_TOLERANCE}, {_COLUMN}, {_FACTOR}
+    return max(float(value / limit) for value, limit in zip(worst, most))
 
 
 """
