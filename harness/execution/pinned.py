@@ -51,10 +51,16 @@ def trust_instruction_set(cache: Path) -> None:
 
 @functools.cache
 def skip_unused_hash() -> None:
-    """Without CUDA, skip Inductor's hash of Triton's sources: a third of a second for each process, and no cache key holds it."""
+    """Without CUDA, skip Inductor's hash of Triton's sources where no cache key holds it: a third of a second for each process."""
     codecache: Any = importlib.import_module("torch._inductor.codecache")
-    if not torch.cuda.is_available() and hasattr(codecache, "triton_key"):
-        codecache.triton_key = lambda: None
+    if torch.cuda.is_available() or not hasattr(codecache, "triton_key"):
+        return
+    hashed, system = codecache.triton_key, codecache.CacheBase.get_system
+    codecache.triton_key = lambda: None
+    system.cache_clear()
+    if "version" in system():  # as in torch 2.15
+        codecache.triton_key = hashed
+    system.cache_clear()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,9 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 from kernels.triton.gluon_tile import PAIRS, ROWS, tile_at, weight_rows
 
+# Its name from Triton 3.9 on, which removed the other.
+async_load = getattr(async_copy, "async_load", None) or async_copy.async_copy_global_to_shared
+
 
 @gluon.jit
 def _copy_x(x, row, end, K, k, xs, stage, BM: gl.constexpr, WHOLE: gl.constexpr):
@@ -16,10 +19,10 @@ def _copy_x(x, row, end, K, k, xs, stage, BM: gl.constexpr, WHOLE: gl.constexpr)
             to = to.slice(0, BM, 0)
         at = k + 32 * j
         if WHOLE:
-            async_copy.async_copy_global_to_shared(to, x + at)
+            async_load(to, x + at)
         else:
             column = gl.arange(0, 32, gl.SliceLayout(0, ROWS))
-            async_copy.async_copy_global_to_shared(to, x + at, (column + at < K)[None, :] & (row < end)[:, None])
+            async_load(to, x + at, (column + at < K)[None, :] & (row < end)[:, None])
 
 
 @gluon.jit
@@ -53,11 +56,11 @@ def load_block(
         _copy_x(x, row, end, K, step * 128, xs, stage, BM, K % 128 == 0)
         if EXTRA:
             _copy_x(e, e_row, end, K, step * 128, xe, stage, EXTRA, K % 128 == 0)
-        async_copy.async_copy_global_to_shared(ws.index(PARTS * stage), w_0 + step * (N * 32))
-        async_copy.async_copy_global_to_shared(ss.index(PARTS * stage), s_0 + step * (N * 2))
+        async_load(ws.index(PARTS * stage), w_0 + step * (N * 32))
+        async_load(ss.index(PARTS * stage), s_0 + step * (N * 2))
         if PARTS == 2:
-            async_copy.async_copy_global_to_shared(ws.index(2 * stage + 1), w_1 + step * (N * 32))
-            async_copy.async_copy_global_to_shared(ss.index(2 * stage + 1), s_1 + step * (N * 2))
+            async_load(ws.index(2 * stage + 1), w_1 + step * (N * 32))
+            async_load(ss.index(2 * stage + 1), s_1 + step * (N * 2))
         async_copy.commit_group()
         async_copy.wait_group(LAG)
         fence_async_shared()

@@ -97,10 +97,11 @@ def combine(
     for k in tl.static_range(TOP_K):
         pair = token * TOP_K + k
         expert = tl.load(ids_ptr + pair)
-        real = (expert >= 0) & (expert < E)
+        # Not `(column < WIDTH) & real`: the interpreter of Triton 3.9 makes int32 of it, and takes no such mask.
+        width = tl.where((expert >= 0) & (expert < E), WIDTH, 0)
         row = tl.zeros((BLOCK,), tl.float32)
         for part in tl.static_range(SPLIT):
             at = rows_ptr + (pair * SPLIT + part) * rows_stride + column
-            row += tl.load(at, mask=(column < WIDTH) & real, other=0.0).to(tl.float32)
+            row += tl.load(at, mask=column < width, other=0.0).to(tl.float32)
         acc += row * tl.load(weights_ptr + pair)
     tl.store(out_ptr + token * OUT + column, acc.to(out_ptr.dtype.element_ty), mask=column < OUT)
