@@ -117,12 +117,13 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _drop_unwritten() -> None:
-    """Give up what standard output does not take: Python would try it once more at its end, and make that exit code 120."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # it has no file, as inside another program
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Give up what a closed terminal or pipe does not take: Python would try again at its end, and make that exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):  # it has no file, as inside another program
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(text: str) -> None:
@@ -143,12 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
             _say("interrupted; records written so far are complete")
             return interruption.code or INTERRUPTED
         except BrokenPipeError:
-            _drop_unwritten()
             return interruption.code or BAD_INPUT
         except OSError as error:
             if error.errno not in _NO_RESOURCES:
                 raise
-            _drop_unwritten()
             # Exit code 1 would say that a layer has findings.
             _say(f"the machine: {error}; records written so far are complete")
             return interruption.code or BAD_INPUT
+        finally:
+            _drop_unwritten()

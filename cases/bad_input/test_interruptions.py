@@ -125,6 +125,31 @@ def test_a_terminal_that_closes_is_no_finding(tmp_path: Path) -> None:
     assert_kept(tmp_path)
 
 
+CLOSED = """\
+import os, pty, sys
+from harness import cli
+
+def interrupted(arguments):
+    print("a line that nobody reads")
+    raise KeyboardInterrupt
+
+terminal, ours = pty.openpty()
+sys.{stream} = open(ours, "w")
+sys.stdout.reconfigure(line_buffering=False)
+os.close(terminal)
+cli._run = interrupted
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_text_that_a_closed_terminal_does_not_take_leaves_the_exit_code(stream: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED.format(stream=stream)], capture_output=True, cwd=ROOT, timeout=60
+    )
+    assert ended.returncode == 130, ended.stderr.decode()
+
+
 def test_a_run_that_was_halted_as_a_whole_goes_on(tmp_path: Path) -> None:
     process = started(tmp_path, seconds=4)
     halted = left(tmp_path)

@@ -79,7 +79,7 @@ def test_the_template_holds_what_the_audit_looks_at(tmp_path: Path) -> None:
         ("my-engine", "cannot be the name of a module"),
         ("class", "cannot be the name of a module"),
         ("torch", "is a module already"),
-        ("no/such/folder/engine", "give a folder that exists"),
+        ("no/such/folder/my_layer", "give a folder that exists"),
     ],
 )
 def test_a_name_that_cannot_be_written_is_one_line(
