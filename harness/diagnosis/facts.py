@@ -8,7 +8,8 @@ from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
 from harness.diagnosis.known.kinds import Match
-from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.log.lines import Line
+from harness.diagnosis.log.texts import Texts, broken_lines
 from harness.diagnosis.notation import op_name, sizes
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
@@ -102,7 +103,7 @@ class Facts:
     @cached_property
     def message(self) -> str:
         """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
-        texts = [line.text for line in self.texts.lines if line.number == self.number]
+        texts = [self._begun(line) + line.text for line in self.texts.lines if line.number == self.number]
         line = next(
             (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
         ).strip()
@@ -114,6 +115,13 @@ class Facts:
         elif self.match.text not in " ".join(line.split()):
             line = self.match.text
         return line if len(line) <= 420 else line[:417] + "..."
+
+    def _begun(self, line: Line) -> str:
+        """The first letters of a word that a terminal broke off at the end of the line before; empty where it broke none."""
+        before = next((one.text for one in self.texts.lines if one.number == line.number - 1), "")
+        if not before or before.endswith(" ") or not broken_lines(list(self.texts.lines))(line):
+            return ""
+        return before.split()[-1]
 
     @cached_property
     def phase(self) -> str:

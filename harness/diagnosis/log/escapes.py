@@ -32,6 +32,15 @@ _BREAK = re.compile(r"<br\s*/?>\n?")
 _ESCAPED_END = re.compile(
     r"\\+n(?= *\\*[\"']? *(?:$|File \\*\"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|  +\S))"
 )
+# The same as a carrier of single lines writes it: rsyslog, sudo, a workflow command of GitHub, PowerShell.
+_CARRIED = {
+    "#012": re.compile(r"#(?P<octal>01[125]|033)"),
+    "\\012": re.compile(r"\\(?P<octal>01[125]|033)"),
+    "%0A": re.compile(r"%(?P<hex>0A|0D|09|25)"),
+    "_x000A_": re.compile(r"_x00(?P<hex>0A|0D|09|1B)_"),
+}
+_LINE_BEGINS = r"(?:[%#\\_]\w*)? *(?:$|File \"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|[E>]? +\S)"
+_CARRIED_END = re.compile(rf"(?:#012|\\012|%0A|_x000A_){_LINE_BEGINS}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
 _SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _MARKED = re.compile(r"\\([_*])")
@@ -52,9 +61,9 @@ def without_colours(raw: str) -> str:
 
 def may_have_escapes(text: str) -> bool:
     """Whether a line has a character of an escape, or any that is not ASCII."""
-    return (
-        "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii()
-    )
+    if "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii():
+        return True
+    return any(mark in text for mark in _CARRIED)
 
 
 def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:
@@ -80,6 +89,7 @@ def _plain(text: str) -> str:
         text = text.translate(_RESTYLED)
     if "{" in text and (found := _object(text)):
         return _printed(found)
+    text = _without_carriers(text)
     if "\\" in text:
         text = _without_backslashes(text)
     if "&" in text and _ENTITY.search(text):
@@ -89,6 +99,19 @@ def _plain(text: str) -> str:
     if "/" in text and ">" in text:
         text = _CLOSED.sub("", text)
     return text.replace('""', '"') if 'File ""' in text else text
+
+
+def _without_carriers(text: str) -> str:
+    """The text with the line ends that a carrier of single lines wrote as codes."""
+    for mark, codes in _CARRIED.items():
+        if mark in text and _CARRIED_END.search(text):
+            text = codes.sub(_decoded, text)
+    return text
+
+
+def _decoded(code: re.Match[str]) -> str:
+    groups = code.groupdict()
+    return chr(int(groups["octal"], 8) if "octal" in groups else int(groups["hex"], 16)).replace("\r", "")
 
 
 def _without_backslashes(text: str) -> str:

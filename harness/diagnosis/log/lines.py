@@ -94,8 +94,9 @@ class LineReader:
         return Line(number, writer, level[0] if level else "", text, len(raw), not place)
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
-        """A line that stood in another: no terminal broke it off the one before."""
-        return line._replace(level=line.level or level, bare=line.bare and not several)
+        """A line that stood in another: no terminal broke it off the one before, or cut it."""
+        width = 0 if several else line.width
+        return line._replace(level=line.level or level, width=width, bare=line.bare and not several)
 
 
 def plain(raw: str) -> str:
