@@ -1,6 +1,7 @@
 """What a failure's text says beside its message: exception, op, operands, user's line, and where it happened."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
 from harness.diagnosis.known.kinds import Match
+from harness.diagnosis.log.forms import chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import Texts, broken_lines
 from harness.diagnosis.notation import op_name, sizes
@@ -37,7 +39,8 @@ _LIBRARY = re.compile(
 
 # eval_frame.py stands between any caller and compiled code, and around each call of a custom op: it traces nothing.
 _TRACED = re.compile(
-    r"FakeTensor|fake tensors?|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
+    r"FakeTensor|fake tensors?|maybe_fake_impl|\b(?:\w+_)?fake(?:_\w+)?\(\) (?:takes|missing|got)"
+    r"|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
     r"|while attempting to run meta|torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
@@ -116,10 +119,15 @@ class Facts:
             line = self.match.text
         return line if len(line) <= 420 else line[:417] + "..."
 
+    def _own(self) -> str:
+        """The text without what the process went on to print below the message."""
+        lines = [line for line in self.texts.lines if line.number <= self.number or goes_on(line.text)]
+        return " ".join(line.text for line in lines)
+
     def _begun(self, line: Line) -> str:
         """The first letters of a word that a terminal broke off at the end of the line before; empty where it broke none."""
         before = next((one.text for one in self.texts.lines if one.number == line.number - 1), "")
-        if not before or before.endswith(" ") or not broken_lines(list(self.texts.lines))(line):
+        if not before.strip() or before.endswith(" ") or not broken_lines(list(self.texts.lines))(line):
             return ""
         return before.split()[-1]
 
@@ -133,7 +141,10 @@ class Facts:
             return "traced"
         if _COMPILED.search(text):
             return "compiled"
-        if self.match.kind.id in ("capture", "capture-failed") or (self.seen("replay") and self.seen("capturing")):
+        own = self._own()
+        if self.match.kind.id in ("capture", "capture-failed") or all(
+            speaks_for(word, own) for word in ("replay", "capturing")
+        ):
             return "capture"
         return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
 
@@ -181,8 +192,19 @@ class Facts:
         return self.loads and (self.seen("weights") or bool(_LOADS.search(self.match.text)))
 
     def _users(self) -> list[Frame]:
-        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
-        return [frame for frame in users if not frame.file.startswith("<")] or users
+        """The user's frames: of the traceback that ends in the message where it has some, else of all."""
+        return _users_of(frames_in(self._traceback())) or _users_of(self.frames)
+
+    def _traceback(self) -> list[Line]:
+        """The lines of the exception whose message was understood, where the text has others that it led to or came of."""
+        own: list[Line] = []
+        for line in self.texts.lines:
+            if chains(line.text):
+                if any(one.number >= self.number for one in own):
+                    break
+                own = []
+            own.append(line)
+        return own
 
     @cached_property
     def user_line(self) -> str:
@@ -218,3 +240,9 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
+
+
+def _users_of(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames that are not torch's or Python's own; of those that have no file none, where there are others."""
+    users = [frame for frame in frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
+    return [frame for frame in users if not frame.file.startswith("<")] or users

@@ -84,6 +84,11 @@ class Pair:
         return next((str(owner) for owner in self.owners if owner.part.endswith(" ranks")), "")
 
     @property
+    def ranked_owners(self) -> tuple[tuple[str, int], ...]:
+        """The models of which ``narrow`` is a rank's share, each with the number of ranks."""
+        return tuple((owner.model, owner.ranks) for owner in self.owners if owner.ranks)
+
+    @property
     def possible(self) -> bool:
         """Whether an alignment makes one of the other, by chance perhaps, and does not double it."""
         return bool(self.alignments) and self.extra < 1

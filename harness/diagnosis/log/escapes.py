@@ -39,7 +39,9 @@ _CARRIED = {
     "%0A": re.compile(r"%(?P<hex>0A|0D|09|25)"),
     "_x000A_": re.compile(r"_x00(?P<hex>0A|0D|09|1B)_"),
 }
-_LINE_BEGINS = r"(?:[%#\\_]\w*)? *(?:$|File \"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|[E>]? +\S)"
+_LINE_BEGINS = (
+    r"(?:[%#\\_]\w*)? *(?:$|File \"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|[E>]? +\S)"
+)
 _CARRIED_END = re.compile(rf"(?:#012|\\012|%0A|_x000A_){_LINE_BEGINS}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
 _SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
