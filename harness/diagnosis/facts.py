@@ -21,6 +21,7 @@ _CALLED = re.compile(
     r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
 )
+_WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 # Newer releases name the op in the assert itself, as they name an input there.
 _ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
@@ -127,9 +128,10 @@ class Facts:
     def _begun(self, line: Line) -> str:
         """The first letters of a word that a terminal broke off at the end of the line before; empty where it broke none."""
         before = next((one.text for one in self.texts.lines if one.number == line.number - 1), "")
-        if not before.strip() or before.endswith(" ") or not broken_lines(list(self.texts.lines))(line):
+        word = _WORD_AT_END.search(before)
+        if word is None or not line.text[:1].isalnum() or not broken_lines(list(self.texts.lines))(line):
             return ""
-        return before.split()[-1]
+        return word[0]
 
     @cached_property
     def phase(self) -> str:

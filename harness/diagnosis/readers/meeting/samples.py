@@ -8,15 +8,13 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import pair_of, widths
 from harness.diagnosis.widths import read_pair
 
-_LOADER = re.compile(r"torch/utils/data/|torchdata/|torchvision/transforms|(?:data_?)?collat(?:e|or)\w*(?:\.py)?$")
+_LOADER = re.compile(r"torch/utils/data/|torchdata/|torchvision/transforms|transformers/data/")
 _WORKER = re.compile(r"in DataLoader worker process")
 
 
 def of_samples(facts: Facts) -> bool:
     """Whether it happened while data was loaded, and the user's line has no word of a layer with experts."""
-    loads = _WORKER.search(facts.whole) or any(
-        _LOADER.search(part) for frame in facts.frames for part in (frame.file.replace("\\", "/"), frame.function)
-    )
+    loads = _WORKER.search(facts.whole) or any(_LOADER.search(frame.file.replace("\\", "/")) for frame in facts.frames)
     return bool(loads) and not speaks_for("moe", f"{facts.function} {facts.code}")
 
 
