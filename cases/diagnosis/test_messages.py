@@ -26,7 +26,7 @@ def test_what_follows_a_line_of_many_is_not_of_its_message() -> None:
     message = (
         "RuntimeError: The size of tensor a (2880) must match the size of tensor b (2944) at non-singleton dimension 1"
     )
-    frame = '  File "/opt/a/folder/that/is/long/enough/to/be/wider/than/any/message/of/this/log/and/then/some/block.py", line 3, in f'
+    frame = '  File "/opt/a/folder/that/is/long/enough/to/be/wider/than/any/message/of/this/log/and/then/some.py", line 3, in f'
     escaped = "#012".join(["Traceback (most recent call last):", frame, "    return shared + routed", message])
     log = (
         f"Nov 20 07:02:31 a vllm[8]: {escaped}\nNov 20 07:02:31 a systemd[1]: vllm.service: exited, status=1/FAILURE\n"
