@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from harness.diagnosis.log.escapes import level_of, may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.escapes import may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.objects import level_of
 from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
 
 # How many lines after one are looked at for its prefix.
