@@ -116,9 +116,16 @@ class Facts:
         elif self.match.wrapped or not line:
             place = self.texts.messages.text.find(self.match.text)
             line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
-        elif self.match.text not in " ".join(line.split()):
+        elif self.match.text not in " ".join(line.split()) and not self._ends_in(line):
             line = self.match.text
         return line if len(line) <= 420 else line[:417] + "..."
+
+    def _ends_in(self, line: str) -> bool:
+        """Whether the message ends with its line: what was understood goes on, and the text does not."""
+        lines = [one for one in self.texts.lines if one.text.strip()]
+        after = next((one for one in lines if one.number > self.number), None)
+        begins = any(self.match.text.startswith(" ".join(line.split())[at:]) for at in range(len(line)))
+        return after is not None and begins and not goes_on(after.text) and not broken_lines(lines)(after)
 
     def _own(self) -> str:
         """The text without what the process went on to print below the message."""
