@@ -32,3 +32,13 @@ def test_what_follows_a_line_of_many_is_not_of_its_message() -> None:
         f"Nov 20 07:02:31 a vllm[8]: {escaped}\nNov 20 07:02:31 a systemd[1]: vllm.service: exited, status=1/FAILURE\n"
     )
     assert _message(log) == message
+
+
+def test_the_next_line_of_a_log_is_not_of_the_message() -> None:
+    message = "ModuleNotFoundError: No module named 'flashinfer'"
+    assert _message(f"{message}\nWARNING: it runs without flashinfer\n") == message
+
+
+def test_a_message_of_several_lines_is_whole() -> None:
+    first, last = "torch.distributed.DistBackendError: NCCL error: ncclInvalidUsage: invalid usage.", "Last error:"
+    assert _message(f"{first}\n{last}\nDuplicate GPU detected : rank 0 and rank 1\n").endswith("rank 0 and rank 1")

@@ -8,7 +8,7 @@ from functools import cached_property
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
-from harness.diagnosis.known.kinds import Match
+from harness.diagnosis.known.kinds import Match, first_match
 from harness.diagnosis.log.forms import chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import Texts, broken_lines
@@ -121,11 +121,13 @@ class Facts:
         return line if len(line) <= 420 else line[:417] + "..."
 
     def _ends_in(self, line: str) -> bool:
-        """Whether the message ends with its line: what was understood goes on, and the text does not."""
+        """Whether the message ends with its line, which says the same alone: what follows is another line of the log."""
+        alone = first_match(" ".join(line.split()), (self.match.kind,))
+        if alone is None or alone.order != self.match.order:
+            return False
         lines = [one for one in self.texts.lines if one.text.strip()]
         after = next((one for one in lines if one.number > self.number), None)
-        begins = any(self.match.text.startswith(" ".join(line.split())[at:]) for at in range(len(line)))
-        return after is not None and begins and not goes_on(after.text) and not broken_lines(lines)(after)
+        return after is not None and not goes_on(after.text) and not broken_lines(lines)(after)
 
     def _own(self) -> str:
         """The text without what the process went on to print below the message."""
