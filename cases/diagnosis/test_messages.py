@@ -42,3 +42,12 @@ def test_the_next_line_of_a_log_is_not_of_the_message() -> None:
 def test_a_message_of_several_lines_is_whole() -> None:
     first, last = "torch.distributed.DistBackendError: NCCL error: ncclInvalidUsage: invalid usage.", "Last error:"
     assert _message(f"{first}\n{last}\nDuplicate GPU detected : rank 0 and rank 1\n").endswith("rank 0 and rank 1")
+
+
+def test_a_message_in_an_attribute_is_without_the_elements_around_it() -> None:
+    message = (
+        "RuntimeError: The size of tensor a (2880) must match the size of tensor b (2944) at non-singleton dimension 1"
+    )
+    around = '<?xml version="1.0"?><testsuites><testsuite name="pytest"><testcase name="test_moe" time="2.1">'
+    end = "</failure></testcase></testsuite></testsuites>"
+    assert _message(f'{around}<failure message="{message}">def test_moe():\n    run()\n{end}\n') == message

@@ -68,7 +68,8 @@ class Facts:
     @cached_property
     def op(self) -> str:
         """The op that the text names, as ns::name; empty where it names none."""
-        line = _OP_LINE.search(self.whole) or _ASSERTED.search("".join(self.whole.split()))
+        asserted = (None, *_ASSERTED.finditer("".join(self.whole.split())))  # of a listing the last one failed
+        line = _OP_LINE.search(self.whole) or asserted[-1]
         if line and line["op"] != "input":
             return op_name(line["op"])
         if "op" in self.match.groups and op_name(self.match.groups["op"]):

@@ -96,7 +96,7 @@ class Pair:
     @property
     def exact_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as it stands, not halved or sharded."""
-        return tuple(owner for owner in self.owners if "/" not in owner.part and "x" not in owner.part)
+        return tuple(owner for owner in self.owners if "/" not in owner.part and not owner.part.startswith("2 x"))
 
     @property
     def hidden_owners(self) -> tuple[Owner, ...]:

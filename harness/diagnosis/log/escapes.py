@@ -26,6 +26,10 @@ _MARKUP = re.compile(rf"</{_TAGS}>|<br\s*/?>|<(?:pre|td|code)\b")
 _CLOSED = re.compile(
     r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out|testcase|testsuites?)>|\]\]>|"\s*/>\s*$'
 )
+# The beginning of one in JUnit's XML that holds the exception, its message in an attribute.
+_MESSAGE = re.compile(
+    r'(?:<[?a-z][^<>]*>\s*)*<(?:failure|error)\b[^<>"]*?\bmessage="([^"]*)"[^<>"]*(?:"[^"<>]*"[^<>"]*)*>'
+)
 _BREAK = re.compile(r"<br\s*/?>\n?")
 # A line's end inside a string: what follows it can start a line of a traceback. A Windows path has none of these.
 _ESCAPED_END = re.compile(
@@ -80,6 +84,8 @@ def _plain(text: str) -> str:
     text = _without_carriers(text)
     if "\\" in text:
         text = _without_backslashes(text)
+    if 'message="' in text:
+        text = _MESSAGE.sub(r"\1\n", text)
     if "&" in text and _ENTITY.search(text):
         text = html.unescape(text).replace("\u00a0", " ")
     if "<" in text and _MARKUP.search(text):
