@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from harness.diagnosis.diagnose import diagnose
 
 PREFIX = "(VllmWorker rank=0 pid=4410) ERROR 11-22 03:11:54 [multiproc_executor.py:527] "
@@ -51,3 +53,15 @@ def test_a_message_in_an_attribute_is_without_the_elements_around_it() -> None:
     around = '<?xml version="1.0"?><testsuites><testsuite name="pytest"><testcase name="test_moe" time="2.1">'
     end = "</failure></testcase></testsuite></testsuites>"
     assert _message(f'{around}<failure message="{message}">def test_moe():\n    run()\n{end}\n') == message
+
+
+@pytest.mark.parametrize(
+    ("last", "op"), [("expected size 33==33, stride 2880==3072 at dim=0", "engine::moe_run"), ("", "")]
+)
+def test_of_a_listing_the_last_assert_failed_where_its_message_is_there(last: str, op: str) -> None:
+    listing = "".join(
+        f"        assert_size_stride(buf{n}, (33, 3072), (3072, 1), 'torch.ops.engine.{name}_run.default')\n"
+        for n, name in enumerate(("sort", "norm", "moe"))
+    )
+    (one,) = diagnose(io.BytesIO(f"{listing}AssertionError: {last}\n".encode()), "a log").failures
+    assert one.op == op

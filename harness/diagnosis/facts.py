@@ -68,8 +68,7 @@ class Facts:
     @cached_property
     def op(self) -> str:
         """The op that the text names, as ns::name; empty where it names none."""
-        asserted = (None, *_ASSERTED.finditer("".join(self.whole.split())))  # of a listing the last one failed
-        line = _OP_LINE.search(self.whole) or asserted[-1]
+        line = _OP_LINE.search(self.whole) or self._asserted()
         if line and line["op"] != "input":
             return op_name(line["op"])
         if "op" in self.match.groups and op_name(self.match.groups["op"]):
@@ -81,6 +80,11 @@ class Facts:
         if called and "." in called["name"] and not called["name"].startswith(("torch.", "operator.")):
             return op_name(called["name"])
         return ""
+
+    def _asserted(self) -> re.Match[str] | None:
+        """The assert that failed: of a listing the last one, if the text goes on to its message."""
+        found = [*_ASSERTED.finditer("".join(self.whole.split()))]
+        return found[-1] if len(found) == 1 or (found and "expected size" in self.whole) else None
 
     @cached_property
     def called(self) -> str:
