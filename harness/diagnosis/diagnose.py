@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
@@ -12,6 +13,7 @@ from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
 from harness.diagnosis.log.lines import Line, LineReader
+from harness.diagnosis.log.order import newest_first, turned
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
@@ -28,9 +30,38 @@ _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device
 
 def diagnose(file: BinaryIO, name: str) -> Report:
     """Read a log to its end. Raises BadInput for one that is empty, binary or cannot be read."""
+    pieces = chunks(file, name)
+    start, more = _start(pieces)
+    if more is None and newest_first(start):
+        return _turned(_read([turned(start)], name))
+    return _read(chain([start], more or ()), name)
+
+
+def _start(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes] | None]:
+    """The start of a log, and what follows it; None where it is all of it."""
+    start = b""
+    for piece in pieces:
+        start += piece
+        if len(start) >= _SMALL:
+            return start, pieces
+    return start, None
+
+
+def _turned(report: Report) -> Report:
+    """The report of a log whose lines were turned around, with the numbers that its lines have."""
+    numbers = report.lines + 1
+
+    def renumbered(one: Diagnosis) -> Diagnosis:
+        first, last = one.lines
+        return replace(one, lines=(numbers - last, numbers - first), line=numbers - one.line)
+
+    return replace(report, failures=tuple(map(renumbered, report.failures)))
+
+
+def _read(pieces: Iterable[bytes], name: str) -> Report:
     failures, around, found = Failures(), Surroundings(), _Found()
     start = b""
-    for chunk in chunks(file, name):
+    for chunk in pieces:
         around.look(chunk)
         start = start + chunk if len(start) < _SMALL else start
         for failure in failures.read(chunk):

@@ -1,14 +1,17 @@
 """What a failure's text says beside its message: exception, op, operands, user's line, and where it happened."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
-from harness.diagnosis.known.kinds import Match
-from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.known.kinds import Match, first_match
+from harness.diagnosis.log.forms import chains, goes_on
+from harness.diagnosis.log.lines import Line
+from harness.diagnosis.log.texts import Texts, broken_lines
 from harness.diagnosis.notation import op_name, sizes
 
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
@@ -18,6 +21,7 @@ _CALLED = re.compile(
     r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
 )
+_WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
 # Newer releases name the op in the assert itself, as they name an input there.
 _ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
@@ -36,7 +40,8 @@ _LIBRARY = re.compile(
 
 # eval_frame.py stands between any caller and compiled code, and around each call of a custom op: it traces nothing.
 _TRACED = re.compile(
-    r"FakeTensor|fake tensors?|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
+    r"FakeTensor|fake tensors?|maybe_fake_impl|\b(?:\w+_)?fake(?:_\w+)?\(\) (?:takes|missing|got)"
+    r"|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
     r"|while attempting to run meta|torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
@@ -63,7 +68,7 @@ class Facts:
     @cached_property
     def op(self) -> str:
         """The op that the text names, as ns::name; empty where it names none."""
-        line = _OP_LINE.search(self.whole) or _ASSERTED.search("".join(self.whole.split()))
+        line = _OP_LINE.search(self.whole) or self._asserted()
         if line and line["op"] != "input":
             return op_name(line["op"])
         if "op" in self.match.groups and op_name(self.match.groups["op"]):
@@ -75,6 +80,11 @@ class Facts:
         if called and "." in called["name"] and not called["name"].startswith(("torch.", "operator.")):
             return op_name(called["name"])
         return ""
+
+    def _asserted(self) -> re.Match[str] | None:
+        """The assert that failed: of a listing the last one, if the text goes on to its message."""
+        found = [*_ASSERTED.finditer("".join(self.whole.split()))]
+        return found[-1] if len(found) == 1 or (found and "expected size" in self.whole) else None
 
     @cached_property
     def called(self) -> str:
@@ -102,7 +112,7 @@ class Facts:
     @cached_property
     def message(self) -> str:
         """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
-        texts = [line.text for line in self.texts.lines if line.number == self.number]
+        texts = [self._begun(line) + line.text for line in self.texts.lines if line.number == self.number]
         line = next(
             (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
         ).strip()
@@ -111,9 +121,31 @@ class Facts:
         elif self.match.wrapped or not line:
             place = self.texts.messages.text.find(self.match.text)
             line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
-        elif self.match.text not in " ".join(line.split()):
+        elif self.match.text not in " ".join(line.split()) and not self._ends_in(line):
             line = self.match.text
         return line if len(line) <= 420 else line[:417] + "..."
+
+    def _ends_in(self, line: str) -> bool:
+        """Whether the message ends with its line, which says the same alone: what follows is another line of the log."""
+        alone = first_match(" ".join(line.split()), (self.match.kind,))
+        if alone is None or alone.order != self.match.order:
+            return False
+        lines = [one for one in self.texts.lines if one.text.strip()]
+        after = next((one for one in lines if one.number > self.number), None)
+        return after is not None and not goes_on(after.text) and not broken_lines(lines)(after)
+
+    def _own(self) -> str:
+        """The text without what the process went on to print below the message."""
+        lines = [line for line in self.texts.lines if line.number <= self.number or goes_on(line.text)]
+        return " ".join(line.text for line in lines)
+
+    def _begun(self, line: Line) -> str:
+        """The first letters of a word that a terminal broke off at the end of the line before; empty where it broke none."""
+        before = next((one.text for one in self.texts.lines if one.number == line.number - 1), "")
+        word = _WORD_AT_END.search(before)
+        if word is None or not line.text[:1].isalnum() or not broken_lines(list(self.texts.lines))(line):
+            return ""
+        return word[0]
 
     @cached_property
     def phase(self) -> str:
@@ -125,7 +157,10 @@ class Facts:
             return "traced"
         if _COMPILED.search(text):
             return "compiled"
-        if self.match.kind.id in ("capture", "capture-failed") or (self.seen("replay") and self.seen("capturing")):
+        own = self._own()
+        if self.match.kind.id in ("capture", "capture-failed") or all(
+            speaks_for(word, own) for word in ("replay", "capturing")
+        ):
             return "capture"
         return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
 
@@ -173,8 +208,19 @@ class Facts:
         return self.loads and (self.seen("weights") or bool(_LOADS.search(self.match.text)))
 
     def _users(self) -> list[Frame]:
-        users = [frame for frame in self.frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
-        return [frame for frame in users if not frame.file.startswith("<")] or users
+        """The user's frames: of the traceback that ends in the message where it has some, else of all."""
+        return _users_of(frames_in(self._traceback())) or _users_of(self.frames)
+
+    def _traceback(self) -> list[Line]:
+        """The lines of the exception whose message was understood, where the text has others that it led to or came of."""
+        own: list[Line] = []
+        for line in self.texts.lines:
+            if chains(line.text):
+                if any(one.number >= self.number for one in own):
+                    break
+                own = []
+            own.append(line)
+        return own
 
     @cached_property
     def user_line(self) -> str:
@@ -210,3 +256,9 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
+
+
+def _users_of(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames that are not torch's or Python's own; of those that have no file none, where there are others."""
+    users = [frame for frame in frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
+    return [frame for frame in users if not frame.file.startswith("<")] or users

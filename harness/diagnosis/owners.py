@@ -10,10 +10,11 @@ _SHARDS = (2, 4, 8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A model that has a width, and as what."""
+    """A model that has a width, and as what; ``ranks`` are those that it is split over, 0 where it is whole."""
 
     model: str
     part: str
+    ranks: int = 0
 
     def __str__(self) -> str:
         return f"{self.part} of {self.model}"
@@ -32,7 +33,7 @@ def owners(width: int) -> tuple[Owner, ...]:
     exact = [Owner(s.name, part) for s in published for part, size in _parts(s) if size == width]
     if exact or width < 64:
         return tuple(exact)
-    return tuple(Owner(s.name, part) for s in published for part, size in _derived(s) if size == width)
+    return tuple(Owner(s.name, *part) for s in published for part, size in _derived(s) if size == width)
 
 
 def _parts(shape: Shape) -> list[tuple[str, int | None]]:
@@ -44,12 +45,13 @@ def _parts(shape: Shape) -> list[tuple[str, int | None]]:
     ]
 
 
-def _derived(shape: Shape) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _derived(shape: Shape) -> list[tuple[tuple[str, int], float]]:
+    """Shards, halves and packed sizes: in words and with the number of ranks, and the size."""
+    found: list[tuple[tuple[str, int], float]] = []
     for part, size in _parts(shape):
         if size and part.endswith("intermediate size"):
-            found += [(f"{part} / {ranks} ranks", size / ranks) for ranks in _SHARDS]
-            found += [(f"2 x {part} (gate and up)", 2 * size)] if shape.gated else []
+            found += [((f"{part} / {ranks} ranks", ranks), size / ranks) for ranks in _SHARDS]
+            found += [((f"2 x {part} (gate and up)", 0), 2 * size)] if shape.gated else []
         if size:
-            found += [(f"{part} / 2 (packed FP4)", size / 2), (f"{part} / 16 (NVFP4 scales)", size / 16)]
+            found += [((f"{part} / 2 (packed FP4)", 0), size / 2), ((f"{part} / 16 (NVFP4 scales)", 0), size / 16)]
     return found

@@ -11,10 +11,12 @@ from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
+from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.unnamed import read_unnamed
 from harness.diagnosis.surroundings import Surroundings
 
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
+_OF_SIZES = frozenset(("sizes", "product", "reshape", "view"))  # readers of two tensors that meet
 _OTHER_LANGUAGE = re.compile(r"\([\w$]+\.(?:java|kt|scala):\d+\)|\.cs:line \d+")  # its exceptions have such names too
 _NAMED = re.compile(r"(?<![\w.])(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}(?:Error|Exception): [^\n]{1,300}")
 
@@ -33,7 +35,7 @@ def facts_of(failure: Failure) -> Facts:
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
     kind, groups = facts.match.kind, facts.match.groups
-    reading = read_unnamed(facts, around) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
+    reading = _reading(facts, around)
     return Diagnosis(
         kind=kind.id,
         title=reading.title or kind.title,
@@ -60,6 +62,13 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         tries=reading.tries,
         finding=_finding(facts, reading),
     )
+
+
+def _reading(facts: Facts, around: Surroundings) -> Reading:
+    kind = facts.match.kind
+    if kind.reader in _OF_SIZES and of_samples(facts):
+        return read_samples(facts)
+    return read_unnamed(facts, around) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
 
 
 def named_in(texts: Texts) -> re.Match[str] | None:

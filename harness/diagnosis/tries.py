@@ -39,8 +39,17 @@ def _model(around: Surroundings, pair: Pair, shared: bool) -> str:
     model = model_for(around, pair)
     if model is not None:
         return f"--models {model.name}"
+    if pair.ranked_owners:
+        return _share(around, pair)
     hidden = f" --hidden {pair.narrow}" if pair.narrow % 16 == 0 else ""
     return f"--models {WITH_SHARED if shared else WITHOUT_SHARED}{hidden}"
+
+
+def _share(around: Surroundings, pair: Pair) -> str:
+    """The model of which the narrow size is a rank's share, one that the log names before any other, on as many ranks."""
+    named = {shape.name for shape in around.models}
+    model, ranks = min(pair.ranked_owners, key=lambda owner: owner[0] not in named)
+    return f"--models {model} --tp {ranks}"
 
 
 def _rule(pair: Pair) -> str:

@@ -84,6 +84,11 @@ class Pair:
         return next((str(owner) for owner in self.owners if owner.part.endswith(" ranks")), "")
 
     @property
+    def ranked_owners(self) -> tuple[tuple[str, int], ...]:
+        """The models of which ``narrow`` is a rank's share, each with the number of ranks."""
+        return tuple((owner.model, owner.ranks) for owner in self.owners if owner.ranks)
+
+    @property
     def possible(self) -> bool:
         """Whether an alignment makes one of the other, by chance perhaps, and does not double it."""
         return bool(self.alignments) and self.extra < 1
@@ -91,7 +96,7 @@ class Pair:
     @property
     def exact_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as it stands, not halved or sharded."""
-        return tuple(owner for owner in self.owners if "/" not in owner.part and "x" not in owner.part)
+        return tuple(owner for owner in self.owners if "/" not in owner.part and not owner.part.startswith("2 x"))
 
     @property
     def hidden_owners(self) -> tuple[Owner, ...]:

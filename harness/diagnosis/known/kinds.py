@@ -96,8 +96,7 @@ def first_match(text: str, among: Iterable[Kind], wrapped: bool = False) -> Matc
         text = "".join(text.split())
     for kind in among:
         for order, pattern in enumerate(kind.patterns):
-            found = next(pattern.finds(text, wrapped), None)
-            if found:
+            if found := pattern.first(text, wrapped):
                 return _match(kind, order, found, wrapped)
     return None
 

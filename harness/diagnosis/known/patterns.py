@@ -30,12 +30,14 @@ _LOOK_BEHIND = re.compile(r"\(\?<!\[[^\]]*\]\)")
 class Pattern:
     """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere.
 
-    ``literal`` is a text that every match of ``spaced`` has, by which most patterns are passed over.
+    ``literal`` is a text that every match of ``spaced`` has, by which most patterns are passed over; ``tight`` is that of
+    ``compact``.
     """
 
     spaced: re.Pattern[str]
     compact: re.Pattern[str]
     literal: str
+    tight: str
 
     @classmethod
     def of(cls, text: str) -> "Pattern":
@@ -43,12 +45,20 @@ class Pattern:
         text = _PART.sub(lambda part: f"(?P<{part[1]}>{_PARTS[part[2] or 'size']})", text)
         text = re.sub(r"\(\?<(?=\w)", "(?P<", text)
         compact = _LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")
-        return cls(re.compile(text), re.compile(compact), literal(text))
+        every = literal(text)
+        return cls(re.compile(text), re.compile(compact), every, every.replace(" ", ""))
 
     def finds(self, text: str, wrapped: bool) -> Iterator[re.Match[str]]:
         """Its matches in ``text``, which has no white space where it is ``wrapped``."""
-        needed = self.literal.replace(" ", "") if wrapped else self.literal
-        return (self.compact if wrapped else self.spaced).finditer(text) if needed in text else iter(())
+        if (self.tight if wrapped else self.literal) not in text:
+            return iter(())
+        return (self.compact if wrapped else self.spaced).finditer(text)
+
+    def first(self, text: str, wrapped: bool) -> re.Match[str] | None:
+        """Its first match."""
+        if (self.tight if wrapped else self.literal) not in text:
+            return None
+        return (self.compact if wrapped else self.spaced).search(text)
 
 
 def literal(pattern: str) -> str:

@@ -1,10 +1,9 @@
 """A raw line as the lines that were written into it: JSON, HTML, XML, CSV and strings of Python escape them, chats restyle them."""
 
 import html
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
+
+from harness.diagnosis.log.objects import object_in, printed
 
 _COLOUR = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
@@ -27,18 +26,29 @@ _MARKUP = re.compile(rf"</{_TAGS}>|<br\s*/?>|<(?:pre|td|code)\b")
 _CLOSED = re.compile(
     r'(?:\]\]>|"\s*/?>)?\s*</(?:failure|error|system-err|system-out|testcase|testsuites?)>|\]\]>|"\s*/>\s*$'
 )
+# The beginning of one in JUnit's XML that holds the exception, its message in an attribute.
+_MESSAGE = re.compile(
+    r'(?:<[?a-z][^<>]*>\s*)*<(?:failure|error)\b[^<>"]*?\bmessage="([^"]*)"[^<>"]*(?:"[^"<>]*"[^<>"]*)*>'
+)
 _BREAK = re.compile(r"<br\s*/?>\n?")
 # A line's end inside a string: what follows it can start a line of a traceback. A Windows path has none of these.
 _ESCAPED_END = re.compile(
     r"\\+n(?= *\\*[\"']? *(?:$|File \\*\"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|  +\S))"
 )
+# The same as a carrier of single lines writes it: rsyslog, sudo, a workflow command of GitHub, PowerShell.
+_CARRIED = {
+    "#012": re.compile(r"#(?P<octal>01[125]|033)"),
+    "\\012": re.compile(r"\\(?P<octal>01[125]|033)"),
+    "%0A": re.compile(r"%(?P<hex>0A|0D|09|25)"),
+    "_x000A_": re.compile(r"_x00(?P<hex>0A|0D|09|1B)_"),
+}
+_LINE_BEGINS = (
+    r"(?:[%#\\_]\w*)? *(?:$|File \"|Traceback \(|Error in op|\^|[\w.]*(?:Error|Exception|Unsupported)\b|[E>]? +\S)"
+)
+_CARRIED_END = re.compile(rf"(?:#012|\\012|%0A|_x000A_){_LINE_BEGINS}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
 _SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _MARKED = re.compile(r"\\([_*])")
-# Members of a JSON object that hold what was printed, and the one that holds the logger's level.
-_PRINTED = "log msg message text textpayload error exception exc_info exc_text stack stacktrace stack_trace traceback body line"
-_TEXTS = frozenset(f"{_PRINTED} output stderr stdout data detail details reason event".split())
-_LEVELS = frozenset(("level", "levelname", "severity", "lvl", "loglevel", "log.level"))
 _DEEPEST = 4
 
 
@@ -52,9 +62,9 @@ def without_colours(raw: str) -> str:
 
 def may_have_escapes(text: str) -> bool:
     """Whether a line has a character of an escape, or any that is not ASCII."""
-    return (
-        "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii()
-    )
+    if "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii():
+        return True
+    return any(mark in text for mark in _CARRIED)
 
 
 def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:
@@ -65,23 +75,17 @@ def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:
     return (plain,)
 
 
-def level_of(text: str) -> str:
-    """The logger's level in a line that is a JSON object, in capitals; empty where there is none."""
-    found = _object(text)
-    for key, value in _members(found) if found else ():
-        if key.lower() in _LEVELS and isinstance(value, str):
-            return value.upper()
-    return ""
-
-
 def _plain(text: str) -> str:
     """The text with one layer of escapes taken off."""
     if not text.isascii():
         text = text.translate(_RESTYLED)
-    if "{" in text and (found := _object(text)):
-        return _printed(found)
+    if "{" in text and (found := object_in(text)):
+        return printed(found)
+    text = _without_carriers(text)
     if "\\" in text:
         text = _without_backslashes(text)
+    if 'message="' in text:
+        text = _MESSAGE.sub(r"\1\n", text)
     if "&" in text and _ENTITY.search(text):
         text = html.unescape(text).replace("\u00a0", " ")
     if "<" in text and _MARKUP.search(text):
@@ -89,6 +93,19 @@ def _plain(text: str) -> str:
     if "/" in text and ">" in text:
         text = _CLOSED.sub("", text)
     return text.replace('""', '"') if 'File ""' in text else text
+
+
+def _without_carriers(text: str) -> str:
+    """The text with the line ends that a carrier of single lines wrote as codes."""
+    for mark, codes in _CARRIED.items():
+        if mark in text and _CARRIED_END.search(text):
+            text = codes.sub(_decoded, text)
+    return text
+
+
+def _decoded(code: re.Match[str]) -> str:
+    groups = code.groupdict()
+    return chr(int(groups["octal"], 8) if "octal" in groups else int(groups["hex"], 16)).replace("\r", "")
 
 
 def _without_backslashes(text: str) -> str:
@@ -102,32 +119,3 @@ def _without_backslashes(text: str) -> str:
 def _character(found: re.Match[str]) -> str:
     code = found[1]
     return _SIMPLE[code] if code in _SIMPLE else chr(int(code[1:], 16))
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a line is, or ends with; None where it is none."""
-    start = text.find("{")
-    if start < 0 or not text.rstrip().endswith("}") or text[start + 1 : start + 2] not in ('"', " "):
-        return None
-    try:
-        found = json.loads(text[start:])
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _members(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in found.items():
-        if isinstance(value, dict):
-            yield from _members(value)
-        else:
-            yield key, value
-
-
-def _printed(found: dict[str, Any]) -> str:
-    """What was printed: the members that are named so or have lines in them; of none the longest."""
-    texts = [(key, value) for key, value in _members(found) if isinstance(value, str)]
-    chosen = [value for key, value in texts if key.lower() in _TEXTS or "\n" in value.rstrip("\n")]
-    if not chosen and texts:
-        chosen = [max((value for _, value in texts), key=len)]
-    return "\n".join(value.rstrip("\n") for value in chosen)

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import BELOW, FRAME, TRACEBACK, chains, is_exception
+from harness.diagnosis.log.forms import FRAME, TRACEBACK, chains, goes_on, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -110,7 +110,7 @@ class Writer:
         text = line.text
         if anchor and not self.open.raised:
             self.open.raised = is_exception(text.lstrip())
-        belongs = anchor or text[:1] in (" ", "\t") or BELOW.match(text) or TRACEBACK in text or chains(text)
+        belongs = anchor or goes_on(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 
 

@@ -35,3 +35,13 @@ def is_exception(text: str) -> bool:
 def chains(text: str) -> bool:
     """Whether Python says here that one exception led to the next."""
     return "exception" in text and bool(_CHAINED.search(text))
+
+
+def goes_on(text: str) -> bool:
+    """Whether a line below an exception's own is still of it, or of the exception that it led to."""
+    return (
+        text[:1] in (" ", "\t")
+        or bool(BELOW.match(text) or FRAME.match(text) or EXCEPTION.match(text))
+        or TRACEBACK in text
+        or chains(text)
+    )

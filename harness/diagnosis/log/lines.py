@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from harness.diagnosis.log.escapes import level_of, may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.escapes import may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.objects import level_of
 from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
 
 # How many lines after one are looked at for its prefix.
@@ -94,8 +95,9 @@ class LineReader:
         return Line(number, writer, level[0] if level else "", text, len(raw), not place)
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
-        """A line that stood in another: no terminal broke it off the one before."""
-        return line._replace(level=line.level or level, bare=line.bare and not several)
+        """A line that stood in another: no terminal broke it off the one before, or cut it."""
+        width = 0 if several else line.width
+        return line._replace(level=line.level or level, width=width, bare=line.bare and not several)
 
 
 def plain(raw: str) -> str:

@@ -17,6 +17,7 @@ _KNOWN = re.compile(
     r"|[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"  # torch
     rf"|\[{_TIME}(?P<part>(?: [A-Z]{{2}}\d+)*)[\]]"  # SGLang
     rf"|(?:stdout|stderr) [FP] "  # Kubernetes
+    rf"|{_TIME} \d\d[OE]\+?(?= |$)"  # GitLab
     rf"|\[?{_TIME}\]?(?: [A-Z]{{3,4}}\b)?"
     rf"(?:[ ,:]*[-|][ ]*{_LEVEL}[ ]*[-|][^-|\n]{{0,80}}[-|]|[ ]*-[ ]*[\w.]+[ ]*-[ ]*{_LEVEL}[ ]*-)?"
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d(?: [\w.-]+ [\w./-]+(?:\[\d+\])?:)?"  # syslog

@@ -1,5 +1,7 @@
 """Memory faults and assertions on the device: reported late, so the place in the text may not be the one."""
 
+import re
+
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
@@ -8,6 +10,8 @@ _LATE = "CUDA reports it late: the line in the text may be another than the kern
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
+_NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
+_TELL_NAMED = "the text alone does not tell these causes apart; the ids and the sizes that the kernel was given do"
 _GRAPHS = "the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows"
 _RANGE = (
     "CUDA_LAUNCH_BLOCKING=1 for the kernel; the least and the greatest of the ids there, against the number of experts"
@@ -20,29 +24,37 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     what = (
         "An index was out of range in a kernel." if asserted else "A kernel read or wrote memory that is not its own."
     )
+    late, tell = _LATE, _TELL
+    if kernel := facts.match.groups.get("kernel", ""):
+        what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
     moe, replay = facts.seen("moe"), facts.seen("replay")
     if asserted and "embedding" in facts.code:
-        return _in_a_table(what)
+        return _in_a_table(f"{what} {late}")
     if not moe and not replay:
-        return _elsewhere(what)
+        return _elsewhere(f"{what} {late}")
     possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
         stage="a replay of a CUDA graph" if replay else "routed experts",
-        cause=f"{what} {_LATE} Of this family it would be: {'; or '.join(possible)}.",
-        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", _TELL),
+        cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
+        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
         look=_GRAPHS if replay else _RANGE,
         tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
 
 
+def _short(kernel: str) -> str:
+    """The kernel's name without what it returns and the arguments of its template."""
+    return re.sub(r"^(?:void|__global__|static) ", "", kernel.strip()).partition("<")[0].partition("(")[0]
+
+
 def _in_a_table(what: str) -> Reading:
     return Reading(
         verdict=OTHER,
         stage="a kernel on the device, perhaps of an embedding",
-        cause=f"{what} {_LATE} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
+        cause=f"{what} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
         against=("ids of experts: the line in the text has none, unless the kernel is another one",),
         look="CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table",
     )
@@ -52,7 +64,7 @@ def _elsewhere(what: str) -> Reading:
     return Reading(
         verdict=OTHER,
         stage="a kernel on the device",
-        cause=f"{what} {_LATE} Neither the message nor its frames name a MoE layer, padding or a CUDA graph.",
+        cause=f"{what} Neither the message nor its frames name a MoE layer, padding or a CUDA graph.",
         against=("padding: nothing in the text speaks for it",),
         look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
     )

@@ -131,7 +131,7 @@ def _pitched(facts: Facts, says: str, pair: Pair, real: int) -> Difference:
             f"fake says a dense tensor: {pair.rounded()}."
         )
         return Difference(says, cause, pair.rounded(), frozenset(("padded", "real-wide", "pitch")), pair, widths(pair))
-    on = ASSERT.search(facts.whole)
+    *_, on = (None, *ASSERT.finditer(facts.whole))  # of a listing the last one failed
     sure = on is not None and sizes(f"({on['sizes']})")[-1:] == (str(pair.wide),)
     doubt = " The fake gives the padded width, or a slice of a padded buffer, which is the rarer."
     cause = f"The kernel wrote rows of {pair.narrow} and the fake says rows of {pair.wide}: {pair.rounded()}."

@@ -12,9 +12,8 @@ from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import audit, checks
 from harness.diagnosis.widths import read_pair
 
-_INPUT = re.compile(
-    r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)|Error in op: ?input\b"
-)
+_OP_LINE = re.compile(r"Error in op: ?(?P<op>\w+)")
+_INPUT = re.compile(r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)")
 _RESULT = re.compile(r"assert_size_stride\((?P<value>buf\d+)\b")
 _CALLS = re.compile(r"\b(?P<value>\w+) ?= ?torch\.ops\.(?P<op>\w+\.\w+)\.\w+\(")
 
@@ -22,7 +21,7 @@ _CALLS = re.compile(r"\b(?P<value>\w+) ?= ?torch\.ops\.(?P<op>\w+\.\w+)\.\w+\(")
 def read_layout(facts: Facts, around: Surroundings) -> Reading:
     """Whose value it is comes first: torch's hint blames a fake whatever the value is."""
     listed = dims(facts)
-    if _INPUT.search(facts.whole):
+    if _of_an_input(facts):
         return _input(listed)
     op = facts.op or _maker(facts)
     if op.partition("::")[0] in TORCHS_OWN:
@@ -34,9 +33,22 @@ def read_layout(facts: Facts, around: Surroundings) -> Reading:
     return _ops(facts, around, difference(facts, listed), op or "the op that was checked")
 
 
+def _of_an_input(facts: Facts) -> bool:
+    """Whether the assert that failed is on an input: by the op line, else by the last assert that the text has."""
+    if line := _OP_LINE.search(facts.whole):
+        return line["op"] == "input"
+    return bool(_INPUT.search(_failed(facts)))
+
+
+def _failed(facts: Facts) -> str:
+    """The assert that failed, and what follows it: a listing shows those before it too, in a frame that of the frame."""
+    in_frames = [frame.code for frame in facts.frames if "assert_size_stride(" in frame.code]
+    return in_frames[-1] if in_frames else facts.whole[max(0, facts.whole.rfind("assert_size_stride(")) :]
+
+
 def _maker(facts: Facts) -> str:
     """The op whose result the assert is on, where the generated code stands in the text."""
-    on = ASSERT.search(facts.whole)
+    on = ASSERT.search(_failed(facts))
     calls = {found["value"]: op_name(found["op"]) for found in _CALLS.finditer(facts.whole)}
     return calls.get(on["value"], "") if on else ""
 
@@ -102,7 +114,7 @@ def _nobodys(facts: Facts, around: Surroundings, what: Difference, listed: list[
     calls = sorted({op_name(found["op"]) for found in _CALLS.finditer(facts.whole)})
     names = f" The generated code in the text calls {', '.join(calls)}." if calls else ""
     padded = what.pair is not None and what.pair.padded
-    result = _RESULT.search(facts.whole)
+    result = _RESULT.search(_failed(facts))
     of = of_result(result["value"]) if result else of_nobody(listed)
     return Reading(
         verdict=FAMILY if padded else UNDECIDED,

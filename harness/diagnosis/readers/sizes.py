@@ -18,7 +18,9 @@ from harness.diagnosis.readers.meeting.unrelated import (
     attended,
     in_blocks,
     lacks_dimension,
+    of_positions,
     other_dimensions,
+    placed,
     unrelated,
 )
 from harness.diagnosis.readers.pairs import (
@@ -74,10 +76,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unknown_sizes(facts)
     a, b, dim = found
     pair = read_pair(a, b)
-    if lacks_dimension(facts):
-        return other_dimensions(facts)
-    if is_vocabulary(facts, pair):
-        return unrelated(facts, pair)
+    if read := _by_its_line(facts, pair, dim):
+        return read
     if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
@@ -98,6 +98,15 @@ def _by_its_shapes(facts: Facts) -> Reading | None:
     """The reading of a slice of a padded share, or of a weight that is stored flat; None for all others."""
     share = padded_share(facts)
     return read_share(facts, share) if share else flat_weight(facts)
+
+
+def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
+    """The reading of two sizes that the message or the user's line shows to be no widths; None for all others."""
+    if lacks_dimension(facts):
+        return other_dimensions(facts)
+    if is_vocabulary(facts, pair):
+        return unrelated(facts, pair)
+    return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None
 
 
 def _counts_rows(facts: Facts, pair: Pair, dim: int | None) -> bool:

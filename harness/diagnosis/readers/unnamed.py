@@ -5,6 +5,7 @@ from itertools import combinations
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import TORCHS_OWN
 from harness.diagnosis.readers.pairs import as_data, modes, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -25,6 +26,8 @@ _LINE = 240
 def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
     """The exception's name; where its message has a model's hidden size and that size padded, that it may be of this family."""
     pair = _pair(_message(facts))
+    if pair is None and facts.called and _is_custom(facts.op):
+        return _fake_call(facts)
     if pair is None:
         return Reading(
             verdict=OTHER,
@@ -62,3 +65,20 @@ def _pair(message: str) -> Pair | None:
         pair for pair in (read_pair(a, b) for a, b in combinations(sizes, 2)) if pair.padded and pair.hidden_owners
     ]
     return pairs[0] if len(pairs) == 1 else None
+
+
+def _is_custom(op: str) -> bool:
+    return "::" in op and op.partition("::")[0] not in TORCHS_OWN
+
+
+def _fake_call(facts: Facts) -> Reading:
+    """A custom op that Dynamo could not run on fake tensors; why is not known here, or the text is cut off before it."""
+    return Reading(
+        verdict=UNDECIDED,
+        stage=f"op {facts.op}",
+        cause=f"While tracing, {facts.op} failed on fake tensors. The reason is none that is known here, or the text ends before "
+        "it: no fake, a fake of other arguments, or two sizes that do not fit would each read so.",
+        against=("the kernel: it was not run",),
+        look="what stands after 'got' in that line",
+        tries=(f"harness audit {facts.op} --import MODULE --rows fake,schema",),
+    )

@@ -1,5 +1,7 @@
 """Two sizes that padding does not explain, or need not: attention, vocabularies, halves, shards, chance."""
 
+import re
+
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
@@ -9,6 +11,9 @@ from harness.diagnosis.readers.pairs import speaks, widths
 from harness.diagnosis.widths import Pair
 
 _MOST_HEADS = 128
+_POSITIONS = re.compile(
+    r"pos(?:ition(?:al|s)?)?s?_?(?:emb|enc|table|ids)|\bwpe\b|patch_?emb|\bpatches\b|token_type_emb", re.I
+)
 
 
 def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
@@ -32,6 +37,27 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
         widths=widths(pair, padded=False),
         rule=pair.rounded() if rounds else "no rule",
         tags=frozenset(("attention",)),
+    )
+
+
+def of_positions(facts: Facts, dim: int | None) -> bool:
+    """Whether the user's line names positions or patches, and nothing in the text is of experts, padding or a third dimension."""
+    return (dim or 0) < 2 and bool(_POSITIONS.search(facts.code)) and not speaks(facts)
+
+
+def placed(facts: Facts, pair: Pair) -> Reading:
+    """Two sizes in a sum with positions: how many there are of them, and how many the table was made for."""
+    return Reading(
+        verdict=OTHER,
+        stage="a sum with positions",
+        cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. The user's line names positions or patches: most "
+        "likely there are more or fewer of them than their table was made for, as for an image or a text of another length; or, "
+        "where the tensors have two dimensions, the table is of another width.",
+        against=(f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
+        look="the shapes of both at the user's line; the configuration's image size, patch size or greatest length",
+        widths=widths(pair, padded=False),
+        rule="no rule",
+        tags=frozenset(("positions",)),
     )
 
 
