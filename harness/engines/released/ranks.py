@@ -4,6 +4,7 @@ All ranks have the same shard and get the same inputs, so the sum over ranks is 
 in-process all-reduce of the in-tree layer does the same. A missing or second reduce, and a strided input, give a finding.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.findings.finding import ERROR
+from harness.workers.forking import may_fork
+from harness.workers.importing import importing
 from harness.workers.plan import plan_tasks
 from harness.workers.process import Job, WorkerProcess
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 Answer = Callable[[int], dict[str, Any]]
 Marked = Callable[[Answer, "Sequence[tuple[Case, ModeInfo]]"], Answer]
 _VERDICTS = "harness.workers.plan:start"
+_JUDGING = ("harness.verdict.judge", "harness.verdict.bisect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +47,24 @@ def here() -> Ranks:
     return _here
 
 
-def start(settings: dict[str, Any], marked: Marked, apart: bool = False) -> Answer:
+def start(settings: dict[str, Any], marked: Marked, imports: str = "", apart: bool = False) -> Answer:
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput.
 
     ``answers`` in the settings names that function as ``module:name``, by default ``harness.workers.plan:start``. ``marked``
-    adds to the answers what an engine says of its verdicts. ``apart`` says that an engine which is set up for several ranks
+    adds to the answers what an engine says of its verdicts. ``imports`` names the function that imports the engine, and starts
+    nothing: the other ranks are forks from then on, where it is given. ``apart`` says that an engine which is set up for several ranks
     cannot run a case of one: each of the several is then another process than this one.
     """
     global _here
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
         return marked(start_one(_without_bisect(settings)), plan_tasks(settings))
+    fork = bool(imports) and _imported(settings, imports)
     tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
         together = Ranks(0, size, str(Path(folder, "meeting")))
-        others = [_other(settings, replace(together, rank=rank)) for rank in range(not apart or size == 1, size)]
+        others = [_other(settings, replace(together, rank=rank), fork) for rank in range(not apart or size == 1, size)]
         _here = Ranks() if apart else together
         answer = marked(_started(settings, others), tasks)
     first = _of_process(others.pop(0)) if apart and others else marked(start_one(_without_bisect(settings)), tasks)
@@ -100,10 +106,22 @@ def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
     return answer
 
 
-def _other(settings: dict[str, Any], ranks: Ranks) -> WorkerProcess:
-    return WorkerProcess(
-        Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
-    )
+def _imported(settings: dict[str, Any], imports: str) -> bool:
+    """Import the engine and what judges its layer. Whether the other ranks may be forks of this process. Raises BadInput."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads of its own
+    torch = import_module("torch")
+    torch.set_num_threads(settings["threads"])
+    module, _, name = imports.partition(":")
+    with importing(f"subject {settings['subject']!r}"):
+        getattr(import_module(module), name)()
+        for needed in _JUDGING:
+            import_module(needed)
+    return may_fork()
+
+
+def _other(settings: dict[str, Any], ranks: Ranks, fork: bool) -> WorkerProcess:
+    job = Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
+    return WorkerProcess(job, fork)
 
 
 def _on_all_ranks(answer: Answer, others: list[WorkerProcess]) -> Answer:

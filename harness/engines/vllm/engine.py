@@ -17,6 +17,15 @@ from harness.engines.released.ranks import Ranks
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
+# What it imports of vLLM on its first use, which takes as long as importing torch does.
+IMPORTED = (
+    "vllm.config",
+    "vllm.forward_context",
+    "vllm.platforms",
+    "vllm.distributed.parallel_state",
+    "vllm.model_executor.layers.fused_moe",
+    "vllm.v1.worker.workspace",
+)
 # Bytes: enough for the largest batch of a captured graph. Each capture copies what lies outside of it.
 WORKSPACE = 2**23
 PATIENCE = timedelta(seconds=120)
