@@ -37,9 +37,19 @@ def forked(environment: dict[str, str]) -> Callable[[], None]:
             os.environ.update(environment)
             os.closerange(_FIRST_FILE, _MOST_FILES)
             code = main()
+        except SystemExit as end:
+            code = _exit_code(end)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
 
     return serve
+
+
+def _exit_code(end: SystemExit) -> int:
+    """The exit code as Python has it, which prints what is no number."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr, flush=True)
+    return 1
