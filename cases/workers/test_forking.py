@@ -24,6 +24,7 @@ def start(settings):
     sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))
     here = "the fork's too"
     fork = may_fork()
+    del sys.modules["torch"]
     other = WorkerProcess(Job("forking_start:other", settings, seconds=settings["seconds"]), fork)
     other.wait_until_ready()
 

@@ -73,7 +73,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=os.environ | mark,
-            preexec_fn=forked(mark) if fork else None,  # noqa: PLW1509 - nothing is executed after it
+            preexec_fn=forked(mark) if fork else None,  # nothing is executed after it
             bufsize=0,
             start_new_session=True,
         )

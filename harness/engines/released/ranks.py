@@ -51,9 +51,9 @@ def start(settings: dict[str, Any], marked: Marked, imports: str = "", apart: bo
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput.
 
     ``answers`` in the settings names that function as ``module:name``, by default ``harness.workers.plan:start``. ``marked``
-    adds to the answers what an engine says of its verdicts. ``imports`` names the function that imports the engine, and starts
-    nothing: the other ranks are forks from then on, where it is given. ``apart`` says that an engine which is set up for several ranks
-    cannot run a case of one: each of the several is then another process than this one.
+    adds to the answers what an engine says of its verdicts. ``imports`` names the function that imports the engine and starts
+    nothing of it. Where it is given, the other ranks are forks of this process from then on. ``apart`` says that an engine
+    which is set up for several ranks cannot run a case of one: each of the several is then another process than this one.
     """
     global _here
     if "ranks" in settings:
