@@ -22,6 +22,7 @@ from harness.engines.released import targets
 from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
 from harness.matrix.paths import paths_of
 from harness.matrix.selection import Selection
 from harness.workers.plan import PlanRun
@@ -475,7 +476,11 @@ def test_what_one_rank_alone_does_is_judged_on_both(
     text = text.replace(old, f"result = fused_output + {shared}")
     (tree / RUNNER).write_text(f"{text}\n_rank = torch.distributed.get_rank\n", "utf-8")
     verdicts = judged(
-        targets.Target(f"vllm@{tree}"), models=(NEMOTRON,), tp=(2,), kernels=("wide",), modes=tuple(statuses)
+        targets.Target(f"vllm@{tree}"),
+        models=(NEMOTRON,),
+        tp=(2,),
+        kernels=("wide",),
+        modes=tuple(MODES[mode].exact for mode in statuses),
     )
     assert {verdict.mode: verdict.status for verdict in verdicts} == statuses
 
