@@ -19,6 +19,7 @@ from harness.workers.forking import may_fork
 from harness.workers.importing import importing
 from harness.workers.plan import plan_tasks
 from harness.workers.process import Job, WorkerProcess
+from harness.workers.worker import begin
 
 if TYPE_CHECKING:
     from harness.matrix.case import Case
@@ -141,6 +142,7 @@ def _on_all_ranks(answer: Answer, others: list[WorkerProcess], cases: Sequence[s
             verdict = answer(index)
             if verdict["status"] in (OK, SKIPPED):
                 return verdict
+            begin()  # it has its time once more
         SUMS.start()
         others_answers = [threads.submit(other.ask, index) for other in others]
         verdict = answer(index)
