@@ -156,7 +156,8 @@ def test_ranks_apart_leave_cases_of_one_rank_to_a_process_of_its_own(monkeypatch
     started: list[ranks.Ranks] = []
 
     class Other(Process):
-        def __init__(self, job: Any) -> None:
+        def __init__(self, job: Any, fork: bool) -> None:
+            assert not fork
             started.append(ranks.Ranks(**job.settings["ranks"]))
             super().__init__({"status": f"rank {started[-1].rank}"})
 

@@ -22,6 +22,7 @@ from harness.engines.released import targets
 from harness.engines.vllm.released import VLLM
 from harness.findings.finding import FINDINGS, LATENT, OK, Verdict
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
 from harness.matrix.paths import paths_of
 from harness.matrix.selection import Selection
 from harness.workers.plan import PlanRun
@@ -450,6 +451,38 @@ def test_an_all_reduce_on_one_rank_is_none(release: Callable[[str], Path], tmp_p
     )
     found = {case: one.status for one in verdicts if (case := one.case.partition("-wide-")[2][:3])}
     assert found == {"tp1": OK, "tp2": FINDINGS}
+
+
+# What one rank alone does, after which the sums of both say nothing of its own: (the shared part of it, statuses by mode).
+OF_A_RANK = {
+    "left out": ("(shared_output if _rank() == 0 else 0)", {"eager": FINDINGS, "cudagraph": FINDINGS}),
+    "given by one rank for both": ("(2 * shared_output if _rank() == 0 else 0)", {"eager": OK, "cudagraph": OK}),
+    "left out of many rows": (
+        "(shared_output if _rank() == 0 or len(shared_output) < 200 else 0)",
+        {"eager": OK, "varied-tokens": FINDINGS, "varied-contents": OK},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_A_RANK)
+def test_what_one_rank_alone_does_is_judged_on_both(
+    what: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shared, statuses = OF_A_RANK[what]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text, old = (tree / RUNNER).read_text("utf-8"), "result = shared_output + fused_output"
+    assert text.count(old) == 1
+    text = text.replace(old, f"result = fused_output + {shared}")
+    (tree / RUNNER).write_text(f"{text}\n_rank = torch.distributed.get_rank\n", "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"),
+        models=(NEMOTRON,),
+        tp=(2,),
+        kernels=("wide",),
+        modes=tuple(MODES[mode].exact for mode in statuses),
+    )
+    assert {verdict.mode: verdict.status for verdict in verdicts} == statuses
 
 
 def test_a_line_changed_on_each_path_is_red_at_its_stage(

@@ -18,6 +18,7 @@ from harness.base.errors import BadInput
 from harness.base.options import CASE_SECONDS
 from harness.base.printable import bounded, printable
 from harness.base.source import SourceLine, is_library
+from harness.workers.forking import forked
 from harness.workers.stray import is_halted, kill_family, waited_for_core
 
 TASK_SECONDS = CASE_SECONDS
@@ -54,7 +55,8 @@ class Job:
 class WorkerProcess:
     """A started worker. Call ``wait_until_ready`` before ``ask``."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, fork: bool = False) -> None:
+        """``fork``: a fork of this worker, which has imported what the job needs, in place of its command."""
         self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._written = 0  # to standard error, before the task that it was given last
@@ -63,13 +65,15 @@ class WorkerProcess:
         self._doing = ""  # before it is ready
         self.notes: list[dict[str, Any]] = []  # of the task that it was given last
         self._mark = f"{MARK}={uuid.uuid4().hex}"
+        mark = dict([self._mark.split("=")])
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
         self._process = subprocess.Popen(
             job.command or (sys.executable, "-c", _MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | dict([self._mark.split("=")]),
+            env=os.environ | mark,
+            preexec_fn=forked(mark) if fork else None,  # nothing is executed after it
             bufsize=0,
             start_new_session=True,
         )

@@ -4,6 +4,7 @@ All ranks have the same shard and get the same inputs, so the sum over ranks is 
 in-process all-reduce of the in-tree layer does the same. A missing or second reduce, and a strided input, give a finding.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,9 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.findings.finding import ERROR
+from harness.findings.finding import ERROR, OK, SKIPPED
+from harness.workers.forking import may_fork
+from harness.workers.importing import importing
 from harness.workers.plan import plan_tasks
 from harness.workers.process import Job, WorkerProcess
+from harness.workers.worker import begin
 
 if TYPE_CHECKING:
     from harness.matrix.case import Case
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 Answer = Callable[[int], dict[str, Any]]
 Marked = Callable[[Answer, "Sequence[tuple[Case, ModeInfo]]"], Answer]
 _VERDICTS = "harness.workers.plan:start"
+_JUDGING = ("harness.verdict.judge", "harness.verdict.bisect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +48,28 @@ def here() -> Ranks:
     return _here
 
 
-def start(settings: dict[str, Any], marked: Marked, apart: bool = False) -> Answer:
+def start(settings: dict[str, Any], marked: Marked, imports: str = "", apart: bool = False) -> Answer:
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput.
 
     ``answers`` in the settings names that function as ``module:name``, by default ``harness.workers.plan:start``. ``marked``
-    adds to the answers what an engine says of its verdicts. ``apart`` says that an engine which is set up for several ranks
-    cannot run a case of one: each of the several is then another process than this one.
+    adds to the answers what an engine says of its verdicts. ``imports`` names the function that imports the engine and starts
+    nothing of it. Where it is given, the other ranks are forks of this process from then on. ``apart`` says that an engine
+    which is set up for several ranks cannot run a case of one: each of the several is then another process than this one.
     """
     global _here
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
         return marked(start_one(_without_bisect(settings)), plan_tasks(settings))
+    fork = bool(imports) and _imported(settings, imports)
     tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
         together = Ranks(0, size, str(Path(folder, "meeting")))
-        others = [_other(settings, replace(together, rank=rank)) for rank in range(not apart or size == 1, size)]
+        others = [_other(settings, replace(together, rank=rank), fork) for rank in range(not apart or size == 1, size)]
         _here = Ranks() if apart else together
         answer = marked(_started(settings, others), tasks)
     first = _of_process(others.pop(0)) if apart and others else marked(start_one(_without_bisect(settings)), tasks)
-    on_all_ranks = _on_all_ranks(first, others)
+    on_all_ranks = _on_all_ranks(first, others, [case.id for case, _ in tasks])
     return lambda index: (on_all_ranks if tasks[index][0].tp > 1 else answer)(index)
 
 
@@ -100,23 +107,51 @@ def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
     return answer
 
 
-def _other(settings: dict[str, Any], ranks: Ranks) -> WorkerProcess:
-    return WorkerProcess(
-        Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
-    )
+def _imported(settings: dict[str, Any], imports: str) -> bool:
+    """Import the engine and what judges its layer. Whether the other ranks may be forks of this process. Raises BadInput."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads of its own
+    torch = import_module("torch")
+    torch.set_num_threads(settings["threads"])
+    module, _, name = imports.partition(":")
+    with importing(f"subject {settings['subject']!r}"):
+        getattr(import_module(module), name)()
+        for needed in _JUDGING:
+            import_module(needed)
+    return may_fork()
 
 
-def _on_all_ranks(answer: Answer, others: list[WorkerProcess]) -> Answer:
-    """The answer of rank 0, while every other rank does the same task. An error if their statuses differ."""
+def _other(settings: dict[str, Any], ranks: Ranks, fork: bool) -> WorkerProcess:
+    job = Job(settings["start"], settings | {"ranks": asdict(ranks)}, command=tuple(settings["command"]))
+    return WorkerProcess(job, fork)
+
+
+def _on_all_ranks(answer: Answer, others: list[WorkerProcess], cases: Sequence[str]) -> Answer:
+    """The answer of rank 0, while every other rank does the same task. An error if their statuses differ.
+
+    Once all ranks gave the same to the sums of a case that is right, rank 0 does its other modes alone. What is not right
+    there is done again on all ranks.
+    """
+    from harness.engines.released.sums import SUMS  # imports torch
+
     threads = ThreadPoolExecutor(max(len(others), 1))
+    alike: set[str] = set()
 
     def answered(index: int) -> dict[str, Any]:
+        if cases[index] in alike:
+            SUMS.start(alone=True)
+            verdict = answer(index)
+            if verdict["status"] in (OK, SKIPPED):
+                return verdict
+            begin()  # it has its time once more
+        SUMS.start()
         others_answers = [threads.submit(other.ask, index) for other in others]
         verdict = answer(index)
         for rank, future in enumerate(others_answers, 1):
             theirs = (future.result() or {"status": "died"})["status"]
             if theirs != verdict["status"]:
                 return verdict | {"status": ERROR, "reason": f"rank 0: {verdict['status']}, rank {rank}: {theirs}"}
+        if verdict["status"] == OK and SUMS.all_alike(replays=verdict.get("emulated", False)):
+            alike.add(cases[index])
         return verdict
 
     return answered

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.ops.product import product
 from harness.ops.registry import register_op
 
 NAME = "harness::sglang_experts"
@@ -22,7 +23,7 @@ def experts(x: Tensor, w13: Tensor, w2: Tensor, weights: Tensor, ids: Tensor, sc
     out = x.new_zeros((x.shape[0], w2.shape[1]), dtype=torch.float32)
     for expert in range(w13.shape[0]):
         share = (weights * (ids == expert)).sum(-1, keepdim=True)
-        gate, up = (x @ w13[expert].T).float().chunk(2, -1)
+        gate, up = product(x, w13[expert]).float().chunk(2, -1)
         inner = (functional.silu(gate) * up).to(x.dtype)
-        out += share * (inner @ w2[expert].T).float()
+        out += share * product(inner, w2[expert]).float()
     return (out * scale).to(x.dtype)

@@ -14,9 +14,19 @@ from torch.distributed import ProcessGroup
 
 from harness.base.errors import BadInput
 from harness.engines.released.ranks import Ranks
+from harness.engines.released.sums import SUMS
 
 # The constructors of vLLM's MoE layer, newest first. In releases where one takes no shared expert, another one does.
 FACTORIES = ("FusedMoEFactory", "SharedFusedMoE", "FusedMoE")
+# What it imports of vLLM on its first use, which takes as long as importing torch does.
+IMPORTED = (
+    "vllm.config",
+    "vllm.forward_context",
+    "vllm.platforms",
+    "vllm.distributed.parallel_state",
+    "vllm.model_executor.layers.fused_moe",
+    "vllm.v1.worker.workspace",
+)
 # Bytes: enough for the largest batch of a captured graph. Each capture copies what lies outside of it.
 WORKSPACE = 2**23
 PATIENCE = timedelta(seconds=120)
@@ -137,7 +147,11 @@ class Gloo:
     def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
         """The sum over ranks. ``view(-1)`` raises RuntimeError on a tensor that is not contiguous."""
         summed = x.view(-1).clone()
-        distributed.all_reduce(summed, group=self.group)
+        if SUMS.alone:
+            summed *= self.group.size()
+        else:
+            distributed.all_reduce(summed, group=self.group)
+            SUMS.note(x, summed, self.group.size())
         # A copy in memory that gloo never referenced. Its thread may keep the sum alive a moment longer on one rank than on
         # another. Checks that depend on an output's lifetime would then make different calls on each rank, and hang.
         return summed.view(x.shape).clone()

@@ -15,6 +15,7 @@ from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
 from harness.engines.vllm.weights import NORMALISE, Pair, masters
 from harness.matrix.case import Case
+from harness.ops.product import product
 
 _count = itertools.count()
 
@@ -28,8 +29,8 @@ class SharedExpert(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, H] to [T, H]."""
-        gate, up = functional.linear(x, self.up).chunk(2, -1)
-        return functional.linear(functional.silu(gate) * up, self.down)
+        gate, up = product(x, self.up).chunk(2, -1)
+        return product(functional.silu(gate) * up, self.down)
 
 
 class Layer(nn.Module):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def start(settings: dict[str, Any]) -> ranks.Answer:
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput."""
-    return ranks.start(settings, _marked)
+    return ranks.start(settings, _marked, "harness.engines.vllm.subject:import_engine")
 
 
 def _marked(answer: ranks.Answer, tasks: "Sequence[tuple[Case, ModeInfo]]") -> ranks.Answer:

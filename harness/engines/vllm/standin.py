@@ -19,6 +19,7 @@ from vllm.model_executor.layers.quantization.base_config import QuantizationConf
 from harness.engines.vllm.routing import check_logits, top_k
 from harness.engines.vllm.weights import masters
 from harness.matrix.case import Case
+from harness.ops.product import product
 
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 
@@ -74,8 +75,8 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         out = x.new_zeros((x.shape[0], w2.shape[1]), dtype=torch.float32)
         for expert in range(w13.shape[0]):
             share = (weights * (ids == expert)).sum(-1, keepdim=True)
-            inner = gated((x @ w13[expert].T).float()).to(x.dtype)
-            out += share * (inner @ w2[expert].T).float()
+            inner = gated(product(x, w13[expert]).float()).to(x.dtype)
+            out += share * product(inner, w2[expert]).float()
         # Monolithic kernels scale. The factor is 1 if the runner scales the output.
         scaled: Tensor = out * layer.routed_scaling_factor
         return scaled.to(x.dtype)

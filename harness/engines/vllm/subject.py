@@ -2,8 +2,10 @@
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,12 +29,32 @@ TOKENS = {"vllm-batched": ("tokens<=1040",), "vllm-padded-rows": ("tokens<=1040"
 @cache
 def _engine() -> "Engine":
     """The process's vLLM, once per process, since it keeps its state in globals."""
-    gc.disable()  # importing vLLM makes a million objects, which the collector would scan many times
-    try:
-        import harness.engines.vllm.standin  # noqa: F401 - checks that this vLLM has its base classes
+    with _usable():
+        import_engine()
         from harness.engines.vllm.engine import Engine
 
         return Engine(here())
+
+
+@cache
+def import_engine() -> None:
+    """Import vLLM, and start nothing of it. Raises BadInput without a usable vLLM."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with _usable():
+        import harness.engines.vllm.standin  # noqa: F401 - checks that this vLLM has its base classes
+        from harness.engines.vllm import engine, layer  # noqa: F401
+
+        for module in engine.IMPORTED:
+            import_module(module)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raises BadInput for what vLLM raises inside a ``with`` block."""
+    gc.disable()  # importing vLLM makes a million objects, which the collector would scan many times
+    try:
+        yield
     except (ImportError, AttributeError) as error:
         raise BadInput(
             f"this vLLM cannot be used: {type(error).__name__}: {error}; --vllm PATH judges a source tree, and "
@@ -46,8 +68,6 @@ class VllmLayer:
     """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
     def __init__(self) -> None:
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
         self.engine = _engine()  # here, so that an unusable vLLM is reported before any case runs
 
     def declares(self, case: Case) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from vllm.model_executor.layers.fused_moe.utils import _resize_cache
 
 from harness.base.errors import Skip
 from harness.engines.vllm.standin import StandIn, gated
+from harness.ops.product import product
 
 # The rows of each expert's buffer: more than any batch that the cases of this path have.
 MOST_BATCHED = 1040
@@ -55,13 +56,13 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         (count, slots), inner = ids.shape, w1.shape[1]
         up = _resize_cache(more["workspace2"], (count, slots, inner)).zero_()
         for expert, weight in enumerate(w1):
-            up += torch.where((ids == expert)[..., None], (hidden_states @ weight.T)[:, None], 0)
+            up += torch.where((ids == expert)[..., None], product(hidden_states, weight)[:, None], 0)
         self.after_up(up, hidden_states, ids, w1, w2)
         middle = _resize_cache(more["workspace13"], (count, slots, inner // 2)).copy_(gated(up.float()))
         down = _resize_cache(more["workspace2"], (count, slots, w2.shape[1])).zero_()
         for expert, weight in enumerate(w2):
             share = (weights * (ids == expert))[..., None]
-            down += (share * (middle @ weight.T).float()).to(down.dtype)
+            down += (share * product(middle, weight).float()).to(down.dtype)
         self.after_down(down, middle, weights, ids, w1, w2)
         output.copy_(down.float().sum(1)[:, : output.shape[1]])
 
