@@ -28,6 +28,8 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 _REMADE, _ALIASES = 12, 8
 # No multiple of a tile, in each of so many calls.
 _SIZE, _CALLS_OF_SIZE = 97, 4
+# Of a batch whose routing a layer may plan once and find again. An even number: its halves are two contents of one size.
+_MANY_TOKENS = 264
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -39,7 +41,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "traced": if_steady(_traced),
         "graphs": if_steady(graphs),
     }
-    return run_few(rig, groups)
+    return run_few(rig, groups, _MANY_TOKENS)
 
 
 def _inputs(varied: VariedRun, variation: Varied) -> None:
@@ -68,7 +70,29 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
         check(varied, variation, layer, inputs=inputs, expected=expected)
         _copy_inputs(varied)
     _refill_parts(varied, variation, layer, inputs)
+    _refill_many(varied, variation)
     return None
+
+
+def _refill_many(varied: VariedRun, variation: Varied) -> None:
+    """A batch of many tokens, refilled in place. A first one that is wrong is left to ``varied-tokens``."""
+    batch, right = varied.batch(min(_MANY_TOKENS, varied.most))
+    tokens, layer = batch[0].shape[0], varied.fresh()
+    half, before = tokens // 2, len(varied.run.calls)
+    contents = [[start + row % half for row in range(tokens)] for start in (0, half)] if half else []
+    inputs = tuple(tensor if tensor is None else torch.empty_like(tensor) for tensor in batch)
+    for number, rows in enumerate(contents):
+        for tensor, value in zip(inputs, batch, strict=True):
+            if tensor is not None and value is not None:
+                tensor.copy_(value[rows])
+        label = f"inputs of {tokens} tokens that are refilled in place"
+        if (
+            not check(varied, variation, layer, inputs=inputs, expected=rows_of(right, rows), label=label)
+            and not number
+        ):
+            del varied.run.calls[before:]
+            return
+        _copy_inputs(varied)
 
 
 def _reordered(varied: VariedRun, variation: Varied, layer: Any) -> None:

@@ -41,11 +41,11 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.state.global_state import default_dtype, matmul_precision, set_matmul_precision
 from harness.ops.names import op_name
 
-# Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
-# whose memory may stay: a layer may keep some, as for a few batch sizes.
-_CALLS, _FIRST, _SHARE = 40, 4, 0.75
-# Calls after which a ring of memory has come round.
-_LONG = 320
+# Calls after which memory of an early one should be free, by whether they are of many tokens: what a layer notes of such
+# batches alone stays alive too. Calls before that may fill caches. The share of calls whose memory may stay: a layer may keep
+# some, as for a few batch sizes. And calls after which a ring of memory has come round.
+_CALLS, _FIRST, _SHARE = {False: 30, True: 10}, 4, 0.75
+_LONG = dict.fromkeys(_CALLS, 240)
 # More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
 _MANY_TOKENS = 264
 # Modes of torch in which a router may round its logits.
@@ -82,9 +82,9 @@ def _not_deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _high_precision() -> Iterator[None]:
+def _precision(name: str) -> Iterator[None]:
     before = matmul_precision()
-    set_matmul_precision("high")
+    set_matmul_precision(name)
     try:
         yield
     finally:
@@ -112,7 +112,7 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=not-deterministic": _not_deterministic,
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
-        "torch=matmul-high": _high_precision,
+        "torch=matmul-high": lambda: _precision("high"),
         "torch=inference-tensors": torch.inference_mode,
     }
     around = modes[variation.name]
@@ -124,10 +124,21 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         return
     check(varied, variation, varied.fresh(), around=around)
     wrong = varied.run.calls[-1]
-    if wrong.error is None and not varied.is_wrong(wrong):
+    is_right = wrong.error is None and not varied.is_wrong(wrong)
+    if is_right and (variation.name != "torch=matmul-high" or _of_medium(varied, variation)):
         _of_many_tokens(varied, variation, around)
     if variation.name != "torch=not-deterministic":
         varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
+
+
+def _of_medium(varied: VariedRun, variation: Varied) -> bool:
+    """The other precision below the highest; whether it is right. One in which the layer's own router rounds is not judged."""
+    label = "a float32 matmul precision of medium, where one of high is right"
+    if not check(varied, variation, varied.fresh(), label=label, around=lambda: _precision("medium")):
+        if not _rounds(varied, varied.run.calls[-1], lambda: _precision("medium")):
+            return False
+        varied.run.calls.pop()
+    return True
 
 
 def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], Any]) -> None:
@@ -254,6 +265,8 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
             for place in range(2):
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
+            with contextlib.suppress(*LAYER_ERRORS):
+                layer(*varied.batch(min(_MANY_TOKENS, varied.most))[0])
 
     with _three_threads(), ProcessState(before) as state:  # one thread shows nothing of a layer that asks for one
         act()
@@ -288,46 +301,71 @@ def _memory(varied: VariedRun, variation: Varied) -> None:
     if variation.name == "memory=each-size":
         return each_size(varied, variation)
     layer, made = varied.fresh(), _Made()
-    _call_often(varied, layer, made, range(-_FIRST, 0))
-    entries = entries_of(layer, varied.rig.ops) | handles()
-    _call_often(varied, layer, made, range(_CALLS))
-    left = _left_by_calls(varied, layer, made, entries, _CALLS)
+    for is_large in (False, True):
+        _call_often(varied, layer, made, range(-_FIRST, 0), is_large)
+    grown = _Grown()
+    _call_all(varied, layer, made, grown, dict.fromkeys(_CALLS, 0), _CALLS)
+    left = _left_by_calls(varied, made, grown, _CALLS)
     if left is not None:
-        _call_often(varied, layer, made, range(_CALLS, _LONG))
-        if _left_by_calls(varied, layer, made, entries, _LONG) is not None:
+        _call_all(varied, layer, made, grown, _CALLS, _LONG)
+        if _left_by_calls(varied, made, grown, _LONG) is not None:
             varied.run.left_behind.append(LeftBehind(variation, *left))
-        elif by := overwritten_by(varied, [answer(varied, layer, place_of(number)) for number in range(_LONG)]):
+        elif by := overwritten_by(varied, [answer(varied, layer, place_of(n)) for n in range(sum(_LONG.values()))]):
             note(varied, variation, *by)
     return None
 
 
-def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range) -> None:
+# By how much each container and number of handles grew, in the calls of few tokens and in those of many.
+_Grown = Counter[tuple[str, bool]]
+
+
+def _call_all(
+    varied: VariedRun, layer: Any, made: "_Made", grown: _Grown, first: dict[bool, int], last: dict[bool, int]
+) -> None:
+    """Calls of few tokens, and then of many, from these numbers to those."""
+    for is_large, start in first.items():
+        before = _entries(varied, layer)
+        _call_often(varied, layer, made, range(start, last[is_large]), is_large)
+        # A container that is new since then may have been made for something else.
+        after = {name: count for name, count in _entries(varied, layer).items() if name in before}
+        grown.update({(name, is_large): count - before[name] for name, count in after.items()})
+
+
+def _entries(varied: VariedRun, layer: Any) -> dict[str, int]:
+    return entries_of(layer, varied.rig.ops) | handles()
+
+
+def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range, is_large: bool) -> None:
     """A call for each number; those below 0 may fill caches."""
     for number in numbers:
-        inputs, _ = batch_of(varied, number % PLACES)
-        made.begin(number, inputs)
+        inputs, _ = varied.batch(_most(varied)) if is_large else batch_of(varied, number % PLACES)
+        made.begin(number, inputs, is_large)
         with made, contextlib.suppress(*LAYER_ERRORS):
             layer(*inputs)
         del inputs
 
 
+def _most(varied: VariedRun) -> int:
+    return min(_MANY_TOKENS, varied.most)
+
+
 def _left_by_calls(
-    varied: VariedRun, layer: Any, made: "_Made", before: dict[str, int], calls: int
+    varied: VariedRun, made: "_Made", grown: _Grown, calls: dict[bool, int]
 ) -> tuple[str, SourceLine | None] | None:
     """(what so many calls left, the line that made it): memory of most calls, or an entry for most of them; None for nothing."""
     if alive := made.still_alive(calls):
-        count, what, line = alive
-        return f"after {calls} calls {what} of {count} of them is still in memory", line
-    now = entries_of(layer, varied.rig.ops) | handles()
-    # A container that is new since then may have been made for something else.
-    grown = [name for name, count in now.items() if name in before and count - before[name] > _SHARE * calls]
-    if not grown:
-        return None
-    more, name = now[grown[0]] - before[grown[0]], grown[0]
-    is_handle = name in handles()
-    return f"after {calls} calls " + (
-        f"there are {more} more {name}" if is_handle else f"{name} has {more} entries more"
-    ), None
+        count, what, line, only_large = alive
+        whose = f", those of {_most(varied)} tokens," if only_large else ""
+        return f"after {sum(calls.values())} calls {what} of {count} of them{whose} is still in memory", line
+    for (name, is_large), count in grown.items():
+        if count > _SHARE * calls[is_large]:
+            after = f"after {sum(calls.values())} calls"
+            more = count + grown[name, not is_large]
+            if name in handles():
+                return f"{after} there are {more} more {name}", None
+            whose = f", all by calls of {_most(varied)} tokens" if is_large and more == count else ""
+            return f"{after} {name} has {more} entries more{whose}", None
+    return None
 
 
 class _Made(TorchDispatchMode):
@@ -335,13 +373,13 @@ class _Made(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._notes: list[tuple[int, StorageWeakRef, str, SourceLine | None]] = []
+        self._notes: list[tuple[int, bool, StorageWeakRef, str, SourceLine | None]] = []
         self._known: dict[int, StorageWeakRef] = {}
-        self._call = 0
+        self._call, self._is_large = 0, False
 
-    def begin(self, call: int, inputs: tuple[Tensor, ...]) -> None:
+    def begin(self, call: int, inputs: tuple[Tensor, ...], is_large: bool) -> None:
         """The next call; calls below 0 are not noted."""
-        self._call = call
+        self._call, self._is_large = call, is_large
         for place, tensor in enumerate(inputs):
             self._note(tensor, "hidden_states" if not place else f"input {place}", None)
 
@@ -362,19 +400,23 @@ class _Made(TorchDispatchMode):
         if known is None or known.expired():
             self._known[storage._cdata] = weak = StorageWeakRef(storage)
             if self._call >= 0:
-                self._notes.append((self._call, weak, what, line))
+                self._notes.append((self._call, self._is_large, weak, what, line))
 
-    def still_alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
-        """(how many calls, whose memory, the line that made it) where memory of most of so many calls is alive, or None."""
+    def still_alive(self, made: dict[bool, int]) -> tuple[int, str, SourceLine | None, bool] | None:
+        """(how many calls, whose memory, the line that made it, whether those of many tokens alone); None where most is freed.
+
+        Memory of most of the large ones among so many calls is alive, or of most of the others.
+        """
         if self._alive(made):
             gc.collect()  # what lies in a cycle of references is no leak
         return self._alive(made)
 
-    def _alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
-        alive = {(call, what): line for call, storage, what, line in self._notes if not storage.expired()}
-        counts = Counter(what for _, what in alive)
-        for what, calls in counts.items():  # in the order of the first call's ops
-            if calls > _SHARE * made:
-                lines = [line for _, storage, name, line in self._notes if name == what and line]
-                return calls, what, lines[0] if lines else None
+    def _alive(self, made: dict[bool, int]) -> tuple[int, str, SourceLine | None, bool] | None:
+        alive = {(call, what, large) for call, large, storage, what, _ in self._notes if not storage.expired()}
+        counts = Counter((what, large) for _, what, large in alive)
+        for (what, is_large), calls in counts.items():  # in the order of the first call's ops
+            if calls > _SHARE * made[is_large]:
+                lines = [line for _, _, _, name, line in self._notes if name == what and line]
+                others = counts[what, not is_large]
+                return calls + others, what, lines[0] if lines else None, is_large and not others
         return None
