@@ -14,6 +14,7 @@ from harness.execution.modes.varied.beside.graphs import graphs
 from harness.execution.modes.varied.beside.overwritten import overwritten_by, save_alias
 from harness.execution.modes.varied.checks import (
     MANY_CALLS,
+    MANY_TOKENS,
     answer,
     batch_of,
     check,
@@ -28,8 +29,6 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 _REMADE, _ALIASES = 12, 8
 # No multiple of a tile, in each of so many calls.
 _SIZE, _CALLS_OF_SIZE = 97, 4
-# Of a batch whose routing a layer may plan once and find again. An even number: its halves are two contents of one size.
-_MANY_TOKENS = 264
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -41,7 +40,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "traced": if_steady(_traced),
         "graphs": if_steady(graphs),
     }
-    return run_few(rig, groups, _MANY_TOKENS)
+    return run_few(rig, groups, MANY_TOKENS)
 
 
 def _inputs(varied: VariedRun, variation: Varied) -> None:
@@ -76,7 +75,7 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
 
 def _refill_many(varied: VariedRun, variation: Varied) -> None:
     """A batch of many tokens, refilled in place. A first one that is wrong is left to ``varied-tokens``."""
-    batch, right = varied.batch(min(_MANY_TOKENS, varied.most))
+    batch, right = varied.batch(min(MANY_TOKENS, varied.most))
     tokens, layer = batch[0].shape[0], varied.fresh()
     half, before = tokens // 2, len(varied.run.calls)
     contents = [[start + row % half for row in range(tokens)] for start in (0, half)] if half else []
