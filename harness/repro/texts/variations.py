@@ -36,7 +36,7 @@ ROWS = {
     "with one value of 64": "rows[6, rows.shape[1] // 2] = 64",
     "that is 512 times as large": "rows[7] = rows[7] * 512",
     "that ends with 64": "rows[8, -1] = 64",
-    SMALL_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-2] /= 256",
+    SMALL_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-2] /= 32",
     NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
 }
 

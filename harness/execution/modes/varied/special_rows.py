@@ -15,7 +15,7 @@ _ROW, _CHANNEL = 512, 64
 # Numbers of this size are normal in bf16 and fp32, and what divides by them is beyond fp32.
 _SMALLEST = 2.0**-121
 NO_WEIGHTS = "all of whose routing weights are zero"
-_LIGHTER = 256
+_LIGHTER = 32
 SMALL_WEIGHTS = f"all of whose routing weights are divided by {_LIGHTER}"
 
 
