@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Call, Run, Varied
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.memory.reachable import caches_of
 from harness.execution.modes.varied.beside.graphs import graphs
 from harness.execution.modes.varied.beside.overwritten import overwritten_by, save_alias
@@ -74,24 +75,24 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
 
 
 def _refill_many(varied: VariedRun, variation: Varied) -> None:
-    """A batch of many tokens, refilled in place. A first one that is wrong is left to ``varied-tokens``."""
+    """A batch of many tokens, refilled in place. Contents that are wrong in other memory too are left to ``varied-tokens``."""
     batch, right = varied.batch(min(MANY_TOKENS, varied.most))
     tokens, layer = batch[0].shape[0], varied.fresh()
-    half, before = tokens // 2, len(varied.run.calls)
-    contents = [[start + row % half for row in range(tokens)] for start in (0, half)] if half else []
+    half, label = tokens // 2, f"inputs of {tokens} tokens that are refilled in place"
     inputs = tuple(tensor if tensor is None else torch.empty_like(tensor) for tensor in batch)
-    for number, rows in enumerate(contents):
+    for start in (0, half) if half else ():
+        rows = [start + row % half for row in range(tokens)]
         for tensor, value in zip(inputs, batch, strict=True):
             if tensor is not None and value is not None:
                 tensor.copy_(value[rows])
-        label = f"inputs of {tokens} tokens that are refilled in place"
-        if (
-            not check(varied, variation, layer, inputs=inputs, expected=rows_of(right, rows), label=label)
-            and not number
-        ):
-            del varied.run.calls[before:]
-            return
+        expected, before = rows_of(right, rows), len(varied.run.calls)
+        is_right = check(varied, variation, layer, inputs=inputs, expected=expected, label=label)
         _copy_inputs(varied)
+        if not is_right:
+            elsewhere, first = tuple(map(copy_of, inputs)), varied.run.calls[before:]
+            is_right = check(varied, variation, varied.fresh(), inputs=elsewhere, expected=expected)
+            varied.run.calls[before:] = first if is_right else []
+            return
 
 
 def _reordered(varied: VariedRun, variation: Varied, layer: Any) -> None:
