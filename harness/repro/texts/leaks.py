@@ -77,13 +77,13 @@ def leak(what: str) -> Scenario:
     counted = next((count for words, count in _COUNTS.items() if what.endswith(f" more {words}")), "")
     if counted:
         return Scenario(_COUNTED.replace("$count", counted), ("import os", "import threading"), compares=False)
+    many = _OF_MANY.search(what)
+    batch = f"inputs({many[1] if many else 7},"
     if grew is None:
-        many = _OF_MANY.search(what)
-        return replace(_OF_MEMORY, text=_MEMORY.replace("inputs(7,", f"inputs({many[1]},")) if many else _OF_MEMORY
+        return replace(_OF_MEMORY, text=_MEMORY.replace("inputs(7,", batch))
     container = f"{_owner(grew['owner'])}.{grew['name']}"
-    return Scenario(
-        _ENTRIES.replace("$container", container), ("from collections import deque", "import sys"), compares=False
-    )
+    text = _ENTRIES.replace("$container", container).replace("inputs(7,", batch)
+    return Scenario(text, ("from collections import deque", "import sys"), compares=False)
 
 
 def _owner(words: str) -> str:

@@ -31,10 +31,10 @@ def other_weights(layer: Any) -> State:
 
 
 def doubled(tensor: Tensor) -> Tensor:
-    """Twice a tensor of floating-point numbers; a copy of any other. Numbers of 8 bits stay where twice is beyond them."""
+    """Twice a tensor of floating-point numbers; a copy of any other. Of numbers of 8 bits at most the largest."""
     if tensor.dtype in _EIGHT_BITS:
-        wide = tensor.float()
-        return torch.where(wide.abs() * 2 <= torch.finfo(tensor.dtype).max, wide * 2, wide).to(tensor.dtype)
+        largest = torch.finfo(tensor.dtype).max
+        return (tensor.float() * 2).clamp(-largest, largest).to(tensor.dtype)
     return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
