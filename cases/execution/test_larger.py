@@ -53,3 +53,7 @@ def test_a_bare_layer_is_judged_with_the_kernel_whose_output_is_its_own() -> Non
     assert kernels == {"gpt-oss-20b": "narrow", "nemotron-3-nano-30b-a3b": "wide"}
     (one,) = Selection(models=("gpt-oss-20b",), modes=("varied-caches",), kernels=("wide",), tp=(1,)).tasks()
     assert one[0].kernel == "wide"
+
+
+def test_a_part_that_is_not_made_ready_is_a_cause() -> None:
+    assert "made anew only where a load brings another one" in found("generic#scales-apart").cause
