@@ -71,8 +71,8 @@ CAUSES = {
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=later-rows": "What the layer derived from a weight is made anew only where a sample of it has changed, such as its "
     "first rows. Make it after each load.",
-    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already; or what is "
-    "derived from a weight is made anew only where a load brings another one. Repack what a load brings, or do it once all is "
+    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already; or what "
+    "is derived from a weight is made anew only where a load brings another one. Repack what a load brings, or do it once all is "
     "loaded.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
