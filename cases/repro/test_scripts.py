@@ -15,7 +15,7 @@ from fixtures import by_name as named
 from fixtures import corpus
 from fixtures.imports import ROOT
 from fixtures.planting import NEMOTRON, SHARED, SHARED_TWO, SMALL
-from harness.execution.modes.varied.special_rows import NO_WEIGHTS, kinds_of
+from harness.execution.modes.varied.special_rows import NO_WEIGHTS, SMALL_WEIGHTS, kinds_of
 from harness.execution.state import python_state
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
@@ -154,6 +154,14 @@ def is_short(name: str, done: Reproduction) -> None:
         ("generic#hook-each-call", "varied-surroundings"),  # a container that grows with each call
         ("generic#scale-of-batch", "varied-contents"),  # a token that is small beside another
         ("generic#state-of-eager", "varied-compiled"),  # an exception, and a long choice
+        ("generic#medium-precision", "varied-surroundings"),  # a mode of torch
+        ("generic#logs-prefill", "varied-surroundings"),  # a container that grows with each large batch
+        ("generic#sets-for-prefill", "varied-surroundings"),  # the process, after a large batch
+        ("generic#planned-by-address", "varied-caches"),  # a large batch refilled in place
+        ("generic#twice-its-share", "varied-sizes"),  # a crowd
+        ("generic#leaves-light", "varied-contents"),  # light routing weights
+        ("generic#scales-apart", "varied-layers"),  # scales of eight bits
+        ("generic#fake-in-training", "varied-forms"),  # a fake beside an input that requires grad
     ],
 )
 def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str) -> None:
@@ -173,7 +181,7 @@ SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS | lea
 
 
 def test_every_special_row_has_a_text() -> None:
-    assert list(variations.ROWS) == [*kinds_of(()), NO_WEIGHTS]
+    assert list(variations.ROWS) == [*kinds_of(()), SMALL_WEIGHTS, NO_WEIGHTS]
 
 
 def test_every_variation_has_a_script_or_a_reason() -> None:

@@ -124,6 +124,9 @@ class Selection:
                 first |= {key: case} if better else {}
         cases = [case if self.hidden else case.small() for case in first.values()]
         parts = {case.parts: case for case in reversed(cases) if not case.path}
+        # Where nothing follows a narrow kernel, its output is the layer's: what the op keeps of it shows there alone.
+        bare = [case for case in reversed(cases) if case.kernel == "narrow" and not (case.path or any(case.parts))]
+        parts |= {case.parts: case for case in bare}
         return [
             (case, mode)
             for case in cases

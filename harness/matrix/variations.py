@@ -204,7 +204,7 @@ GROUPS = {
             "tiny": "hidden_states divided by 8,192",
             "negative": "hidden_states that are all negative",
             "positive": "hidden_states that are all positive",
-            "one-routing": "96 tokens that all choose the same experts",
+            "one-routing": "384 tokens that all choose the same experts",
             "empty-experts": "an expert that no token chooses: the first, the last, or one between",
             "weights-above-one": "routing weights above one",
             "zero-weights": "routing weights of zero in the first slot of every row",

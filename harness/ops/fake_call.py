@@ -70,10 +70,20 @@ class FakeCall:
     before_real: Metas | None = None
 
 
+def _fakes_of(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Fakes of the arguments, which require grad as these do in grad mode; not for an op that writes: a leaf takes no write."""
+    fakes: tuple[Any, Any] = tree_map_only(Tensor, mode.fake, (args, kwargs))
+    if torch.is_grad_enabled() and not func._schema.is_mutable:
+        for fake, tensor in zip(tree_leaves(fakes), tree_leaves((args, kwargs)), strict=True):
+            if isinstance(tensor, Tensor) and tensor.requires_grad and not fake.requires_grad:
+                fake.requires_grad_()
+    return fakes
+
+
 def answer_of_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> Metas | None:
     """What the fake implementation returns for these arguments; None where it raises."""
     try:
-        fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
+        fake_args, fake_kwargs = _fakes_of(mode, func, args, kwargs)
         with mode:
             return metas(func(*fake_args, **fake_kwargs))
     except Exception:  # call_fake reports it
@@ -90,7 +100,7 @@ def call_fake(
     """
     call = FakeCall(signature_mismatch=signature_mismatch(func))
     try:
-        fake_args, fake_kwargs = tree_map_only(Tensor, mode.fake, (args, kwargs))
+        fake_args, fake_kwargs = _fakes_of(mode, func, args, kwargs)
         with mode:
             mode.written.clear()
             out = func(*fake_args, **fake_kwargs)

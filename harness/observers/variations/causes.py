@@ -71,8 +71,9 @@ CAUSES = {
     "Make it after each load, in a hook of load_state_dict, or where it is used.",
     "weights=later-rows": "What the layer derived from a weight is made anew only where a sample of it has changed, such as its "
     "first rows. Make it after each load.",
-    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already. Repack "
-    "what a load brings, or do it once all is loaded.",
+    "weights=in-parts": "Each load repacks all weights, those too that came with an earlier one and are repacked already; or what "
+    "is derived from a weight is made anew only where a load brings another one. Repack what a load brings, or do it once all is "
+    "loaded.",
     "weights=written-in-place": "Something was derived from the weights before: by their address, or by their version, which a "
     "write through .data does not count.",
     "inputs": "Something is cached by a tensor's address, its identity or its version. Another tensor may have the same, and "
@@ -97,6 +98,10 @@ CAUSES = {
     "sizes=top-1": "With one expert for each token the weight is left out, taken for one, or multiplied into the input, before the "
     "activation; or the path for one expert is another.",
     "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
+    "sizes=130-crowded": "Few experts get every token, and the others none: look for room for fewer tokens of one expert, or for a "
+    "number type, a tile or a table that holds for fewer.",
+    "sizes=top-23": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer. Routing weights are smaller "
+    "there too, where they are divided by their sum: look for one that is left out or rounded to zero.",
     "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
@@ -116,7 +121,8 @@ CAUSES = {
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
     "content=special-rows": "Something tells padding from tokens by one value of a row, divides by what may be zero, or takes one "
     "scale for the whole batch, so that one row decides how exact another one is. Where a single large value makes its own row "
-    "wrong, a scale of other columns is used for it, as for a last group of columns that is not whole.",
+    "wrong, a scale of other columns is used for it, as for a last group of columns that is not whole. Where small "
+    "routing weights do, they are left out below a limit, or rounded to zero.",
     "content=logits-shifted": "A softmax does not take off the largest logit first: the exponentials overflow.",
     "content=logits-masked": "A logit of minus infinity masks an expert that no token may choose, such as one that fills the table "
     "up. A mean, a range or a product with zero makes NaN of it.",

@@ -25,6 +25,13 @@ for refill in (  # other contents in the same memory, and then in one part alone
         if old is not None and new is not None:
             old.copy_(new)
     out, wanted = layer(*batch), oracle(batch)
+    $check
+batch = inputs(264, 0)
+for seed in (0, 1):  # and in a batch of many tokens
+    for old, new in zip(batch, inputs(264, seed)):
+        if old is not None and new is not None:
+            old.copy_(new)
+    out, wanted = layer(*batch), oracle(batch)
     $check"""
 _MADE_ANEW = """\
 for seed in range(12):  # the memory of one batch is free when the next is made

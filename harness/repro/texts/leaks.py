@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 from harness.repro.texts.scenario import Scenario
 
@@ -66,6 +67,7 @@ gc.collect()
 alive = sum(not reference.expired() for reference in memory.seen.values())
 assert alive < 168, f"$kind: memory of {alive} batch sizes is still there\""""
 _GREW = re.compile(r"after \d+ calls (?P<owner>.+)\.(?P<name>\w+) has \d+ entries more")
+_OF_MANY = re.compile(r"(?:those|calls) of (\d+) tokens")
 _LAYER = "the layer"
 
 
@@ -75,12 +77,13 @@ def leak(what: str) -> Scenario:
     counted = next((count for words, count in _COUNTS.items() if what.endswith(f" more {words}")), "")
     if counted:
         return Scenario(_COUNTED.replace("$count", counted), ("import os", "import threading"), compares=False)
+    many = _OF_MANY.search(what)
+    batch = f"inputs({many[1] if many else 7},"
     if grew is None:
-        return _OF_MEMORY
+        return replace(_OF_MEMORY, text=_MEMORY.replace("inputs(7,", batch))
     container = f"{_owner(grew['owner'])}.{grew['name']}"
-    return Scenario(
-        _ENTRIES.replace("$container", container), ("from collections import deque", "import sys"), compares=False
-    )
+    text = _ENTRIES.replace("$container", container).replace("inputs(7,", batch)
+    return Scenario(text, ("from collections import deque", "import sys"), compares=False)
 
 
 def _owner(words: str) -> str:

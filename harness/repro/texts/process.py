@@ -84,6 +84,6 @@ def process(what: str, build: bool) -> Scenario | None:
         layer = f"{state}layer = subject.build(case, device)\n{made.replace('$doing', 'build')}"
         return Scenario("", imports, build=layer, compares=False)
     calls = "batch = inputs(7, 0)\n" + state.replace(
-        "before = state()", "before = state()\nlayer(*batch)\nlayer(*batch)"
+        "before = state()", "before = state()\nlayer(*batch)\nlayer(*batch)\nlayer(*inputs(264, 0))"
     )
     return Scenario(f"{calls}{made.replace('$doing', 'calls')}", imports, compares=False)

@@ -5,8 +5,9 @@ from harness.repro.texts.surroundings import BATCH, CALL
 
 _DOUBLED = """\
 def doubled():  # other weights
-    state = layer.state_dict().items()
-    return {name: v * 2 if v.is_floating_point() and v.element_size() > 1 else v.clone() for name, v in state}
+    state = {name: v.clone() for name, v in layer.state_dict().items()}
+    state |= {name: (v.float() * 2).clamp(-448, 448).to(v.dtype) for name, v in state.items() if v.dtype == torch.float8_e4m3fn}
+    return {name: v * 2 if v.is_floating_point() and v.element_size() > 1 else v for name, v in state.items()}
 
 
 """

@@ -29,9 +29,10 @@ for batch in (inputs(7, 0), inputs(264, 0)):
     wanted = oracle(batch)
     $check"""
 _HIGH = """\
-torch.set_float32_matmul_precision("high")
-for batch in (inputs(7, 0), inputs(264, 0)):
+for precision, batch in (("high", inputs(7, 0)), ("medium", inputs(7, 0)), ("high", inputs(264, 0))):
+    torch.set_float32_matmul_precision(precision)
     out = layer(*batch)
+    torch.set_float32_matmul_precision("highest")
     wanted = oracle(batch)
     $check"""
 _INFERENCE_TENSORS = """\

@@ -1,10 +1,10 @@
 """What a script does to the inputs for a variation: text that changes the list ``batch``; ``$ids`` and ``$weights`` are places."""
 
 from harness.execution.modes.varied.contents import TOKENS as ROWS_OF_CONTENTS
-from harness.execution.modes.varied.sizes import TOKENS as OF_SIZES
-from harness.execution.modes.varied.special_rows import NO_WEIGHTS
+from harness.execution.modes.varied.sizes import tokens_of
+from harness.execution.modes.varied.special_rows import NO_WEIGHTS, SMALL_WEIGHTS
 from harness.findings.finding import Finding
-from harness.matrix.variations import LARGEST_BATCH, growth_counts
+from harness.matrix.variations import growth_counts
 
 _BUFFERS = "buffers = [torch.full({shape}, 3).to(value.dtype) for value in batch]  # {about}\n"
 SLICE = (
@@ -36,6 +36,7 @@ ROWS = {
     "with one value of 64": "rows[6, rows.shape[1] // 2] = 64",
     "that is 512 times as large": "rows[7] = rows[7] * 512",
     "that ends with 64": "rows[8, -1] = 64",
+    SMALL_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-2] /= 32",
     NO_WEIGHTS: "for weights in batch[2:]:\n    if weights.is_floating_point():\n        weights[-1] = 0",
 }
 
@@ -59,7 +60,7 @@ CHANGES = {
     "content=negative": "batch[0] = -batch[0].abs()",
     "content=positive": "batch[0] = batch[0].abs()",
     "content=tiny": "batch[0] = batch[0] / 8192",
-    "content=one-routing": "batch = [value.repeat(6, *[1] * (value.dim() - 1)) for value in batch]\n"
+    "content=one-routing": "batch = [value.repeat(24, *[1] * (value.dim() - 1)) for value in batch]\n"
     + _FIRST.format(place="$ids"),
     "content=zero-weights": "batch[$weights][:, 0] = 0",
     "sizes=130-crowded": _FIRST.format(place="$ids"),
@@ -135,5 +136,5 @@ def calls_of(name: str, tokens: int) -> list[tuple[int, int]]:
     if name.startswith(GROWS):
         return [(count, seed) for seed, count in enumerate(growth_counts(name))]
     if name.startswith(SIZES):
-        return [(LARGEST_BATCH if name == "sizes=narrow" else OF_SIZES, 0)]
+        return [(tokens_of(name), 0)]
     return [(ROWS_OF_CONTENTS if name.startswith(CONTENTS) else tokens, 0)]

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.execution.evidence import Call, Run, Varied
+from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.memory.reachable import caches_of
 from harness.execution.modes.varied.beside.graphs import graphs
 from harness.execution.modes.varied.beside.overwritten import overwritten_by, save_alias
 from harness.execution.modes.varied.checks import (
     MANY_CALLS,
+    MANY_TOKENS,
     answer,
     batch_of,
     check,
@@ -39,7 +41,7 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "traced": if_steady(_traced),
         "graphs": if_steady(graphs),
     }
-    return run_few(rig, groups)
+    return run_few(rig, groups, MANY_TOKENS)
 
 
 def _inputs(varied: VariedRun, variation: Varied) -> None:
@@ -68,7 +70,29 @@ def _inputs(varied: VariedRun, variation: Varied) -> None:
         check(varied, variation, layer, inputs=inputs, expected=expected)
         _copy_inputs(varied)
     _refill_parts(varied, variation, layer, inputs)
+    _refill_many(varied, variation)
     return None
+
+
+def _refill_many(varied: VariedRun, variation: Varied) -> None:
+    """A batch of many tokens, refilled in place. Contents that are wrong in other memory too are left to ``varied-tokens``."""
+    batch, right = varied.batch(min(MANY_TOKENS, varied.most))
+    tokens, layer = batch[0].shape[0], varied.fresh()
+    half, label = tokens // 2, f"inputs of {tokens} tokens that are refilled in place"
+    inputs = tuple(tensor if tensor is None else torch.empty_like(tensor) for tensor in batch)
+    for start in (0, half) if half else ():
+        rows = [start + row % half for row in range(tokens)]
+        for tensor, value in zip(inputs, batch, strict=True):
+            if tensor is not None and value is not None:
+                tensor.copy_(value[rows])
+        expected, before = rows_of(right, rows), len(varied.run.calls)
+        is_right = check(varied, variation, layer, inputs=inputs, expected=expected, label=label)
+        _copy_inputs(varied)
+        if not is_right:
+            elsewhere, first = tuple(map(copy_of, inputs)), varied.run.calls[before:]
+            is_right = check(varied, variation, varied.fresh(), inputs=elsewhere, expected=expected)
+            varied.run.calls[before:] = first if is_right else []
+            return
 
 
 def _reordered(varied: VariedRun, variation: Varied, layer: Any) -> None:

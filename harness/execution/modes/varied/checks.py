@@ -19,6 +19,8 @@ from harness.subjects.checked import SubjectError
 Around = Callable[[], AbstractContextManager[Any]]
 FEW = 7
 """Tokens of a call here: the number of tokens is not what is varied."""
+MANY_TOKENS = 264
+"""More rows, and more pairs of a row and an expert, than bfloat16 counts exactly. An even number: its halves are two batches."""
 MANY_CALLS, PLACES = 64, 16
 """How many calls are many, and how many batches they take in turn."""
 MANY_LAYERS, _FIRST_CALLS = 16, 3

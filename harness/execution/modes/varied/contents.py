@@ -20,8 +20,9 @@ from harness.subjects.checked import SubjectError
 
 # Enough for several tokens of each expert.
 TOKENS = 16
-# Times as many tokens for one routing: more than an expert has room for where it has room for its share and some more.
-_REPEATED = 6
+# Times as many tokens for one routing: more than an expert has room for where it has room for its share and some more, and for
+# a fixed number beside.
+_REPEATED = 24
 _SMALL = 8192
 # One row in so many names an expert of its own where all slots of a row name one.
 _OWN = 4
@@ -203,15 +204,16 @@ def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
     """Special rows in one call. No weights in the last row, where the oracle promises a finite answer for that."""
     for declared in (varied.rig.declared.texts, (*varied.rig.declared.texts, "no-large-values")):
         rows = inputs.put(hidden=special_rows.changed(inputs.hidden, declared))
-        tries = [_without_weights(rows), rows] if inputs.weights_at is not None else [rows]
-        for one in tries:
+        has_weights = inputs.weights_at is not None
+        for without in (True, False) if has_weights else (False,):
+            one = rows.put(weights=special_rows.with_weights(rows.weights, without)) if has_weights else rows
             with suppress(SubjectError):
                 expected = varied.rig.oracle(one.tensors)
                 if _beyond(total(expected), inputs.hidden.dtype) == ABOVE:
                     break  # what the layer is for cannot be an output of this dtype: without outliers
                 call = varied.call(variation, one.tensors, expected)
                 if call.error is None and varied.is_wrong(call):
-                    special_rows.name_rows(call, declared, one is not rows)
+                    special_rows.name_rows(call, declared, has_weights, without)
                 return
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
 
@@ -235,12 +237,6 @@ _PLACES_OF_EXPERTS: dict[str, Callable[[int], int]] = {
     "last": lambda experts: experts - 1,
     "middle": lambda experts: experts // 2,
 }
-
-
-def _without_weights(x: Inputs) -> Inputs:
-    weights = x.weights
-    weights[-1] = 0
-    return x.put(weights=weights)
 
 
 def _logits(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:

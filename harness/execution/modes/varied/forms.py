@@ -88,7 +88,8 @@ _FORMS: dict[str, Form] = {
 def _form(varied: VariedRun, variation: Varied) -> None:
     what = variation.name.partition("=")[2]
     if what == "requires-grad":
-        varied.refused(varied.call(variation, *varied.batch(), around=_under_grad))
+        recorder = varied.rig.recorder(contract=True)  # a fake may take another path under grad mode too
+        varied.refused(varied.call(variation, *varied.batch(), around=_under_grad, recorder=recorder))
         return None
     beside_nan = _made(varied, "form=beside-nan") if what == "slice" else None
     if beside_nan and not beside_nan.error and not varied.is_wrong(beside_nan):

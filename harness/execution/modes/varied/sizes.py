@@ -19,6 +19,12 @@ from harness.matrix.case import ROUTED_SCALING, Case
 from harness.matrix.variations import LARGEST_BATCH
 
 TOKENS = 33  # so that each of three experts gets some, and a few of 130
+_CROWD = 264  # of tokens that all choose the same: more than a fixed number beside a share that is small
+
+
+def tokens_of(name: str) -> int:
+    """The number of tokens of the call of a variation of this name."""
+    return {"sizes=narrow": LARGEST_BATCH, "sizes=130-crowded": _CROWD}.get(name, TOKENS)
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -158,7 +164,7 @@ def _call_of(varied: VariedRun, variation: Varied, case: Case) -> Call | None:
     rig = rig_of(varied.rig, case)
     if rig is None:
         return None
-    tokens = min(LARGEST_BATCH if variation.name == "sizes=narrow" else TOKENS, rig.most_tokens)
+    tokens = min(tokens_of(variation.name), rig.most_tokens)
     if variation.name in _ROUTED:
         return _with_routing(variation, rig, tokens)
     call = rig.call(Run(case=case, mode=rig.mode, ops=rig.ops), layer_of(rig), variation.words, tokens, 0)

@@ -15,6 +15,8 @@ _ROW, _CHANNEL = 512, 64
 # Numbers of this size are normal in bf16 and fp32, and what divides by them is beyond fp32.
 _SMALLEST = 2.0**-121
 NO_WEIGHTS = "all of whose routing weights are zero"
+_LIGHTER = 32
+SMALL_WEIGHTS = f"all of whose routing weights are divided by {_LIGHTER}"
 
 
 def _with_zero(place: int) -> Row:
@@ -70,9 +72,19 @@ def changed(hidden: Tensor, declared: tuple[str, ...]) -> Tensor:
     return torch.stack(rows) if rows else hidden
 
 
-def name_rows(call: Call, declared: tuple[str, ...], without_weights: bool) -> None:
+def with_weights(weights: Tensor, is_last_without: bool) -> Tensor:
+    """Routing weights that are small in the last row but one, and zero in the last one if asked for."""
+    changed = weights.clone()
+    changed[-2:-1] /= _LIGHTER
+    if is_last_without:
+        changed[-1] = 0
+    return changed
+
+
+def name_rows(call: Call, declared: tuple[str, ...], has_weights: bool, without_weights: bool) -> None:
     """Say in the label of a wrong call which of its special rows are wrong, or that ordinary ones beside them are."""
     kinds = dict(enumerate(kinds_of(declared)))
+    kinds |= {call.tokens - 2: SMALL_WEIGHTS} if has_weights else {}
     if without_weights:
         kinds[call.tokens - 1] = NO_WEIGHTS
     wrong = _wrong_rows(call)

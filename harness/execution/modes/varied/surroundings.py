@@ -1,37 +1,27 @@
 """The surroundings of a call: torch's modes, the thread, what came before, the state of the process, and memory that stays alive."""
 
 import contextlib
-import gc
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.base.source import SourceLine
 from harness.execution.difference import compare
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
-from harness.execution.memory.containers import entries_of
-from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import copy_of
-from harness.execution.memory.handles import handles
-from harness.execution.modes.varied.beside.each_size import each_size
-from harness.execution.modes.varied.beside.overwritten import overwritten_by
+from harness.execution.modes.varied.beside.alive import left_alive
 from harness.execution.modes.varied.checks import (
     FEW,
-    PLACES,
+    MANY_TOKENS,
     answer,
     batch_of,
     check,
     few,
     if_steady,
-    note,
-    place_of,
     run_few,
 )
 from harness.execution.modes.varied.inputs import Inputs
@@ -41,13 +31,6 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.state.global_state import default_dtype, matmul_precision, set_matmul_precision
 from harness.ops.names import op_name
 
-# Calls after which memory of an early one should be free, the calls before that may fill caches, and the share of calls
-# whose memory may stay: a layer may keep some, as for a few batch sizes.
-_CALLS, _FIRST, _SHARE = 40, 4, 0.75
-# Calls after which a ring of memory has come round.
-_LONG = 320
-# More rows, and more pairs of a row and an expert, than bfloat16 counts exactly.
-_MANY_TOKENS = 264
 # Modes of torch in which a router may round its logits.
 _INEXACT = ("torch=default-bfloat16", "torch=autocast", "torch=matmul-high")
 
@@ -64,10 +47,10 @@ def run(rig: Rig, dynamic: bool) -> Run:
         "thread": if_steady(_in_thread),
         "before": if_steady(_after),
         "process": process,
-        "memory": _memory,
+        "memory": left_alive,
     }
     try:
-        return run_few(rig, groups, _MANY_TOKENS)
+        return run_few(rig, groups, MANY_TOKENS)
     finally:
         before.restore()
 
@@ -82,9 +65,9 @@ def _not_deterministic() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _high_precision() -> Iterator[None]:
+def _precision(name: str) -> Iterator[None]:
     before = matmul_precision()
-    set_matmul_precision("high")
+    set_matmul_precision(name)
     try:
         yield
     finally:
@@ -112,7 +95,7 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         "torch=not-deterministic": _not_deterministic,
         "torch=default-bfloat16": lambda: default_dtype(torch.bfloat16),
         "torch=autocast": lambda: _autocast(varied),
-        "torch=matmul-high": _high_precision,
+        "torch=matmul-high": lambda: _precision("high"),
         "torch=inference-tensors": torch.inference_mode,
     }
     around = modes[variation.name]
@@ -124,10 +107,21 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
         return
     check(varied, variation, varied.fresh(), around=around)
     wrong = varied.run.calls[-1]
-    if wrong.error is None and not varied.is_wrong(wrong):
+    is_right = wrong.error is None and not varied.is_wrong(wrong)
+    if is_right and (variation.name != "torch=matmul-high" or _of_medium(varied, variation)):
         _of_many_tokens(varied, variation, around)
     if variation.name != "torch=not-deterministic":
         varied.refused(varied.run.calls[-1])  # a layer may refuse another dtype than it was written for
+
+
+def _of_medium(varied: VariedRun, variation: Varied) -> bool:
+    """The other precision below the highest; whether it is right. One in which the layer's own router rounds is not judged."""
+    label = "a float32 matmul precision of medium, where one of high is right"
+    if not check(varied, variation, varied.fresh(), label=label, around=lambda: _precision("medium")):
+        if not _rounds(varied, varied.run.calls[-1], lambda: _precision("medium")):
+            return False
+        varied.run.calls.pop()
+    return True
 
 
 def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], Any]) -> None:
@@ -135,7 +129,7 @@ def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], A
 
     One in which the layer's own router rounds is not judged: among so many tokens two experts are as good as equal for one.
     """
-    inputs, expected = varied.batch(min(_MANY_TOKENS, varied.most))
+    inputs, expected = varied.batch(min(MANY_TOKENS, varied.most))
     label = f"a batch of {inputs[0].shape[0]} tokens, where one of {few(varied.rig)} is right"
     layer, before = varied.fresh(), len(varied.run.calls)
     if check(varied, variation, layer, inputs=inputs, expected=expected, label=label, around=around):
@@ -254,6 +248,8 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
             for place in range(2):
                 with contextlib.suppress(*LAYER_ERRORS):
                     layer(*batch_of(varied, place)[0])
+            with contextlib.suppress(*LAYER_ERRORS):
+                layer(*varied.batch(min(MANY_TOKENS, varied.most))[0])
 
     with _three_threads(), ProcessState(before) as state:  # one thread shows nothing of a layer that asks for one
         act()
@@ -278,103 +274,3 @@ def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ..
     found = tuple(f"the environment variable {name}" for name in values if name in os.environ)
     os.environ.update(values)
     return found
-
-
-def _memory(varied: VariedRun, variation: Varied) -> None:
-    """Many calls, after which the memory that each call made or was given should be free.
-
-    Where it is not, more calls tell a leak from a ring, which holds what a fixed number of calls made.
-    """
-    if variation.name == "memory=each-size":
-        return each_size(varied, variation)
-    layer, made = varied.fresh(), _Made()
-    _call_often(varied, layer, made, range(-_FIRST, 0))
-    entries = entries_of(layer, varied.rig.ops) | handles()
-    _call_often(varied, layer, made, range(_CALLS))
-    left = _left_by_calls(varied, layer, made, entries, _CALLS)
-    if left is not None:
-        _call_often(varied, layer, made, range(_CALLS, _LONG))
-        if _left_by_calls(varied, layer, made, entries, _LONG) is not None:
-            varied.run.left_behind.append(LeftBehind(variation, *left))
-        elif by := overwritten_by(varied, [answer(varied, layer, place_of(number)) for number in range(_LONG)]):
-            note(varied, variation, *by)
-    return None
-
-
-def _call_often(varied: VariedRun, layer: Any, made: "_Made", numbers: range) -> None:
-    """A call for each number; those below 0 may fill caches."""
-    for number in numbers:
-        inputs, _ = batch_of(varied, number % PLACES)
-        made.begin(number, inputs)
-        with made, contextlib.suppress(*LAYER_ERRORS):
-            layer(*inputs)
-        del inputs
-
-
-def _left_by_calls(
-    varied: VariedRun, layer: Any, made: "_Made", before: dict[str, int], calls: int
-) -> tuple[str, SourceLine | None] | None:
-    """(what so many calls left, the line that made it): memory of most calls, or an entry for most of them; None for nothing."""
-    if alive := made.still_alive(calls):
-        count, what, line = alive
-        return f"after {calls} calls {what} of {count} of them is still in memory", line
-    now = entries_of(layer, varied.rig.ops) | handles()
-    # A container that is new since then may have been made for something else.
-    grown = [name for name, count in now.items() if name in before and count - before[name] > _SHARE * calls]
-    if not grown:
-        return None
-    more, name = now[grown[0]] - before[grown[0]], grown[0]
-    is_handle = name in handles()
-    return f"after {calls} calls " + (
-        f"there are {more} more {name}" if is_handle else f"{name} has {more} entries more"
-    ), None
-
-
-class _Made(TorchDispatchMode):
-    """Notes the new memory of each call, by weak references, with the user's line that made it."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._notes: list[tuple[int, StorageWeakRef, str, SourceLine | None]] = []
-        self._known: dict[int, StorageWeakRef] = {}
-        self._call = 0
-
-    def begin(self, call: int, inputs: tuple[Tensor, ...]) -> None:
-        """The next call; calls below 0 are not noted."""
-        self._call = call
-        for place, tensor in enumerate(inputs):
-            self._note(tensor, "hidden_states" if not place else f"input {place}", None)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if not is_view(func):
-            line = SourceLine.here() if self._call == 0 else None
-            for tensor in tensors_in(out):
-                self._note(tensor, f"the output of {op_name(func)}", line)
-        return out
-
-    def _note(self, tensor: Tensor, what: str, line: SourceLine | None) -> None:
-        """Note memory that is new: an op that writes in place returns what there was."""
-        if not isinstance(tensor, Tensor) or not tensor.numel():
-            return
-        storage = tensor.untyped_storage()
-        known = self._known.get(storage._cdata)
-        if known is None or known.expired():
-            self._known[storage._cdata] = weak = StorageWeakRef(storage)
-            if self._call >= 0:
-                self._notes.append((self._call, weak, what, line))
-
-    def still_alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
-        """(how many calls, whose memory, the line that made it) where memory of most of so many calls is alive, or None."""
-        if self._alive(made):
-            gc.collect()  # what lies in a cycle of references is no leak
-        return self._alive(made)
-
-    def _alive(self, made: int) -> tuple[int, str, SourceLine | None] | None:
-        alive = {(call, what): line for call, storage, what, line in self._notes if not storage.expired()}
-        counts = Counter(what for _, what in alive)
-        for what, calls in counts.items():  # in the order of the first call's ops
-            if calls > _SHARE * made:
-                lines = [line for _, storage, name, line in self._notes if name == what and line]
-                return calls, what, lines[0] if lines else None
-        return None

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Varied, same_bits
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.modes.varied.beside.weights import doubled
 from harness.execution.modes.varied.checks import answer, batch_of
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS
@@ -85,14 +86,14 @@ def unreached(varied: VariedRun, own: dict[str, Any], load: Any) -> Iterator[str
         if plain is None or not _is_number(tensor):
             continue
         layer = varied.fresh()
-        if load(layer, own | {name: tensor * 2}):
+        if load(layer, own | {name: doubled(tensor)}):
             output = answer(varied, layer).snapshot
             if output is not None and same_bits(output, plain):
                 yield name
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.element_size() > 1 and bool(value.any())
+    return isinstance(value, Tensor) and value.is_floating_point() and not same_bits(doubled(value), value)
 
 
 def note_derived(varied: VariedRun, variation: Varied, names: Iterable[str]) -> None:

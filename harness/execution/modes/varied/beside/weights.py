@@ -5,6 +5,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.execution.evidence import same_bits
@@ -13,6 +14,7 @@ from harness.execution.modes.varied.checks import answer
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS
 
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)  # in which scales are saved
 State = dict[str, Any]  # tensors, and what get_extra_state gives
 FIRST = "a layer that got the same weights before its first call"
 
@@ -29,7 +31,10 @@ def other_weights(layer: Any) -> State:
 
 
 def doubled(tensor: Tensor) -> Tensor:
-    """Twice a tensor of floating-point numbers; a copy of any other."""
+    """Twice a tensor of floating-point numbers; a copy of any other. Of numbers of 8 bits at most the largest."""
+    if tensor.dtype in _EIGHT_BITS:
+        largest = torch.finfo(tensor.dtype).max
+        return (tensor.float() * 2).clamp(-largest, largest).to(tensor.dtype)
     return tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else copy_of(tensor)
 
 
