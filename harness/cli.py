@@ -134,7 +134,7 @@ def _say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code. Bad input gives one line on standard error."""
-    with Interruption() as interruption:
+    with Interruption(ends=arguments is None) as interruption:
         try:
             return _run(arguments)
         except BadInput as error:

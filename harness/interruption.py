@@ -22,10 +22,11 @@ class Interruption:
     """Inside a ``with`` block these signals raise KeyboardInterrupt. Python allows that in the main thread only.
 
     ``code`` is the exit code of the first signal, which shells show as 128 and its number; 0 where none came.
+    ``ends`` says that the process ends with the block: after a first signal, later ones do not change its exit code.
     """
 
-    def __init__(self) -> None:
-        self.code, self._last = 0, 0.0
+    def __init__(self, ends: bool = False) -> None:
+        self.code, self._last, self._ends = 0, 0.0, ends
         self._handled: list[signal.Signals] = []
 
     def __enter__(self) -> Self:
@@ -36,8 +37,9 @@ class Interruption:
         return self
 
     def __exit__(self, *error: object) -> None:
+        is_over = self._ends and self.code
         for number in self._handled:
-            signal.signal(number, _DEFAULTS[number])
+            signal.signal(number, signal.SIG_IGN if is_over else _DEFAULTS[number])
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

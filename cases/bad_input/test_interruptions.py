@@ -150,6 +150,25 @@ def test_text_that_a_closed_terminal_does_not_take_leaves_the_exit_code(stream: 
     assert ended.returncode == 130, ended.stderr.decode()
 
 
+LATE = """\
+import os, signal, sys
+from harness import cli
+
+def interrupted(arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+
+cli._run = interrupted
+code = cli.main()
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(code)
+"""
+
+
+def test_a_second_signal_while_python_ends_leaves_the_exit_code() -> None:
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, cwd=ROOT, timeout=60)
+    assert ended.returncode == 130, ended.stderr.decode()
+
+
 def test_a_run_that_was_halted_as_a_whole_goes_on(tmp_path: Path) -> None:
     process = started(tmp_path, seconds=4)
     halted = left(tmp_path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,9 @@ def test_every_folder_is_a_room_and_few_modules_stand_beside_them() -> None:
     inside = {path.name for path in folders() if path.parent == ROOT / "harness"}
     assert inside == set(ROOMS)
     assert len([*(ROOT / "harness").glob("*.py")]) <= MOST_BESIDE_ROOMS
+
+
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    """Pytest imports each by its name alone, and collects the first of two only."""
+    names = sorted(path.name for path in (ROOT / "cases").rglob("test_*.py"))
+    assert [name for name, after in pairwise(names) if name == after] == []
