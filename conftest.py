@@ -15,7 +15,9 @@ from fixtures import fork_server
 # One thread a process: cases are small, and xdist's workers would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Three tenths of the time of all tests, by a run's JUnit file; one test alone takes a twentieth.
-LONGEST = ("test_vllm_releases", "test_flashinfer", "test_flashinfer_experts", "test_packages", "test_triton")
+LONGEST = (
+    "test_vllm_releases", "test_flashinfer", "test_flashinfer_experts", "test_misbehaving", "test_packages", "test_triton",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
