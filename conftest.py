@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import fork_server
+from fixtures import fork_server, sampled
 
 # One thread a process: cases are small, and xdist's workers would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("few", "all"),
         help="judge releases of vLLM and SGLang whole; fetch what is not cached (docs/how-to/vllm-releases.md); few: one of vLLM",
     )
+    parser.addoption("--whole", action="store_true", help="run also what is left out because neighbours of it are run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the checkout's own marker; the plugin declares those of the matrix."""
+    config.addinivalue_line("markers", sampled.MARKER)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -41,11 +47,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if is_matrix else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules whose tests take longest, as they stand in ``LONGEST``.
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Leave out what is left to ``--whole``, and begin with the modules whose tests take longest, as they stand in ``LONGEST``.
 
     Begun late, one of them would keep a worker busy when the others have no test left to take over.
     """
+    sampled.thin_out(items, config)
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 

@@ -152,6 +152,7 @@ def test_a_block_of_transformers_in_the_table_has_the_cases_of_one_that_is_typed
     assert not [one for one in ids[0] if "-none-wide-tp1-" not in one]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "scheduling"),
     [([], "ModelScheduling"), (["--dist", "load"], "LoadScheduling")],

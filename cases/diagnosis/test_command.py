@@ -157,21 +157,22 @@ def pace() -> float:
 
     def once() -> float:
         start, total = time.process_time(), 0
-        for number in range(3_000_000):
+        for number in range(600_000):
             total += number
-        return time.process_time() - start
+        return 5 * (time.process_time() - start)
 
     return min(once() for _ in range(3))
 
 
 @pytest.mark.parametrize("name", LOGS)
 def test_ten_mebibytes_take_less_than_two_seconds(name: str) -> None:
-    content = (LOGS[name] * ((10 << 20) // len(LOGS[name]) + 1)).encode()
+    """By a fifth of them, in a fifth of the time."""
+    content = (LOGS[name] * ((2 << 20) // len(LOGS[name]) + 1)).encode()
     over = []
     for _ in range(3):  # beside other processes the same work takes longer, and a loop too
         before, start = pace(), time.process_time()
         report = diagnose(io.BytesIO(content), name)
-        seconds = time.process_time() - start
+        seconds = 5 * (time.process_time() - start)
         assert bool(report.failures) == (name != "one line")
         over.append(seconds / max(2.0, 20 * max(before, pace())))
         if over[-1] < 1:

@@ -32,7 +32,8 @@ RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 def audited(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     file = folder / "rows.jsonl"
-    code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "2"])
+    # One worker: each imports a FlashInfer for some seconds, which is most of what an audit of a few ops takes.
+    code = main(["audit", "flashinfer", *arguments, "--json", str(file), "-j", "1"])
     return code, results(file) if file.exists() else []
 
 

@@ -68,6 +68,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", [SMALL, GPT_OSS], ids=lambda case: case.model)
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_stale_cache_changes_no_verdict(order: str, case: Case, fresh_cache: Path) -> None:
@@ -294,6 +295,8 @@ def test_the_cache_folder_is_this_torchs_own(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder().parent == tmp_path / "xdg" / "moe-padding-harness"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/xdg")
+    assert cache_folder().parent == Path("~/.cache/moe-padding-harness").expanduser()
 
 
 class _Negative(InTree):

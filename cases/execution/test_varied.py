@@ -61,6 +61,7 @@ class WritesItsWeight(PaddedMoELayer):
         return super().pad(x)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", VARIED_MODES, ids=lambda mode: mode.name)
 def test_the_in_tree_layer_is_right_in_every_structure(mode: ModeInfo) -> None:
     cases = [case for case, _ in Selection(modes=(mode.name,)).tasks()]

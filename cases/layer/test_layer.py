@@ -127,6 +127,7 @@ def test_an_aligned_layer_neither_pads_nor_slices() -> None:
     assert not [name for name in names if "pad." in name or "constant_pad" in name or "slice." in name]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("fresh_dynamo")
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("kernel", ["wide", "narrow"])

@@ -48,6 +48,7 @@ def large_case() -> Case:
     return Case.of(Shape("large", 1000 // 16 * 16, 368, 24, 3, 48, None, "silu", True), RULE, "wide", 2, 5, full=True)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "noshared"])
 @pytest.mark.parametrize("latent", [True, False], ids=["latent", "nolatent"])
 @pytest.mark.parametrize("kernel", ["wide", "narrow"])
@@ -62,6 +63,7 @@ def test_the_layer_agrees_with_the_oracle(activation: str, kernel: str, latent: 
     assert ((out - expected).abs() / (rms + expected.abs())).max() < 0.02
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["eager", "fake-dynamic", "compiled", "cudagraph"])
 @pytest.mark.parametrize("kernel", ["wide", "narrow"])
 def test_a_case_of_true_size_is_judged(kernel: str, mode: str) -> None:
@@ -220,6 +222,7 @@ def test_the_estimate_of_the_op_holds_beside_that_of_a_build() -> None:
     assert op + build - needs(case).experts / COPIES <= ONE * 1.5 * one_expert(case)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["eager", "fake", "compiled", "cudagraph"])
 def test_the_estimate_of_a_verdict_holds(mode: str) -> None:
     case = large_case()

@@ -159,6 +159,7 @@ def test_the_right_layer_is_proven(name: str) -> None:
     assert all(region.runs for region in found.regions)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("bug", "name", "tp"),
     [("vllm#35949", "shared", 1), ("vllm#41184", "shared", 2), ("vllm#40794", "plain", 2)],

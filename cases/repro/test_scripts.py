@@ -135,6 +135,7 @@ def is_short(name: str, done: Reproduction) -> None:
         assert max(map(len, lines)) < 140
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
@@ -239,6 +240,7 @@ def test_a_shrunk_case_is_small_and_says_what_matters() -> None:
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name",
     [

@@ -40,22 +40,27 @@ OPEN: dict[tuple[str, str], str] = {}
 def param(entry: Fault | Correct, case: Case, mode: str) -> object:
     key = (entry.id, mode)
     marks = [pytest.mark.xfail(reason=OPEN[key])] if key in OPEN else []
+    marks += [pytest.mark.sampled(every)] if (every := one_in(entry, mode)) > 1 else []
     name = f"{entry.id}-{case.model}-{case.kernel}-tp{case.tp}-{EVERY_MODE[mode].exact}"
     return pytest.param(entry, case, mode, id=name, marks=marks)
+
+
+def one_in(entry: Fault | Correct, mode: str) -> int:
+    """Of how many trials of this kind a run does one, but for ``--whole``. What only a compiled graph shows is always tried."""
+    if mode in COMPILES and not set(entry.modes) <= COMPILES:
+        return 4
+    return 2 if EVERY_MODE[mode].family == "varied" and isinstance(entry, Correct) else 1
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:
     """Whether a mode of an entry is run here. `harness selftest`, which the lanes of torch run, runs all of them.
 
     A correct variant that names its modes is written for them. One that names none would be varied in eight modes for each
-    way to pad. What is compiled for any number of tokens is not compiled once more for one number: a second each. Nor is
-    every other one of these variants, whose layers differ in what runs before a graph more than in the graph.
+    way to pad. What is compiled for any number of tokens is not compiled once more for one number: a second each.
     """
     if mode in ON_CUDA or (mode == "compiled" and "compiled-dynamic" in entry.modes):
         return False
     in_all = isinstance(entry, Correct) and entry.modes == tuple(MODES)
-    if in_all and mode == "compiled-dynamic":
-        return CORRECT.index(entry) % 2 == 0
     return EVERY_MODE[mode].family != "varied" or not in_all
 
 

@@ -42,6 +42,7 @@ def named(subject: Subject, case: Case, mode: str = "compiled") -> Verdict:
     return name_blame(verdict, subject, case, MODES[mode], CPU)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "layer"),
     [

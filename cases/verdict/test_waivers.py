@@ -322,6 +322,7 @@ def test_bad_file_is_one_line(front: Any, tmp_path: Path) -> None:
     assert "waiver 1: unknown key 'model'; did you mean models or modes?" in line
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_pytest_xfails_what_is_waived_and_names_what_matches_nothing(workers: list[str], tmp_path: Path) -> None:
     file, report = written(tmp_path, 'kinds = "width-mismatch"', 'models = "nobody"'), tmp_path / "out.xml"

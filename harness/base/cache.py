@@ -12,8 +12,9 @@ from harness.base.errors import BadInput
 
 def cache_root() -> Path:
     """The folder that holds everything the harness caches."""
-    chosen = os.environ.get("HARNESS_CACHE")
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "moe-padding-harness")).expanduser()
+    chosen, of_user = os.environ.get("HARNESS_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored: each folder that a run begins in would get a cache of its own.
+    return Path(chosen or Path(of_user if os.path.isabs(of_user) else "~/.cache", "moe-padding-harness")).expanduser()
 
 
 def require_writable() -> None:

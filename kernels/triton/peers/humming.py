@@ -31,6 +31,8 @@ def forms(work: Work) -> Sequence[Peer]:
     """Humming's ways to do this work: indexed or grouped rows, each with finer or coarser padding. Raises NotInstalled."""
     if find_spec("humming") is None:
         raise NotInstalled("pip install humming-kernels")
+    if not torch.cuda.is_available():
+        raise NotInstalled("humming needs a CUDA device")
     layers: dict[tuple[int, ...], _Layer] = {}
     for padding in _PADDINGS:
         layer = _Layer(work, padding)
