@@ -17,6 +17,7 @@ from harness.output.terminal import Ticker, new_console
 from harness.runs.planned import Task
 from harness.runs.results import SELFTEST
 from harness.runs.shards import singly
+from harness.selftest.tool_names import TOOLS
 from harness.workers.pool import runs_on_cuda, workers_for
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def _with_progress(trials: "Trials", workers: int) -> "Iterable[Answer]":
     ticker = Ticker(new_console(stderr=True), len(trials.all()), "trials")
     with ticker.running():
         for answer in trials.run(workers_for(workers, trials.device == "cuda")):
-            ticker.step(f"{answer.trial.entry} {answer.trial.mode}", bool(answer.died))
+            # Where a fault ends the process of torch's own tools, no verdict is lacking.
+            ticker.step(f"{answer.trial.entry} {answer.trial.mode}", bool(answer.died) and answer.trial.mode != TOOLS)
             yield answer
 
 
