@@ -62,3 +62,18 @@ def test_one_of_this_family_among_thousands_is_found(make: object) -> None:
     frames = 'Traceback (most recent call last):\n  File "/a/moe.py", line 7, in forward\n    return shared + routed\n'
     first = report_of(many + frames + ADD + many).failures[0]
     assert (first.padded, first.user_line) == (2816, "/a/moe.py:7: return shared + routed")
+
+
+GUARD = "[rank{r}]:W1101 02:43:39.3 14{r} torch/_dynamo/convert_frame.py:896] [1/64]    {words}\n"
+LAST = GUARD.format(
+    r=6, words="last reason: 1/0: tensor 'L['images']' size mismatch at index 2. expected 1696, actual 1248"
+)
+LIMIT = GUARD.format(r=3, words="torch._dynamo hit config.cache_size_limit (64)")
+FUNCTION = GUARD.format(r=3, words="function: 'forward' (/srv/acme/detail.py:131)")
+
+
+@pytest.mark.parametrize(("between", "line"), [("", "/srv/acme/detail.py:131"), ("INFO: step done\n" * 9, "")])
+def test_a_cut_message_has_the_line_of_the_next_rank_beside_it(between: str, line: str) -> None:
+    (one,) = report_of(f"{LAST}{between}{LIMIT}{FUNCTION}").failures
+    assert one.user_line == line
+    assert len(one.writers) == 2

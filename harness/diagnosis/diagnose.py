@@ -23,6 +23,8 @@ from harness.diagnosis.surroundings import Surroundings
 # More different failures than these are only counted, and of those that differ in numbers alone more than these.
 LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
+# How far below one telling another of the same failure may begin that names the line which the first leaves out.
+_NEAR = 2
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
@@ -172,7 +174,9 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
 def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
     fuller, less = (other, one) if _fullness(other) > _fullness(one) else (one, other)
     writers = tuple(dict.fromkeys((*fuller.writers, *less.writers)))
-    return replace(fuller, count=max(one.count, other.count), writers=writers)
+    near = other.lines[0] - one.lines[1] <= _NEAR
+    user_line = fuller.user_line or (less.user_line if near else "")
+    return replace(fuller, count=max(one.count, other.count), writers=writers, user_line=user_line)
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:

@@ -173,7 +173,9 @@ class Facts:
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
             return f"symbolic ({symbols[0]})"
-        return f"static ({firsts[0]})" if firsts else ""
+        # A symbol in another place is what changes from call to call, and may be the tokens.
+        elsewhere = any(not size.isdigit() for fake in self.fakes for size in fake)
+        return f"static ({firsts[0]})" if firsts and not elsewhere else ""
 
     def _shaped(self) -> list[str]:
         groups = self.match.groups

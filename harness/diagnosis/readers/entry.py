@@ -30,6 +30,7 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
     command = _filled(answer.get("try", ""), words)
     return Reading(
         verdict=answer["verdict"],
+        title=answer.get("title", ""),
         cause=filled.get("cause", ""),
         stage=filled.get("stage", ""),
         look=filled.get("look", ""),

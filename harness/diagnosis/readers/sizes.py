@@ -13,7 +13,7 @@ from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
-from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import (
     attended,
     in_blocks,
@@ -104,6 +104,8 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
     """The reading of two sizes that the message or the user's line shows to be no widths; None for all others."""
     if lacks_dimension(facts):
         return other_dimensions(facts)
+    if not pair.padded and (read := hinted(facts, pair)):
+        return read
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
     return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None
