@@ -77,3 +77,19 @@ def test_a_cut_message_has_the_line_of_the_next_rank_beside_it(between: str, lin
     (one,) = report_of(f"{LAST}{between}{LIMIT}{FUNCTION}").failures
     assert one.user_line == line
     assert len(one.writers) == 2
+
+
+TITLE = (
+    "RuntimeError: The size of tensor a (128) must match the size of tensor b (1698) at non-singleton dimension 4\n\n"
+)
+BLOCK = '> [rank1]:   File "/srv/lib/modeling_acme.py", line 335, in forward\n> [rank1]:     h, w = self.block(\n'
+
+
+@pytest.mark.parametrize(
+    ("last", "stage", "line"),
+    [("apply_rotary_pos_emb", "attention", "/srv/lib/modeling_acme.py:172"), ("warm_up", "", "")],
+)
+def test_a_title_has_the_frames_of_attention_that_are_quoted_below_it(last: str, stage: str, line: str) -> None:
+    below = f'> [rank1]:   File "/srv/lib/modeling_acme.py", line 172, in {last}\n> [rank1]:     e = f(q)\n'
+    (one,) = report_of(TITLE + BLOCK + below).failures
+    assert (one.stage, one.user_line) == (stage, line)

@@ -25,6 +25,7 @@ LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
 # How far below one telling another of the same failure may begin that names the line which the first leaves out.
 _NEAR = 2
+_ATTENDS = re.compile(r", in \w*(?:attn|attention|rotary|rope|sdpa)")
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
@@ -116,12 +117,13 @@ class _Found:
             self.take(whole)
 
     def take_load(self, text: bytes) -> None:
-        """The frames of a load below the only failure of a short text, which is an issue's title and has none itself."""
+        """The frames of a load or of attention below the only failure of a short text, an issue's title that has none itself."""
         first = next(iter(self.failures.values()))[0]
         if len(self.failures) > 1 or any(FRAME.match(line.text) for line in first.lines):
             return
-        below = (line for line in _lines(text) if line.number > first.last and FRAME.match(line.text))
+        below = [line for line in _lines(text) if line.number > first.last and FRAME.match(line.text)]
         first.lines.extend(line for line in below if speaks_for("weights", line.text))
+        first.lines.extend(line for line in below[-1:] if _ATTENDS.search(line.text))
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""

@@ -95,10 +95,12 @@ class Facts:
     @cached_property
     def fakes(self) -> tuple[tuple[str, ...], ...]:
         """The sizes of the fake tensors in the message."""
-        return tuple(
-            tuple(part.strip() for part in fake["size"].split(",") if part.strip())
-            for fake in _FAKE.finditer(self.whole)
-        )
+        return tuple(_size_of(fake) for fake in _FAKE.finditer(self.whole))
+
+    def _activations(self) -> list[tuple[str, ...]]:
+        """The sizes of the fake tensors that are no parameters: those have no tokens."""
+        found = _FAKE.finditer(self.whole)
+        return [_size_of(fake) for fake in found if not self.whole[: fake.start()].endswith("Parameter(")]
 
     @cached_property
     def exception(self) -> str:
@@ -169,7 +171,8 @@ class Facts:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
         if self.loads_weights:
             return ""
-        firsts = [size[-2] for size in self.fakes if len(size) in (2, 3)][:1] or self._shaped()
+        fakes = [size[-2] for size in self._activations() if len(size) in (2, 3)][:1]
+        firsts = fakes if self.fakes else self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
             return f"symbolic ({symbols[0]})"
@@ -258,6 +261,10 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
+
+
+def _size_of(fake: re.Match[str]) -> tuple[str, ...]:
+    return tuple(part.strip() for part in fake["size"].split(",") if part.strip())
 
 
 def _users_of(frames: Sequence[Frame]) -> list[Frame]:
