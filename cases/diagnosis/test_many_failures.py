@@ -93,3 +93,21 @@ def test_a_title_has_the_frames_of_attention_that_are_quoted_below_it(last: str,
     below = f'> [rank1]:   File "/srv/lib/modeling_acme.py", line 172, in {last}\n> [rank1]:     e = f(q)\n'
     (one,) = report_of(TITLE + BLOCK + below).failures
     assert (one.stage, one.user_line) == (stage, line)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        ".../torch/_dynamo/guards.py:2772] [16/8] [__recompiles_verbose] ",
+        "[rank0]:V0820 17:07:24.395000 631 site-packages/torch/_dynamo/guards.py:3006] [3/36] [__recompiles] ",
+    ],
+)
+def test_a_log_of_recompilations_gives_the_guard_and_the_place(prefix: str) -> None:
+    lines = (
+        "Recompiling function scan_chunks in /srv/acme/block.py:172",
+        "    triggered by the following guard failure(s):",
+        "    - 3/35: self.layer_idx == 7",
+    )
+    (one,) = report_of("".join(f"{prefix}{line}\n" for line in lines)).failures
+    assert (one.stage, one.user_line) == ("guard self.layer_idx == 7", "/srv/acme/block.py:172")
+    assert "limit" not in one.cause

@@ -42,7 +42,7 @@ _LIBRARY = re.compile(
 _TRACED = re.compile(
     r"FakeTensor|fake tensors?|maybe_fake_impl|\b(?:\w+_)?fake(?:_\w+)?\(\) (?:takes|missing|got)"
     r"|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
-    r"|while attempting to run meta|torch\.export"
+    r"|while attempting to run meta|(?<!torch\.compile/)torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")

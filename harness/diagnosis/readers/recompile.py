@@ -15,9 +15,11 @@ _TOKENS = re.compile(
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
 # A guard on the value of a number, a flag or a text: self.layer_idx == 7.
 _VALUE = re.compile(
-    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")"
+    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\"|\([^()]{1,60}\))"
 )
-_FUNCTION = re.compile(r"function: '(?P<name>[\w.<>]+)' \(")
+_FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
+# Only the warning of a limit has a last reason.
+_LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -32,10 +34,15 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     return Reading(
         verdict=OTHER,
         stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
-        cause=f"One compiled function{_name(facts)} was given more variants than the recompile limit. {_last_guard(facts)}",
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {_last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
+
+
+def _often(facts: Facts, beyond: str) -> str:
+    """What the text says of how often it was compiled: beyond a limit, or once more."""
+    return f"{beyond} than the recompile limit" if _LIMIT.search(facts.whole) else "is compiled once more"
 
 
 def _name(facts: Facts) -> str:
@@ -72,7 +79,7 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
     return Reading(
         verdict=UNDECIDED if perhaps else OTHER,
         stage=f"dimension {index} of {name}",
-        cause=f"One compiled function is called with more shapes than the recompile limit: dimension {index} of {name} was "
+        cause=f"One compiled function {_often(facts, 'is called with more shapes')}: dimension {index} of {name} was "
         f"{want} and is {got}.{rows}",
         against=(
             "padding: the two sizes are of different calls, and were not compared"
