@@ -10,6 +10,7 @@ from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
     r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"|expression (?P<bare>[A-Z][a-z]\([^()]{1,60}\))"
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
 _FAKE_NAME = re.compile(r"(?<![a-z])(?:fake|meta|abstract)(?![a-z])", re.I)

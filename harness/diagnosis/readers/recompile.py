@@ -29,14 +29,34 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
         groups = match.groups
         if {"want", "got", "index"} <= groups.keys() and groups["want"].isdigit() and groups["got"].isdigit():
             return _resized(facts, groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"]))
-    if _LAYER.search(facts.whole):
+    if _LAYER.search(_guards(facts)):
         return _named_layer()
+    if "index" in facts.match.groups:
+        return _unsized(facts, facts.match.groups["guarded"], facts.match.groups["index"])
     return Reading(
         verdict=OTHER,
         stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
         cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {_last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
+    )
+
+
+def _guards(facts: Facts) -> str:
+    """What the text says of guards that failed: other words of it may name layers too."""
+    return " ".join(match.text for match in (facts.match, *facts.texts.every(facts.match)))
+
+
+def _unsized(facts: Facts, name: str, index: str) -> Reading:
+    """A dimension that changes, where the text leaves out from what to what."""
+    return Reading(
+        verdict=UNDECIDED if index == "0" and _TOKENS.search(name) else OTHER,
+        stage=f"dimension {index} of {name}",
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}: dimension {index} of {name} "
+        "changes from call to call. The text does not give its sizes.",
+        against=("padding: no two widths meet",),
+        look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
+        tags=frozenset(("shapes",)),
     )
 
 
