@@ -62,3 +62,52 @@ def test_one_of_this_family_among_thousands_is_found(make: object) -> None:
     frames = 'Traceback (most recent call last):\n  File "/a/moe.py", line 7, in forward\n    return shared + routed\n'
     first = report_of(many + frames + ADD + many).failures[0]
     assert (first.padded, first.user_line) == (2816, "/a/moe.py:7: return shared + routed")
+
+
+GUARD = "[rank{r}]:W1101 02:43:39.3 14{r} torch/_dynamo/convert_frame.py:896] [1/64]    {words}\n"
+LAST = GUARD.format(
+    r=6, words="last reason: 1/0: tensor 'L['images']' size mismatch at index 2. expected 1696, actual 1248"
+)
+LIMIT = GUARD.format(r=3, words="torch._dynamo hit config.cache_size_limit (64)")
+FUNCTION = GUARD.format(r=3, words="function: 'forward' (/srv/acme/detail.py:131)")
+
+
+@pytest.mark.parametrize(("between", "line"), [("", "/srv/acme/detail.py:131"), ("INFO: step done\n" * 9, "")])
+def test_a_cut_message_has_the_line_of_the_next_rank_beside_it(between: str, line: str) -> None:
+    (one,) = report_of(f"{LAST}{between}{LIMIT}{FUNCTION}").failures
+    assert one.user_line == line
+    assert len(one.writers) == 2
+
+
+TITLE = (
+    "RuntimeError: The size of tensor a (128) must match the size of tensor b (1698) at non-singleton dimension 4\n\n"
+)
+BLOCK = '> [rank1]:   File "/srv/lib/modeling_acme.py", line 335, in forward\n> [rank1]:     h, w = self.block(\n'
+
+
+@pytest.mark.parametrize(
+    ("last", "stage", "line"),
+    [("apply_rotary_pos_emb", "attention", "/srv/lib/modeling_acme.py:172"), ("warm_up", "", "")],
+)
+def test_a_title_has_the_frames_of_attention_that_are_quoted_below_it(last: str, stage: str, line: str) -> None:
+    below = f'> [rank1]:   File "/srv/lib/modeling_acme.py", line 172, in {last}\n> [rank1]:     e = f(q)\n'
+    (one,) = report_of(TITLE + BLOCK + below).failures
+    assert (one.stage, one.user_line) == (stage, line)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        ".../torch/_dynamo/guards.py:2772] [16/8] [__recompiles_verbose] ",
+        "[rank0]:V0820 17:07:24.395000 631 site-packages/torch/_dynamo/guards.py:3006] [3/36] [__recompiles] ",
+    ],
+)
+def test_a_log_of_recompilations_gives_the_guard_and_the_place(prefix: str) -> None:
+    lines = (
+        "Recompiling function scan_chunks in /srv/acme/block.py:172",
+        "    triggered by the following guard failure(s):",
+        "    - 3/35: self.layer_idx == 7",
+    )
+    (one,) = report_of("".join(f"{prefix}{line}\n" for line in lines)).failures
+    assert (one.stage, one.user_line) == ("guard self.layer_idx == 7", "/srv/acme/block.py:172")
+    assert "limit" not in one.cause

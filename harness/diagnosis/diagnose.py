@@ -23,6 +23,9 @@ from harness.diagnosis.surroundings import Surroundings
 # More different failures than these are only counted, and of those that differ in numbers alone more than these.
 LIMIT, OF_A_SORT = 50, 10
 _SMALL = 1 << 20
+# How far below one telling another of the same failure may begin that names the line which the first leaves out.
+_NEAR = 2
+_ATTENDS = re.compile(r", in \w*(?:attn|attention|rotary|rope|sdpa)")
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
@@ -114,12 +117,13 @@ class _Found:
             self.take(whole)
 
     def take_load(self, text: bytes) -> None:
-        """The frames of a load below the only failure of a short text, which is an issue's title and has none itself."""
+        """The frames of a load or of attention below the only failure of a short text, an issue's title that has none itself."""
         first = next(iter(self.failures.values()))[0]
         if len(self.failures) > 1 or any(FRAME.match(line.text) for line in first.lines):
             return
-        below = (line for line in _lines(text) if line.number > first.last and FRAME.match(line.text))
+        below = [line for line in _lines(text) if line.number > first.last and FRAME.match(line.text)]
         first.lines.extend(line for line in below if speaks_for("weights", line.text))
+        first.lines.extend(line for line in below[-1:] if _ATTENDS.search(line.text))
 
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
@@ -172,7 +176,9 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
 def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
     fuller, less = (other, one) if _fullness(other) > _fullness(one) else (one, other)
     writers = tuple(dict.fromkeys((*fuller.writers, *less.writers)))
-    return replace(fuller, count=max(one.count, other.count), writers=writers)
+    near = other.lines[0] - one.lines[1] <= _NEAR
+    user_line = fuller.user_line or (less.user_line if near else "")
+    return replace(fuller, count=max(one.count, other.count), writers=writers, user_line=user_line)
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:

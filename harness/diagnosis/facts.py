@@ -42,7 +42,7 @@ _LIBRARY = re.compile(
 _TRACED = re.compile(
     r"FakeTensor|fake tensors?|maybe_fake_impl|\b(?:\w+_)?fake(?:_\w+)?\(\) (?:takes|missing|got)"
     r"|_dynamo/(?!eval_frame\.py)|_dynamo\.(?!config\b|eval_frame\b|mark_|reset\b)|fake_tensor\.py"
-    r"|while attempting to run meta|torch\.export"
+    r"|while attempting to run meta|(?<!torch\.compile/)torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
@@ -95,10 +95,12 @@ class Facts:
     @cached_property
     def fakes(self) -> tuple[tuple[str, ...], ...]:
         """The sizes of the fake tensors in the message."""
-        return tuple(
-            tuple(part.strip() for part in fake["size"].split(",") if part.strip())
-            for fake in _FAKE.finditer(self.whole)
-        )
+        return tuple(_size_of(fake) for fake in _FAKE.finditer(self.whole))
+
+    def _activations(self) -> list[tuple[str, ...]]:
+        """The sizes of the fake tensors that are no parameters: those have no tokens."""
+        found = _FAKE.finditer(self.whole)
+        return [_size_of(fake) for fake in found if not self.whole[: fake.start()].endswith("Parameter(")]
 
     @cached_property
     def exception(self) -> str:
@@ -169,11 +171,14 @@ class Facts:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
         if self.loads_weights:
             return ""
-        firsts = [size[-2] for size in self.fakes if len(size) in (2, 3)][:1] or self._shaped()
+        fakes = [size[-2] for size in self._activations() if len(size) in (2, 3)][:1]
+        firsts = fakes if self.fakes else self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
             return f"symbolic ({symbols[0]})"
-        return f"static ({firsts[0]})" if firsts else ""
+        # A symbol in another place is what changes from call to call, and may be the tokens.
+        elsewhere = any(not size.isdigit() for fake in self.fakes for size in fake)
+        return f"static ({firsts[0]})" if firsts and not elsewhere else ""
 
     def _shaped(self) -> list[str]:
         groups = self.match.groups
@@ -256,6 +261,10 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
+
+
+def _size_of(fake: re.Match[str]) -> tuple[str, ...]:
+    return tuple(part.strip() for part in fake["size"].split(",") if part.strip())
 
 
 def _users_of(frames: Sequence[Frame]) -> list[Frame]:

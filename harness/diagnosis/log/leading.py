@@ -1,10 +1,14 @@
 """The lines before an exception's own line that lead to it."""
 
+import re
+
 from harness.diagnosis.log.forms import FRAME, HEADING, PLACE, QUIET, TRACEBACK, UNENDED
 from harness.diagnosis.log.lines import Line
 
 # How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
 _CLOSE, _CUT = 30, 60
+# How Dynamo begins a message of several lines, where the exception's name was not pasted.
+_BEGINS, _MOST_OF_ONE = re.compile(r"\s*(?:Dynamo failed to run FX node|Failed running call_)"), 8
 _RULER = "_ _ _ _"  # pytest's, between frames
 
 
@@ -21,7 +25,8 @@ def leading(lines: list[Line]) -> list[Line]:
         place -= 1
     if any(FRAME.match(line.text) for line in lines[place:]):
         return lines[place:]
-    return [line for line in lines[-2:] if line.level not in QUIET]
+    begun = (at for at in range(max(0, len(lines) - _MOST_OF_ONE), len(lines)) if _BEGINS.match(lines[at].text))
+    return [line for line in lines[max(0, min(next(begun, len(lines)), len(lines) - 2)) :] if line.level not in QUIET]
 
 
 def _start(lines: list[Line], place: int) -> int:

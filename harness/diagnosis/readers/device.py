@@ -6,6 +6,9 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 
+_REPLAYS = re.compile(
+    r"\.replay\(|graph_replay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
+)
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
@@ -36,13 +39,18 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
-        stage="a replay of a CUDA graph" if replay else "routed experts",
+        stage=_stage(facts) if replay else "routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
         look=_GRAPHS if replay else _RANGE,
         tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
+
+
+def _stage(facts: Facts) -> str:
+    """A replay where the text has the call of one, else no more than that graphs are named."""
+    return "a replay of a CUDA graph" if _REPLAYS.search(facts.whole) else "perhaps a replay of a CUDA graph"
 
 
 def _short(kernel: str) -> str:

@@ -10,12 +10,14 @@ from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
     r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"|expression (?P<bare>[A-Z][a-z]\([^()]{1,60}\))"
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
-_FAKE_NAME = re.compile(r"fake|meta|abstract", re.I)
+_FAKE_NAME = re.compile(r"(?<![a-z])(?:fake|meta|abstract)(?![a-z])", re.I)
 _TRACING = re.compile(
     r"fake tensor|FakeTensor|fake_impl|_library/|torch/_dynamo|register_fake|abstract_impl|_subclasses/"
 )
+_EXCEPTION = re.compile(r"(?:Error|Exception|Failed|Failure|Violation|Warning)\.__init__$")
 _BLANK = re.compile(r"\{\w+\}")
 
 
@@ -30,6 +32,7 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
     command = _filled(answer.get("try", ""), words)
     return Reading(
         verdict=answer["verdict"],
+        title=answer.get("title", ""),
         cause=filled.get("cause", ""),
         stage=filled.get("stage", ""),
         look=filled.get("look", ""),
@@ -42,13 +45,30 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
 def read_signature(facts: Facts, around: Surroundings) -> Reading:
     """A TypeError about arguments: of a fake where the text says so, else of any Python function."""
     function = facts.match.groups.get("function", "")
-    if _FAKE_NAME.search(function) or _TRACING.search(facts.whole):
+    is_class = function.endswith("__init__")
+    if not is_class and (_FAKE_NAME.search(function) or _TRACING.search(facts.whole)):
         return read_entry(facts, around)
+    if _EXCEPTION.search(function):
+        return _remade(function)
     return Reading(
         verdict=OTHER,
+        title="a function that is called with arguments which it does not take",
         cause=f"A Python function, {function}, is called with arguments that it does not take. "
         "Nothing in the text says that it is a fake.",
         look="the line that calls it, and the function's own signature; the versions of the two packages",
+    )
+
+
+def _remade(function: str) -> Reading:
+    """An exception's own constructor lacks an argument: what happens where it comes to another process."""
+    name = function.removesuffix(".__init__").rpartition(".")[2]
+    return Reading(
+        verdict=OTHER,
+        title="an exception that could not be made again",
+        cause=f"An exception, {name}, was made without an argument that its class wants. Most often that is one that "
+        f"is sent from one process to another (pickle): the failure itself is {name}'s own, in the process that raised it.",
+        against=("a fake: the function is the constructor of an exception",),
+        look=f"{name} further up in the log, and what it says there; the same run in one process (one rank) shows it",
     )
 
 

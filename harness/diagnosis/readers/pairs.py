@@ -99,7 +99,7 @@ def _differing(match: Match) -> Sizes | None:
     groups = match.groups
     if "parts" in groups:
         total = sum(int(part) for part in sizes(groups["parts"]) if part.isdigit())
-        return _numbers(groups["a"], str(total), None)
+        return _numbers(groups["a"], str(total), int(groups["dim"]) if groups.get("dim", "").isdigit() else None)
     if {"back", "a_shape", "b"} <= groups.keys() and groups["back"].isdigit():
         shape, back = sizes(groups["a_shape"]), -int(groups["back"])
         return _numbers(size_at(shape, back), groups["b"], len(shape) + back if len(shape) > 1 else None)

@@ -15,9 +15,11 @@ _TOKENS = re.compile(
 _LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
 # A guard on the value of a number, a flag or a text: self.layer_idx == 7.
 _VALUE = re.compile(
-    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\")"
+    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\"|\([^()]{1,60}\))"
 )
-_FUNCTION = re.compile(r"function: '(?P<name>[\w.<>]+)' \(")
+_FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
+# Only the warning of a limit has a last reason.
+_LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -27,15 +29,40 @@ def read_recompile(facts: Facts, around: Surroundings) -> Reading:
         groups = match.groups
         if {"want", "got", "index"} <= groups.keys() and groups["want"].isdigit() and groups["got"].isdigit():
             return _resized(facts, groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"]))
-    if _LAYER.search(facts.whole):
+    if _LAYER.search(_guards(facts)):
         return _named_layer()
+    if "index" in facts.match.groups:
+        return _unsized(facts, facts.match.groups["guarded"], facts.match.groups["index"])
     return Reading(
         verdict=OTHER,
         stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
-        cause=f"One compiled function{_name(facts)} was given more variants than the recompile limit. {_last_guard(facts)}",
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {_last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
+
+
+def _guards(facts: Facts) -> str:
+    """What the text says of guards that failed: other words of it may name layers too."""
+    return " ".join(match.text for match in (facts.match, *facts.texts.every(facts.match)))
+
+
+def _unsized(facts: Facts, name: str, index: str) -> Reading:
+    """A dimension that changes, where the text leaves out from what to what."""
+    return Reading(
+        verdict=UNDECIDED if index == "0" and _TOKENS.search(name) else OTHER,
+        stage=f"dimension {index} of {name}",
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}: dimension {index} of {name} "
+        "changes from call to call. The text does not give its sizes.",
+        against=("padding: no two widths meet",),
+        look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
+        tags=frozenset(("shapes",)),
+    )
+
+
+def _often(facts: Facts, beyond: str) -> str:
+    """What the text says of how often it was compiled: beyond a limit, or once more."""
+    return f"{beyond} than the recompile limit" if _LIMIT.search(facts.whole) else "is compiled once more"
 
 
 def _name(facts: Facts) -> str:
@@ -72,7 +99,7 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
     return Reading(
         verdict=UNDECIDED if perhaps else OTHER,
         stage=f"dimension {index} of {name}",
-        cause=f"One compiled function is called with more shapes than the recompile limit: dimension {index} of {name} was "
+        cause=f"One compiled function {_often(facts, 'is called with more shapes')}: dimension {index} of {name} was "
         f"{want} and is {got}.{rows}",
         against=(
             "padding: the two sizes are of different calls, and were not compared"

@@ -6,13 +6,14 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
+from harness.diagnosis.readers.meeting.relations import multiple
 from harness.diagnosis.readers.meeting.topics import spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.widths import COMMON, Pair, alignments, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _AGAINST = (
@@ -107,10 +108,12 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
 
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     says = _factor(want, elements) or _misfit(want, elements)
+    tile = _tile(want, elements)
+    also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
     return Reading(
-        verdict=UNDECIDED if facts.seen("pad") and not says else OTHER,
-        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{_one_off(want, elements)}{spoken(facts)}",
-        against=("padding: no width of a model known here gives these numbers",),
+        verdict=UNDECIDED if (tile and speaks(facts)) or (facts.seen("pad") and not says) else OTHER,
+        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{also}",
+        against=("padding of a hidden width: no width of a model known here gives these numbers",),
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
     )
@@ -155,4 +158,18 @@ def _factor(want: tuple[str, ...], elements: str) -> str:
     ratio = prod(map(int, want)) / int(elements)
     if not ratio or (ratio % 1 and (1 / ratio) % 1):
         return ""
-    return f" The shape has {ratio:g} x as many elements: gate and up as one, packed FP4, or shards of ranks."
+    return f" The shape has {ratio:g} x as many elements{multiple(round(max(ratio, 1 / ratio)))}."
+
+
+def _tile(want: tuple[str, ...], elements: str) -> str:
+    """In words, that a few columns were rounded up to whole tiles, where the last size alone may be wrong; empty elsewhere."""
+    if not elements.isdigit() or not all(size.isdigit() and int(size) for size in want):
+        return ""
+    have, rest = divmod(int(elements), prod(map(int, want[:-1])))
+    few, many = sorted((have, int(want[-1])))
+    if rest or not 0 < few < COMMON[0] or not alignments(few, many):
+        return ""
+    columns = f"{few} column{'s' if few > 1 else ''}"
+    return (
+        f" Or a layer of {columns} was rounded up to {many} for a kernel that computes whole tiles, and not everywhere."
+    )

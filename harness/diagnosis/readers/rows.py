@@ -38,7 +38,14 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
     few, many = sorted((a, b))
     if not is_bucket(few, many):
         flat = ", or of elements of a flattened tensor," if few > _FLAT else ""
-        says = f"Numbers of rows{flat} differ, {few} and {many}.{_scattered(few, many)}{_experts(facts, few, many)}"
+        split = (
+            " The lengths that a tensor is split by are those of other rows than it has."
+            if "parts" in facts.match.groups
+            else ""
+        )
+        says = (
+            f"Numbers of rows{flat} differ, {few} and {many}.{split}{_scattered(few, many)}{_experts(facts, few, many)}"
+        )
         return _other(says, few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)

@@ -9,17 +9,16 @@ from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
 from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
-from harness.diagnosis.readers.meeting.unknown import unknown_sizes
+from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import (
     attended,
     in_blocks,
-    lacks_dimension,
     of_positions,
-    other_dimensions,
     placed,
     unrelated,
 )
@@ -95,15 +94,17 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _by_its_shapes(facts: Facts) -> Reading | None:
-    """The reading of a slice of a padded share, or of a weight that is stored flat; None for all others."""
+    """The reading of a missing dimension, of a slice of a padded share, or of a weight that is stored flat; None for all others."""
+    if read := read_dimensions(facts):
+        return read
     share = padded_share(facts)
     return read_share(facts, share) if share else flat_weight(facts)
 
 
 def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
     """The reading of two sizes that the message or the user's line shows to be no widths; None for all others."""
-    if lacks_dimension(facts):
-        return other_dimensions(facts)
+    if not pair.padded and (read := hinted(facts, pair)):
+        return read
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
     return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None

@@ -13,6 +13,7 @@ from harness.diagnosis.widths import read_pair
 # x[..., :width] and x[:, :width]
 _CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
 _CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
+_ATTENDS = re.compile(r"query|_q\b|\bq\b|kv_cache|attn|attention")
 _FITS = "a wrong width: the number of elements fits"
 
 
@@ -67,6 +68,8 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
     """The message of eager torch, which has no sizes: what the frames say."""
     if facts.seen("collective"):
         return _reduced(facts, around)
+    if _ATTENDS.search(facts.match.text):
+        return _attended(facts)
     code = " ".join(frame[3] for frame in facts.frames) or facts.whole
     cut = _CUT.search(code) is not None
     if cut:
@@ -77,6 +80,18 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
     torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
     says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
     return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)
+
+
+def _attended(facts: Facts) -> Reading:
+    """A check whose own words are of attention."""
+    return Reading(
+        verdict=OTHER,
+        stage="attention, a check of its inputs",
+        cause="A kernel of attention wants another layout of an input than it is given: a slice of the batch, swapped dimensions, "
+        "or a stride that differs where a size is 1, which is_contiguous() does not see.",
+        against=("padding of an expert's width: no routed output comes there", _FITS),
+        look="sizes and strides of that input at the user's line; .clone(memory_format=torch.contiguous_format) makes them anew",
+    )
 
 
 def _reduced(facts: Facts, around: Surroundings) -> Reading:

@@ -25,7 +25,16 @@ _WIDEST = 30_000
 
 def relation(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str]:
     """The kind of a relation, which is a tag, and the relation in words. ``dim`` is where the sizes meet, None if unknown."""
-    return _experts(facts, pair, dim) or _split_rows(facts, pair, dim) or _otherwise(facts, pair)
+    found = _experts(facts, pair, dim) or _split_rows(facts, pair, dim)
+    if found:
+        return found
+    kind, says = _otherwise(facts, pair)
+    return kind, f"{says}{_two_models(facts, pair)}"
+
+
+def multiple(ratio: int) -> str:
+    """In words, behind a colon, what has exactly so many times another's elements; empty where nothing is known to."""
+    return f": perhaps {_MULTIPLES[ratio]}" if ratio in _MULTIPLES else ""
 
 
 def is_vocabulary(facts: Facts, pair: Pair) -> bool:
@@ -92,6 +101,14 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         return "parts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {parts}"
     loaded = ": the checkpoint may be of another model, configuration or quantisation" if facts.loads_weights else ""
     return "nothing", f"Neither is the other rounded up, halved or sharded{loaded}"
+
+
+def _two_models(facts: Facts, pair: Pair) -> str:
+    """In words, that both sizes of a product are hidden sizes of models known here; empty where one is not."""
+    wide = any(owner.part == "hidden size" for owner in pair.wide_owners)
+    if facts.match.kind.id != "matmul" or not wide or not any(owner.part == "hidden size" for owner in pair.owners):
+        return ""
+    return "; or hidden sizes of two models, such as a draft and its target, or a part that was made for another model"
 
 
 def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:

@@ -1,9 +1,41 @@
 """Sizes that do not fit and are not both numbers: a symbol, an empty tensor, or a size that the text leaves out."""
 
+import re
+
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.meeting.topics import spoken
 from harness.diagnosis.readers.pairs import size_at, speaks
+from harness.diagnosis.widths import Pair
+
+_HINTED = re.compile(r"(?P<symbol>\w+): ?hint ?= ?(?P<size>\d+)")
+
+
+def hinted(facts: Facts, pair: Pair) -> Reading | None:
+    """The reading of a symbol whose number in that call the message has, and a number that it does not fit; None elsewhere."""
+    found = [_HINTED.match(facts.match.groups.get(name, "")) for name in "ab"]
+    symbols = {int(one["size"]): one["symbol"] for one in found if one}
+    if len(symbols) != 1:
+        return None
+    ((size, symbol),) = symbols.items()
+    other = pair.wide if size == pair.narrow else pair.narrow
+    return Reading(
+        verdict=UNDECIDED if pair.possible and speaks(facts) else OTHER,
+        stage=facts.called,
+        cause=f"A size that the trace holds as a symbol, {symbol}, which was {size} in that call, meets {other}. What is a symbol "
+        "changes from call to call, as a number of tokens, of samples or of positions does, unless every size was made dynamic: "
+        f"most likely two dimensions meet that mean different things.{spoken(facts)}",
+        against=(
+            f"padding: {pair.rounded()} fits too, and is the less likely"
+            if pair.possible
+            else "padding: no alignment makes one of the other",
+        ),
+        look=f"the shapes of both at the user's line: which of its dimensions {symbol} is, and what the other tensor has there",
+        widths=(Width(pair.narrow, False, ()), Width(pair.wide, False, ())),
+        rule="no rule",
+        tags=frozenset(("symbol",)),
+    )
 
 
 def unknown_sizes(facts: Facts) -> Reading:

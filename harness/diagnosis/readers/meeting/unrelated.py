@@ -4,7 +4,6 @@ import re
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.meeting.relations import relation
 from harness.diagnosis.readers.meeting.topics import spoken
 from harness.diagnosis.readers.pairs import speaks, widths
@@ -91,32 +90,6 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
         widths=widths(pair, padded=False),
         rule=f"blocks of {size}: {of.rounded()}",
         tags=frozenset(("blocks",)),
-    )
-
-
-def lacks_dimension(facts: Facts) -> bool:
-    """Whether the message has two shapes of which one is the beginning of the other, so that only a dimension is missing."""
-    groups = facts.match.groups
-    a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
-    short, long = sorted((a, b), key=len)
-    return (
-        bool(short) and len(short) < len(long) and long[: len(short)] == short and "indexing result" in facts.match.text
-    )
-
-
-def other_dimensions(facts: Facts) -> Reading:
-    """A tensor of rows and one of a value for each row: no width is compared, one of them is the wrong tensor."""
-    a, b = (sizes(facts.match.groups[name]) for name in ("a_shape", "b_shape"))
-    short, long = sorted((a, b), key=len)
-    missing = ", ".join(long[len(short) :])
-    return Reading(
-        verdict=OTHER,
-        stage="indexed write",
-        cause=f"The number of dimensions differs: [{', '.join(short)}] has the rows of [{', '.join(long)}] and no dimension of "
-        f"{missing}. One of the two is another tensor than the code takes it for, such as token ids in place of embeddings.",
-        against=("padding and widths: the rows agree, and a dimension is missing",),
-        look="which tensor the user's line writes into, and on which rank or stage it holds that",
-        tags=frozenset(("dimensions",)),
     )
 
 
