@@ -1,5 +1,6 @@
 """A layer that takes from the process what torch needs is told so: neither its op's fake, torch nor the machine is to blame."""
 
+import importlib
 import os
 import re
 import resource
@@ -78,6 +79,7 @@ class HidesModule(InTree):
 
         def forward(*inputs: Any) -> Any:
             sys.modules["inspect"] = None  # type: ignore[assignment]
+            importlib.import_module("inspect")  # as torch does here and there
             return layer(*inputs)
 
         return forward
@@ -94,9 +96,29 @@ class OpensNothing(InTree):
         return forward
 
 
+class ToMeta(InTree):
+    """Leaves another default device."""
+
+    def build(self, case: Case, device: torch.device) -> Callable[..., Any]:
+        layer = super().build(case, device)
+
+        def forward(*inputs: Any) -> Any:
+            torch.set_default_device("meta")
+            return layer(*inputs)
+
+        return forward
+
+    def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        return tuple(
+            torch.zeros_like(t) + torch.ones(1).to(device).to(t.dtype) * t
+            for t in super().inputs(case, tokens, seed, device)
+        )
+
+
 @pytest.mark.parametrize(
     ("subject", "what"),
     [
+        (ToMeta, r"default device was changed from cpu to meta, and a call then raised out of meta tensor"),
         (HidesModule, r"sys.modules\['inspect'\] was set to None, and a call then raised import of inspect halted"),
         (
             OpensNothing,
@@ -111,6 +133,7 @@ def test_what_was_taken_is_the_finding(subject: Any, what: str, monkeypatch: pyt
         verdict = judge(subject(), SHARED, MODES["eager"], torch.device("cpu"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        torch.set_default_device(None)
     assert verdict.status == FINDINGS
     assert verdict.findings[0].kind == "global-state"
     assert re.search(what, verdict.findings[0].what)

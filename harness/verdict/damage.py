@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from harness.findings.finding import FINDINGS, Finding
 
 _RECURSION = sys.getrecursionlimit()  # before any module of a user was imported
@@ -16,6 +18,7 @@ _LIMITS = {
     resource.RLIMIT_FSIZE: ("the size of a file", r"File too large"),
 }
 _SOFT = {limit: resource.getrlimit(limit)[0] for limit in _LIMITS}
+_DEVICE = torch.get_default_device()
 _NONE = {name for name in sys.modules if sys.modules[name] is None}
 
 
@@ -31,7 +34,7 @@ class Damage:
 
 def damages() -> tuple[Damage, ...]:
     """What the process lacks now that it had at first."""
-    return (*_recursion(), *_limits(), *_modules())
+    return (*_recursion(), *_limits(), *_modules(), *_device())
 
 
 def with_damage(
@@ -90,3 +93,11 @@ def _modules() -> list[Damage]:
         for name, module in modules.items()
         if module is None and name not in _NONE
     ]
+
+
+def _device() -> list[Damage]:
+    now = torch.get_default_device()
+    what = f"torch's default device was changed from {_DEVICE} to {now}"
+    raised = r"out of meta tensor|to be on the same device|Expected a '\w+' device type for generator"
+    why = "inputs, an oracle or a layer that name no device are made on that one"
+    return [Damage(what, raised, why, "the call of torch.set_default_device")] if now != _DEVICE else []
