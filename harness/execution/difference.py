@@ -83,10 +83,7 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     parts = {"output": expected} if isinstance(expected, Tensor) else dict(expected)
     magnitude, rms = _magnitude(expected)
     signed = output.float() - whole
-    error = signed.abs()
-    token_error = error.square().mean(-1, keepdim=True).sqrt() / rms
-    # Rounding errors grow with the magnitude of the token and with that of the element.
-    error = error / (rms + magnitude)
+    error, token_error = _errors(signed, magnitude, rms)
     if _clearly_within(error, token_error) and _factors_clearly_one(signed, [*parts.values()]):
         return None
     bad = ~(error <= TOLERANCE)
@@ -110,6 +107,17 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         off=names,
         spread=None if explained else _spread(output.float(), parts, rms),
     )
+
+
+def errors(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The error of each element and of each token, in the units of their tolerances."""
+    return _errors(output.float() - total(expected), *_magnitude(expected))
+
+
+def _errors(signed: Tensor, magnitude: Tensor, rms: Tensor) -> tuple[Tensor, Tensor]:
+    error = signed.abs()
+    # Rounding errors grow with the magnitude of the token and with that of the element.
+    return error / (rms + magnitude), error.square().mean(-1, keepdim=True).sqrt() / rms
 
 
 def _clearly_within(error: Tensor, token_error: Tensor) -> bool:

@@ -28,10 +28,16 @@ def _fixed(run: Run) -> str:
     who = f"The fake of {run.specialised_by}" if run.specialised_by else "The layer"
     if line and "len(" in line.text:
         return f"{who} calls len(), which turns the symbolic token count into a number: take the shape. {_OTHERS}"
+    if run.specialised_by_torch and not run.specialised_by:
+        return _ASKED
     return f"{who} depends on the token count, by a Python branch or a fixed size. {_OTHERS}"
 
 
 _OTHERS = "So other batch sizes compile again or take the wrong branch."
+_ASKED = (
+    "Torch asks in this line whether a size that follows from the token count is 0 or 1, such as the rows of a rest. "
+    "So other batch sizes compile again."
+)
 _RECOMPILED = (
     "A guard of the first graph failed at a later call: the graph depends on a value that changes between calls."
 )

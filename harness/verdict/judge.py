@@ -34,9 +34,9 @@ from harness.observers.varied import with_account, with_variation
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
+from harness.verdict.damage import Damage, damages, with_damage
 from harness.verdict.known_bugs import name_bugs
 from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
-from harness.verdict.recursion import lowered_to, with_limit
 from harness.verdict.reproduce import reproduce
 
 
@@ -72,10 +72,10 @@ def _judge(
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()
     line: SourceLine | None = None
-    limits: list[int] = []
+    damaged: list[Damage] = []
     try:
         with pinned(), ExitStack() as at_end:
-            at_end.callback(lambda: limits.append(lowered_to()))
+            at_end.callback(lambda: damaged.extend(damages()))
             run = _run(subject, case, mode, device, runs)
             emulated, proof = run.emulated, run.proof.to_json() if run.proof else {}
             settings = (
@@ -103,7 +103,8 @@ def _judge(
         if is_ctrl_c(error):
             raise
         reason = f"the subject or its layer raised {raised_text(error)}"
-    status, reason, findings = with_limit(status, reason, findings, limits)
+    # Where the damage was done at import, the verdict may end before anything is looked at.
+    status, reason, findings = with_damage(status, reason, findings, damaged or damages())
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)

@@ -31,7 +31,9 @@ def _notes(audited: AuditedOp) -> list[str]:
     if is_composite(audited.op):
         notes.append("composite (CompositeImplicitAutograd): torch traces through it")
     whole = [
-        argument.name for argument in schema.arguments if str(argument.type) == "int" and "SymInt" not in str(schema)
+        argument.name
+        for argument in schema.arguments  # the type of a dtype is int too, and its real type is ScalarType
+        if str(argument.real_type) == "int" and "SymInt" not in str(schema)
     ]
     if whole:
         notes.append(

@@ -11,45 +11,17 @@ import torch
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
 from harness.base.exception_text import raised_by_user
 from harness.base.halving import last_and_next
-from harness.base.source import SourceLine, is_library
+from harness.base.source import is_library
 from harness.execution.evidence import Call, Run
 from harness.execution.memory.written_memory import written_memory
+from harness.execution.modes.guards import AND, COUNTS, FIXED, LinedEnv, holds, is_of_few_rows, is_torchs, words
 from harness.execution.rig import LAYER_ERRORS, Rig
 
-FIXED = "the token count is"
 _TOKENS = 0  # the dimension that is the tokens
-# Batch sizes that a guard on the token count must allow: at and around powers of two.
-_COUNTS = tuple(2**power + step for power in range(2, 17) for step in (-1, 0, 1))
-
-
-class LinedEnv(ShapeEnv):
-    """A ShapeEnv that records the user's line of each guard: torch's own record stops at nn.Module."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.lines: list[SourceLine | None] = []
-
-    def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
-        """Evaluate as usual, and record the user's line for each guard that this added."""
-        answer = super().evaluate_expr(*arguments, **named)
-        self.lines += [SourceLine.here()] * (len(self.guards) - len(self.lines))
-        return answer
-
-    def blamed(self, specialised: str | None) -> SourceLine | None:
-        """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to."""
-        if specialised is None:
-            return None
-        fixed = specialised.startswith(FIXED)
-        lined = [
-            line
-            for guard, line in zip(self.guards, self.lines, strict=False)
-            if (type(guard.expr).__name__ == "Equality") == fixed and line is not None
-        ]
-        return lined[-1] if lined else None
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -90,7 +62,8 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
         return call
     if isinstance(mode.shape_env, LinedEnv):
         run.specialised = _specialised(fakes, rig)
-        run.specialised_at = mode.shape_env.blamed(run.specialised)
+        run.specialised_at = mode.shape_env.blamed(run.specialised, fakes[0].shape[_TOKENS])
+        run.specialised_by_torch = is_torchs(run.specialised, fakes[0].shape[_TOKENS])
         run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
     return call
 
@@ -138,7 +111,8 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
 
     A guard that only limits the tokens to the rows of memory that calls write to is allowed: it was made for so many. A
     weight of as many rows says nothing of the tokens. So is one that limits them to what the subject declares, or to
-    where the layer raises an error of its own.
+    where the layer raises an error of its own. Torch specialises sizes of 0 and 1, such as those of a half of few tokens:
+    that is no choice of the layer.
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
@@ -148,25 +122,22 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     if fixed.is_number:
         return f"{FIXED} {fixed}"
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
-    narrowing = [expr for expr in guards if not all(_holds(expr, fixed, count) for count in _COUNTS)]
+    narrowing = [expr for expr in guards if not all(holds(expr, fixed, count) for count in COUNTS)]
+    narrowing = [expr for expr in narrowing if expr in env.of_user or not is_of_few_rows(expr, fixed)]
     if narrowing:
         rows = {tensor.shape[0] for tensor in written_memory(rig) if tensor.dim()} | {rig.most_tokens}
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
         narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
-    return " and ".join(dict.fromkeys(str(expr).replace(str(fixed), "tokens") for expr in narrowing)) or None
-
-
-def _holds(guard: Any, symbol: Any, count: int) -> bool:
-    return bool(guard.subs(symbol, count) != False)  # noqa: E712
+    return AND.join(dict.fromkeys(words(expr, fixed) for expr in narrowing)) or None
 
 
 def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
     """Whether a guard is a limit of the tokens beyond which the layer itself raises, as a trace of one token more shows."""
-    most = max((count for count in _COUNTS if _holds(guard, symbol, count)), default=0)
-    beyond = next((count for count in _COUNTS if count > most), None)
+    most = max((count for count in COUNTS if holds(guard, symbol, count)), default=0)
+    beyond = next((count for count in COUNTS if count > most), None)
     if beyond is None or most < 2:
         return False
-    most, beyond = last_and_next(lambda count: _holds(guard, symbol, count), most, beyond)
+    most, beyond = last_and_next(lambda count: holds(guard, symbol, count), most, beyond)
     if not _limits_to(guard, symbol, most):
         return False
     error = trace(rig, rig.start(), FakeTensorMode(allow_non_fake_inputs=True), "trace", beyond).error
@@ -175,4 +146,4 @@ def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
 
 def _limits_to(guard: Any, symbol: Any, most: int) -> bool:
     """Whether a guard holds for up to ``most`` tokens and for no more. Torch specialises 0 and 1, so they are left out."""
-    return all(_holds(guard, symbol, count) == (count <= most) for count in (*_COUNTS, most, most + 1) if count > 1)
+    return all(holds(guard, symbol, count) == (count <= most) for count in (*COUNTS, most, most + 1) if count > 1)

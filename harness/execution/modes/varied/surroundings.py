@@ -14,6 +14,7 @@ from harness.execution.difference import compare
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.beside.alive import left_alive
+from harness.execution.modes.varied.beside.rounding import MOVED, rounding_explains
 from harness.execution.modes.varied.checks import (
     FEW,
     MANY_TOKENS,
@@ -108,6 +109,10 @@ def _in_torch(varied: VariedRun, variation: Varied) -> None:
     check(varied, variation, varied.fresh(), around=around)
     wrong = varied.run.calls[-1]
     is_right = wrong.error is None and not varied.is_wrong(wrong)
+    if not is_right and variation.name in _INEXACT and rounding_explains(varied.rig, wrong):
+        varied.drop(wrong)
+        varied.leave_out(variation, MOVED)
+        return
     if is_right and (variation.name != "torch=matmul-high" or _of_medium(varied, variation)):
         _of_many_tokens(varied, variation, around)
     if variation.name != "torch=not-deterministic":
@@ -143,8 +148,11 @@ def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], A
 def _rounds(varied: VariedRun, call: Call, around: Callable[[], Any]) -> bool:
     """Whether the layer's own router rounds: the experts get other ids, or one token that is wrong among many is so among few.
 
-    The second only where the layer is given no ids: then it is not seen what its router gives.
+    The second only where the layer is given no ids: then it is not seen what its router gives. True too where the oracle
+    itself is moved as far.
     """
+    if rounding_explains(varied.rig, call):
+        return True
     ids_at = Inputs.of(call.before, varied.rig.case).ids_at
     if call.other_routing or ids_at is not None or call.error or call.expected is None:
         return call.other_routing

@@ -1,0 +1,91 @@
+"""Guards of a symbolic trace: who asked for them, in which line, and at which token counts they hold."""
+
+import sys
+from typing import Any
+
+import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from harness.base.source import SourceLine, is_library
+
+FIXED, AND = "the token count is", " and "
+# Batch sizes that a guard on the token count must allow: at and around powers of two.
+COUNTS = tuple(2**power + step for power in range(2, 17) for step in (-1, 0, 1))
+# From this many tokens on, a guard that torch itself made must hold.
+_ENOUGH = 64
+
+
+class LinedEnv(ShapeEnv):
+    """A ShapeEnv that records the user's line of each guard: torch's own record stops at nn.Module.
+
+    ``of_user`` are the guards that the user's own code asked for, each with its line. Torch asks too, such as whether a size is one.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lines: list[SourceLine | None] = []
+        self.of_user: dict[Any, SourceLine | None] = {}
+
+    def evaluate_expr(self, *arguments: Any, **named: Any) -> Any:
+        """Evaluate as usual, and record the user's line for each guard that this added."""
+        answer = super().evaluate_expr(*arguments, **named)
+        if added := self.guards[len(self.lines) :]:
+            line = SourceLine.here()
+            self.lines += [line] * len(added)
+            if _user_asks():
+                self.of_user |= {guard.expr: line for guard in added}
+        return answer
+
+    def blamed(self, specialised: str | None, size: Any) -> SourceLine | None:
+        """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to.
+
+        Of several guards it is one that the user's own code asked for, if there is one.
+        """
+        if specialised is None:
+            return None
+        lined = [(guard.expr, line) for guard, line in zip(self.guards, self.lines, strict=False) if line is not None]
+        if specialised.startswith(FIXED):
+            lined = [(expr, line) for expr, line in lined if type(expr).__name__ == "Equality"]
+        elif isinstance(size, torch.SymInt):
+            lined = [(expr, line) for expr, line in lined if words(expr, size.node.expr) in specialised.split(AND)]
+        asked = [self.of_user[expr] for expr, _ in lined if expr in self.of_user]
+        return asked[-1] if asked else lined[-1][1] if lined else None
+
+
+def words(guard: Any, symbol: Any) -> str:
+    """A guard as findings write it."""
+    return str(guard).replace(str(symbol), "tokens")
+
+
+def is_torchs(specialised: str | None, size: Any) -> bool:
+    """Whether nobody but torch asked for what the trace is restricted to, and a part of it is a size of 0 or 1."""
+    if specialised is None or specialised.startswith(FIXED):
+        return False
+    env, symbol = size.node.shape_env, size.node.expr
+    guards = [guard.expr for guard in env.guards if words(guard.expr, symbol) in specialised.split(AND)]
+    about = [type(guard).__name__ in ("Equality", "Unequality") and guard.rhs in (0, 1) for guard in guards]
+    return any(about) and not any(guard in env.of_user for guard in guards)
+
+
+def holds(guard: Any, symbol: Any, count: int) -> bool:
+    """Whether a guard holds for a token count."""
+    return bool(guard.subs(symbol, count) != False)  # noqa: E712
+
+
+def is_of_few_rows(guard: Any, symbol: Any) -> bool:
+    """Whether a guard only says that a size is not 0 or not 1, and such a size comes of a few tokens alone."""
+    is_not = type(guard).__name__ == "Unequality" and guard.rhs in (0, 1)
+    return is_not and all(holds(guard, symbol, count) for count in COUNTS if count >= _ENOUGH)
+
+
+def _user_asks() -> bool:
+    """Whether the code that needs to know is the user's: the frame next to those that every question passes through."""
+    frame: Any = sys._getframe(1)
+    while frame and _is_of_symbols(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame is not None and not is_library(frame.f_code.co_filename)
+
+
+def _is_of_symbols(file: str) -> bool:
+    """Whether a file holds what every question about a symbol passes through, whoever asks."""
+    return "/torch/fx/experimental/" in file or file.endswith("/torch/__init__.py") or file == __file__
