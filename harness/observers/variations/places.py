@@ -5,6 +5,8 @@ import torch
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
+from harness.matrix.case import Case
+from harness.observers.factors import near
 from harness.observers.values import diagnose, difference_of
 from harness.ops.finite import all_finite
 
@@ -29,16 +31,26 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
 
 def _stage(run: Run, call: Call, found: Difference) -> str:
     """The stage that a difference points to, without what the calls rule out."""
-    if call.same_shards:
+    if call.same_shards or call.outside:
         return "layer"  # no part of it alone
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
     if call.other_routing:
         return stages.ROUTER
     _, stage, _ = diagnose(run.case_of(call), found)
-    some_are_right = len(found.tokens) < call.tokens
-    # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.
-    return stages.EXPERTS if stage == stages.SCALING and some_are_right else stage
+    # One number scales all tokens, by that factor. And the plain call is right, so it is not the number itself that is wrong.
+    if stage == stages.SCALING and (len(found.tokens) < call.tokens or not _is_scaling(run.case_of(call), found)):
+        return stages.EXPERTS
+    # The routed experts may give 1/tp of what they should as well as a reduction may, which the plain call has.
+    return "layer" if stage == stages.REDUCE else stage
+
+
+def _is_scaling(case: Case, found: Difference) -> bool:
+    """Whether some part has a factor that is the routed scaling's."""
+    wrong = [found.factors[part] for part in found.off]
+    return found.explained and any(
+        near(factor, wanted) for factor in wrong for wanted in (case.scaling, 1 / case.scaling)
+    )
 
 
 def _some(places: list[int], count: int, what: str) -> str:
