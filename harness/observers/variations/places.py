@@ -3,10 +3,8 @@
 import torch
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference, ranges
+from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
-from harness.matrix.case import Case
-from harness.observers.factors import near
 from harness.observers.values import diagnose, difference_of
 from harness.ops.finite import all_finite
 
@@ -38,19 +36,24 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
     if call.other_routing:
         return stages.ROUTER
     _, stage, _ = diagnose(run.case_of(call), found)
-    # One number scales all tokens, by that factor. And the plain call is right, so it is not the number itself that is wrong.
-    if stage == stages.SCALING and (len(found.tokens) < call.tokens or not _is_scaling(run.case_of(call), found)):
+    if stage in (stages.SCALING, stages.REDUCE) and (
+        _of_contents(call) or not found.explained or _some_are_right(call)
+    ):
+        # One number scales all tokens, whatever they hold. And the plain call is right, so it is not that number that is wrong.
         return stages.EXPERTS
-    # The routed experts may give 1/tp of what they should as well as a reduction may, which the plain call has.
+    # What gives 1/tp of what it should may be the experts as well as a reduction, which the plain call has.
     return "layer" if stage == stages.REDUCE else stage
 
 
-def _is_scaling(case: Case, found: Difference) -> bool:
-    """Whether some part has a factor that is the routed scaling's."""
-    wrong = [found.factors[part] for part in found.off]
-    return found.explained and any(
-        near(factor, wanted) for factor in wrong for wanted in (case.scaling, 1 / case.scaling)
-    )
+def _of_contents(call: Call) -> bool:
+    return call.varied is not None and call.varied.group == "content"
+
+
+def _some_are_right(call: Call) -> bool:
+    """Whether some token is right by itself, whatever the factor of all tokens is."""
+    assert call.snapshot is not None
+    assert call.expected is not None
+    return bool(right_tokens(call.snapshot, call.expected).any())
 
 
 def _some(places: list[int], count: int, what: str) -> str:
