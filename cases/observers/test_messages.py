@@ -472,3 +472,13 @@ def test_a_cut_that_begins_late_is_found_at_the_cut() -> None:
     finding = next(one for one in judged(Shifted, SMALL).findings if one.observer == "values")
     assert (finding.kind, finding.stage) == ("wrong-columns", stages.UNPAD)
     assert finding.cause == "The cut leaves out the first column, where no padding is."
+
+
+def test_a_factor_that_the_contents_decide_is_not_the_routed_scaling() -> None:
+    class TooLarge(PaddedMoELayer):
+        def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+            out = super().run_experts(x, topk_ids, topk_weights)
+            return out * 0.3 if x.numel() and x.abs().max() > 50 else out
+
+    findings = judge(Planted(layer=TooLarge), SMALL_TWO, MODES["varied-contents"], CPU).findings
+    assert {finding.stage for finding in findings if finding.kind == "input-contents"} == {stages.EXPERTS}

@@ -83,7 +83,7 @@ class ReplacesWeights(PaddedMoELayer):
 
 
 FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key], ...] = (
-    (GradModeMatters, SMALL, "eager", ("tokens", "few-tokens", "layer")),
+    (GradModeMatters, SMALL, "eager", ("tokens", "torch-mode", "layer")),
     (TrainingMatters, SMALL, "eager", ("repeated call", "not-repeatable", "layer")),
     (KeepsFirstCount, SMALL, "eager", ("second call", "stale", stages.EXPERTS)),
     (ReducesInput, SMALL_TWO, "eager", ("collectives", "reduced-beside", stages.REDUCE)),

@@ -107,11 +107,12 @@ class Call:
     ``routed`` says whether the output came through the routed experts' op; None where no ops were recorded.
     ``changed_global_state`` names the global state that the call changed. ``with_grad`` says that grad mode was on.
     ``poisoned`` says that the padded tail of the routed experts' output was overwritten with NaN.
-    ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the
-    rows that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh
-    layer is wrong on them too; None where none was called. ``unwritten`` says which memory the replayed graph reads that
-    another graph's capture made. ``absent`` holds the places of optional inputs that either this batch or the captured one
-    lacks.
+    ``replayed`` marks the replay of a graph, which writes the same output buffer each time. ``padding_rows`` counts the rows
+    that filled the batch up to the size of its graph. ``seed`` made the inputs. ``fresh_differs`` says whether a fresh layer
+    is wrong on them too; None where none was called. ``outside`` says that a fresh layer is then wrong for the inputs of the
+    first call too, which was right. ``by_grad`` says that a fresh layer is right without grad mode. ``unwritten`` says which
+    memory the replayed graph reads that another graph's capture made. ``absent`` holds the places of optional inputs that
+    either this batch or the captured one lacks.
     ``varied`` says what a variation changed; None in a plain call. ``reference`` says whose output ``expected`` is; empty for
     the oracle's.
     ``case`` is the case of the layer where it is not the run's. ``varied_inputs`` are the places of the inputs each of which
@@ -142,6 +143,8 @@ class Call:
     padding_rows: int = 0
     seed: int = 0
     fresh_differs: bool | None = None
+    outside: bool = False
+    by_grad: bool = False
     unwritten: "Unwritten | None" = None
     absent: tuple[int, ...] = ()
     varied: Varied | None = None

@@ -42,7 +42,27 @@ def _call_fresh(rig: Rig, run: Run) -> None:
             fresh = rig.start()
             with torch.set_grad_enabled(call.with_grad):
                 call.fresh_differs = _wrong(rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed))  # type: ignore[arg-type]
-                call.by_row = call.tokens == 1 and call.fresh_differs and _wrong_in_rows(rig, call, run.calls[0].tokens)
+            if call.fresh_differs:
+                _tell_apart(rig, run.calls[0], call)
+
+
+def _tell_apart(rig: Rig, first: Call, call: Call) -> None:
+    """What makes a fresh layer wrong for a call: something outside of the layer, grad mode, or the one row."""
+    call.outside = not _is_right(rig, first)
+    if call.outside:
+        return
+    call.by_grad = call.with_grad and _is_right(rig, call)
+    if not call.by_grad:
+        with torch.set_grad_enabled(call.with_grad):
+            call.by_row = call.tokens == 1 and _wrong_in_rows(rig, call, first.tokens)
+
+
+def _is_right(rig: Rig, call: Call) -> bool:
+    """Whether a fresh layer, without grad mode, returns the oracle's output for the inputs of a call."""
+    fresh = rig.start()
+    assert fresh.layer is not None
+    again = rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed)
+    return again.error is None and not _wrong(again)
 
 
 def _wrong_in_rows(rig: Rig, call: Call, tokens: int) -> bool:

@@ -10,6 +10,11 @@ from harness.observers.poison import UNWRITTEN_IN_CAPTURE
 from harness.observers.values import comparable, diagnose, difference_of
 from harness.ops.finite import all_finite
 
+OUTSIDE = (
+    "A fresh layer is wrong too, and for the first call's inputs as well, for which a layer was right before: an earlier call "
+    "left something outside of the layer, such as a cache or a workspace of its class, a module or an op, or a setting."
+)
+
 
 def look(run: Run) -> list[Finding] | None:
     """Findings of a later call that differs from the oracle although the first does not, and of an overwritten output."""
@@ -48,14 +53,14 @@ def _stale(run: Run, call: Call, difference: Difference) -> Finding:
 def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause). Where a fresh layer is wrong for these inputs too, nothing is stale: the values' account comes first."""
     kind, stage, account = diagnose(run.case, difference)
-    cause, wrong_alone = _cause(run.calls[0], call), call.fresh_differs is True
+    cause, wrong_alone = _cause(run.calls[0], call), call.fresh_differs is True and not call.outside
     if wrong_alone:
         cause = f"{account} {cause}"
     if call.unwritten:
         return "other-graphs-memory", stage, cause
     if call.replayed:
         return "stale-replay", stage, cause
-    return kind if wrong_alone else "stale", stage, cause
+    return kind if wrong_alone else "stale", "layer" if call.outside else stage, cause
 
 
 def _cause(first: Call, call: Call) -> str:
@@ -70,8 +75,13 @@ def _cause(first: Call, call: Call) -> str:
             "The replay reuses a value, a buffer or a branch that was fixed at the capture, or what an earlier replay or call "
             f"left{padding}. {_EXECUTES_NOTHING}"
         )
+    if call.outside:
+        return OUTSIDE
     if call.fresh_differs:
-        return f"A fresh layer is wrong for these {call.tokens} tokens too: nothing that an earlier call left is the reason."
+        return (
+            f"A fresh layer is wrong for these {call.tokens} tokens too, and right for those of the first call: nothing that an "
+            "earlier call left in the layer is the reason."
+        )
     if call.fresh_differs is False:
         return "A fresh layer is right for these inputs: the layer reuses something of an earlier call."
     if call.tokens != first.tokens:

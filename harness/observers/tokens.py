@@ -5,6 +5,7 @@ Both are special: a tensor without rows has a null pointer, and the stride of a 
 
 from harness.execution.evidence import Call, Run
 from harness.findings.finding import Finding
+from harness.observers.second_call import OUTSIDE
 from harness.observers.values import comparable, difference_of
 
 
@@ -21,11 +22,12 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def _finding(first: Call, call: Call) -> Finding:
+    kind = "stale" if call.outside else "torch-mode" if call.by_grad else "few-tokens"
     return Finding(
         observer="tokens",
-        kind="few-tokens",
+        kind=kind,
         stage="layer",
-        what=f"{call.label}: the output differs from the oracle",
+        what=f"{call.label}{', in grad mode' * call.by_grad}: the output differs from the oracle",
         cause=f"The layer is correct for {first.tokens} tokens. {_cause(call)}",
         call=call.label,
     )
@@ -34,15 +36,20 @@ def _finding(first: Call, call: Call) -> Finding:
 def _cause(call: Call) -> str:
     """Why few tokens are wrong, as far as a fresh layer shows it."""
     grad = ", or depends on grad mode, which was on in this call" if call.with_grad else ""
+    if call.outside:
+        return OUTSIDE
+    if call.by_grad:
+        return (
+            "A fresh layer is right for the same token without grad mode: with it the layer takes another path, such as one for "
+            "training."
+        )
     if call.by_row:
         return (
             "The same row as often as that is wrong too: it is not the batch size that matters, but what the row holds, or that "
             "some experts get no token. What belongs to an expert may be taken by its place among those that are chosen."
         )
     if call.fresh_differs:
-        return (
-            f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters, or this token{grad}."
-        )
+        return f"A fresh layer is wrong for {call.tokens} too, so it is the batch size that matters, or this token."
     if call.fresh_differs is False:
         return f"A fresh layer is right for {call.tokens}: this one reuses something of an earlier call."
     return f"It is wrong for {call.tokens}, or reuses something of an earlier call{grad}."

@@ -94,7 +94,7 @@ def _finding(run: Run, call: Call) -> Finding:
         kind="output-overwritten"
         if call.reference == WHEN_RETURNED
         else "stale"
-        if call.right_in_other_order or depends_on_earlier(call)
+        if call.right_in_other_order or call.outside or depends_on_earlier(call)
         else "input-contents"
         if call.by_row
         else KINDS[key_of(call.varied)],

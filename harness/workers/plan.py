@@ -9,6 +9,7 @@ from harness.matrix.case_id import case_of
 from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
 from harness.verdict.reproduce import reproduce
+from harness.workers.alone import Alone
 from harness.workers.importing import importing
 from harness.workers.pool import LAST, Pool
 from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job
@@ -124,7 +125,9 @@ class PlanRun:
         died: dict[int, str] = {}
         if not self.wanted:
             return
-        for reply in Pool(self.plan.job, self._groups(), self.plan.workers):
+        # A worker of an engine takes long to start.
+        alone = None if self.plan.command else Alone()
+        for reply in Pool(self.plan.job, self._groups(), self.plan.workers, alone=alone):
             if reply.answer:
                 yield Verdict.from_json(reply.answer)
             elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":

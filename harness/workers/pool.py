@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.base.cache import require_writable
 from harness.base.errors import BadInput
+from harness.workers.alone import Alone
 from harness.workers.open_files import require_open_files
 from harness.workers.process import Job, WorkerProcess
 
@@ -33,7 +34,7 @@ class Pool:
     """Does the tasks of a job. One worker does all tasks of a group, in order, so that they share its caches.
 
     ``same`` maps a task to what would kill a worker in the same way. Once a task killed its worker, the remaining tasks of
-    the group with an equal value are not tried.
+    the group with an equal value are not tried. ``alone`` says which answers a new worker gives once more.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Pool:
         groups: Sequence[Sequence[Any]],
         workers: int,
         same: Callable[[Any], object] = lambda task: object(),
+        alone: Alone | None = None,
     ) -> None:
-        self._job, self._same = job, same
+        self._job, self._same, self._alone = job, same, alone
         self._groups = deque(deque(group) for group in groups)
         self._running = max(1, min(workers, len(groups)))
         self._replies: Queue[Reply | BaseException | None] = Queue()
@@ -80,15 +82,18 @@ class Pool:
         """The loop of one thread: take a group of tasks, let its worker do them, take the next group."""
         group: deque[Any] = deque()
         worker: WorkerProcess | None = None
+        is_new = False
         try:
             while not self._closed and (group := group or self._next_group()):
-                worker = worker or self._start()
+                worker, is_new = worker or self._start(), worker is None
                 task = group.popleft()
                 answer = worker.ask(task)
+                if answer and not is_new and not answer.get(LAST):
+                    worker, answer = self._ask_alone(worker, task, answer)
                 last = bool(answer and answer.pop(LAST, False))
-                reply = Reply(task, answer, "" if answer else worker.exit_reason())
+                reply = Reply(task, answer, worker.exit_reason() if worker and not answer else "")
                 self._replies.put(reply)
-                if last:
+                if last and worker:
                     worker.kill()
                     worker = None
                 if not answer:
@@ -97,6 +102,19 @@ class Pool:
             self._replies.put(None)
         except Exception as error:
             self._replies.put(None if self._closed else error)
+
+    def _ask_alone(
+        self, worker: WorkerProcess, task: Any, answer: dict[str, Any]
+    ) -> tuple[WorkerProcess | None, dict[str, Any]]:
+        """The worker to go on with, and the answer: a new one's, where that of a worker which did others before is doubtful."""
+        if self._alone is None:
+            return worker, answer
+        if not self._alone.doubts(answer):
+            return worker, self._alone.qualified(answer)
+        worker.kill()
+        new = self._start()
+        again = new.ask(task)
+        return new if again else None, self._alone.settle(answer, again)
 
     def _skip_same(self, group: deque[Any], dead: Reply) -> None:
         """Reply to the remaining tasks that would kill a worker in the same way."""

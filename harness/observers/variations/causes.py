@@ -1,6 +1,7 @@
 """The kind of finding and the likely cause of each variation, by its group or its name."""
 
 from harness.execution.evidence import WHEN_RETURNED, Call, Varied
+from harness.observers.second_call import OUTSIDE
 
 KINDS = {
     "torch": "torch-mode",
@@ -58,8 +59,9 @@ CAUSES = {
     "hold it for the largest, or for a few sizes that the others are rounded up to.",
     "other": "Something is held for all layers of the class: by its shape, by a name, or by no key at all. Hold it in the layer.",
     "other=freed": "Something is held for all layers by the address of a weight and its version: another weight may have both once "
-    "the first is freed. Or a layer that is freed takes something with it that others use.",
-    "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place: the first layers are right.",
+    "the first is freed. Or a layer that is freed takes something with it that others use, or leaves its name to the next one.",
+    "other=16": "Something is held in a table for a fixed number of layers, or by a layer's place. Or it is the class's own, and "
+    "the layer that was built or called last sets it for all. Hold it in the layer.",
     "weights": "The layer computes with something that it derived from its weights earlier, or that state_dict does not hold: a "
     "repacked copy, a list of views, a Python number.",
     "weights=restored": "state_dict does not hold what load_state_dict takes: each load repacks the weights once more.",
@@ -201,6 +203,8 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
             "something of one, or counts them."
         )
+    if call.outside:
+        return OUTSIDE
     if call.by_row:
         return _BY_ROW
     if call.right_in_other_order:

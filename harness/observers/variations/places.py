@@ -3,7 +3,7 @@
 import torch
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference, ranges
+from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
 from harness.observers.values import diagnose, difference_of
 from harness.ops.finite import all_finite
@@ -29,16 +29,31 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
 
 def _stage(run: Run, call: Call, found: Difference) -> str:
     """The stage that a difference points to, without what the calls rule out."""
-    if call.same_shards:
+    if call.same_shards or call.outside:
         return "layer"  # no part of it alone
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
     if call.other_routing:
         return stages.ROUTER
     _, stage, _ = diagnose(run.case_of(call), found)
-    some_are_right = len(found.tokens) < call.tokens
-    # One number scales all tokens. And the plain call is right, so it is not that number that is wrong.
-    return stages.EXPERTS if stage == stages.SCALING and some_are_right else stage
+    if stage in (stages.SCALING, stages.REDUCE) and (
+        _of_contents(call) or not found.explained or _some_are_right(call)
+    ):
+        # One number scales all tokens, whatever they hold. And the plain call is right, so it is not that number that is wrong.
+        return stages.EXPERTS
+    # What gives 1/tp of what it should may be the experts as well as a reduction, which the plain call has.
+    return "layer" if stage == stages.REDUCE else stage
+
+
+def _of_contents(call: Call) -> bool:
+    return call.varied is not None and call.varied.group == "content"
+
+
+def _some_are_right(call: Call) -> bool:
+    """Whether some token is right by itself, whatever the factor of all tokens is."""
+    assert call.snapshot is not None
+    assert call.expected is not None
+    return bool(right_tokens(call.snapshot, call.expected).any())
 
 
 def _some(places: list[int], count: int, what: str) -> str:

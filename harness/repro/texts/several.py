@@ -28,9 +28,9 @@ layer = subject.build(case, device)
 {CALL}"""
 _ONE = "case.experts += 2  # a size that no other layer has\nlayer = subject.build(case, device)"
 _FREED = f"""\
-{BATCH}
-living, wanted = layer, oracle(batch)
-layer = subject.build(case, device)
+{_DOUBLED}{BATCH}
+living, wanted = subject.build(case, device), oracle(batch)
+living(*inputs(7, 1))
 memory = {{name: tensor.data for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}}
 for tensor in memory.values():  # other weights
     tensor.copy_(tensor * 2 if tensor.is_floating_point() and tensor.element_size() > 1 else tensor.clone())
@@ -41,6 +41,7 @@ for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):  # lies
     tensor.data = memory[name].copy_(tensor)
 out = layer(*batch)
 $check
+layer.load_state_dict(doubled())
 out = living(*batch)"""
 _BETWEEN = f"""\
 {_DOUBLED}{BATCH}

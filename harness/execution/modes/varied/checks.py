@@ -88,7 +88,7 @@ def if_steady(variation: Variation) -> Variation:
         wrong = [call for call in varied.run.calls[before:] if call.error or varied.is_wrong(call)]
         if not wrong or is_steady(varied):
             return
-        if known is None and not any(_is_first_right(varied) for _ in range(_FIRST_CALLS)):
+        if known is None and not any(is_first_right(varied, varied.fresh()) for _ in range(_FIRST_CALLS)):
             wrong[0].label += "; from then on every layer is wrong"
         else:
             del varied.run.calls[before:]
@@ -96,8 +96,9 @@ def if_steady(variation: Variation) -> Variation:
     return run_it
 
 
-def _is_first_right(varied: VariedRun) -> bool:
-    return _is_right(varied, answer(varied, varied.fresh()), 0)
+def is_first_right(varied: VariedRun, layer: Callable[..., Any]) -> bool:
+    """Whether the first call of a layer is right."""
+    return _is_right(varied, answer(varied, layer), 0)
 
 
 def is_steady(varied: VariedRun) -> bool:

@@ -186,8 +186,17 @@ class VariedRun:
         if self.is_wrong(call):
             again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
-            if call.fresh_differs:
+            call.outside = call.fresh_differs and not self._is_plain_right()
+            if call.fresh_differs and not call.outside:
                 call.right_in_other_order = self._is_right_in_other_order(call, form, around)
+
+    def _is_plain_right(self) -> bool:
+        """Whether a fresh layer is still right for the inputs of the plain call."""
+        first = self.run.calls[0]
+        if first.varied is not None:  # this run has no plain call
+            return True
+        again = Call(first.label, first.tokens, tuple(map(copy_of, first.before)), expected=first.expected)
+        return self.rig.make(again, self.fresh()) and not self.is_wrong(again)
 
     def _is_right_in_other_order(self, call: Call, form: Form, around: Around) -> bool:
         """Whether a fresh layer is right for the same rows, the last one first: an input's contents find nothing held then."""

@@ -17,6 +17,7 @@ from harness.execution.modes.varied.checks import (
     check,
     few,
     if_steady,
+    is_first_right,
     layer_of,
     note,
 )
@@ -84,11 +85,15 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
     """A layer whose weights lie in the memory of one that was called and is gone, with the same count of writes.
 
     An allocator does that sooner or later. The other's weights are written past that count before its first call, as a loader
-    does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too.
+    does. One more layer lives all the time: what a layer takes with it when it is freed may be the other's too. The new
+    layer then gets other weights: what it found in the freed one's place may be the living one's.
     """
-    living, gone = varied.fresh(), varied.fresh()
+    gone, before = varied.fresh(), varied.fresh()
+    living = (
+        varied.fresh()
+    )  # the last one: a name by the number of layers that live would be its own and the next one's
     answer(varied, living, 1)
-    if not isinstance(gone, nn.Module):
+    if not isinstance(gone, nn.Module) or not is_first_right(varied, before):  # a build alone spoils it: see ``_many``
         return
     memory = {name: _elsewhere(tensor.data) for name, tensor in named_tensors(gone)}
     for name, tensor in named_tensors(gone):
@@ -101,6 +106,7 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
         if name in memory and memory[name].shape == tensor.shape:
             tensor.data = memory[name].copy_(tensor)
     check(varied, variation, layer)
+    load(layer, other_weights(layer))
     check(varied, variation, living, label="a layer that lived before, after another one was freed")
 
 
