@@ -199,7 +199,7 @@ class Run:
     declares of the layer. ``built_memory`` holds the addresses of the layer's tensors as it was built.
     ``first_nan`` is where NaN comes from. ``trace_is_clean`` says that a trace of a call that raised did not raise.
     ``specialised_at`` is the line that restricts the token count, ``specialised_by`` the op whose fake it belongs to.
-    ``specialised_by_torch`` says that torch's code alone asked for it, about a size of 0 or 1.
+    ``specialised_by_torch`` says that torch's code alone asked for it, about a size of 0 or 1 or about two that are equal.
     ``changed_by`` is the variation that changed the layer's state. ``left_out`` has the reason why a variation was
     not judged, by the variation's name: what the subject declares, or a clear error of the layer where that is right.
     ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among

@@ -35,8 +35,8 @@ def _fixed(run: Run) -> str:
 
 _OTHERS = "So other batch sizes compile again or take the wrong branch."
 _ASKED = (
-    "Torch asks in this line whether a size that follows from the token count is 0 or 1, such as the rows of a rest. "
-    "So other batch sizes compile again."
+    "Torch asks in this line whether a size that follows from the token count is 0 or 1, such as the rows of a rest, or "
+    "equals another one, such as a pitch that is rounded up. So other batch sizes compile again."
 )
 _RECOMPILED = (
     "A guard of the first graph failed at a later call: the graph depends on a value that changes between calls."

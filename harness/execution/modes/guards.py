@@ -58,12 +58,16 @@ def words(guard: Any, symbol: Any) -> str:
 
 
 def is_torchs(specialised: str | None, size: Any) -> bool:
-    """Whether nobody but torch asked for what the trace is restricted to, and a part of it is a size of 0 or 1."""
+    """Whether nobody but torch asked for what the trace is restricted to, and a part of it is of a kind that torch asks for.
+
+    That is a size of 0 or 1, or two sizes or strides that both follow from the token count and may be equal.
+    """
     if specialised is None or specialised.startswith(FIXED):
         return False
     env, symbol = size.node.shape_env, size.node.expr
     guards = [guard.expr for guard in env.guards if words(guard.expr, symbol) in specialised.split(AND)]
-    about = [type(guard).__name__ in ("Equality", "Unequality") and guard.rhs in (0, 1) for guard in guards]
+    equal = [guard for guard in guards if type(guard).__name__ in ("Equality", "Unequality")]
+    about = [guard.rhs in (0, 1) or (guard.lhs.free_symbols and guard.rhs.free_symbols) for guard in equal]
     return any(about) and not any(guard in env.of_user for guard in guards)
 
 
