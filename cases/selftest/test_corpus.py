@@ -48,7 +48,7 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
 def one_in(entry: Fault | Correct, mode: str) -> int:
     """Of how many trials of this kind a run does one, but for ``--whole``. What only a compiled graph shows is always tried."""
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
-        return 4
+        return 4 if isinstance(entry, Fault) else 8
     return 2 if EVERY_MODE[mode].family == "varied" and isinstance(entry, Correct) else 1
 
 
