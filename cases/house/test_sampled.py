@@ -23,7 +23,7 @@ def test_partly(case: int) -> None: ...
 def test_padding(case: str) -> None: ...
 """
 FEW = ["costly[0]", "costly[3]", "costly[6]", "partly[0]", "partly[2]", "partly[4]", "partly[5]"]
-FEW += ["padding[a-eager]", "padding[a-compiled-static]", "padding[b-compiled-dynamic]"]
+FEW += ["padding[a-eager]", "padding[a-compiled-static]", "padding[c-compiled-dynamic]"]
 
 
 @pytest.fixture
