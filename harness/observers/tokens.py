@@ -22,10 +22,9 @@ def look(run: Run) -> list[Finding] | None:
 
 
 def _finding(first: Call, call: Call) -> Finding:
-    kind = "stale" if call.outside else "torch-mode" if call.by_grad else "few-tokens"
     return Finding(
         observer="tokens",
-        kind=kind,
+        kind="stale" if call.outside else "torch-mode" if call.by_grad else "few-tokens",
         stage="layer",
         what=f"{call.label}{', in grad mode' * call.by_grad}: the output differs from the oracle",
         cause=f"The layer is correct for {first.tokens} tokens. {_cause(call)}",

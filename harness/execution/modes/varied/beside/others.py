@@ -89,9 +89,8 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
     layer then gets other weights: what it found in the freed one's place may be the living one's.
     """
     gone, before = varied.fresh(), varied.fresh()
-    living = (
-        varied.fresh()
-    )  # the last one: a name by the number of layers that live would be its own and the next one's
+    # The last one: a name by the number of layers that live would be its own and the next one's.
+    living = varied.fresh()
     answer(varied, living, 1)
     if not isinstance(gone, nn.Module) or not is_first_right(varied, before):  # a build alone spoils it: see ``_many``
         return
@@ -106,7 +105,8 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
         if name in memory and memory[name].shape == tensor.shape:
             tensor.data = memory[name].copy_(tensor)
     check(varied, variation, layer)
-    load(layer, other_weights(layer))
+    for _, tensor in named_tensors(layer):
+        tensor.data.copy_(doubled(tensor))  # not by a load, which may spoil more: another variation's business
     check(varied, variation, living, label="a layer that lived before, after another one was freed")
 
 
