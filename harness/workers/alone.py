@@ -8,28 +8,20 @@ import threading
 from typing import Any
 
 from harness.findings.finding import FINDINGS
+from harness.findings.kinds import OF_VALUES
 
 # Findings that what an earlier verdict left can cause. The others are about shapes, dtypes, fakes and the like.
-_OF_VALUES = frozenset(
+_LEFT_BEHIND = OF_VALUES | frozenset(
     {
-        "wrong-values",
-        "wrong-columns",
-        "wrong-tokens",
-        "wrong-part",
-        "missing-part",
-        "scaled",
         "uninitialised",
         "raised",
         "op-raised",
-        "stale",
         "stale-replay",
         "not-repeatable",
         "output-overwritten",
         "mutated-state",
         "shared-output",
         "freed-memory",
-        "few-tokens",
-        "token-count",
         "input-contents",
         "input-form",
         "input-dtype",
@@ -89,7 +81,7 @@ def _is_of_values(answer: dict[str, Any]) -> bool:
         answer.get("status") == FINDINGS
         and answer["mode"].startswith(_FAMILIES)
         and not answer["mode"].endswith("compiled")
-        and any(finding["kind"] in _OF_VALUES for finding in answer["findings"])
+        and any(finding["kind"] in _LEFT_BEHIND for finding in answer["findings"])
     )
 
 
