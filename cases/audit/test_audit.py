@@ -61,7 +61,7 @@ def test_a_right_op_breaks_no_row(name: str, tmp_path: Path) -> None:
     assert not [what for what in seen.values() if "audit itself" in what.what]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_breaks_its_rows_and_no_other(name: str, tmp_path: Path) -> None:
     seen = look(name, tmp_path, rows_of(name))

@@ -51,7 +51,7 @@ def test_a_fault_of_a_kind_breaks_its_row(name: str, tmp_path: Path) -> None:
     assert seen.status == BREAKS, seen
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None:
     op = audited(name, tmp_path)
@@ -221,6 +221,7 @@ def test_made_up_arguments_that_end_the_process_are_no_fault_of_the_op(
     assert (row.status, row.unusable, row.what, row.variant) == (status, unusable, words, labels[-1])
 
 
+@pytest.mark.usefixtures("forked_here")
 @pytest.mark.parametrize(("home", "status"), [("split_op", BREAKS), ("whole_op", "holds")])
 def test_a_fake_that_the_ops_own_module_does_not_import(
     home: str, status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -78,6 +78,7 @@ def test_a_file_that_registers_nothing_is_not_imported(
     assert "none of 2 files registers an op" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("forked_here")
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("fake", "code"), [("x", 0), ("x.flatten()", 1)], ids=["right", "wrong"])
 def test_the_ops_of_changed_modules_are_audited(

@@ -27,6 +27,7 @@ from harness.engines.declared.source import sites
 from harness.engines.declared.source.scan import declarations
 from harness.engines.declared.source.schema import differences, infer
 
+pytestmark = pytest.mark.usefixtures("forked_python")
 RELEASE, OLDER = "0.7.2.post1", "0.6.18"
 
 
@@ -49,7 +50,7 @@ CONTRACT = ",".join(row for row in ROWS if row not in COMPILED)
 
 
 @pytest.fixture(scope="module")
-def run_of_all(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def run_of_all(tmp_path_factory: pytest.TempPathFactory, forked_python: None) -> list[dict[str, Any]]:
     """Every row of the planted tree but those that compile."""
     folder = tmp_path_factory.mktemp("trees")
     code, rows = audited(folder, "--versions", str(write(folder / "one")), "--rows", CONTRACT)

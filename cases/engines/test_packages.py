@@ -102,6 +102,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return wanted
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_the_ops_of_a_package_are_audited(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "toy-ops", "--rows", "dtype,stride", "-j", "1"]) == 1
     shown = capsys.readouterr()
@@ -127,6 +128,7 @@ def test_the_ops_of_a_package_are_audited(asked: list[str], capsys: pytest.Captu
     assert len(asked) == 2
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_one_op_of_a_package_is_audited(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "toy-ops==1.0", "half", "--rows", "dtype", "-j", "1"]) == 0
     shown = capsys.readouterr()
@@ -137,6 +139,7 @@ def test_one_op_of_a_package_is_audited(asked: list[str], capsys: pytest.Capture
     assert asked == ["toy-ops==1.0", "toy-dependency==1.0"]
 
 
+@pytest.mark.usefixtures("forked_here")
 def test_a_package_that_registers_nothing_is_one_line(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "toy-quiet"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("harness:")]

@@ -18,12 +18,11 @@ def test_costly(n: int) -> None: ...
 @pytest.mark.parametrize("case", [pytest.param(n, marks=pytest.mark.sampled(2) if n < 4 else ()) for n in range(6)])
 def test_partly(case: int) -> None: ...
 
-@pytest.mark.parametrize("case", ["a-eager", "a-compiled-static", "b-compiled-static", "b-compiled-dynamic",
-                                  "c-compiled-dynamic", "d-compiled-dynamic"])
+@pytest.mark.parametrize("case", ["a-eager", *(f"{n}-{mode}" for n in range(4) for mode in ("compiled-static", "proof"))])
 def test_padding(case: str) -> None: ...
 """
 FEW = ["costly[0]", "costly[3]", "costly[6]", "partly[0]", "partly[2]", "partly[4]", "partly[5]"]
-FEW += ["padding[a-eager]", "padding[a-compiled-static]", "padding[c-compiled-dynamic]"]
+FEW += ["padding[a-eager]", "padding[0-compiled-static]", "padding[3-proof]"]
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def test_every_nth_case_stays(collected: Callable[..., list[str]]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
-        (["--whole"], 19),
+        (["--whole"], 22),
         (["-k", "costly"], 7),
         (["test_every_case_where_it_is_asked_for.py::test_costly[1]"], 1),
     ],

@@ -255,7 +255,13 @@ def _installed() -> str:
 
 THEIRS = "eager,fake,fake-dynamic,compiled-dynamic,cudagraph,varied-tokens,varied-layers,varied-contents,varied-forms"
 every_release = pytest.mark.parametrize("release", RELEASES)
-grouped = pytest.mark.xdist_group("flashinfer")
+
+
+def grouped(test: Any) -> Any:
+    """Tests of one worker, since one process for all of them imports FlashInfer; it and others fork from one that has torch."""
+    return pytest.mark.usefixtures("forked_here")(pytest.mark.xdist_group("flashinfer")(test))
+
+
 FITTING = [
     (backend, check) for backend in ("trtllm", "cutlass") for check in CHECKS if (backend, check) != ("trtllm", "gelu")
 ]
@@ -276,6 +282,7 @@ def test_a_wrong_preparation_is_seen_through_the_stand_in(backend: str, fault: s
 
 
 @grouped
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("backend", "chosen", "count"),
     [

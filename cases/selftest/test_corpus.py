@@ -46,10 +46,15 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
 
 
 def one_in(entry: Fault | Correct, mode: str) -> int:
-    """Of how many trials of this kind a run does one, but for ``--whole``. What only a compiled graph shows is always tried."""
+    """Of how many trials of this kind a run does one, but for ``--whole``.
+
+    What only a compiled graph shows is always tried, unless several compiled calls are needed, five seconds each.
+    """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
-        return 4 if isinstance(entry, Fault) else 8
-    return 2 if EVERY_MODE[mode].family == "varied" and isinstance(entry, Correct) else 1
+        return 7 if isinstance(entry, Fault) else 15
+    if mode == "varied-compiled" or (EVERY_MODE[mode].family == "varied" and isinstance(entry, Correct)):
+        return 3
+    return 1
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from harness.base.collector import paused
 from harness.base.errors import BadInput
 from harness.engines.declared.engine import Engine, engine
 
@@ -19,9 +20,10 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     sys.path[:0] = [folder for folder in settings["path"] if folder not in sys.path]
     described = engine(settings["engine"])
     try:
-        from harness.engines.declared.running import registered
+        with paused():
+            from harness.engines.declared.running import registered
 
-        registered.register(described)
+            registered.register(described)
     except BadInput:
         raise
     except Exception as error:

@@ -1,6 +1,5 @@
 """The subject ``sglang``: the MoE layer of the SGLang that is importable here."""
 
-import gc
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.base.collector import paused
 from harness.base.errors import BadInput, Skip
 from harness.engines.released.ranks import here
 from harness.engines.sglang import stubs
@@ -26,19 +26,17 @@ QUIET = {"HF_HUB_OFFLINE": "1", "SGLANG_LOG_LEVEL": "error", "CUDA_VISIBLE_DEVIC
 @cache
 def _engine() -> "Engine":
     """The process's SGLang, once per process, since it keeps its state in globals."""
-    gc.disable()  # importing SGLang makes a million objects, which the collector would scan many times
     try:
-        stubs.install()
-        from harness.engines.sglang.engine import Engine
+        with paused():
+            stubs.install()
+            from harness.engines.sglang.engine import Engine
 
-        return Engine(here())
+            return Engine(here())
     except (ImportError, AttributeError, TypeError) as error:
         raise BadInput(
             f"this SGLang cannot be used: {type(error).__name__}: {error}; --subject sglang@PATH judges a source tree, and "
             "--subject sglang==0.5.23 a release"
         ) from error
-    finally:
-        gc.enable()
 
 
 class SglangLayer:

@@ -1,6 +1,5 @@
 """The subject ``vllm``: the MoE layer of the vLLM that is importable here."""
 
-import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.base.collector import paused
 from harness.base.errors import BadInput, Skip
 from harness.engines.released.ranks import here
 from harness.engines.vllm.routing import logits_of
@@ -52,16 +52,14 @@ def import_engine() -> None:
 @contextmanager
 def _usable() -> Iterator[None]:
     """Raises BadInput for what vLLM raises inside a ``with`` block."""
-    gc.disable()  # importing vLLM makes a million objects, which the collector would scan many times
     try:
-        yield
+        with paused():
+            yield
     except (ImportError, AttributeError) as error:
         raise BadInput(
             f"this vLLM cannot be used: {type(error).__name__}: {error}; --vllm PATH judges a source tree, and "
             "--subject vllm==0.24.0 a release"
         ) from error
-    finally:
-        gc.enable()
 
 
 class VllmLayer:

@@ -1,6 +1,7 @@
 """Read the declarations of ops from a package's source: which op, in which file, in which function. Imports nothing of it."""
 
 import ast
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,20 +47,39 @@ def declarations(package: Path) -> list[Declared]:
         if any(name in text for name in (*REALS, *FAKES)):
             place = str(file.relative_to(package.parent))
             try:
-                result += _declared(ast.parse(text), place)
+                result += _declared(ast.parse(text), place, _lines_of_names(text))
             except SyntaxError as error:  # a template, or source for another Python: importing it says so
                 line = error.lineno or 1
                 result.append(Declared("", any(name in text for name in REALS), place, line, line, ""))
     return result
 
 
-def _declared(tree: ast.Module, file: str) -> list[Declared]:
-    """The declarations of a file. The definitions of the helpers themselves declare nothing."""
+def _lines_of_names(text: str) -> list[int]:
+    """The lines of a file on which a helper is named, in order. Python counts no form feed as the end of a line."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [number for number, line in enumerate(lines, 1) if any(name in line for name in (*REALS, *FAKES))]
+
+
+def _is_on(node: ast.AST, lines: list[int]) -> bool:
+    """Whether a node, its decorators counted, holds one of the lines. One without a place, such as arguments, may."""
+    first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", None)
+    if not first or last is None:
+        return True
+    first = min((decorator.lineno for decorator in getattr(node, "decorator_list", ())), default=first)
+    place = bisect_left(lines, first)
+    return place < len(lines) and lines[place] <= last
+
+
+def _declared(tree: ast.Module, file: str, lines: list[int]) -> list[Declared]:
+    """The declarations of a file. The definitions of the helpers themselves declare nothing.
+
+    ``lines`` name a helper. What holds none of them is passed over: to visit every node of an engine takes seconds.
+    """
     result: list[Declared] = []
     decorators: set[int] = set()
 
     def walk(node: ast.AST, function: str) -> None:
-        for child in ast.iter_child_nodes(node):
+        for child in filter(lambda one: _is_on(one, lines), ast.iter_child_nodes(node)):
             inner = function
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 result.extend(_decorated(child, file, function, decorators))
