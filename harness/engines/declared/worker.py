@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from harness.base.collector import paused
 from harness.base.errors import BadInput
+from harness.base.loading import without_collections
 from harness.engines.declared.engine import Engine, engine
 
 
@@ -20,7 +20,7 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     sys.path[:0] = [folder for folder in settings["path"] if folder not in sys.path]
     described = engine(settings["engine"])
     try:
-        with paused():
+        with without_collections():
             from harness.engines.declared.running import registered
 
             registered.register(described)

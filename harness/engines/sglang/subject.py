@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.base.collector import paused
 from harness.base.errors import BadInput, Skip
+from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
 from harness.engines.sglang import stubs
 from harness.engines.sglang.engine import OPS
@@ -27,7 +27,7 @@ QUIET = {"HF_HUB_OFFLINE": "1", "SGLANG_LOG_LEVEL": "error", "CUDA_VISIBLE_DEVIC
 def _engine() -> "Engine":
     """The process's SGLang, once per process, since it keeps its state in globals."""
     try:
-        with paused():
+        with without_collections():
             stubs.install()
             from harness.engines.sglang.engine import Engine
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.base.collector import paused
 from harness.base.errors import BadInput, Skip
+from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
 from harness.engines.vllm.routing import logits_of
 from harness.engines.vllm.weights import NORMALISE, oracle
@@ -53,7 +53,7 @@ def import_engine() -> None:
 def _usable() -> Iterator[None]:
     """Raises BadInput for what vLLM raises inside a ``with`` block."""
     try:
-        with paused():
+        with without_collections():
             yield
     except (ImportError, AttributeError) as error:
         raise BadInput(
