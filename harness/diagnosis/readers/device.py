@@ -3,12 +3,16 @@
 import re
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 
 _REPLAYS = re.compile(
     r"\.replay\(|graph_replay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
 )
+_EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
+# Words of ids that a kernel indexes by.
+_OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
@@ -30,7 +34,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     late, tell = _LATE, _TELL
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
-    moe, replay = facts.seen("moe"), facts.seen("replay")
+    moe, replay = facts.seen("moe"), facts.seen("replay") and not _EAGER.search(facts.whole)
     if asserted and "embedding" in facts.code:
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
@@ -39,13 +43,20 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
-        stage=_stage(facts) if replay else "routed experts",
+        stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
         look=_GRAPHS if replay else _RANGE,
-        tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
+        tags=frozenset(_tags(facts, moe)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
+
+
+def _tags(facts: Facts, moe: bool) -> list[str]:
+    """What public bugs are matched by: a graph by a call of its replay, ids of experts by their names."""
+    replays = bool(_REPLAYS.search(facts.whole)) and not _EAGER.search(facts.whole)
+    ids = moe and (bool(_OF_IDS.search(facts.whole)) or speaks_for("moe", facts.code))
+    return [tag for tag, seen in (("moe", moe), ("replay", replays), ("ids", ids)) if seen]
 
 
 def _stage(facts: Facts) -> str:

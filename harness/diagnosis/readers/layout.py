@@ -80,6 +80,10 @@ def _inputs_difference(listed: list[Dim]) -> tuple[str, str, tuple[int, ...]]:
         if dim.real != dim.said:
             says = f"It was compiled for size {dim.said} in dimension {dim.dim} and is given {dim.real}."
             return says, "no rule", (dim.said, dim.real)
+    off = [dim for dim in listed if dim.real_stride != dim.said_stride]
+    if len(off) > 1 or any(1 in (dim.real_stride, dim.said_stride) for dim in off):
+        says = "Its dimensions lie in another order in memory than when it was compiled: transposed, or channels last."
+        return says, "no rule", ()
     for dim in listed:
         real, said = dim.real_stride or 0, dim.said_stride or 0
         if real > said:

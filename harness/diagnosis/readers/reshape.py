@@ -16,6 +16,7 @@ from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import COMMON, Pair, alignments, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
+_LEAST_ODD = 15
 _AGAINST = (
     "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
     "a wrong fake: it fails in Inductor's assert, not in a reshape",
@@ -49,9 +50,11 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
     asks_wide = wanted == pair.wide
     asked, is_ = ("padded", "true") if asks_wide else ("true", "padded")
     cut = "The padding is already cut off there." if asks_wide else "The padding was not cut off before it."
+    guessed = asks_wide and "-1" in sizes(facts.match.groups["want"]) and _divides_by_chance(pair.narrow)
     return padded(
         pair,
         ("want-padded",) if asks_wide else ("have-padded",),
+        sure=not guessed or speaks(facts) or any(shape.hidden == pair.narrow for shape in around.models),
         stage="final reshape, after the routed experts"
         if speaks(facts) or not facts.code
         else "a reshape, as the final one after the routed experts is",
@@ -61,6 +64,11 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
         look="where the reshape has its width from: the model's hidden size, not the experts' own",
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )
+
+
+def _divides_by_chance(width: int) -> bool:
+    """Whether many numbers of elements are a multiple of a width, of which nothing else is known: its odd part is small."""
+    return width // (width & -width) < _LEAST_ODD
 
 
 def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements: str) -> tuple[int, int] | None:

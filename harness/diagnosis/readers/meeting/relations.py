@@ -1,5 +1,7 @@
 """What two sizes that padding does not explain are to each other: heads, factors, shares of ranks, a vocabulary, nothing."""
 
+import re
+
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
@@ -18,6 +20,9 @@ _MULTIPLES = {
 _SCALES, _MOST_PARTS = 16, 64
 # A tensor of experts has them in dimension 0: their number may be split over ranks.
 _MOST_EXPERTS = 1024
+# Of one expert's weight it has as many rows, and no fewer.
+_FEWEST_ROWS = 64
+_ONE_EXPERT = re.compile(r"expert_data|_load_w\d|expert_id|\[(?:e|i|idx|eid|expert\w*)\]")
 _VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
 # No model has a hidden size above it.
 _WIDEST = 30_000
@@ -46,6 +51,8 @@ def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | Non
     """Numbers of experts, all of them and a rank's own, in dimension 0 of a weight that is loaded; None elsewhere."""
     if dim != 0 or pair.wide > _MOST_EXPERTS or not pair.ratio or not (facts.loads_weights and facts.seen("moe")):
         return None
+    if pair.narrow >= _FEWEST_ROWS and _ONE_EXPERT.search(f"{facts.function} {facts.code}"):
+        return None  # dimension 0 of one expert's weight counts its rows
     return (
         "experts",
         f"{pair.wide} is {pair.ratio} x {pair.narrow}. In dimension 0 of a weight of experts these are most likely all "

@@ -23,7 +23,10 @@ TOPICS = (
     ),
     Topic(
         "cache",
-        re.compile(r"kv[_ -]?(?:cache|pool|block)|block_table|(?:n|num)_(?:gpu_)?blocks|\bpages?\b|paged", re.I),
+        re.compile(
+            r"kv[_ -]?(?:cache(?![_-](?:dtype|memory|transfer))|pool|block)|block_table|(?:n|num)_(?:gpu_)?blocks|\bpages?\b|paged",
+            re.I,
+        ),
         "a paged cache: a size may be a number of blocks, of slots in one, or of heads",
     ),
     Topic(
