@@ -13,6 +13,20 @@ _REPLAYS = re.compile(
 _EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
 # Words of ids that a kernel indexes by.
 _OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
+_CAPTURES = re.compile(r"\bcapture\w*|_capture\w*|graph_capture")
+_ASSERTION = re.compile(r"Assertion `(.{1,160}?)` failed")
+_ASSERTIONS = (
+    (
+        "probability tensor",
+        "A sampler was given probabilities that are negative, infinite or no numbers.",
+        "the first layer whose output is no number; the logits, the temperature and the dtype",
+    ),
+    (
+        "n_classes",
+        "A loss was given a label that is no class.",
+        "the least and the greatest label against the number of classes; ignore_index; the vocabulary of tokenizer and model",
+    ),
+)
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
@@ -34,11 +48,14 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     late, tell = _LATE, _TELL
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
-    moe, replay = facts.seen("moe"), facts.seen("replay") and not _EAGER.search(facts.whole)
-    if asserted and "embedding" in facts.code:
+    moe = facts.seen("moe")
+    replay = facts.seen("replay") and not _EAGER.search(facts.whole) and not _captures(facts)
+    if asserted and (told := _told(facts)):
+        return _by_assertion(told, late)
+    if asserted and "embedding" in f"{facts.user_line} {facts.function}":
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
-        return _elsewhere(f"{what} {late}")
+        return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
     possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
@@ -49,6 +66,31 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         look=_GRAPHS if replay else _RANGE,
         tags=frozenset(_tags(facts, moe)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
+    )
+
+
+def _captures(facts: Facts) -> bool:
+    """Whether the text stands in a capture or its warm-up, where no graph is replayed yet."""
+    return bool(_CAPTURES.search(" ".join(frame.function for frame in facts.frames))) and not _REPLAYS.search(
+        facts.whole
+    )
+
+
+def _told(facts: Facts) -> tuple[str, str] | None:
+    """What the assertion itself says, and where to look; None for one on an index of any kind."""
+    found = _ASSERTION.search(facts.whole)
+    text = found[1] if found else ""
+    return next(((says, look) for words, says, look in _ASSERTIONS if words in text), None)
+
+
+def _by_assertion(told: tuple[str, str], late: str) -> Reading:
+    says, look = told
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device",
+        cause=f"{says} {late}",
+        against=("ids of experts: the assertion is on something else",),
+        look=look,
     )
 
 
@@ -76,6 +118,21 @@ def _in_a_table(what: str) -> Reading:
         cause=f"{what} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
         against=("ids of experts: the line in the text has none, unless the kernel is another one",),
         look="CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table",
+    )
+
+
+def _captured(what: str) -> Reading:
+    """A fault in a run that a graph is captured of: no graph was replayed, so none of a graph's own faults is possible."""
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device",
+        cause=f"{what} It ran for the capture of a CUDA graph or in its warm-up: nothing was replayed yet, so that the kernel "
+        "itself or what it was given is at fault.",
+        against=(
+            "memory that a captured graph reads: no graph was replayed",
+            "padding: nothing in the text speaks for it",
+        ),
+        look="the same run without graphs (enforce_eager, --disable-cuda-graph) with CUDA_LAUNCH_BLOCKING=1, which names the call",
     )
 
 

@@ -16,6 +16,7 @@ _TOKENS = re.compile(
 _LAYER = re.compile(
     r"layer_name|\bprefix\b(?:['\"]\])? ?(?:==|!=|is) ?['\"]|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]"
 )
+_STATE = re.compile(r"GLOBAL_STATE changed: ?(?P<what>\w[\w, ]{0,80}\w)")
 # A guard on which object something is.
 _OBJECT = re.compile(
     r"___check_(?:obj|type)_id\((?P<what>[^,()]{1,120}),|ID_MATCH[^|]{0,10}\|\| ?\w+: ?(?P<id>\S{1,120})"
@@ -86,15 +87,17 @@ def _value_guard(facts: Facts) -> str:
 
 def _last_guard(facts: Facts) -> str:
     """In words, what the guard that failed last says of what changes."""
-    if found := _OBJECT.search(_guards(facts)):
-        return (
-            f"What failed last is a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
-            "or class there compiles again."
-        )
     if guard := _value_guard(facts):
         return (
             f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
             "value compiles again."
+        )
+    if found := _STATE.search(facts.match.text):
+        return f"What failed last is a guard on torch's own state, {found['what']}: it differs between the calls."
+    if found := _OBJECT.search(facts.match.text):
+        return (
+            f"What failed last is a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
+            "or class there compiles again."
         )
     return "The text does not say that a token count or a width is what changes."
 

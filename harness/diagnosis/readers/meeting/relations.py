@@ -4,12 +4,13 @@ import re
 
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.readers.pairs import pair_of
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
 
 _HEADS = "perhaps numbers of attention heads"
 # What has a width exactly that many times another.
 _MULTIPLES = {
-    2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
+    2: "two values a byte (packed FP4), gate and up as one, weights of 4 and of 8 bits, or shards of 2 ranks",
     4: "four values in an int32, shards of 4 ranks, a hidden and a feed-forward width, or scales of blocks of 32 and of 128",
     8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
     16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
@@ -51,13 +52,22 @@ def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | Non
     """Numbers of experts, all of them and a rank's own, in dimension 0 of a weight that is loaded; None elsewhere."""
     if dim != 0 or pair.wide > _MOST_EXPERTS or not pair.ratio or not (facts.loads_weights and facts.seen("moe")):
         return None
-    if pair.narrow >= _FEWEST_ROWS and _ONE_EXPERT.search(f"{facts.function} {facts.code}"):
+    near = f"{facts.function} {facts.code}" if facts.frames else facts.whole
+    if pair.narrow >= _FEWEST_ROWS and _ONE_EXPERT.search(near):
         return None  # dimension 0 of one expert's weight counts its rows
     return (
         "experts",
         f"{pair.wide} is {pair.ratio} x {pair.narrow}. In dimension 0 of a weight of experts these are most likely all "
-        f"experts and those of one of {pair.ratio} ranks: the checkpoint's were not split (expert parallelism)",
+        f"experts and those of one of {pair.ratio} ranks: {_split_over(facts, pair)} (expert parallelism)",
     )
+
+
+def _split_over(facts: Facts, pair: Pair) -> str:
+    """In words, which side has one rank's experts. The message of a copy names its destination first."""
+    found = pair_of(facts)
+    if found is None or "copying a param" not in facts.match.text:
+        return "the checkpoint's were not split" if found and found[0] == pair.narrow else "one side has a rank's own"
+    return "the checkpoint has one rank's own" if found[0] == pair.wide else "the checkpoint's were not split"
 
 
 def _split_rows(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
