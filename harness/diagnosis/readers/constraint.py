@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, speaks
+from harness.diagnosis.readers.pairs import counts_no_tokens, counts_tokens, nameless, speaks
 from harness.diagnosis.surroundings import Surroundings
 
 # Names of tensors that have sequences in a later dimension, and of those that have a width in the last one.
@@ -63,7 +63,7 @@ def _what(facts: Facts, name: str, dim: int) -> _Fixed:
     named = speaks(facts)
     if dim == 0 and counts_no_tokens(name):
         return _Fixed("a size, which is no token count by the tensor's name,", UNDECIDED if named else OTHER)
-    if dim == 0 and nameless(facts, name):
+    if dim == 0 and (nameless(facts, name) or not counts_tokens(name)):
         return _Fixed("a count of rows (of tokens, if it is a layer's activation)", UNDECIDED)
     if dim == 0:
         return _Fixed("the token count", FAMILY)

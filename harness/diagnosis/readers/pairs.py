@@ -21,6 +21,10 @@ _NO_TOKENS = re.compile(
     r"pixel|image|img|patch|latents?\b|sample|mel\b|audio|cache|blocks?(?![a-z])|pages?(?![a-z])|weight|bias|param|table",
     re.I,
 )
+_OF_TOKENS = re.compile(
+    r"ids?$|input|position|hidden|state|resid|embed|logits|tok|topk|rout|seq|batch|act|query|^(?:[xyqkvh]\d*|hs|out(?:put)?s?|args?_?\d*)$",
+    re.I,
+)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
@@ -38,6 +42,11 @@ def nameless(facts: Facts, name: str) -> bool:
 def counts_no_tokens(name: str) -> bool:
     """Whether a tensor's name says that its first dimension counts no tokens."""
     return bool(_NO_TOKENS.search(name))
+
+
+def counts_tokens(name: str) -> bool:
+    """Whether a tensor's name is of ids, positions or activations, whose first dimension counts tokens."""
+    return bool(_OF_TOKENS.search(name)) and not counts_no_tokens(name)
 
 
 def modes(facts: Facts) -> str:

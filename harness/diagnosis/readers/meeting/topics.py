@@ -61,6 +61,11 @@ TOPICS = (
         "positions: a size may be the length of a sequence, or the longest that a table was made for",
     ),
     Topic(
+        "draft",
+        re.compile(r"\bdraft|speculat|\beagle|medusa", re.I),
+        "a draft model and its target: each size may be of one of the two models",
+    ),
+    Topic(
         "sequence parallelism",
         re.compile(r"sequence[_ -]?parallel|context[_ -]?parallel|\bulysses|ring_attn", re.I),
         "tokens split over ranks: a size may be a rank's share, or be filled up to a multiple of the ranks",
