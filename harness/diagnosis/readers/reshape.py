@@ -2,12 +2,13 @@
 
 from math import prod
 
-from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.meeting.relations import multiple
-from harness.diagnosis.readers.meeting.topics import spoken
+from harness.diagnosis.readers.meeting.scales import padded_parts
+from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
@@ -114,7 +115,23 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
     return None
 
 
+def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[str]) -> Reading:
+    """A shape of scales, or of gate and up as one, in which one size may be a padded model's."""
+    return Reading(
+        verdict=FAMILY if speaks(facts) or speaks_of("scales", facts) else UNDECIDED,
+        stage="a reshape of weights or of their scales",
+        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements. If one size alone is wrong, the numbers are "
+        f"those of padding: {'; or '.join(parts)}. One side is rounded up for a kernel, and the other is the model's own.",
+        against=(*_AGAINST, "chance: a model known here has the width, and a rule rounds it so"),
+        look="who rounds the rows or the columns of the scales up, and which shape the caller takes for them",
+        rule="; or ".join(parts),
+        tags=frozenset(("blocks",)),
+    )
+
+
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
+    if parts := padded_parts(want, elements):
+        return _of_parts(facts, want, elements, parts)
     says = _factor(want, elements) or _misfit(want, elements)
     tile = _tile(want, elements)
     also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"

@@ -12,6 +12,7 @@ from harness.diagnosis.readers.meeting.copies import read_copy
 from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
+from harness.diagnosis.readers.meeting.routing import of_experts, read_experts
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
@@ -106,6 +107,8 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
         return read
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
+    if dim != 0 and of_experts(facts, pair):
+        return read_experts(facts, pair)
     return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None
 
 

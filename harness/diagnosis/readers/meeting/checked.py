@@ -12,7 +12,7 @@ from harness.diagnosis.widths import Pair, read_pair
 _PADDING = 128  # what the variables below add
 # The padding of weights is AMD's: of its variables, its devices, and of a check that takes it off.
 _OF_PADDING = re.compile(
-    r"_MOE_PADDING|- ?(?:self\.)?pad(?:ding|ded)?(?:_size)?\b|rocm|\bamd\b|\bhip\b|MI\d{3}|gfx9", re.I
+    r"_MOE_PADDING|- ?(?:self\.)?pad(?:ding|ded)?(?:_size)?\b|rocm|\bfp8\b|\bamd\b|\bhip\b|MI\d{3}|gfx9", re.I
 )
 _NO_FAKE = "a wrong fake: the check compares real tensors"
 _NO_ADD = "the add of routed and shared output: it comes after this kernel"
@@ -78,5 +78,6 @@ def _unknown(pair: Pair | None) -> Reading:
         against=(_NO_FAKE, _NO_ADD),
         look="hidden_states.shape[-1] beside the weight's shape and dtype",
         widths=widths(pair, padded=False) if pair else (),
+        tags=frozenset(() if pair else ("padded-weight",)),
         tries=("harness check --models mixtral-8x7b --modes eager",),
     )

@@ -25,6 +25,9 @@ _MOST_EXPERTS = 1024
 _FEWEST_ROWS = 64
 _ONE_EXPERT = re.compile(r"expert_data|_load_w\d|expert_id|\[(?:e|i|idx|eid|expert\w*)\]")
 _VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
+# The least share of a vocabulary that a rank has.
+_SHARE = 4000
+_OF_VOCABULARY = re.compile(r"vocab|lm_head|embed_tokens|word_embeddings")
 # No model has a hidden size above it.
 _WIDEST = 30_000
 
@@ -132,6 +135,11 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
     """Sizes that no hidden width has: of a vocabulary, a sequence or a weight that is stored flat; None for others."""
     if is_vocabulary(facts, pair):
         return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+    if facts.loads and pair.narrow > _SHARE and _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}"):
+        return (
+            "vocabulary",
+            f"The user's line is of a vocabulary, which is padded before ranks share it{_rounds(pair)}{_split(pair)}",
+        )
     if pair.wide > _LARGEST_VOCABULARY:
         rows = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
         return (
