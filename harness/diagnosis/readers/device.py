@@ -14,6 +14,7 @@ _EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?!
 # Words of ids that a kernel indexes by.
 _OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
 _CAPTURES = re.compile(r"\bcapture\w*|_capture\w*|graph_capture")
+_ON_AN_INDEX = re.compile(r"out of bounds|[Ii]ndex\w* ?[<>]|\bind ?[<>]|idx|IndexKernel|Indexing\.cu|ScatterGather")
 _ASSERTION = re.compile(r"Assertion `(.{1,160}?)` failed")
 _ASSERTIONS = (
     (
@@ -42,9 +43,7 @@ _RANGE = (
 def read_device(facts: Facts, around: Surroundings) -> Reading:
     """Whether the text speaks for padded rows, for a graph's memory, or for neither."""
     asserted = facts.match.kind.id == "device-assert"
-    what = (
-        "An index was out of range in a kernel." if asserted else "A kernel read or wrote memory that is not its own."
-    )
+    what = _asserted(facts) if asserted else "A kernel read or wrote memory that is not its own."
     late, tell = _LATE, _TELL
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
@@ -67,6 +66,13 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         tags=frozenset(_tags(facts, moe)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
+
+
+def _asserted(facts: Facts) -> str:
+    """What an assertion says of itself; that it is on an index only where the text has it."""
+    if _ON_AN_INDEX.search(facts.whole):
+        return "An index was out of range in a kernel."
+    return "An assertion in a kernel failed, and the text does not have it: most often an index is out of range."
 
 
 def _captures(facts: Facts) -> bool:

@@ -133,6 +133,8 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     if parts := padded_parts(want, elements):
         return _of_parts(facts, want, elements, parts)
     says = _factor(want, elements) or _misfit(want, elements)
+    if elements == "1":
+        says += " It is a single value, as the one scale of a whole tensor is."
     tile = _tile(want, elements)
     also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
     return Reading(

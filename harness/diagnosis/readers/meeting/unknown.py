@@ -77,8 +77,8 @@ def _more_dimensions(facts: Facts) -> Reading | None:
     return Reading(
         verdict=OTHER,
         stage="load of the weights" if facts.loads else "",
-        cause=f"The number of dimensions differs: [{', '.join(long)}] is {more} times [{', '.join(short)}]. The one is of all experts, "
-        "layers or samples, where the other is of one; or it is another tensor than the code takes it for."
+        cause=f"The number of dimensions differs: [{', '.join(long)}] is {more} times [{', '.join(short)}]. The one is of all "
+        "experts, layers or samples, where the other is of one; or it is another tensor than the code takes it for."
         if facts.loads or speaks(facts)
         else f"The number of dimensions differs: [{', '.join(long)}] has [{', '.join(short)}] {more} times, and a result of the "
         "smaller shape has no place for it.",
