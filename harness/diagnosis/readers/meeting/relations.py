@@ -25,6 +25,8 @@ _MOST_EXPERTS = 1024
 _FEWEST_ROWS = 64
 _ONE_EXPERT = re.compile(r"expert_data|_load_w\d|expert_id|\[(?:e|i|idx|eid|expert\w*)\]")
 _VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
+# Sizes up to here are counts more than widths.
+_COUNTS = 128
 # The least share of a vocabulary that a rank has.
 _SHARE = 4000
 _OF_VOCABULARY = re.compile(r"vocab|lm_head|embed_tokens|word_embeddings")
@@ -108,6 +110,9 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         )
     if large := _large(facts, pair):
         return large
+    if pair.ratio in _MULTIPLES and pair.wide <= _COUNTS and not facts.loads:
+        counts = "perhaps numbers of heads, of experts or of groups"
+        return "counts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {counts}, or shards of {pair.ratio} ranks"
     if pair.ratio in _MULTIPLES and (
         pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
     ):
