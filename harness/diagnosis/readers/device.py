@@ -8,7 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 
 _REPLAYS = re.compile(
-    r"\.replay\(|graph_replay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
+    r"\.replay\(|[Gg]raph[_ ][Rr]eplay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
 )
 _EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
 # Words of ids that a kernel indexes by.
@@ -30,6 +30,7 @@ _ASSERTIONS = (
 )
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
+_FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
 _NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
@@ -55,7 +56,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
         return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
-    possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
+    possible = [cause for cause, seen in ((_IDS, moe), (_FILLED, moe and _captures(facts)), (_MEMORY, replay)) if seen]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
@@ -104,7 +105,9 @@ def _tags(facts: Facts, moe: bool) -> list[str]:
     """What public bugs are matched by: a graph by a call of its replay, ids of experts by their names."""
     replays = bool(_REPLAYS.search(facts.whole)) and not _EAGER.search(facts.whole)
     ids = moe and (bool(_OF_IDS.search(facts.whole)) or speaks_for("moe", facts.code))
-    return [tag for tag, seen in (("moe", moe), ("replay", replays), ("ids", ids)) if seen]
+    return [
+        tag for tag, seen in (("moe", moe), ("replay", replays), ("captures", _captures(facts)), ("ids", ids)) if seen
+    ]
 
 
 def _stage(facts: Facts) -> str:

@@ -111,7 +111,7 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
     if large := _large(facts, pair):
         return large
     if pair.ratio in _MULTIPLES and pair.wide <= _COUNTS and not facts.loads:
-        counts = "perhaps numbers of heads, of experts or of groups"
+        counts = "perhaps numbers of heads, of experts or of groups, ranks of adapters"
         return "counts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {counts}, or shards of {pair.ratio} ranks"
     if pair.ratio in _MULTIPLES and (
         pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
