@@ -67,7 +67,7 @@ def _scattered(few: int, many: int) -> str:
     if ranks not in _RANKS:
         return ""
     split = f"one side was split over {ranks} ranks (reduce-scatter, a shard) and the other was not"
-    return f" {many} is {ranks} x {few}: perhaps {split}."
+    return f" {many} is {ranks} x {few}: perhaps {split}, or one has {ranks} parts joined of which the other has one."
 
 
 def _experts(facts: Facts, few: int, many: int) -> str:

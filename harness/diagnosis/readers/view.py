@@ -20,6 +20,8 @@ _REDUCES = re.compile(
     re.I,
 )
 _ATTENDS = re.compile(r"query|_q\b|\bq\b|kv_cache|attn|attention")
+# What attention gives: its name in a call of view.
+_OUTPUT = re.compile(r"\b(?:attn_|attention_|context_)?(?:out|outputs?|context)\.(?:view|transpose|permute)")
 _FITS = "a wrong width: the number of elements fits"
 
 
@@ -83,6 +85,9 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
         return _plain(facts, says, FAMILY if ours else UNDECIDED)
     if facts.seen("transposed"):
         return _plain(facts, "The code in the text swaps dimensions before it.", OTHER)
+    if facts.in_attention and _OUTPUT.search(facts.code):
+        says = "The line flattens an output of attention, whose heads and tokens are most often swapped before it."
+        return _plain(facts, says, OTHER)
     torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
     says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
     return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)

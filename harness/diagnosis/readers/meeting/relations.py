@@ -24,7 +24,7 @@ _MOST_EXPERTS = 1024
 # Of one expert's weight it has as many rows, and no fewer.
 _FEWEST_ROWS = 64
 _ONE_EXPERT = re.compile(r"expert_data|_load_w\d|expert_id|\[(?:e|i|idx|eid|expert\w*)\]")
-_VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
+_VOCABULARY, _LARGEST_VOCABULARY = "of a vocabulary, which may be padded itself", 1_000_000
 # Sizes up to here are counts more than widths.
 _COUNTS = 128
 # The least share of a vocabulary that a rank has.
@@ -139,7 +139,7 @@ def _two_models(facts: Facts, pair: Pair) -> str:
 def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
     """Sizes that no hidden width has: of a vocabulary, a sequence or a weight that is stored flat; None for others."""
     if is_vocabulary(facts, pair):
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+        return "vocabulary", f"{_large_as(facts, pair)} or have added tokens{_rounds(pair)}{_split(pair)}"
     if facts.loads and pair.narrow > _SHARE and _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}"):
         return (
             "vocabulary",
@@ -154,10 +154,28 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
         )
     factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
     if pair.wide > LARGEST and not factor:
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+        return (
+            "vocabulary",
+            f"{_large_as(facts, pair)} or have added tokens{_rounds(pair)}{_split(pair)}{_flat(facts, pair)}",
+        )
     if pair.narrow > _WIDEST and not pair.owners and not factor:
-        return "vocabulary", f"{_VOCABULARY}, or of a sequence{_rounds(pair)}"
+        return "vocabulary", f"{_large_as(facts, pair)}, or of a sequence{_rounds(pair)}{_flat(facts, pair)}"
     return None
+
+
+def _large_as(facts: Facts, pair: Pair) -> str:
+    return f"Sizes as large {'are those' if _is_sure(facts, pair) else 'may be'} {_VOCABULARY}"
+
+
+def _is_sure(facts: Facts, pair: Pair) -> bool:
+    """Whether the text has words of a vocabulary, or one size is the other rounded up, as a weight's flat size is not."""
+    return speaks_of("vocabulary", facts) or pair.possible
+
+
+def _flat(facts: Facts, pair: Pair) -> str:
+    """In words, that the larger may be of a packed or flat weight, where no more speaks for a vocabulary."""
+    times = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
+    return "" if _is_sure(facts, pair) else f"; or of a weight that is packed, or flattened to one dimension{times}"
 
 
 def _split(pair: Pair) -> str:
