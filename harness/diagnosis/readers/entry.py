@@ -42,7 +42,9 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _in_force(case: dict[str, Any], facts: Facts) -> bool:
-    if not re.search(case["text"], facts.whole) or ("no" in case and re.search(case["no"], facts.whole)):
+    """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
+    text = f"{facts.message} {facts.user_line} {facts.function}" if "near" in case else facts.whole
+    if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
         return False
     return not ("outside" in case and facts.ran_inside_compiler)
 

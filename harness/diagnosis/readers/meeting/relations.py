@@ -10,7 +10,7 @@ from harness.diagnosis.widths import LARGEST, Pair, read_pair
 _HEADS = "perhaps numbers of attention heads"
 # What has a width exactly that many times another.
 _MULTIPLES = {
-    2: "two values a byte (packed FP4), gate and up as one, weights of 4 and of 8 bits, or shards of 2 ranks",
+    2: "two values a byte (packed FP4), gate and up as one, other two joined parts, 4- and 8-bit weights, or shards of 2 ranks",
     4: "four values in an int32, shards of 4 ranks, a hidden and a feed-forward width, or scales of blocks of 32 and of 128",
     8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
     16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
