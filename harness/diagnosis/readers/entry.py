@@ -17,6 +17,8 @@ _FAKE_NAME = re.compile(r"(?<![a-z])(?:fake|meta|abstract)(?![a-z])", re.I)
 # What shows that torch was asking a fake; frames of Dynamo alone stand above every compiled call.
 _TRACING = re.compile(r"fake tensor|FakeTensor|fake_impl|register_fake|abstract_impl|_subclasses/")
 _EXCEPTION = re.compile(r"(?:Error|Exception|Failed|Failure|Violation|Warning)\.__init__$")
+# How far a message reaches on both sides of what was understood, and how far where no exception begins it.
+_REACH, _WORDS = 160, 60
 _BLANK = re.compile(r"\{\w+\}")
 
 
@@ -43,10 +45,17 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
 
 def _in_force(case: dict[str, Any], facts: Facts) -> bool:
     """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
-    text = f"{facts.message} {facts.user_line} {facts.function}" if "near" in case else facts.whole
+    text = f"{_sentence(facts)} {facts.user_line} {facts.function}" if "near" in case else facts.whole
     if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
         return False
     return not ("outside" in case and facts.ran_inside_compiler)
+
+
+def _sentence(facts: Facts) -> str:
+    """The message from its exception's name on, also where a terminal wrapped it; a few words of it where it has none."""
+    place = max(facts.whole.find(facts.match.text), 0)
+    begin = facts.whole.rfind("Error", max(place - _REACH, 0), place)
+    return facts.whole[begin if begin >= 0 else max(place - _WORDS, 0) : place + len(facts.match.text) + _REACH]
 
 
 def read_signature(facts: Facts, around: Surroundings) -> Reading:
