@@ -26,6 +26,7 @@ _SMALL = 1 << 20
 # How far below one telling another of the same failure may begin that names the line which the first leaves out.
 _NEAR = 2
 _ATTENDS = re.compile(r", in \w*(?:attn|attention|rotary|rope|sdpa)")
+_LOADING = re.compile(r"[Ll]oading [`'\"][\w.]+\.(?:weight|bias)\b")
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
@@ -121,6 +122,7 @@ class _Found:
         first = next(iter(self.failures.values()))[0]
         if len(self.failures) > 1 or any(FRAME.match(line.text) for line in first.lines):
             return
+        first.lines[:0] = [line for line in _lines(text) if line.number < first.first and _LOADING.search(line.text)]
         below = [line for line in _lines(text) if line.number > first.last and FRAME.match(line.text)]
         first.lines.extend(line for line in below if speaks_for("weights", line.text))
         first.lines.extend(line for line in below[-1:] if _ATTENDS.search(line.text))

@@ -3,10 +3,12 @@
 import re
 
 _WORDS = {
-    "moe": r"moe|MoE|MOE|[Ee]xpert|router|routed|topk_(?:weights|ids)|\bw13|\bw2_weight"
+    "moe": r"moe|MoE|MOE|[Ee]xpert|(?<!api_)(?<!sglang_)(?<!API)(?<!Api)router|routed|topk_(?:weights|ids)|\bw13|\bw2_weight"
     r"|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
-    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight",
-    "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b",
+    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight"
+    r"|(?:[Cc]rash|[Ff]ail|[Ee]rror)\w* (?:at|on|during|while|when) load|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b",
+    "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b"
+    r"|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b",
     "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"
     r"|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",
     "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA [Gg]raph|graph_replay|hipGraph"
@@ -20,9 +22,15 @@ _WORDS = {
     "vllm": r"vllm|vLLM",
     "sglang": r"sglang|SGLang|sgl_kernel",
 }
+# Options of a command and fields of a configuration name what could have run, not what did.
+_OPTION = re.compile(
+    r"--[\w.-]*(?:cuda|hip)_?-?graph[\w.-]*"
+    r"|['\"]?\b\w*(?:cuda|hip)_?graph\w*['\"]?(?:=(?!=)|: ?(?=['\"\[{\d]|[Tt]rue|[Ff]alse|None|null))"
+)
+_NAMED_IN_OPTIONS = frozenset(("replay",))
 _PATTERNS = {name: re.compile(text) for name, text in _WORDS.items()}
 
 
 def speaks_for(what: str, text: str) -> bool:
     """Whether ``text`` has words of this: moe, load, weights, collective, replay, shared, attention, transposed, ..."""
-    return bool(_PATTERNS[what].search(text))
+    return bool(_PATTERNS[what].search(_OPTION.sub(" ", text) if what in _NAMED_IN_OPTIONS else text))

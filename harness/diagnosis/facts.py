@@ -32,7 +32,7 @@ _RAISED = re.compile(
     r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
 )
 _LIBRARY = re.compile(
-    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
     r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
     r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
 )
@@ -45,6 +45,7 @@ _TRACED = re.compile(
     r"|while attempting to run meta|(?<!torch\.compile/)torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
+_COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
 
 
@@ -255,6 +256,15 @@ class Facts:
         """The function that the user's line stands in; empty where the text lacks it."""
         users = self._users()
         return users[-1].function if users else ""
+
+    @property
+    def ran_inside_compiler(self) -> bool:
+        """Whether a line of the user's ran below the frames of torch's compiler, as code does that is traced again for a graph."""
+        if self.torch_place:
+            return False
+        files = [frame.file.replace("\\", "/") for frame in self.frames]
+        below = max((n for n, file in enumerate(files) if _COMPILER.search(file)), default=len(files))
+        return any(not _LIBRARY.search(file) and not file.startswith("<") for file in files[below + 1 :])
 
     @cached_property
     def torch_place(self) -> str:

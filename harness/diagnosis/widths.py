@@ -167,6 +167,6 @@ def blocks_of(pair: Pair) -> tuple[int, Pair] | None:
 
 def _heads(narrow: int, wide: int) -> tuple[int, int, int] | None:
     for size in HEAD_DIMS:
-        if narrow % size == wide % size == 0 and {narrow // size, wide // size} <= _HEADS:
+        if narrow % size == wide % size == 0 and wide > 2 * size and {narrow // size, wide // size} <= _HEADS:
             return narrow // size, wide // size, size
     return None

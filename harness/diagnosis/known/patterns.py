@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 _SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?)"
 # No space but after a comma: one inside a number would be a line broken there, which is for the other form of a pattern.
-_ITEMS = r"(?:[^\[\](), ]+(?:: ?hint ?= ?\d+)?(?:, ?|(?=[\])])))*"
+# Parentheses in an item are a symbol's: s21*((s88//s21)).
+_ITEM = r"(?:[^\[\](), ]|\((?:[^\[\]()]|\([^\[\]()]*\))*\))+"
+_ITEMS = rf"(?:{_ITEM}(?:: ?hint ?= ?\d+)?(?:, ?|(?=[\])])))*"
 _SHAPE = rf"(?:torch\.Size\()?(?:\[\*?{_ITEMS}\]|\({_ITEMS}\))\)?"
 # What stands between < and > in a pattern: <a> is a size, <a:shape> a list of them, and so on.
 _PARTS = {

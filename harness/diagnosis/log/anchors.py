@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from harness.diagnosis.known.kinds import first_match, triggers
-from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
+from harness.diagnosis.log.forms import FRAME, QUIET, TALK, is_exception
 from harness.diagnosis.log.lines import Line
 
 
@@ -12,7 +12,7 @@ def is_anchor(line: Line, triggered: bool) -> bool:
     text = line.text
     if is_exception(text.lstrip()):
         return True
-    if not triggered or FRAME.match(text):
+    if not triggered or FRAME.match(text) or line.level in TALK:
         return False
     return _known(" ".join(text.split())[:2000], line.level in QUIET)
 

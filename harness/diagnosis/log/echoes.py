@@ -9,7 +9,8 @@ from harness.diagnosis.log.forms import FRAME
 # A failure, how often it is there, and who wrote it.
 Counted = tuple[Failure, int, list[str]]
 _FAULT = re.compile(
-    r"illegal memory access|Assertion `|device-side assert|misaligned address|Memory access fault by GPU|=\s?Invalid __\w+__ "
+    r"illegal memory access|Assertion `|, thread: \[|device-side assert|misaligned address|Memory access fault by GPU"
+    r"|=\s?Invalid __\w+__ "
 )
 _LATER = re.compile(
     r"CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_|cuDNN error|(?:CUDA|HIP) error: (?!out of memory)|AcceleratorError"

@@ -23,7 +23,8 @@ FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
 PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
 HEADING = re.compile(r"[_=]{5,}")
-QUIET = frozenset(("DEBUG", "INFO", "WARN", "WARNING"))
+TALK = frozenset(("DEBUG", "INFO"))  # no line of these is a failure's
+QUIET = TALK | {"WARN", "WARNING"}
 
 
 @lru_cache(maxsize=4096)

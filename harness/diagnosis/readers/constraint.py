@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import nameless, speaks
+from harness.diagnosis.readers.pairs import counts_no_tokens, counts_tokens, nameless, speaks
 from harness.diagnosis.surroundings import Surroundings
 
 # Names of tensors that have sequences in a later dimension, and of those that have a width in the last one.
@@ -39,7 +39,7 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
     constant = next((m.groups["constant"] for m in facts.texts.every(facts.match) if "constant" in m.groups), "")
     if not constant:
         return _tied(facts, name)
-    what = _what(facts, found["name"], int(found["dim"])) if found else _Fixed("the token count", FAMILY)
+    what = _what(facts, found["name"], int(found["dim"])) if found else _unplaced(name)
     return Reading(
         verdict=what.verdict,
         stage=name,
@@ -53,10 +53,17 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
     )
 
 
+def _unplaced(name: str) -> _Fixed:
+    """What a dynamic size counts whose dimension the text leaves out: tokens where its own name says so."""
+    return _Fixed("the token count", FAMILY) if re.search(r"tok|\bbatch", name, re.I) else _Fixed("a size", UNDECIDED)
+
+
 def _what(facts: Facts, name: str, dim: int) -> _Fixed:
     """What a dimension counts, by the tensor's name: tokens in the first one, a sequence in later ones of ids and masks."""
     named = speaks(facts)
-    if dim == 0 and nameless(facts, name):
+    if dim == 0 and counts_no_tokens(name):
+        return _Fixed("a size, which is no token count by the tensor's name,", UNDECIDED if named else OTHER)
+    if dim == 0 and (nameless(facts, name) or not counts_tokens(name)):
         return _Fixed("a count of rows (of tokens, if it is a layer's activation)", UNDECIDED)
     if dim == 0:
         return _Fixed("the token count", FAMILY)

@@ -3,14 +3,34 @@
 import re
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 
 _REPLAYS = re.compile(
-    r"\.replay\(|graph_replay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
+    r"\.replay\(|[Gg]raph[_ ][Rr]eplay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
+)
+_EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
+# Words of ids that a kernel indexes by.
+_OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
+_CAPTURES = re.compile(r"\bcapture\w*|_capture\w*|graph_capture")
+_ON_AN_INDEX = re.compile(r"out of bounds|[Ii]ndex\w* ?[<>]|\bind ?[<>]|idx|IndexKernel|Indexing\.cu|ScatterGather")
+_ASSERTION = re.compile(r"Assertion `(.{1,160}?)` failed")
+_ASSERTIONS = (
+    (
+        "probability tensor",
+        "A sampler was given probabilities that are negative, infinite or no numbers.",
+        "the first layer whose output is no number; the logits, the temperature and the dtype",
+    ),
+    (
+        "n_classes",
+        "A loss was given a label that is no class.",
+        "the least and the greatest label against the number of classes; ignore_index; the vocabulary of tokenizer and model",
+    ),
 )
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
+_FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
 _NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
@@ -24,28 +44,70 @@ _RANGE = (
 def read_device(facts: Facts, around: Surroundings) -> Reading:
     """Whether the text speaks for padded rows, for a graph's memory, or for neither."""
     asserted = facts.match.kind.id == "device-assert"
-    what = (
-        "An index was out of range in a kernel." if asserted else "A kernel read or wrote memory that is not its own."
-    )
+    what = _asserted(facts) if asserted else "A kernel read or wrote memory that is not its own."
     late, tell = _LATE, _TELL
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
-    moe, replay = facts.seen("moe"), facts.seen("replay")
-    if asserted and "embedding" in facts.code:
+    moe = facts.seen("moe")
+    replay = facts.seen("replay") and not _EAGER.search(facts.whole) and not _captures(facts)
+    if asserted and (told := _told(facts)):
+        return _by_assertion(told, late)
+    if asserted and "embedding" in f"{facts.user_line} {facts.function}":
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
-        return _elsewhere(f"{what} {late}")
-    possible = [cause for cause, seen in ((_IDS, moe), (_MEMORY, replay)) if seen]
+        return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
+    possible = [cause for cause, seen in ((_IDS, moe), (_FILLED, moe and _captures(facts)), (_MEMORY, replay)) if seen]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
-        stage=_stage(facts) if replay else "routed experts",
+        stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
         look=_GRAPHS if replay else _RANGE,
-        tags=frozenset(tag for tag, seen in (("moe", moe), ("replay", replay)) if seen),
+        tags=frozenset(_tags(facts, moe)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
+
+
+def _asserted(facts: Facts) -> str:
+    """What an assertion says of itself; that it is on an index only where the text has it."""
+    if _ON_AN_INDEX.search(facts.whole):
+        return "An index was out of range in a kernel."
+    return "An assertion in a kernel failed, and the text does not have it: most often an index is out of range."
+
+
+def _captures(facts: Facts) -> bool:
+    """Whether the text stands in a capture or its warm-up, where no graph is replayed yet."""
+    return bool(_CAPTURES.search(" ".join(frame.function for frame in facts.frames))) and not _REPLAYS.search(
+        facts.whole
+    )
+
+
+def _told(facts: Facts) -> tuple[str, str] | None:
+    """What the assertion itself says, and where to look; None for one on an index of any kind."""
+    found = _ASSERTION.search(facts.whole)
+    text = found[1] if found else ""
+    return next(((says, look) for words, says, look in _ASSERTIONS if words in text), None)
+
+
+def _by_assertion(told: tuple[str, str], late: str) -> Reading:
+    says, look = told
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device",
+        cause=f"{says} {late}",
+        against=("ids of experts: the assertion is on something else",),
+        look=look,
+    )
+
+
+def _tags(facts: Facts, moe: bool) -> list[str]:
+    """What public bugs are matched by: a graph by a call of its replay, ids of experts by their names."""
+    replays = bool(_REPLAYS.search(facts.whole)) and not _EAGER.search(facts.whole)
+    ids = moe and (bool(_OF_IDS.search(facts.whole)) or speaks_for("moe", facts.code))
+    return [
+        tag for tag, seen in (("moe", moe), ("replay", replays), ("captures", _captures(facts)), ("ids", ids)) if seen
+    ]
 
 
 def _stage(facts: Facts) -> str:
@@ -65,6 +127,21 @@ def _in_a_table(what: str) -> Reading:
         cause=f"{what} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
         against=("ids of experts: the line in the text has none, unless the kernel is another one",),
         look="CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table",
+    )
+
+
+def _captured(what: str) -> Reading:
+    """A fault in a run that a graph is captured of: no graph was replayed, so none of a graph's own faults is possible."""
+    return Reading(
+        verdict=OTHER,
+        stage="a kernel on the device",
+        cause=f"{what} It ran for the capture of a CUDA graph or in its warm-up: nothing was replayed yet, so that the kernel "
+        "itself or what it was given is at fault.",
+        against=(
+            "memory that a captured graph reads: no graph was replayed",
+            "padding: nothing in the text speaks for it",
+        ),
+        look="the same run without graphs (enforce_eager, --disable-cuda-graph) with CUDA_LAUNCH_BLOCKING=1, which names the call",
     )
 
 

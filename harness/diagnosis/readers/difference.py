@@ -76,14 +76,18 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         return Difference(says, "One of them has no rows.", "no rule", frozenset(("rows",)))
     pair = read_pair(dim.real, dim.said)
     side = "real-narrow" if dim.real < dim.said else "real-wide"
-    if dim.dim == 0 and not pair.exact_owners:
-        cause = "Dimension 0 counts rows: the fake gives another number of them."
+    if dim.dim == 0 and (pair.ratio or not pair.exact_owners):
+        cause = "Dimension 0 most often counts rows: the fake gives another number of them."
         return Difference(says, cause, "no rule", frozenset(("rows", side)), None, widths(pair, padded=False))
     if pair.padded or (pair.possible and not pair.ratio and not (pair.heads and facts.seen("attention"))):
         wrote, said = ("true", "padded") if side == "real-narrow" else ("padded", "true")
         cause = f"The kernel wrote the {wrote} width and the fake says the {said} one: {pair.rounded()}."
-        return Difference(says, cause, pair.rounded(), frozenset(("padded", side)), pair, widths(pair))
-    if pair.ratio == 2:
+        sure = pair.padded or (bool(pair.rules) and pair.extra <= 1 / 6 and facts.seen("moe"))
+        if not sure:
+            cause = f"Perhaps t{cause[1:]} Or the two sizes are no padding: nothing but an alignment speaks for it."
+        tags = frozenset(("padded" if sure else "sizes", side))
+        return Difference(says, cause, pair.rounded(), tags, pair, widths(pair, padded=sure))
+    if pair.ratio == 2 and pair.narrow >= _SMALLEST:
         cause = (
             f"{pair.wide} is 2 x {pair.narrow}: the width of packed FP4 (two values a byte), or of gate and up as one."
         )
@@ -106,6 +110,8 @@ def _strided(facts: Facts, listed: list[Dim]) -> Difference:
     pair = _pitches(listed, off)
     if pair and pair.possible and not (pair.heads and facts.seen("attention")):
         return _pitched(facts, says, pair, off[0].real_stride or 0)
+    if pair:
+        return _apart(says, pair, off[0].real_stride or 0)
     cause = (
         "One of them has two dimensions swapped in memory: most often the fake is dense (torch.empty, empty_like) and the "
         "kernel gives a transposed or permuted view."
@@ -137,6 +143,16 @@ def _pitched(facts: Facts, says: str, pair: Pair, real: int) -> Difference:
     cause = f"The kernel wrote rows of {pair.narrow} and the fake says rows of {pair.wide}: {pair.rounded()}."
     tags = frozenset(("padded", "real-narrow", "pitch"))
     return Difference(says, cause if sure else cause + doubt, pair.rounded(), tags, pair, widths(pair))
+
+
+def _apart(says: str, pair: Pair, real: int) -> Difference:
+    """One stride alone differs, and no alignment makes one of the other: rows of a wider tensor, or another layout."""
+    dense, sliced = ("the fake", "the kernel") if real == pair.wide else ("the kernel", "the fake")
+    cause = (
+        f"The one stride that differs says how far rows lie apart, {pair.wide} and {pair.narrow}: most likely {sliced} gives a "
+        f"slice of a wider tensor (a part of q, k and v, or half of gate and up) and {dense} a dense one."
+    )
+    return Difference(says, cause, "a row pitch", frozenset(("slice",)), None, widths(pair, padded=False))
 
 
 def _heads_rule(listed: list[Dim], strides: list[int]) -> str:

@@ -14,10 +14,11 @@ _EXPRESSION = re.compile(
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
 _FAKE_NAME = re.compile(r"(?<![a-z])(?:fake|meta|abstract)(?![a-z])", re.I)
-_TRACING = re.compile(
-    r"fake tensor|FakeTensor|fake_impl|_library/|torch/_dynamo|register_fake|abstract_impl|_subclasses/"
-)
+# What shows that torch was asking a fake; frames of Dynamo alone stand above every compiled call.
+_TRACING = re.compile(r"fake tensor|FakeTensor|fake_impl|register_fake|abstract_impl|_subclasses/")
 _EXCEPTION = re.compile(r"(?:Error|Exception|Failed|Failure|Violation|Warning)\.__init__$")
+# How far a message reaches on both sides of what was understood, and how far where no exception begins it.
+_REACH, _WORDS = 160, 60
 _BLANK = re.compile(r"\{\w+\}")
 
 
@@ -25,7 +26,7 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
     """The entry's words, with what the text names put in."""
     answer: dict[str, Any] = dict(facts.match.kind.answer)
     for case in facts.match.kind.when:
-        if re.search(case["text"], facts.whole) and not ("no" in case and re.search(case["no"], facts.whole)):
+        if _in_force(case, facts):
             answer |= case
     words = _words(facts)
     filled = {key: _filled(answer[key], words) for key in ("stage", "cause", "look") if key in answer}
@@ -42,11 +43,29 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
     )
 
 
+def _in_force(case: dict[str, Any], facts: Facts) -> bool:
+    """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
+    text = f"{_sentence(facts)} {facts.user_line} {facts.function}" if "near" in case else facts.whole
+    if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
+        return False
+    return not ("outside" in case and facts.ran_inside_compiler)
+
+
+def _sentence(facts: Facts) -> str:
+    """The message from its exception's name on, also where a terminal wrapped it; a few words of it where it has none."""
+    place = max(facts.whole.find(facts.match.text), 0)
+    begin = facts.whole.rfind("Error", max(place - _REACH, 0), place)
+    return facts.whole[begin if begin >= 0 else max(place - _WORDS, 0) : place + len(facts.match.text) + _REACH]
+
+
 def read_signature(facts: Facts, around: Surroundings) -> Reading:
     """A TypeError about arguments: of a fake where the text says so, else of any Python function."""
     function = facts.match.groups.get("function", "")
-    is_class = function.endswith("__init__")
-    if not is_class and (_FAKE_NAME.search(function) or _TRACING.search(facts.whole)):
+    # A fake is a function or a lambda: a method is called by the layer's own code, which is traced as well.
+    method = "." in function.replace("<locals>.", "")
+    if not function.endswith("__init__") and (
+        _FAKE_NAME.search(function) or (not method and _TRACING.search(facts.whole))
+    ):
         return read_entry(facts, around)
     if _EXCEPTION.search(function):
         return _remade(function)

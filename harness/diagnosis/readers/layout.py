@@ -27,7 +27,7 @@ def read_layout(facts: Facts, around: Surroundings) -> Reading:
     if op.partition("::")[0] in TORCHS_OWN:
         return _torchs_own(op)
     if not listed:
-        return _no_numbers(op)
+        return _no_numbers(facts, op)
     if not op and facts.match.kind.id == "size-stride-assert":
         return _nobodys(facts, around, difference(facts, listed), listed)
     return _ops(facts, around, difference(facts, listed), op or "the op that was checked")
@@ -80,6 +80,10 @@ def _inputs_difference(listed: list[Dim]) -> tuple[str, str, tuple[int, ...]]:
         if dim.real != dim.said:
             says = f"It was compiled for size {dim.said} in dimension {dim.dim} and is given {dim.real}."
             return says, "no rule", (dim.said, dim.real)
+    off = [dim for dim in listed if dim.real_stride != dim.said_stride]
+    if len(off) > 1 or any(1 in (dim.real_stride, dim.said_stride) for dim in off):
+        says = "Its dimensions lie in another order in memory than when it was compiled: transposed, or channels last."
+        return says, "no rule", ()
     for dim in listed:
         real, said = dim.real_stride or 0, dim.said_stride or 0
         if real > said:
@@ -99,12 +103,26 @@ def _torchs_own(op: str) -> Reading:
     )
 
 
-def _no_numbers(op: str) -> Reading:
+def _no_numbers(facts: Facts, op: str) -> Reading:
+    if "wrong number of dimensions" in facts.whole:
+        return _of_other_rank(op)
     return Reading(
         verdict=UNDECIDED,
         stage=op or "a value in compiled code",
         cause="Compiled code met a value of another layout than it was told. The text lacks the line 'expected size ...'.",
         look="the whole message: the lines from AssertionError to 'Error in op'",
+        tries=audit(op, "shape,stride,inductor"),
+    )
+
+
+def _of_other_rank(op: str) -> Reading:
+    return Reading(
+        verdict=UNDECIDED,
+        stage=op or "a value in compiled code",
+        cause="Compiled code met a value that has more or fewer dimensions than it was told. Either an op's fake, or torch's own "
+        "decomposition of one, gives another shape than what runs, or an input has other dimensions than when it was compiled.",
+        against=("padding: it changes a size, and no number of dimensions",),
+        look="the assert above it: arg7_1 or primals_3 is an input, buf12 or getitem_4 an op's result; what made that value",
         tries=audit(op, "shape,stride,inductor"),
     )
 

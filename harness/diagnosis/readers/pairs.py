@@ -16,6 +16,15 @@ _HINT = re.compile(r"^\w+: ?hint ?= ?")
 _SUM = re.compile(r"(?P<symbol>[su]\d+) ?\+ ?(?P<more>\d+)$")
 # Names that say nothing of what a tensor holds.
 _NAMELESS = re.compile(r"(?:[xyabt]\d*|args?\w*|tensor\d*|data|inputs?)(?:\W|$)", re.I)
+# Names of tensors whose first dimension counts something else than tokens: images, blocks of a cache, outputs of a weight.
+_NO_TOKENS = re.compile(
+    r"pixel|image|img|patch|latents?\b|sample|mel\b|audio|cache|blocks?(?![a-z])|pages?(?![a-z])|weight|bias|param|table",
+    re.I,
+)
+_OF_TOKENS = re.compile(
+    r"ids?$|input|position|hidden|state|resid|embed|logits|tok|topk|rout|seq|batch|act|query|^(?:[xyqkvh]\d*|hs|out(?:put)?s?|args?_?\d*)$",
+    re.I,
+)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
@@ -28,6 +37,16 @@ def nameless(facts: Facts, name: str) -> bool:
     """Whether a tensor's name does not tell what its rows are, and the text has no word of a layer with experts or its engine."""
     named = speaks(facts) or facts.seen("vllm") or facts.seen("sglang")
     return bool(_NAMELESS.match(name.removeprefix("L['"))) and not named
+
+
+def counts_no_tokens(name: str) -> bool:
+    """Whether a tensor's name says that its first dimension counts no tokens."""
+    return bool(_NO_TOKENS.search(name))
+
+
+def counts_tokens(name: str) -> bool:
+    """Whether a tensor's name is of ids, positions or activations, whose first dimension counts tokens."""
+    return bool(_OF_TOKENS.search(name)) and not counts_no_tokens(name)
 
 
 def modes(facts: Facts) -> str:
@@ -53,23 +72,33 @@ def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, **rest: An
 
     ``sure`` says whether anything beside an alignment speaks for padding. Without it the answer names the other reading too.
     """
-    rest["cause"] = " ".join((rest["cause"], *pair.by_halves(), *(() if sure else (_or_two(pair),))))
+    cause, other = rest["cause"], () if sure else (_or_two(pair),)
+    if not pair.padded:
+        cause, other = f"Perhaps padding: {cause[:1].lower()}{cause[1:]}", (_or_chance(pair),)
+    rest["cause"] = " ".join((cause, *pair.by_halves(), *other))
     return Reading(
         verdict=FAMILY if pair.padded and sure else UNDECIDED,
         widths=widths(pair),
         rule=pair.rounded(),
         alignments=as_data(pair),
-        tags=frozenset(("padded", *tags)),
+        tags=frozenset(("padded", *tags) if pair.padded else ("perhaps-padded",)),
         **rest,
     )
 
 
 def _or_two(pair: Pair) -> str:
     """The other reading of two sizes of which no model known here has the narrow one."""
+    if pair.known:
+        return "Or no padding at all: nothing beside the numbers speaks for it."
     return (
         f"Or no padding at all: {pair.narrow} and {pair.wide} may be two sizes of the model's own, as no model known here has "
         f"{pair.narrow} and no word in the text is of experts or padding."
     )
+
+
+def _or_chance(pair: Pair) -> str:
+    """The other reading of two sizes for which nothing but an alignment speaks."""
+    return f"Or no padding: an alignment makes {pair.wide} of {pair.narrow}, as it does of many numbers by chance."
 
 
 def other_pairs(facts: Facts, first: Pair) -> list[Pair]:

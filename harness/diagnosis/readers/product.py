@@ -49,7 +49,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if flat := _flat(facts, b):
         return _flat_weight(pair, flat)
     if pair.latent_of and not facts.in_attention:
-        return read_latent(facts, pair, a)
+        return read_latent(facts, around, pair, a)
     if facts.in_attention:
         return attended(facts, pair, None)
     turned = _turned(facts, a, b)

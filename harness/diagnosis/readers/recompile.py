@@ -4,15 +4,23 @@ import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import nameless, padded
+from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
 
 _TOKENS = re.compile(
-    r"input_ids|positions|token|batch|hidden_states|topk_|router_logits|residual|num_|rows|seq|\btoks?\b|hidden|\b(?:x|h|hs|tokens?)\b",
+    r"input_ids|positions|token|batch|hidden_states|topk_|router_logits|residual|num_tokens|rows|seq|\btoks?\b|hidden|\b(?:x|h|hs|tokens?)\b",
     re.I,
 )
-_LAYER = re.compile(r"layer_name|prefix|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]|model\.layers")
+# A text that names a layer, or a guard on an argument that holds such a text.
+_LAYER = re.compile(
+    r"layer_name|\bprefix\b(?:['\"]\])? ?(?:==|!=|is) ?['\"]|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]"
+)
+_STATE = re.compile(r"GLOBAL_STATE changed: ?(?P<what>\w[\w, ]{0,80}\w)")
+# A guard on which object something is.
+_OBJECT = re.compile(
+    r"___check_(?:obj|type)_id\((?P<what>[^,()]{1,120}),|ID_MATCH[^|]{0,10}\|\| ?\w+: ?(?P<id>\S{1,120})"
+)
 # A guard on the value of a number, a flag or a text: self.layer_idx == 7.
 _VALUE = re.compile(
     r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\"|\([^()]{1,60}\))"
@@ -84,6 +92,13 @@ def _last_guard(facts: Facts) -> str:
             f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
             "value compiles again."
         )
+    if found := _STATE.search(facts.match.text):
+        return f"What failed last is a guard on torch's own state, {found['what']}: it differs between the calls."
+    if found := _OBJECT.search(facts.match.text):
+        return (
+            f"What failed last is a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
+            "or class there compiles again."
+        )
     return "The text does not say that a token count or a width is what changes."
 
 
@@ -91,9 +106,9 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
     pair = read_pair(want, got) if want != got and want and got else None
     if pair is not None and pair.padded and index:
         return _both_widths(name, index, pair)
-    if index == 0 and "parameter" not in facts.whole and _TOKENS.search(name) and not nameless(facts, name):
+    perhaps = index == 0 and "parameter" not in facts.whole and not counts_no_tokens(name)
+    if perhaps and _TOKENS.search(name) and not nameless(facts, name):
         return _token_count(name, want, got)
-    perhaps = index == 0 and "parameter" not in facts.whole
     rows = " Where dimension 0 counts tokens, each batch size compiles again." if perhaps else ""
     fits = pair is not None and pair.possible
     return Reading(

@@ -2,12 +2,13 @@
 
 from math import prod
 
-from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.meeting.relations import multiple
-from harness.diagnosis.readers.meeting.topics import spoken
+from harness.diagnosis.readers.meeting.scales import padded_parts
+from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
@@ -16,6 +17,7 @@ from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import COMMON, Pair, alignments, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
+_LEAST_ODD = 15
 _AGAINST = (
     "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
     "a wrong fake: it fails in Inductor's assert, not in a reshape",
@@ -49,9 +51,11 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
     asks_wide = wanted == pair.wide
     asked, is_ = ("padded", "true") if asks_wide else ("true", "padded")
     cut = "The padding is already cut off there." if asks_wide else "The padding was not cut off before it."
+    guessed = asks_wide and "-1" in sizes(facts.match.groups["want"]) and _divides_by_chance(pair.narrow)
     return padded(
         pair,
         ("want-padded",) if asks_wide else ("have-padded",),
+        sure=not guessed or speaks(facts) or any(shape.hidden == pair.narrow for shape in around.models),
         stage="final reshape, after the routed experts"
         if speaks(facts) or not facts.code
         else "a reshape, as the final one after the routed experts is",
@@ -61,6 +65,11 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
         look="where the reshape has its width from: the model's hidden size, not the experts' own",
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )
+
+
+def _divides_by_chance(width: int) -> bool:
+    """Whether many numbers of elements are a multiple of a width, of which nothing else is known: its odd part is small."""
+    return width // (width & -width) < _LEAST_ODD
 
 
 def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements: str) -> tuple[int, int] | None:
@@ -106,8 +115,26 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
     return None
 
 
+def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[str]) -> Reading:
+    """A shape of scales, or of gate and up as one, in which one size may be a padded model's."""
+    return Reading(
+        verdict=FAMILY if speaks(facts) or speaks_of("scales", facts) else UNDECIDED,
+        stage="a reshape of weights or of their scales",
+        cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements. If one size alone is wrong, the numbers are "
+        f"those of padding: {'; or '.join(parts)}. One side is rounded up for a kernel, and the other is the model's own.",
+        against=(*_AGAINST, "chance: a model known here has the width, and a rule rounds it so"),
+        look="who rounds the rows or the columns of the scales up, and which shape the caller takes for them",
+        rule="; or ".join(parts),
+        tags=frozenset(("blocks",)),
+    )
+
+
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
+    if parts := padded_parts(want, elements):
+        return _of_parts(facts, want, elements, parts)
     says = _factor(want, elements) or _misfit(want, elements)
+    if elements == "1":
+        says += " It is a single value, as the one scale of a whole tensor is."
     tile = _tile(want, elements)
     also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
     return Reading(

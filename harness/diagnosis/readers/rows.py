@@ -14,6 +14,8 @@ _EXPERTS = re.compile(r"expert|\bmoe\b", re.I)
 _FLAT = 32_768
 _RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
+# Names of a number of tokens, and of what was filled up.
+_COUNTS = re.compile(r"(?:num|n|nr|actual|real)_(?:\w+_)?tok|padded|\bpad_", re.I)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
 _OF_GRAPHS = re.compile(
@@ -56,7 +58,7 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
             f"No word that is known here decides it.{_scattered(few, many)}"
         )
         return _other(says, few, many, OTHER)
-    return _filled(facts, few, many, _of_graphs(facts) or _TOKENS.search(facts.code) is not None)
+    return _filled(facts, few, many, _of_graphs(facts) or _COUNTS.search(facts.code) is not None)
 
 
 def _scattered(few: int, many: int) -> str:
@@ -65,7 +67,7 @@ def _scattered(few: int, many: int) -> str:
     if ranks not in _RANKS:
         return ""
     split = f"one side was split over {ranks} ranks (reduce-scatter, a shard) and the other was not"
-    return f" {many} is {ranks} x {few}: perhaps {split}."
+    return f" {many} is {ranks} x {few}: perhaps {split}, or one has {ranks} parts joined of which the other has one."
 
 
 def _experts(facts: Facts, few: int, many: int) -> str:

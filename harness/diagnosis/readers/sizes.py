@@ -3,7 +3,7 @@
 import re
 
 from harness.diagnosis.code import is_activation, operations
-from harness.diagnosis.diagnosis import FAMILY, Reading
+from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
@@ -12,6 +12,7 @@ from harness.diagnosis.readers.meeting.copies import read_copy
 from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
+from harness.diagnosis.readers.meeting.routing import of_experts, read_experts
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
@@ -29,7 +30,6 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
-    widths,
 )
 from harness.diagnosis.readers.rows import rows
 from harness.diagnosis.surroundings import Surroundings
@@ -82,7 +82,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     if not facts.loads and (facts.in_attention or (dim or 0) > 2):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
-        return read_latent(facts, pair, a)
+        return read_latent(facts, around, pair, a)
     if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
         return in_blocks(pair, *blocks)
     if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
@@ -107,6 +107,8 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
         return read
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
+    if dim != 0 and of_experts(facts, pair):
+        return read_experts(facts, pair)
     return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None
 
 
@@ -150,29 +152,4 @@ def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         against=(*no_fake, *not_heads(pair)),
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
         tries=checks(facts, around, pair, modes(facts)),
-    )
-
-
-def read_checked(facts: Facts, around: Surroundings) -> Reading:
-    """A kernel's own check of hidden_states against its first weight: a padding is taken off that was not added."""
-    found, model = pair_of(facts), around.models[0] if around.models else None
-    pair = read_pair(found[0], found[1]) if found else read_pair(model.hidden, model.hidden - 128) if model else None
-    named = (
-        f" For {model.name} these are {model.hidden} and {model.hidden} - 128 = {model.hidden - 128}." if model else ""
-    )
-    return Reading(
-        verdict=FAMILY,
-        stage="routed experts, the kernel's check of its first weight",
-        cause="The width of hidden_states is not that of the weight less its padding. The padding of the weights"
-        f" (VLLM_MOE_PADDING or SGLANG_MOE_PADDING, 128) is taken off a weight that was loaded without it.{named}",
-        against=(
-            "a wrong fake: the check compares real tensors",
-            "the add of routed and shared output: it comes after this kernel",
-        ),
-        look="the weight's last dimension beside hidden_states.shape[-1]; the same run with that variable set to 0",
-        widths=widths(pair, padded=False) if pair else (),
-        rule="the weights' padding of 128 elements",
-        alignments=((128, ()),),
-        tags=frozenset(("padded-weight",)),
-        tries=(f"harness check --models {model.name if model else 'mixtral-8x7b'} --modes eager",),
     )

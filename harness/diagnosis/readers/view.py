@@ -3,7 +3,9 @@
 import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.frames import Frame
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.surroundings import Surroundings
@@ -13,7 +15,13 @@ from harness.diagnosis.widths import read_pair
 # x[..., :width] and x[:, :width]
 _CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
 _CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
+_REDUCES = re.compile(
+    r"all_?reduce|reduce_scatter|all_?gather|all_to_all|symm_mem|pynccl|broadcast_ep|ProcessGroup|distributed_c10d",
+    re.I,
+)
 _ATTENDS = re.compile(r"query|_q\b|\bq\b|kv_cache|attn|attention")
+# What attention gives: its name in a call of view.
+_OUTPUT = re.compile(r"\b(?:attn_|attention_|context_)?(?:out|outputs?|context)\.(?:view|transpose|permute)")
 _FITS = "a wrong width: the number of elements fits"
 
 
@@ -66,20 +74,37 @@ def _sliced(facts: Facts, width: int, pitch: str) -> Reading:
 
 def read_view(facts: Facts, around: Surroundings) -> Reading:
     """The message of eager torch, which has no sizes: what the frames say."""
-    if facts.seen("collective"):
+    if _is_reduced(facts):
         return _reduced(facts, around)
     if _ATTENDS.search(facts.match.text):
         return _attended(facts)
-    code = " ".join(frame[3] for frame in facts.frames) or facts.whole
-    cut = _CUT.search(code) is not None
-    if cut:
+    cut = next((frame for frame in reversed(facts.frames) if _CUT.search(frame.code)), None)
+    if cut or (not facts.frames and _CUT.search(facts.whole)):
         says = "The code in the text cuts columns off before it, which gives such a tensor."
-        return _plain(facts, says, FAMILY if speaks(facts) else UNDECIDED)
+        ours = _is_ours(cut) if cut else speaks(facts)
+        return _plain(facts, says, FAMILY if ours else UNDECIDED)
     if facts.seen("transposed"):
         return _plain(facts, "The code in the text swaps dimensions before it.", OTHER)
+    if facts.in_attention and _OUTPUT.search(facts.code):
+        says = "The line flattens an output of attention, whose heads and tokens are most often swapped before it."
+        return _plain(facts, says, OTHER)
     torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
     says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
     return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)
+
+
+def _is_ours(cut: Frame) -> bool:
+    """Whether the line that cuts columns off is of a layer with experts, or of padding."""
+    return any(speaks_for(word, f"{cut.file} {cut.function} {cut.code}") for word in ("moe", "pad", "shared"))
+
+
+def _is_reduced(facts: Facts) -> bool:
+    """Whether a collective was given the tensor: by the user's line and those around it, where the text has frames."""
+    if not facts.frames:
+        return facts.seen("collective")
+    near = " ".join(f"{frame.function} {frame.code} {frame.file}" for frame in facts.frames[-3:])
+    line = f"{facts.function} {facts.code} {facts.user_line} {facts.match.text}"
+    return bool(_REDUCES.search(near) or _REDUCES.search(line))
 
 
 def _attended(facts: Facts) -> Reading:

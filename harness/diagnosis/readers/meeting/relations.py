@@ -1,13 +1,16 @@
 """What two sizes that padding does not explain are to each other: heads, factors, shares of ranks, a vocabulary, nothing."""
 
+import re
+
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.readers.pairs import pair_of
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
 
 _HEADS = "perhaps numbers of attention heads"
 # What has a width exactly that many times another.
 _MULTIPLES = {
-    2: "two values a byte (packed FP4), gate and up as one, or shards of 2 ranks",
+    2: "two values a byte (packed FP4), gate and up as one, other two joined parts, 4- and 8-bit weights, or shards of 2 ranks",
     4: "four values in an int32, shards of 4 ranks, a hidden and a feed-forward width, or scales of blocks of 32 and of 128",
     8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
     16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
@@ -18,7 +21,15 @@ _MULTIPLES = {
 _SCALES, _MOST_PARTS = 16, 64
 # A tensor of experts has them in dimension 0: their number may be split over ranks.
 _MOST_EXPERTS = 1024
-_VOCABULARY, _LARGEST_VOCABULARY = "Sizes as large are those of a vocabulary, which may be padded itself", 1_000_000
+# Of one expert's weight it has as many rows, and no fewer.
+_FEWEST_ROWS = 64
+_ONE_EXPERT = re.compile(r"expert_data|_load_w\d|expert_id|\[(?:e|i|idx|eid|expert\w*)\]")
+_VOCABULARY, _LARGEST_VOCABULARY = "of a vocabulary, which may be padded itself", 1_000_000
+# Sizes up to here are counts more than widths.
+_COUNTS = 128
+# The least share of a vocabulary that a rank has.
+_SHARE = 4000
+_OF_VOCABULARY = re.compile(r"vocab|lm_head|embed_tokens|word_embeddings")
 # No model has a hidden size above it.
 _WIDEST = 30_000
 
@@ -46,11 +57,22 @@ def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | Non
     """Numbers of experts, all of them and a rank's own, in dimension 0 of a weight that is loaded; None elsewhere."""
     if dim != 0 or pair.wide > _MOST_EXPERTS or not pair.ratio or not (facts.loads_weights and facts.seen("moe")):
         return None
+    near = f"{facts.function} {facts.code}" if facts.frames else facts.whole
+    if pair.narrow >= _FEWEST_ROWS and _ONE_EXPERT.search(near):
+        return None  # dimension 0 of one expert's weight counts its rows
     return (
         "experts",
         f"{pair.wide} is {pair.ratio} x {pair.narrow}. In dimension 0 of a weight of experts these are most likely all "
-        f"experts and those of one of {pair.ratio} ranks: the checkpoint's were not split (expert parallelism)",
+        f"experts and those of one of {pair.ratio} ranks: {_split_over(facts, pair)} (expert parallelism)",
     )
+
+
+def _split_over(facts: Facts, pair: Pair) -> str:
+    """In words, which side has one rank's experts. The message of a copy names its destination first."""
+    found = pair_of(facts)
+    if found is None or "copying a param" not in facts.match.text:
+        return "the checkpoint's were not split" if found and found[0] == pair.narrow else "one side has a rank's own"
+    return "the checkpoint has one rank's own" if found[0] == pair.wide else "the checkpoint's were not split"
 
 
 def _split_rows(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
@@ -88,6 +110,9 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         )
     if large := _large(facts, pair):
         return large
+    if pair.ratio in _MULTIPLES and pair.wide <= _COUNTS and not facts.loads:
+        counts = "perhaps numbers of heads, of experts or of groups, ranks of adapters"
+        return "counts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {counts}, or shards of {pair.ratio} ranks"
     if pair.ratio in _MULTIPLES and (
         pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
     ):
@@ -114,7 +139,12 @@ def _two_models(facts: Facts, pair: Pair) -> str:
 def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
     """Sizes that no hidden width has: of a vocabulary, a sequence or a weight that is stored flat; None for others."""
     if is_vocabulary(facts, pair):
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+        return "vocabulary", f"{_large_as(facts, pair)} or have added tokens{_rounds(pair)}{_split(pair)}"
+    if facts.loads and pair.narrow > _SHARE and _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}"):
+        return (
+            "vocabulary",
+            f"The user's line is of a vocabulary, which is padded before ranks share it{_rounds(pair)}{_split(pair)}",
+        )
     if pair.wide > _LARGEST_VOCABULARY:
         rows = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
         return (
@@ -124,10 +154,28 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
         )
     factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
     if pair.wide > LARGEST and not factor:
-        return "vocabulary", f"{_VOCABULARY} or have added tokens{_rounds(pair)}{_split(pair)}"
+        return (
+            "vocabulary",
+            f"{_large_as(facts, pair)} or have added tokens{_rounds(pair)}{_split(pair)}{_flat(facts, pair)}",
+        )
     if pair.narrow > _WIDEST and not pair.owners and not factor:
-        return "vocabulary", f"{_VOCABULARY}, or of a sequence{_rounds(pair)}"
+        return "vocabulary", f"{_large_as(facts, pair)}, or of a sequence{_rounds(pair)}{_flat(facts, pair)}"
     return None
+
+
+def _large_as(facts: Facts, pair: Pair) -> str:
+    return f"Sizes as large {'are those' if _is_sure(facts, pair) else 'may be'} {_VOCABULARY}"
+
+
+def _is_sure(facts: Facts, pair: Pair) -> bool:
+    """Whether the text has words of a vocabulary, or one size is the other rounded up, as a weight's flat size is not."""
+    return speaks_of("vocabulary", facts) or pair.possible
+
+
+def _flat(facts: Facts, pair: Pair) -> str:
+    """In words, that the larger may be of a packed or flat weight, where no more speaks for a vocabulary."""
+    times = f" ({pair.wide} = {pair.ratio} x {pair.narrow})" if pair.ratio else ""
+    return "" if _is_sure(facts, pair) else f"; or of a weight that is packed, or flattened to one dimension{times}"
 
 
 def _split(pair: Pair) -> str:

@@ -23,7 +23,10 @@ TOPICS = (
     ),
     Topic(
         "cache",
-        re.compile(r"kv[_ -]?(?:cache|pool|block)|block_table|(?:n|num)_(?:gpu_)?blocks|\bpages?\b|paged", re.I),
+        re.compile(
+            r"kv[_ -]?(?:cache(?![_-](?:dtype|memory|transfer))|pool|block)|block_table|(?:n|num)_(?:gpu_)?blocks|\bpages?\b|paged",
+            re.I,
+        ),
         "a paged cache: a size may be a number of blocks, of slots in one, or of heads",
     ),
     Topic(
@@ -56,6 +59,11 @@ TOPICS = (
         "positions",
         re.compile(r"\bwpe\b|pos(?:ition(?:al|s)?)?s?_?(?:emb|table|ids)|position_bias|max_position|n_ctx", re.I),
         "positions: a size may be the length of a sequence, or the longest that a table was made for",
+    ),
+    Topic(
+        "draft",
+        re.compile(r"\bdraft|speculat|\beagle|medusa", re.I),
+        "a draft model and its target: each size may be of one of the two models",
     ),
     Topic(
         "sequence parallelism",

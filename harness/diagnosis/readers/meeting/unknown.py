@@ -40,6 +40,8 @@ def hinted(facts: Facts, pair: Pair) -> Reading | None:
 
 def unknown_sizes(facts: Facts) -> Reading:
     """Sizes that do not fit and are not both in the text as numbers: one or both are symbols, or left out."""
+    if read := _more_dimensions(facts):
+        return read
     if "0" in (sizes_met := _met(facts)):
         return _empty(facts, sizes_met)
     symbol, number = _one_symbol(sizes_met)
@@ -61,6 +63,28 @@ def unknown_sizes(facts: Facts) -> Reading:
         look=f"what {symbol} was in the failing call (TORCH_LOGS=dynamic names its source and its hint); eager code shows both",
         widths=(Width(int(number), False, ()),) if number.isdigit() else (),
         tags=frozenset(("symbol",)),
+    )
+
+
+def _more_dimensions(facts: Facts) -> Reading | None:
+    """The reading of two shapes of which one has more dimensions, and the same last ones; None for all others."""
+    groups = facts.match.groups
+    a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
+    short, long = sorted((a, b), key=len)
+    if not short or len(short) == len(long) or long[-len(short) :] != short:
+        return None
+    more = ", ".join(long[: -len(short)])
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads else "",
+        cause=f"The number of dimensions differs: [{', '.join(long)}] is {more} times [{', '.join(short)}]. The one is of all "
+        "experts, layers or samples, where the other is of one; or it is another tensor than the code takes it for."
+        if facts.loads or speaks(facts)
+        else f"The number of dimensions differs: [{', '.join(long)}] has [{', '.join(short)}] {more} times, and a result of the "
+        "smaller shape has no place for it.",
+        against=("padding and widths: the last sizes agree",),
+        look="the shapes of both at the user's line, and which of them should have the dimension",
+        tags=frozenset(("dimensions",)),
     )
 
 

@@ -5,11 +5,12 @@ import re
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.relations import relation
-from harness.diagnosis.readers.meeting.topics import spoken
+from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.pairs import speaks, widths
 from harness.diagnosis.widths import Pair
 
-_MOST_HEADS = 128
+_MOST_HEADS, _LARGEST_HEAD = 128, 576
+_COMPLEX = re.compile(r"complex(?:32|64|128)|view_as_(?:real|complex)|torch\.c(?:half|float|double)\b")
 _POSITIONS = re.compile(
     r"pos(?:ition(?:al|s)?)?s?_?(?:emb|enc|table|ids)|\bwpe\b|patch_?emb|\bpatches\b|token_type_emb", re.I
 )
@@ -30,7 +31,7 @@ def attended(facts: Facts, pair: Pair, dim: int | None) -> Reading:
         verdict=UNDECIDED if rounds or (speaks(facts) and not facts.in_attention) else OTHER,
         stage="attention" if facts.in_attention else "",
         cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {what}: "
-        f"{_lengths(facts)}{_heads(pair)}{either}.{spoken(facts)}",
+        f"{_lengths(facts, pair, dim)}{_heads(pair)}{_parts(facts, pair)}{either}.{spoken(facts)}",
         against=() if rounds else (f"padding of an expert's width: it has no place in that line{_fits_too(pair)}",),
         look="the shapes of both at the user's line; who made the mask, the positions or the cache, and for which length",
         widths=widths(pair, padded=False),
@@ -60,10 +61,16 @@ def placed(facts: Facts, pair: Pair) -> Reading:
     )
 
 
-def _lengths(facts: Facts) -> str:
+def _lengths(facts: Facts, pair: Pair, dim: int | None) -> str:
     if "parts" in facts.match.groups:
         return "queries, keys and values side by side, of other numbers of heads or ranks than the layer was made for"
-    return "these may be lengths of sequences, of a mask or a cache"
+    return f"these may be lengths of sequences, of a mask or a cache{_head(pair, dim)}"
+
+
+def _head(pair: Pair, dim: int | None) -> str:
+    """In words, that the last of four dimensions may have the size of a head; empty elsewhere and for larger sizes."""
+    sized = (dim or 0) > 2 and pair.wide > _MOST_HEADS and pair.narrow <= _LARGEST_HEAD
+    return ", or sizes of a head, as where layers of two kinds or a rotary table differ" if sized else ""
 
 
 def _heads(pair: Pair) -> str:
@@ -73,6 +80,11 @@ def _heads(pair: Pair) -> str:
         return ""
     few, many, size = pair.heads
     return f", or numbers of heads ({pair.narrow} = {few} x {size} and {pair.wide} = {many} x {size})"
+
+
+def _parts(facts: Facts, pair: Pair) -> str:
+    """In words, that two are the parts of a complex number; empty where the text has none."""
+    return ", or the two parts of complex numbers" if pair.narrow == 2 and _COMPLEX.search(facts.whole) else ""
 
 
 def _fits_too(pair: Pair) -> str:
@@ -96,10 +108,11 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
 def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: int | None = None) -> Reading:
     """Two sizes that padding does not explain: what else the numbers say. ``dim`` is where they meet, None if unknown."""
     kind, says = relation(facts, pair, dim)
+    more = "" if kind == "vocabulary" and speaks_of("vocabulary", facts) else spoken(facts)
     return Reading(
         verdict=OTHER,
         stage="load of the weights" if facts.loads_weights else "",
-        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{'' if kind == 'vocabulary' else spoken(facts)}",
+        cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{more}",
         against=(_not_padding(pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
         widths=widths(pair, padded=False),
