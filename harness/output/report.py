@@ -91,7 +91,8 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
 def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
     # A short run ends first, and a longer one may say more: the plainest mode speaks for the others.
     (first, finding), *rest = sorted(same_kind, key=lambda pair: _plainness(pair[0]))
-    same, other = {(first.case, first.mode)}, set()
+    same = {(first.case, first.mode)}
+    other: set[tuple[str, str]] = set()
     for verdict, another in rest:
         (same if _gist(another.cause) == _gist(finding.cause) else other).add((verdict.case, verdict.mode))
     return _with_others(finding_text(first, finding), first, [verdict for verdict, _ in rest], len(other - same))
