@@ -54,6 +54,19 @@ def named(x: Tensor, backend: str) -> Tensor:
     return x
 
 
+def in_groups(input: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
+    out, start = torch.zeros(input.size(0), weight.size(2), dtype=input.dtype), 0
+    for group, end in enumerate(offs.tolist()):
+        if start != end:
+            out[start:end] = torch.mm(input[start:end], weight[group])
+            start = end
+    return out
+
+
+def by_one_of_many(rows: Tensor, weight: Tensor) -> Tensor:
+    return torch.mm(rows[:2], weight[0].t())
+
+
 def tries(body: Callable[..., Any], most: int = 60) -> dict[str, Any] | None:
     """The first arguments that a body takes."""
     schema = torch._C.parse_schema(f"op{torch.library.infer_schema(body, mutates_args=())}")
@@ -71,7 +84,9 @@ def tries(body: Callable[..., Any], most: int = 60) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(
-    "body", [ranks, multiples, dtypes, hidden_in_a_helper, named], ids=lambda one: str(one.__name__)
+    "body",
+    [ranks, multiples, dtypes, hidden_in_a_helper, named, in_groups, by_one_of_many],
+    ids=lambda one: str(one.__name__),
 )
 def test_a_body_that_asks_for_much_gets_what_it_asks_for(body: Callable[..., Any]) -> None:
     given = tries(body)
