@@ -20,6 +20,7 @@ _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 
 _RANKS = range(9)
 _PAST = re.compile(r"index (\d+) is out of bounds for dimension (\d+)")
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
+_RESIZED = re.compile(r"it had shape \[([\d, ]+)\], which does not match the required output shape \[([\d, ]+)\]")
 _USUAL = (
     torch.bfloat16, torch.float32, torch.int32, torch.uint8, torch.float8_e4m3fn, torch.int64, torch.int8, torch.float16,
     torch.bool, torch.int16, torch.float64, torch.float8_e5m2,
@@ -71,8 +72,14 @@ def _longer(error: BaseException, reads: list[Question], given: Arguments, remak
 
 
 def _multiplied(error: BaseException, given: Arguments, remake: Any) -> Iterator[Arguments]:
-    """A matrix whose rows do not fit a product, or the rows that it is multiplied with, with the other's size."""
-    found = _PRODUCT.search(str(error)[:_MOST_TEXT])
+    """A matrix whose rows do not fit a product or its output, or the rows that it is multiplied with, with the other's size."""
+    text = str(error)[:_MOST_TEXT]
+    if resized := _RESIZED.search(text):
+        have, want = ([int(size) for size in group.split(", ")] for group in resized.groups())
+        for name, one in given.items():
+            if isinstance(one, Tensor) and one.dim() > 1 and one.shape[-1] == have[-1] != want[-1]:
+                yield from _with(given, ("size", name, one.dim() - 1), want[-1], remake)
+    found = _PRODUCT.search(text)
     for old, new, place in ((int(found[2]), int(found[1]), -2), (int(found[1]), int(found[2]), -1)) if found else ():
         for name, one in given.items():
             if isinstance(one, Tensor) and one.dim() > 1 and one.shape[place] == old:
