@@ -12,7 +12,7 @@ from harness.audit.hints import hints_of
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.ops import find, registered_by
 from harness.audit.plan import KINDS, AuditRun, Plan
-from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult
+from harness.audit.row import BREAKS, HOLDS, NOT_APPLICABLE, NOT_RUN, PROPERTIES, CheckResult, not_run
 from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
@@ -119,6 +119,12 @@ def test_padding_is_traced_as_torch_compile_traces_it(tmp_path: Path) -> None:
     pad = torch.ops.aten.constant_pad_nd.default
     op = AuditedOp.of(pad, [Sample((x(), [1, 2], 0.0), {})], CPU, tmp_path / "journal.jsonl")
     assert look(op, "dynamic shapes").what == "4 sizes as symbols, each right at two values"
+
+
+def test_sizes_are_not_varied_where_the_op_refuses_its_sample(tmp_path: Path) -> None:
+    product = Sample((torch.ones(2, 3), torch.ones(3)), {})  # mm takes two matrices
+    op = AuditedOp.of(torch.ops.aten.mm.default, [product], CPU, tmp_path / "journal.jsonl")
+    assert look(op, "dynamic shapes") == not_run("the op refuses every sample")
 
 
 def test_a_multiple_that_the_op_needs_is_told(tmp_path: Path) -> None:

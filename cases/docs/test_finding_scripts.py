@@ -14,6 +14,7 @@ SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "docs" / "findings" / "s
 PACKAGES = {
     "bitsandbytes",
     "comfy_kitchen",
+    "deepspeed",
     "executorch",
     "fms",
     "fms_mo",

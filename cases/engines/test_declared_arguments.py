@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.audit.calling.calls import own_memory_fits
 from harness.audit.making.asked import Asked, asking, traced
 from harness.audit.making.samples import made_up
 from harness.audit.making.search import Search
@@ -54,6 +55,19 @@ def named(x: Tensor, backend: str) -> Tensor:
     return x
 
 
+def in_groups(input: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
+    out, start = torch.zeros(input.size(0), weight.size(2), dtype=input.dtype), 0
+    for group, end in enumerate(offs.tolist()):
+        if start != end:
+            out[start:end] = torch.mm(input[start:end], weight[group])
+            start = end
+    return out
+
+
+def by_one_of_many(rows: Tensor, weight: Tensor) -> Tensor:
+    return torch.mm(rows[:2], weight[0].t())
+
+
 def tries(body: Callable[..., Any], most: int = 60) -> dict[str, Any] | None:
     """The first arguments that a body takes."""
     schema = torch._C.parse_schema(f"op{torch.library.infer_schema(body, mutates_args=())}")
@@ -71,7 +85,9 @@ def tries(body: Callable[..., Any], most: int = 60) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(
-    "body", [ranks, multiples, dtypes, hidden_in_a_helper, named], ids=lambda one: str(one.__name__)
+    "body",
+    [ranks, multiples, dtypes, hidden_in_a_helper, named, in_groups, by_one_of_many],
+    ids=lambda one: str(one.__name__),
 )
 def test_a_body_that_asks_for_much_gets_what_it_asks_for(body: Callable[..., Any]) -> None:
     given = tries(body)
@@ -172,3 +188,26 @@ def test_arguments_for_which_an_op_returns_no_tensor_show_nothing() -> None:
         assert made_up(torch.ops.made_up_masks.none.default) == (
             [], "it refuses all arguments that the harness makes up: NoTensor: it returns no tensor"
         )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements")
+def test_sizes_that_do_not_fit_the_ops_own_output_are_refused_and_mended() -> None:
+    def into(grad: Tensor, weight: Tensor, input: Tensor) -> Tensor:
+        out = torch.zeros_like(input)
+        result: Tensor = torch.mm(grad, weight.t(), out=out[:])
+        return result
+
+    def writes(out: Tensor, grad: Tensor) -> None:
+        torch.neg(grad, out=out)
+
+    with torch.library._scoped_library("made_up_outs", "DEF") as lib:
+        lib.define("into(Tensor grad, Tensor weight, Tensor input) -> Tensor")
+        lib.define("writes(Tensor(a!) out, Tensor grad) -> ()")
+        observe()
+        lib.impl("into", into, "CPU")
+        lib.impl("writes", writes, "CPU")
+        found, _ = made_up(torch.ops.made_up_outs.into.default)
+        assert found
+        assert all(one.args[2].shape[-1] == one.args[1].shape[0] for one in found)
+        with own_memory_fits(torch.ops.made_up_outs.writes.default):  # an argument may be given to be resized
+            torch.ops.made_up_outs.writes(torch.ones(2), torch.ones(3))

@@ -81,6 +81,7 @@ def scaled_by(factor: float, part: str, case: Case) -> Finding:
         ("shared", 2, SHARED_TWO, stages.SHARED, "and 2 = tp, as if it is whole on each rank and then summed"),
         ("routed", 2, SHARED_TWO, stages.REDUCE, "and 2 = tp, as if this part was reduced twice"),
         ("routed", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
+        ("shared", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
         ("shared", 0.25, SHARED, stages.SHARED, "and 0.25 = 1/sqrt(16)."),
         ("shared", 1.7, SHARED, stages.SHARED, "The shared part is 1.7 times what it should be."),
     ],

@@ -1,5 +1,6 @@
 """Each observer reports the faults that are its business, and says nothing of the right layer."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -572,13 +573,10 @@ def test_a_guard_that_narrows_the_token_count_is_found_in_a_symbolic_trace(layer
     assert keys(judged(layer, WIDE, "fake-dynamic"))
 
 
-def test_a_scaled_shared_part_is_told_as_the_shared_parts() -> None:
+def test_a_scaled_sum_is_told_at_the_scaling() -> None:
     verdict = judged(SharedScaled, WITH_SHARED)
-    assert keys(verdict)[0] == ("values", "scaled", stages.SHARED)
-
-
-def test_a_scaled_shared_part_is_found() -> None:
-    assert keys(judged(SharedScaled, WITH_SHARED))[0][:2] == ("values", "scaled")
+    assert keys(verdict)[0] == ("values", "scaled", stages.SCALING)
+    assert re.search(r"The sum of both parts is scaled at fixtures/faults/shared\.py:\d+\.$", verdict.findings[0].cause)
 
 
 @pytest.mark.parametrize(("layer", "case"), [(NotScaled, WITH_SHARED), (ScaledOddly, WIDE), (ScaledOddly, WITH_SHARED)])

@@ -5,18 +5,34 @@ from harness.execution.evidence import Record, Run
 from harness.findings.finding import WidthOrigin
 from harness.ops.tensor_meta import Size
 
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "matmul"}
+_TURNS = {"t", "transpose", "permute"}
+
 
 def origin(run: Run, records: list[Record], record: Record, index: int) -> WidthOrigin:
     """What made the width of a record's input ``index``: the first op on its way that no input gave that width to."""
-    width = record.inputs[index].width
+    width = meeting_width(record, index)
     source = record.sources[index]
     if source is None:
         return WidthOrigin(describe(run, width), "input or weight", None)
     last = maker = records[source]
     while (source := _source_of_width(maker, width)) is not None:
         maker = records[source]
+    if (
+        maker is last
+        and maker.op.partition("::")[2] in _TURNS
+        and not any(source is not None for source in maker.sources)
+    ):
+        return WidthOrigin(describe(run, width), "input or weight", None)
     stage = maker.stage if last is maker else f"{maker.stage}, unchanged through {last.stage}"
     return WidthOrigin(describe(run, width), stage, maker.line)
+
+
+def meeting_width(record: Record, index: int) -> Size:
+    """The width of an input that must fit: the last one, or the rows of a product's right side, which is [K, N]."""
+    meta = record.inputs[index]
+    is_right = index and index == len(record.inputs) - 1 and record.op.partition("::")[2] in _PRODUCTS
+    return meta.shape[-2] if is_right and len(meta.shape) > 1 else meta.width
 
 
 def _source_of_width(record: Record, width: Size) -> int | None:
@@ -25,6 +41,17 @@ def _source_of_width(record: Record, width: Size) -> int | None:
         return None
     have = [source for meta, source in zip(record.inputs, record.sources, strict=True) if meta.width == width]
     return next((source for source in have if source is not None), None)
+
+
+def first_after(records: list[Record], earlier: str, later: str) -> Record | None:
+    """The first record of the stage ``later`` with an input that came through one of the stage ``earlier``."""
+    through: list[bool] = []  # for each record, whether it is of that stage or came through it; makers come first
+    for record in records:
+        came = any(through[source] for source in record.sources if source is not None)
+        if came and record.stage == later:
+            return record
+        through.append(came or record.stage == earlier)
+    return None
 
 
 def describe(run: Run, width: Size) -> str:

@@ -94,6 +94,8 @@ def _stage(part: str, factor: float, case: Case) -> str:
         return stages.SCALING
     if part == "shared" and case.dtype == "float16" and _is_of_scaling(factor, case):
         return stages.SCALING  # in float16 it is the shared part that the scale is applied to
+    if part == "shared" and fits == {"1/tp"}:
+        return stages.REDUCE
     return stages.REDUCE if part in ("routed", "output") and fits and fits <= _RANKS else _STAGES.get(part, part)
 
 

@@ -6,8 +6,9 @@ from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run
 from harness.findings.finding import Finding
+from harness.findings.origins import first_after
 from harness.matrix.case import Case
-from harness.observers.factors import by_token, number, scaled
+from harness.observers.factors import by_token, near, number, scaled
 from harness.ops.finite import all_finite
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
@@ -69,11 +70,15 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
 
 
 def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str, str]:
-    shifted = _shifted(case, call)
-    if shifted is None:
-        return diagnose(case, difference)
-    stage, cause = shifted
-    return "wrong-columns", stage, cause
+    if (shifted := _shifted(case, call)) is not None:
+        return "wrong-columns", *shifted
+    kind, stage, cause = diagnose(case, difference)
+    if stage != stages.SHARED or case.scaling == 1 or not near(difference.factors.get("shared", 1.0), case.scaling):
+        return kind, stage, cause
+    scale = first_after(call.records, stages.ADD, stages.SCALING)
+    if scale is None:
+        return kind, stage, cause
+    return kind, stages.SCALING, f"{cause} The sum of both parts is scaled{f' at {scale.line}' if scale.line else ''}."
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:
@@ -99,12 +104,7 @@ def _first(columns: int) -> str:
 
 def _reads_latent(records: list[Record]) -> bool:
     """Whether an op of the shared expert has an input that came through the latent down-projection."""
-    through: list[bool] = []  # for each record, whether it is that projection or came through it; makers come first
-    for record in records:
-        through.append(
-            record.stage == stages.DOWN or any(through[source] for source in record.sources if source is not None)
-        )
-    return any(came and record.stage == stages.SHARED for came, record in zip(through, records, strict=True))
+    return first_after(records, stages.DOWN, stages.SHARED) is not None
 
 
 def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:

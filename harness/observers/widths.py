@@ -1,12 +1,18 @@
 """Widths: the output has the shape, layout, dtype and device of hidden_states."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
+from harness.base.source import SourceLine
 from harness.execution import stages
-from harness.execution.evidence import Call, Run
+from harness.execution.evidence import Call, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.origins import origin
 from harness.ops.tensor_meta import TensorMeta, bracket
+
+_CASTS = {"_to_copy", "to", "copy", "copy_"}
+_NAMED = {stages.ROUTER, stages.EXPERTS, stages.SCALING, stages.UP, stages.SHARED, stages.ADD, stages.REDUCE}
 
 
 def look(run: Run) -> list[Finding] | None:
@@ -16,6 +22,8 @@ def look(run: Run) -> list[Finding] | None:
     """
     returned = [call for call in run.calls if call.error is None and call.inputs]
     found = [(call, finding) for call in returned if (finding := _judge(run, call))]
+    first = next((finding for call, finding in found if finding.kind == "wrong-dtype" and call.records), None)
+    found = [(call, _like(first, finding) if first and not call.records else finding) for call, finding in found]
     varied = next((call for call, _ in found if call.varied), None)
     return [finding for call, finding in found if not call.varied or call is varied] if returned else None
 
@@ -36,6 +44,11 @@ def _judge(run: Run, call: Call) -> Finding | None:
     return None
 
 
+def _like(first: Finding, other: Finding) -> Finding:
+    """The finding of a call whose ops were not recorded, at the place of the same finding where they were."""
+    return replace(other, stage=first.stage, line=first.line) if other.what == first.what else other
+
+
 def _follows(given: TensorMeta, output: TensorMeta) -> bool:
     """Whether the output is laid out as hidden_states are that came in transposed, as their sum with anything is."""
     return output.stride == given.stride and output.stride[-1] != 1
@@ -52,16 +65,36 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
     case = run.case_of(call)
     padded = case.padded != case.width and isinstance(call.output, Tensor) and call.output.shape[-1:]
     leaked = padded and padded[0] == case.padded
+    stage = stages.UNPAD if leaked or (kind == "strided-output" and case.padded != case.width) else stages.OUTPUT
+    line = last.line if last else None
+    if kind == "wrong-dtype" and last and isinstance(call.output, Tensor):
+        stage, line = _where_cast(call.records, last, TensorMeta.of(call.output).dtype)
     return Finding(
         observer="widths",
         kind=kind,
-        stage=stages.UNPAD if leaked or (kind == "strided-output" and case.padded != case.width) else stages.OUTPUT,
+        stage=stage,
         what=f"{what}; expected {expected}",
         cause="The padding was not cut off."
         if leaked
         else "The next layer expects an output with the shape, layout, dtype and device of hidden_states.",
         call=call.label,
-        line=last.line if last else None,
+        line=line,
         widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),
         detail={"stride": TensorMeta.of(call.output).stride} if isinstance(call.output, Tensor) else {},
     )
+
+
+def _where_cast(records: list[Record], last: Record, dtype: str) -> tuple[str, SourceLine | None]:
+    """The stage and line of the first op on the output's way that gave it its dtype. A mere cast is the next op's."""
+    record, stage = last, stages.OUTPUT
+    while (source := _source_of_dtype(record, dtype)) is not None:
+        stage, record = record.stage, records[source]
+    if record.op.partition("::")[2] not in _CASTS:
+        stage = record.stage
+    return stage if stage in _NAMED else stages.OUTPUT, record.line
+
+
+def _source_of_dtype(record: Record, dtype: str) -> int | None:
+    """The record of the first input of rows that has the dtype already; None where none has. A mere factor has no rows."""
+    rows = [(meta, source) for meta, source in zip(record.inputs, record.sources, strict=True) if len(meta.shape) > 1]
+    return next((source for meta, source in rows if source is not None and meta.dtype == dtype), None)

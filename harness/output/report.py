@@ -91,7 +91,16 @@ def grouped(verdicts: Iterable[Verdict], verbose: int = 0) -> list[str]:
 def _with_count(same_kind: list[tuple[Verdict, Finding]]) -> str:
     # A short run ends first, and a longer one may say more: the plainest mode speaks for the others.
     (first, finding), *rest = sorted(same_kind, key=lambda pair: _plainness(pair[0]))
-    return _with_others(finding_text(first, finding), first, [verdict for verdict, _ in rest])
+    same = {(first.case, first.mode)}
+    other: set[tuple[str, str]] = set()
+    for verdict, another in rest:
+        (same if _gist(another.cause) == _gist(finding.cause) else other).add((verdict.case, verdict.mode))
+    return _with_others(finding_text(first, finding), first, [verdict for verdict, _ in rest], len(other - same))
+
+
+def _gist(cause: str) -> str:
+    """The beginning of a cause without what differs from case to case: sizes, ranges and what follows a colon."""
+    return re.sub(r"[\d.,\s-]+", " ", re.split(r"[:(]\s", cause)[0])
 
 
 def _plainness(verdict: Verdict) -> int:
@@ -99,12 +108,15 @@ def _plainness(verdict: Verdict) -> int:
     return list(MODES).index(verdict.mode) if verdict.mode in MODES else len(MODES)
 
 
-def _with_others(text: str, first: Verdict, rest: list[Verdict]) -> str:
+def _with_others(text: str, first: Verdict, rest: list[Verdict], otherwise: int = 0) -> str:
+    """The text with the number of other verdicts, and of those among them that have another cause."""
     others = {(verdict.case, verdict.mode) for verdict in rest} - {(first.case, first.mode)}
     if others:
         modes = sorted({mode for _, mode in others})
         text += "\n" + _row(
-            "also", f"in {len(others)} more verdict{_s(len(others))} ({', '.join(modes)}); -v shows each"
+            "also",
+            f"in {len(others)} more verdict{_s(len(others))} ({', '.join(modes)})"
+            f"{f', {otherwise} of them with another cause' if otherwise else ''}; -v shows each",
         )
     return text
 

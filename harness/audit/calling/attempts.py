@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from harness.audit.calling.calls import ERRORS, RealCalls, call
+from harness.audit.calling.calls import ERRORS, RealCalls, call, own_memory_fits
 from harness.audit.calling.demands import sizes_to_try
 from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
@@ -97,9 +97,10 @@ class Attempts:
     def _refusal(self, variant: Variant) -> str | None:
         """Why the op refuses a variant; None if it accepts it."""
         try:
-            if past_the_end(variant, lambda sample: call(self.op, sample)):
-                raise SizesDepend(PAST)
-            self.calls.on(variant)
+            with own_memory_fits(self.op):
+                if past_the_end(variant, lambda sample: call(self.op, sample)):
+                    raise SizesDepend(PAST)
+                self.calls.on(variant)
         except ERRORS as error:
             return refusal_text(error)
         return None

@@ -1,5 +1,6 @@
 """Calls of an op's real implementation and of its fake, each run once for one variant."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -101,6 +102,18 @@ def call(op: torch._ops.OpOverload, sample: Sample) -> Any:
     torch.manual_seed(0)
     with _aliases_returned():
         return op(*sample.args, **sample.kwargs)
+
+
+@contextmanager
+def own_memory_fits(op: torch._ops.OpOverload) -> Iterator[None]:
+    """Inside a ``with`` block, an output that torch resizes is an error, unless the op may write an argument.
+
+    A body makes that output itself, from sizes that do not belong together: it takes what it should refuse.
+    """
+    with warnings.catch_warnings():
+        if not any(one.alias_info and one.alias_info.is_write for one in op._schema.arguments):
+            warnings.filterwarnings("error", message="An output with one or more elements was resized")
+        yield
 
 
 def call_fake(op: torch._ops.OpOverload, sample: Sample, mode: FakeTensorMode | None = None) -> FakeCall:

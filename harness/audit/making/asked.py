@@ -31,7 +31,8 @@ class _Asking(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call of torch, or one read of a tensor's attribute."""
         name = self._names.get(id(args[0]), "") if args else ""
-        if name and func in _INDEXES:  # before the call: an index asks for a rank, and may be refused
+        by_index = func in _INDEXES or (func is Tensor.size and len(args) > 1)
+        if name and by_index:  # before the call: an index asks for a rank, and may be refused
             note(Question("sizes", asked_at(), name))
         result = func(*args, **(kwargs or {}))
         if not name:

@@ -25,7 +25,7 @@ _FLOATS = (torch.bfloat16, torch.float32)
 _OUTPUTS = (*_FLOATS, torch.int8, torch.uint8, torch.float8_e4m3fn, torch.int32)
 _KINDS = (
     _Kind(
-        r".*(ids|id|indices|index|idx|positions|slot_mapping|loc|locs|lens|len|lengths?|offsets?|indptr|cu_seqlens.*|.*map|"
+        r".*(ids|id|indices|index|idx|positions|slot_mapping|loc|locs|lens|len|lengths?|offs|offsets?|indptr|cu_seqlens.*|.*map|"
         r".*table|.*tables|counts?|num_.*|.*_start.*|mask|.*slots?|seqlens?)",
         ((TOKENS,), (TOKENS, 2), (TOKENS + 1,), (EXPERTS,), (1,)),
         (torch.int32, torch.int64),

@@ -19,6 +19,8 @@ _MOST_ELEMENTS, _MOST_TEXT = 1 << 23, 2_000
 _VALUES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 48, 64, 96, 128, 192, 256, 512, 576, 1024, 2048, 4096, 0)
 _RANKS = range(9)
 _PAST = re.compile(r"index (\d+) is out of bounds for dimension (\d+)")
+_PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
+_RESIZED = re.compile(r"it had shape \[([\d, ]+)\], which does not match the required output shape \[([\d, ]+)\]")
 _USUAL = (
     torch.bfloat16, torch.float32, torch.int32, torch.uint8, torch.float8_e4m3fn, torch.int64, torch.int8, torch.float16,
     torch.bool, torch.int16, torch.float64, torch.float8_e5m2,
@@ -35,6 +37,7 @@ def repaired(error: BaseException, asked: Asked, given: Arguments, remake: Any) 
         name = reads[-1].argument
         yield from _with(given, ("rank", name, 0), rank if rank > 0 else given[name].dim() - rank, remake)
     yield from _longer(error, reads, given, remake)
+    yield from _multiplied(error, given, remake)
     for question in list(reversed(_asked_before(error, asked)))[:3]:
         if question.kind == "dtype":
             yield from _other_dtypes(question, given, remake)
@@ -53,6 +56,8 @@ def _wanted_rank(error: BaseException) -> int | None:
         return int(unpacked[1])
     if isinstance(error, TypeError) and "iteration over a 0-d tensor" in text:
         return -1
+    if isinstance(error, RuntimeError) and re.search(r"(self|mat1|mat2) must be a matrix", text):
+        return -1
     few = "tuple index" in text or ("imension" in text and not _PAST.search(text))
     return -1 if isinstance(error, IndexError) and few else None
 
@@ -64,6 +69,21 @@ def _longer(error: BaseException, reads: list[Question], given: Arguments, remak
     for size in (size for size in sizes if past and size > int(past[1])):
         assert past
         yield from _with(given, ("size", reads[-1].argument, int(past[2])), size, remake) if reads else ()
+
+
+def _multiplied(error: BaseException, given: Arguments, remake: Any) -> Iterator[Arguments]:
+    """A matrix whose rows do not fit a product or its output, or the rows that it is multiplied with, with the other's size."""
+    text = str(error)[:_MOST_TEXT]
+    if resized := _RESIZED.search(text):
+        have, want = ([int(size) for size in group.split(", ")] for group in resized.groups())
+        for name, one in given.items():
+            if isinstance(one, Tensor) and one.dim() > 1 and one.shape[-1] == have[-1] != want[-1]:
+                yield from _with(given, ("size", name, one.dim() - 1), want[-1], remake)
+    found = _PRODUCT.search(text)
+    for old, new, place in ((int(found[2]), int(found[1]), -2), (int(found[1]), int(found[2]), -1)) if found else ():
+        for name, one in given.items():
+            if isinstance(one, Tensor) and one.dim() > 1 and one.shape[place] == old:
+                yield from _with(given, ("size", name, place % one.dim()), new, remake)
 
 
 def _asked_before(error: BaseException, asked: Asked) -> list[Question]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from harness.audit.calling.calls import own_memory_fits
 from harness.audit.making.asked import Asked, asking, traced
 from harness.audit.making.search import Search
 from harness.audit.registrations import implementations
@@ -74,10 +75,11 @@ def _tried(op: torch._ops.OpOverload, function: Callable[..., Any], search: Sear
 def _called(op: torch._ops.OpOverload, function: Callable[..., Any], given: Arguments, asked: Asked) -> None:
     """Call the function with questions noted, then the op itself. The op's copies are its own, since it may write them."""
     numbered = sample(op, traced(given)).copy()
-    with asking(asked, _by_name(op, numbered)):
+    with own_memory_fits(op), asking(asked, _by_name(op, numbered)):
         function(*numbered.args, **numbered.kwargs)
     own = sample(op, given).copy()
-    result = op(*own.args, **own.kwargs)
+    with own_memory_fits(op):
+        result = op(*own.args, **own.kwargs)
     promised = any("Tensor" in str(one.type) for one in op._schema.returns)
     if promised and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
         raise NoTensor("it returns no tensor")

@@ -32,7 +32,7 @@ def custom_op(raised: Raised) -> Finding | None:
         what=f"{record.op}: {what}",
         cause=cause,
         call=raised.call.label,
-        line=record.line,
+        line=raised.line or record.line,
         widths=tuple(WidthOrigin(text, record.stage, raised.line) for text in _met(raised)),
         detail={"failure": kind},
     )

@@ -4,7 +4,7 @@ from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
 from harness.findings.finding import Finding
-from harness.findings.origins import origin
+from harness.findings.origins import meeting_width, origin
 from harness.findings.readers.raised import Raised
 from harness.ops.tensor_meta import Size, TensorMeta
 
@@ -67,7 +67,7 @@ def width_mismatch(raised: Raised) -> Finding | None:
         return None
     if raised.diagnosis.kind == "dtype-mismatch":
         return None  # no width is to blame
-    widths = [meta.width for meta in record.inputs]
+    widths = [meeting_width(record, index) for index in range(len(record.inputs))]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
     name = record.op.partition("::")[2]
     beside = _padded_beside_routed(run, call, record)

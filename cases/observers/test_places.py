@@ -1,0 +1,91 @@
+"""Where a finding points: to the op that gave the dtype, to the widths of a product that met, and into a custom op."""
+
+from typing import Never
+
+import pytest
+import torch
+from torch import Tensor
+
+from fixtures.faults.output import Float32
+from fixtures.judged import judged
+from fixtures.planting import LATENT, SHARED, SMALL, SMALL_TWO, case
+from harness.execution import stages
+from harness.findings.finding import Finding
+from harness.matrix.case import Case
+from kernels.layer.experts import routed_experts
+from kernels.layer.layer import PaddedMoELayer
+
+
+class SumsInFloat32(PaddedMoELayer):
+    def reduce(self, x: Tensor) -> Tensor:
+        return super().reduce(x.float())
+
+
+class ScaledByATensor(PaddedMoELayer):
+    def scale(self, x: Tensor) -> Tensor:
+        return x * torch.full((1,), self.scaling)
+
+
+class SharedInFloat32(PaddedMoELayer):
+    def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+        out = super().shared_output(hidden_states)
+        return None if out is None else out.float()
+
+
+@pytest.mark.parametrize(
+    ("layer", "on", "stage"),
+    [
+        (SumsInFloat32, SMALL_TWO, stages.REDUCE),
+        (ScaledByATensor, SMALL, stages.SCALING),
+        (SharedInFloat32, SHARED, stages.ADD),
+        (Float32, SMALL, stages.OUTPUT),
+    ],
+)
+@pytest.mark.parametrize("mode", ["eager", "fake"])
+def test_another_dtype_is_told_where_it_began(layer: type[PaddedMoELayer], on: Case, stage: str, mode: str) -> None:
+    found = [finding for finding in judged(layer, on, mode).findings if finding.kind == "wrong-dtype"]
+    assert {finding.stage for finding in found} == {stage}
+    assert len({str(finding.line) for finding in found}) == 1
+
+
+class LeavesLatentPadding(PaddedMoELayer):
+    def unpad(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _mismatch(layer: type[PaddedMoELayer], on: Case) -> Finding:
+    (finding,) = judged(layer, on, "fake").findings
+    assert finding.kind == "width-mismatch"
+    return finding
+
+
+def test_a_product_names_the_two_widths_that_met() -> None:
+    finding = _mismatch(LeavesLatentPadding, LATENT)
+    assert finding.stage == stages.UP
+    assert [one.text.split()[0] for one in finding.widths] == [str(LATENT.padded), str(LATENT.width)]
+    assert finding.widths[1].stage == "input or weight"
+
+
+class LatentToShared(PaddedMoELayer):
+    def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+        return super().shared_output(self.to_latent(hidden_states))
+
+
+def test_a_product_of_the_latent_rows_in_the_shared_expert_names_them() -> None:
+    finding = _mismatch(LatentToShared, LATENT)
+    assert "latent width reached the shared expert" in finding.cause
+    assert [one.text.split()[0] for one in finding.widths] == [str(LATENT.width), str(LATENT.hidden)]
+
+
+def _refuses(*args: object) -> Never:
+    raise RuntimeError("no kernel for these ids")
+
+
+def test_an_error_inside_an_op_names_its_own_line_and_the_caller() -> None:
+    with routed_experts.planted(real=_refuses):
+        finding = judged(PaddedMoELayer, case("small")).findings[0]
+    assert finding.kind == "op-raised"
+    assert finding.line is not None
+    assert finding.line.text == 'raise RuntimeError("no kernel for these ids")'
+    assert finding.caller is not None
+    assert finding.caller.file.endswith("layer.py")
