@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Varied, same_bits
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.memory.wrapped import parts_of
 from harness.execution.modes.varied.beside.weights import doubled
 from harness.execution.modes.varied.checks import answer, batch_of
 from harness.execution.modes.varied.varied_run import VariedRun
@@ -100,7 +101,8 @@ def note_derived(varied: VariedRun, variation: Varied, names: Iterable[str]) -> 
     """Note the first of these weights of which the build made something, or both of the same, that each call reads."""
     with _Origins() as origins:
         layer: nn.Module = varied.fresh()
-    state = {_key(tensor) for tensor in layer.state_dict().values() if isinstance(tensor, Tensor)}
+    saved = {name: value for name, value in layer.state_dict().items() if isinstance(value, Tensor)}
+    state = {_key(part) for name, value in saved.items() for _, part in parts_of(name, value)}
     inputs, _ = batch_of(varied, 0)
     with _Reads() as reads, contextlib.suppress(*LAYER_ERRORS):
         layer(*inputs)
