@@ -32,6 +32,7 @@ from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
 from harness.observers.factors import by_token, names_of, number
+from harness.observers.values import diagnose
 from harness.ops.collectives import all_reduce, is_collective, is_reduction
 from harness.ops.registry import register_op
 from harness.ops.tensor_meta import TensorMeta
@@ -157,6 +158,37 @@ def test_a_buffer_that_is_too_short_is_no_matter_of_widths(mode: str) -> None:
     assert (finding.kind, finding.widths) == ("raised", ())
     assert "Numbers of rows differ, 40 and 41." in finding.cause
     assert finding.cause.endswith("declares it, as tokens<=40.") == (mode != "eager")
+
+
+def test_an_index_out_of_range_is_no_matter_of_widths() -> None:
+    class SignedSixteen(PaddedMoELayer):
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            rows = torch.arange(len(hidden_states)).to(torch.int16).long()
+            return super().shared_output(hidden_states.index_select(0, rows))
+
+    finding = only(judged(SignedSixteen, SHARED, "varied-tokens"))
+    assert (finding.kind, finding.stage, finding.widths) == ("raised", "index_select", ())
+    assert "An index lies outside of what it indexes" in finding.cause
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_wrong_tokens_that_a_part_alone_tells_are_of_that_part(missing: bool) -> None:
+    parts = {"routed": torch.randn(9, 96), "lora": torch.randn(9, 96)}
+    has = torch.arange(9) == 4 if missing else torch.arange(9) != 4
+    parts["lora"] *= has[:, None]
+    difference = compare(sum(parts.values()) + 0.7 * torch.randn(9, 96) * (torch.arange(9) == 4)[:, None], parts)
+    assert difference
+    kind, stage, cause = diagnose(replace(SMALL, tokens=9), difference)
+    where = "all tokens but these" if missing else "these tokens alone"
+    assert (kind, stage) == ("wrong-tokens", "lora")
+    assert cause.endswith(f"In the oracle the lora part is zero in {where}.")
+
+
+def test_wrong_tokens_of_an_unknown_part_are_of_no_stage() -> None:
+    parts = {"routed": torch.randn(9, 96), "lora": torch.randn(9, 96)}
+    difference = compare(sum(parts.values()) + torch.randn(9, 96) * (torch.arange(9) == 4)[:, None], parts)
+    assert difference
+    assert diagnose(replace(SMALL, tokens=9), difference)[:2] == ("wrong-tokens", "layer")
 
 
 def _parts(small: float) -> dict[str, Tensor]:
