@@ -1,6 +1,6 @@
 """Tensors that wrap others, as the quantized weights of torchao do: they have no memory of their own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,14 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 def wraps_others(tensor: object) -> bool:
     """Whether a tensor only wraps others, which ``torch.compile`` takes in its place."""
     return is_traceable_wrapper_subclass(tensor)
+
+
+def wrap_others(types: Iterable[type]) -> bool:
+    """Whether a tensor class of an op's arguments only wraps others, and is not torch's own.
+
+    A dispatch mode leaves such an op to the class, which calls ops on what it wraps: those are the kernels that run.
+    """
+    return any(hasattr(kind, "__tensor_flatten__") and not kind.__module__.startswith("torch.") for kind in types)
 
 
 def parts_of(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Varied, same_bits
 from harness.execution.memory.external_memory import is_view, tensors_in
-from harness.execution.memory.wrapped import parts_of
+from harness.execution.memory.wrapped import parts_of, wrap_others
 from harness.execution.modes.varied.beside.weights import doubled
 from harness.execution.modes.varied.checks import answer, batch_of
 from harness.execution.modes.varied.varied_run import VariedRun
@@ -40,6 +40,8 @@ class _Origins(TorchDispatchMode):
         self._alive: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not is_view(func):
@@ -71,6 +73,8 @@ class _Reads(TorchDispatchMode):
         self._made: dict[int, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         kwargs = kwargs or {}
         for tensor in tensors_in((*args, *kwargs.values())):
             if _key(tensor) not in self._made:
