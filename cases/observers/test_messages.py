@@ -514,3 +514,23 @@ def test_a_factor_that_the_contents_decide_is_not_the_routed_scaling() -> None:
 
     findings = judge(Planted(layer=TooLarge), SMALL_TWO, MODES["varied-contents"], CPU).findings
     assert {finding.stage for finding in findings if finding.kind == "input-contents"} == {stages.EXPERTS}
+
+
+def test_compiled_code_that_is_as_wrong_as_eager_is_no_fault_of_the_compiler() -> None:
+    class FirstTwoHundred(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return torch.cat([super().dense(x)[:200], torch.zeros_like(x[200:])])
+
+    found = [f for f in judged(FirstTwoHundred, SHARED, "varied-compiled").findings if f.kind == "compiled-otherwise"]
+    assert found
+    assert all(finding.cause.startswith("Eager code is wrong for the same tokens") for finding in found)
+
+
+def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert() -> None:
+    class NeverScales(PaddedMoELayer):
+        def scale(self, x: Tensor) -> Tensor:
+            return x
+
+    causes = {finding.vary: finding.cause for finding in judged(NeverScales, SMALL, "varied-sizes").findings}
+    assert causes["sizes=scaling-alone"].endswith("that never has a shared expert may leave it out everywhere.")
+    assert causes["sizes=scaling-below-one"].startswith("The routed scaling is left out, or")
