@@ -97,7 +97,7 @@ CAUSES = {
     "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
     "sizes=scaling-alone": "Without a shared expert the routed scaling is left out, or not applied once. A layer that never has "
     "a shared expert may leave it out everywhere.",
-    "sizes=scaling-below-one": "The routed scaling is left out, or depends on its size: a clamp, a branch, or an inverse of it.",
+    "sizes=scaling-below-one": "The routed scaling depends on its size: a clamp, a branch, or an inverse of it.",
     "sizes=top-1": "With one expert for each token the weight is left out, taken for one, or multiplied into the input, before the "
     "activation; or the path for one expert is another.",
     "sizes": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer.",
