@@ -32,6 +32,7 @@ from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
 from harness.observers.factors import by_token, names_of, number
+from harness.observers.values import diagnose
 from harness.ops.collectives import all_reduce, is_collective, is_reduction
 from harness.ops.registry import register_op
 from harness.ops.tensor_meta import TensorMeta
@@ -158,6 +159,37 @@ def test_a_buffer_that_is_too_short_is_no_matter_of_widths(mode: str) -> None:
     assert (finding.kind, finding.widths) == ("raised", ())
     assert "Numbers of rows differ, 40 and 41." in finding.cause
     assert finding.cause.endswith("declares it, as tokens<=40.") == (mode != "eager")
+
+
+def test_an_index_out_of_range_is_no_matter_of_widths() -> None:
+    class SignedSixteen(PaddedMoELayer):
+        def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+            rows = torch.arange(len(hidden_states)).to(torch.int16).long()
+            return super().shared_output(hidden_states.index_select(0, rows))
+
+    finding = only(judged(SignedSixteen, SHARED, "varied-tokens"))
+    assert (finding.kind, finding.stage, finding.widths) == ("raised", "index_select", ())
+    assert "An index lies outside of what it indexes" in finding.cause
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_wrong_tokens_that_a_part_alone_tells_are_of_that_part(missing: bool) -> None:
+    parts = {"routed": torch.randn(9, 96), "lora": torch.randn(9, 96)}
+    has = torch.arange(9) == 4 if missing else torch.arange(9) != 4
+    parts["lora"] *= has[:, None]
+    difference = compare(sum(parts.values()) + 0.7 * torch.randn(9, 96) * (torch.arange(9) == 4)[:, None], parts)
+    assert difference
+    kind, stage, cause = diagnose(replace(SMALL, tokens=9), difference)
+    where = "all tokens but these" if missing else "these tokens alone"
+    assert (kind, stage) == ("wrong-tokens", "lora")
+    assert cause.endswith(f"In the oracle the lora part is zero in {where}.")
+
+
+def test_wrong_tokens_of_an_unknown_part_are_of_no_stage() -> None:
+    parts = {"routed": torch.randn(9, 96), "lora": torch.randn(9, 96)}
+    difference = compare(sum(parts.values()) + torch.randn(9, 96) * (torch.arange(9) == 4)[:, None], parts)
+    assert difference
+    assert diagnose(replace(SMALL, tokens=9), difference)[:2] == ("wrong-tokens", "layer")
 
 
 def _parts(small: float) -> dict[str, Tensor]:
@@ -483,3 +515,23 @@ def test_a_factor_that_the_contents_decide_is_not_the_routed_scaling() -> None:
 
     findings = judge(Planted(layer=TooLarge), SMALL_TWO, MODES["varied-contents"], CPU).findings
     assert {finding.stage for finding in findings if finding.kind == "input-contents"} == {stages.EXPERTS}
+
+
+def test_compiled_code_that_is_as_wrong_as_eager_is_no_fault_of_the_compiler() -> None:
+    class FirstTwoHundred(PaddedMoELayer):
+        def dense(self, x: Tensor) -> Tensor:
+            return torch.cat([super().dense(x)[:200], torch.zeros_like(x[200:])])
+
+    found = [f for f in judged(FirstTwoHundred, SHARED, "varied-compiled").findings if f.kind == "compiled-otherwise"]
+    assert found
+    assert all(finding.cause.startswith("Eager code is wrong for the same tokens") for finding in found)
+
+
+def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert() -> None:
+    class NeverScales(PaddedMoELayer):
+        def scale(self, x: Tensor) -> Tensor:
+            return x * 1
+
+    finding = only(judged(NeverScales, SMALL, "varied-sizes"))
+    assert finding.vary == "sizes=scaling-alone"
+    assert finding.cause.endswith("that never has a shared expert may leave it out everywhere.")

@@ -7,11 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct.declared import MOST, FewTokens, LazyRepack, NormedRouted, OfNormedRouted, OwnReduce
+from fixtures.correct.declared import (
+    MOST,
+    FewTokens,
+    FlatScratch,
+    LazyRepack,
+    NormedRouted,
+    OfFlatScratch,
+    OfNormedRouted,
+    OwnReduce,
+)
 from fixtures.correct.ops import OVERLOADED, Overloaded
 from fixtures.faults.reduce import NeverReduced, ReducedTwice
 from fixtures.judged import judged, keys
-from fixtures.planting import SHARED_NARROW, SHARED_TWO, SMALL, SMALL_TWO, Planted, case
+from fixtures.planting import SHARED, SHARED_NARROW, SHARED_TWO, SMALL, SMALL_TWO, Planted, case
 from harness.base.errors import BadInput
 from harness.findings.finding import ERROR, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
@@ -103,6 +112,11 @@ def test_a_case_above_the_limit_is_skipped_with_the_declaration() -> None:
 def test_a_limit_excuses_no_smaller_one(mode: str) -> None:
     limit = MOST + 30
     assert verdict(FewTokens, (f"tokens<={limit}",), mode=mode).findings
+
+
+def test_memory_for_fewer_tokens_than_declared_is_found() -> None:
+    found = judge(OfFlatScratch(layer=FlatScratch, holds=40), SHARED, MODES["fake-dynamic"], torch.device("cpu"))
+    assert ("recompiles", "specialised", "layer") in keys(found)
 
 
 @pytest.mark.parametrize("layer", [ReducedTwice, NeverReduced])

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from fixtures.corpus import FAULTS
+from fixtures.planting import Planted
 from harness.base.torch_settings import INDUCTOR
 from harness.findings.finding import ERROR, FINDINGS, Verdict
 from harness.matrix.case import Case
@@ -23,6 +25,7 @@ from harness.verdict import bisect
 from harness.verdict.bisect import EAGER, FAKE, name_blame
 from harness.verdict.judge import judge
 from harness.workers.plan import Plan, PlanRun
+from kernels.layer.layer import PaddedMoELayer
 from kernels.layer.subject import InTree
 
 CPU = torch.device("cpu")
@@ -83,6 +86,42 @@ def test_a_pass_of_inductors_is_found() -> None:
         verdict = named(InTree(), CASE)
     assert [finding.observer for finding in verdict.findings][:1] == ["values"]
     assert all(finding.blame.startswith("Inductor") for finding in verdict.findings)
+
+
+@torch.library.custom_op("planted::copy_into", mutates_args=("out",))
+def copy_into(out: Tensor, x: Tensor) -> None:
+    out.copy_(x)
+
+
+@copy_into.register_fake
+def _(out: Tensor, x: Tensor) -> None:
+    return None
+
+
+class WritesItsArgument(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        copy_into(out, x)
+        return out
+
+
+def test_an_op_that_writes_is_no_wrong_fake() -> None:
+    with wrong_pass("post_grad_custom_post_pass"):
+        found = named(Planted(layer=WritesItsArgument), CASE).findings
+    assert {finding.blame.partition(",")[0] for finding in found} == {"Inductor"}
+
+
+def test_a_bisection_that_fails_later_says_how_far_it_got(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, left = bisect._good, iter(range(6))
+
+    def failing(verdict: Verdict, plain: set[tuple[str, str]], until: float) -> bool:
+        if next(left, None) is None:
+            raise IndexError("out of luck")
+        return good(verdict, plain, until)
+
+    monkeypatch.setattr(bisect, "_good", failing)
+    with wrong_pass("post_grad_custom_post_pass"):
+        assert named(InTree(), CASE).findings[0].blame == "Inductor, not narrowed down: IndexError: out of luck"
 
 
 def test_a_wrong_decomposition_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

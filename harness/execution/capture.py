@@ -25,6 +25,7 @@ from harness.execution.capture_rules import (
 )
 from harness.execution.memory.external_memory import ExternalMemory, ExternalMemoryMode, WeakTensor, tensors_in
 from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.memory.wrapped import wrap_others
 from harness.ops.arguments import declared_writes
 from harness.ops.higher_order import is_higher_order
 
@@ -83,6 +84,8 @@ class OpGraph(ExternalMemoryMode):
                 tensor.fill_(torch.nan if tensor.is_floating_point() or tensor.is_complex() else 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         if is_higher_order(func):
             if func.name() in _BY_PREDICATE:
                 raise CaptureRefused(f"torch.{func.name()} in a capture reads its predicate on the host")

@@ -44,7 +44,8 @@ class Difference:
     the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
     ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
     factor differs from one by more than rounding explains. ``spread`` is the one part whose factor differs from token to
-    token, with its least and its greatest; None where no single part does.
+    token, with its least and its greatest; None where no single part does. ``zero_part`` is the one part of the oracle that is
+    zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones.
     """
 
     columns: list[int]
@@ -55,6 +56,7 @@ class Difference:
     explained: bool
     off: tuple[str, ...] = ()
     spread: tuple[str, float, float] | None = None
+    zero_part: tuple[str, bool] | None = None
 
     @property
     def range_count(self) -> int:
@@ -106,7 +108,19 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         explained=explained and (elements or off),
         off=names,
         spread=None if explained else _spread(output.float(), parts, rms),
+        zero_part=_zero_part(bad.any(1), parts),
     )
+
+
+def _zero_part(wrong: Tensor, parts: Mapping[str, Tensor]) -> tuple[str, bool] | None:
+    """The one part that is zero in exactly the wrong tokens, or in exactly the others, and whether it is in the wrong ones."""
+    if len(parts) < 2 or wrong.all():
+        return None
+    zero = {name: ~part.any(-1) for name, part in parts.items()}
+    found = [
+        (n, same) for n, one in zero.items() for same in (True, False) if torch.equal(one, wrong if same else ~wrong)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def errors(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.base.source import SourceLine
+from harness.execution.memory.wrapped import parts_of, wraps_others
 from harness.matrix.case import Case
 from harness.ops.arguments import Plain
 from harness.ops.fake_call import FakeCall
@@ -122,6 +123,7 @@ class Call:
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
+    ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -157,6 +159,7 @@ class Call:
     same_shards: str = ""
     other_routing: bool = False
     by_row: bool = False
+    eager_too: bool = False
     limit: str = ""
 
     @property
@@ -263,7 +266,12 @@ def _repeats(calls: list[Call]) -> bool:
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
-    """Whether two tensors hold the same bytes, NaN included."""
+    """Whether two tensors hold the same bytes, NaN included; of tensors that wrap others, whether those do."""
+    if wraps_others(left) and wraps_others(right):
+        parts = [dict(parts_of("", tensor)) for tensor in (left, right)]
+        return parts[0].keys() == parts[1].keys() and all(
+            same_bits(parts[0][name], parts[1][name]) for name in parts[0]
+        )
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
     flat = [bytes_of(tensor) for tensor in (left, right)]
@@ -274,7 +282,7 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
 
 
 def state_of(layer: object) -> dict[str, Tensor]:
-    """The tensors of a layer and its submodules by name: parameters, buffers and plain attributes."""
+    """The tensors of a layer and its submodules by name: parameters, buffers and plain attributes; what they wrap, if anything."""
     modules = dict(layer.named_modules()) if isinstance(layer, torch.nn.Module) else {"": layer}
     tensors: dict[str, Tensor] = {}
     for prefix, module in modules.items():
@@ -282,5 +290,5 @@ def state_of(layer: object) -> dict[str, Tensor]:
         attributes |= attributes.pop("_parameters", {}) | attributes.pop("_buffers", {})
         for name, value in attributes.items():
             if isinstance(value, Tensor):
-                tensors[f"{prefix}.{name}".lstrip(".")] = value
+                tensors.update(parts_of(f"{prefix}.{name}".lstrip("."), value))
     return tensors

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from harness.base.source import SourceLine
 from harness.execution.evidence import Record, same_bits
 from harness.execution.memory.fresh_memory import call_filled, copy_of
+from harness.execution.memory.wrapped import wrap_others
 from harness.execution.stages import EXPERTS, REDUCE, stage_of
 from harness.execution.submodules import Submodules
 from harness.matrix.case import Case
@@ -80,6 +81,8 @@ class Recorder(TorchDispatchMode):
         self._submodules.stop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if is_higher_order(func):

@@ -13,6 +13,7 @@ from harness.execution.difference import compare
 from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.memory.wrapped import wrap_others
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.ops.finite import all_finite
 from harness.ops.higher_order import call_inside, is_higher_order
@@ -129,6 +130,8 @@ class _NaNWatch(TorchDispatchMode):
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         if is_higher_order(func):
             return call_inside(self, func, args, kwargs or {})
         given = list(tensors_in((args, [*(kwargs or {}).values()])))

@@ -29,6 +29,19 @@ _CUTS = {"slice", "narrow", "split", "split_with_sizes", "as_strided", "index_se
 _COPIES = {"clone", "contiguous", "copy", "_to_copy", "view", "reshape", "_unsafe_view"}
 _ADDS = {"add", "add_", "sub"}
 _SCALES = {"mul", "mul_", "div", "div_"}
+# How rows are given to experts. A shared expert takes all rows in their order.
+_INDEXING = {
+    "index",
+    "index_select",
+    "gather",
+    "take_along_dim",
+    "sort",
+    "argsort",
+    "topk",
+    "searchsorted",
+    "bincount",
+    "cumsum",
+}
 _AFTER = dict.fromkeys(_CUTS | _COPIES, UNPAD) | dict.fromkeys(_SCALES, SCALING) | dict.fromkeys(_MATMULS, UP)
 
 
@@ -69,7 +82,7 @@ def _before(name: str, inputs: tuple[TensorMeta, ...], case: Case) -> str:
         return PAD
     if case.latent and name in _MATMULS and case.latent in _matmul_widths(inputs) and inputs[0].width == case.hidden:
         return DOWN
-    return SHARED if case.shared and (name in _MATMULS or name not in _COPIES) else name
+    return SHARED if case.shared and name not in _COPIES | _INDEXING else name
 
 
 def _matmul_widths(inputs: tuple[TensorMeta, ...]) -> set[object]:

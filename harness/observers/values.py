@@ -15,6 +15,8 @@ from harness.ops.finite import all_finite
 # chance, and the wrong ones form many ranges.
 _CUT_RANGES, _CUT_SHARE = 3, 0.05
 
+PART_STAGES = {"routed": stages.EXPERTS, "shared": stages.SHARED}
+
 
 def look(run: Run) -> list[Finding] | None:
     """A finding where the first call's output differs. Later calls belong to the second-call observer."""
@@ -113,11 +115,7 @@ def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     # Few wrong tokens of a large batch are a small rest beside factors of one, which then explain nothing.
     if difference.explained and (difference.off or not few_tokens):
         return scaled(difference, case)
-    wrong_tokens = (
-        "wrong-tokens",
-        stages.EXPERTS,
-        f"Tokens {ranges(difference.tokens)} are wrong; the others are correct.",
-    )
+    wrong_tokens = _wrong_tokens(difference)
     if few_tokens and 2 * len(difference.columns) > difference.width:
         return wrong_tokens
     correct_columns = difference.width - len(difference.columns)
@@ -132,12 +130,23 @@ def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     return "wrong-values", stages.EXPERTS, unlocalised
 
 
+def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
+    """A few tokens are wrong. Of several parts nothing tells which, unless the oracle has one in those alone, or in no other."""
+    what = f"Tokens {ranges(difference.tokens)} are wrong; the others are correct."
+    if difference.zero_part:
+        part, in_wrong = difference.zero_part
+        where = "in these tokens alone" if in_wrong else "in all tokens but these"
+        return "wrong-tokens", PART_STAGES.get(part, part), f"{what} In the oracle the {part} part is zero {where}."
+    own = difference.factors.keys() - {*PART_STAGES, "output"}
+    return "wrong-tokens", "layer" if own else stages.EXPERTS, what
+
+
 def _wrong_part(difference: Difference) -> tuple[str, str, str] | None:
     """One part of the oracle is in the output, and another is not."""
     correct = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
     wrong = [part for part in difference.off if part not in correct]
     if not correct or not wrong:
         return None
-    stage = stages.SHARED if wrong == ["shared"] else stages.EXPERTS if wrong == ["routed"] else wrong[0]
+    stage = PART_STAGES.get(wrong[0], wrong[0]) if len(wrong) == 1 else wrong[0]
     cause = f"The {correct[0]} part is correct and the {wrong[0]} part is not: it reads or computes something wrong."
     return "wrong-part", stage, cause

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import torch
+from torch._subclasses.fake_utils import CrossRefFakeMode
 
 from harness.base.exception_text import first_line
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES, ModeInfo
+from harness.ops.higher_order import is_higher_order
 from harness.subjects.subject import Subject
 from harness.verdict.judge import judge
 
@@ -80,7 +83,7 @@ def _blame(finding: Finding, in_eager: Callable[[], _FindingKeys], good: Callabl
             return FAKE  # the bisector's own check of fakes does not compare strides
         return _bisected(good)
     except Exception as error:
-        return f"not decided: {type(error).__name__}: {first_line(error)}"
+        return f"not decided: {_why(error)}"
 
 
 def _findings(verdict: Verdict) -> _FindingKeys:
@@ -101,16 +104,26 @@ def _bisected(good: Callable[[], bool]) -> str:
     from torch._inductor.compiler_bisector import CompilerBisector
 
     bisector: Any = CompilerBisector
-    with contextlib.redirect_stdout(io.StringIO()), _own_state(bisector):
+    with contextlib.redirect_stdout(io.StringIO()), _own_state(bisector), _passes_higher_order():
         try:
             result = _result(bisector, good)
-        except _TooLongError:
-            known = f"{_LAYERS[bisector.get_backend()]}, not narrowed down" if bisector.get_subsystem() else ""
-            return f"{known or 'not decided'}: it took more than {_SECONDS:.0f} s"
+        except Exception as error:
+            if not bisector.get_subsystem() and not isinstance(error, _TooLongError):
+                raise
+            known = (
+                f"{_LAYERS[bisector.get_backend()]}, not narrowed down" if bisector.get_subsystem() else "not decided"
+            )
+            return f"{known}: {_why(error)}"
     if result is None:
         return "not decided: torch's bisector reproduces it with none of its backends"
     parts = [_LAYERS.get(result.backend, result.backend), result.subsystem, result.debug_info]
     return ", ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, _TooLongError):
+        return f"it took more than {_SECONDS:.0f} s"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _result(bisector: Any, good: Callable[[], bool]) -> Any:
@@ -122,6 +135,21 @@ def _result(bisector: Any, good: Callable[[], bool]) -> Any:
     while True:
         with contextlib.suppress(SystemExit):
             return bisector.do_bisect(good, cli_interface=True)
+
+
+@contextlib.contextmanager
+def _passes_higher_order() -> Iterator[None]:
+    """Let torch's check of fakes pass higher-order operators on. It raises at one, such as that around an op that writes."""
+    plain = CrossRefFakeMode.__torch_dispatch__
+
+    def dispatch(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {})) if is_higher_order(func) else plain(mode, func, types, args, kwargs)
+
+    with (
+        mock.patch.object(CrossRefFakeMode, "__torch_dispatch__", dispatch),
+        mock.patch.object(CrossRefFakeMode, "supports_higher_order_operators", True, create=True),
+    ):
+        yield
 
 
 @contextlib.contextmanager

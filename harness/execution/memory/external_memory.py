@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
 from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.memory.wrapped import wrap_others
 from harness.ops.collectives import is_collective
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom
@@ -143,6 +144,8 @@ class ExternalMemoryMode(TorchDispatchMode):
         self.external = external
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         if is_higher_order(func):
             return call_inside(self, func, args, kwargs or {})
         kwargs, enters = kwargs or {}, _enters(func)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.execution.members import members_of
+from harness.execution.memory.wrapped import parts_of
 from harness.ops.registry import registered
 
 # Levels of nesting. Deeper objects belong to libraries rather than to the layer, and there are many of them.
@@ -22,7 +23,7 @@ def reachable_tensors(thing: object, depth: int = _MAX_DEPTH, visited: set[int] 
         return
     visited.add(id(thing))
     if isinstance(thing, Tensor):
-        yield thing
+        yield from (part for _, part in parts_of("", thing))
         return
     deeper = depth - (not isinstance(thing, tuple | CellType))  # a closure, a tuple of cells, is not a level of nesting
     for part in _contents(thing):

@@ -110,9 +110,9 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     """To what the trace restricts the token count: the one number that it fixed it to, or guards; None for no restriction.
 
     A guard that only limits the tokens to the rows of memory that calls write to is allowed: it was made for so many. A
-    weight of as many rows says nothing of the tokens. So is one that limits them to what the subject declares, or to
-    where the layer raises an error of its own. Torch specialises sizes of 0 and 1, such as those of a half of few tokens:
-    that is no choice of the layer.
+    weight of as many rows says nothing of the tokens. So is one that holds for every count that the subject declares, or
+    that limits them to where the layer raises an error of its own. Torch specialises sizes of 0 and 1, such as those of a
+    half of few tokens: that is no choice of the layer.
     """
     size: Any = fakes[0].shape[_TOKENS]
     if not isinstance(size, torch.SymInt):
@@ -122,10 +122,11 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     if fixed.is_number:
         return f"{FIXED} {fixed}"
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
-    narrowing = [expr for expr in guards if not all(holds(expr, fixed, count) for count in COUNTS)]
+    counts = [count for count in (*COUNTS, rig.most_tokens) if count <= rig.most_tokens]
+    narrowing = [expr for expr in guards if not all(holds(expr, fixed, count) for count in counts if count > 1)]
     narrowing = [expr for expr in narrowing if expr in env.of_user or not is_of_few_rows(expr, fixed)]
     if narrowing:
-        rows = {tensor.shape[0] for tensor in written_memory(rig) if tensor.dim()} | {rig.most_tokens}
+        rows = {tensor.shape[0] for tensor in written_memory(rig) if tensor.dim()}
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
         narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return AND.join(dict.fromkeys(words(expr, fixed) for expr in narrowing)) or None

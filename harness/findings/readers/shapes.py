@@ -65,7 +65,7 @@ def width_mismatch(raised: Raised) -> Finding | None:
     run, call, error, record = raised.run, raised.call, raised.error, raised.record
     if record is None or record.custom or len(record.inputs) < 2 or _rows_alone_differ(record):
         return None
-    if raised.diagnosis.kind == "dtype-mismatch":
+    if raised.diagnosis.kind in ("dtype-mismatch", "index"):
         return None  # no width is to blame
     widths = [meeting_width(record, index) for index in range(len(record.inputs))]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))

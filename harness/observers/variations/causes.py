@@ -95,7 +95,8 @@ CAUSES = {
     "graphs=not-warmed-up": "The capture made something that later calls read, such as a table for this batch size. A capture "
     "executes nothing: before the graph's first replay it has no contents. Make it in the build, or outside of a capture.",
     "sizes=all-experts": "Where every expert is chosen there is no next one: look for a threshold, or for a sort of one more.",
-    "sizes=scaling-alone": "The routed scaling depends on whether there is a shared expert.",
+    "sizes=scaling-alone": "Without a shared expert the routed scaling is left out, or not applied once. A layer that never has "
+    "a shared expert may leave it out everywhere.",
     "sizes=scaling-below-one": "The routed scaling depends on its size: a clamp, a branch, or an inverse of it.",
     "sizes=top-1": "With one expert for each token the weight is left out, taken for one, or multiplied into the input, before the "
     "activation; or the path for one expert is another.",
@@ -174,6 +175,7 @@ _OVERWRITTEN = (
     "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it "
     "returned in one before."
 )
+_EAGER_TOO = "Eager code is wrong for the same tokens: the compiler has no part in it."
 _BY_ROW = (
     "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
     "not the number of tokens. The more rows there are, the sooner one is such. A scale or a limit fits some alone."
@@ -205,6 +207,8 @@ def cause(call: Call) -> str:
         )
     if call.outside:
         return OUTSIDE
+    if call.eager_too:
+        return f"{_EAGER_TOO} {_COUNT}"
     if call.by_row:
         return _BY_ROW
     if call.right_in_other_order:

@@ -177,10 +177,12 @@ class _Compiled:
             return
         inputs = varied.rig.inputs(tokens, 0)
         expected = varied.rig.oracle(inputs) if tokens else whole(inputs[0])
-        if not varied.rig.make(Call("", inputs[0].shape[0], inputs), varied.fresh()):
+        eager = Call("", inputs[0].shape[0], inputs, expected=expected)
+        if not varied.rig.make(eager, varied.fresh()):
             return  # eager reports it
-        if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected) and tokens > FEW:
-            varied.run.calls[-1].limit = self._limit(varied, tokens)
+        if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected):
+            varied.run.calls[-1].eager_too = varied.is_wrong(eager)
+            varied.run.calls[-1].limit = self._limit(varied, tokens) if tokens > FEW else ""
 
     def _of_many(self, varied: VariedRun, variation: Varied) -> None:
         """Many tokens, and something else with them. Where that is wrong, one comes after the other."""

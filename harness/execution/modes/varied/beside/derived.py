@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.base.source import SourceLine
 from harness.execution.evidence import LeftBehind, Varied, same_bits
 from harness.execution.memory.external_memory import is_view, tensors_in
+from harness.execution.memory.wrapped import parts_of, wrap_others
 from harness.execution.modes.varied.beside.weights import doubled
 from harness.execution.modes.varied.checks import answer, batch_of
 from harness.execution.modes.varied.varied_run import VariedRun
@@ -39,6 +40,8 @@ class _Origins(TorchDispatchMode):
         self._alive: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not is_view(func):
@@ -70,6 +73,8 @@ class _Reads(TorchDispatchMode):
         self._made: dict[int, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
         kwargs = kwargs or {}
         for tensor in tensors_in((*args, *kwargs.values())):
             if _key(tensor) not in self._made:
@@ -100,7 +105,8 @@ def note_derived(varied: VariedRun, variation: Varied, names: Iterable[str]) -> 
     """Note the first of these weights of which the build made something, or both of the same, that each call reads."""
     with _Origins() as origins:
         layer: nn.Module = varied.fresh()
-    state = {_key(tensor) for tensor in layer.state_dict().values() if isinstance(tensor, Tensor)}
+    saved = {name: value for name, value in layer.state_dict().items() if isinstance(value, Tensor)}
+    state = {_key(part) for name, value in saved.items() for _, part in parts_of(name, value)}
     inputs, _ = batch_of(varied, 0)
     with _Reads() as reads, contextlib.suppress(*LAYER_ERRORS):
         layer(*inputs)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.execution.evidence import Varied
+from harness.execution.memory.wrapped import wraps_others
 from harness.execution.modes.varied.beside.weights import copies, doubled, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import answer, check, whole
 from harness.execution.modes.varied.varied_run import VariedRun
@@ -31,7 +32,7 @@ def later_rows(varied: VariedRun, variation: Varied) -> None:
 
 
 def _later_half_doubled(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dim() and len(value) > 1:
+    if isinstance(value, Tensor) and value.dim() and len(value) > 1 and not wraps_others(value):
         later = value[len(value) // 2 :]
         later.copy_(doubled(later))
     return value

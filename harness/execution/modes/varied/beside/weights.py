@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.execution.evidence import same_bits
 from harness.execution.memory.fresh_memory import copy_of
+from harness.execution.memory.wrapped import parts_of, with_parts, wraps_others
 from harness.execution.modes.varied.checks import answer
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import LAYER_ERRORS
@@ -31,7 +32,12 @@ def other_weights(layer: Any) -> State:
 
 
 def doubled(tensor: Tensor) -> Tensor:
-    """Twice a tensor of floating-point numbers; a copy of any other. Of numbers of 8 bits at most the largest."""
+    """Twice a tensor of floating-point numbers; a copy of any other. Of numbers of 8 bits at most the largest.
+
+    One that wraps others, such as codes and their scales, has its own of those doubled.
+    """
+    if wraps_others(tensor):
+        return with_parts(tensor, doubled)
     if tensor.dtype in _EIGHT_BITS:
         largest = torch.finfo(tensor.dtype).max
         return (tensor.float() * 2).clamp(-largest, largest).to(tensor.dtype)
@@ -68,6 +74,6 @@ def copies(state: State) -> State:
 
 
 def named_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """A layer's parameters and buffers themselves, by name."""
-    yield from layer.named_parameters()
-    yield from layer.named_buffers()
+    """A layer's parameters and buffers themselves, by name; of one that wraps others, those."""
+    for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+        yield from parts_of(name, tensor)
