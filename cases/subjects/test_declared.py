@@ -188,3 +188,14 @@ def test_a_declared_output_may_be_kept_but_not_written() -> None:
 def test_every_declaration_leaves_a_right_layer_alone() -> None:
     every = ("tokens<=64", "reduces=1", "reduces-by=my::sum", "keeps-output", "repacks-weights")
     assert verdict(PaddedMoELayer, every, SMALL_TWO).status == OK
+
+
+class AsksForTheWidthOfAnIndex(PaddedMoELayer):
+    """Beyond 2**31 elements its kernel takes 64-bit indices."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        return super().dense(x) + (0.0 if x.numel() < 2**31 else 0)
+
+
+def test_a_branch_on_more_tokens_than_a_batch_holds_is_none() -> None:
+    assert verdict(AsksForTheWidthOfAnIndex, (), mode="fake-dynamic").status == OK

@@ -122,7 +122,7 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     if fixed.is_number:
         return f"{FIXED} {fixed}"
     guards = [guard.expr for guard in env.guards if guard.expr.free_symbols == {fixed}]
-    counts = [count for count in (*COUNTS, rig.most_tokens) if count <= rig.most_tokens]
+    counts = {count for count in COUNTS if count <= rig.most_tokens} | {min(rig.most_tokens, COUNTS[-1])}
     narrowing = [expr for expr in guards if not all(holds(expr, fixed, count) for count in counts if count > 1)]
     narrowing = [expr for expr in narrowing if expr in env.of_user or not is_of_few_rows(expr, fixed)]
     if narrowing:
