@@ -30,6 +30,7 @@ REASONS = {
     "harness audit bitsandbytes==*": "fetches a package: cases/engines/test_packages.py",
     "harness audit comfy-kitchen*": "fetches a package: cases/engines/test_packages.py",
     "harness audit amd-quark==*": "fetches a package, which needs transformers",
+    "harness audit deepspeed==*": "fetches a package, which compiles C++ when it is imported",
     "harness audit torchao==*": "fetches a package: cases/engines/test_packages.py",
     "harness check --subject transformers*": "needs transformers: cases/engines/test_transformers.py",
     "harness check --ranks real * --collectives raw_nccl": "needs two GPUs: cases/ranks/test_multi_gpu.py",
