@@ -112,6 +112,7 @@ def action_step(name: str) -> dict[str, object]:
     return step
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("subject", "code", "verdict"), [("", 0, "ok"), ("vllm#35949", 1, "findings"), ("none", 2, "error")]
 )

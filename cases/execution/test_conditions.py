@@ -126,6 +126,7 @@ class WrongFromLarge(CompiledWrong):
         return x.shape[0] >= 250
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("layer", "kind", "name"),
     [

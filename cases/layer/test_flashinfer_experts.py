@@ -287,8 +287,8 @@ def test_a_wrong_preparation_is_seen_through_the_stand_in(backend: str, fault: s
     ("backend", "chosen", "count"),
     [
         # The layer around them is the in-tree one: what is asked here is what hangs on their weights, op and fake.
-        ("trtllm", ("--kernels", "narrow", "--modes", THEIRS), 10),
         ("cutlass", ("--kernels", "wide", "--modes", "eager,cudagraph,compiled-dynamic"), 4),
+        ("trtllm", ("--kernels", "narrow", "--modes", THEIRS), 10),
         ("cutile", ("--kernels", "wide", "--modes", "eager,cudagraph"), 3),
     ],
 )

@@ -78,6 +78,7 @@ def compiled(first: bool, tiles: Long) -> Any:
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(not GLUON, reason="Triton with Gluon is not installed")
 @pytest.mark.xdist_group("triton")
 @pytest.mark.parametrize(("first", "tiles"), [(True, WIDE), (False, NARROW)])

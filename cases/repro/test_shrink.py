@@ -131,6 +131,7 @@ def test_with_goals_the_result_fails_too_and_the_bound_holds(data: st.DataObject
     assert predicate.calls <= 60
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["generic#gate-up-swapped", "generic#ids-by-bytes", "generic#loads-once"])
 def test_a_fault_is_shown_by_two_experts_and_two_tokens(name: str) -> None:
     fault = next(fault for fault in corpus.FAULTS if fault.id == name)

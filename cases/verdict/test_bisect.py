@@ -165,6 +165,7 @@ def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("calls", "message"), [(1, "not decided: it took more than"), (6, "Inductor, not narrowed down: it took")]
 )
