@@ -1,23 +1,14 @@
 """One finding speaks for all of its kind and stage, and says how many of them have another cause."""
 
-from harness.findings.finding import FINDINGS, Finding, Verdict
+from fixtures.runs import verdict
+from harness.findings.finding import Finding, Verdict
 from harness.output.report import grouped
+from harness.runs.planned import Task
 
 
 def _verdict(case: str, cause: str, mode: str = "eager") -> Verdict:
     finding = Finding(observer="collectives", kind="not-contiguous", stage="all-reduce", what="a view", cause=cause)
-    return Verdict(
-        subject="in-tree",
-        case=case,
-        model="m",
-        hidden=3,
-        padded=4,
-        mode=mode,
-        status=FINDINGS,
-        checks=("collectives",),
-        findings=(finding,),
-        reproduce="run",
-    )
+    return verdict(Task("in-tree", case, mode), found=(finding,))
 
 
 def test_a_group_counts_those_with_another_cause() -> None:

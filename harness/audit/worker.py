@@ -29,9 +29,8 @@ from harness.ops.registry import registered
 from harness.workers.importing import importing
 
 _MAKING = "making up"
-_BY_ACCEPTED_SIZES = (
-    "dynamic shapes"  # its samples are the sizes that the real implementation accepts, though it looks at the fake
-)
+# This row looks at the fake, at sizes that the real implementation accepts.
+_BY_ACCEPTED_SIZES = "dynamic shapes"
 
 
 def start(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
