@@ -80,7 +80,13 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     scale = first_after(call.records, stages.ADD, stages.SCALING)
     if scale is None:
         return kind, stage, cause
-    return kind, stages.SCALING, f"{cause} The sum of both parts is scaled{f' at {scale.line}' if scale.line else ''}."
+    # Another factor there would leave the shared part's own: that part was then scaled before the sum.
+    where = f" at {scale.line}" if scale.line else ""
+    return (
+        kind,
+        stages.SCALING,
+        f"{cause} The sum of both parts is multiplied{where}; by the routed scaling, it reaches the shared part.",
+    )
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:
