@@ -576,7 +576,7 @@ def test_a_guard_that_narrows_the_token_count_is_found_in_a_symbolic_trace(layer
 def test_a_scaled_sum_is_told_at_the_scaling() -> None:
     verdict = judged(SharedScaled, WITH_SHARED)
     assert keys(verdict)[0] == ("values", "scaled", stages.SCALING)
-    says = r"The sum of both parts is multiplied at fixtures/faults/shared\.py:\d+; by the routed scaling, it reaches the shared part\.$"
+    says = r"The sum of both parts is multiplied at fixtures/faults/shared\.py:\d+: by the routed scaling, that scales"
     assert re.search(says, verdict.findings[0].cause)
 
 

@@ -82,11 +82,8 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
         return kind, stage, cause
     # Another factor there would leave the shared part's own: that part was then scaled before the sum.
     where = f" at {scale.line}" if scale.line else ""
-    return (
-        kind,
-        stages.SCALING,
-        f"{cause} The sum of both parts is multiplied{where}; by the routed scaling, it reaches the shared part.",
-    )
+    both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
+    return kind, stages.SCALING, f"{cause} {both}"
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:
