@@ -1,5 +1,6 @@
 """Adapters of the benchmark's peers, on a CPU: what they hand over, and what they say where a peer is missing."""
 
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,30 +12,31 @@ from torch import Tensor
 from fixtures import humming_standin, marlin_standin
 from fixtures.planting import SHARED
 from harness.benchmark.benchmark import COLUMN, WHOLE, NotInstalled
+from harness.matrix.shapes import Shape
 from kernels.flashinfer.calls import Routed
 from kernels.layer.nvfp4 import Nvfp4, dequantise, quantise
-from kernels.layer.oracle import activated
+from kernels.layer.oracle import Rounding, Step, activated, exact, routed_output
 from kernels.triton.bench import APART, PEERS
 from kernels.triton.peers import cutile, marlin
-from kernels.triton.peers.humming_fp8 import in_c, to_e4m3
+from kernels.triton.peers.humming_fp8 import Fp8Layer, bounds, in_c, to_e4m3
 from kernels.triton.peers.marlin_layout import laid_out
-from kernels.triton.peers.work import Work
+from kernels.triton.peers.work import Work, errors
 
 SHAPE = SHARED.shape
 
 
-def work(tokens: int = 5) -> Work:
+def work(tokens: int = 5, shape: Shape = SHAPE) -> Work:
     generator = torch.Generator().manual_seed(0)
 
     def random(*sizes: int) -> Tensor:
         return torch.randn(*sizes, generator=generator)
 
-    rows = SHAPE.intermediate * (2 if SHAPE.gated else 1)
-    w13 = quantise(random(SHAPE.experts, rows, SHAPE.hidden))
-    w2 = quantise(random(SHAPE.experts, SHAPE.hidden, SHAPE.intermediate))
-    ids = torch.stack([torch.randperm(SHAPE.experts, generator=generator)[: SHAPE.top_k] for _ in range(tokens)])
-    inputs = random(tokens, SHAPE.hidden).bfloat16(), ids.int(), random(tokens, SHAPE.top_k).abs()
-    return Work(SHAPE, w13, w2, [inputs])
+    rows = shape.intermediate * (2 if shape.gated else 1)
+    w13 = quantise(random(shape.experts, rows, shape.hidden))
+    w2 = quantise(random(shape.experts, shape.hidden, shape.intermediate))
+    ids = torch.stack([torch.randperm(shape.experts, generator=generator)[: shape.top_k] for _ in range(tokens)])
+    inputs = random(tokens, shape.hidden).bfloat16(), ids.int(), random(tokens, shape.top_k).abs()
+    return Work(shape, w13, w2, [inputs])
 
 
 def as_cutile(call: Routed) -> Tensor:
@@ -124,3 +126,18 @@ def test_humming_is_given_the_layers_activation_in_c(activation: str, gated: boo
         use_pdl=False,
     )
     torch.testing.assert_close(values.float() * scales, to_e4m3(activated(rows, activation, gated)))
+
+
+@pytest.mark.parametrize(
+    ("x", "inner", "right"),
+    [(to_e4m3, to_e4m3, True), (exact, to_e4m3, False), (to_e4m3, exact, False)],
+    ids=["both", "no-first-rounding", "no-second-rounding"],
+)
+def test_at_many_tokens_a_rounding_to_fp8_that_is_left_out_is_out_of_bounds(x: Step, inner: Step, right: bool) -> None:
+    layer = Fp8Layer(work(64, replace(SHAPE, hidden=256, intermediate=192)), (128, 128))
+    ((hidden, ids, weights),) = layer.work.inputs
+    rounding = Rounding(x, lambda rows: rows.bfloat16().float(), inner)
+    out = routed_output(hidden.float(), ids, weights, layer.expert, SHAPE.activation, SHAPE.gated, rounding).bfloat16()
+    whole, column = errors(out, layer.oracle(layer.work.inputs[0]))
+    bound, column_bound = bounds(layer.work.tokens)
+    assert (whole <= bound and column <= column_bound) is right
