@@ -51,7 +51,7 @@ def test_a_fault_of_a_kind_breaks_its_row(name: str, tmp_path: Path) -> None:
     assert seen.status == BREAKS, seen
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None:
     op = audited(name, tmp_path)

@@ -446,7 +446,7 @@ def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: C
     assert sum(verdict.status == OK for verdict in verdicts) > len(verdicts) // 2
 
 
-def test_an_all_reduce_on_one_rank_is_none(release: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_all_reduce_on_one_rank_is_none(asked: None, release: Callable[[str], Path], tmp_path: Path) -> None:
     """A group of one rank sums nothing, though the process that judges the case may have another rank beside it."""
     tree = tmp_path / "tree"
     shutil.copytree(release("0.24.0"), tree)

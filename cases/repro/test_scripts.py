@@ -128,6 +128,22 @@ def test_every_fault_is_reproduced(name: str) -> None:
     is_short(name, done)
 
 
+def test_calls_that_must_come_before_are_made_and_their_variation_alone_is_not_named() -> None:
+    done = reproduction("generic#after-5000-tokens")
+    assert done.reproduced, done.outcome
+    assert done.attempt is not None
+    (finding,) = done.verdict.findings
+    assert finding.vary == ""
+    assert "One call before is too few: here came " in finding.cause
+    assert f"for tokens in (\n    7, {', '.join(map(str, finding.detail['earlier'][1:5]))}," in done.attempt.script
+
+
+def test_an_output_of_a_large_batch_is_overwritten_by_another_of_its_size() -> None:
+    done = reproduction("generic#large-from-buffer")
+    assert done.reproduced, done.outcome
+    assert done.verdict.findings[0].vary == "tokens=1025"
+
+
 def is_short(name: str, done: Reproduction) -> None:
     if done.attempt is not None and name not in LONG:
         lines = done.attempt.script.splitlines()

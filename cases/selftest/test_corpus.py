@@ -48,13 +48,12 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
 def one_in(entry: Fault | Correct, mode: str) -> int:
     """Of how many trials of this kind a run does one, but for ``--whole``.
 
-    What only a compiled graph shows is always tried, unless several compiled calls are needed, five seconds each.
+    Every fault is tried in the modes that do not compile, and what only a compiled graph shows in those that do, unless several
+    compiled calls are needed, five seconds each.
     """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
         return 7 if isinstance(entry, Fault) else 15
-    if mode == "varied-compiled" or (EVERY_MODE[mode].family == "varied" and isinstance(entry, Correct)):
-        return 3
-    return 1
+    return 3 if mode == "varied-compiled" or isinstance(entry, Correct) else 1
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:

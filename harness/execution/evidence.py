@@ -124,6 +124,7 @@ class Call:
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
+    ``earlier`` holds the token counts of the calls of this layer before, where it takes more of them than the first to be wrong.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -160,7 +161,13 @@ class Call:
     other_routing: bool = False
     by_row: bool = False
     eager_too: bool = False
+    earlier: tuple[int, ...] = ()
     limit: str = ""
+
+    @property
+    def shown_by(self) -> str:
+        """The variation that alone shows what is wrong in this call; empty where there is none, or other calls must come before."""
+        return "" if self.varied is None or self.earlier else self.varied.name
 
     @property
     def failed_record(self) -> Record | None:

@@ -64,7 +64,7 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     if call.varied is None:
         return finding
     more = f"{account(run, call)}. {finding.cause}{_limit(run, call)}"
-    return replace(finding, call=call.label, cause=more, vary=call.varied.name)
+    return replace(finding, call=call.label, cause=more, vary=call.shown_by)
 
 
 def _limit(run: Run, call: Call) -> str:
@@ -80,7 +80,7 @@ def _limit(run: Run, call: Call) -> str:
 
 def with_variation(run: Run, finding: Finding) -> Finding:
     """The finding of any observer, with the name of the variation in whose call it was made."""
-    names = [call.varied.name for call in run.calls if call.varied and call.label == finding.call]
+    names = [call.shown_by for call in run.calls if call.varied and call.label == finding.call]
     return replace(finding, vary=names[0]) if names and not finding.vary else finding
 
 
@@ -102,8 +102,9 @@ def _finding(run: Run, call: Call) -> Finding:
         what=f"{account(run, call)}; {where}",
         cause=cause(call),
         call=call.label,
-        detail={"vary": call.varied.name, "tokens": call.tokens},
-        vary=call.varied.name,
+        detail={"vary": call.varied.name, "tokens": call.tokens}
+        | ({"earlier": list(call.earlier)} if call.earlier else {}),
+        vary=call.shown_by,
     )
 
 
@@ -117,4 +118,4 @@ def _by_closer_look(run: Run, call: Call) -> Finding | None:
     finding = values.finding(replace(run, case=run.case_of(call)), call, found, "varied")
     assert call.varied is not None
     more = f"{finding.cause} Each element is within its tolerance: {call.tokens:,} tokens together show it."
-    return replace(finding, cause=more, vary=call.varied.name)
+    return replace(finding, cause=more, vary=call.shown_by)

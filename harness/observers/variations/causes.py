@@ -193,6 +193,13 @@ def depends_on_earlier(call: Call) -> bool:
     return call.fresh_differs is False and call.varied.group in _ONE_LAYER
 
 
+def _many_before(call: Call) -> str:
+    """How many calls it takes, where one is too few."""
+    if not call.earlier:
+        return ""
+    return f" One call before is too few: here came {len(call.earlier)}, of {sum(call.earlier):,} tokens in all."
+
+
 def cause(call: Call) -> str:
     """What makes a layer wrong in a varied call, as far as other calls tell."""
     assert call.varied is not None
@@ -203,7 +210,7 @@ def cause(call: Call) -> str:
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
-            "something of one, or counts them."
+            f"something of one, or counts them.{_many_before(call)}"
         )
     if call.outside:
         return OUTSIDE

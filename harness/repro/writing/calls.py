@@ -1,10 +1,12 @@
 """The calls of a script, which lead to the finding, and the check behind them."""
 
 import re
+import textwrap
 from dataclasses import replace
 
 from harness.execution.evidence import REPEATED
 from harness.execution.modes.eager import ONE, larger_batch
+from harness.findings.finding import Finding
 from harness.matrix.case import Case
 from harness.repro.about import About
 from harness.repro.texts import variations
@@ -18,6 +20,7 @@ IN_INFERENCE = (REPEATED, "extra call")
 """The labels of the calls that eager makes under inference mode."""
 # Calls that a mode makes in eager, whatever it is, by their labels: (tokens, seed).
 _MORE_TOKENS = 9
+_WIDE = 110
 _CALL = re.compile(r"\brun\(((?:inputs\([^()]*\)|\w+))\)")
 
 
@@ -76,7 +79,7 @@ def _lines(about: About, check: Check, all_calls: bool) -> list[str]:
 def _called(about: About, check: Check, all_calls: bool) -> list[str]:
     finding = about.symptom.finding
     *before, (tokens, seed) = _planned(about, check, all_calls)
-    lines = []
+    lines = _earlier(finding)
     for index, (count, number) in enumerate(before):
         lines.append(f"{'first = ' if check.twice and not index else ''}run(inputs({count}, {number}))")
         lines += ["copy = first.clone()"] if check.twice and not index else []
@@ -92,6 +95,15 @@ def _called(about: About, check: Check, all_calls: bool) -> list[str]:
     return [*lines, *([] if stands_before(check) else [check.before]), *around, check.after]
 
 
+def _earlier(finding: Finding) -> list[str]:
+    """The calls that must come before, where they are many."""
+    counts = finding.detail.get("earlier")
+    if not isinstance(counts, list):
+        return []
+    rows = textwrap.fill(", ".join(map(str, counts)), _WIDE, initial_indent="    ", subsequent_indent="    ")
+    return [f"for tokens in (\n{rows},\n):\n    run(inputs(tokens, 0))"]
+
+
 def _planned(about: About, check: Check, all_calls: bool) -> list[tuple[int, int]]:
     """The calls that are made: all of the mode's, or the last one and those that the check compares."""
     finding = about.symptom.finding
@@ -100,4 +112,8 @@ def _planned(about: About, check: Check, all_calls: bool) -> list[tuple[int, int
         calls = [(about.bucket, 0)]
     if finding.kind == "output-overwritten" and about.mode.family == "cudagraph":
         calls = [(about.bucket, 0), (about.bucket, 1)]
+    if finding.kind == "output-overwritten" and finding.vary.startswith(variations.TOKENS):
+        calls = [(calls[-1][0], seed) for seed in (0, 1)]  # the first call's own count has another buffer
+    if "earlier" in finding.detail:
+        calls = [(int(str(finding.detail["tokens"])), 1)]
     return calls if all_calls or check.all_calls else calls[:1] * check.twice + calls[-1:]

@@ -34,7 +34,7 @@ def between(varied: VariedRun) -> None:
         if not is_right(narrow, *_rows(narrow, count)):
             if count > varied.most or is_right(varied, *varied.batch(count)):
                 many(varied, of_count(count), count)
-            elif failed(varied, varied.call(of_count(count), *varied.batch(count))):
+            elif count_matters(varied, varied.call(of_count(count), *varied.batch(count))):
                 find_smallest(varied, count)
             return
 
@@ -57,9 +57,8 @@ def many(varied: VariedRun, variation: Varied, count: int) -> None:
             total.case = narrow.rig.case
             varied.run.calls.append(total)
             return
-        # Where a layer that was not called before is right, it is not the count that matters.
-        known = varied.rig.vary or call.fresh_differs is False or any(failed(varied, one) for one in varied.run.calls)
-        if not narrow.refused(call, own=True) and not known:
+        known = varied.rig.vary or any(failed(varied, one) for one in varied.run.calls)
+        if not narrow.refused(call, own=True) and not known and count_matters(narrow, call):
             find_smallest(narrow, count, least=min(LARGEST_BATCH, count - 1))
     for one in narrow.run.calls[first:]:
         one.case = narrow.rig.case
@@ -115,6 +114,7 @@ def _wrong_row(call: Call) -> int:
 
 def is_right(varied: VariedRun, inputs: tuple[Tensor, ...], expected: Any) -> bool:
     """Whether the run's layer is right on these inputs. The call is no evidence."""
+    varied.counts.append(inputs[0].shape[0])
     try:
         output = call_filled(varied.layer, *inputs)
     except LAYER_ERRORS:
@@ -126,6 +126,11 @@ def is_right(varied: VariedRun, inputs: tuple[Tensor, ...], expected: Any) -> bo
 def failed(varied: VariedRun, call: Call) -> bool:
     """Whether a call raised or is wrong."""
     return call.error is not None or varied.is_wrong(call)
+
+
+def count_matters(varied: VariedRun, call: Call) -> bool:
+    """Whether a call failed, and not for earlier calls: where a layer that had none is right, the count does not matter."""
+    return failed(varied, call) and call.fresh_differs is not False
 
 
 def of_count(count: int) -> Varied:

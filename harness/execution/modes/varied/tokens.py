@@ -8,6 +8,7 @@ from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.checks import note
 from harness.execution.modes.varied.many_tokens import (
     between,
+    count_matters,
     failed,
     find_smallest,
     is_right,
@@ -73,7 +74,7 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     if count == LARGEST_BATCH and not failed(varied, call):
         varied.look_closely(call)  # a factor or a column is known best from the most tokens
         _call_again(varied, variation, call)
-    elif failed(varied, call) and not failed_before and not rig.vary:
+    elif count_matters(varied, call) and not failed_before and not rig.vary:
         find_smallest(varied, count)
 
 
@@ -82,6 +83,7 @@ def _call_again(varied: VariedRun, variation: Varied, call: Call) -> None:
     inputs, _ = varied.batch(call.tokens)
     other = Call(call.label, call.tokens, tuple(t if t is None else t.roll(1, 0) for t in inputs))
     varied.rig.make(other, varied.layer)
+    varied.counts.append(call.tokens)
     if call.output is not None and call.snapshot is not None and not same_bits(call.output, call.snapshot):
         label = f"the output of a call with {variation.words} after another such call"
         note(varied, variation, label, call.output, call.snapshot, WHEN_RETURNED)

@@ -59,6 +59,7 @@ class VariedRun:
         self.rig = rig
         self.run = rig.start(watch_state=True)
         self.layer: Any = self.run.layer
+        self.counts: list[int] = []  # of the calls that this layer had
         self.alive: list[object] = []  # inputs that no later call's may take the place of in memory
         self.others: dict[str, VariedRun | None] = {}  # runs of other cases' layers, made once
         self.steady: bool | None = None
@@ -73,6 +74,7 @@ class VariedRun:
     def make_plain_call(self, tokens: int) -> bool:
         """The call that every variation is compared with, audited. Whether it is right."""
         call = self.rig.call(self.run, self.layer, PLAIN, tokens, 0, self.rig.recorder(audit=True))
+        self.counts.append(call.tokens)
         self.look_closely(call, factors=False)  # the mode eager judges those of a plain call
         self._state_noted = self._state_changed()  # then it is the plain call that changed it
         return call.error is None and not self.is_wrong(call)
@@ -125,9 +127,27 @@ class VariedRun:
                 self._look_again(call, form, around)
         elif recorder is None:
             self._record_error(call, form, around)
-        if (call.error or self.is_wrong(call)) and layer is None:
-            self.layer = self.fresh()  # what this call left must not show in the next
+        if layer is None:
+            self._note_count(call)
         return call
+
+    def _note_count(self, call: Call) -> None:
+        """Count a call of the shared layer. What a wrong one left must not show in the next."""
+        assert call.varied is not None
+        if not call.error and not self.is_wrong(call):
+            self.counts.append(call.tokens)
+            return
+        if call.fresh_differs is False and call.varied.group == "tokens" and not self._is_wrong_after_the_first(call):
+            call.earlier = tuple(self.counts)
+        self.layer, self.counts = self.fresh(), []
+
+    def _is_wrong_after_the_first(self, call: Call) -> bool:
+        """Whether a layer that had the plain call alone is wrong too."""
+        first, layer = self.run.calls[0], self.fresh()
+        if first.varied is None:
+            self.rig.make(Call(first.label, first.tokens, tuple(map(copy_of, first.before))), layer)
+        again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)), expected=call.expected)
+        return not self.rig.make(again, layer) or self.is_wrong(again)
 
     def refused(self, call: Call, own: bool = False) -> bool:
         """Whether a call raised a clear error, where that is right; the call is then taken out of the run.
