@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import torch
 
-from harness.benchmark.benchmark import Ceilings, Cell, NotInstalled, Peer, timed
+from harness.benchmark.benchmark import Apart, Ceilings, Cell, NotInstalled, Peer, timed
 from harness.cli import main
+from harness.commands.bench import lines, table
 from kernels.triton import tune
 from kernels.triton.bench import SHAPES, cells
 from kernels.triton.config import Sizes, Tiles, parse
@@ -68,6 +70,33 @@ def test_a_peer_that_is_missing_or_raises_says_so_and_the_rest_is_timed() -> Non
     assert result.best_peer == ""
     assert result.missing["absent"] == "not installed: pip install other"
     assert result.missing["broken"] == "KeyError: 'block_shape'"
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_kernel_of_other_arithmetic_is_timed_by_its_own_bounds_and_is_no_best_peer() -> None:
+    fast = replace(peer("fp8", 1, error=0.02), bounds=(0.03, 0.1))
+    one = replace(cell(other=lambda: [peer("slow", 5)]), apart={"W4A8": Apart("fp8 rows", lambda: [fast])})
+    result = timed(one, CEILINGS)
+    assert (result.times["W4A8"], result.errors["W4A8"], result.best_peer) == (12.0, 0.02, "other")
+    assert result.to_json()["apart"] == {"W4A8": "fp8 rows"}
+    assert timed(replace(one, peers={}), CEILINGS).best_peer == ""
+    assert timed(one.alone(), CEILINGS).times == {"narrow": 12.0}
+    wrong = replace(one, apart={"W4A8": Apart("fp8 rows", lambda: [replace(fast, bounds=(0.01, 0.1))])})
+    assert timed(wrong, CEILINGS).missing["W4A8"].startswith("wrong: relative error 0.0200 (bound 0.01)")
+
+
+@pytest.mark.usefixtures("clock")
+def test_its_column_is_the_last_and_a_line_says_what_it_computes() -> None:
+    def absent() -> Sequence[Peer]:
+        raise NotInstalled("pip install fp8")
+
+    one = replace(cell(other=lambda: [peer("slow", 5)]), apart={"W4A8": Apart("fp8 rows", absent)})
+    results = [timed(one, CEILINGS)]
+    headers = [str(column.header) for column in table(results).columns]
+    assert headers[:4] == ["shape", "tokens", "narrow", "other"]
+    assert headers[-4:] == ["x best peer", "error", "column", "W4A8"]
+    assert lines(results)[0] == "W4A8 computes something else, and is compared with nothing: fp8 rows"
+    assert "small, 8 tokens: W4A8 was not timed: not installed: pip install fp8" in lines(results)
 
 
 @pytest.mark.usefixtures("clock")

@@ -1,33 +1,42 @@
 """Adapters of the benchmark's peers, on a CPU: what they hand over, and what they say where a peer is missing."""
 
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 
+from fixtures import humming_standin, marlin_standin
 from fixtures.planting import SHARED
 from harness.benchmark.benchmark import COLUMN, WHOLE, NotInstalled
+from harness.matrix.shapes import Shape
 from kernels.flashinfer.calls import Routed
 from kernels.layer.nvfp4 import Nvfp4, dequantise, quantise
-from kernels.layer.oracle import activated
-from kernels.triton.bench import PEERS
-from kernels.triton.peers import cutile
-from kernels.triton.peers.work import Work
+from kernels.layer.oracle import Rounding, Step, activated, exact, routed_output
+from kernels.triton.bench import APART, PEERS
+from kernels.triton.peers import cutile, marlin
+from kernels.triton.peers.humming_fp8 import Fp8Layer, bounds, in_c, to_e4m3
+from kernels.triton.peers.marlin_layout import laid_out
+from kernels.triton.peers.work import Work, errors
 
 SHAPE = SHARED.shape
 
 
-def work(tokens: int = 5) -> Work:
+def work(tokens: int = 5, shape: Shape = SHAPE) -> Work:
     generator = torch.Generator().manual_seed(0)
 
     def random(*sizes: int) -> Tensor:
         return torch.randn(*sizes, generator=generator)
 
-    rows = SHAPE.intermediate * (2 if SHAPE.gated else 1)
-    w13 = quantise(random(SHAPE.experts, rows, SHAPE.hidden))
-    w2 = quantise(random(SHAPE.experts, SHAPE.hidden, SHAPE.intermediate))
-    ids = torch.stack([torch.randperm(SHAPE.experts, generator=generator)[: SHAPE.top_k] for _ in range(tokens)])
-    inputs = random(tokens, SHAPE.hidden).bfloat16(), ids.int(), random(tokens, SHAPE.top_k).abs()
-    return Work(SHAPE, w13, w2, [inputs])
+    rows = shape.intermediate * (2 if shape.gated else 1)
+    w13 = quantise(random(shape.experts, rows, shape.hidden))
+    w2 = quantise(random(shape.experts, shape.hidden, shape.intermediate))
+    ids = torch.stack([torch.randperm(shape.experts, generator=generator)[: shape.top_k] for _ in range(tokens)])
+    inputs = random(tokens, shape.hidden).bfloat16(), ids.int(), random(tokens, shape.top_k).abs()
+    return Work(shape, w13, w2, [inputs])
 
 
 def as_cutile(call: Routed) -> Tensor:
@@ -54,7 +63,81 @@ def test_cutile_is_given_the_layers_weights_and_inputs(
     assert (whole <= WHOLE and column <= COLUMN) is right
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [*PEERS, *APART])
 def test_a_peer_that_is_missing_says_what_is(name: str) -> None:
-    with pytest.raises(NotInstalled, match=r"FlashInfer|flashinfer|humming"):
-        PEERS[name](work())
+    forms = PEERS[name] if name in PEERS else lambda given: APART[name](given).forms()
+    with pytest.raises(NotInstalled, match=r"FlashInfer|flashinfer|humming|vllm"):
+        forms(work())
+
+
+@pytest.mark.parametrize(("halves", "rows", "columns"), [(1, 64, 128), (2, 128, 192)])
+def test_marlin_is_given_every_weight_where_its_lanes_read_it(halves: int, rows: int, columns: int) -> None:
+    weight = quantise(torch.randn(2, halves * 48, 112, generator=torch.Generator().manual_seed(0)))
+    given = laid_out(weight, halves, rows, columns)
+    assert given.sizes == (halves * rows, columns)
+    wanted = dequantise(weight).unflatten(1, (halves, -1))
+    for expert in range(2):
+        plain = marlin_standin.weight(given.words[expert], given.scales[expert], *given.sizes) * given.factor[expert]
+        padded = plain.float().unflatten(0, (halves, -1))
+        torch.testing.assert_close(padded[:, :48, :112], wanted[expert], rtol=1e-6, atol=0)
+        assert not padded[:, 48:].any()
+        assert not padded[:, :, 112:].any()
+
+
+def test_marlin_keeps_scales_that_are_all_small() -> None:
+    weight = quantise(torch.randn(1, 64, 64))
+    small = weight._replace(scales=(weight.scales.view(torch.float8_e4m3fn).float() / 2**12).to(torch.float8_e4m3fn))
+    small = small._replace(scales=small.scales.view(torch.uint8))
+    given = laid_out(small, 1, 64, 64)
+    plain = marlin_standin.weight(given.words[0], given.scales[0], 64, 64) * given.factor[0]
+    torch.testing.assert_close(plain.float(), dequantise(small)[0], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [(("_C.abi3.so",), "the vLLM here has no op no_such_op"), (("_moe_C.abi3.so",), "_moe_C.abi3.so cannot be loaded")],
+    ids=["no-library", "no-such-torch"],
+)
+def test_a_vllm_without_marlin_is_told(
+    files: tuple[str, ...], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"not a library")
+    spec = ModuleSpec("vllm", None)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(marlin, "find_spec", lambda name: spec)
+    monkeypatch.setattr(marlin, "OP", "no_such_op")
+    with pytest.raises(NotInstalled, match=reason):
+        marlin.forms(work())
+
+
+@pytest.mark.parametrize(
+    ("activation", "gated"),
+    [("silu", True), ("gelu-tanh", True), ("clamped-swiglu", True), ("silu", False), ("relu2", False)],
+)
+def test_humming_is_given_the_layers_activation_in_c(activation: str, gated: bool) -> None:
+    rows = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)) * 6
+    config = SimpleNamespace(shape_k=32 if gated else 64)
+    values, _, scales = humming_standin.may_process_input(
+        config,
+        rows,
+        activation_type="binary_split" if gated else "unary",
+        activation_impl=in_c(activation, gated),
+        use_pdl=False,
+    )
+    torch.testing.assert_close(values.float() * scales, to_e4m3(activated(rows, activation, gated)))
+
+
+@pytest.mark.parametrize(
+    ("x", "inner", "right"),
+    [(to_e4m3, to_e4m3, True), (exact, to_e4m3, False), (to_e4m3, exact, False)],
+    ids=["both", "no-first-rounding", "no-second-rounding"],
+)
+def test_at_many_tokens_a_rounding_to_fp8_that_is_left_out_is_out_of_bounds(x: Step, inner: Step, right: bool) -> None:
+    layer = Fp8Layer(work(64, replace(SHAPE, hidden=256, intermediate=192)), (128, 128))
+    ((hidden, ids, weights),) = layer.work.inputs
+    rounding = Rounding(x, lambda rows: rows.bfloat16().float(), inner)
+    out = routed_output(hidden.float(), ids, weights, layer.expert, SHAPE.activation, SHAPE.gated, rounding).bfloat16()
+    whole, column = errors(out, layer.oracle(layer.work.inputs[0]))
+    bound, column_bound = bounds(layer.work.tokens)
+    assert (whole <= bound and column <= column_bound) is right

@@ -22,6 +22,8 @@ CHECKS = (
     "one-launched", "one-launched-shared", "one-launched-relu2", "one-launched-no-expert",
     "clamped-padded", "gelu-narrow", "one-expert", "half-blocks", "no-expert", "shared", "no-token",
     "glue-blocks", "glue-blocks-of-one-token", "glue-permuted", "wide-ids", "blocks", "longer-blocks", "longer-blocks-of-one",
+    "marlin", "marlin-gated", "marlin-one-token", "humming", "humming-one-token",
+    "humming-fp8", "humming-fp8-gelu", "humming-fp8-one-token",
 )  # fmt: skip
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 

@@ -108,7 +108,7 @@ def test_what_is_seen_is_killed(everything: tuple[object, dict[str, dict[str, ob
     seen = records["mine#seen"]
     assert (seen["killed"], seen["survived"], seen["false_alarms"]) == (True, [], [])
     assert seen["observers"][0] == "values"  # type: ignore[index]
-    assert seen["tools"]["inductor"] == {"seen": False, "says": "", "silent": True}  # type: ignore[index]
+    assert seen["tools"]["inductor"] == {"seen": False, "says": "", "silent": True, "not_run": ""}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -22,11 +22,23 @@ class NotInstalled(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """One way in which another kernel does a cell's work, its ``form``. ``error`` computes its relative errors."""
+    """One way in which another kernel does a cell's work, its ``form``. ``error`` computes its relative errors.
+
+    ``bounds`` are those of the whole output and of the worst column.
+    """
 
     form: str
     calls: "Sequence[Call]"
     error: Callable[[], tuple[float, float]]
+    bounds: tuple[float, float] = (WHOLE, COLUMN)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Another kernel that computes something else, told by ``arithmetic``: it is shown, and nothing is compared with it."""
+
+    arithmetic: str
+    forms: Callable[[], "Sequence[Peer]"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Cell:
     The first name is the benchmarked kernel. ``error`` computes its relative errors (whole, worst column). ``read`` is
     the number of weight bytes that the work must read, ``operations`` the number of its floating-point operations.
     ``peers`` has, by name, a function that makes the forms of another kernel, the fastest of which counts. It raises
-    NotInstalled.
+    NotInstalled. ``apart`` has kernels of other arithmetic.
     """
 
     shape: str
@@ -46,13 +58,24 @@ class Cell:
     read: float
     operations: float
     peers: "Mapping[str, Callable[[], Sequence[Peer]]]" = field(default_factory=dict)
+    apart: Mapping[str, Apart] = field(default_factory=dict)
+
+    def alone(self) -> Self:
+        """The same without other kernels."""
+        return replace(self, peers={}, apart={})
+
+    @property
+    def others(self) -> "dict[str, Callable[[], Sequence[Peer]]]":
+        """The functions of all other kernels."""
+        return {**self.peers, **{name: one.forms for name, one in self.apart.items()}}
 
 
 @dataclass(frozen=True)
 class Result:
     """A timed cell, in microseconds. ``missing`` has the reason for each name without a time.
 
-    ``forms`` and ``errors`` have a peer's fastest form, and its relative error.
+    ``forms`` and ``errors`` have a peer's fastest form, and its relative error. ``apart`` has the arithmetic of each
+    kernel that computes something else.
     """
 
     shape: str
@@ -64,11 +87,13 @@ class Result:
     missing: dict[str, str] = field(default_factory=dict)
     forms: dict[str, str] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    apart: dict[str, str] = field(default_factory=dict)
 
     @property
     def best_peer(self) -> str:
-        """The fastest peer's name; empty where none was timed."""
-        return min(self.forms, key=self.times.__getitem__, default="")
+        """The fastest of the peers that compute the same; empty where none was timed."""
+        same = [name for name in self.forms if name not in self.apart]
+        return min(same, key=self.times.__getitem__, default="")
 
     @property
     def correct(self) -> bool:
@@ -118,7 +143,8 @@ def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
     from harness.benchmark.timing import in_turn
 
     whole, column = cell.error()
-    result = Result(cell.shape, cell.tokens, {}, ceilings.floor(cell), whole, column)
+    apart = {name: one.arithmetic for name, one in cell.apart.items()}
+    result = Result(cell.shape, cell.tokens, {}, ceilings.floor(cell), whole, column, apart=apart)
     if not result.correct:
         return result
     forms = dict(_forms(cell, result.missing))
@@ -138,7 +164,7 @@ def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
 
 def _forms(cell: Cell, missing: dict[str, str]) -> Iterator[tuple[tuple[str, str], Peer]]:
     """Each form of each peer, by the names of both."""
-    for name, make in cell.peers.items():
+    for name, make in cell.others.items():
         try:
             yield from (((name, peer.form), peer) for peer in make())
         except NotInstalled as error:
@@ -154,10 +180,11 @@ def _right(name: str, peer: Peer, missing: dict[str, str]) -> float | None:
     except Exception as error:
         missing[name] = _line(error)
         return None
-    if whole <= WHOLE and column <= COLUMN:
+    bound, column_bound = peer.bounds
+    if whole <= bound and column <= column_bound:
         return whole
     missing[name] = (
-        f"wrong: relative error {whole:.4f} (bound {WHOLE}), worst column {column:.4f} ({COLUMN}), {peer.form}"
+        f"wrong: relative error {whole:.4f} (bound {bound}), worst column {column:.4f} ({column_bound}), {peer.form}"
     )
     return None
 

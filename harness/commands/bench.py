@@ -1,7 +1,6 @@
 """``harness bench``: time a kernel on a CUDA device, beside what it must beat and the lower bound of the device."""
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from harness.base.errors import BadInput, unknown
@@ -25,7 +24,8 @@ as a multiple of it.
 
 --peers adds a column for each other kernel that the project has an adapter for. Its result is checked first, by the same
 bounds. A peer that is not installed says so below the table. `x best peer` is the kernel's time as a multiple of the
-fastest peer's.
+fastest peer's. Kernels that compute something else, such as products of fp8 activations, have the last columns. They are
+checked against an oracle of their own, and `x best peer` leaves them out.
 
 pyproject.toml names what is timed: [tool.harness] bench = "package.module:function" (docs/explanation/kernel.md).
 
@@ -75,12 +75,12 @@ def run(chosen: argparse.Namespace) -> int:
     where = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     with Records(chosen.json) as records, ticker.running():
         for cell in cells(device, shapes, chosen.tokens):
-            results.append(timed(cell if chosen.peers else replace(cell, peers={}), ceilings, replays))
+            results.append(timed(cell if chosen.peers else cell.alone(), ceilings, replays))
             records.write(results[-1].to_json() | where)
             ticker.step(f"{cell.shape}, {cell.tokens} tokens", not results[-1].correct)
     console = new_console()
-    console.print(_table(results))
-    for line in [line for result in results for line in result.lines()]:
+    console.print(table(results))
+    for line in lines(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"torch {where['torch']} on {where['device']}; {ceilings}", highlight=False)
     return 0 if all(result.correct for result in results) else 1
@@ -105,20 +105,39 @@ def _cells(asked: tuple[str, ...]) -> tuple[Cells, tuple[str, ...]]:
     return getattr(benchmark, name), asked or tuple(benchmark.SHAPES)
 
 
-def _table(results: list[Any]) -> Any:
+def lines(results: list[Any]) -> list[str]:
+    """What is said below the table."""
+    apart = {name: arithmetic for result in results for name, arithmetic in result.apart.items()}
+    notes = [f"{name} computes something else, and is compared with nothing: {what}" for name, what in apart.items()]
+    return notes + [line for result in results for line in result.lines()]
+
+
+def table(results: list[Any]) -> Any:
+    """A row for each cell. Kernels that compute something else have the last columns."""
     from rich.table import Table
 
-    columns = list(dict.fromkeys(name for result in results for name in (*result.times, *result.missing)))
+    columns, apart = _columns(results)
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="microseconds")
     grid.add_column("shape", no_wrap=True)
-    ratio = ["x best peer"] if any(result.forms for result in results) else []
-    for name in ("tokens", *columns, "floor", "x floor", *ratio, "error", "column"):
+    ratio = ["x best peer"] if any(result.best_peer for result in results) else []
+    for name in ("tokens", *columns, "floor", "x floor", *ratio, "error", "column", *apart):
         grid.add_column(name, justify="right")
     for result in results:
-        cells = [f"{result.times[name]:.1f}" if name in result.times else "-" for name in columns]
         first = next(iter(result.times.values()), float("nan"))
         errors = f"{result.whole_error:.4f}", f"{result.column_error:.4f}"
         best = [f"{first / result.times[result.best_peer]:.2f}" if result.best_peer else "-"] if ratio else []
-        cells += [f"{result.floor:.1f}", f"{first / result.floor:.2f}", *best, *errors]
+        cells = [*_times(result, columns), f"{result.floor:.1f}", f"{first / result.floor:.2f}", *best, *errors]
+        cells += _times(result, apart)
         grid.add_row(result.shape, str(result.tokens), *cells, style="" if result.correct else "red")
     return grid
+
+
+def _columns(results: list[Any]) -> tuple[list[str], list[str]]:
+    """The names of all columns of times: of what computes the same, and of the rest."""
+    names = dict.fromkeys(name for result in results for name in (*result.times, *result.missing))
+    apart = {name for result in results for name in result.apart}
+    return [name for name in names if name not in apart], [name for name in names if name in apart]
+
+
+def _times(result: Any, names: list[str]) -> list[str]:
+    return [f"{result.times[name]:.1f}" if name in result.times else "-" for name in names]

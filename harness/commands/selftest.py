@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 ABOUT = """\
 Test the harness itself. A corpus is a list of faults: layers with one small, known error, many from public bugs. The
 self-test runs the check on each fault and prints a matrix: which modes and which observers found it. Beside that stands what
-torch's own tools find in the same layer: opcheck, a comparison of eager with compiled, and Inductor alone.
+torch's own tools find in the same layer: opcheck, a comparison of eager with compiled, Inductor alone, and on CUDA the
+check of torch 2.13 that a graph's inputs are alive.
 
 A fault is killed if every mode that must find it does, with the right explanation. Otherwise it survives. The corpus also has
 correct variants, which must give no finding; a finding there is a false alarm.

@@ -169,10 +169,27 @@ def only_by_one(scored: Sequence[Scored]) -> dict[str, list[str]]:
 def tool_counts(scored: Sequence[Scored]) -> dict[str, int]:
     """How many faults each of torch's tools finds, and all of them together."""
     results = [one.tools for one in scored if one.tools]
-    counts = {name: sum(tools[name]["seen"] for tools in results) for name in TOOL_NAMES}
+    counts = {name: sum(tools[name]["seen"] for tools in results) for name in tools_run(scored)}
     return counts | {
         "all torch tools together": sum(any(tools[name]["seen"] for name in TOOL_NAMES) for tools in results)
     }
+
+
+def tools_run(scored: Sequence[Scored]) -> list[str]:
+    """The tools that have a result for some fault, and all tools where there are no results at all."""
+    results = [one.tools for one in scored if one.tools]
+    return [name for name in TOOL_NAMES if not results or any(not tools[name]["not_run"] for tools in results)]
+
+
+def tools_not_run(scored: Sequence[Scored]) -> dict[str, dict[str, int]]:
+    """For each tool the reasons why it has no result, and for how many faults."""
+    reasons: dict[str, dict[str, int]] = {}
+    for one in scored:
+        for name, result in one.tools.items():
+            if why := result["not_run"]:
+                counts = reasons.setdefault(name, {})
+                counts[why] = counts.get(why, 0) + 1
+    return reasons
 
 
 def silent_count(scored: Sequence[Scored]) -> int:

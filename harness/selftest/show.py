@@ -18,8 +18,10 @@ from harness.selftest.score import (
     only_by_one,
     silent_count,
     tool_counts,
+    tools_not_run,
+    tools_run,
 )
-from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, LIVENESS, OPCHECK
 
 _MARKS = {
     FOUND: ("X", "green"),
@@ -30,7 +32,12 @@ _MARKS = {
     LEFT_OUT: ("s", "yellow"),
 }
 # Headings for a wide table and for a narrow one.
-_TOOLS = {OPCHECK: ("opcheck", "O"), AGAINST_EAGER: ("eager/comp.", "V"), INDUCTOR: ("Inductor", "I")}
+_TOOLS = {
+    OPCHECK: ("opcheck", "O"),
+    AGAINST_EAGER: ("eager/comp.", "V"),
+    INDUCTOR: ("Inductor", "I"),
+    LIVENESS: ("inputs\nalive", "L"),
+}
 _MODES = {
     "eager": ("eager", "e"),
     "fake": ("fake", "f"),
@@ -49,7 +56,7 @@ LEGEND = (
 )
 SHORT = (
     "columns: e eager, f fake, F its dynamic form, c compiled, C its dynamic form, g cudagraph, G its dynamic form, "
-    "k its compiled form, p proof; torch's own: O opcheck, V eager compared with compiled, I Inductor alone"
+    "k its compiled form, p proof; torch's own: O opcheck, V eager compared with compiled, I Inductor alone, L input liveness"
 )
 
 
@@ -65,11 +72,12 @@ def matrix(scored: Sequence[Scored], width: int) -> Table:
     for mode in modes:
         grid.add_column(_MODES.get(mode, (mode, mode))[short], no_wrap=True)
     grid.add_column("found by", overflow="fold")
-    for name in TOOL_NAMES:
+    tools = tools_run(faults)
+    for name in tools:
         grid.add_column(_TOOLS[name][short], no_wrap=True)
     for one in faults:
         cells = [_mark(one.marks.get(mode)) for mode in modes]
-        grid.add_row(one.entry.id, *cells, ", ".join(one.observers), *(_tool(one, name) for name in TOOL_NAMES))
+        grid.add_row(one.entry.id, *cells, ", ".join(one.observers), *(_tool(one, name) for name in tools))
     return grid
 
 
@@ -78,7 +86,7 @@ def _mark(mark: str | None) -> Text:
 
 
 def _tool(one: Scored, name: str) -> str:
-    if not one.tools:
+    if not one.tools or one.tools[name]["not_run"]:
         return ""
     return "X" if one.tools[name]["seen"] else "S" if one.tools[name]["silent"] else "."
 
@@ -141,6 +149,8 @@ def notes(scored: Sequence[Scored], most: int = 4) -> list[str]:
     ):
         if names:
             lines.append(f"{title}: {', '.join(names)}")
+    for name, reasons in tools_not_run(faults).items():
+        lines += [f"{name} was not run for {count} of {len(faults)} faults: {why}" for why, count in reasons.items()]
     return lines + [
         f"torch's tools could not run on {one.entry.id}: {died}" for one in faults for died in one.tools_died
     ]

@@ -1,4 +1,4 @@
-"""What torch's own tools find in a layer: opcheck, a comparison of eager with compiled, and Inductor alone.
+"""What torch's own tools find in a layer: opcheck, a comparison of eager with compiled, Inductor alone, and input liveness.
 
 They run under the harness's pinned settings, which are not torch's defaults and help them: asserts are on, uninitialised
 memory is filled with NaN, and cache keys include the fakes.
@@ -20,19 +20,12 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom
-from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, OPCHECK, TOOL_NAMES
+from harness.selftest.liveness import liveness, unavailable
+from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, LIVENESS, OPCHECK, TOOL_NAMES
+from harness.selftest.tool_result import ToolResult
 from harness.subjects.subject import Subject
 
 _CALLS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """Whether a tool reports an error, the text of it, and whether it silently passes wrong values."""
-
-    seen: bool
-    says: str = ""
-    silent: bool = False
 
 
 @dataclass(slots=True)
@@ -53,14 +46,20 @@ def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
                 eager = _outputs(rig, rig.start().layer)
             compiled = _outputs(rig, _compiled(rig))
         except Exception as error:  # the layer cannot be built, which a user of any tool would see
-            result = ToolResult(True, f"{type(error).__name__}: {first_line(error)}")
-            return {name: asdict(result) for name in TOOL_NAMES}
+            return {name: asdict(result) for name, result in _unbuilt(error, device).items()}
         results = {
             OPCHECK: _opcheck(recorded),
             AGAINST_EAGER: _against(eager, compiled),
             INDUCTOR: _alone(rig, compiled),
+            LIVENESS: liveness(rig),
         }
     return {name: asdict(result) for name, result in results.items()}
+
+
+def _unbuilt(error: Exception, device: torch.device) -> dict[str, ToolResult]:
+    result = ToolResult(True, f"{type(error).__name__}: {first_line(error)}")
+    why = unavailable(device)
+    return dict.fromkeys(TOOL_NAMES, result) | ({LIVENESS: ToolResult(False, not_run=why)} if why else {})
 
 
 def _outputs(rig: Rig, layer: Any) -> _Outputs:

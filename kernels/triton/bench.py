@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from harness.base.errors import BadInput
-from harness.benchmark.benchmark import Cell, Peer
+from harness.benchmark.benchmark import Apart, Cell, Peer
 from harness.matrix.shapes import Shape, load
 from kernels.layer.experts import activate
 from kernels.layer.nvfp4 import BLOCK, Nvfp4
 from kernels.triton.config import Config
 from kernels.triton.pack import Packed, pack_matrices
-from kernels.triton.peers import cutile, humming
+from kernels.triton.peers import cutile, humming, humming_fp8, marlin
 from kernels.triton.peers.work import Inputs, Work, errors, expert, oracle
 from kernels.triton.subject import missing
 
@@ -25,7 +25,13 @@ _SETS = ((8, 12), (64, 6), (2**31, 3))
 
 
 # The peers by the name of their column. Each gives its forms, of which the fastest counts, or raises NotInstalled.
-PEERS: dict[str, Callable[[Work], Sequence[Peer]]] = {"humming": humming.forms, "cutile": cutile.forms}
+PEERS: dict[str, Callable[[Work], Sequence[Peer]]] = {
+    "humming": humming.forms,
+    "marlin": marlin.forms,
+    "cutile": cutile.forms,
+}
+# Those of other arithmetic.
+APART: dict[str, Callable[[Work], Apart]] = {"humming W4A8": humming_fp8.apart}
 _SHAPE = load().shape
 SHAPES = {
     "nemotron-3-nano-30b-a3b": _SHAPE("nemotron-3-nano-30b-a3b"),
@@ -93,11 +99,12 @@ def _cell(name: str, layer: Layer, tokens: int) -> Cell:
     operations = 2.0 * tokens * layer.shape.top_k * elements
     work = Work(layer.shape, layer.w13, layer.w2, inputs)
     peers = {peer: partial(forms, work) for peer, forms in PEERS.items()}
+    apart = {peer: other(work) for peer, other in APART.items()}
 
     def error() -> tuple[float, float]:
         return errors(routed(layer, inputs[0], cut), oracle(work, inputs[0]))
 
-    return Cell(name, tokens, calls, error, active * elements * 9 / 16, operations, peers)
+    return Cell(name, tokens, calls, error, active * elements * 9 / 16, operations, peers, apart)
 
 
 def rotated(shape: Shape, tokens: int, device: torch.device) -> list[Inputs]:
