@@ -1,8 +1,10 @@
 """``harness bench``: what is wrong is not timed, what cannot be timed is said, and bad input is one line."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from harness.benchmark.benchmark import Apart, Ceilings, Cell, NotInstalled, Peer, timed
+from harness.benchmark.timing import in_order
 from harness.cli import main
 from harness.commands.bench import lines, table
 from kernels.triton import tune
@@ -39,6 +42,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
         return times, dict.fromkeys(named.keys() - times, "no such kernel")
 
     monkeypatch.setattr("harness.benchmark.timing.in_turn", in_turn)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_each_column_follows_each_other_one_equally_often(count: int) -> None:
+    names = [f"column {number}" for number in range(count)]
+    turns = [in_order(names, turn) for turn in range(2 * count)]
+    assert all(sorted(turn) == names for turn in turns)
+    assert Counter(pair for turn in turns for pair in pairwise(turn)) == dict.fromkeys(permutations(names, 2), 2)
 
 
 @pytest.mark.usefixtures("clock")

@@ -74,8 +74,8 @@ class Cell:
 class Result:
     """A timed cell, in microseconds. ``missing`` has the reason for each name without a time.
 
-    ``forms`` and ``errors`` have a peer's fastest form, and its relative error. ``apart`` has the arithmetic of each
-    kernel that computes something else.
+    ``forms``, ``errors`` and ``column_errors`` have a peer's fastest form, its relative error and that of its worst column.
+    ``apart`` has the arithmetic of each kernel that computes something else.
     """
 
     shape: str
@@ -87,6 +87,7 @@ class Result:
     missing: dict[str, str] = field(default_factory=dict)
     forms: dict[str, str] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    column_errors: dict[str, float] = field(default_factory=dict)
     apart: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -155,7 +156,8 @@ def timed(cell: Cell, ceilings: Ceilings, replays: int = REPLAYS) -> Result:
         if time < result.times.get(name, math.inf):
             result.times[name] = time
             result.forms.update({name: form} if form else {})
-            result.errors.update({name: errors[name, form]} if form else {})
+            if form:
+                result.errors[name], result.column_errors[name] = errors[name, form]
     result.missing.update({name: why for (name, _), why in failures.items()})
     for name in result.times:  # one of its forms ran and was right
         result.missing.pop(name, None)
@@ -173,8 +175,8 @@ def _forms(cell: Cell, missing: dict[str, str]) -> Iterator[tuple[tuple[str, str
             missing[name] = _line(error)
 
 
-def _right(name: str, peer: Peer, missing: dict[str, str]) -> float | None:
-    """A peer's relative error; None where it is wrong or cannot run."""
+def _right(name: str, peer: Peer, missing: dict[str, str]) -> tuple[float, float] | None:
+    """A peer's relative error and that of its worst column; None where it is wrong or cannot run."""
     try:
         whole, column = peer.error()
     except Exception as error:
@@ -182,7 +184,7 @@ def _right(name: str, peer: Peer, missing: dict[str, str]) -> float | None:
         return None
     bound, column_bound = peer.bounds
     if whole <= bound and column <= column_bound:
-        return whole
+        return whole, column
     missing[name] = (
         f"wrong: relative error {whole:.4f} (bound {bound}), worst column {column:.4f} ({column_bound}), {peer.form}"
     )
