@@ -74,7 +74,7 @@ def _read(pieces: Iterable[bytes], name: str) -> Report:
         found.take(failure)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
-    found.left_out += failures.repeated.passed
+    found.left_out += failures.repeated.passed + failures.alike.passed
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
