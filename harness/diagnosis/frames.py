@@ -25,6 +25,9 @@ _NAMED = (
         r"Caused by: (?P<code>(?!\()\S.{0,200}?) # (?P<file>[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)"
     ),
     re.compile(
+        r"Caused by: \((?P<file>(?!_|(?:torch|nn|fx|ao|utils)/)[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\)(?P<code>)"
+    ),
+    re.compile(
         r"(?:[Oo]ccurs|[Rr]aised|[Ff]ails|[Cc]rashes|[Hh]appens|[Tt]hrown) (?:at|in) `?(?P<file>[^\s`:()]+\.py)`?"
         r"(?:,? line |:)(?P<line>\d+)(?P<function>)(?P<code>)"
     ),

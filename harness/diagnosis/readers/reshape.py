@@ -132,7 +132,7 @@ def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[st
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     if parts := padded_parts(want, elements):
         return _of_parts(facts, want, elements, parts)
-    says = _factor(want, elements) or _misfit(want, elements)
+    says = _nothing(elements) or _factor(want, elements) or _misfit(want, elements)
     if elements == "1":
         says += " It is a single value, as the one scale of a whole tensor is."
     tile = _tile(want, elements)
@@ -144,6 +144,13 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
     )
+
+
+def _nothing(elements: str) -> str:
+    """In words, that the tensor is empty; empty where it is not."""
+    if elements != "0":
+        return ""
+    return " The tensor is empty: nothing came there, as where a rank, an expert or a batch has no tokens."
 
 
 def _misfit(want: tuple[str, ...], elements: str) -> str:

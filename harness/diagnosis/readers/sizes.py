@@ -7,8 +7,8 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
-from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
-from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_state, read_update
+from harness.diagnosis.readers.meeting.copies import read_copy, read_other_model
 from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
@@ -30,6 +30,7 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
+    unexplained,
 )
 from harness.diagnosis.readers.rows import rows
 from harness.diagnosis.surroundings import Surroundings
@@ -105,6 +106,10 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
     """The reading of two sizes that the message or the user's line shows to be no widths; None for all others."""
     if not pair.padded and (read := hinted(facts, pair)):
         return read
+    if facts.loads and (others := unexplained(facts, pair)):
+        return read_other_model(facts, pair, others)
+    if facts.in_optimizer and not pair.padded:
+        return read_state(pair)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
     if dim != 0 and of_experts(facts, pair):
@@ -137,7 +142,7 @@ def _by(facts: Facts) -> str:
 
 def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     by = _by(facts)
-    if _TRAINING.search(facts.code):
+    if _TRAINING.search(facts.code) or facts.in_optimizer:
         return read_update(facts, pair)
     if by in _ADDS:
         return read_add(facts, around, pair, first)
