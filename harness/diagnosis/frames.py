@@ -25,7 +25,8 @@ _NAMED = (
         r"Caused by: (?P<code>(?!\()\S.{0,200}?) # (?P<file>[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)"
     ),
     re.compile(
-        r"Caused by: \((?P<file>(?!_|(?:torch|nn|fx|ao|utils)/)[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\)(?P<code>)"
+        r"Caused by: \((?P<file>(?!_|(?:torch|nn|fx|ao|utils)/)[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\)"
+        r"(?P<code>)"
     ),
     re.compile(
         r"(?:[Oo]ccurs|[Rr]aised|[Ff]ails|[Cc]rashes|[Hh]appens|[Tt]hrown) (?:at|in) `?(?P<file>[^\s`:()]+\.py)`?"

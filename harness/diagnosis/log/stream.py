@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from harness.diagnosis.known.kinds import triggers
-from harness.diagnosis.log.alike import Alike
 from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
-from harness.diagnosis.log.repeated import Repeated
+from harness.diagnosis.log.repeated import Alike, Repeated
 
 _LETTERS = ord("A")
 _WRITERS = 512  # processes whose lines are told apart
