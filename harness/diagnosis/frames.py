@@ -32,7 +32,9 @@ _NAMED = (
         r"(?:[Oo]ccurs|[Rr]aised|[Ff]ails|[Cc]rashes|[Hh]appens|[Tt]hrown) (?:at|in) `?(?P<file>[^\s`:()]+\.py)`?"
         r"(?:,? line |:)(?P<line>\d+)(?P<function>)(?P<code>)"
     ),
-    re.compile(r"Recompiling function (?P<function>[\w.<>]{1,100}) in (?P<file>[^\s:()]+\.py):(?P<line>\d+)(?P<code>)"),
+    re.compile(
+        r"Recompiling function (?P<function>[\w.<>]{1,100}) in (?P<file>(?:[A-Za-z]:)?[^\s:()]+\.py):(?P<line>\d+)(?P<code>)"
+    ),
     re.compile(r"function: '(?P<function>[^']{1,100})' \((?P<file>[^\s:()]+\.py):(?P<line>\d+)\)(?P<code>)"),
 )
 # The mark of the line that ran, in IPython and rich, and marks below a line.

@@ -1,6 +1,7 @@
 """Numbers of rows that differ: a batch of tokens, and the captured size that it is filled up to."""
 
 import re
+from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
@@ -117,7 +118,9 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
     want, got = numbers[0]
     few, many = sorted(numbers[0])
     if is_bucket(few, many):
-        return _filled(facts, few, many)
+        sure = _of_graphs(facts)
+        filled = _filled(facts, few, many, sure)
+        return filled if sure else replace(filled, title="two numbers of rows in a kernel's check")
     says = f"A kernel expects {want} rows and is given {got}. That is not what a batch of {few} is filled up to."
     return _other(says, few, many, UNDECIDED)
 
