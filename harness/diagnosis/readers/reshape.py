@@ -1,5 +1,6 @@
 """A reshape that does not fit the number of elements: a width taken from the wrong place."""
 
+from dataclasses import replace
 from math import prod
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
@@ -28,7 +29,8 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     """The width of the tensor beside the width that is asked for."""
     groups = facts.match.groups
     if "strides" in groups:
-        return read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
+        read = read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
+        return replace(read, title="a view of a tensor that is not contiguous")
     want = sizes(groups["want"])
     found = None if _misfit(want, groups["elements"]) else _widths(facts, around, want, groups["elements"])
     if found is None:
