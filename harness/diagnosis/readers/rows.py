@@ -17,6 +17,10 @@ _RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 # Names of a number of tokens, and of what was filled up.
 _COUNTS = re.compile(r"(?:num|n|nr|actual|real)_(?:\w+_)?tok|padded|\bpad_", re.I)
+# What is made for each request or token beside the batch itself.
+_METADATA = re.compile(
+    r"seq_?lens|metadata|num_reqs|block_tables?\b|slot_mapping|req_(?:pool|ids)|cu_seqlens|query_start", re.I
+)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
 _OF_GRAPHS = re.compile(
@@ -52,7 +56,8 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
         return _other(says, few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)
-    if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
+    named = speaks(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole
+    if not (named or _of_graphs(facts) or _METADATA.search(facts.code)):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
         says = (
             f"Numbers of rows differ, {few} and {many}: two batches of other origin, or one that was filled up. "
