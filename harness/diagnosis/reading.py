@@ -50,7 +50,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         stage=reading.stage,
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
-        tokens=facts.tokens if facts.fakes or reading.verdict != OTHER else "",
+        tokens=facts.tokens if reading.verdict != OTHER else "",
         widths=reading.widths,
         rule=reading.rule,
         alignments=reading.alignments,
