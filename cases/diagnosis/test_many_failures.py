@@ -39,12 +39,13 @@ def triggered(n: int) -> str:
     return f"2026-11-28 10:00:00 worker {n} says {TRIGGERS[n % len(TRIGGERS)]} number {n * 7919} of it\n"
 
 
-LOGS = {"different lines": different, "different tracebacks": traceback, "a trigger in every line": triggered}
+LOGS = {"different lines": different, "different tracebacks": traceback}
+TIMED = {**LOGS, "a trigger in every line": triggered}
 
 
-@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("name", TIMED)
 def test_ten_mebibytes_of_different_failures_take_less_than_two_seconds(name: str) -> None:
-    make = LOGS[name]
+    make = TIMED[name]
     content = "".join(make(n) for n in range((10 << 20) // len(make(100)))).encode()
     over = []
     for _ in range(3):  # beside other processes the same work takes longer, and a loop too

@@ -50,7 +50,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         stage=reading.stage,
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
-        tokens=facts.tokens if reading.verdict != OTHER else "",
+        tokens="" if reading.verdict == OTHER or "blocks" in reading.tags else facts.tokens,
         widths=reading.widths,
         rule=reading.rule,
         alignments=reading.alignments,
