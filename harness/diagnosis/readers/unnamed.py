@@ -18,6 +18,7 @@ _OF_OTHERS = re.compile(
 )
 _OF_WIDTHS = re.compile(r"hidden|intermediate|width|shape|\.size\((?:-1|1)\)", re.I)
 _OF_OURS = re.compile(rf"fake|graph|captur|compil|\bpad|stride|meta tensor|{_OF_WIDTHS.pattern}", re.I)
+_HEADING = re.compile(r"Error when making fake tensor call$")
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
@@ -29,6 +30,8 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
     pair = _pair(_message(facts))
     if pair is None and facts.called and _is_custom(facts.op):
         return _fake_call(facts)
+    if pair is None and _HEADING.search(facts.match.text):
+        return _heading(facts)
     if pair is None:
         said = f"{_message(facts)} {facts.code}" if facts.code.startswith("assert") else _message(facts)
         of_experts = bool(_OF_WIDTHS.search(said)) and facts.seen("moe")
@@ -85,4 +88,15 @@ def _fake_call(facts: Facts) -> Reading:
         against=("the kernel: it was not run",),
         look="what stands after 'got' in that line",
         tries=(f"harness audit {facts.op} --import MODULE --rows fake,schema",),
+    )
+
+
+def _heading(facts: Facts) -> Reading:
+    """The heading of a message of Dynamo, without the lines that say which call it was and what it met."""
+    return Reading(
+        verdict=UNDECIDED,
+        cause="While tracing, a call failed on fake tensors. This is the heading alone: the lines that say which call, and why, "
+        "are not here.",
+        against=("the kernel: it was not run",),
+        look=facts.user_line or "the line with 'Explanation' that follows it in the log",
     )
