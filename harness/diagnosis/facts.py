@@ -36,7 +36,7 @@ _RAISED = re.compile(
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
     r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
-    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
+    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|\bpytorch/torch/|torchinductor_|<eval_with_key>|<frozen"
 )
 
 

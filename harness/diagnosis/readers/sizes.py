@@ -61,6 +61,8 @@ _RAISED_BY = {
     "heck failed": "a kernel's check of its arguments",
     "multiply up": "unflatten",
 }
+_MOST_HEADS, _HEAD_SIZES = 128, (32, 64, 80, 96, 128, 192, 256)
+_TARGET = re.compile(r"Target sizes: \[(?P<sizes>[\d, ]+)\]")
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
 _TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
@@ -80,7 +82,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return read
     if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
-    if not facts.loads and (facts.in_attention or (dim or 0) > 2):
+    if not facts.loads and (facts.in_attention or (dim or 0) > 2 or _has_heads(facts, dim)):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, around, pair, a)
@@ -92,6 +94,15 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         )
         return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _has_heads(facts: Facts, dim: int | None) -> bool:
+    """Whether the sizes differ in dimension 1 of four, of which the last two are a number of heads and their size."""
+    target = _TARGET.search(facts.whole)
+    shape = sizes(target["sizes"]) if target else ()
+    if dim != 1 or len(shape) != 4 or not all(size.isdigit() for size in shape):
+        return False
+    return int(shape[2]) <= _MOST_HEADS and int(shape[3]) in _HEAD_SIZES
 
 
 def _by_its_shapes(facts: Facts) -> Reading | None:
