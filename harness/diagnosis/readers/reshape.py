@@ -141,6 +141,7 @@ def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
     return Reading(
         verdict=UNDECIDED if (tile and speaks(facts)) or (facts.seen("pad") and not says) else OTHER,
+        stage="attention" if facts.in_attention else "",
         cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{also}",
         against=("padding of a hidden width: no width of a model known here gives these numbers",),
         look="the tensor's shape at the user's line",
