@@ -134,8 +134,15 @@ class _Found:
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
-        merged.sort(key=lambda diagnosis: (diagnosis.verdict == OTHER, diagnosis.lines))
+        merged.sort(key=lambda one: (_rank(one), one.lines))
         return tuple(merged[:LIMIT]), self.left_out + max(0, len(merged) - LIMIT)
+
+
+def _rank(one: Diagnosis) -> int:
+    """First what is or may be of this family, then exceptions that only speak of widths, then all others."""
+    if one.verdict == OTHER:
+        return 2
+    return 1 if one.kind == "exception" else 0
 
 
 def _lines(text: bytes) -> Iterator[Line]:
