@@ -2,16 +2,22 @@
 
 import io
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from fixtures.pace import pace
 from harness.diagnosis.diagnose import OF_A_SORT, diagnose
 from harness.diagnosis.diagnosis import Report
+from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.repeated import READ
+from harness.diagnosis.log.stream import Failures
 
 ADD = "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1\n"
 WORDS = ["size", "tensor", "layer", "width", "module", "value", "token", "index", "batch", "model", "expert", "number"]
+
+TRIGGERS = sorted(triggers())
 
 
 def report_of(text: str) -> Report:
@@ -28,12 +34,18 @@ def different(n: int) -> str:
     return f"ValueError: {' '.join(words)} {n * 0.37}\n"
 
 
+def triggered(n: int) -> str:
+    """A line of a log with a text that a kind of failure may have, mostly one that is no failure."""
+    return f"2026-11-28 10:00:00 worker {n} says {TRIGGERS[n % len(TRIGGERS)]} number {n * 7919} of it\n"
+
+
 LOGS = {"different lines": different, "different tracebacks": traceback}
+TIMED = {**LOGS, "a trigger in every line": triggered}
 
 
-@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("name", TIMED)
 def test_ten_mebibytes_of_different_failures_take_less_than_two_seconds(name: str) -> None:
-    make = LOGS[name]
+    make = TIMED[name]
     content = "".join(make(n) for n in range((10 << 20) // len(make(100)))).encode()
     over = []
     for _ in range(3):  # beside other processes the same work takes longer, and a loop too
@@ -49,6 +61,21 @@ def test_ten_mebibytes_of_different_failures_take_less_than_two_seconds(name: st
 def test_tracebacks_that_differ_in_numbers_are_counted() -> None:
     report = report_of("".join(traceback(n) for n in range(500)))
     assert (len(report.failures), report.left_out, report.lines) == (OF_A_SORT, 500 - OF_A_SORT, 2000)
+
+
+def test_lines_alike_but_for_their_digits_are_read_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    line = Failures._line
+
+    def counted(self: Failures, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
+        read.append(raw)
+        return line(self, raw, triggered, chunk, end)
+
+    monkeypatch.setattr(Failures, "_line", counted)
+    report = report_of("".join(triggered(n) for n in range(40_000)) + "INFO done\n" * 90 + ADD)
+    assert report.lines == 40_091
+    assert [one.line for one in report.failures if one.padded == 2816] == [40_091]
+    assert len(read) < 20_000
 
 
 def test_the_same_failure_again_and_again_is_one_with_its_count() -> None:

@@ -18,10 +18,12 @@ _METHODS = re.compile(
 )
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
 _ATTENTION = re.compile(
-    r"attn|attention|\b(?:q|query|queries)\b|\bk\b.*\bv\b|\bkeys?\b.*\bvalues?\b|causal|rope|rotary|\bcos\b|\bsin\b"
+    r"attn|attention|\b(?:q|query|queries)\b.*\b(?:k|keys?|kt|scores|mask|cos|sin|scale|scaling)\b"
+    r"|\b(?:k|keys?|cos|sin|rotate_half)\b.*\b(?:q|query|queries)\b|\bk\b.*\bv\b|\bkeys?\b.*\bvalues?\b"
+    r"|causal|rope|rotary|rotate_half|\bcos\b.*\bsin\b|\bsin\b.*\bcos\b"
 )
-# Routers, samplers and dictionaries have these too: they count where the file or the function is of attention.
-_PERHAPS_ATTENTION = re.compile(r"\b(?:k|v|keys?|values?|scores?)\b|softmax")
+# Routers, samplers, searches and dictionaries have these too: they count where the file or the function is of attention.
+_PERHAPS_ATTENTION = re.compile(r"\b(?:q|query|queries|k|v|keys?|values?|scores?|cos|sin)\b|softmax")
 
 
 def operations(code: str) -> frozenset[str]:

@@ -74,7 +74,7 @@ def _read(pieces: Iterable[bytes], name: str) -> Report:
         found.take(failure)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
-    found.left_out += failures.repeated.passed
+    found.left_out += failures.repeated.passed + failures.alike.passed
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
@@ -134,8 +134,15 @@ class _Found:
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
-        merged.sort(key=lambda diagnosis: (diagnosis.verdict == OTHER, diagnosis.lines))
+        merged.sort(key=lambda one: (_rank(one), one.lines))
         return tuple(merged[:LIMIT]), self.left_out + max(0, len(merged) - LIMIT)
+
+
+def _rank(one: Diagnosis) -> int:
+    """First what is or may be of this family, then exceptions that only speak of widths, then all others."""
+    if one.verdict == OTHER:
+        return 2
+    return 1 if one.kind == "exception" else 0
 
 
 def _lines(text: bytes) -> Iterator[Line]:

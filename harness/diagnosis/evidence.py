@@ -25,7 +25,7 @@ _WORDS = {
 # Options of a command and fields of a configuration name what could have run, not what did.
 _OPTION = re.compile(
     r"--[\w.-]*(?:cuda|hip)_?-?graph[\w.-]*"
-    r"|['\"]?\b\w*(?:cuda|hip)_?graph\w*['\"]?(?:=(?!=)|: ?(?=['\"\[{\d]|[Tt]rue|[Ff]alse|None|null))"
+    r"|['\"]?\b\w*(?:cuda|hip)[_ ]?graph\w*['\"]?(?:=(?!=)|: ?(?=['\"\[{\d]|[Tt]rue|[Ff]alse|None|null))"
 )
 _NAMED_IN_OPTIONS = frozenset(("replay",))
 _PATTERNS = {name: re.compile(text) for name, text in _WORDS.items()}

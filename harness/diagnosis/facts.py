@@ -17,6 +17,8 @@ from harness.diagnosis.notation import op_name, sizes
 _FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
 # Messages that only a loader has.
 _LOADS = re.compile(r"copying a param|to load weights?|checkpoint has")
+# The destination of a copy whose name is a weight's.
+_INTO_WEIGHT = re.compile(r"(?:weight|param|bias)\w*(?:\[[^\]]{0,40}\])?(?:\.data)?(?:\[[^\]]{0,40}\])?\.copy_\(", re.I)
 _CALLED = re.compile(
     r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
     r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
@@ -34,7 +36,7 @@ _RAISED = re.compile(
 _LIBRARY = re.compile(
     r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
     r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
-    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|torchinductor_|<eval_with_key>|<frozen"
+    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|\bpytorch/torch/|torchinductor_|<eval_with_key>|<frozen"
 )
 
 
@@ -47,6 +49,13 @@ _TRACED = re.compile(
 )
 _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
+
+
+# Words of a layer, which the directory of a project may have by its name alone.
+_OF_LAYERS = frozenset(("moe", "pad", "shared", "gate"))
+_ROOT = re.compile(
+    r'File ?"(?:[^"]{1,300}?(?:site|dist)-packages[\\/]|(?:[A-Za-z]:)?(?:[\\/][^\\/"]{1,100}){1,3}[\\/])'
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,12 @@ class Facts:
 
     def seen(self, evidence: str) -> bool:
         """Whether the text, frames and code included, has words that speak for something."""
-        return speaks_for(evidence, self.whole)
+        return speaks_for(evidence, self._below_roots if evidence in _OF_LAYERS else self.whole)
+
+    @cached_property
+    def _below_roots(self) -> str:
+        """The whole text without the directories in which a frame's project or package lies: they say nothing of what ran."""
+        return _ROOT.sub('File "', self.whole)
 
     @cached_property
     def op(self) -> str:
@@ -211,7 +225,9 @@ class Facts:
     @cached_property
     def loads_weights(self) -> bool:
         """Whether the text names a load of weights, and not only a copy."""
-        return self.loads and (self.seen("weights") or bool(_LOADS.search(self.match.text)))
+        return self.loads and (
+            self.seen("weights") or bool(_LOADS.search(self.match.text) or _INTO_WEIGHT.search(self.code))
+        )
 
     def _users(self) -> list[Frame]:
         """The user's frames: of the traceback that ends in the message where it has some, else of all."""
@@ -250,6 +266,11 @@ class Facts:
         if not users or is_attention(users[-1].code) or speaks_for("attention", users[-1].function):
             return bool(users)
         return may_be_attention(users[-1].code) and speaks_for("attention", users[-1].file)
+
+    @property
+    def in_optimizer(self) -> bool:
+        """Whether it happened in a step of an optimiser."""
+        return any("torch/optim/" in frame.file.replace("\\", "/") for frame in self.frames)
 
     @property
     def function(self) -> str:

@@ -50,7 +50,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         stage=reading.stage,
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
-        tokens=facts.tokens if facts.fakes or reading.verdict != OTHER else "",
+        tokens=facts.tokens if _counts_tokens(facts, reading) else "",
         widths=reading.widths,
         rule=reading.rule,
         alignments=reading.alignments,
@@ -62,6 +62,13 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         tries=reading.tries,
         finding=_finding(facts, reading),
     )
+
+
+def _counts_tokens(facts: Facts, reading: Reading) -> bool:
+    """Whether the rows of a failure's tensors are tokens: those of a layer with experts, or of an activation that is padded."""
+    if reading.verdict == OTHER or "blocks" in reading.tags:
+        return False
+    return reading.rule != "no rule" or facts.seen("moe")
 
 
 def _reading(facts: Facts, around: Surroundings) -> Reading:

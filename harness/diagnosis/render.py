@@ -56,6 +56,8 @@ def _fields(one: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "message", one.what
     if one.stage:
         yield "stage", one.stage + (f", {_PHASES[one.phase]}" if one.phase in _PHASES else "")
+    elif one.phase in ("traced", "compiled"):
+        yield "stage", f"not known, {_PHASES[one.phase]}"
     yield from (("operand", operand) for operand in one.operands)
     yield from (("width", _width(width)) for width in one.widths)
     yield from (

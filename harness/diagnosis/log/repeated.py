@@ -1,4 +1,4 @@
-"""Failures that a log has without end, alike but for their numbers: most of them are only counted."""
+"""Failures and lines that a log has without end, alike but for their numbers: most of them are only counted."""
 
 import re
 
@@ -11,6 +11,10 @@ _WHOLE = re.compile(
 _NUMBERS = re.compile(rb"\d+")
 # How many of a form are read, and how many forms are told apart; the report keeps fewer of both.
 READ, _FORMS = 16, 512
+# As many forms of single lines are told apart.
+_LINES = 8192
+_DIGITS = b"0123456789"
+_ONE_DIGIT = bytes.maketrans(_DIGITS, b"0" * 10)
 
 
 class Repeated:
@@ -44,3 +48,51 @@ class Repeated:
             read.add(found[0])
             return True
         return not begins or found[0] in read
+
+
+class Alike:
+    """What was read of each form: that its lines have a trigger and no failure, or some lines that began one.
+
+    Without it, a log that has a trigger in every line would have every line read.
+    """
+
+    def __init__(self) -> None:
+        self.passed = 0  # lines that would have begun a failure, and were only counted
+        self._dull: set[bytes] = set()
+        self._begun: dict[bytes, set[bytes]] = {}
+
+    def dull(self, raw: bytes) -> None:
+        """Remember a line that has a trigger and no failure."""
+        if len(self._dull) >= _LINES:
+            self._dull.clear()
+        self._dull.add(raw.rstrip(b"\n").translate(_ONE_DIGIT))
+
+    def begun(self, raw: bytes) -> None:
+        """Remember a line that began a failure."""
+        raw = raw.rstrip(b"\n")
+        form = raw.translate(None, _DIGITS)
+        if form in self._begun or len(self._begun) < _LINES:
+            self._begun.setdefault(form, set()).add(raw)
+
+    def clear(self) -> None:
+        """Forget all: what is a prefix has changed."""
+        self._dull.clear()
+        self._begun.clear()
+
+    def is_dull(self, raw: bytes) -> bool:
+        """Whether a line of this form was read and is no failure's."""
+        return raw.rstrip(b"\n").translate(_ONE_DIGIT) in self._dull
+
+    def passes(self, chunk: bytes, place: int) -> int:
+        """The end of the line around ``place``, where it need not be read; 0 where it is to be read."""
+        end = chunk.find(b"\n", place)
+        if end < 0 or not (self._dull or self._begun):
+            return 0
+        raw = chunk[chunk.rfind(b"\n", 0, place) + 1 : end]
+        if raw.translate(_ONE_DIGIT) in self._dull:
+            return end + 1
+        read = self._begun.get(raw.translate(None, _DIGITS), ())
+        if len(read) < READ or raw in read:
+            return 0
+        self.passed += 1
+        return end + 1

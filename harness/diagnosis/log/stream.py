@@ -8,7 +8,7 @@ from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
-from harness.diagnosis.log.repeated import Repeated
+from harness.diagnosis.log.repeated import Alike, Repeated
 
 _LETTERS = ord("A")
 _WRITERS = 512  # processes whose lines are told apart
@@ -28,7 +28,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
-        self.repeated = Repeated()
+        self.repeated, self.alike = Repeated(), Alike()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
         self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
@@ -39,12 +39,12 @@ class Failures:
 
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
-        chunk = self._held + chunk
+        judged, chunk = len(self._held), self._held + chunk
         known, words = sorted(places(chunk, _TRIGGERS)), Words(chunk, _MARKS)
         place, trigger = 0, next_mark(known, 0)
         while place < len(chunk):
             if not self._open:
-                mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
+                mark = self._next(chunk, max(place, judged), known, words)
                 start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
@@ -68,6 +68,14 @@ class Failures:
                 yield from self._line(chunk[place:end], stop < end, chunk, end)
             place = end
         self._held = chunk[place:]
+
+    def _next(self, chunk: bytes, place: int, known: list[int], words: Words) -> int:
+        """Where the next line is that may be of a failure; -1 for none."""
+        while True:
+            mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
+            place = self.alike.passes(chunk, mark) if mark >= 0 else 0
+            if not place:
+                return mark
 
     @property
     def _between(self) -> bool:
@@ -107,16 +115,22 @@ class Failures:
         if self._forms is not self._reader.forms:
             self._forms = self._reader.forms
             self._known.clear()
+            self.alike.clear()
         if known := self._known.get(raw):
             line, anchor = known
             return ((tuple.__new__(Line, (self.lines, *line[1:])), anchor),)
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
+        triggered = triggered and not self.alike.is_dull(raw)
         found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]
         if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[raw] = found[0]
+            if found[0][1] and not self._open:
+                self.alike.begun(raw)
+            elif triggered and not found[0][1]:
+                self.alike.dull(raw)
         return found
 
     def _take(self, line: Line, anchor: bool) -> Failure | None:

@@ -30,6 +30,8 @@ _ASSERTIONS = (
 )
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
+_TILES = "a width that is no multiple of the kernel's tiles, so that a repack reads weights or scales beyond their end"
+_PREPARES = re.compile(r"process_weights|prepare_\w*(?:moe|layer|weight)|repack|permute_scales|process_scales")
 _FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
@@ -39,6 +41,9 @@ _GRAPHS = "the same run with graphs off (enforce_eager, --disable-cuda-graph): g
 _RANGE = (
     "CUDA_LAUNCH_BLOCKING=1 for the kernel; the least and the greatest of the ids there, against the number of experts"
 )
+
+
+_SHAPES = "CUDA_LAUNCH_BLOCKING=1 for the kernel; the shapes of that layer's weights and scales on this rank, against its tiles"
 
 
 def read_device(facts: Facts, around: Surroundings) -> Reading:
@@ -56,15 +61,21 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
         return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
-    possible = [cause for cause, seen in ((_IDS, moe), (_FILLED, moe and _captures(facts)), (_MEMORY, replay)) if seen]
+    prepares = any(_PREPARES.search(f"{frame.function} {frame.code}") for frame in facts.frames)
+    ids = moe and not prepares
+    possible = [
+        cause
+        for cause, seen in ((_TILES, prepares), (_IDS, ids), (_FILLED, moe and _captures(facts)), (_MEMORY, replay))
+        if seen
+    ]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
     return Reading(
         verdict=UNDECIDED,
         stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
-        look=_GRAPHS if replay else _RANGE,
-        tags=frozenset(_tags(facts, moe)),
+        look=_GRAPHS if replay else _SHAPES if prepares else _RANGE,
+        tags=frozenset(_tags(facts, ids)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
 

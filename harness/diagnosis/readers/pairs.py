@@ -103,14 +103,26 @@ def _or_chance(pair: Pair) -> str:
 
 def other_pairs(facts: Facts, first: Pair) -> list[Pair]:
     """Further pairs of a message that names several, each once, where an alignment makes one of the other."""
+    return [
+        pair for pair in _every_pair(facts) if pair.possible and (pair.narrow, pair.wide) != (first.narrow, first.wide)
+    ]
+
+
+def unexplained(facts: Facts, first: Pair) -> list[Pair]:
+    """Further pairs of a message that names several, which are neither padding nor a whole multiple of each other."""
+    pairs = [pair for pair in _every_pair(facts) if (pair.narrow, pair.wide) != (first.narrow, first.wide)]
+    return [pair for pair in pairs if not pair.possible and not pair.ratio]
+
+
+def _every_pair(facts: Facts) -> list[Pair]:
+    """The sizes in which the shapes of a message differ, each pair once."""
     found = {}
     for match in (facts.match, *facts.texts.every(facts.match)):
         a, b = (sizes(match.groups.get(name, "")) for name in ("a_shape", "b_shape"))
         for x, y in zip(a, b, strict=False):
             if x.isdigit() and y.isdigit() and x != y and int(x) and int(y):
                 pair = read_pair(int(x), int(y))
-                if pair.possible and (pair.narrow, pair.wide) != (first.narrow, first.wide):
-                    found[pair.narrow, pair.wide] = pair
+                found[pair.narrow, pair.wide] = pair
     return list(found.values())
 
 

@@ -25,6 +25,8 @@ from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
+# Gate and up are the two halves of an expert's first product; a gate that is called, or has a weight of its own, routes.
+_ROUTER = re.compile(r"router|^(?!.*(?:\bup\b|gate_up|\bw13\b)).*\bgate\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
 _SECOND = "second projection"
 _PROJECTIONS = {
@@ -173,7 +175,7 @@ def _place(facts: Facts) -> str:
     done = operations(facts.code)
     if "gate_proj" in facts.code:
         return "gate projection, or a router of that name"
-    if speaks_for("gate", facts.code) or (not facts.code and facts.seen("gate")):
+    if _ROUTER.search(facts.code) or (not facts.code and facts.seen("gate")):
         return "router"
     if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
         return "product of a batch of weights, as of the routed experts"

@@ -1,5 +1,6 @@
 """A reshape that does not fit the number of elements: a width taken from the wrong place."""
 
+from dataclasses import replace
 from math import prod
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
@@ -28,7 +29,8 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     """The width of the tensor beside the width that is asked for."""
     groups = facts.match.groups
     if "strides" in groups:
-        return read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
+        read = read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
+        return replace(read, title="a view of a tensor that is not contiguous")
     want = sizes(groups["want"])
     found = None if _misfit(want, groups["elements"]) else _widths(facts, around, want, groups["elements"])
     if found is None:
@@ -132,18 +134,26 @@ def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[st
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     if parts := padded_parts(want, elements):
         return _of_parts(facts, want, elements, parts)
-    says = _factor(want, elements) or _misfit(want, elements)
+    says = _nothing(elements) or _factor(want, elements) or _misfit(want, elements)
     if elements == "1":
         says += " It is a single value, as the one scale of a whole tensor is."
     tile = _tile(want, elements)
     also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
     return Reading(
         verdict=UNDECIDED if (tile and speaks(facts)) or (facts.seen("pad") and not says) else OTHER,
+        stage="attention" if facts.in_attention else "",
         cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{also}",
         against=("padding of a hidden width: no width of a model known here gives these numbers",),
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
     )
+
+
+def _nothing(elements: str) -> str:
+    """In words, that the tensor is empty; empty where it is not."""
+    if elements != "0":
+        return ""
+    return " The tensor is empty: nothing came there, as where a rank, an expert or a batch has no tokens."
 
 
 def _misfit(want: tuple[str, ...], elements: str) -> str:

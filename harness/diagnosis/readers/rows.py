@@ -1,6 +1,7 @@
 """Numbers of rows that differ: a batch of tokens, and the captured size that it is filled up to."""
 
 import re
+from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
@@ -16,6 +17,10 @@ _RANKS = (2, 4, 8, 16, 32, 64)
 _TOKENS = re.compile(r"tokens?(?![a-z_]*iz)", re.I)
 # Names of a number of tokens, and of what was filled up.
 _COUNTS = re.compile(r"(?:num|n|nr|actual|real)_(?:\w+_)?tok|padded|\bpad_", re.I)
+# What is made for each request or token beside the batch itself.
+_METADATA = re.compile(
+    r"seq_?lens|metadata|num_reqs|block_tables?\b|slot_mapping|req_(?:pool|ids)|cu_seqlens|query_start", re.I
+)
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
 _OF_GRAPHS = re.compile(
@@ -51,7 +56,8 @@ def rows(facts: Facts, a: int, b: int) -> Reading:
         return _other(says, few, many, OTHER)
     if speaks_of("sequence parallelism", facts):
         return _shared_out(few, many)
-    if not (speaks(facts) or _of_graphs(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole):
+    named = speaks(facts) or _TOKENS.search(facts.whole) or "hidden_states" in facts.whole
+    if not (named or _of_graphs(facts) or _METADATA.search(facts.code)):
         # By chance most small numbers are such a pair: without a word of graphs or tokens it is no sign of this family.
         says = (
             f"Numbers of rows differ, {few} and {many}: two batches of other origin, or one that was filled up. "
@@ -117,7 +123,9 @@ def read_rows(facts: Facts, around: Surroundings) -> Reading:
     want, got = numbers[0]
     few, many = sorted(numbers[0])
     if is_bucket(few, many):
-        return _filled(facts, few, many)
+        sure = _of_graphs(facts)
+        filled = _filled(facts, few, many, sure)
+        return filled if sure else replace(filled, title="two numbers of rows in a kernel's check")
     says = f"A kernel expects {want} rows and is given {got}. That is not what a batch of {few} is filled up to."
     return _other(says, few, many, UNDECIDED)
 

@@ -7,8 +7,8 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
-from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
-from harness.diagnosis.readers.meeting.copies import read_copy
+from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_state, read_update
+from harness.diagnosis.readers.meeting.copies import read_copy, read_other_model
 from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
@@ -30,6 +30,7 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
+    unexplained,
 )
 from harness.diagnosis.readers.rows import rows
 from harness.diagnosis.surroundings import Surroundings
@@ -60,6 +61,8 @@ _RAISED_BY = {
     "heck failed": "a kernel's check of its arguments",
     "multiply up": "unflatten",
 }
+_MOST_HEADS, _HEAD_SIZES = 128, (32, 64, 80, 96, 128, 192, 256)
+_TARGET = re.compile(r"Target sizes: \[(?P<sizes>[\d, ]+)\]")
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
 _TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
@@ -79,7 +82,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return read
     if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
-    if not facts.loads and (facts.in_attention or (dim or 0) > 2):
+    if not facts.loads and (facts.in_attention or (dim or 0) > 2 or _has_heads(facts, dim)):
         return attended(facts, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, around, pair, a)
@@ -91,6 +94,15 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         )
         return unrelated(facts, pair, what, dim)
     return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+
+
+def _has_heads(facts: Facts, dim: int | None) -> bool:
+    """Whether the sizes differ in dimension 1 of four, of which the last two are a number of heads and their size."""
+    target = _TARGET.search(facts.whole)
+    shape = sizes(target["sizes"]) if target else ()
+    if dim != 1 or len(shape) != 4 or not all(size.isdigit() for size in shape):
+        return False
+    return int(shape[2]) <= _MOST_HEADS and int(shape[3]) in _HEAD_SIZES
 
 
 def _by_its_shapes(facts: Facts) -> Reading | None:
@@ -105,6 +117,10 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
     """The reading of two sizes that the message or the user's line shows to be no widths; None for all others."""
     if not pair.padded and (read := hinted(facts, pair)):
         return read
+    if facts.loads and (others := unexplained(facts, pair)):
+        return read_other_model(facts, pair, others)
+    if facts.in_optimizer and not pair.padded:
+        return read_state(pair)
     if is_vocabulary(facts, pair):
         return unrelated(facts, pair)
     if dim != 0 and of_experts(facts, pair):
@@ -137,7 +153,7 @@ def _by(facts: Facts) -> str:
 
 def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     by = _by(facts)
-    if _TRAINING.search(facts.code):
+    if _TRAINING.search(facts.code) or facts.in_optimizer:
         return read_update(facts, pair)
     if by in _ADDS:
         return read_add(facts, around, pair, first)

@@ -16,7 +16,9 @@ _OF_SIZES = re.compile(r"size|shape|dim|width|\bvs\b|==|!=", re.I)
 _OF_OTHERS = re.compile(
     r"://|token|context|request|byte|[KMG]i?B\b|second|\bms\b|\bport\b|vocab|embedding|sequence", re.I
 )
-_OF_OURS = re.compile(r"fake|graph|captur|compil|\bpad|stride|shape|meta tensor", re.I)
+_OF_WIDTHS = re.compile(r"hidden|intermediate|width|shape|\.size\((?:-1|1)\)", re.I)
+_OF_OURS = re.compile(rf"fake|graph|captur|compil|\bpad|stride|meta tensor|{_OF_WIDTHS.pattern}", re.I)
+_HEADING = re.compile(r"Error when making fake tensor call$")
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
@@ -28,11 +30,16 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
     pair = _pair(_message(facts))
     if pair is None and facts.called and _is_custom(facts.op):
         return _fake_call(facts)
+    if pair is None and _HEADING.search(facts.match.text):
+        return _heading(facts)
     if pair is None:
+        said = f"{_message(facts)} {facts.code}" if facts.code.startswith("assert") else _message(facts)
+        of_experts = bool(_OF_WIDTHS.search(said)) and facts.seen("moe")
         return Reading(
-            verdict=OTHER,
-            cause=f"{facts.exception or 'An error'}: none of the failures that are known here.",
-            against=() if _OF_OURS.search(_message(facts)) else (_NO_WORDS,),
+            verdict=UNDECIDED if of_experts else OTHER,
+            cause=f"{facts.exception or 'An error'}: none of the failures that are known here."
+            + (" It speaks of widths, in a text with words of a layer with experts." if of_experts else ""),
+            against=() if _OF_OURS.search(said) else (_NO_WORDS,),
             look=facts.user_line or "the last frame of its traceback",
         )
     return Reading(
@@ -81,4 +88,15 @@ def _fake_call(facts: Facts) -> Reading:
         against=("the kernel: it was not run",),
         look="what stands after 'got' in that line",
         tries=(f"harness audit {facts.op} --import MODULE --rows fake,schema",),
+    )
+
+
+def _heading(facts: Facts) -> Reading:
+    """The heading of a message of Dynamo, without the lines that say which call it was and what it met."""
+    return Reading(
+        verdict=UNDECIDED,
+        cause="While tracing, a call failed on fake tensors. This is the heading alone: the lines that say which call, and why, "
+        "are not here.",
+        against=("the kernel: it was not run",),
+        look=facts.user_line or "the line with 'Explanation' that follows it in the log",
     )

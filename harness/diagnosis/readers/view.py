@@ -148,10 +148,15 @@ def _collective(facts: Facts) -> str:
     return found[0].lower().replace("_", "-").replace("allreduce", "all-reduce") if found else "all-reduce"
 
 
+def _checked(facts: Facts) -> bool:
+    """Whether the message is a kernel's own, of any of its inputs, and not torch's of a view."""
+    return facts.match.kind.id == "view" and facts.match.order > 0
+
+
 def _plain(facts: Facts, says: str, verdict: str) -> Reading:
     return Reading(
         verdict=verdict,
-        stage=facts.called or "a view",
+        stage=facts.called or ("a kernel's check of an input" if _checked(facts) else "a view"),
         cause=f"A tensor that is not contiguous is viewed, or given to a kernel that wants it contiguous. {says}",
         against=(_FITS,),
         look="the tensor's strides at the user's line; .reshape or .contiguous() there",

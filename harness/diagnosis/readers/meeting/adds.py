@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 
-from harness.diagnosis.diagnosis import UNDECIDED, Reading
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
@@ -28,6 +28,22 @@ def read_update(facts: Facts, pair: Pair) -> Reading:
     return replace(reading, verdict=UNDECIDED)
 
 
+def read_state(pair: Pair) -> Reading:
+    """A step of an optimiser whose state is of another size than the weight, and padding does not say why."""
+    return Reading(
+        verdict=OTHER,
+        stage="a step of the optimiser",
+        cause=f"A state of the optimiser and the weight or its gradient do not fit, {pair.narrow} and {pair.wide}. The state was "
+        "made for a weight of another size: it was loaded from a checkpoint of another model or another sharding, or the weight was "
+        "replaced after the state was made.",
+        against=("padding of an activation: no layer runs in a step of the optimiser",),
+        look="which checkpoint the state is from; whether a weight was resized, merged or sharded after the optimiser was made",
+        widths=widths(pair, padded=False),
+        rule="no rule",
+        tags=frozenset(("state",)),
+    )
+
+
 def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
     model = model_for(around, pair)
@@ -38,7 +54,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=bool(pair.hidden_owners) or speaks(facts),
         tags=_tags(where, sure),
         stage=where
         if sure

@@ -2,13 +2,14 @@
 
 import re
 
-from harness.diagnosis.diagnosis import Reading
+from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
 
+_NAMED = 3
 _SLICED = re.compile(r"(?P<name>\w[\w.]*(?:\[\w*\])?)\.narrow\(")
 _DESTINATION = re.compile(r"dst|dest|param|self\.|target|slot|buf|\bout\b")
 
@@ -40,6 +41,26 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
         if weights
         else "who made the destination and at which width; a slice of it, or a source that is padded as well",
         tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def read_other_model(facts: Facts, pair: Pair, others: list[Pair]) -> Reading:
+    """A load that names several tensors that do not fit, of which padding explains some alone: no padding of one width."""
+    named = " and ".join(f"{other.narrow} with {other.wide}" for other in others[:_NAMED])
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads_weights else "a copy",
+        cause=f"Several sizes do not fit, {pair.narrow} with {pair.wide} and {named}, and no padding makes the one of the other in "
+        "all of them. The checkpoint is most likely of another model or another configuration than the layer was made for.",
+        against=(
+            f"padding: {pair.rounded()} fits, but explains that one alone"
+            if pair.possible
+            else "padding: no alignment makes one of the other",
+        ),
+        look="the configuration that the layer was made with beside the checkpoint's own",
+        widths=widths(pair, padded=False),
+        rule="no rule",
+        tags=frozenset(("other-model",)),
     )
 
 

@@ -76,7 +76,7 @@ def _more_dimensions(facts: Facts) -> Reading | None:
     more = ", ".join(long[: -len(short)])
     return Reading(
         verdict=OTHER,
-        stage="load of the weights" if facts.loads else "",
+        stage="load of the weights" if facts.loads_weights else "",
         cause=f"The number of dimensions differs: [{', '.join(long)}] is {more} times [{', '.join(short)}]. The one is of all "
         "experts, layers or samples, where the other is of one; or it is another tensor than the code takes it for."
         if facts.loads or speaks(facts)
@@ -115,7 +115,7 @@ def _empty(facts: Facts, met: tuple[str, ...]) -> Reading:
     other = next((size for size in met if size != "0"), "0")
     return Reading(
         verdict=OTHER,
-        stage="load of the weights" if facts.loads else "",
+        stage="load of the weights" if facts.loads_weights else "",
         cause=f"One of the two tensors is empty: its size is 0, where {other} is asked for. So is a weight that was not loaded, was "
         "freed, or is on another rank; at load, one that was saved without its elements, as shards that were not gathered are.",
         against=("padding: nothing is as wide as 0",),
