@@ -60,9 +60,16 @@ def _of_size(base: Base, kind: str, old: int, dims: list[tuple[int, int]], sizes
     for new in dict.fromkeys(sizes):
         for group, ints in groups:
             change = Resize(old, new, tuple(group), tuple(ints), _tables(base.sample, old))
-            sample = _resized(base.sample, change) if group and new != old else None
+            sample = (
+                _resized(base.sample, change) if group and new != old and not _is_no_table(base, group, new) else None
+            )
             if sample is not None:
                 yield Variant(f"{kind}: {where(base, dims)} {old} to {new}", kind, sample, base.number, change)
+
+
+def _is_no_table(base: Base, group: Sequence[tuple[int, int]], new: int) -> bool:
+    """Whether tables of offsets alone would be left without an entry. A table of no groups has one."""
+    return not new and all(is_offsets(base.sample.leaves[place]) for place, _ in group)
 
 
 def where(base: Base, dims: Sequence[tuple[int, int]]) -> str:
