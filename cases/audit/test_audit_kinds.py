@@ -144,6 +144,13 @@ def test_a_multiple_is_claimed_where_half_of_it_is_refused(refused: set[int], ne
     assert demand(accepted, refused, 12).rpartition(": ")[2] == needs
 
 
+def test_a_power_of_two_is_not_taken_for_a_multiple() -> None:
+    """An op that takes 2 and 4 and refuses 6 needs more than an even size."""
+    accepted, refused = {2, 4, 8, 16}, {3, 5, 6, 9, 12, 17, 24}
+    assert demand(accepted, refused, 33) == "takes 2 and 4, refuses 3 and 6: a power of two, or one of some sizes"
+    assert demand(accepted - {8, 16}, {3, 5, 9}, 33) == ""
+
+
 def test_sizes_that_the_user_asks_for_are_tried(tmp_path: Path) -> None:
     with pinned():
         labels = [variant.label for variant, _ in audited("good_bool", tmp_path, (33,)).attempts("named size")]

@@ -2,7 +2,7 @@
 
 import os
 import random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from fixtures.faults.siblings import CACHES, LAYERS, SIZES, EmptiesIndex, EverySixtieth, ScalesOfShape
 from fixtures.faults.surroundings import SURROUNDINGS, BuildSetsVariable, FactorOfThread, KeepsOutputs
 from fixtures.planting import SHARED, SMALL, Planted
-from harness.execution.modes.varied.beside.ranks import _Reductions
+from harness.execution.modes.varied.beside.reductions import Reductions
 from harness.execution.modes.varied.process import ProcessState, Snapshot
 from harness.execution.rig import Rig
 from harness.findings.finding import Verdict
@@ -19,6 +19,7 @@ from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE
 from harness.matrix.selection import Selection
 from harness.ops.collectives import all_reduce
+from harness.ops.registry import register_op
 from harness.verdict.judge import judge
 from kernels.layer.subject import InTree
 
@@ -60,13 +61,45 @@ def test_what_an_earlier_layer_left_does_not_hide_that_the_next_leaves_it_too() 
 
 def test_a_reduction_gets_the_true_sum_where_it_is_known() -> None:
     x, known = torch.ones(2, 3), torch.full((2, 3), 5.0)
-    reductions = _Reductions([known], ())
+    reductions = Reductions([known], ())
     with reductions:
         first = all_reduce.overload(x, 4)
         second = all_reduce.overload(x, 4)
     assert torch.equal(first, known)
     assert torch.equal(second, x * 4)
     assert len(reductions.given) == 2
+
+
+def _own_op(name: str, real: Any, schema: str = "(Tensor x, Tensor y, int n) -> Tensor") -> Any:
+    fake = None if schema.endswith("()") else lambda x, *_: torch.empty_like(x)
+    return register_op(f"planted::test_{name}", schema, fake=fake or (lambda *_: None))(real)
+
+
+def test_an_own_op_may_add_before_it_sums() -> None:
+    op = _own_op("adds_and_sums", lambda x, y, n: (x + y) * n)
+    x, y, known = torch.ones(2, 3), torch.full((2, 3), 2.0), torch.full((2, 3), 5.0)
+    with Reductions([known], (op.name,), 4) as reductions:
+        out = op.overload(x, y, 4)
+    assert torch.equal(out, known)
+    assert torch.equal(reductions.given[0], torch.full((2, 3), 3.0))
+    assert not reductions.more
+
+
+def test_an_own_op_that_does_more_than_add_and_sum_is_named() -> None:
+    op = _own_op("norm_of_sum", lambda x, y, n: torch.nn.functional.normalize(x * n + y))
+    with Reductions([], (op.name,), 4) as reductions:
+        out = op.overload(torch.randn(2, 3), torch.ones(2, 3), 4)
+    assert torch.equal(out, reductions.given[0])
+    assert reductions.more == {0: op.name}
+
+
+def test_a_reduction_in_place_gives_what_was_there_before() -> None:
+    op = _own_op("sums_in_place", lambda x, n: (x.mul_(n), None)[1], "(Tensor(a!) x, int n) -> ()")
+    x, known = torch.ones(2, 3), torch.full((2, 3), 5.0)
+    with Reductions([known], (op.name,), 4) as reductions:
+        op.overload(x, 4)
+    assert torch.equal(reductions.given[0], torch.ones(2, 3))
+    assert torch.equal(x, known)
 
 
 def test_shards_of_ranks_differ_and_their_oracle_is_the_sum() -> None:

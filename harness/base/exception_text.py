@@ -98,6 +98,8 @@ def raised_by_compiler(error: BaseException) -> bool:
 
 
 def raised_by_user(error: BaseException) -> bool:
-    """Whether a statement of the user's own raised the exception, rather than code that it called."""
+    """Whether a statement of the user's own raised the exception, a ``torch._check`` too, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)
+    while frames and frames[-1].name.startswith("_check") and is_library(frames[-1].filename):
+        frames.pop()
     return bool(frames) and not is_library(frames[-1].filename)

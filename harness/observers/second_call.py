@@ -59,7 +59,11 @@ def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, st
     if call.unwritten:
         return "other-graphs-memory", stage, cause
     if call.replayed:
-        return "stale-replay", stage, cause
+        return (
+            "stale-replay",
+            "layer" if call.absent else stage,
+            cause,
+        )  # what reads an input is not known from the parts
     return kind if wrong_alone else "stale", "layer" if call.outside else stage, cause
 
 

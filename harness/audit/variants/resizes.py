@@ -60,9 +60,16 @@ def _of_size(base: Base, kind: str, old: int, dims: list[tuple[int, int]], sizes
     for new in dict.fromkeys(sizes):
         for group, ints in groups:
             change = Resize(old, new, tuple(group), tuple(ints), _tables(base.sample, old))
-            sample = _resized(base.sample, change) if group and new != old else None
+            sample = (
+                _resized(base.sample, change) if group and new != old and not _is_no_table(base, group, new) else None
+            )
             if sample is not None:
                 yield Variant(f"{kind}: {where(base, dims)} {old} to {new}", kind, sample, base.number, change)
+
+
+def _is_no_table(base: Base, group: Sequence[tuple[int, int]], new: int) -> bool:
+    """Whether tables of offsets alone would be left without an entry. A table of no groups has one."""
+    return not new and all(is_offsets(base.sample.leaves[place]) for place, _ in group)
 
 
 def where(base: Base, dims: Sequence[tuple[int, int]]) -> str:
@@ -97,10 +104,9 @@ def named_sizes(base: Base) -> Iterator[Variant]:
 
 
 def multiples(base: Base) -> Iterator[Variant]:
-    """Each size at a power of two and twice that, and at one more than each, to see what the op demands of it."""
-    yield from sized(
-        MULTIPLE, lambda _: [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1, _half_more(m))], rows=False
-    )(base)
+    """Each size at a power of two, twice and three times that, and beside them, to see what the op demands of it."""
+    sizes = [size for m in POWERS for size in (m, 2 * m, m + 1, 2 * m + 1, _half_more(m), 3 * m)]
+    yield from sized(MULTIPLE, lambda _: sizes, rows=False)(base)
 
 
 def _half_more(power: int) -> int:
@@ -111,13 +117,16 @@ def _half_more(power: int) -> int:
 def demand(accepted: set[int], refused: set[int], old: int) -> str:
     """Which multiple an op needs, from the sizes that it accepts and refuses; empty if that does not show.
 
-    ``old`` is the size in the sample, which is named if it is refused.
+    ``old`` is the size in the sample, which is named if it is refused. Three times a power of two tells a multiple from a power.
     """
     for m in POWERS:
         odd = sorted(size for size in refused if size % m)
         if _half_more(m) not in accepted and {m, 2 * m} <= accepted and odd and {m + 1, 2 * m + 1} <= refused:
             shown = sorted({old if old in odd else m + 1, 2 * m + 1})
-            return f"takes {m} and {2 * m}, refuses {' and '.join(map(str, shown))}: needs a multiple of {m}"
+            if 3 * m in accepted:
+                return f"takes {m} and {2 * m}, refuses {' and '.join(map(str, shown))}: needs a multiple of {m}"
+            if 3 * m in refused:
+                return f"takes {m} and {2 * m}, refuses {m + 1} and {3 * m}: a power of two, or one of some sizes"
     return ""
 
 

@@ -4,18 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.execution.evidence import Call, Varied, same_bits
+from harness.execution.modes.varied.beside.reductions import Reductions
 from harness.execution.modes.varied.checks import few, layer_of, rig_of
 from harness.execution.modes.varied.varied_run import VariedRun
 from harness.execution.rig import Rig
-from harness.ops.collectives import is_reduction
-from harness.ops.names import op_name
 
 _MOST_RANKS, _MOST_REDUCTIONS = 64, 8
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -56,7 +53,11 @@ def _calls(varied: VariedRun, variation: Varied, count: int) -> list[Call]:
         given = [rank.call(variation, inputs, sums) for rank in ranks]
         if any(len(parts) <= len(sums) for parts in given) or any(rank.made.error for rank in ranks):
             break
-        sums.append(torch.stack([parts[len(sums)].float() for parts in given]).sum(0))
+        op, parts = ranks[0].more.get(len(sums)), [tensors[len(sums)] for tensors in given]
+        if op and not all(same_bits(parts[0], part) for part in parts):
+            varied.leave_out(variation, f"the op {op} does more than add and sum, so the true sum is not known")
+            return []
+        sums.append(parts[0] if op else torch.stack([part.float() for part in parts]).sum(0))
     else:
         return []  # more reductions than can be followed
     expected = ranks[0].rig.oracle(inputs)
@@ -99,6 +100,7 @@ class _Rank:
         with _as_rank(number, count):
             self.layer = layer_of(rig)
         self.made = Call("", 0, ())
+        self.more: dict[int, str] = {}
 
     def call(self, variation: Varied, inputs: tuple[Tensor, ...], sums: list[Tensor]) -> list[Tensor]:
         """Call the layer with the sums of its reductions as far as they are known. Returns what it gave to each reduction."""
@@ -106,26 +108,8 @@ class _Rank:
         self.made = Call(
             f"rank {self.number} of {self.count}", copies[0].shape[0], copies, varied=variation, case=self.rig.case
         )
-        reductions = _Reductions(sums, self.rig.declared.reduces_by)
+        reductions = Reductions(sums, self.rig.declared.reduces_by, self.count)
         with _as_rank(self.number, self.count), reductions:
             self.rig.make(self.made, self.layer)
+        self.more = reductions.more
         return reductions.given
-
-
-class _Reductions(TorchDispatchMode):
-    """A dispatch mode in which each reduction over the ranks returns the true sum, where it is known already."""
-
-    def __init__(self, sums: list[Tensor], also: tuple[str, ...]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.given: list[Tensor] = []
-        self._sums, self._also = sums, also
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        name = op_name(func)
-        if not (is_reduction(name) or name in self._also) or not args or not isinstance(args[0], Tensor):
-            return out
-        place = len(self.given)
-        self.given.append(args[0].clone())
-        known = isinstance(out, Tensor) and place < len(self._sums) and self._sums[place].shape == out.shape
-        return out.copy_(self._sums[place]) if known else out
