@@ -141,3 +141,17 @@ def test_at_many_tokens_a_rounding_to_fp8_that_is_left_out_is_out_of_bounds(x: S
     whole, column = errors(out, layer.oracle(layer.work.inputs[0]))
     bound, column_bound = bounds(layer.work.tokens)
     assert (whole <= bound and column <= column_bound) is right
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 64])
+@pytest.mark.parametrize("right", [True, False], ids=["right", "a-column-off-by-a-fifth"])
+def test_one_column_of_fp8_that_is_off_is_out_of_bounds_at_any_tokens(tokens: int, right: bool) -> None:
+    layer = Fp8Layer(work(tokens, replace(SHAPE, hidden=1024, intermediate=192)), (128, 128))
+    wanted = layer.oracle(layer.work.inputs[0])
+    out = wanted.bfloat16()
+    if not right:
+        out[:, wanted.norm(dim=0).argmax()] *= 1.2
+    whole, column = errors(out, wanted)
+    bound, column_bound = bounds(tokens)
+    assert whole <= bound
+    assert (column <= column_bound) is right

@@ -36,7 +36,7 @@ def in_turn(named: Mapping[Name, Sequence[Call]], replays: int) -> tuple[dict[Na
 def in_order(names: Iterable[Name], turn: int) -> list[Name]:
     """The names in the order of a turn. In a few turns each follows each other one equally often (a Williams design).
 
-    In one fixed order each would follow the same kernel. A card at its limit of power is faster after one that takes less.
+    In one fixed order each would follow the same kernel. A card at its limit of power may be faster after one that takes less.
     """
     names = list(names)
     count = len(names)
