@@ -81,7 +81,7 @@ def is_own_refusal(error: BaseException) -> bool:
     if not frames:
         return False
     checked = frames[-1].name.startswith("_check") and is_library(frames[-1].filename)
-    return checked or (raised_by_user(error) and _REFUSES.search(frames[-1].line or "") is not None)
+    return raised_by_user(error) and (checked or _REFUSES.search(frames[-1].line or "") is not None)
 
 
 def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:

@@ -59,11 +59,8 @@ def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, st
     if call.unwritten:
         return "other-graphs-memory", stage, cause
     if call.replayed:
-        return (
-            "stale-replay",
-            "layer" if call.absent else stage,
-            cause,
-        )  # what reads an input is not known from the parts
+        # What reads an input that is absent is not known from the parts.
+        return "stale-replay", "layer" if call.absent else stage, cause
     return kind if wrong_alone else "stale", "layer" if call.outside else stage, cause
 
 
