@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from harness.base.exception_text import refusal_text, with_cause
+from harness.base.exception_text import is_own_refusal, refusal_text, with_cause
 
 
 def raised(body: Callable[[], Any]) -> str:
@@ -47,3 +48,11 @@ def test_what_an_exception_was_raised_from_is_named() -> None:
     with pytest.raises(OSError, match=r"_C\.so") as caught:
         load()
     assert with_cause(caught.value).endswith("; raised from OSError: libc10_cuda.so: cannot open shared object file")
+
+
+def test_a_check_is_a_refusal_of_whose_code_makes_it() -> None:
+    with pytest.raises(RuntimeError) as own:
+        torch._check(not bool(torch.ones(1)), lambda: "at most two rows")
+    with pytest.raises(RuntimeError) as torchs:
+        torch._meta_registrations.meta_mm(torch.ones(4, 5), torch.ones(4, 5))
+    assert (is_own_refusal(own.value), is_own_refusal(torchs.value)) == (True, False)
