@@ -200,10 +200,8 @@ class Facts:
         shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
         if "m" in groups:
             return [groups["m"]]
-        firsts = [
-            shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5
-        ]  # of four, the last two are heads
-        return [first for first in firsts if first != "-1"]
+        # Of four sizes, the last two are heads. A size that is left open, -1, is the tokens'.
+        return [shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5 and "-1" not in shape]
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:

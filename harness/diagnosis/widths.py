@@ -133,11 +133,16 @@ def read_pair(a: int, b: int) -> Pair:
 def alignments(narrow: int, wide: int, of: tuple[Owner, ...] = ()) -> tuple[Alignment, ...]:
     """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models."""
     rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
-    multiples = {m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)}
-    fit = [m for m in sorted({*COMMON, *multiples}) if narrow and -(-narrow // m) * m == wide != narrow]
+    fit = [m for m in sorted({*COMMON, *multiples_of_rules()}) if narrow and -(-narrow // m) * m == wide != narrow]
     gated = {catalogue().shapes[owner.model].gated for owner in of}
     inner_alone = bool(of) and all("intermediate size" in owner.part for owner in of)
     return tuple(Alignment(m, *_rounding(m, rules, gated if inner_alone else None)) for m in fit)
+
+
+def multiples_of_rules() -> list[int]:
+    """What the rules of the models file round sizes up to, the least first."""
+    rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
+    return sorted({m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)})
 
 
 def _rounding(multiple: int, rules: list[Rule], gated: set[bool] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import COMMON, Pair, alignments, read_pair
+from harness.diagnosis.widths import COMMON, Pair, alignments, multiples_of_rules, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _LEAST_ODD = 15
@@ -108,10 +108,11 @@ def _known(elements: str, leading: tuple[str, ...]) -> tuple[int, int]:
 
 
 def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] | None:
-    """With -1 tokens: the width of a model that divides the elements and is ``wanted`` before or after padding."""
+    """With -1 tokens: the width that divides the elements and is ``wanted`` before or after padding, one of the two a model's."""
     shapes = [*around.models, *catalogue().shapes.values()]
     every = dict.fromkeys(size for s in shapes for size in (s.hidden, s.latent, s.intermediate) if size)
-    for size in every:
+    wider = [-(-wanted // m) * m for m in multiples_of_rules()] if wanted in every else []
+    for size in (*every, *wider):
         if count % size == 0 and size != wanted and any(a.rules for a in read_pair(size, wanted).alignments):
             return size, wanted
     return None
@@ -160,7 +161,7 @@ def _misfit(want: tuple[str, ...], elements: str) -> str:
     """In words, which size the elements are no multiple of, where a later one is left open (-1) or one is 0; empty elsewhere."""
     if "0" in want and elements != "0":
         return " One of its sizes is 0: a number that the code reads from a configuration, or divides by, is 0 there."
-    known = [int(size) for size in want if size.isdigit()]
+    known = [int(size) for size in want if size.isdigit() and size != "1"]
     if ("-1" not in want[1:] and not ("-1" in want and len(known) > 1)) or not elements.isdigit():
         return ""
     whole = prod(known)

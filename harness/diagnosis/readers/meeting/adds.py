@@ -11,6 +11,7 @@ from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
 
+_OF_BIAS = "add of a bias"
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
@@ -48,6 +49,8 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
     model = model_for(around, pair)
     where = _which_add(facts, facts.seen("shared") or (model is not None and model.shared_intermediate is not None))
+    if where == _OF_BIAS:
+        return _read_bias(facts, around, pair, first)
     shared = where == "shared add"
     sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
     cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
@@ -66,6 +69,21 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     )
 
 
+def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    return padded(
+        pair,
+        sure=bool(pair.hidden_owners) or speaks(facts),
+        tags=(),
+        stage=_OF_BIAS,
+        operands=(f"first: {first}", f"second: {pair.wide if first == pair.narrow else pair.narrow}"),
+        cause=f"The bias has one of the widths, and the rows that it is added to have the other: {pair.rounded()}. The bias was not "
+        "padded where the weights were, or the padding was not cut off before it.",
+        against=(NO_FAKE, *not_heads(pair)),
+        look="how the bias is made and loaded, beside the weights of the same product",
+        tries=checks(facts, around, pair, modes(facts), shared=False),
+    )
+
+
 def _tags(where: str, sure: bool) -> tuple[str, ...]:
     """What public bugs are matched by; those of an add are of the shared one."""
     if where == "residual add":
@@ -79,9 +97,11 @@ def _which_add(facts: Facts, has_shared: bool) -> str:
         return "shared add" if has_shared else "add after the routed experts, the shared one or the residual's"
     if speaks_for("shared", facts.code):
         return "shared add"
+    if re.search(r"bias", facts.code, re.I):
+        return _OF_BIAS
     if re.search(r"resid|skip", facts.code, re.I):
         return "residual add"
-    return "add at the user's line, the shared one or the residual's"
+    return "add at the user's line, such as the shared one or the residual's"
 
 
 def _operands(pair: Pair, first: int, shared: bool) -> tuple[str, str]:
