@@ -52,7 +52,7 @@ def broken(seen: dict[str, CheckResult]) -> set[str]:
     return {row for row, what in seen.items() if what.status == BREAKS}
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_right_op_breaks_no_row(name: str, tmp_path: Path) -> None:
     seen = look(name, tmp_path, rows_of(name))
@@ -61,7 +61,7 @@ def test_a_right_op_breaks_no_row(name: str, tmp_path: Path) -> None:
     assert not [what for what in seen.values() if "audit itself" in what.what]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_breaks_its_rows_and_no_other(name: str, tmp_path: Path) -> None:
     seen = look(name, tmp_path, rows_of(name))

@@ -86,7 +86,7 @@ def assert_kept(place: Path) -> None:
     wait_for(lambda: not left(place), 10)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("numbers", "code"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fixtures import sampled
 from fixtures.misbehaving import MISDEEDS, WITHOUT
 from fixtures.recorded import results
 
@@ -55,14 +56,15 @@ def gone(mark: str, seconds: float = 10) -> bool:
 
 
 @pytest.fixture
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One run of every misdeed: its records by model, what it printed, and its exit code.
+def ran(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> dict[str, Any]:
+    """One run of every misdeed, or of two of three: its records by model, what it printed, and its exit code.
 
     Most of them wait, so that more run at once than there are cores.
     """
+    names = [name for place, name in enumerate(MISDEEDS) if place % 3 or sampled.does_all(pytestconfig)]
     folder = tmp_path_factory.mktemp("misbehaving")
     shape = {"hidden": 80, "intermediate": 48, "experts": 4, "top_k": 2, "activation": "silu", "gated": True}
-    (folder / "m.json").write_text(json.dumps({"models": [{"name": name} | shape for name in MISDEEDS]}))
+    (folder / "m.json").write_text(json.dumps({"models": [{"name": name} | shape for name in names]}))
     arguments = ["--models-file", str(folder / "m.json"), "--json", str(folder / "v.jsonl"), "-j", "5"]
     done = subprocess.run(
         command("--subject", "fixtures.misbehaving:Misbehaves", *arguments),
@@ -74,6 +76,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     records = results(folder / "v.jsonl")
     return {
+        "names": names,
         "records": {record["model"]: record for record in records},
         "output": done.stdout.decode(),
         "errors": done.stderr.decode(),
@@ -86,14 +89,15 @@ def test_each_is_told_truly_and_nothing_is_left(ran: dict[str, Any], subtests: p
     """One test: each worker that has one of several would run all misdeeds, a minute or two."""
     assert gone(ran["mark"])
     assert ran["code"] == 2
-    assert len(ran["records"]) == len(MISDEEDS) >= 40
+    assert set(ran["records"]) == set(ran["names"])
+    assert len(ran["names"]) >= 40
     with subtests.test("nothing floods the terminal"):
         assert "Traceback" not in ran["output"] + ran["errors"]
         assert len(ran["output"]) < 100_000
         assert ran["output"].replace("\n", "").isprintable()
-    for name, (_, _, statuses, named) in MISDEEDS.items():
+    for name, record in ran["records"].items():
+        _, _, statuses, named = MISDEEDS[name]
         with subtests.test(name):
-            record = ran["records"][name]
             text = json.dumps(record, ensure_ascii=False).replace("\\u001b", "\\x1b").replace("\\u0007", "\\x07")
             assert record["status"] in statuses, text[:2000]
             assert named in text.replace('\\"', '"')[:60_000]

@@ -604,7 +604,7 @@ def members(file: Path) -> list[int]:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @needs_proc
 @pytest.mark.parametrize(
     ("whole_group", "number", "code"),

@@ -18,11 +18,11 @@ def test_costly(n: int) -> None: ...
 @pytest.mark.parametrize("case", [pytest.param(n, marks=pytest.mark.sampled(2) if n < 4 else ()) for n in range(6)])
 def test_partly(case: int) -> None: ...
 
-@pytest.mark.parametrize("case", [*"abcd", *(f"{n}-{mode}" for n in range(4) for mode in ("compiled-static", "proof"))])
+@pytest.mark.parametrize("case", [*"abcdef", *(f"{n}-{mode}" for n in range(6) for mode in ("compiled-static", "proof"))])
 def test_padding(case: str) -> None: ...
 """
 FEW = ["costly[0]", "costly[3]", "costly[6]", "partly[0]", "partly[2]", "partly[4]", "partly[5]"]
-FEW += ["padding[a]", "padding[d]", "padding[0-compiled-static]", "padding[3-proof]"]
+FEW += ["padding[a]", "padding[f]", "padding[0-compiled-static]", "padding[5-proof]"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_nth_case_stays(collected: Callable[..., list[str]]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
-        (["--whole"], 25),
+        (["--whole"], 31),
         (["-k", "costly"], 7),
         (["test_every_case_where_it_is_asked_for.py::test_costly[1]"], 1),
     ],

@@ -48,12 +48,14 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
 def one_in(entry: Fault | Correct, mode: str) -> int:
     """Of how many trials of this kind a run does one, but for ``--whole``.
 
-    Every fault is tried in the modes that do not compile, and what only a compiled graph shows in those that do, unless several
-    compiled calls are needed, five seconds each.
+    Every fault is tried in its first mode, and what only a compiled graph shows in each that compiles, unless several compiled
+    calls are needed, five seconds each.
     """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
         return 7 if isinstance(entry, Fault) else 15
-    return 3 if mode == "varied-compiled" or isinstance(entry, Correct) else 1
+    if isinstance(entry, Correct):
+        return 5
+    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 3
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:
