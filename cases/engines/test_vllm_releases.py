@@ -1,7 +1,7 @@
 """Releases of vLLM: each is red where its source is wrong and nowhere else, and so is a runner that a fault is planted in.
 
 No test needs the network: what is not cached is skipped. `--releases` fetches it, and judges releases whole (`tox -e vllm`);
-`--releases few` fetches three and judges the newest in all modes that do not compile (`.ci/run`).
+`--releases few` fetches three and judges the newest in the modes that neither compile nor vary (`.ci/run`).
 """
 
 import json
