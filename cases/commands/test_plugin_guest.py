@@ -189,18 +189,8 @@ def test_what_goes_to_one_worker(name: str, scope: str) -> None:
 def test_a_benchmark_plugin_beside_xdist_does_not_end_the_session(tmp_path: Path) -> None:
     (tmp_path / "benchmark_stand_in.py").write_text(BENCHMARK)
     env = {name: value for name, value in os.environ.items() if "PYTEST" not in name} | {"PYTHONPATH": str(tmp_path)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "cases/house/test_project.py",
-        "-k",
-        "test_no_settings_at_all",
-        "-n",
-        "1",
-        "-q",
-    ]
-    command += ["-p", "benchmark_stand_in", "-p", "no:cacheprovider"]
+    quick = ["cases/house/test_project.py", "-k", "test_no_settings_at_all", "-n", "1", "-q"]
+    command = [sys.executable, "-m", "pytest", *quick, "-p", "benchmark_stand_in", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

@@ -80,8 +80,7 @@ def is_own_refusal(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return False
-    checked = frames[-1].name.startswith("_check") and is_library(frames[-1].filename)
-    return raised_by_user(error) and (checked or _REFUSES.search(frames[-1].line or "") is not None)
+    return raised_by_user(error) and (_is_check(frames[-1]) or _REFUSES.search(frames[-1].line or "") is not None)
 
 
 def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:
@@ -100,6 +99,11 @@ def raised_by_compiler(error: BaseException) -> bool:
 def raised_by_user(error: BaseException) -> bool:
     """Whether a statement of the user's own raised the exception, a ``torch._check`` too, rather than code that it called."""
     frames = traceback.extract_tb(error.__traceback__)
-    while frames and frames[-1].name.startswith("_check") and is_library(frames[-1].filename):
+    while frames and _is_check(frames[-1]):
         frames.pop()
     return bool(frames) and not is_library(frames[-1].filename)
+
+
+def _is_check(frame: traceback.FrameSummary) -> bool:
+    """Whether it is a frame of ``torch._check`` or of one of its kin, which raise for their caller."""
+    return frame.name.startswith("_check") and is_library(frame.filename)
