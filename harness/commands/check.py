@@ -239,7 +239,7 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     if engine is not None:
         refuse_paths(selection.models, subject)
         with StatusLine() as report:
-            return engine.plan(replace(selection, cuda=False), workers_for(chosen.workers or 1), report)
+            return engine.plan(replace(selection, cuda=False), chosen.workers, report)
     if chosen.vllm:
         raise BadInput(f"--vllm {chosen.vllm} needs --subject vllm, and the subject is {subject!r}; change one of them")
     refuse_paths(selection.models, subject)

@@ -20,7 +20,6 @@ from harness.output.report import grouped, summary, where
 from harness.output.terminal import StatusLine, new_console
 from harness.runs.planned import Task
 from harness.runs.shards import singly
-from harness.workers.pool import workers_for
 
 # One model for each combination of padded or not, with or without a shared expert, latent or not.
 COMBINATIONS = (
@@ -76,7 +75,7 @@ class Command:
         )
         add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
         parser.set_defaults(full=False)
-        add_workers(parser.add_argument)
+        add_workers(parser.add_argument, "one for two cores, at most 8: a worker has a process for each rank")
         parser.add_argument(
             "-v",
             "--verbose",
@@ -144,7 +143,7 @@ def _judge(one: Target, selection: Selection, workers: int, outcome: Outcome, ru
     """Add the verdicts of one target, or the reason why there are none. The other targets still run."""
     try:
         with StatusLine() as report:
-            plan = one.plan(selection, workers_for(workers or 1), report)
+            plan = one.plan(selection, workers, report)
         for verdict in with_progress(plan, run):
             outcome.verdicts.append(verdict)  # one at a time: if a worker cannot start later on, these verdicts stay
     except BadInput as error:

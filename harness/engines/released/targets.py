@@ -11,8 +11,11 @@ from harness.engines.sglang.released import SGLANG
 from harness.engines.vllm.released import VLLM
 from harness.matrix.selection import Selection
 from harness.workers.plan import Plan
+from harness.workers.pool import workers_for
 
 ENGINES = {engine.name: engine for engine in (VLLM, SGLANG)}
+# A worker has a process for each tensor-parallel rank, and the plan's cases have one rank or two.
+_RANKS = 2
 BOOT = Path(__file__).parent / "boot.py"
 
 
@@ -51,11 +54,11 @@ class Target:
         return (str(python(self.engine, report)), "-P", str(BOOT), str(folder))
 
     def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
-        """The plan that judges it. A worker with two ranks has two processes. Raises BadInput."""
+        """The plan that judges it, with ``workers`` workers, or by default one for two cores. Raises BadInput."""
         command = self.command(report)
-        engine = self.engine
+        engine, count = self.engine, workers_for(workers, processes=_RANKS)
         return Plan(
-            selection, engine.subject, self.spec, "cpu", workers, bisect=True, start=engine.start, command=command
+            selection, engine.subject, self.spec, "cpu", count, bisect=True, start=engine.start, command=command
         )
 
 
