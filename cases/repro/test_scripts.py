@@ -52,6 +52,7 @@ UNSHOWN = {
     "generic#width-baked-in": ONLY_TRACED,
     "generic#shared-of-rank-zero": UNSCRIPTED["ranks"],
     "generic#rank-of-four": UNSCRIPTED["ranks"],
+    "generic#fused-sum-of-rank-zero": UNSCRIPTED["ranks"],
     "generic#scratch-of-a-capture": UNSCRIPTED["other-graphs-memory"],
 }
 # Their layer has an op beside the experts', whose kernel stands in the script too.
