@@ -1,6 +1,7 @@
 """The reference pages name everything that there is: commands and options, modes, observers, keys, settings, rooms."""
 
 import argparse
+import ast
 import re
 from dataclasses import fields
 from importlib import import_module
@@ -51,6 +52,19 @@ def test_every_observer_is_listed() -> None:
 def test_every_key_of_a_record_is_listed() -> None:
     keys = {one.name for kind in (Verdict, Finding, Proof) for one in fields(kind)} | {"format", "page"}
     assert keys - listed("reference/records.md") == set()
+
+
+def keys_of_detail() -> set[str]:
+    """The keys that the sources give to the ``detail`` of a finding."""
+    nodes = [node for file in (ROOT / "harness").rglob("*.py") for node in ast.walk(ast.parse(file.read_text("utf-8")))]
+    given = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg == "detail"]
+    assigned = [node for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "detail"]
+    dicts = [part for value in (*given, *assigned) for part in ast.walk(value) if isinstance(part, ast.Dict)]
+    return {str(key.value) for one in dicts for key in one.keys if isinstance(key, ast.Constant)}
+
+
+def test_every_key_of_a_detail_is_listed() -> None:
+    assert {"earlier", "wrong"} <= keys_of_detail() <= listed("reference/records.md")
 
 
 def test_every_setting_is_listed() -> None:
