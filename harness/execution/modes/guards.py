@@ -67,7 +67,8 @@ def is_torchs(specialised: str | None, size: Any) -> bool:
     env, symbol = size.node.shape_env, size.node.expr
     guards = [guard.expr for guard in env.guards if words(guard.expr, symbol) in specialised.split(AND)]
     equal = [guard for guard in guards if type(guard).__name__ in ("Equality", "Unequality")]
-    about = [guard.rhs in (0, 1) or (guard.lhs.free_symbols and guard.rhs.free_symbols) for guard in equal]
+    about = [_of_zero_or_one(guard) for guard in guards]
+    about += [bool(guard.lhs.free_symbols and guard.rhs.free_symbols) for guard in equal]
     return any(about) and not any(guard in env.of_user for guard in guards)
 
 
@@ -78,8 +79,16 @@ def holds(guard: Any, symbol: Any, count: int) -> bool:
 
 def is_of_few_rows(guard: Any, symbol: Any) -> bool:
     """Whether a guard only says that a size is not 0 or not 1, and such a size comes of a few tokens alone."""
-    is_not = type(guard).__name__ == "Unequality" and guard.rhs in (0, 1)
+    is_not = _of_zero_or_one(guard) and type(guard).__name__ != "Equality"
     return is_not and all(holds(guard, symbol, count) for count in COUNTS if count >= _ENOUGH)
+
+
+# By the names of SymPy's relations, what a guard that tells 0 or 1 from more has on its right: ``size >= 2`` does.
+_BOUNDS = {"Equality": (0, 1), "Unequality": (0, 1), "GreaterThan": (1, 2), "StrictGreaterThan": (0, 1)}
+
+
+def _of_zero_or_one(guard: Any) -> bool:
+    return getattr(guard, "rhs", None) in _BOUNDS.get(type(guard).__name__, ())
 
 
 def _user_asks() -> bool:
