@@ -22,6 +22,7 @@ from harness.execution.modes.guards import AND, COUNTS, FIXED, LinedEnv, holds, 
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _TOKENS = 0  # the dimension that is the tokens
+_MORE = 230  # tokens: halves, thirds and rests after usual tiles have more than one row
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -37,6 +38,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
         if trace(rig, run, mode, label, tokens).error:
             rig.audit(run)
             break
+        if isinstance(mode.shape_env, LinedEnv) and _is_of_few(rig, run, mode.shape_env, tokens):
+            run.specialised = run.specialised_at = None
     return rig.finish(run)
 
 
@@ -130,6 +133,19 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
         narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return AND.join(dict.fromkeys(words(expr, fixed) for expr in narrowing)) or None
+
+
+def _is_of_few(rig: Rig, run: Run, env: LinedEnv, tokens: int) -> bool:
+    """Whether torch alone restricts the token count, and a trace of more tokens is not restricted.
+
+    Torch specialises sizes of 0 and 1, and of two or three tokens a half has one row.
+    """
+    fixed = run.specialised is not None and run.specialised.startswith(FIXED) and not env.user_fixes()
+    if not (fixed or run.specialised_by_torch) or min(_MORE, rig.most_tokens) <= tokens:
+        return False
+    more = rig.start()
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv())
+    return not trace(rig, more, mode, "trace", min(_MORE, rig.most_tokens)).error and more.specialised is None
 
 
 def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:

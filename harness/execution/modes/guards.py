@@ -36,6 +36,10 @@ class LinedEnv(ShapeEnv):
                 self.of_user |= {guard.expr: line for guard in added}
         return answer
 
+    def user_fixes(self) -> bool:
+        """Whether the user's own code asked whether two sizes are equal, and they are."""
+        return any(type(expr).__name__ == "Equality" for expr in self.of_user)
+
     def blamed(self, specialised: str | None, size: Any) -> SourceLine | None:
         """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to.
 
@@ -84,7 +88,10 @@ def is_of_few_rows(guard: Any, symbol: Any) -> bool:
 
 
 # By the names of SymPy's relations, what a guard that tells 0 or 1 from more has on its right: ``size >= 2`` does.
-_BOUNDS = {"Equality": (0, 1), "Unequality": (0, 1), "GreaterThan": (1, 2), "StrictGreaterThan": (0, 1)}
+_BOUNDS = {
+    **dict.fromkeys(("Equality", "Unequality", "StrictGreaterThan", "LessThan"), (0, 1)),
+    **dict.fromkeys(("GreaterThan", "StrictLessThan"), (1, 2)),
+}
 
 
 def _of_zero_or_one(guard: Any) -> bool:
