@@ -22,7 +22,7 @@ from harness.execution.modes.guards import AND, COUNTS, FIXED, LinedEnv, holds, 
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _TOKENS = 0  # the dimension that is the tokens
-_MORE = 230  # tokens: halves, thirds and rests after usual tiles have more than one row
+MORE = 230  # tokens: halves, thirds and rests after usual tiles have more than one row
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -38,8 +38,9 @@ def run(rig: Rig, dynamic: bool) -> Run:
         if trace(rig, run, mode, label, tokens).error:
             rig.audit(run)
             break
-        if isinstance(mode.shape_env, LinedEnv) and _is_of_few(rig, run, mode.shape_env, tokens):
+        if isinstance(mode.shape_env, LinedEnv) and (more := _trace_of_more(rig, run, mode.shape_env, tokens)):
             run.specialised = run.specialised_at = None
+            run.calls[-1] = more
     return rig.finish(run)
 
 
@@ -135,17 +136,26 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
     return AND.join(dict.fromkeys(words(expr, fixed) for expr in narrowing)) or None
 
 
-def _is_of_few(rig: Rig, run: Run, env: LinedEnv, tokens: int) -> bool:
-    """Whether torch alone restricts the token count, and a trace of more tokens is not restricted.
+def is_of_few(rig: Rig, tokens: int) -> bool:
+    """Whether torch alone restricts a trace of so few tokens, and none of more tokens."""
+    run, env = rig.start(), LinedEnv()
+    traced = trace(rig, run, FakeTensorMode(allow_non_fake_inputs=True, shape_env=env), "trace", tokens)
+    return not traced.error and _trace_of_more(rig, run, env, tokens) is not None
+
+
+def _trace_of_more(rig: Rig, run: Run, env: LinedEnv, tokens: int) -> Call | None:
+    """A trace of more tokens that is not restricted, where torch alone restricted that of a few; else None.
 
     Torch specialises sizes of 0 and 1, and of two or three tokens a half has one row.
     """
     fixed = run.specialised is not None and run.specialised.startswith(FIXED) and not env.user_fixes()
-    if not (fixed or run.specialised_by_torch) or min(_MORE, rig.most_tokens) <= tokens:
-        return False
-    more = rig.start()
+    most = min(MORE, rig.most_tokens)
+    if not (fixed or run.specialised_by_torch) or most <= tokens:
+        return None
+    other = rig.start()
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv())
-    return not trace(rig, more, mode, "trace", min(_MORE, rig.most_tokens)).error and more.specialised is None
+    more = trace(rig, other, mode, run.calls[-1].label, most)
+    return None if more.error or other.specialised else more
 
 
 def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:
