@@ -17,7 +17,7 @@ from harness.audit.samples import Sample
 from harness.audit.variants.resizes import demand
 from harness.audit.variants.tables import is_offsets, refit, resized
 from harness.audit.wording import on_variants
-from harness.audit.worker import _require_one, look_at
+from harness.audit.worker import _require_one, _survey, look_at
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution.pinned import pinned
@@ -149,6 +149,27 @@ def test_a_power_of_two_is_not_taken_for_a_multiple() -> None:
     accepted, refused = {2, 4, 8, 16}, {3, 5, 6, 9, 12, 17, 24}
     assert demand(accepted, refused, 33) == "takes 2 and 4, refuses 3 and 6: a power of two, or one of some sizes"
     assert demand(accepted - {8, 16}, {3, 5, 9}, 33) == ""
+
+
+def test_a_refusal_is_told_of_what_its_label_says(tmp_path: Path) -> None:
+    """Where the op refuses all dimensions of a size, they are tried apart too, which torch refuses in other words."""
+    op = torch.library.custom_op(
+        f"{SPACE}::in_fours", lambda x, y: _in_fours(x, y), mutates_args=(), schema="(Tensor x, Tensor y) -> Tensor"
+    )
+    op.register_fake(lambda x, y: x.new_empty(x.shape))
+    made = AuditedOp.of(
+        find(f"{SPACE}::in_fours"), [Sample((torch.ones(3, 8), torch.ones(8)), {})], CPU, tmp_path / "j.jsonl"
+    )
+    with pinned():
+        refused = _survey(made, "other size")["refused"]
+    assert refused == ["other size: x.shape[1] and y.shape[0] 8 to 17: ValueError: 17 is no multiple of 4"]
+
+
+def _in_fours(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    both = x + y
+    if x.shape[1] % 4:
+        raise ValueError(f"{x.shape[1]} is no multiple of 4")
+    return both
 
 
 def test_sizes_that_the_user_asks_for_are_tried(tmp_path: Path) -> None:

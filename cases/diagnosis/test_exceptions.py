@@ -135,3 +135,13 @@ def test_the_data_names_kinds_of_findings_and_predicates() -> None:
     assert {entry["kind"] for kind in kinds() for entry in kind.findings} <= set(KINDS)
     assert {bug.finding for bug in bugs()} - {""} == set(SHOWS_AS)
     assert {bug.id for bug in known_bugs()} < {bug.id for bug in bugs()}
+
+
+def test_an_error_inside_dynamo_is_no_line_that_it_cannot_trace() -> None:
+    text = 'torch._dynamo.exc.InternalTorchDynamoError: KeyError: 208\n\nfrom user code:\n  File "moe.py", line 3, in forward'
+    diagnosis = diagnosis_of(text)
+    assert (diagnosis.kind, diagnosis.finding) == ("graph-break", "graph-break")
+    assert diagnosis.cause.startswith("Dynamo itself ended in an error that it does not expect")
+    assert "comes without fullgraph too" in diagnosis.cause
+    unsupported = diagnosis_of("torch._dynamo.exc.Unsupported: Attempted to call function marked as skipped")
+    assert unsupported.cause.startswith("Dynamo cannot put a line")

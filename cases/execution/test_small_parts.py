@@ -81,6 +81,14 @@ def test_a_branch_on_a_part_is_one() -> None:
     assert "== 1" in finding.line.text
 
 
+@pytest.mark.parametrize("tokens", [2, 3])
+def test_parts_of_few_tokens_are_judged_by_a_trace_of_more(tokens: int) -> None:
+    assert traced(InParts, tokens).status == OK
+    assert traced(Thirds, tokens).status == OK
+    assert [finding.kind for finding in traced(BranchesOnPart, tokens).findings] == ["specialised"]
+    assert [finding.kind for finding in traced(EvenPart, tokens).findings] == ["specialised"]
+
+
 def test_a_row_that_half_of_the_batches_have_is_one_and_torch_asks_for_it() -> None:
     (finding,) = traced(EvenPart).findings
     assert finding.what.startswith("the trace holds only where Eq(tokens - 2*((tokens//2)), 1)")

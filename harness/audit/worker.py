@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness.audit.calling.attempts import WIDENED
 from harness.audit.context import AuditedOp
 from harness.audit.journal import MADE_UP, Journal, journal_file
 from harness.audit.making.samples import made_up, taken
@@ -112,9 +113,10 @@ def _survey(audited: AuditedOp | str, kind: str) -> dict[str, Any]:
         reason = f"the audit itself failed: {type(error).__name__}: {first_line(error)}"
         return {"accepted": [], "refused": [], "reason": reason, "demands": []}
     accepted = {variant.label for variant, error in attempts if error is None}
-    refused = {
-        variant.label: error for variant, error in attempts if error is not None and variant.label not in accepted
-    }
+    refused: dict[str, str] = {}
+    for variant, why in attempts:  # the first of a label is what the label says; others change less
+        if why is not None and why != WIDENED and variant.label not in accepted:
+            refused.setdefault(variant.label, why)
     refusals = [f"{variant_name(label)}: {error}" for label, error in refused.items()]
     if kind == MULTIPLE:  # these are refused on purpose
         judged = [] if audited.given else sorted(accepted)

@@ -180,6 +180,7 @@ class FirstNaN:
     """The op in whose output NaN first appeared, in ``rows`` of ``count``, and the user's line.
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
+    ``is_later`` says that an op before it gave NaN too, in a tensor whose rows are no tokens.
     """
 
     op: str
@@ -188,6 +189,7 @@ class FirstNaN:
     count: int
     weight: str
     reads_nan: bool
+    is_later: bool = False
 
 
 @dataclass(slots=True)

@@ -126,6 +126,7 @@ class _NaNWatch(TorchDispatchMode):
     def __init__(self, rig: Rig, state: dict[str, Tensor], tokens: int, rows: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.first: FirstNaN | None = None
+        self._is_later = False
         self._case, self._tokens, self._rows = rig.case, tokens, rows
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
 
@@ -147,8 +148,15 @@ class _NaNWatch(TorchDispatchMode):
                 names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
                 weight = next(filter(None, names), "")
                 count = tensor.shape[0] if tensor.dim() else 1
-                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before))
+                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before), self._is_later)
                 return
+            self._is_later |= self._is_blurred(tensor)
+
+    def _is_blurred(self, tensor: Tensor) -> bool:
+        """Whether a tensor holds NaN, and has rows that are no tokens, so that it may be another row's."""
+        if self._rows == self._tokens or not tensor.is_floating_point() or tensor.element_size() < 2:
+            return False
+        return bool(tensor.dim() and tensor.shape[0] % self._rows and tensor.isnan().any())
 
     def _bad_rows(self, tensor: Tensor) -> list[int]:
         """The rows of a tensor that hold NaN where none should be."""

@@ -55,7 +55,10 @@ def _first(run: Run) -> str:
     if first is None:
         return ""
     rows = f"row {ranges(list(first.rows))}" if len(first.rows) == 1 else f"rows {ranges(list(first.rows))}"
-    return f"; NaN first appeared in the output of {first.op}, {rows} of {first.count}"
+    where = f"in the output of {first.op}, {rows} of {first.count}"
+    if first.is_later:
+        return f"; NaN is seen {where}, and may come from an op before it, in whose output no row is a token's"
+    return f"; NaN first appeared {where}"
 
 
 def _cause(run: Run, call: Call, whole: bool) -> str:

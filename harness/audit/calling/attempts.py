@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -11,12 +12,14 @@ from harness.audit.calling.demands import sizes_to_try
 from harness.audit.hints import Hints, hints_of
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
+from harness.audit.tensors import tensors
 from harness.audit.variants.kinds import MAKERS, candidates
 from harness.audit.variants.overrun import past_the_end
 from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, OTHER, Base, Variant
 from harness.base.exception_text import refusal_text
 
 PAST = "the op reads past the end of an argument here; it depends on another's size or dtype, and the op does not check"
+WIDENED = "the harness made the argument up, and its shape widens an output"
 Attempt = tuple[Variant, str | None]
 
 
@@ -100,10 +103,20 @@ class Attempts:
             with own_memory_fits(self.op):
                 if past_the_end(variant, lambda sample: call(self.op, sample)):
                     raise SizesDepend(PAST)
-                self.calls.on(variant)
+                done = self.calls.on(variant)
+                if variant.plainer and self._is_widened(done.out, variant.plainer):
+                    self.calls.forget(variant)
+                    return WIDENED
         except ERRORS as error:
             return refusal_text(error)
         return None
+
+    def _is_widened(self, out: Any, plainer: Sample) -> bool:
+        """Whether one number in place of a made-up tensor gives outputs of other shapes."""
+        try:
+            return _shapes(call(self.op, plainer.copy())) != _shapes(out)
+        except ERRORS:  # it takes no single number, so that the tensor's shape means something
+            return False
 
     @property
     def given(self) -> list[Variant]:
@@ -132,3 +145,7 @@ class Attempts:
         others = [variant for variant in self.accepted if variant.kind != GIVEN]
         given = [variant for variant in self.given if self.only in variant.label]
         return given + list({variant.kind: variant for variant in reversed(others)}.values())[::-1]
+
+
+def _shapes(out: Any) -> list[torch.Size]:
+    return [tensor.shape for tensor in tensors(out)]

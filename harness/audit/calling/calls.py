@@ -56,6 +56,10 @@ class RealCalls:
             self._done[variant.label] = self._run(variant.sample)
         return self._done[variant.label]
 
+    def forget(self, variant: Variant) -> None:
+        """Forget the call on a variant: another one of its label takes its place."""
+        self._done.pop(variant.label, None)
+
     def _run(self, sample: Sample) -> RealCall:
         try:
             return _real_call(self.op, sample)

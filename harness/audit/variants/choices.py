@@ -69,9 +69,16 @@ def optionals(base: Base) -> Iterator[Variant]:
             yield Variant(f"{argument.name} absent", OPTIONAL, _set(base, argument.name, None), base.number)
             yield from _of_other_dtype(base, argument, value)
         elif base.hints.python:
-            for made in _made_up(base, argument):
-                sample = _set(base, argument.name, made)
-                yield Variant(f"{argument.name} present", OPTIONAL, sample, base.number)
+            yield from _present(base, argument)
+
+
+def _present(base: Base, argument: Any) -> Iterator[Variant]:
+    """The optional put in, with each value that is made up for it."""
+    for made in _made_up(base, argument):
+        one = made.reshape(-1)[0].clone() if isinstance(made, Tensor) and made.dim() else None
+        plainer = None if one is None else _set(base, argument.name, one)
+        sample = _set(base, argument.name, made)
+        yield Variant(f"{argument.name} present", OPTIONAL, sample, base.number, plainer=plainer)
 
 
 def _of_other_dtype(base: Base, argument: Any, value: Any) -> Iterator[Variant]:

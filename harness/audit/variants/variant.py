@@ -28,13 +28,17 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A changed sample. ``label`` is unique in the audit of an op."""
+    """A changed sample. ``label`` is unique in the audit of an op.
+
+    Where it has a tensor that is made up, ``plainer`` is the same call with one number there.
+    """
 
     label: str
     kind: str
     sample: Sample
     base: int = 0
     resize: Resize | None = None
+    plainer: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from harness.execution.modes.guards import AND, COUNTS, FIXED, LinedEnv, holds, 
 from harness.execution.rig import LAYER_ERRORS, Rig
 
 _TOKENS = 0  # the dimension that is the tokens
+MORE = 230  # tokens: halves, thirds and rests after usual tiles have more than one row
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -37,6 +38,9 @@ def run(rig: Rig, dynamic: bool) -> Run:
         if trace(rig, run, mode, label, tokens).error:
             rig.audit(run)
             break
+        if isinstance(mode.shape_env, LinedEnv) and (more := _trace_of_more(rig, run, mode.shape_env, tokens)):
+            run.specialised = run.specialised_at = None
+            run.calls[-1] = more
     return rig.finish(run)
 
 
@@ -130,6 +134,28 @@ def _specialised(fakes: tuple[Tensor, ...], rig: Rig) -> str | None:
         narrowing = [expr for expr in narrowing if not any(_limits_to(expr, fixed, most) for most in rows)]
         narrowing = [expr for expr in narrowing if not _says_its_limit(expr, fixed, rig)]
     return AND.join(dict.fromkeys(words(expr, fixed) for expr in narrowing)) or None
+
+
+def is_of_few(rig: Rig, tokens: int) -> bool:
+    """Whether torch alone restricts a trace of so few tokens, and none of more tokens."""
+    run, env = rig.start(), LinedEnv()
+    traced = trace(rig, run, FakeTensorMode(allow_non_fake_inputs=True, shape_env=env), "trace", tokens)
+    return not traced.error and _trace_of_more(rig, run, env, tokens) is not None
+
+
+def _trace_of_more(rig: Rig, run: Run, env: LinedEnv, tokens: int) -> Call | None:
+    """A trace of more tokens that is not restricted, where torch alone restricted that of a few; else None.
+
+    Torch specialises sizes of 0 and 1, and of two or three tokens a half has one row.
+    """
+    fixed = run.specialised is not None and run.specialised.startswith(FIXED) and not env.user_fixes()
+    most = min(MORE, rig.most_tokens)
+    if not (fixed or run.specialised_by_torch) or most <= tokens:
+        return None
+    other = rig.start()
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv())
+    more = trace(rig, other, mode, run.calls[-1].label, most)
+    return None if more.error or other.specialised else more
 
 
 def _says_its_limit(guard: Any, symbol: Any, rig: Rig) -> bool:

@@ -36,6 +36,10 @@ class LinedEnv(ShapeEnv):
                 self.of_user |= {guard.expr: line for guard in added}
         return answer
 
+    def user_fixes(self) -> bool:
+        """Whether the user's own code asked whether two sizes are equal, and they are."""
+        return any(type(expr).__name__ == "Equality" for expr in self.of_user)
+
     def blamed(self, specialised: str | None, size: Any) -> SourceLine | None:
         """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to.
 
@@ -67,7 +71,8 @@ def is_torchs(specialised: str | None, size: Any) -> bool:
     env, symbol = size.node.shape_env, size.node.expr
     guards = [guard.expr for guard in env.guards if words(guard.expr, symbol) in specialised.split(AND)]
     equal = [guard for guard in guards if type(guard).__name__ in ("Equality", "Unequality")]
-    about = [guard.rhs in (0, 1) or (guard.lhs.free_symbols and guard.rhs.free_symbols) for guard in equal]
+    about = [_of_zero_or_one(guard) for guard in guards]
+    about += [bool(guard.lhs.free_symbols and guard.rhs.free_symbols) for guard in equal]
     return any(about) and not any(guard in env.of_user for guard in guards)
 
 
@@ -78,8 +83,19 @@ def holds(guard: Any, symbol: Any, count: int) -> bool:
 
 def is_of_few_rows(guard: Any, symbol: Any) -> bool:
     """Whether a guard only says that a size is not 0 or not 1, and such a size comes of a few tokens alone."""
-    is_not = type(guard).__name__ == "Unequality" and guard.rhs in (0, 1)
+    is_not = _of_zero_or_one(guard) and type(guard).__name__ != "Equality"
     return is_not and all(holds(guard, symbol, count) for count in COUNTS if count >= _ENOUGH)
+
+
+# By the names of SymPy's relations, what a guard that tells 0 or 1 from more has on its right: ``size >= 2`` does.
+_BOUNDS = {
+    **dict.fromkeys(("Equality", "Unequality", "StrictGreaterThan", "LessThan"), (0, 1)),
+    **dict.fromkeys(("GreaterThan", "StrictLessThan"), (1, 2)),
+}
+
+
+def _of_zero_or_one(guard: Any) -> bool:
+    return getattr(guard, "rhs", None) in _BOUNDS.get(type(guard).__name__, ())
 
 
 def _user_asks() -> bool:

@@ -58,9 +58,15 @@ def compiled(raised: Raised) -> Finding | None:
         observer=_OBSERVERS[diagnosis.finding],
         kind=diagnosis.finding,
         stage="layer",
-        what=first_line(raised.error),
+        what=_what(raised.error),
         cause=diagnosis.cause,
         call=raised.call.label,
         line=raised.line,
         detail={"failure": diagnosis.kind},
     )
+
+
+def _what(error: BaseException) -> str:
+    """The error's first line. Dynamo's own error has another's text, which alone reads as the layer's."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if name == "InternalTorchDynamoError" else first_line(error)

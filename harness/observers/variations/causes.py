@@ -1,7 +1,10 @@
 """The kind of finding and the likely cause of each variation, by its group or its name."""
 
+from torch import Tensor
+
 from harness.execution.evidence import WHEN_RETURNED, Call, Varied
 from harness.observers.second_call import OUTSIDE
+from harness.ops.finite import all_finite
 
 KINDS = {
     "torch": "torch-mode",
@@ -175,6 +178,10 @@ _OVERWRITTEN = (
     "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it "
     "returned in one before."
 )
+_ZEROS = (
+    "A row of zeros is taken for padding, or for no token at all: what is added whatever a token holds, such as a bias, is left "
+    "out there. Or something is divided by its magnitude, and a guard puts another value in its place."
+)
 _EAGER_TOO = "Eager code is wrong for the same tokens: the compiler has no part in it."
 _BY_ROW = (
     "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
@@ -223,4 +230,6 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same rows in another order: it is not the values that "
             "matter. Something is held for all layers by the contents of one input, and found again for others."
         )
+    if call.varied.name == "content=zero-row" and isinstance(call.snapshot, Tensor) and all_finite(call.snapshot):
+        return _ZEROS
     return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")

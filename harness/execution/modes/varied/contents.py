@@ -13,7 +13,7 @@ from harness.execution.evidence import CALL_WITH, Run, Varied
 from harness.execution.modes.varied import special_rows
 from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.many_tokens import is_right
-from harness.execution.modes.varied.routing import missing_ids, without_expert
+from harness.execution.modes.varied.routing import choose_any, missing_ids, without_expert
 from harness.execution.modes.varied.varied_run import VariedRun, run_varied
 from harness.execution.rig import Rig
 from harness.subjects.checked import SubjectError
@@ -190,6 +190,8 @@ def _content(varied: VariedRun, variation: Varied) -> None:
     if beyond := _beyond(total(expected), changed[0].dtype):
         return varied.leave_out(variation, f"the right output is {beyond} {changed[0].dtype}")
     call = varied.call(variation, changed, expected)
+    if what == "zero-row" and _routes_itself(inputs):
+        choose_any(varied, call, [call.tokens - 1])
     if what in _SPECIAL_IDS:
         varied.refused(call, own=what == "minus-one-all" and _takes_some(varied, inputs))
     return None
@@ -212,10 +214,17 @@ def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
                 if _beyond(total(expected), inputs.hidden.dtype) == ABOVE:
                     break  # what the layer is for cannot be an output of this dtype: without outliers
                 call = varied.call(variation, one.tensors, expected)
+                if _routes_itself(inputs):
+                    choose_any(varied, call, special_rows.of_equal_logits(declared))
                 if call.error is None and varied.is_wrong(call):
                     special_rows.name_rows(call, declared, has_weights, without)
                 return
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
+
+
+def _routes_itself(inputs: Inputs) -> bool:
+    """Whether hidden_states are all that the layer is given."""
+    return len(inputs.tensors) == 1
 
 
 def _empty_experts(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:

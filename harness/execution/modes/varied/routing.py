@@ -1,4 +1,4 @@
-"""Routing: ids that name no expert, and what the experts of a layer that routes by itself are given."""
+"""Routing: ids that name no expert, what a layer that routes by itself gives its experts, and its choice among equal ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.execution.difference import within
+from harness.execution.evidence import Call
+from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.ops.names import op_name
 
 # Routing weights that are farther apart are not rounded to half precision, but others.
 _ROUNDED = 0.02
+# So many rows, so small: each has logits that are nearly equal, and by its direction chooses experts of its own.
+_NEARLY, _SMALL = 64, 2.0**-10
 
 
 def missing_ids(ids: Tensor, experts: int) -> tuple[Tensor, Tensor]:
@@ -89,3 +94,31 @@ def _routing_of(rig: Rig, inputs: tuple[Tensor, ...], function: Callable[..., An
     except LAYER_ERRORS:
         return []
     return mode.given
+
+
+def choose_any(varied: VariedRun, call: Call, rows: list[int]) -> None:
+    """Where a layer's own router meets equal logits in these rows, let the oracle choose the experts that the layer chose.
+
+    Zeros give equal logits, and the smallest numbers give logits that a softmax cannot tell apart. Biases of the experts show
+    which of them were chosen. The oracle's rows for inputs that are nearly zero have every choice that a direction makes.
+    """
+    if call.error or not isinstance(call.snapshot, Tensor) or not varied.is_wrong(call):
+        return
+    nearly = torch.randn(_NEARLY, call.before[0].shape[1], generator=torch.Generator().manual_seed(0)) * _SMALL
+    choices = varied.rig.oracle((nearly.to(call.before[0]),))
+    for row in rows:
+        own = slice(row, row + 1)
+        if within(call.snapshot[own], rows_of(call.expected, own)):
+            continue
+        fits = (one for one in range(_NEARLY) if within(call.snapshot[own], rows_of(choices, slice(one, one + 1))))
+        if (one := next(fits, None)) is not None:
+            call.expected = _with_row(call.expected, row, choices, one)
+    call.difference = None
+
+
+def _with_row(expected: Any, row: int, other: Any, one: int) -> Any:
+    if isinstance(expected, Tensor):
+        expected = expected.clone()
+        expected[row] = other[one]
+        return expected
+    return {name: _with_row(part, row, other[name], one) for name, part in expected.items()}

@@ -51,6 +51,7 @@ _ROWS: dict[str, Row] = {
     "of which every second value is zero": _every_second,
 }
 _LEAST: dict[str, Row] = {"of the smallest numbers": lambda row: row * _SMALLEST}
+_ALIKE = ("of negative zeros", "of the smallest numbers")
 _OUTLIERS: dict[str, Row] = {
     f"with one value of {_CHANNEL}": _channel(lambda row: len(row) // 2),
     f"that is {_ROW} times as large": lambda row: row * _ROW,
@@ -62,6 +63,11 @@ def kinds_of(declared: tuple[str, ...]) -> dict[str, Row]:
     """What each of the first rows is, in order; without what the subject declares not to occur."""
     least = {} if "no-small-values" in declared else _LEAST
     return _ROWS | least | ({} if "no-large-values" in declared else _OUTLIERS)
+
+
+def of_equal_logits(declared: tuple[str, ...]) -> list[int]:
+    """The places of the rows whose router logits are all equal, or nearly so."""
+    return [place for place, kind in enumerate(kinds_of(declared)) if kind in _ALIKE]
 
 
 def changed(hidden: Tensor, declared: tuple[str, ...]) -> Tensor:

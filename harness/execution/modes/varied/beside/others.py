@@ -94,6 +94,9 @@ def _freed(varied: VariedRun, variation: Varied) -> None:
     answer(varied, living, 1)
     if not isinstance(gone, nn.Module) or not is_first_right(varied, before):  # a build alone spoils it: see ``_many``
         return
+    if any(tensor.is_inference() for _, tensor in named_tensors(gone)):
+        varied.leave_out(variation, "weights made under inference mode cannot be given other memory")
+        return
     memory = {name: _elsewhere(tensor.data) for name, tensor in named_tensors(gone)}
     for name, tensor in named_tensors(gone):
         tensor.data = memory[name].copy_(doubled(tensor))
