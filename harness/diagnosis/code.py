@@ -16,6 +16,7 @@ _METHODS = re.compile(
     r"(?:add|sub|mul|div|copy|lerp|addcmul|index_add|index_copy|scatter|masked_fill)_?|where|maximum|minimum|matmul|mm|bmm"
     r"|baddbmm|addmm|einsum|linear|cat|stack|expand|_?grouped_mm"
 )
+_MODULES, _LONGEST = frozenset(("torch", "F", "functional")), 40
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
 _ATTENTION = re.compile(
     r"attn|attention|\b(?:q|query|queries)\b.*\b(?:k|keys?|kt|scores|mask|cos|sin|scale|scaling)\b"
@@ -36,6 +37,31 @@ def operations(code: str) -> frozenset[str]:
         return frozenset()
     found = {_named(node) for node in ast.walk(tree)}
     return frozenset(name for name in found if name)
+
+
+def operands(code: str, count: int) -> tuple[str, ...]:
+    """The operands of the one operation in a line that has so many, as they are written; none where no or several have."""
+    tree = _parsed(code)
+    nodes = [] if tree is None else [node for node in ast.walk(tree) if _named(node)]
+    found = [parts for parts in map(_operands, nodes) if len(parts) == count]
+    if len(found) != 1:
+        return ()
+    written = tuple(ast.unparse(part) for part in found[0])
+    return written if all(len(part) <= _LONGEST for part in written) else ()
+
+
+def _operands(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp):
+        return [node.left, node.right]
+    if isinstance(node, ast.AugAssign):
+        return [node.target, node.value]
+    if not isinstance(node, ast.Call):
+        return []
+    if node.args and isinstance(node.args[0], ast.List | ast.Tuple):  # cat, stack
+        return list(node.args[0].elts)
+    of = getattr(node.func, "value", None)
+    method = of is not None and getattr(of, "id", "") not in _MODULES
+    return [*([of] if method and isinstance(of, ast.expr) else []), *node.args]
 
 
 def is_activation(code: str) -> bool:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
-from harness.diagnosis.evidence import speaks_for
+from harness.diagnosis.evidence import LOADING_FAILS, speaks_for
 from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
@@ -26,7 +26,7 @@ _SMALL = 1 << 20
 # How far below one telling another of the same failure may begin that names the line which the first leaves out.
 _NEAR = 2
 _ATTENDS = re.compile(r", in \w*(?:attn|attention|rotary|rope|sdpa)")
-_LOADING = re.compile(r"[Ll]oading [`'\"][\w.]+\.(?:weight|bias)\b")
+_LOADING = re.compile(r"[Ll]oading [`'\"][\w.]+\.(?:weight|bias)\b|" + LOADING_FAILS)
 _NUMBER = re.compile(r"\d+")
 # Kinds that torch tells twice: a warning with the guard, then an exception without it; one exception and the next.
 _TWICE = frozenset(("recompile", "constraint", "data-dependent", "view", "device-assert", "illegal-access"))
@@ -119,10 +119,14 @@ class _Found:
 
     def take_load(self, text: bytes) -> None:
         """The frames of a load or of attention below the only failure of a short text, an issue's title that has none itself."""
-        first = next(iter(self.failures.values()))[0]
-        if len(self.failures) > 1 or any(FRAME.match(line.text) for line in first.lines):
+        failures = [failure for failure, _, _ in self.failures.values()]
+        bare = [failure for failure in failures if not any(FRAME.match(line.text) for line in failure.lines)]
+        first = failures[0]
+        above = [line for line in _lines(text) if line.number < first.last and _LOADING.search(line.text)]
+        for failure in bare if len(bare) == len(failures) else ():
+            failure.lines[:0] = [line._replace(number=failure.first) for line in above if line.number < failure.first]
+        if len(failures) > 1 or not bare:
             return
-        first.lines[:0] = [line for line in _lines(text) if line.number < first.first and _LOADING.search(line.text)]
         below = [line for line in _lines(text) if line.number > first.last and FRAME.match(line.text)]
         first.lines.extend(line for line in below if speaks_for("weights", line.text))
         first.lines.extend(line for line in below[-1:] if _ATTENDS.search(line.text))

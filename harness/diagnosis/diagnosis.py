@@ -9,11 +9,12 @@ FAMILY, UNDECIDED, OTHER = "family", "undecided", "other"
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """A size in a message: which models have it, and whether it is the padded one of two."""
+    """A size in a message: which models have it, and whether it is the padded one of two; ``rows`` for a number of rows."""
 
     size: int
     padded: bool
     models: tuple[str, ...]
+    rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

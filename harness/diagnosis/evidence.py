@@ -2,13 +2,19 @@
 
 import re
 
+# A sentence of a report; longer ones say it of something else.
+LOADING_FAILS = (
+    r"\b[Ll]oading (?:[^.\n]|\.(?=\S)){0,80}?\b(?:fails|failed|crashes|(?:gives?|raises?|throws?|ends with|leads to)"
+    r" (?:me )?(?:the |an? )?(?:following )?(?:errors?|exceptions?))\b"
+)
 _WORDS = {
     "moe": r"moe|MoE|MOE|[Ee]xpert|(?<!api_)(?<!sglang_)(?<!API)(?<!Api)router|routed|topk_(?:weights|ids)|\bw13|\bw2_weight"
     r"|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
     "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight"
-    r"|(?:[Cc]rash|[Ff]ail|[Ee]rror)\w* (?:at|on|during|while|when) load|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b",
+    r"|(?:[Cc]rash|[Ff]ail|[Ee]rror)\w* (?:at|on|during|while|when) load|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b|"
+    + LOADING_FAILS,
     "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b"
-    r"|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b",
+    r"|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b|" + LOADING_FAILS,
     "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"
     r"|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",
     "replay": r"[Cc]uda_?[Gg]raph|CUDAGraph|cudagraph|\.replay\(|CUDA [Gg]raph|graph_replay|hipGraph"

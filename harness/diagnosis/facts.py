@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from harness.diagnosis.calls import called_in, fakes_in, op_in
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
@@ -12,23 +13,18 @@ from harness.diagnosis.known.kinds import Match, first_match
 from harness.diagnosis.log.forms import chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import Texts, broken_lines
-from harness.diagnosis.notation import op_name, sizes
+from harness.diagnosis.notation import sizes
 
-_FAKE = re.compile(r"FakeTensor\(\.\.\.(?P<head>[^()]*?)size=\((?P<size>[^()]*)\)(?P<tail>[^()]*)\)")
+# Functions of a layer that runs, and of what comes before that.
+_RUNS = re.compile(
+    r"(?:\w+\.)*_?(?:forward|apply|finalize|combine|run_experts|profile_run|_?dummy_run|execute_model)\w*"
+)
+_PREPARES = re.compile(r"load|weight|convert|quantize|__init__")
 # Messages that only a loader has.
 _LOADS = re.compile(r"copying a param|to load weights?|checkpoint has")
 # The destination of a copy whose name is a weight's.
 _INTO_WEIGHT = re.compile(r"(?:weight|param|bias)\w*(?:\[[^\]]{0,40}\])?(?:\.data)?(?:\[[^\]]{0,40}\])?\.copy_\(", re.I)
-_CALLED = re.compile(
-    r"(?:fake tensors?:|Failed running|when running) ?call_(?:function|method|module) ?<?"
-    r"(?:built-in (?:function|method) |function |OpOverload\(op=')?(?P<name>[\w.]+)"
-)
 _WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
-_OP_LINE = re.compile(r"Error in op: ?(?P<op>[\w.:]+)")
-# Newer releases name the op in the assert itself, as they name an input there.
-_ASSERTED = re.compile(r"assert_size_stride\(\w+,\([^()]*\),\([^()]*\),['\"](?P<op>torch\.ops\.[\w.]+)['\"]\)")
-# Where an implementation raised a TypeError, Dynamo names the op before it.
-_DEBUGGED = re.compile(r"debug context: TypeError (?P<op>\w+\.\w+): ")
 # Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
     r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
@@ -66,6 +62,10 @@ class Facts:
     match: Match
     number: int
 
+    def said(self, words: str) -> bool:
+        """Whether the message that was understood has these words, a terminal's line breaks aside."""
+        return "".join(words.split()) in "".join(self.match.text.split())
+
     @cached_property
     def whole(self) -> str:
         """The whole text, single-spaced."""
@@ -83,39 +83,17 @@ class Facts:
     @cached_property
     def op(self) -> str:
         """The op that the text names, as ns::name; empty where it names none."""
-        line = _OP_LINE.search(self.whole) or self._asserted()
-        if line and line["op"] != "input":
-            return op_name(line["op"])
-        if "op" in self.match.groups and op_name(self.match.groups["op"]):
-            return op_name(self.match.groups["op"])
-        called = _DEBUGGED.search(self.whole)
-        if called:
-            return op_name(called["op"])
-        called = _CALLED.search(self.whole)
-        if called and "." in called["name"] and not called["name"].startswith(("torch.", "operator.")):
-            return op_name(called["name"])
-        return ""
-
-    def _asserted(self) -> re.Match[str] | None:
-        """The assert that failed: of a listing the last one, if the text goes on to its message."""
-        found = [*_ASSERTED.finditer("".join(self.whole.split()))]
-        return found[-1] if len(found) == 1 or (found and "expected size" in self.whole) else None
+        return op_in(self.whole, self.match)
 
     @cached_property
     def called(self) -> str:
         """What Dynamo was running with fake tensors: add, view, a custom op; empty where the text does not say."""
-        found = _CALLED.search(self.whole)
-        return found["name"].rpartition(".")[2] if found else ""
+        return called_in(self.whole)
 
     @cached_property
     def fakes(self) -> tuple[tuple[str, ...], ...]:
         """The sizes of the fake tensors in the message."""
-        return tuple(_size_of(fake) for fake in _FAKE.finditer(self.whole))
-
-    def _activations(self) -> list[tuple[str, ...]]:
-        """The sizes of the fake tensors that are no parameters: those have no tokens."""
-        found = _FAKE.finditer(self.whole)
-        return [_size_of(fake) for fake in found if not self.whole[: fake.start()].endswith("Parameter(")]
+        return fakes_in(self.whole)
 
     @cached_property
     def exception(self) -> str:
@@ -186,7 +164,7 @@ class Facts:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
         if self.loads_weights:
             return ""
-        fakes = [size[-2] for size in self._activations() if len(size) in (2, 3)][:1]
+        fakes = [size[-2] for size in fakes_in(self.whole, parameters=False) if len(size) in (2, 3)][:1]
         firsts = fakes if self.fakes else self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
@@ -217,7 +195,7 @@ class Facts:
             return True
         if not self.frames:
             return self.seen("load")
-        words = [*(frame.function for frame in self.frames), *(frame.code for frame in self._users()[-1:])]
+        words = [*(frame.function for frame in self.frames), *(frame.code for frame in self.users[-1:])]
         return any(speaks_for("load", word) for word in words)
 
     @cached_property
@@ -227,9 +205,16 @@ class Facts:
             self.seen("weights") or bool(_LOADS.search(self.match.text) or _INTO_WEIGHT.search(self.code))
         )
 
-    def _users(self) -> list[Frame]:
+    @cached_property
+    def users(self) -> list[Frame]:
         """The user's frames: of the traceback that ends in the message where it has some, else of all."""
         return _users_of(frames_in(self._traceback())) or _users_of(self.frames)
+
+    @property
+    def runs_layer(self) -> bool:
+        """Whether the frames are of a layer that runs, by the names of their functions, and none is of a load or a preparation."""
+        names = [frame.function for frame in self.users]
+        return any(map(_RUNS.fullmatch, names)) and not any(map(_PREPARES.search, names))
 
     def _traceback(self) -> list[Line]:
         """The lines of the exception whose message was understood, where the text has others that it led to or came of."""
@@ -245,7 +230,7 @@ class Facts:
     @cached_property
     def user_line(self) -> str:
         """The innermost frame that is not torch's or Python's own, else what a message of torch names as one: file:line: code."""
-        users = self._users() or [frame for frame in named_frames(self.whole) if not _LIBRARY.search(frame.file)]
+        users = self.users or [frame for frame in named_frames(self.whole) if not _LIBRARY.search(frame.file)]
         if not users:
             return ""
         file, number, _, code = users[-1]
@@ -254,13 +239,13 @@ class Facts:
     @cached_property
     def code(self) -> str:
         """The code of the user's line; empty where the text lacks it."""
-        users = self._users()
+        users = self.users
         return users[-1].code if users else ""
 
     @property
     def in_attention(self) -> bool:
         """Whether the user's line itself, or the function that it stands in, is of attention."""
-        users = self._users()
+        users = self.users
         if not users or is_attention(users[-1].code) or speaks_for("attention", users[-1].function):
             return bool(users)
         return may_be_attention(users[-1].code) and speaks_for("attention", users[-1].file)
@@ -273,7 +258,7 @@ class Facts:
     @property
     def function(self) -> str:
         """The function that the user's line stands in; empty where the text lacks it."""
-        users = self._users()
+        users = self.users
         return users[-1].function if users else ""
 
     @property
@@ -290,10 +275,6 @@ class Facts:
         """The place in torch that the text blames, where it says one: 'Caused by: (_inductor/output_code.py:141 in ...)'."""
         found = re.search(r"Caused by: ?\(?[^(]*?(?P<place>_(?:inductor|functorch)/[\w/]+\.py:\d+ in \w+)", self.whole)
         return found["place"] if found else ""
-
-
-def _size_of(fake: re.Match[str]) -> tuple[str, ...]:
-    return tuple(part.strip() for part in fake["size"].split(",") if part.strip())
 
 
 def _users_of(frames: Sequence[Frame]) -> list[Frame]:

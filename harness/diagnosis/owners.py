@@ -27,13 +27,18 @@ def catalogue() -> Catalogue:
 
 
 @cache
+def published() -> tuple[Shape, ...]:
+    """The models that somebody runs: a log never names a synthetic one."""
+    return tuple(shape for shape in catalogue().shapes.values() if not shape.name.startswith("synthetic"))
+
+
+@cache
 def owners(width: int) -> tuple[Owner, ...]:
     """The models that have this width: as it stands, else as a shard, a half or packed."""
-    published = [shape for shape in catalogue().shapes.values() if not shape.name.startswith("synthetic")]
-    exact = [Owner(s.name, part) for s in published for part, size in _parts(s) if size == width]
+    exact = [Owner(s.name, part) for s in published() for part, size in _parts(s) if size == width]
     if exact or width < 64:
         return tuple(exact)
-    return tuple(Owner(s.name, *part) for s in published for part, size in _derived(s) if size == width)
+    return tuple(Owner(s.name, *part) for s in published() for part, size in _derived(s) if size == width)
 
 
 def _parts(shape: Shape) -> list[tuple[str, int | None]]:

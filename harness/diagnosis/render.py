@@ -59,7 +59,7 @@ def _fields(one: Diagnosis) -> Iterator[tuple[str, str]]:
     elif one.phase in ("traced", "compiled"):
         yield "stage", f"not known, {_PHASES[one.phase]}"
     yield from (("operand", operand) for operand in one.operands)
-    yield from (("width", _width(width)) for width in one.widths)
+    yield from (("rows" if width.rows else "width", _width(width)) for width in one.widths)
     yield from (
         (name, text) for name, text in (("rule", one.rule), ("tokens", one.tokens), ("line", one.user_line)) if text
     )
@@ -86,4 +86,5 @@ def _width(width: Width) -> str:
     named = ", ".join(width.models[:_NAMED]) + (
         f" and {len(width.models) - _NAMED} more" if len(width.models) > _NAMED else ""
     )
-    return f"{width.size}{' (padded)' if width.padded else ''}" + (f": {named}" if named else "")
+    filled = "filled up" if width.rows else "padded"
+    return f"{width.size}{f' ({filled})' if width.padded else ''}" + (f": {named}" if named else "")

@@ -1,5 +1,6 @@
 """What a log says around its failures: versions of packages and models that it names."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,11 @@ from harness.matrix.shapes import Shape
 # Names come at the start of a log. Later in it only what follows the word version is looked at, and not to the end of
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
+# That the variable was set, and not torch's advice to pass it.
+_BLOCKING = re.compile(
+    rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
+    rb"|CUDA_LAUNCH_BLOCKING=1[`'\"]? (?:python|vllm|torchrun|pytest|was set)"
+)
 
 
 @dataclass(slots=True)
@@ -18,6 +24,7 @@ class Surroundings:
 
     versions: dict[str, list[str]] = field(default_factory=dict)
     models: list[Shape] = field(default_factory=list)
+    blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
     read: int = 0
 
     def look(self, chunk: bytes) -> None:
@@ -28,6 +35,7 @@ class Surroundings:
         for piece in [chunk] if started else _near(chunk, b"ersion"):
             self._versions(piece)
         if started:
+            self.blocking = self.blocking or _BLOCKING.search(chunk) is not None
             self._models(chunk.lower().replace(b"_", b"-"))
 
     def _versions(self, piece: bytes) -> None:

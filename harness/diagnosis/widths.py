@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from harness.diagnosis.owners import Owner, catalogue, owners
+from harness.diagnosis.owners import Owner, catalogue, owners, published
 from harness.matrix.shapes import NVFP4_BLOCK
 from harness.matrix.shapes import Alignment as Rule
 
@@ -126,7 +126,7 @@ def read_pair(a: int, b: int) -> Pair:
         wide_owners=owners(wide),
         heads=_heads(narrow, wide),
         ratio=wide // narrow if narrow and wide % narrow == 0 else 0,
-        latent_of=next((s.name for s in catalogue().shapes.values() if {s.hidden, s.latent} == {narrow, wide}), ""),
+        latent_of=next((s.name for s in published() if {s.hidden, s.latent} == {narrow, wide}), ""),
     )
 
 

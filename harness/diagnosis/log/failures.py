@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import FRAME, TRACEBACK, chains, goes_on, is_exception
+from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -51,26 +51,46 @@ class Writer:
         self.recent: deque[Line] = deque(maxlen=BEFORE)
         self.open: Failure | None = None
         self.chained = False
+        self.section: list[Line] | None = None  # what pytest printed of a failing test so far, before an exception
 
     def take(self, line: Line, anchor: bool) -> Failure | None:
         """Take one more line; gives the failure that ended before it, if one did."""
         ended = None
         if self.open is not None:
+            if self.open.raised and SUMMARY.match(line.text):
+                return None
             if (anchor or self.open.doubled) and self.open.repeats(line, anchor):
                 return None
             ended = self.close() if self._ends(line, anchor) else None
         if self.open is not None:
             self._add(line, anchor)
         elif anchor:
-            self.open = _failure(self.name, leading(list(self.recent)) if self.recent else [])
+            self.open = _failure(self.name, self._leading())
             self.recent.clear()
             self.open.seen[line.text] = self.open.seen.get(line.text, 0) + 1
             self._add(line, anchor)
         else:
-            self.recent.append(line)
+            self._keep(line)
         if not line.text.isspace() and line.text:
             self.chained = "exception" in line.text and chains(line.text)
         return ended
+
+    def _keep(self, line: Line) -> None:
+        """Keep a line that may lead to a failure."""
+        self.recent.append(line)
+        if TEST.match(line.text):
+            self.section = []
+        elif self.section is not None:
+            self.section.append(line)
+            if len(self.section) > LONGEST:
+                self.section = None
+
+    def _leading(self) -> list[Line]:
+        """The lines before an anchor that are of its failure: all of the test's that pytest prints, else the frames above it."""
+        section, self.section = self.section, None
+        if section and section[-1].number == (self.recent[-1].number if self.recent else 0):
+            return section
+        return leading(list(self.recent)) if self.recent else []
 
     def close(self) -> Failure:
         """The failure that is open, without lines at its end that only stand near it."""
@@ -89,7 +109,7 @@ class Writer:
         if self.chained:
             return False
         text = line.text.lstrip()
-        if text.startswith(_BEGINS):
+        if text.startswith(_BEGINS) or TEST.match(text):
             return True
         if anchor and is_exception(text):
             return not self._in_traceback() and (failure.raised or failure.idle > 3)

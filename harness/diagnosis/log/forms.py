@@ -18,10 +18,12 @@ BELOW = re.compile(
     r"|target:|args\["
     r"|The error above occurred|While executing|Original traceback|FX node|Found from|If you suspect|Detail|\^"
 )
-FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: |\s*\^|\s*~')
+FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: (?!.*Assertion `)|\s*\^|\s*~')
 # How pytest ends a frame.
 PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
+TEST = re.compile(r"_{3,} .{1,200} _{3,}$")  # pytest's, above each failing test
+SUMMARY = re.compile(r"(?:FAILED|ERROR) \S+\.py::\S")  # pytest's, one line for each test, of this failure or of another
 HEADING = re.compile(r"[_=]{5,}")
 TALK = frozenset(("DEBUG", "INFO"))  # no line of these is a failure's
 QUIET = TALK | {"WARN", "WARNING"}

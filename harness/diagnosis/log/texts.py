@@ -69,7 +69,7 @@ class Texts:
         for joined in (self.messages, self.whole):
             found = [m for wrapped in (False, True) if (m := first_match(joined.text, kinds, wrapped))]
             if found:
-                cut = self._cut(found[0], joined)
+                cut = self._cut(found[0], joined) and not _alike(*found[:2])
                 best = min(
                     found, key=lambda match: (match.kind.rank, match.order, -len(match.groups), match.wrapped != cut)
                 )
@@ -88,6 +88,13 @@ class Texts:
     def every(self, match: Match) -> list[Match]:
         """Every match of the same kind."""
         return every_match(self.whole.text, match.kind, match.wrapped)
+
+
+def _alike(one: Match, other: Match | None = None) -> bool:
+    """Whether two matches took the same of a text, but for its white space: then no terminal cut the one that has it."""
+    if other is None or (one.kind, one.order) != (other.kind, other.order):
+        return False
+    return {name: "".join(value.split()) for name, value in one.groups.items()} == other.groups
 
 
 def broken_lines(lines: list[Line]) -> Callable[[Line], bool]:

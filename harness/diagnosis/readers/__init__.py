@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.constraint import read_constraint
-from harness.diagnosis.readers.device import read_device
+from harness.diagnosis.readers.device.faults import read_device
 from harness.diagnosis.readers.entry import read_entry, read_signature
+from harness.diagnosis.readers.guards.constraint import read_constraint
+from harness.diagnosis.readers.guards.recompile import read_recompile
 from harness.diagnosis.readers.layout import read_layout
 from harness.diagnosis.readers.meeting.checked import read_checked
 from harness.diagnosis.readers.product import read_product
-from harness.diagnosis.readers.recompile import read_recompile
 from harness.diagnosis.readers.reshape import read_reshape
 from harness.diagnosis.readers.rows import read_rows
 from harness.diagnosis.readers.sizes import read_sizes

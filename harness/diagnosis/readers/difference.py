@@ -10,6 +10,8 @@ from harness.diagnosis.readers.pairs import widths
 from harness.diagnosis.widths import Pair, read_pair
 
 ASSERT = re.compile(r"assert_size_stride\((?P<value>\w+), ?\((?P<sizes>[^()]*)\), ?\((?P<strides>[^()]*)\)")
+_MOST_CHOICES = 32
+_BLOCKS = (4, 8, 16, 32, 64, 128, 256)  # what rows are filled up to
 _SMALLEST = 128  # strides below it are head dimensions or numbers of heads rather than widths
 
 
@@ -77,8 +79,9 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
     pair = read_pair(dim.real, dim.said)
     side = "real-narrow" if dim.real < dim.said else "real-wide"
     if dim.dim == 0 and (pair.ratio or not pair.exact_owners):
-        cause = "Dimension 0 most often counts rows: the fake gives another number of them."
-        return Difference(says, cause, "no rule", frozenset(("rows", side)), None, widths(pair, padded=False))
+        cause, rule = _rows(dim.real, dim.said)
+        counts = tuple(Width(size, False, (), rows=True) for size in (pair.narrow, pair.wide))
+        return Difference(says, cause, rule, frozenset(("rows", side)), None, counts)
     if pair.padded or (pair.possible and not pair.ratio and not (pair.heads and facts.seen("attention"))):
         wrote, said = ("true", "padded") if side == "real-narrow" else ("padded", "true")
         cause = f"The kernel wrote the {wrote} width and the fake says the {said} one: {pair.rounded()}."
@@ -98,6 +101,25 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         few, many, size = pair.heads
         cause = f"{few} and {many} attention heads of {size}, or {pair.rounded()}."
     return Difference(says, cause, "no rule", frozenset(("sizes", side)), None, widths(pair, padded=False))
+
+
+def _rows(real: int, said: int) -> tuple[str, str]:
+    """Why numbers of rows differ, and by which rule: the kernel or the fake fills them up to whole blocks."""
+    counts = "Dimension 0 most often counts rows"
+    few, many = sorted((real, said))
+    blocks = [str(block) for block in _BLOCKS if -(-few // block) * block == many]
+    if not blocks and few > 1 and many % few == 0 and many // few <= _MOST_CHOICES:
+        times = many // few
+        choices = f"perhaps a row for each token and each of {times} experts that it chooses (top-k), or for each of {times} ranks"
+        return (
+            f"{counts}, and {many} is {times} x {few}: {choices}, against one for each token.",
+            f"{many} = {times} x {few}",
+        )
+    if not blocks:
+        return f"{counts}: the fake gives another number of them.", "no rule"
+    filled, plain = ("the kernel", "the fake") if real == many else ("the fake", "the kernel")
+    rule = f"{many} = {few} rounded up to {', or to '.join(blocks)}"
+    return f"{counts}: {filled} gives them filled up to whole blocks ({rule}), and {plain} does not.", rule
 
 
 def _strided(facts: Facts, listed: list[Dim]) -> Difference:

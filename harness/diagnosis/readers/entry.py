@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.notation import TORCHS_OWN
+from harness.diagnosis.notation import TORCHS_OWN, op_name
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
@@ -19,6 +19,10 @@ _TRACING = re.compile(r"fake tensor|FakeTensor|fake_impl|register_fake|abstract_
 _EXCEPTION = re.compile(r"(?:Error|Exception|Failed|Failure|Violation|Warning)\.__init__$")
 # How far a message reaches on both sides of what was understood, and how far where no exception begins it.
 _REACH, _WORDS = 160, 60
+_CALLED = re.compile(r"torch\.ops\.\w+\.\w+")
+# Words by which torch names the very op that lacks a fake.
+_ITSELF = re.compile(r"nsupported operator: |UnsupportedOperatorException|attempted to run this operator with Meta")
+_CHECKED = re.compile(r"\bopcheck\((?P<op>[A-Za-z_][\w.]*)")
 _BLANK = re.compile(r"\{\w+\}")
 
 
@@ -38,13 +42,15 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
         stage=filled.get("stage", ""),
         look=filled.get("look", ""),
         against=tuple(answer.get("against", ())),
-        tags=frozenset(answer.get("tags", ())),
+        tags=frozenset(answer.get("tags", ())) - ({"custom"} if _is_itself(facts, facts.op) else set()),
         tries=(command,) if command else (),
     )
 
 
 def _in_force(case: dict[str, Any], facts: Facts) -> bool:
     """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
+    if "at" in case:
+        return bool(re.search(case["at"], facts.code))
     text = f"{_sentence(facts)} {facts.user_line} {facts.function}" if "near" in case else facts.whole
     if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
         return False
@@ -93,11 +99,13 @@ def _remade(function: str) -> Reading:
 
 def _words(facts: Facts) -> dict[str, str]:
     groups, op = facts.match.groups, facts.op
-    named = op or groups.get("op", "")
+    checked = _CHECKED.search(facts.code)
+    named = op or groups.get("op", "") or (op_name(checked["op"]) or checked["op"] if checked else _called(facts))
     found = _EXPRESSION.search(facts.whole)
     return {
         "op": _to_audit(named),
         "name": named or "a custom op",
+        **_inner(facts, named or "a custom op", _outer(facts, named)),
         "op_named": f"The text names {named}." if named else "The text does not name it.",
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
@@ -107,6 +115,34 @@ def _words(facts: Facts) -> dict[str, str]:
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",
     }
+
+
+def _outer(facts: Facts, named: str) -> str:
+    """The op that the user's line calls, where it is another than the one that the text names; empty elsewhere."""
+    op = _called(facts)
+    return op if named and op != named else ""
+
+
+def _inner(facts: Facts, named: str, outer: str) -> dict[str, str]:
+    """In words, whether the op that is named is the inner one: the user's line calls the one around it, or torch names it itself."""
+    if outer:
+        calls = f"The user's line calls {outer}, whose fake or implementation calls {named}: the inner op is the one without a fake."
+        return {"inner": f"{named}, which {outer} calls", "wrapper": calls}
+    if _is_itself(facts, named):
+        return {"inner": named, "wrapper": "The user's line calls that op."}
+    wrapper = "The named one may be a wrapper whose fake calls another op: the op without a fake is then the inner one."
+    return {"inner": f"{named}, or an op that it calls", "wrapper": wrapper}
+
+
+def _is_itself(facts: Facts, named: str) -> bool:
+    """Whether the user's line calls the op that torch names as the one without a fake."""
+    return _called(facts) == named and bool(_ITSELF.search(facts.whole))
+
+
+def _called(facts: Facts) -> str:
+    """The op that the user's line calls; empty where it calls none."""
+    found = _CALLED.search(facts.code)
+    return op_name(found[0]) if found else ""
 
 
 def _to_audit(op: str) -> str:

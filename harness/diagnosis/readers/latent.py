@@ -6,6 +6,7 @@ from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.owners import catalogue
+from harness.diagnosis.readers.callers import part_called
 from harness.diagnosis.readers.meeting.relations import multiple
 from harness.diagnosis.readers.pairs import modes, widths
 from harness.diagnosis.surroundings import Surroundings
@@ -13,6 +14,7 @@ from harness.diagnosis.widths import Pair
 from harness.matrix.shapes import Shape
 
 # Not the latents of an image model, and not latent attention.
+_RESIDUAL = re.compile(r"resid|skip", re.I)
 _LATENT = re.compile(r"latent(?!s|[ _]?(?:attention|diffusion|image|space))", re.I)
 
 
@@ -21,8 +23,10 @@ def read_latent(facts: Facts, around: Surroundings, pair: Pair, first: int) -> R
     model = catalogue().shapes[pair.latent_of]
     if not _speaks(facts, around, model):
         return _either(facts, pair, model)
+    if facts.match.kind.id == "broadcast":
+        return _added(facts, pair, model)
     given, wanted = _given(first, model)
-    place = "gate" if facts.seen("gate") and not facts.seen("shared") else "shared expert"
+    place = _place(facts)
     shared = place == "shared expert" or not facts.frames
     return Reading(
         verdict=FAMILY,
@@ -38,6 +42,35 @@ def read_latent(facts: Facts, around: Surroundings, pair: Pair, first: int) -> R
     )
 
 
+def _added(facts: Facts, pair: Pair, model: Shape) -> Reading:
+    """The two widths meet in an add or a copy: what has the latent one was not projected up, or the other was not projected down."""
+    residual = bool(_RESIDUAL.search(facts.code))
+    shared = not residual and speaks_for("shared", facts.code)
+    why = "What the layer gave has the latent width: it was not projected up to the hidden one before that."
+    either = (
+        "The routed experts' output was not projected up from it, or the shared expert was given the latent tensor."
+    )
+    return Reading(
+        verdict=FAMILY,
+        stage="residual add" if residual else "shared add" if shared else "",
+        cause=f"{pair.wide} and {pair.narrow} are hidden and latent width of {model.name}. {why if residual else either}",
+        against=("padding: no rule rounds one up to the other", *_halved(pair)),
+        look="the projection from the latent width to the hidden one, and whether it is called on this path",
+        widths=widths(pair, padded=False),
+        rule=f"hidden and latent width of {model.name}",
+        tags=frozenset(("hidden-latent", "shared") if shared else ("latent-add",)),
+        tries=(f"harness check --models {model.name} --modes {modes(facts)}",),
+    )
+
+
+def _place(facts: Facts) -> str:
+    """The part that was given the wrong one: by the frames, else by words of the text."""
+    called = part_called(facts)
+    if called in ("router", "shared expert"):
+        return "gate" if called == "router" else called
+    return "gate" if facts.seen("gate") and not facts.seen("shared") else "shared expert"
+
+
 def _given(first: int, model: Shape) -> tuple[str, str]:
     """In words, what was given and what was wanted."""
     given, wanted = "latent tensor", "full hidden_states"
@@ -46,7 +79,7 @@ def _given(first: int, model: Shape) -> tuple[str, str]:
 
 def _speaks(facts: Facts, around: Surroundings, model: Shape) -> bool:
     """Whether the log names the model, the text has a latent tensor, or the user's line is of a layer with experts."""
-    line = f"{facts.user_line} {facts.function}"
+    line = f"{facts.user_line} {facts.function} {part_called(facts)}"
     near = any(speaks_for(word, line) for word in ("moe", "shared", "gate"))
     return model in around.models or near or bool(_LATENT.search(facts.whole))
 

@@ -7,14 +7,15 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import TORCHS_OWN, op_name
 from harness.diagnosis.readers.blame import of_nobody, of_result
 from harness.diagnosis.readers.difference import ASSERT, Difference, Dim, difference, dims
-from harness.diagnosis.readers.pairs import as_data
+from harness.diagnosis.readers.pairs import as_data, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import audit, checks
-from harness.diagnosis.widths import read_pair
+from harness.diagnosis.widths import Pair, read_pair
 
 _OP_LINE = re.compile(r"Error in op: ?(?P<op>\w+)")
 _INPUT = re.compile(r"assert_size_stride\((?:arg\d+_\d+|primals_\d+|tangents_\d+|L_\w+|l_\w+|arg_\w+)\b|, ?'input'\)")
 _RESULT = re.compile(r"assert_size_stride\((?P<value>buf\d+)\b")
+_PITCH = "a row pitch"
 _CALLS = re.compile(r"\b(?P<value>\w+) ?= ?torch\.ops\.(?P<op>\w+\.\w+)\.\w+\(")
 
 
@@ -57,6 +58,9 @@ def _input(listed: list[Dim]) -> Reading:
     says, rule, sizes = _inputs_difference(listed)
     resized = [read_pair(dim.real, dim.said) for dim in listed if dim.real != dim.said and dim.real and dim.said]
     padded = next((pair for pair in resized if pair.padded), None)
+    pitch = read_pair(*sizes) if rule == _PITCH else None
+    if pitch and pitch.padded:
+        return _padded_input(says, pitch)
     if padded:
         says += f" {padded.rounded()}: perhaps a tensor that was padded after it was compiled, or before."
     return Reading(
@@ -70,6 +74,22 @@ def _input(listed: list[Dim]) -> Reading:
         look="the caller: sizes and strides as at the first call, or .contiguous(); an artefact that is used again needs its guards",
         widths=tuple(Width(size, False, ()) for size in sizes),
         rule=rule,
+        tags=frozenset(("input",)),
+    )
+
+
+def _padded_input(says: str, pair: Pair) -> Reading:
+    """An input whose rows lie a padded width apart: a slice of a padded buffer, as the cut of the padding gives one."""
+    return Reading(
+        verdict=UNDECIDED,
+        stage="an input of a compiled graph",
+        cause=f"The assert is on an input of the compiled graph, not on what an op gave. {says} {pair.rounded()}: most likely the "
+        "padding was cut off by a slice before the call, which leaves the padded pitch.",
+        against=("a wrong fake: no fake makes an input; torch's hint about one does not apply",),
+        look="the caller: .contiguous() after the cut, or the same layout when it is compiled; an artefact needs its guards",
+        widths=widths(pair),
+        rule=pair.rounded(),
+        alignments=as_data(pair),
         tags=frozenset(("input",)),
     )
 
@@ -88,7 +108,7 @@ def _inputs_difference(listed: list[Dim]) -> tuple[str, str, tuple[int, ...]]:
         real, said = dim.real_stride or 0, dim.said_stride or 0
         if real > said:
             dense = f"It was dense when it was compiled (stride {said}) and is a slice of a wider buffer at the call"
-            return f"{dense} (rows {real} apart).", "a row pitch", (said, real)
+            return f"{dense} (rows {real} apart).", _PITCH, (said, real)
     return "Its sizes or strides at the call are not those that it was compiled for.", "no rule", ()
 
 

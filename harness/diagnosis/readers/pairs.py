@@ -171,7 +171,7 @@ def rows_alone(facts: Facts) -> bool:
     """Whether the message has two shapes of more than one dimension that agree in every one but the first."""
     groups = facts.match.groups
     a, b = sizes(groups.get("a_shape", "")), sizes(groups.get("b_shape", ""))
-    return len(a) == len(b) > 1 and a[1:] == b[1:] and "of the mask" not in facts.match.text
+    return len(a) == len(b) > 1 and a[1:] == b[1:] and not facts.said("of the mask")
 
 
 def size_at(shape: tuple[str, ...], place: int) -> str:

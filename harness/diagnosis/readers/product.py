@@ -7,6 +7,7 @@ from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.callers import part_called
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
@@ -30,8 +31,8 @@ _ROUTER = re.compile(r"router|^(?!.*(?:\bup\b|gate_up|\bw13\b)).*\bgate\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
 _SECOND = "second projection"
 _PROJECTIONS = {
-    _SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b"),
-    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b"),
+    _SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
+    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
 }
 _LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
@@ -61,8 +62,10 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and speaks(facts)):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
-    left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
     place = _place(facts)
+    if _SECOND in place:
+        return _second(facts, around, pair, a, place)
+    left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
     return padded(
         pair,
         sure=pair.known or speaks(facts),
@@ -72,17 +75,36 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
             f"right, {b} deep: a weight at the {right} width",
         ),
         cause=f"{_supposed(facts, pair)}"
-        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_cut(place, a == pair.wide)}",
+        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
 
 
-def _cut(place: str, activation: bool) -> str:
-    """In words, what was left out where the activation, else the weight, is padded."""
-    if activation and place == _SECOND:
-        return "The padding was not cut off before it, or that weight was not padded as the first one's output is."
-    return _CUT[activation]
+def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: str) -> Reading:
+    """The second projection takes what the first one gave: the width between them is the intermediate one."""
+    wide = left == pair.wide
+    given, weight = ("padded", "true") if wide else ("true", "padded")
+    where = "in the activation and not in the weight" if wide else "in the weight and not in the activation"
+    why = (
+        "The first projection was padded and this weight was not, or the padding was not cut off between them."
+        if wide
+        else "This weight was padded and the first projection was not, or the padding was cut off between them."
+    )
+    return padded(
+        pair,
+        sure=pair.known or speaks(facts),
+        stage=place,
+        operands=(
+            f"left, {left} wide: what the first projection gave, at the {given} intermediate width",
+            f"right: the second projection's weight, at the {weight} intermediate width",
+        ),
+        cause=f"{_supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
+        f"{pair.rounded()}. {why}",
+        against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),
+        look="how the weights of both projections are padded when they are loaded",
+        tries=checks(facts, around, pair, modes(facts)),
+    )
 
 
 def _supposed(facts: Facts, pair: Pair) -> str:
@@ -173,19 +195,20 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
 
 def _place(facts: Facts) -> str:
     done = operations(facts.code)
+    projection = next((place for place, names in _PROJECTIONS.items() if names.search(facts.code)), "")
     if "gate_proj" in facts.code:
         return "gate projection, or a router of that name"
     if _ROUTER.search(facts.code) or (not facts.code and facts.seen("gate")):
         return "router"
-    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or "batch2" in facts.match.text:
-        return "product of a batch of weights, as of the routed experts"
+    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or facts.said("batch2"):
+        batch = "product of a batch of weights, as of the routed experts"
+        return f"{projection}, a {batch}" if projection else batch
     if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
         return "shared expert"
     if _EXPERT.search(f"{facts.function} {facts.code}"):
-        return "product of one expert's weight"
+        return f"{projection} of an expert" if projection else "product of one expert's weight"
     if _HEAD.search(facts.code):
         return "output head"
-    for place, names in _PROJECTIONS.items():
-        if names.search(facts.code):
-            return place
-    return "projection" if facts.code else "projection beside the routed experts"
+    if projection:
+        return projection
+    return part_called(facts) or ("projection" if facts.code else "projection beside the routed experts")

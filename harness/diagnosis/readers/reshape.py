@@ -1,5 +1,6 @@
 """A reshape that does not fit the number of elements: a width taken from the wrong place."""
 
+import re
 from dataclasses import replace
 from math import prod
 
@@ -7,7 +8,7 @@ from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
-from harness.diagnosis.readers.meeting.relations import multiple
+from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off, tile
 from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
@@ -15,9 +16,15 @@ from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import COMMON, Pair, alignments, multiples_of_rules, read_pair
+from harness.diagnosis.widths import Pair, multiples_of_rules, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
+_SCALES = re.compile(r"scale|\bsf\b|_sf\b", re.I)
+_ACTIVATIONS = re.compile(r"\ba\d?q?_scale|act\w*_scale|\b(?:x|input|hidden)\w*_scale|hidden_states")
+# Names of a router's scores and of its groups of experts.
+_ROUTES = re.compile(
+    r"router_logits|gating_output|(?:num_)?expert_groups?\b|\bn_groups?\b|topk_group|group_scores|correction_bias"
+)
 _LEAST_ODD = 15
 _AGAINST = (
     "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
@@ -32,7 +39,11 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
         read = read_strided(facts, around, sizes(groups["have"]), sizes(groups["strides"]))
         return replace(read, title="a view of a tensor that is not contiguous")
     want = sizes(groups["want"])
-    found = None if _misfit(want, groups["elements"]) else _widths(facts, around, want, groups["elements"])
+    if _ROUTES.search(f"{facts.function} {facts.code}"):
+        return _of_a_router(want, groups["elements"])
+    found = _widths(facts, around, want, groups["elements"])
+    if found and misfit(want, groups["elements"]) and not read_pair(*found).hidden_owners:
+        found = None
     if found is None:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
@@ -44,8 +55,21 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     return unrelated(
         facts,
         pair,
-        f"The reshape asks for another number of elements than the tensor has.{_one_off(want, groups['elements'])} If the leading "
+        f"The reshape asks for another number of elements than the tensor has.{one_off(want, groups['elements'])} If the leading "
         f"sizes agree, the width of the tensor ({have}) and the one that the reshape asks for ({wanted})",
+    )
+
+
+def _of_a_router(want: tuple[str, ...], elements: str) -> Reading:
+    """A reshape of a router's scores: its sizes are numbers of tokens, of groups and of experts."""
+    return Reading(
+        verdict=OTHER,
+        stage="the router",
+        cause=f"A reshape of a router's scores to [{', '.join(want)}] does not fit {elements} elements. Its sizes are numbers of "
+        f"tokens, of groups of experts and of experts in a group.{one_off(want, elements)}",
+        against=("padding of a width: a router's scores have a column for each expert",),
+        look="the number of experts and of their groups in the configuration, beside the router's weight",
+        tags=frozenset(("experts",)),
     )
 
 
@@ -87,7 +111,8 @@ def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements:
     shown = [int(size[-1]) for size in facts.fakes if size and size[-1].isdigit()]
     if count and shown and count % shown[0] == 0 and shown[0] != wanted:
         return shown[0], wanted
-    return _guessed(count, wanted, around) if count else None
+    known = prod(int(size) for size in leading if size.isdigit())
+    return _guessed(count // known, wanted, around) if count and known and count % known == 0 else None
 
 
 def _is_of_heads(want: tuple[str, ...]) -> bool:
@@ -121,10 +146,10 @@ def _guessed(count: int, wanted: int, around: Surroundings) -> tuple[int, int] |
 def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[str]) -> Reading:
     """A shape of scales, or of gate and up as one, in which one size may be a padded model's."""
     return Reading(
-        verdict=FAMILY if speaks(facts) or speaks_of("scales", facts) else UNDECIDED,
-        stage="a reshape of weights or of their scales",
+        verdict=FAMILY if speaks(facts) or speaks_of("scales", facts) or _SCALES.search(facts.code) else UNDECIDED,
+        stage=f"a reshape of {_whose(facts)}",
         cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements. If one size alone is wrong, the numbers are "
-        f"those of padding: {'; or '.join(parts)}. One side is rounded up for a kernel, and the other is the model's own.",
+        f"those of padding: {'; or '.join(parts)}. {_side(want, elements)}",
         against=(*_AGAINST, "chance: a model known here has the width, and a rule rounds it so"),
         look="who rounds the rows or the columns of the scales up, and which shape the caller takes for them",
         rule="; or ".join(parts),
@@ -132,82 +157,33 @@ def _of_parts(facts: Facts, want: tuple[str, ...], elements: str, parts: list[st
     )
 
 
+def _whose(facts: Facts) -> str:
+    """In words, whose scales they are, by the names at the user's line."""
+    if not _SCALES.search(facts.code):
+        return "weights or of their scales"
+    return "an activation's scales" if _ACTIVATIONS.search(facts.code) else "scales"
+
+
+def _side(want: tuple[str, ...], elements: str) -> str:
+    """In words, on which side the padding is: more elements than are asked for are those of a padded width."""
+    if int(elements) > prod(map(int, want)):
+        return "The tensor was made for the padded width, and the reshape takes the model's own."
+    return "The reshape takes the padded width, and the tensor was made for the model's own."
+
+
 def _unknown(facts: Facts, want: tuple[str, ...], elements: str) -> Reading:
     if parts := padded_parts(want, elements):
         return _of_parts(facts, want, elements, parts)
-    says = _nothing(elements) or _factor(want, elements) or _misfit(want, elements)
+    says = nothing(elements) or factor(want, elements) or misfit(want, elements)
     if elements == "1":
         says += " It is a single value, as the one scale of a whole tensor is."
-    tile = _tile(want, elements)
-    also = f"{_one_off(want, elements)}{tile}{spoken(facts)}"
+    in_tiles = tile(want, elements)
+    also = f"{one_off(want, elements)}{in_tiles}{spoken(facts)}"
     return Reading(
-        verdict=UNDECIDED if (tile and speaks(facts)) or (facts.seen("pad") and not says) else OTHER,
+        verdict=UNDECIDED if (in_tiles and speaks(facts)) or (facts.seen("pad") and not says) else OTHER,
         stage="attention" if facts.in_attention else "",
         cause=f"A reshape to [{', '.join(want)}] does not fit {elements} elements.{says}{also}",
         against=("padding of a hidden width: no width of a model known here gives these numbers",),
         look="the tensor's shape at the user's line",
         tags=frozenset(("halves",)) if says else frozenset(),
-    )
-
-
-def _nothing(elements: str) -> str:
-    """In words, that the tensor is empty; empty where it is not."""
-    if elements != "0":
-        return ""
-    return " The tensor is empty: nothing came there, as where a rank, an expert or a batch has no tokens."
-
-
-def _misfit(want: tuple[str, ...], elements: str) -> str:
-    """In words, which size the elements are no multiple of, where a later one is left open (-1) or one is 0; empty elsewhere."""
-    if "0" in want and elements != "0":
-        return " One of its sizes is 0: a number that the code reads from a configuration, or divides by, is 0 there."
-    known = [int(size) for size in want if size.isdigit() and size != "1"]
-    if ("-1" not in want[1:] and not ("-1" in want and len(known) > 1)) or not elements.isdigit():
-        return ""
-    whole = prod(known)
-    off = [size for size in known if int(elements) % (whole // size) == 0]
-    if int(elements) % whole == 0 or not off:
-        return ""
-    rows = (
-        f" {off[0]} may count rows: the tensor has those of another batch, or of one that was not filled up."
-        if str(off[0]) == want[0]
-        else ""
-    )
-    without = " or without ".join(map(str, off))
-    return f" {elements} is no multiple of {' x '.join(map(str, known))}, but is one without {without}.{rows}"
-
-
-def _one_off(want: tuple[str, ...], elements: str) -> str:
-    """In words, what each size would have to be if it alone were wrong; empty where the shape has a symbol or -1."""
-    if not elements.isdigit() or not all(size.isdigit() and int(size) for size in want):
-        return ""
-    whole = prod(map(int, want))
-    fits = [(n, int(size), int(elements) * int(size) / whole) for n, size in enumerate(want)]
-    shown = [
-        f"{right:.0f} in place of {size} in dimension {n}" for n, size, right in fits if right >= 1 and right % 1 == 0
-    ]
-    return f" If one size alone is wrong, it is {', or '.join(shown)}." if shown else ""
-
-
-def _factor(want: tuple[str, ...], elements: str) -> str:
-    """In words, a whole factor between what is asked for and what is there; empty for any other."""
-    if not elements.isdigit() or not int(elements) or not all(size.isdigit() for size in want):
-        return ""
-    ratio = prod(map(int, want)) / int(elements)
-    if not ratio or (ratio % 1 and (1 / ratio) % 1):
-        return ""
-    return f" The shape has {ratio:g} x as many elements{multiple(round(max(ratio, 1 / ratio)))}."
-
-
-def _tile(want: tuple[str, ...], elements: str) -> str:
-    """In words, that a few columns were rounded up to whole tiles, where the last size alone may be wrong; empty elsewhere."""
-    if not elements.isdigit() or not all(size.isdigit() and int(size) for size in want):
-        return ""
-    have, rest = divmod(int(elements), prod(map(int, want[:-1])))
-    few, many = sorted((have, int(want[-1])))
-    if rest or not 0 < few < COMMON[0] or not alignments(few, many):
-        return ""
-    columns = f"{few} column{'s' if few > 1 else ''}"
-    return (
-        f" Or a layer of {columns} was rounded up to {many} for a kernel that computes whole tiles, and not everywhere."
     )

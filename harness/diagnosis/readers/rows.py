@@ -104,7 +104,7 @@ def _shared_out(few: int, many: int) -> Reading:
         f"multiple of the ranks ({says}): perhaps they were not cut off after the gather. Or a graph's bucket was filled up.",
         against=(_NOT_WIDTHS,),
         look="the gather at the user's line, and whether it cuts off the rows that were added before the split",
-        widths=(Width(few, False, ()), Width(many, bool(ranks), ())),
+        widths=(Width(few, False, (), rows=True), Width(many, bool(ranks), (), rows=True)),
         rule=says if ranks else "no rule",
         tags=frozenset(("ranks",)),
     )
@@ -147,7 +147,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
         f"the {few} real ones.{chance}",
         against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",
-        widths=(Width(few, False, ()), Width(many, True, ())),
+        widths=(Width(few, False, (), rows=True), Width(many, True, (), rows=True)),
         rule=f"{many} = bucket of {few}",
         tags=frozenset(("bucket", "replay") if graph else ("bucket",)),
         tries=(f"harness check --modes cudagraph-dynamic --tokens {few}",),
@@ -161,7 +161,7 @@ def _other(says: str, few: int, many: int, verdict: str) -> Reading:
         cause=says,
         against=(_NOT_WIDTHS,),
         look="who made each of the two tensors, and for which batch",
-        widths=(Width(few, False, ()), Width(many, False, ())),
+        widths=(Width(few, False, (), rows=True), Width(many, False, (), rows=True)),
         rule="no rule" if verdict == OTHER else "",
         tries=(f"harness check --modes cudagraph-dynamic --tokens {few}",) if verdict != OTHER else (),
     )

@@ -2,15 +2,15 @@
 
 import re
 
-from harness.diagnosis.code import is_activation, operations
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.latent import read_latent
-from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_state, read_update
+from harness.diagnosis.readers.meeting.adds import read_state
 from harness.diagnosis.readers.meeting.copies import read_copy, read_other_model
 from harness.diagnosis.readers.meeting.dimensions import read_dimensions
 from harness.diagnosis.readers.meeting.flat import flat_weight
+from harness.diagnosis.readers.meeting.met import read_met
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.routing import of_experts, read_experts
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
@@ -24,9 +24,6 @@ from harness.diagnosis.readers.meeting.unrelated import (
     unrelated,
 )
 from harness.diagnosis.readers.pairs import (
-    NO_FAKE,
-    modes,
-    padded,
     pair_of,
     rows_alone,
     speaks,
@@ -34,39 +31,10 @@ from harness.diagnosis.readers.pairs import (
 )
 from harness.diagnosis.readers.rows import rows
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, blocks_of, read_pair
 
-# What a message is of where Dynamo does not name the call: a piece of torch's text, and what raises it.
-_RAISED_BY = {
-    "normalized_shape": "norm",
-    "exceeds dimension size": "slice",
-    "plit": "split",
-    "tensors must match except": "cat",
-    "stack expects": "stack",
-    "expanded size": "copy or expand",
-    "attempting to expand": "copy or expand",
-    "indexing result": "indexed write",
-    "ExpandView": "broadcast",
-    "source tensor shape": "index_add",
-    "Expected index": "scatter",
-    "slice shapes": "index_copy",
-    "of the mask": "a mask",
-    "inconsistent tensor": "dot",
-    "operands could not": "an operation of numpy",
-    "attribute 'shape'": "a test's comparison",
-    "invalid tensor size": "collective",
-    "outputShape[i]": "collective",
-    "CHECK_": "a kernel's check of its arguments",
-    "heck failed": "a kernel's check of its arguments",
-    "multiply up": "unflatten",
-}
 _MOST_HEADS, _HEAD_SIZES = 128, (32, 64, 80, 96, 128, 192, 256)
 _TARGET = re.compile(r"Target sizes: \[(?P<sizes>[\d, ]+)\]")
-_ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
-_WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
-_TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
-_NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
 def read_sizes(facts: Facts, around: Surroundings) -> Reading:
@@ -93,7 +61,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
         return unrelated(facts, pair, what, dim)
-    return read_copy(facts, around, pair, a) if facts.loads else _meeting(facts, around, pair, a)
+    return read_copy(facts, around, pair, a) if facts.loads else read_met(facts, around, pair, a)
 
 
 def _has_heads(facts: Facts, dim: int | None) -> bool:
@@ -138,34 +106,3 @@ def _of_buffers(facts: Facts) -> bool:
     groups = facts.match.groups
     shapes = [sizes(groups[name]) for name in ("a_shape", "b_shape") if name in groups]
     return [len(shape) for shape in shapes] == [1, 1] and facts.seen("replay")
-
-
-def _by(facts: Facts) -> str:
-    """What the two sizes meet in: what Dynamo called, what raises such a message, what the user's line does; empty for an add."""
-    named = facts.called or next((name for text, name in _RAISED_BY.items() if text in facts.match.text), "")
-    done = operations(facts.code)
-    if is_activation(facts.code) and named in ("", "mul"):
-        return "the activation, gate times up"
-    if named == "copy or expand" and done & _WITH_BIAS:
-        return "the bias of a product"
-    return named or ("" if done & _ADDS else " or ".join(sorted(done)))
-
-
-def _meeting(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
-    by = _by(facts)
-    if _TRAINING.search(facts.code) or facts.in_optimizer:
-        return read_update(facts, pair)
-    if by in _ADDS:
-        return read_add(facts, around, pair, first)
-    no_fake = () if "comparison" in by else (NO_FAKE,)
-    return padded(
-        pair,
-        sure=pair.known or speaks(facts),
-        stage=by,
-        operands=(f"{pair.narrow}: at the true width", f"{pair.wide}: padded"),
-        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. "
-        "The padding was not cut off before it, or is asked for where it is gone.",
-        against=(*no_fake, *not_heads(pair)),
-        look="which of the two sizes is the model's own and which the kernel's, at the user's line",
-        tries=checks(facts, around, pair, modes(facts)),
-    )

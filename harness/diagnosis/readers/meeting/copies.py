@@ -10,6 +10,7 @@ from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
 
 _NAMED = 3
+_EITHER = "a copy, at load of the weights or in the layer"
 _SLICED = re.compile(r"(?P<name>\w[\w.]*(?:\[\w*\])?)\.narrow\(")
 _DESTINATION = re.compile(r"dst|dest|param|self\.|target|slot|buf|\bout\b")
 
@@ -20,7 +21,10 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
     weights, into_wide = facts.loads_weights, _into_wide(facts, pair, first)
     made, came = ("padded", "true") if into_wide else ("true", "padded")
     meets = f"A checkpoint's width meets a parameter that was made at the {made} one"
-    if not weights:
+    running = not weights and facts.runs_layer
+    if running:
+        meets = f"A copy takes a tensor of the {came} width into a buffer of the {made} width while the layer runs"
+    elif not weights:
         meets = (
             f"A copy takes a tensor of the {came} width into one of the {made} width. "
             "At load that is a checkpoint's weight and a parameter, in a running layer an activation and a buffer"
@@ -29,8 +33,8 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
     sides = (f"the {source}", f"the {target}, made at the {made} width")
     return padded(
         pair,
-        ("load",) if weights or facts.phase == "eager" else (),
-        stage="load of the weights" if weights else "a copy, at load of the weights or in the layer",
+        ("load",) if weights or (facts.phase == "eager" and not running) else (),
+        stage="load of the weights" if weights else "a copy in the layer" if running else _EITHER,
         operands=tuple(
             f"{size}: {side}"
             for size, side in zip((pair.narrow, pair.wide), sides if into_wide else sides[::-1], strict=True)
@@ -66,11 +70,11 @@ def read_other_model(facts: Facts, pair: Pair, others: list[Pair]) -> Reading:
 
 def _into_wide(facts: Facts, pair: Pair, first: int) -> bool:
     """Whether the destination is the wide one. A slice that is too long may be of either; its own name tells."""
-    if "exceeds dimension size" in facts.match.text:
+    if facts.said("exceeds dimension size"):
         sliced = _SLICED.search(facts.code)
         return not (sliced and _DESTINATION.search(sliced["name"]))
     first_is_destination = any(
-        words in facts.match.text
+        facts.said(words)
         for words in ("must match the", "attempting to expand", "copying a param", "to load weight", "parameter has")
     )
     return first == pair.wide or not first_is_destination

@@ -35,9 +35,7 @@ def lacks_dimension(facts: Facts) -> bool:
     groups = facts.match.groups
     a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
     short, long = sorted((a, b), key=len)
-    return (
-        bool(short) and len(short) < len(long) and long[: len(short)] == short and "indexing result" in facts.match.text
-    )
+    return bool(short) and len(short) < len(long) and long[: len(short)] == short and facts.said("indexing result")
 
 
 def other_dimensions(facts: Facts) -> Reading:

@@ -36,7 +36,7 @@ _WIDEST = 30_000
 
 def relation(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str]:
     """The kind of a relation, which is a tag, and the relation in words. ``dim`` is where the sizes meet, None if unknown."""
-    found = _experts(facts, pair, dim) or _split_rows(facts, pair, dim)
+    found = _experts(facts, pair, dim) or _embedded(facts, pair, dim) or _split_rows(facts, pair, dim)
     if found:
         return found
     kind, says = _otherwise(facts, pair)
@@ -67,10 +67,22 @@ def _experts(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | Non
     )
 
 
+def _embedded(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
+    """Hidden sizes of two models, in dimension 1 of a vocabulary's weight that is loaded; None elsewhere."""
+    if dim != 1 or not facts.loads_weights or not _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}"):
+        return None
+    packed = "; or one of the two is packed, as a quantised one is" if pair.ratio in _MULTIPLES else ""
+    return (
+        "other-width",
+        "Dimension 1 of a vocabulary's weight is the hidden size, which no ranks share: the checkpoint's tensor is of another "
+        f"hidden size than the layer was made for (another model or configuration, or a head with a size of its own){packed}",
+    )
+
+
 def _split_over(facts: Facts, pair: Pair) -> str:
     """In words, which side has one rank's experts. The message of a copy names its destination first."""
     found = pair_of(facts)
-    if found is None or "copying a param" not in facts.match.text:
+    if found is None or not facts.said("copying a param"):
         return "the checkpoint's were not split" if found and found[0] == pair.narrow else "one side has a rank's own"
     return "the checkpoint has one rank's own" if found[0] == pair.wide else "the checkpoint's were not split"
 
@@ -120,7 +132,7 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
     if share := rank_share(pair):
-        return "share", share
+        return "rank-share", share
     if 2 < pair.ratio <= _MOST_PARTS and not facts.loads_weights:
         parts = f"perhaps {pair.ratio} parts side by side (joined or flattened), of which the other has one"
         return "parts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {parts}"

@@ -23,7 +23,7 @@ def read_samples(facts: Facts) -> Reading:
     found = pair_of(facts)
     pair = read_pair(found[0], found[1]) if found else None
     sizes = f", {pair.narrow} and {pair.wide}" if pair else ""
-    stacked = "stack expects" in facts.match.text
+    stacked = facts.said("stack expects")
     what = (
         f"Samples of a data set are of different sizes{sizes}, and a batch is stacked of equal ones."
         if stacked

@@ -116,7 +116,7 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: 
         against=(_not_padding(pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
         widths=widths(pair, padded=False),
-        rule="no rule" if kind == "nothing" else says,
+        rule="no rule" if kind in ("nothing", "other-width") else says,
         tags=frozenset((kind,)),
     )
 
@@ -126,7 +126,7 @@ def _not_padding(pair: Pair, kind: str) -> str:
         return "padding of an expert's width: none is as large"
     if kind == "chance":
         return "padding of an expert's width: the text names no layer with experts"
-    if kind == "share":
+    if kind == "rank-share":
         return "padding alone: no alignment makes one of the other"
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"

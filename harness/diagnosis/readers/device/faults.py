@@ -3,8 +3,8 @@
 import re
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
-from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.device.assertions import asserted, launched, told, waits
 from harness.diagnosis.surroundings import Surroundings
 
 _REPLAYS = re.compile(
@@ -13,27 +13,16 @@ _REPLAYS = re.compile(
 _EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
 # Words of ids that a kernel indexes by.
 _OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
+_OF_EXPERTS = re.compile(r"expert|moe", re.I)
 _CAPTURES = re.compile(r"\bcapture\w*|_capture\w*|graph_capture")
-_ON_AN_INDEX = re.compile(r"out of bounds|[Ii]ndex\w* ?[<>]|\bind ?[<>]|idx|IndexKernel|Indexing\.cu|ScatterGather")
-_ASSERTION = re.compile(r"Assertion `(.{1,160}?)` failed")
-_ASSERTIONS = (
-    (
-        "probability tensor",
-        "A sampler was given probabilities that are negative, infinite or no numbers.",
-        "the first layer whose output is no number; the logits, the temperature and the dtype",
-    ),
-    (
-        "n_classes",
-        "A loss was given a label that is no class.",
-        "the least and the greatest label against the number of classes; ignore_index; the vocabulary of tokenizer and model",
-    ),
-)
+_OUTSIDE = "A kernel read or wrote memory that is not its own."
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _TILES = "a width that is no multiple of the kernel's tiles, so that a repack reads weights or scales beyond their end"
 _PREPARES = re.compile(r"process_weights|prepare_\w*(?:moe|layer|weight)|repack|permute_scales|process_scales")
 _FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
+_TELL_CALL = "the text alone does not tell which rows have such an id; the ids at that line do"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
 _NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
 _TELL_NAMED = "the text alone does not tell these causes apart; the ids and the sizes that the kernel was given do"
@@ -43,21 +32,25 @@ _RANGE = (
 )
 
 
+_RANGE_CALL = (
+    "the least and the greatest index at that line, against the size of what it indexes (the number of experts)"
+)
 _SHAPES = "CUDA_LAUNCH_BLOCKING=1 for the kernel; the shapes of that layer's weights and scales on this rank, against its tiles"
 
 
 def read_device(facts: Facts, around: Surroundings) -> Reading:
     """Whether the text speaks for padded rows, for a graph's memory, or for neither."""
-    asserted = facts.match.kind.id == "device-assert"
-    what = _asserted(facts) if asserted else "A kernel read or wrote memory that is not its own."
-    late, tell = _LATE, _TELL
+    on_assert = facts.match.kind.id == "device-assert"
+    what = asserted(facts) if on_assert else _OUTSIDE
+    call = launched(facts) if on_assert else ""
+    late, tell = _late(facts, around, call), _TELL_CALL if call else _TELL
     if kernel := facts.match.groups.get("kernel", ""):
-        what, late, tell = f"A kernel read or wrote memory that is not its own: {_short(kernel)}.", _NAMED, _TELL_NAMED
+        what, late, tell = f"{_OUTSIDE[:-1]}: {_short(kernel)}.", _NAMED, _TELL_NAMED
     moe = facts.seen("moe")
     replay = facts.seen("replay") and not _EAGER.search(facts.whole) and not _captures(facts)
-    if asserted and (told := _told(facts)):
-        return _by_assertion(told, late)
-    if asserted and "embedding" in f"{facts.user_line} {facts.function}":
+    if on_assert and (other := told(facts)):
+        return _by_assertion(other, late)
+    if on_assert and "embedding" in f"{facts.user_line} {facts.function}":
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
         return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
@@ -74,17 +67,19 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
-        look=_GRAPHS if replay else _SHAPES if prepares else _RANGE,
+        look=_GRAPHS if replay else _SHAPES if prepares else _RANGE_CALL if call else _RANGE,
         tags=frozenset(_tags(facts, ids)),
         tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
     )
 
 
-def _asserted(facts: Facts) -> str:
-    """What an assertion says of itself; that it is on an index only where the text has it."""
-    if _ON_AN_INDEX.search(facts.whole):
-        return "An index was out of range in a kernel."
-    return "An assertion in a kernel failed, and the text does not have it: most often an index is out of range."
+def _late(facts: Facts, around: Surroundings, call: str) -> str:
+    """What the line in the text is worth: CUDA reports late, but an assertion of a kernel that the line launches is its own."""
+    if around.blocking:
+        return "The text says that CUDA_LAUNCH_BLOCKING=1 was set: then the call in the text is the one that launched the kernel."
+    if call:
+        return f"The line in the text launches one ({call}), so that it is most likely that call, although CUDA reports late."
+    return f"{_LATE}{waits(facts)}"
 
 
 def _captures(facts: Facts) -> bool:
@@ -94,15 +89,8 @@ def _captures(facts: Facts) -> bool:
     )
 
 
-def _told(facts: Facts) -> tuple[str, str] | None:
-    """What the assertion itself says, and where to look; None for one on an index of any kind."""
-    found = _ASSERTION.search(facts.whole)
-    text = found[1] if found else ""
-    return next(((says, look) for words, says, look in _ASSERTIONS if words in text), None)
-
-
-def _by_assertion(told: tuple[str, str], late: str) -> Reading:
-    says, look = told
+def _by_assertion(other: tuple[str, str], late: str) -> Reading:
+    says, look = other
     return Reading(
         verdict=OTHER,
         stage="a kernel on the device",
@@ -115,7 +103,7 @@ def _by_assertion(told: tuple[str, str], late: str) -> Reading:
 def _tags(facts: Facts, moe: bool) -> list[str]:
     """What public bugs are matched by: a graph by a call of its replay, ids of experts by their names."""
     replays = bool(_REPLAYS.search(facts.whole)) and not _EAGER.search(facts.whole)
-    ids = moe and (bool(_OF_IDS.search(facts.whole)) or speaks_for("moe", facts.code))
+    ids = moe and bool(_OF_IDS.search(facts.whole) or _OF_EXPERTS.search(facts.code))
     return [
         tag for tag, seen in (("moe", moe), ("replay", replays), ("captures", _captures(facts)), ("ids", ids)) if seen
     ]

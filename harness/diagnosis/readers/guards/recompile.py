@@ -1,9 +1,11 @@
 """A function that is compiled again and again: by the guard in the text, what changes from call to call."""
 
 import re
+from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.guards.strides import read_layout_guard
 from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
@@ -28,15 +30,24 @@ _VALUE = re.compile(
 _FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
 # Only the warning of a limit has a last reason.
 _LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
+# What raises at the first recompilation.
+_ONCE = re.compile(r"RecompileError|error_on_recompile|[Dd]etected recompile when torch\.compile stance")
+_FROM_TO = re.compile(r"mismatch\. expected (?P<want>\w+), actual (?P<got>\w+)")
+_COMPILED = re.compile(r"Recompiling function ")
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
 def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     """A size that changes, a name that changes, or nothing that the text tells."""
+    return replace(_read(facts), title=_title(facts))
+
+
+def _read(facts: Facts) -> Reading:
     for match in facts.texts.every(facts.match):
         groups = match.groups
         if {"want", "got", "index"} <= groups.keys() and groups["want"].isdigit() and groups["got"].isdigit():
-            return _resized(facts, groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"]))
+            found = groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"])
+            return read_layout_guard(*found) if "stride" in match.text else _resized(facts, *found)
     if _LAYER.search(_guards(facts)):
         return _named_layer()
     if "index" in facts.match.groups:
@@ -73,6 +84,15 @@ def _often(facts: Facts, beyond: str) -> str:
     return f"{beyond} than the recompile limit" if _LIMIT.search(facts.whole) else "is compiled once more"
 
 
+def _title(facts: Facts) -> str:
+    """The heading where no limit was met: one more compilation, which a setting may make an error."""
+    if _LIMIT.search(facts.whole) or len(_COMPILED.findall(facts.whole)) > 1:
+        return ""
+    if _ONCE.search(facts.whole):
+        return "a function that would be compiled once more, where a setting makes that an error"
+    return "a function that is compiled once more" if _COMPILED.search(facts.whole) else ""
+
+
 def _name(facts: Facts) -> str:
     """The function's name between commas; empty where the text does not name it."""
     found = _FUNCTION.search(facts.whole)
@@ -92,6 +112,11 @@ def _last_guard(facts: Facts) -> str:
             f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
             "value compiles again."
         )
+    if "property" in facts.match.groups and "guarded" in facts.match.groups:
+        what, name = facts.match.groups["property"], facts.match.groups["guarded"]
+        sizes = _FROM_TO.search(facts.whole)
+        change = f" ({sizes['want']} and {sizes['got']})" if sizes else ""
+        return f"What failed is a guard on the {what} of {name}{change}: it differs between the calls."
     if found := _STATE.search(facts.match.text):
         return f"What failed last is a guard on torch's own state, {found['what']}: it differs between the calls."
     if found := _OBJECT.search(facts.match.text):
@@ -149,7 +174,7 @@ def _token_count(name: str, want: int, got: int) -> Reading:
         "Each batch size compiles again.",
         against=("padding: dimension 0 counts tokens",),
         look="mark that dimension as dynamic; TORCH_LOGS=recompiles names what fixes it",
-        widths=(Width(want, False, ()), Width(got, False, ())),
+        widths=(Width(want, False, (), rows=True), Width(got, False, (), rows=True)),
         rule="no rule",
         tags=frozenset(("fixed",)),
         tries=_TRY,

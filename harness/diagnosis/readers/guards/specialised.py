@@ -1,0 +1,41 @@
+"""What fixed a size that was to be dynamic, as far as the user's line or a suggested fix shows it."""
+
+import re
+
+from harness.diagnosis.code import operations
+from harness.diagnosis.facts import Facts
+
+_SUGGESTED = re.compile(r"Suggested fixes:.{0,400}?\b(?P<name>\w+) ?= ?(?P<step>\d+) ?\* ?_(?P=name)\b")
+_DECIDES = re.compile(r"^(?:if|elif|while|assert)\b|\bif\b.*\belse\b|torch\._check")
+_NUMBER = re.compile(r"\bint\(|\brange\(|\.item\(|\bmath\.|\bfloat\(")
+_SHAPES = re.compile(r"\.(?:view|reshape|expand|unflatten)\(")
+# Operations in which two tensors meet whose sizes have to be equal.
+_MEETS = frozenset(
+    ("add", "add_", "sub", "mul", "mul_", "div", "where", "cat", "stack", "lerp", "addcmul", "maximum", "minimum")
+)
+_EITHER = "Something in the code decides on it or makes an int of it, or a tensor of that size met it."
+
+
+def multiple_of(facts: Facts) -> str:
+    """The number that a size has to be a multiple of, by torch's own suggestion; empty where it makes none."""
+    found = _SUGGESTED.search(facts.whole)
+    return found["step"] if found else ""
+
+
+def by_line(facts: Facts, constant: str) -> str:
+    """In words, what fixed a size: what the user's line does, else what is possible."""
+    code = facts.code
+    done = operations(code)
+    if not code or " ".join(code.split()) not in facts.whole.partition("User stack:")[2]:
+        return _EITHER  # the line that called the compiled code, and not the one that was traced
+    if "copy_" in done:
+        return f"The user's line copies into a buffer that has {constant} there: it was made for one size."
+    if _DECIDES.search(code):
+        return "The user's line decides on a size."
+    if _NUMBER.search(code):
+        return "The user's line makes a number of a size."
+    if done & _MEETS:
+        return f"At the user's line it meets a tensor that has {constant} there, one that was made for one size."
+    if _SHAPES.search(code):
+        return f"The user's line asks for a shape, in which {constant} is a number, or follows from one."
+    return _EITHER
