@@ -1,7 +1,7 @@
 """Comparing an output with the oracle, per column and per token, and fitting a factor for each part of the oracle."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 
@@ -45,7 +45,8 @@ class Difference:
     ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
     factor differs from one by more than rounding explains. ``spread`` is the one part whose factor differs from token to
     token, with its least and its greatest; None where no single part does. ``zero_part`` is the one part of the oracle that is
-    zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones.
+    zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones. ``noise`` is by how
+    much each part's factor may be off for what those parts do not explain, whatever that is.
     """
 
     columns: list[int]
@@ -57,6 +58,7 @@ class Difference:
     off: tuple[str, ...] = ()
     spread: tuple[str, float, float] | None = None
     zero_part: tuple[str, bool] | None = None
+    noise: dict[str, float] = field(default_factory=dict)
 
     @property
     def range_count(self) -> int:
@@ -109,7 +111,14 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         off=names,
         spread=None if explained else _spread(output.float(), parts, rms),
         zero_part=_zero_part(bad.any(1), parts),
+        noise={name: _noise(rest, part) for name, part in parts.items()},
     )
+
+
+def _noise(rest: Tensor, part: Tensor) -> float:
+    """How far a rest that has nothing to do with a part moves the part's factor. A rest may be the same in every token."""
+    size = float(part.square().mean().sqrt())
+    return float(rest) / size / part.shape[-1] ** 0.5 if size else torch.inf
 
 
 def _zero_part(wrong: Tensor, parts: Mapping[str, Tensor]) -> tuple[str, bool] | None:

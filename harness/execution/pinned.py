@@ -25,7 +25,7 @@ from harness.base.quiet import quiet
 from harness.base.torch_settings import CONFIGS, DYNAMO, ENVIRONMENT
 from harness.execution.memory.fresh_memory import call_filled
 from harness.execution.state.global_state import GlobalState
-from harness.execution.state.python_state import PythonState
+from harness.execution.state.python_state import PythonState, first_variables
 from harness.execution.state.torch_state import TorchState, first_functions
 from harness.ops.names import is_custom
 from harness.ops.registry import sources
@@ -69,6 +69,7 @@ def pinned() -> Iterator[None]:
     environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(cache_folder())}
     _forget_compiled()
     first_functions()
+    first_variables()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         for name, settings in CONFIGS.items():

@@ -165,7 +165,7 @@ GROUPS = {
         {
             "520-experts": "520 experts",
             "top-23": "29 experts, of which each token takes 23",
-            "top-8": "12 experts, of which each token takes 8",
+            "top-8": "16 experts, of which each token takes 8",
             "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
             "wide-experts": "experts of an inner width of 528",

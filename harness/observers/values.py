@@ -15,6 +15,9 @@ from harness.ops.finite import all_finite
 # chance, and the wrong ones form many ranges.
 _CUT_RANGES, _CUT_SHARE = 3, 0.05
 
+# A part's factor counts where it is so many times farther from one than what nothing explains would move it.
+_NOISE = 3
+
 PART_STAGES = {"routed": stages.EXPERTS, "shared": stages.SHARED}
 
 
@@ -144,10 +147,15 @@ def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
     return "wrong-tokens", "layer" if own else stages.EXPERTS, what
 
 
+def _is_told(difference: Difference, part: str) -> bool:
+    """Whether a part's factor is farther from one than something else in the output makes it."""
+    return abs(difference.factors[part] - 1) > _NOISE * difference.noise.get(part, 0.0)
+
+
 def _wrong_part(difference: Difference) -> tuple[str, str, str] | None:
     """One part of the oracle is in the output, and another is not."""
     correct = [part for part, factor in difference.factors.items() if abs(factor - 1) < 0.1]
-    wrong = [part for part in difference.off if part not in correct]
+    wrong = [part for part in difference.off if part not in correct and _is_told(difference, part)]
     if not correct or not wrong:
         return None
     stage = PART_STAGES.get(wrong[0], wrong[0]) if len(wrong) == 1 else wrong[0]

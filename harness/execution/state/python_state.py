@@ -19,6 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from harness.base.source import current_folder
@@ -35,6 +36,12 @@ _LIMITS = (
 )
 _HOOKS = [(sys, "excepthook"), (sys, "unraisablehook"), (sys, "displayhook"), (threading, "excepthook")]
 _STREAMS = [(sys, "stdin"), (sys, "stdout"), (sys, "stderr")]
+
+
+@cache
+def first_variables() -> frozenset[str]:
+    """The names of the environment's variables that a process began with, read once, before its first layer."""
+    return frozenset(os.environ)
 
 
 def _attributes(places: list[tuple[Any, str]]) -> tuple[Callable[[], Any], Callable[[Any], object]]:

@@ -108,6 +108,8 @@ CAUSES = {
     "number type, a tile or a table that holds for fewer.",
     "sizes=top-23": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer. Routing weights are smaller "
     "there too, where they are divided by their sum: look for one that is left out or rounded to zero.",
+    "sizes=top-8": "Look for a number type, a tile, an unrolled loop or a branch that holds for fewer, or for a buffer whose "
+    "size does not allow for the part of a tile that each expert leaves empty.",
     "ranks": "The shards differ here, as they do in use: an index, an offset or a condition of the rank is wrong, or something is "
     "added on each rank that should be added once.",
     "compiled": "A branch on torch.compiler.is_compiling(), on the number of tokens or on a mode was traced, or a value is a "
@@ -207,6 +209,13 @@ def _many_before(call: Call) -> str:
     return f" One call before is too few: here came {len(call.earlier)}, of {sum(call.earlier):,} tokens in all."
 
 
+IN_GROUPS = "sizes=top-8", "sizes=520-experts"
+_OF_GROUPS = (
+    " Or, where a router chooses groups of experts first, which only some numbers of experts can be in: look at how groups are "
+    "ranked, how others are masked (minus infinity: zero is chosen before a negative score), and what the weights are divided by."
+)
+
+
 def cause(call: Call) -> str:
     """What makes a layer wrong in a varied call, as far as other calls tell."""
     assert call.varied is not None
@@ -232,4 +241,10 @@ def cause(call: Call) -> str:
         )
     if call.varied.name == "content=zero-row" and isinstance(call.snapshot, Tensor) and all_finite(call.snapshot):
         return _ZEROS
-    return CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")
+    usual = CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")
+    return usual + _OF_GROUPS if call.varied.name in IN_GROUPS and routes_itself(call) else usual
+
+
+def routes_itself(call: Call) -> bool:
+    """Whether the layer is given no expert ids."""
+    return all(tensor is None or tensor.is_floating_point() for tensor in call.before)

@@ -6,6 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
 from harness.observers.values import diagnose, difference_of
+from harness.observers.variations.causes import IN_GROUPS, routes_itself
 from harness.ops.finite import all_finite
 
 
@@ -35,7 +36,9 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return stages.OUTPUT
     if call.other_routing:
         return stages.ROUTER
-    _, stage, _ = diagnose(run.case_of(call), found)
+    kind, stage, _ = diagnose(run.case_of(call), found)
+    if _is_anywhere(call, kind, stage, len(found.factors)):
+        return "layer"
     if stage in (stages.SCALING, stages.REDUCE) and (
         _of_contents(call) or not found.explained or _some_are_right(call)
     ):
@@ -43,6 +46,14 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return stages.EXPERTS
     # What gives 1/tp of what it should may be the experts as well as a reduction, which the plain call has.
     return "layer" if stage == stages.REDUCE else stage
+
+
+def _is_anywhere(call: Call, kind: str, stage: str, parts: int) -> bool:
+    """Whether a difference may come from more than its stage: from a router of the layer, or from what an earlier call left."""
+    name = call.varied.name if call.varied else ""
+    if name in IN_GROUPS and routes_itself(call):
+        return stage in (stages.EXPERTS, stages.SCALING)
+    return name.startswith("before=") and kind == "wrong-values" and parts > 1
 
 
 def _of_contents(call: Call) -> bool:

@@ -17,19 +17,25 @@ def call():
 
 with ThreadPoolExecutor(1) as pool:
     out, wanted = pool.submit(call).result(), oracle(batch)"""
-_USUAL = """\
-for batch in (inputs(7, 0), inputs(264, 0)):
+_CROWD = """\
+large = inputs(264, 0)
+for value in (value for value in large[1:] if value is not None):
+    value[4:] = value[4]  # these tokens choose the same experts
+batches = [[value if value is None else value[:size] for value in large] for size in (264, 263, 262, 261)]
+"""
+_USUAL = f"""\
+{_CROWD}for batch in (inputs(7, 0), *batches):
     out, wanted = layer(*batch), oracle(batch)
     $check"""
-_DTYPE = """\
-for batch in (inputs(7, 0), inputs(264, 0)):
+_DTYPE = f"""\
+{_CROWD}for batch in (inputs(7, 0), *batches):
     torch.set_default_dtype(torch.bfloat16)
     out = layer(*batch)
     torch.set_default_dtype(torch.float32)
     wanted = oracle(batch)
     $check"""
-_HIGH = """\
-for precision, batch in (("high", inputs(7, 0)), ("medium", inputs(7, 0)), ("high", inputs(264, 0))):
+_HIGH = f"""\
+{_CROWD}for precision, batch in (("high", inputs(7, 0)), ("medium", inputs(7, 0)), *(("high", batch) for batch in batches)):
     torch.set_float32_matmul_precision(precision)
     out = layer(*batch)
     torch.set_float32_matmul_precision("highest")
@@ -40,8 +46,8 @@ batch = inputs(7, 0)
 with torch.inference_mode():
     out = layer(*[value.clone() for value in batch])
 wanted = oracle(batch)"""
-_AUTOCAST = """\
-for batch in (inputs(7, 0), inputs(264, 0)):
+_AUTOCAST = f"""\
+{_CROWD}for batch in (inputs(7, 0), *batches):
     with torch.autocast(batch[0].device.type, dtype=torch.bfloat16):
         out = layer(*batch)
     wanted = oracle(batch)

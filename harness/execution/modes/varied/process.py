@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from harness.execution.state.global_state import GlobalState, matmul_precision, numpy_random, set_matmul_precision
-from harness.execution.state.python_state import PythonState
+from harness.execution.state.python_state import PythonState, first_variables
 from harness.execution.state.torch_state import TorchSwitches, restore_functions
 
 # Variables that torch, Triton and OpenMP set for themselves when they are first used.
@@ -51,6 +51,12 @@ def _written() -> Iterator[set[str]]:
     finally:
         for owner in owners:
             owner.putenv = real
+
+
+def new_variables() -> tuple[str, ...]:
+    """The environment's variables that were not there before the first layer of the process, without those of torch itself."""
+    now = sorted(set(os.environ) - first_variables())
+    return tuple(name for name in now if not name.startswith(_OF_TORCH))
 
 
 class Snapshot:

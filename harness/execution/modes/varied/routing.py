@@ -73,12 +73,17 @@ class _Routing(TorchDispatchMode):
 
 
 def routes_otherwise(
-    rig: Rig, inputs: tuple[Tensor, ...], plain: Callable[..., Any], varied: Callable[..., Any]
+    rig: Rig, inputs: tuple[Tensor, ...], plain: Callable[..., Any], varied: Callable[..., Any], ids_alone: bool = False
 ) -> bool:
-    """Whether two functions give the experts other ids or weights for the same inputs. False where their op is given none."""
+    """Whether two functions give the experts other ids or weights for the same inputs. False where their op is given none.
+
+    ``ids_alone``: where it is given ids, only they count.
+    """
     if not rig.experts_op:
         return False
     one, other = (_routing_of(rig, inputs, function) for function in (plain, varied))
+    if ids_alone and all(any(not given.is_floating_point() for given in routing) for routing in (one, other)):
+        one, other = ([given for given in routing if not given.is_floating_point()] for routing in (one, other))
     return len(one) == len(other) and any(_differ(*pair) for pair in zip(one, other, strict=True))
 
 

@@ -19,12 +19,16 @@ from harness.matrix.case import ROUTED_SCALING, Case
 from harness.matrix.variations import LARGEST_BATCH
 
 TOKENS = 33  # so that each of three experts gets some, and a few of 130
+# Of 16 experts each gets a little more than a tile of 128: what is rounded up for each is much beside the tokens.
+_MANY_TOKENS = 297
+_DIVISIBLE = 16, 64, 256  # numbers of experts that can be in groups
 _CROWD = 264  # of tokens that all choose the same: more than a fixed number beside a share that is small
 
 
 def tokens_of(name: str) -> int:
     """The number of tokens of the call of a variation of this name."""
-    return {"sizes=narrow": LARGEST_BATCH, "sizes=130-crowded": _CROWD}.get(name, TOKENS)
+    many = {"sizes=narrow": LARGEST_BATCH, "sizes=130-crowded": _CROWD, "sizes=top-8": _MANY_TOKENS}
+    return many.get(name, TOKENS)
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -47,8 +51,8 @@ def _more_choices(case: Case) -> Case:
 
 
 def _eight_choices(case: Case) -> Case:
-    """As most published models, and as many as a vector of numbers has."""
-    return replace(narrowest(case), experts=12, top_k=8)
+    """As most published models, and as many as a vector of numbers has. So many experts can be in two groups of eight."""
+    return replace(narrowest(case), experts=16, top_k=8)
 
 
 def _every_expert(case: Case) -> Case:
@@ -156,7 +160,11 @@ def _limit_of(varied: VariedRun, limit: _Limit, call: Call) -> str:
     if right >= wrong or fails(right) or not fails(wrong):
         return ""
     right, wrong = last_and_next(lambda size: not fails(size), right, wrong, step)
-    return f"right with {limit.words.format(right)}, wrong with {limit.words.format(wrong)}"
+    if limit.name == "experts" and (fewer := next((size for size in _DIVISIBLE if size < right and fails(size)), 0)):
+        return f"right with {limit.words.format(right)}, wrong with {fewer} too"
+    tokens = min(LARGEST_BATCH, varied.rig.most_tokens)
+    by = "" if tokens == call.tokens else f" for {tokens:,} tokens"
+    return f"right with {limit.words.format(right)}, wrong with {limit.words.format(wrong)}{by}"
 
 
 def _call_of(varied: VariedRun, variation: Varied, case: Case) -> Call | None:

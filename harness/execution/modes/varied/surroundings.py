@@ -14,6 +14,7 @@ from harness.execution.difference import compare
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
 from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.varied.beside.alive import left_alive
+from harness.execution.modes.varied.beside.crowd import crowded_batch
 from harness.execution.modes.varied.beside.rounding import MOVED, rounding_explains
 from harness.execution.modes.varied.checks import (
     FEW,
@@ -26,12 +27,14 @@ from harness.execution.modes.varied.checks import (
     run_few,
 )
 from harness.execution.modes.varied.inputs import Inputs
-from harness.execution.modes.varied.process import ProcessState, Snapshot
+from harness.execution.modes.varied.process import ProcessState, Snapshot, new_variables
+from harness.execution.modes.varied.routing import routes_otherwise
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.state.global_state import default_dtype, matmul_precision, set_matmul_precision
 from harness.ops.names import op_name
 
+_TRIES = 8
 # Modes of torch in which a router may round its logits.
 _INEXACT = ("torch=default-bfloat16", "torch=autocast", "torch=matmul-high")
 
@@ -130,12 +133,14 @@ def _of_medium(varied: VariedRun, variation: Varied) -> bool:
 
 
 def _of_many_tokens(varied: VariedRun, variation: Varied, around: Callable[[], Any]) -> None:
-    """A larger batch. One that is wrong without the mode too is left to ``varied-tokens``.
+    """A larger batch, most of which goes to the same experts: one that counts its tokens in fewer bits shows there.
+
+    One that is wrong without the mode too is left to ``varied-tokens`` and ``varied-contents``.
 
     One in which the layer's own router rounds is not judged: among so many tokens two experts are as good as equal for one.
     """
-    inputs, expected = varied.batch(min(MANY_TOKENS, varied.most))
-    label = f"a batch of {inputs[0].shape[0]} tokens, where one of {few(varied.rig)} is right"
+    (inputs, expected), more = crowded_batch(varied, min(MANY_TOKENS, varied.most))
+    label = f"a batch of {inputs[0].shape[0]} tokens{more}, where one of {few(varied.rig)} is right"
     layer, before = varied.fresh(), len(varied.run.calls)
     if check(varied, variation, layer, inputs=inputs, expected=expected, label=label, around=around):
         return
@@ -153,20 +158,23 @@ def _rounds(varied: VariedRun, call: Call, around: Callable[[], Any]) -> bool:
     """
     if rounding_explains(varied.rig, call):
         return True
+
+    def inside(*tensors: Tensor) -> Any:
+        with around():
+            return layer(*tensors)
+
+    layer = varied.fresh()
+    if call.other_routing:  # of the same experts a rounding changes no weight by so much
+        return routes_otherwise(varied.rig, call.before, varied.fresh(), inside, ids_alone=True)
     ids_at = Inputs.of(call.before, varied.rig.case).ids_at
-    if call.other_routing or ids_at is not None or call.error or call.expected is None:
-        return call.other_routing
+    if ids_at is not None or call.error or call.expected is None:
+        return False
     difference = compare(call.snapshot, call.expected) if isinstance(call.snapshot, Tensor) else None
     rows = difference.tokens[: few(varied.rig)] if difference else []
     if not rows:
         return False
     inputs, expected = tuple(t if t is None else t[rows] for t in call.before), rows_of(call.expected, rows)
     one = Call("", len(rows), inputs, expected=expected)
-
-    def inside(*tensors: Tensor) -> Any:
-        with around():
-            return layer(*tensors)
-
     layer = varied.fresh()
     return varied.rig.make(one, inside) and varied.is_wrong(one)
 
@@ -210,7 +218,14 @@ def _after(varied: VariedRun, variation: Varied) -> None:
 
 
 def _is_wrong_after_any(varied: VariedRun) -> bool:
-    """Whether a call after a plain one is wrong too, as where something is found again by the address of its inputs."""
+    """Whether a call after a plain one is wrong too, as where something is found again by the address of its inputs.
+
+    An allocator gives the address of the earlier inputs to those of the call sooner or later: it is tried a few times.
+    """
+    return any(_is_wrong_after_plain(varied) for _ in range(_TRIES))
+
+
+def _is_wrong_after_plain(varied: VariedRun) -> bool:
     layer = varied.fresh()
     with contextlib.suppress(*LAYER_ERRORS):
         layer(*batch_of(varied, 1)[0])
@@ -261,7 +276,7 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
 
     with _three_threads(), ProcessState(before) as state:  # one thread shows nothing of a layer that asks for one
         act()
-    state.changed += _set_again(state.written, act)
+    state.changed += _set_again((*state.written, *new_variables()), act)
     if built:  # a module that draws its first weights is no harm, and one that seeds the generator is
         with _three_threads(), ProcessState(before) as other:
             other.draw()
@@ -275,7 +290,10 @@ def _process(varied: VariedRun, variation: Varied, before: Snapshot) -> None:
 
 
 def _set_again(names: tuple[str, ...], act: Callable[[], None]) -> tuple[str, ...]:
-    """Which variables of the environment are set after an act that finds them gone: an earlier verdict's layer set them before."""
+    """Which variables of the environment are set after an act that finds them gone: an earlier verdict's layer set them before.
+
+    One that is set only where it is not there, as by ``setdefault``, is not written while it is there.
+    """
     values = {name: os.environ.pop(name) for name in names if name in os.environ}
     if values:
         act()
