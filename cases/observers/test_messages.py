@@ -527,6 +527,19 @@ def test_compiled_code_that_is_as_wrong_as_eager_is_no_fault_of_the_compiler() -
     assert all(finding.cause.startswith("Eager code is wrong for the same tokens") for finding in found)
 
 
+def test_compiled_code_that_a_row_makes_as_wrong_as_eager_is_not_said_to_meet_a_token_count() -> None:
+    class RareRow(PaddedMoELayer):
+        def forward(self, x: Tensor, *routing: Tensor) -> Tensor:
+            out = super().forward(x, *routing)
+            # The signs of six columns: some of 201 random rows have them all.
+            return torch.where((x[:, :6] > 0).all(1, keepdim=True), out * 0.5, out)
+
+    finding = only(judged(RareRow, SHARED, "varied-compiled"))
+    assert finding.kind == "input-contents"
+    assert "it is what the row holds that matters" in finding.cause
+    assert "right compiled for" not in finding.what
+
+
 def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert() -> None:
     class NeverScales(PaddedMoELayer):
         def scale(self, x: Tensor) -> Tensor:

@@ -215,7 +215,7 @@ def cause(call: Call) -> str:
     if call.outside:
         return OUTSIDE
     if call.eager_too:
-        return f"{_EAGER_TOO} {_COUNT}"
+        return f"{_EAGER_TOO} {_BY_ROW if call.by_row else _COUNT}"
     if call.by_row:
         return _BY_ROW
     if call.right_in_other_order:
