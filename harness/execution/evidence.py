@@ -125,6 +125,7 @@ class Call:
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
     ``earlier`` holds the token counts of the calls of this layer before, where it takes more of them than the first to be wrong.
+    ``not_run`` is the stage of the one part that a fresh layer runs for the same inputs, and this call did not; empty for none.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -162,6 +163,7 @@ class Call:
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()
+    not_run: str = ""
     limit: str = ""
 
     @property

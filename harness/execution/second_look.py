@@ -12,9 +12,10 @@ from harness.base.source import SourceLine
 from harness.execution.difference import compare
 from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
-from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
@@ -43,8 +44,24 @@ def _call_fresh(rig: Rig, run: Run) -> None:
             fresh = rig.start()
             with torch.set_grad_enabled(call.with_grad):
                 call.fresh_differs = _wrong(rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed))  # type: ignore[arg-type]
+                if not call.fresh_differs:
+                    call.not_run = part_not_run(rig, call, run.layer, rig.start().layer)
             if call.fresh_differs:
                 _tell_apart(rig, run.calls[0], call)
+
+
+def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:
+    """The stage of the one part that a fresh layer runs for a call's inputs, and a used layer, which is wrong, does not."""
+    if not has_parts(used):
+        return ""
+    again = [Call(call.label, call.tokens, tuple(map(copy_of, call.before))) for _ in range(2)]
+    with noting_parts() as ran:
+        made = rig.make(again[0], used)
+    with noting_parts() as needed:
+        made = rig.make(again[1], fresh) and made
+    again[0].expected = call.expected
+    left_out = needed - ran
+    return left_out.pop() if made and len(left_out) == 1 and _wrong(again[0]) else ""
 
 
 def _tell_apart(rig: Rig, first: Call, call: Call) -> None:

@@ -1,7 +1,7 @@
 """The kind of finding and the likely cause of each variation, by its group or its name."""
 
 from harness.execution.evidence import WHEN_RETURNED, Call, Varied
-from harness.observers.second_call import OUTSIDE
+from harness.observers.second_call import OUTSIDE, not_run
 
 KINDS = {
     "torch": "torch-mode",
@@ -207,6 +207,8 @@ def cause(call: Call) -> str:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
     if call.by_other_inputs:
         return _FOUND_AGAIN
+    if call.not_run:
+        return not_run(call)
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "

@@ -31,6 +31,8 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
     """The stage that a difference points to, without what the calls rule out."""
     if call.same_shards or call.outside:
         return "layer"  # no part of it alone
+    if call.not_run:
+        return call.not_run
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
     if call.other_routing:

@@ -14,6 +14,7 @@ from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
+from harness.execution.second_look import part_not_run
 from harness.matrix.case import Case
 from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.ops.finite import all_finite
@@ -125,6 +126,8 @@ class VariedRun:
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
             if self.is_wrong(call):
                 self._look_again(call, form, around)
+            if layer is None and call.fresh_differs is False:
+                call.not_run = part_not_run(self.rig, call, self.layer, self.fresh())
         elif recorder is None:
             self._record_error(call, form, around)
         if layer is None:
