@@ -89,3 +89,30 @@ def test_an_error_inside_an_op_names_its_own_line_and_the_caller() -> None:
     assert finding.line.text == 'raise RuntimeError("no kernel for these ids")'
     assert finding.caller is not None
     assert finding.caller.file.endswith("layer.py")
+
+
+class SharedPart(torch.nn.Module):
+    """A part of the layer that an op runs inside."""
+
+    moe_part = "shared"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ torch.ones(SMALL.width, 16, dtype=x.dtype)
+
+
+class AnyPart(SharedPart):
+    moe_part = ""
+
+
+@pytest.mark.parametrize(("part", "stage"), [(SharedPart, stages.SHARED), (AnyPart, stages.EXPERTS)])
+def test_an_error_in_a_part_inside_an_op_is_at_that_part(part: type[SharedPart], stage: str) -> None:
+    def runs_a_part(x: Tensor, *args: object) -> Tensor:
+        return part()(x)
+
+    with routed_experts.planted(real=runs_a_part):
+        finding = judged(PaddedMoELayer, SMALL).findings[0]
+    assert (finding.kind, finding.stage) == ("op-raised", stage)
+    assert [one.text.split()[0] for one in finding.widths] == [str(SMALL.padded), str(SMALL.width)]
+    assert [one.stage for one in finding.widths] == [stages.PAD, stages.EXPERTS]
+    assert finding.widths[0].line is not None
+    assert "functional.pad" in finding.widths[0].line.text
