@@ -126,6 +126,7 @@ class Call:
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
     ``earlier`` holds the token counts of the calls of this layer before, where it takes more of them than the first to be wrong.
     ``not_run`` is the stage of the one part that a fresh layer runs for the same inputs, and this call did not; empty for none.
+    ``first_nan`` is where NaN first appears in a fresh layer for the inputs of a varied call; None where that is not known.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -164,6 +165,7 @@ class Call:
     eager_too: bool = False
     earlier: tuple[int, ...] = ()
     not_run: str = ""
+    first_nan: "FirstNaN | None" = None
     limit: str = ""
 
     @property
@@ -182,6 +184,7 @@ class FirstNaN:
     """The op in whose output NaN first appeared, in ``rows`` of ``count``, and the user's line.
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
+    ``output`` is the index of that output.
     """
 
     op: str
@@ -190,6 +193,7 @@ class FirstNaN:
     count: int
     weight: str
     reads_nan: bool
+    output: int = 0
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """A second look at a run that failed, on a fresh layer, for what tells its causes apart. A run without a failure pays nothing."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -132,6 +133,16 @@ def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
     return watch.first
 
 
+def first_nan_of(rig: Rig, call: Call, layer: Any) -> FirstNaN | None:
+    """Where NaN first appears in the call of a fresh layer on a call's inputs."""
+    if call.snapshot is None or not call.snapshot.isnan().any():
+        return None
+    watch = _NaNWatch(rig, state_of(layer), call.tokens, call.tokens)
+    with contextlib.suppress(*LAYER_ERRORS), watch:
+        layer(*map(copy_of, call.before))
+    return watch.first
+
+
 class _NaNWatch(TorchDispatchMode):
     """A dispatch mode that notes the first op whose output holds a NaN that should not be there.
 
@@ -159,12 +170,12 @@ class _NaNWatch(TorchDispatchMode):
         return out
 
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
-        for tensor in tensors_in(out):
+        for index, tensor in enumerate(tensors_in(out)):
             if rows := self._bad_rows(tensor):
                 names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
                 weight = next(filter(None, names), "")
                 count = tensor.shape[0] if tensor.dim() else 1
-                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before))
+                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before), index)
                 return
 
     def _bad_rows(self, tensor: Tensor) -> list[int]:

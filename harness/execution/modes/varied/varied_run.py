@@ -14,7 +14,7 @@ from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
-from harness.execution.second_look import part_not_run
+from harness.execution.second_look import first_nan_of, part_not_run
 from harness.matrix.case import Case
 from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.ops.finite import all_finite
@@ -210,6 +210,8 @@ class VariedRun:
             again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
             call.outside = call.fresh_differs and not self._is_plain_right()
+            if call.fresh_differs:
+                call.first_nan = first_nan_of(self.rig, call, self.fresh())
             if call.fresh_differs and not call.outside:
                 call.right_in_other_order = self._is_right_in_other_order(call, form, around)
 
