@@ -139,3 +139,16 @@ def test_rows_that_an_op_does_not_write_are_found_at_that_op() -> None:
     assert (finding.kind, finding.stage) == ("token-count", stages.EXPERTS)
     finding = judged(LeavesRows, SMALL, "varied-tokens").findings[0]
     assert (finding.kind, finding.stage) == ("token-count", "layer")
+
+
+class ReducesInALoop(PaddedMoELayer):
+    def reduce(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            x = super().reduce(x)
+        return x
+
+
+def test_one_line_that_reduces_twice_is_named_once() -> None:
+    findings = judged(ReducesInALoop, SMALL_TWO).findings
+    (finding,) = (one for one in findings if one.kind == "collective-count")
+    assert finding.what == "2 all-reduces in one forward; expected 1 at tensor-parallel size 2"
