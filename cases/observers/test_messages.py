@@ -1,5 +1,6 @@
 """What a finding says of its causes: a factor by its name, a part by its stage, and nothing that a fresh layer disproves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -525,6 +526,63 @@ def test_compiled_code_that_is_as_wrong_as_eager_is_no_fault_of_the_compiler() -
     found = [f for f in judged(FirstTwoHundred, SHARED, "varied-compiled").findings if f.kind == "compiled-otherwise"]
     assert found
     assert all(finding.cause.startswith("Eager code is wrong for the same tokens") for finding in found)
+
+
+def test_compiled_code_that_a_row_makes_as_wrong_as_eager_is_not_said_to_meet_a_token_count() -> None:
+    class RareRow(PaddedMoELayer):
+        def forward(self, x: Tensor, *routing: Tensor) -> Tensor:
+            out = super().forward(x, *routing)
+            # The signs of six columns: some of 201 random rows have them all.
+            return torch.where((x[:, :6] > 0).all(1, keepdim=True), out * 0.5, out)
+
+    finding = only(judged(RareRow, SHARED, "varied-compiled"))
+    assert finding.kind == "input-contents"
+    assert "it is what the row holds that matters" in finding.cause
+    assert "right compiled for" not in finding.what
+
+
+class Weighs(torch.nn.Module):
+    """A part of a layer that says which one it is."""
+
+    moe_part = "router"
+
+    def forward(self, topk_weights: Tensor) -> Tensor:
+        return topk_weights * 1
+
+
+class Weighed(PaddedMoELayer):
+    """A layer that keeps, by the number of tokens, what its router gave or what its experts gave."""
+
+    keeps_experts = False
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        if self.keeps_experts:
+            weights = self.part()(topk_weights)
+            return self.kept(x, lambda: super(Weighed, self).run_experts(x, topk_ids, weights))
+        weights = self.kept(x, lambda: self.part()(topk_weights))
+        return super().run_experts(x, topk_ids, weights)
+
+    def part(self) -> torch.nn.Module:
+        if not hasattr(self, "weighs"):
+            self.weighs = Weighs()
+        return self.weighs
+
+    def kept(self, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        stored: dict[int, Tensor] = self.__dict__.setdefault("stored", {})
+        if len(x) not in stored:
+            stored[len(x)] = make().clone()
+        return stored[len(x)].clone()
+
+
+@pytest.mark.parametrize(("keeps_experts", "stage"), [(False, stages.ROUTER), (True, stages.EXPERTS)])
+@pytest.mark.parametrize("mode", ["eager", "varied-contents"])
+def test_a_part_that_does_not_run_again_is_the_stage_of_what_is_stale(
+    keeps_experts: bool, stage: str, mode: str
+) -> None:
+    layer = type("Keeps", (Weighed,), {"keeps_experts": keeps_experts})
+    finding = next(one for one in judged(layer, SHARED, mode).findings if one.kind == "stale")
+    assert finding.stage == stage
+    assert ("The router does not run in the later call" in finding.cause) == (not keeps_experts)
 
 
 def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert() -> None:

@@ -1,6 +1,6 @@
 """Where a finding points: to the op that gave the dtype, to the widths of a product that met, and into a custom op."""
 
-from typing import Never
+from typing import Any, Never
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fixtures.faults.output import Float32
 from fixtures.judged import judged
-from fixtures.planting import LATENT, SHARED, SMALL, SMALL_TWO, case
+from fixtures.planting import LATENT, REAL, SHARED, SMALL, SMALL_TWO, case
 from harness.execution import stages
 from harness.findings.finding import Finding
 from harness.matrix.case import Case
@@ -89,3 +89,66 @@ def test_an_error_inside_an_op_names_its_own_line_and_the_caller() -> None:
     assert finding.line.text == 'raise RuntimeError("no kernel for these ids")'
     assert finding.caller is not None
     assert finding.caller.file.endswith("layer.py")
+
+
+class SharedPart(torch.nn.Module):
+    """A part of the layer that an op runs inside."""
+
+    moe_part = "shared"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ torch.ones(SMALL.width, 16, dtype=x.dtype)
+
+
+class AnyPart(SharedPart):
+    moe_part = ""
+
+
+@pytest.mark.parametrize(("part", "stage"), [(SharedPart, stages.SHARED), (AnyPart, stages.EXPERTS)])
+def test_an_error_in_a_part_inside_an_op_is_at_that_part(part: type[SharedPart], stage: str) -> None:
+    def runs_a_part(x: Tensor, *args: object) -> Tensor:
+        return part()(x)
+
+    with routed_experts.planted(real=runs_a_part):
+        finding = judged(PaddedMoELayer, SMALL).findings[0]
+    assert (finding.kind, finding.stage) == ("op-raised", stage)
+    assert [one.text.split()[0] for one in finding.widths] == [str(SMALL.padded), str(SMALL.width)]
+    assert [one.stage for one in finding.widths] == [stages.PAD, stages.EXPERTS]
+    assert finding.widths[0].line is not None
+    assert "functional.pad" in finding.widths[0].line.text
+
+
+def _first_rows(out: Tensor) -> Tensor:
+    """The first 64 rows of a tensor, in memory in which nothing writes the others."""
+    some = torch.empty_like(out)
+    some[:64] = out[:64]
+    return some
+
+
+class LeavesRows(PaddedMoELayer):
+    def dense(self, x: Tensor) -> Tensor:
+        return _first_rows(super().dense(x))
+
+
+def test_rows_that_an_op_does_not_write_are_found_at_that_op() -> None:
+    def experts(*args: Any) -> Tensor:
+        return _first_rows(REAL(*args))
+
+    with routed_experts.planted(real=experts):
+        finding = judged(PaddedMoELayer, SMALL, "varied-tokens").findings[0]
+    assert (finding.kind, finding.stage) == ("token-count", stages.EXPERTS)
+    finding = judged(LeavesRows, SMALL, "varied-tokens").findings[0]
+    assert (finding.kind, finding.stage) == ("token-count", "layer")
+
+
+class ReducesInALoop(PaddedMoELayer):
+    def reduce(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            x = super().reduce(x)
+        return x
+
+
+def test_one_line_that_reduces_twice_is_named_once() -> None:
+    findings = judged(ReducesInALoop, SMALL_TWO).findings
+    (finding,) = (one for one in findings if one.kind == "collective-count")
+    assert finding.what == "2 all-reduces in one forward; expected 1 at tensor-parallel size 2"

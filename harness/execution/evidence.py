@@ -125,6 +125,8 @@ class Call:
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
     ``earlier`` holds the token counts of the calls of this layer before, where it takes more of them than the first to be wrong.
+    ``not_run`` is the stage of the one part that a fresh layer runs for the same inputs, and this call did not; empty for none.
+    ``first_nan`` is where NaN first appears in a fresh layer for the inputs of a varied call; None where that is not known.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -162,6 +164,8 @@ class Call:
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()
+    not_run: str = ""
+    first_nan: "FirstNaN | None" = None
     limit: str = ""
 
     @property
@@ -181,6 +185,7 @@ class FirstNaN:
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
     ``is_later`` says that an op before it gave NaN too, in a tensor whose rows are no tokens.
+    ``output`` is the index of that output.
     """
 
     op: str
@@ -190,6 +195,7 @@ class FirstNaN:
     weight: str
     reads_nan: bool
     is_later: bool = False
+    output: int = 0
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """A second look at a run that failed, on a fresh layer, for what tells its causes apart. A run without a failure pays nothing."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,10 @@ from harness.base.source import SourceLine
 from harness.execution.difference import compare
 from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
-from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
 from harness.execution.rig import LAYER_ERRORS, Rig
+from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
@@ -43,8 +45,24 @@ def _call_fresh(rig: Rig, run: Run) -> None:
             fresh = rig.start()
             with torch.set_grad_enabled(call.with_grad):
                 call.fresh_differs = _wrong(rig.call(fresh, fresh.layer, call.label, call.tokens, call.seed))  # type: ignore[arg-type]
+                if not call.fresh_differs:
+                    call.not_run = part_not_run(rig, call, run.layer, rig.start().layer)
             if call.fresh_differs:
                 _tell_apart(rig, run.calls[0], call)
+
+
+def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:
+    """The stage of the one part that a fresh layer runs for a call's inputs, and a used layer, which is wrong, does not."""
+    if not has_parts(used):
+        return ""
+    again = [Call(call.label, call.tokens, tuple(map(copy_of, call.before))) for _ in range(2)]
+    with noting_parts() as ran:
+        made = rig.make(again[0], used)
+    with noting_parts() as needed:
+        made = rig.make(again[1], fresh) and made
+    again[0].expected = call.expected
+    left_out = needed - ran
+    return left_out.pop() if made and len(left_out) == 1 and _wrong(again[0]) else ""
 
 
 def _tell_apart(rig: Rig, first: Call, call: Call) -> None:
@@ -115,6 +133,16 @@ def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
     return watch.first
 
 
+def first_nan_of(rig: Rig, call: Call, layer: Any) -> FirstNaN | None:
+    """Where NaN first appears in the call of a fresh layer on a call's inputs."""
+    if call.snapshot is None or not call.snapshot.isnan().any():
+        return None
+    watch = _NaNWatch(rig, state_of(layer), call.tokens, call.tokens)
+    with contextlib.suppress(*LAYER_ERRORS), watch:
+        layer(*map(copy_of, call.before))
+    return watch.first
+
+
 class _NaNWatch(TorchDispatchMode):
     """A dispatch mode that notes the first op whose output holds a NaN that should not be there.
 
@@ -143,12 +171,13 @@ class _NaNWatch(TorchDispatchMode):
         return out
 
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
-        for tensor in tensors_in(out):
+        for index, tensor in enumerate(tensors_in(out)):
             if rows := self._bad_rows(tensor):
                 names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
                 weight = next(filter(None, names), "")
                 count = tensor.shape[0] if tensor.dim() else 1
-                self.first = FirstNaN(op, SourceLine.here(), tuple(rows), count, weight, bool(before), self._is_later)
+                at = SourceLine.here()
+                self.first = FirstNaN(op, at, tuple(rows), count, weight, bool(before), self._is_later, index)
                 return
             self._is_later |= self._is_blurred(tensor)
 

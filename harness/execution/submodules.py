@@ -3,12 +3,14 @@
 A layer without a custom op has nothing else that tells its routed experts from its router: both are torch's own matmuls.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch.nn import Module
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from harness.execution.stages import SUBMODULES
 from harness.subjects.checked import SubjectError
 
 
@@ -60,3 +62,27 @@ def _submodule(layer: Module, path: str) -> Module:
         names = [name for name, _ in layer.named_modules() if name]
         there = f"its submodules are {', '.join(names[:8])}" if names else "it has no submodules"
         raise SubjectError(f"declares names the submodule {path!r}, which the layer does not have; {there}") from None
+
+
+@contextmanager
+def noting_parts() -> Iterator[set[str]]:
+    """The stages of the parts of a layer that run inside a ``with`` block, inside custom ops too.
+
+    A part is a module with the attribute ``moe_part``: the name of a part that a subject can declare, such as "router".
+    """
+    ran: set[str] = set()
+
+    def enter(module: Module, inputs: Any) -> None:
+        if stage := SUBMODULES.get(str(getattr(module, "moe_part", ""))):
+            ran.add(stage)
+
+    handle = register_module_forward_pre_hook(enter)
+    try:
+        yield ran
+    finally:
+        handle.remove()
+
+
+def has_parts(layer: Any) -> bool:
+    """Whether some module of a layer is such a part."""
+    return isinstance(layer, Module) and any(hasattr(module, "moe_part") for module in layer.modules())

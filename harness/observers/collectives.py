@@ -72,7 +72,7 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
     expected = run.declared.reduces if run.case.tp > 1 else 0
     if count == expected:
         return []
-    lines = [str(record.line) for record in reduced or () if record.line]
+    lines = list(dict.fromkeys(str(record.line) for record in reduced or () if record.line))
     at = f" (at {' and '.join(lines)})" if len(lines) > 1 else ""
     return [
         Finding(

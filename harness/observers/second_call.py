@@ -61,7 +61,14 @@ def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, st
     if call.replayed:
         # What reads an input that is absent is not known from the parts.
         return "stale-replay", "layer" if call.absent else stage, cause
+    if call.not_run:
+        return "stale", call.not_run, f"{cause} {not_run(call)}"
     return kind if wrong_alone else "stale", "layer" if call.outside else stage, cause
+
+
+def not_run(call: Call) -> str:
+    """Which part's output is reused."""
+    return f"The {call.not_run} does not run in the later call, and does in a fresh layer: what it gave earlier is used again."
 
 
 def _cause(first: Call, call: Call) -> str:

@@ -23,6 +23,8 @@ _count = itertools.count()
 class SharedExpert(nn.Module):
     """A dense shared expert, as a model passes it to the layer. It does not reduce, since the layer reduces the sum."""
 
+    moe_part = "shared"
+
     def __init__(self, up: Tensor, down: Tensor) -> None:
         super().__init__()
         self.up, self.down = (nn.Parameter(weight.clone(), requires_grad=False) for weight in (up, down))

@@ -49,6 +49,8 @@ def routing_without_fillers(
 class Gate(nn.Module):
     """A router's gate, in fp32. Like vLLM's linear layers it returns (output, None)."""
 
+    moe_part = "router"
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.clone(), requires_grad=False)

@@ -1,10 +1,13 @@
 """Exceptions of custom ops: no fake, a fake that needs data, an implementation that raised."""
 
 import re
+from collections.abc import Iterator
 
 from harness.base.exception_text import first_line
-from harness.execution.evidence import Run
+from harness.execution.evidence import Record, Run
+from harness.execution.stages import SUBMODULES
 from harness.findings.finding import Finding, WidthOrigin
+from harness.findings.origins import origin
 from harness.findings.readers.raised import Raised
 from harness.ops.returned import wrong_return
 
@@ -28,23 +31,39 @@ def custom_op(raised: Raised) -> Finding | None:
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
-        stage=record.stage,
+        stage=_part(raised.error) or record.stage,
         what=f"{record.op}: {what}",
         cause=cause,
         call=raised.call.label,
         line=raised.line or record.line,
-        widths=tuple(WidthOrigin(text, record.stage, raised.line) for text in _met(raised)),
+        widths=tuple(_met(raised, record)),
         detail={"failure": kind},
     )
 
 
-def _met(raised: Raised) -> list[str]:
-    """The layer's widths that torch's message about shapes names, each once, in its order."""
+def _part(error: BaseException) -> str:
+    """The stage of the part of the layer, marked as ``submodules.noting_parts`` says, in whose code it raised; empty for none."""
+    stage, step = "", error.__traceback__
+    while step is not None:
+        stage = SUBMODULES.get(str(getattr(step.tb_frame.f_locals.get("self"), "moe_part", "")), stage)
+        step = step.tb_next
+    return stage
+
+
+def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
+    """The widths that torch's message about shapes names, each once, in its order: the layer's, and those of the op's inputs."""
     case, text = raised.run.case, first_line(raised.error)
     if not _ABOUT_SHAPES.search(text):
-        return []
-    sizes = dict.fromkeys(int(size) for size in re.findall(r"\d+", text))
-    return [words for size in sizes if (words := case.describe_width(size)) != str(size)]
+        return
+    given = {meta.width: index for index, meta in reversed(list(enumerate(record.inputs)))}
+    for size in dict.fromkeys(int(size) for size in re.findall(r"\d+", text)):
+        known = case.describe_width(size)
+        if size in given and (
+            (made := origin(raised.run, raised.call.records, record, given[size])).line or known != str(size)
+        ):
+            yield made
+        elif known != str(size):
+            yield WidthOrigin(known, record.stage, raised.line)
 
 
 def _cause(run: Run) -> str:

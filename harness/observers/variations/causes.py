@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness.execution.evidence import WHEN_RETURNED, Call, Varied
-from harness.observers.second_call import OUTSIDE
+from harness.observers.second_call import OUTSIDE, not_run
 from harness.ops.finite import all_finite
 
 KINDS = {
@@ -223,6 +223,8 @@ def cause(call: Call) -> str:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
     if call.by_other_inputs:
         return _FOUND_AGAIN
+    if call.not_run:
+        return not_run(call)
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "
@@ -231,7 +233,7 @@ def cause(call: Call) -> str:
     if call.outside:
         return OUTSIDE
     if call.eager_too:
-        return f"{_EAGER_TOO} {_COUNT}"
+        return f"{_EAGER_TOO} {_BY_ROW if call.by_row else _COUNT}"
     if call.by_row:
         return _BY_ROW
     if call.right_in_other_order:

@@ -18,7 +18,7 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
         rows, width = bad.any(1).nonzero().flatten().tolist(), bad.any(0).nonzero().flatten().tolist()
         value = "NaN" if call.snapshot.isnan().any() else "infinite"
         where = f"in {_some(width, bad.shape[1], 'column')}"
-        return "layer", f"{_some(rows, call.tokens, 'token')} {_be(rows)} {value}, {where}"
+        return _stage_of_nan(run, call), f"{_some(rows, call.tokens, 'token')} {_be(rows)} {value}, {where}"
     found = difference_of(call)
     assert found is not None
     stage = _stage(run, call, found)
@@ -28,10 +28,21 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
     return stage, f"{tokens} {_be(found.tokens)} wrong, in {columns}, {by}"
 
 
+def _stage_of_nan(run: Run, call: Call) -> str:
+    """The routed experts, where NaN begins in their op, in their output and out of no NaN; else no part alone."""
+    first = call.first_nan
+    if first is None or first.reads_nan or first.is_later or first.weight or call.outside:
+        return "layer"
+    is_theirs = first.op == next(iter(run.ops), None) and run.routed_output in (None, first.output)
+    return stages.EXPERTS if is_theirs else "layer"
+
+
 def _stage(run: Run, call: Call, found: Difference) -> str:
     """The stage that a difference points to, without what the calls rule out."""
     if call.same_shards or call.outside:
         return "layer"  # no part of it alone
+    if call.not_run:
+        return call.not_run
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
     if call.other_routing:

@@ -20,6 +20,7 @@ from harness.execution.modes.varied.beside.weights import FIRST, first_answer, l
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
 from harness.execution.modes.varied.forms import call_in_form, sliced
 from harness.execution.modes.varied.layers import if_alone
+from harness.execution.modes.varied.many_tokens import look_at_row
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
@@ -181,8 +182,12 @@ class _Compiled:
         if not varied.rig.make(eager, varied.fresh()):
             return  # eager reports it
         if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected):
-            varied.run.calls[-1].eager_too = varied.is_wrong(eager)
-            varied.run.calls[-1].limit = self._limit(varied, tokens) if tokens > FEW else ""
+            call = varied.run.calls[-1]
+            call.eager_too = varied.is_wrong(eager)
+            if call.eager_too:
+                look_at_row(varied, call)
+            if not call.by_row:
+                call.limit = self._limit(varied, tokens) if tokens > FEW else ""
 
     def _of_many(self, varied: VariedRun, variation: Varied) -> None:
         """Many tokens, and something else with them. Where that is wrong, one comes after the other."""

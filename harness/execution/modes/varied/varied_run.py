@@ -14,6 +14,7 @@ from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
+from harness.execution.second_look import first_nan_of, part_not_run
 from harness.matrix.case import Case
 from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.ops.finite import all_finite
@@ -125,6 +126,8 @@ class VariedRun:
             call.expected = expected if expected is not None else self.rig.oracle(call.before)
             if self.is_wrong(call):
                 self._look_again(call, form, around)
+            if layer is None and call.fresh_differs is False:
+                call.not_run = part_not_run(self.rig, call, self.layer, self.fresh())
         elif recorder is None:
             self._record_error(call, form, around)
         if layer is None:
@@ -207,6 +210,8 @@ class VariedRun:
             again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
             call.outside = call.fresh_differs and not self._is_plain_right()
+            if call.fresh_differs:
+                call.first_nan = first_nan_of(self.rig, call, self.fresh())
             if call.fresh_differs and not call.outside:
                 call.right_in_other_order = self._is_right_in_other_order(call, form, around)
 
