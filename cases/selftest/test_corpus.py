@@ -52,9 +52,9 @@ def one_in(entry: Fault | Correct, mode: str) -> int:
     calls are needed, five seconds each.
     """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
-        return 7 if isinstance(entry, Fault) else 15
+        return 8 if isinstance(entry, Fault) else 17
     if isinstance(entry, Correct):
-        return 5
+        return 6
     return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 3
 
 
