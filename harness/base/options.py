@@ -158,13 +158,13 @@ def refuse_workers(workers: int) -> None:
         )
 
 
-def add_workers(add: Callable[..., object], default: str = "one a core, at most 8; 1 on cuda") -> None:
-    """How many processes work side by side; ``default`` says it where none is named."""
+def add_workers(add: Callable[..., object]) -> None:
+    """How many processes work side by side."""
     add(
         "-j",
         "--workers",
         type=_workers,
         default=0,
         metavar="N",
-        help=f"worker processes (default: {default})",
+        help="worker processes (default: one a core, at most 8; 1 on cuda)",
     )

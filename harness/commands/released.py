@@ -75,7 +75,7 @@ class Command:
         )
         add_records(parser.add_argument_group("records and shards").add_argument, "verdict")
         parser.set_defaults(full=False)
-        add_workers(parser.add_argument, "one for two cores, at most 8: a worker has a process for each rank")
+        add_workers(parser.add_argument)
         parser.add_argument(
             "-v",
             "--verbose",

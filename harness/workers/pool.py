@@ -135,15 +135,12 @@ class Pool:
         return worker
 
 
-def workers_for(asked: int, one: bool = False, processes: int = 1) -> int:
-    """How many workers to run: ``asked`` if not 0, else 1 if ``one`` (they share a GPU), else one per core, at most 8.
-
-    ``processes`` is how many processes a worker has; by default all of them together are one per core.
-    """
+def workers_for(asked: int, one: bool = False) -> int:
+    """How many workers to run: ``asked`` if not 0, else 1 if ``one`` (they share a GPU), else one per core, at most 8."""
     if asked < 0:
         raise BadInput(f"--workers is {asked}; expected 1 or more, or 0 for the default")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or (1 if one else max(1, min(cores // processes, _MOST_WORKERS)))
+    return asked or (1 if one else min(cores, _MOST_WORKERS))
 
 
 def has_cuda() -> bool:

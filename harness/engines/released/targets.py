@@ -14,8 +14,6 @@ from harness.workers.plan import Plan
 from harness.workers.pool import workers_for
 
 ENGINES = {engine.name: engine for engine in (VLLM, SGLANG)}
-# A worker has a process for each tensor-parallel rank, and the plan's cases have one rank or two.
-_RANKS = 2
 BOOT = Path(__file__).parent / "boot.py"
 
 
@@ -54,12 +52,14 @@ class Target:
         return (str(python(self.engine, report)), "-P", str(BOOT), str(folder))
 
     def plan(self, selection: Selection, workers: int, report: Report) -> Plan:
-        """The plan that judges it, with ``workers`` workers, or by default one for two cores. Raises BadInput."""
+        """The plan that judges it, with ``workers`` workers, or one a core where that is 0. Raises BadInput.
+
+        A worker has a process for each rank, and only some of its cases have two ranks.
+        """
         command = self.command(report)
-        engine, count = self.engine, workers_for(workers, processes=_RANKS)
-        return Plan(
-            selection, engine.subject, self.spec, "cpu", count, bisect=True, start=engine.start, command=command
-        )
+        engine, count = self.engine, workers_for(workers)
+        subject, start = engine.subject, engine.start
+        return Plan(selection, subject, self.spec, "cpu", count, bisect=True, start=start, command=command)
 
 
 def target(spec: str, paths: "dict[str, str | None] | None" = None) -> Target | None:
