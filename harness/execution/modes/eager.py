@@ -137,9 +137,8 @@ def reads_changed_state(rig: Rig, run: Run) -> bool:
 
 
 def _overwrite(now: Tensor, before: Tensor) -> None:
-    if (
-        now.is_floating_point() and now.element_size() == 1
-    ):  # torch compares and fills no numbers of eight bits and less
+    # torch compares and fills no numbers of eight bits and less.
+    if now.is_floating_point() and now.element_size() == 1:
         now, before = now.view(torch.uint8), before.view(torch.uint8)
     changed = now != before if now.shape == before.shape else torch.ones_like(now, dtype=torch.bool)
     now[changed] = torch.nan if now.is_floating_point() else ~now[changed]
