@@ -60,11 +60,11 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
 
 
 def _is_anywhere(call: Call, kind: str, stage: str, parts: int) -> bool:
-    """Whether a difference may come from more than its stage: from a router of the layer, or from what an earlier call left."""
+    """Whether a difference may come from more than its stage: from a router, an earlier call, another rank."""
     name = call.varied.name if call.varied else ""
     if name in IN_GROUPS and routes_itself(call):
         return stage in (stages.EXPERTS, stages.SCALING)
-    return name.startswith("before=") and kind == "wrong-values" and parts > 1
+    return name.startswith(("before=", "ranks=")) and kind == "wrong-values" and parts > 1
 
 
 def _of_contents(call: Call) -> bool:
