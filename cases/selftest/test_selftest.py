@@ -16,10 +16,10 @@ from harness.base.errors import BadInput
 from harness.cli import main
 from harness.execution import stages
 from harness.findings.finding import FINDINGS, Finding, Verdict
-from harness.selftest.corpus import Fault
+from harness.selftest.corpus import Correct, Fault, load_corpus
 from harness.selftest.score import Scored
 from harness.selftest.show import matrix
-from harness.selftest.trials import Answer, Trial
+from harness.selftest.trials import Answer, Trial, Trials
 from harness.subjects.load import load_subject
 from kernels.layer.subject import InTree
 
@@ -155,6 +155,20 @@ def test_totals_and_what_observers_are_for(everything: tuple[object, dict[str, d
     assert "correct variants without a finding: 1 of 2" in done.stdout  # type: ignore[attr-defined]
     assert "found by values alone: " in done.stdout  # type: ignore[attr-defined]
     assert "found nothing here: " in done.stdout  # type: ignore[attr-defined]
+    assert "left out: 1 of the trials of correct variants; --whole does them" in done.stdout  # type: ignore[attr-defined]
+
+
+def test_a_run_does_a_third_of_the_trials_of_correct_variants_and_all_of_faults() -> None:
+    corpus = load_corpus("fixtures.corpus", (str(ROOT),))
+    run, whole = (Trials(corpus, [*corpus.entries.values()], whole=whole) for whole in (False, True))
+    done, every = ({entry.id: one.of(entry) for entry in one.entries} for one in (run, whole))
+    correct = {entry.id for entry in run.entries if isinstance(entry, Correct)}
+    assert all(done[name] == every[name] for name in every.keys() - correct)
+    assert all(done[name] and {*done[name]} <= {*every[name]} for name in correct)
+    modes = [{trial.mode for name in correct for trial in one[name]} for one in (done, every)]
+    assert modes[0] == modes[1]
+    count, most = (sum(len(one[name]) for name in correct) for one in (done, every))
+    assert most / 4 < count < most / 2
 
 
 @pytest.mark.parametrize(("width", "headings"), [(80, "fault e f found by O V I"), (140, "fault eager fake")])

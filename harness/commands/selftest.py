@@ -31,10 +31,13 @@ torch's own tools find in the same layer: opcheck, a comparison of eager with co
 check of torch 2.13 that a graph's inputs are alive.
 
 A fault is killed if every mode that must find it does, with the right explanation. Otherwise it survives. The corpus also has
-correct variants, which must give no finding; a finding there is a false alarm.
+correct variants, which must give no finding; a finding there is a false alarm. All their trials take two thirds of the time:
+a run does every third, and of each variant at least one, unless --whole, --faults or --modes ask for more.
 
 examples:
-  harness selftest                               every fault, in each mode that must find it
+  harness selftest                               every fault, in each mode that must find it, and a third of the trials of
+                                                 correct variants
+  harness selftest --whole                       all trials of correct variants too, as each night
   harness selftest --faults 'vllm#*'             the faults whose ids match
   harness selftest --faults 'vllm#35949' -v      one fault, with the text of its findings
   harness selftest --modes eager,compiled        every fault in these modes
@@ -66,6 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="module with the corpus (default: [tool.harness] corpus in pyproject.toml)",
     )
+    parser.add_argument("--whole", action="store_true", help="do all trials of the correct variants")
     add_device(parser.add_argument)
     parser.add_argument(
         "--seconds",
@@ -102,6 +106,7 @@ def run(chosen: argparse.Namespace) -> int:
     for text in (
         *notes(scored, most),
         totals(scored),
+        *_left_out(trials),
         f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s",
     ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -126,6 +131,12 @@ def _scored(trials: "Trials", chosen: argparse.Namespace, run: Recording) -> "li
     return list(scored.values())
 
 
+def _left_out(trials: "Trials") -> list[str]:
+    """One line where trials of correct variants were left out."""
+    done, every = len(trials.all()), sum(len(trials.every_of(entry)) for entry in trials.entries)
+    return [f"left out: {every - done} of the trials of correct variants; --whole does them"] if done < every else []
+
+
 def _trials(chosen: argparse.Namespace) -> "Trials":
     cuda = runs_on_cuda(chosen.device)
     modes = tuple(mode.name for mode in choose(list(chosen.modes), cuda))
@@ -138,9 +149,10 @@ def _trials(chosen: argparse.Namespace) -> "Trials":
     from harness.selftest.corpus import load_corpus  # imports the corpus, and so torch
     from harness.selftest.trials import Trials
 
+    whole = bool(chosen.whole or chosen.faults or chosen.modes)
     corpus = load_corpus(module, project.path)
     entries = corpus.chosen(chosen.faults)
-    return Trials(corpus, entries, modes, project.path, "cuda" if cuda else "cpu", chosen.seconds)
+    return Trials(corpus, entries, modes, project.path, "cuda" if cuda else "cpu", chosen.seconds, whole)
 
 
 def _with_progress(trials: "Trials", workers: int) -> "Iterable[Answer]":
