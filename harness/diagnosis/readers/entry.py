@@ -105,6 +105,7 @@ def _words(facts: Facts) -> dict[str, str]:
         named = called  # the text has the op without its namespace, and the user's line has it whole
     found = _EXPRESSION.search(facts.whole)
     return {
+        **groups,
         "op": _to_audit(named),
         "name": named or "a custom op",
         **_inner(facts, named or "a custom op", _outer(facts, named)),

@@ -17,7 +17,7 @@ from harness.diagnosis.readers.pairs import (
     padded,
     pair_of,
     speaks,
-    symbolic,
+    supposed,
     widths,
 )
 from harness.diagnosis.surroundings import Surroundings
@@ -74,7 +74,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
             f"left, {a} wide: an activation at the {left} width",
             f"right, {b} deep: a weight at the {right} width",
         ),
-        cause=f"{_supposed(facts, pair)}"
+        cause=f"{supposed(facts, pair)}"
         f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
@@ -99,18 +99,12 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
             f"left, {left} wide: what the first projection gave, at the {given} intermediate width",
             f"right: the second projection's weight, at the {weight} intermediate width",
         ),
-        cause=f"{_supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
+        cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
         against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),
         look="how the weights of both projections are padded when they are loaded",
         tries=checks(facts, around, pair, modes(facts)),
     )
-
-
-def _supposed(facts: Facts, pair: Pair) -> str:
-    """In words, what a symbol in the message was taken for; empty where both sizes are numbers."""
-    size = symbolic(facts)
-    return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""
 
 
 def _flat(facts: Facts, deep: int) -> str:
