@@ -1,13 +1,9 @@
 """A matrix product whose inner sizes do not fit."""
 
-import re
-
-from harness.diagnosis.code import operations
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.readers.callers import part_called
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
@@ -20,20 +16,12 @@ from harness.diagnosis.readers.pairs import (
     supposed,
     widths,
 )
+from harness.diagnosis.readers.places import SECOND, product_place
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
-_HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
-# Gate and up are the two halves of an expert's first product; a gate that is called, or has a weight of its own, routes.
-_ROUTER = re.compile(r"router|^(?!.*(?:\bup\b|gate_up|\bw13\b)).*\bgate\b")
-_EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
-_SECOND = "second projection"
-_PROJECTIONS = {
-    _SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
-    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
-}
 _LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
@@ -62,8 +50,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and speaks(facts)):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
-    place = _place(facts)
-    if _SECOND in place:
+    place = product_place(facts)
+    if SECOND in place:
         return _second(facts, around, pair, a, place)
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
     return padded(
@@ -185,24 +173,3 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
         look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",
         tries=checks(facts, around, pair, modes(facts)),
     )
-
-
-def _place(facts: Facts) -> str:
-    done = operations(facts.code)
-    projection = next((place for place, names in _PROJECTIONS.items() if names.search(facts.code)), "")
-    if "gate_proj" in facts.code:
-        return "gate projection, or a router of that name"
-    if _ROUTER.search(facts.code) or (not facts.code and facts.seen("gate")):
-        return "router"
-    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or facts.said("batch2"):
-        batch = "product of a batch of weights, as of the routed experts"
-        return f"{projection}, a {batch}" if projection else batch
-    if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
-        return "shared expert"
-    if _EXPERT.search(f"{facts.function} {facts.code}"):
-        return f"{projection} of an expert" if projection else "product of one expert's weight"
-    if _HEAD.search(facts.code):
-        return "output head"
-    if projection:
-        return projection
-    return part_called(facts) or ("projection" if facts.code else "projection beside the routed experts")
