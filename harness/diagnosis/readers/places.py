@@ -11,6 +11,12 @@ _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 # Gate and up are the two halves of an expert's first product; a gate that is called, or has a weight of its own, routes.
 _ROUTER = re.compile(r"router|^(?!.*(?:\bup\b|gate_up|\bw13\b)).*\bgate\b")
 _EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
+_OF_ATTENTION = {
+    "output projection of attention": re.compile(r"\b(?:o_proj|out_proj|wo|dense_out|c_proj)(?:\(|\.weight|\b)"),
+    "qkv projection of attention": re.compile(
+        r"\b(?:w?qkv\w*|[qkv]_(?:[ab]_)?proj\w*|query_key_value|in_proj\w*)(?:\(|\.weight)"
+    ),
+}
 SECOND = "second projection"
 _PROJECTIONS = {
     SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
@@ -38,3 +44,10 @@ def product_place(facts: Facts) -> str:
     if projection:
         return projection
     return part_called(facts) or ("projection" if facts.code else "projection beside the routed experts")
+
+
+def attention_part(facts: Facts) -> str:
+    """The projection of attention that the user's line or its callers name; empty for none."""
+    named = next((part for part, names in _OF_ATTENTION.items() if names.search(facts.code)), "")
+    part = named or part_called(facts)
+    return part if part in _OF_ATTENTION else ""

@@ -1,6 +1,6 @@
 """A matrix product whose inner sizes do not fit."""
 
-from harness.diagnosis.diagnosis import OTHER, Reading
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
@@ -16,7 +16,7 @@ from harness.diagnosis.readers.pairs import (
     supposed,
     widths,
 )
-from harness.diagnosis.readers.places import SECOND, product_place
+from harness.diagnosis.readers.places import SECOND, attention_part, product_place
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
@@ -42,7 +42,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if pair.latent_of and not facts.in_attention:
         return read_latent(facts, around, pair, a)
     if facts.in_attention:
-        return attended(facts, pair, None)
+        return _of_attention(facts, pair, a) or attended(facts, pair, None)
     turned = _turned(facts, a, b)
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
@@ -66,6 +66,31 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _of_attention(facts: Facts, pair: Pair, left: int) -> Reading | None:
+    """A projection of attention: its inner sizes are widths, and no lengths of sequences. None for products without one."""
+    part = attention_part(facts)
+    if not part:
+        return None
+    right = pair.wide if left == pair.narrow else pair.narrow
+    also = f" {pair.rounded()} fits too: the padding of hidden_states may have come there." if pair.padded else ""
+    turned = _turned(facts, left, right)
+    also += f" Or the right one is {turned}." if turned else ""
+    chance = f"padding of an expert's width: {pair.rounded()} fits by chance" if pair.possible else _NO_PADDING
+    return Reading(
+        verdict=UNDECIDED if pair.padded else OTHER,
+        stage=part,
+        operands=(f"left, {left} wide: what came in", f"right, {right} deep: the projection's weight"),
+        cause=f"What came into the {part} is {left} wide, and its weight is made for {right}: a hidden size, or a number of heads "
+        "(of all, or of one rank's) times the size of a head. Another tensor came there, or the weight is of other heads, ranks or "
+        f"another model.{also}",
+        against=() if pair.padded else (chance,),
+        look="num_attention_heads x head_dim, the number of ranks, and the shape of what comes in at the user's line",
+        widths=widths(pair, padded=False),
+        rule=pair.rounded() if pair.padded else "no rule",
+        tags=frozenset(("attention",)),
     )
 
 
