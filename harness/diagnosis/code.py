@@ -16,6 +16,7 @@ _METHODS = re.compile(
     r"(?:add|sub|mul|div|copy|lerp|addcmul|index_add|index_copy|scatter|masked_fill)_?|where|maximum|minimum|matmul|mm|bmm"
     r"|baddbmm|addmm|einsum|linear|cat|stack|expand|_?grouped_mm"
 )
+_SCALES = re.compile(r"(?:add|sub|mul|div)_?")
 _MODULES, _LONGEST = frozenset(("torch", "F", "functional")), 40
 _COLUMN = re.compile(r"None\]$|unsqueeze\((?:dim=)?(?:-1|1)\)$|keepdim=True\)$")
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
@@ -103,7 +104,8 @@ def _named(node: ast.AST) -> str:
         return _OPERATORS.get(type(node.op), "")
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        return name if _METHODS.fullmatch(name) else ""
+        scaled = _SCALES.fullmatch(name) and node.args and _is_number(node.args[-1])
+        return name if _METHODS.fullmatch(name) and not scaled else ""
     return ""
 
 

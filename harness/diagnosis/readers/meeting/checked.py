@@ -15,7 +15,9 @@ _PADDING = 128  # what the variables below add
 _OF_PADDING = re.compile(
     r"_MOE_PADDING|- ?(?:self\.)?pad(?:ding|ded)?(?:_size)?\b|rocm|\bfp8\b|\bamd\b|\bhip\b|MI\d{3}|gfx9", re.I
 )
-_OR_VARIABLE = " Or the weights were padded by 128 elements (VLLM_MOE_PADDING, SGLANG_MOE_PADDING) and the check does not take that off."
+_OR_VARIABLE = (
+    " Or the weights were padded by 128 elements (VLLM_MOE_PADDING, SGLANG_MOE_PADDING), which that check leaves on."
+)
 _NO_FAKE = "a wrong fake: the check compares real tensors"
 _NO_ADD = "the add of routed and shared output: it comes after this kernel"
 
