@@ -85,6 +85,8 @@ def _more_dimensions(facts: Facts) -> Reading | None:
     groups = facts.match.groups
     a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
     short, long = sorted((a, b), key=len)
+    if long and set(long) == {"1"} and "[]" in (groups.get("a_shape"), groups.get("b_shape")):
+        return _of_one(facts, ", ".join(long))
     if not short or len(short) == len(long) or long[-len(short) :] != short:
         return None
     more = ", ".join(long[: -len(short)])
@@ -98,6 +100,19 @@ def _more_dimensions(facts: Facts) -> Reading | None:
         "smaller shape has no place for it.",
         against=("padding and widths: the last sizes agree",),
         look="the shapes of both at the user's line, and which of them should have the dimension",
+        tags=frozenset(("dimensions",)),
+    )
+
+
+def _of_one(facts: Facts, shape: str) -> Reading:
+    """A number without dimensions beside a tensor of one element."""
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads_weights else "",
+        cause=f"A number without dimensions, of shape [], is to take a tensor of shape [{shape}]: one element in both, and another "
+        "number of dimensions. So is a scale that one side saved as a number and the other as a list of one.",
+        against=("padding and widths: both have one element",),
+        look="the line that copies it: reshape(()) or squeeze() of what comes in, or an index that keeps the dimension",
         tags=frozenset(("dimensions",)),
     )
 
