@@ -16,7 +16,9 @@ _METHODS = re.compile(
     r"(?:add|sub|mul|div|copy|lerp|addcmul|index_add|index_copy|scatter|masked_fill)_?|where|maximum|minimum|matmul|mm|bmm"
     r"|baddbmm|addmm|einsum|linear|cat|stack|expand|_?grouped_mm"
 )
+_SCALES = re.compile(r"(?:add|sub|mul|div)_?")
 _MODULES, _LONGEST = frozenset(("torch", "F", "functional")), 40
+_COLUMN = re.compile(r"None\]$|unsqueeze\((?:dim=)?(?:-1|1)\)$|keepdim=True\)$")
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
 _ATTENTION = re.compile(
     r"attn|attention|\b(?:q|query|queries)\b.*\b(?:k|keys?|kt|scores|mask|cos|sin|scale|scaling)\b"
@@ -43,7 +45,7 @@ def operands(code: str, count: int) -> tuple[str, ...]:
     """The operands of the one operation in a line that has so many, as they are written; none where no or several have."""
     tree = _parsed(code)
     nodes = [] if tree is None else [node for node in ast.walk(tree) if _named(node)]
-    found = [parts for parts in map(_operands, nodes) if len(parts) == count]
+    found = [parts for parts in (_of_width(node, _operands(node), count) for node in nodes) if len(parts) == count]
     if len(found) != 1:
         return ()
     written = tuple(ast.unparse(part) for part in found[0])
@@ -62,6 +64,12 @@ def _operands(node: ast.AST) -> list[ast.expr]:
     of = getattr(node.func, "value", None)
     method = of is not None and getattr(of, "id", "") not in _MODULES
     return [*([of] if method and isinstance(of, ast.expr) else []), *node.args]
+
+
+def _of_width(node: ast.AST, parts: list[ast.expr], count: int) -> list[ast.expr]:
+    """The operands but for a mask of one column, where one is too many: it has no width of its own."""
+    masked = _named(node) == "where" and len(parts) == count + 1 == 3
+    return parts[1:] if masked and _COLUMN.search(ast.unparse(parts[0])) else parts
 
 
 def is_activation(code: str) -> bool:
@@ -96,7 +104,8 @@ def _named(node: ast.AST) -> str:
         return _OPERATORS.get(type(node.op), "")
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        return name if _METHODS.fullmatch(name) else ""
+        scaled = _SCALES.fullmatch(name) and node.args and _is_number(node.args[-1])
+        return name if _METHODS.fullmatch(name) and not scaled else ""
     return ""
 
 

@@ -181,9 +181,10 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
     sizes, others = ({width.size for width in each.widths} for each in (one, other))
     if sizes or others or one.op or other.op or one.kind in _TWICE:
         return sizes == others or not sizes or not others
-    return one.what == other.what or bool(
-        (one.stage or one.kind == "reshape") and (one.stage, one.cause) == (other.stage, other.cause)
-    )
+    if one.what == other.what:
+        return True
+    bare = not (one.user_line and other.user_line)  # a title has no frames, and so the stage of the kind alone
+    return (one.stage == other.stage or bare) and bool(one.stage or one.kind == "reshape") and one.cause == other.cause
 
 
 def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:

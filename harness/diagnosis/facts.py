@@ -47,6 +47,7 @@ _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
 
 
+_CHOICES = re.compile(r"top_?k", re.I)
 # Words of a layer, which the directory of a project may have by its name alone.
 _OF_LAYERS = frozenset(("moe", "pad", "shared", "gate"))
 _ROOT = re.compile(
@@ -178,6 +179,10 @@ class Facts:
         shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape") or name in ("want", "have")]
         if "m" in groups:
             return [groups["m"]]
+        if _CHOICES.search(self.code):
+            shapes = [
+                shape for shape in shapes if len(shape) < 3
+            ]  # a row for each token and each expert that it chooses
         # Of four sizes, the last two are heads. A size that is left open, -1, is the tokens'.
         return [shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5 and "-1" not in shape]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?)"
+_SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?(?: ?\+ ?\d+)?)"
 # No space but after a comma: one inside a number would be a line broken there, which is for the other form of a pattern.
 # Parentheses in an item are a symbol's: s21*((s88//s21)).
 _ITEM = r"(?:[^\[\](), ]|\((?:[^\[\]()]|\([^\[\]()]*\))*\))+"

@@ -32,6 +32,10 @@ class Failure:
         self.seen[line.text] = self.seen.get(line.text, 0) + 1
         return line.text == self.lines[-1].text or self.seen[line.text] % 2 == 0
 
+    def summarised(self, anchor: bool) -> bool:
+        """Whether pytest's line of the summary is all that the log has of this failure, so that another anchor is of the next."""
+        return anchor and bool(SUMMARY.match(self.lines[-1].text))
+
     @property
     def first(self) -> int:
         """The number of its first line in the log."""
@@ -57,7 +61,7 @@ class Writer:
         """Take one more line; gives the failure that ended before it, if one did."""
         ended = None
         if self.open is not None:
-            if self.open.raised and SUMMARY.match(line.text):
+            if self.open.raised and SUMMARY.match(line.text) and not self.open.summarised(anchor):
                 return None
             if (anchor or self.open.doubled) and self.open.repeats(line, anchor):
                 return None
@@ -109,7 +113,7 @@ class Writer:
         if self.chained:
             return False
         text = line.text.lstrip()
-        if text.startswith(_BEGINS) or TEST.match(text):
+        if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)):
             return True
         if anchor and is_exception(text):
             return not self._in_traceback() and (failure.raised or failure.idle > 3)

@@ -10,6 +10,7 @@ _PLACE = r"\[?[\w./<>-]+\.py:\d+\]"
 _KNOWN = re.compile(
     r"(?:"
     r"(?P<process>\((?:[\w./:+ -]*\b(?:pid|rank|ip|actor)=[^()\n]{0,80}|(?:Engine|Worker|APIServer)\w*)\))"  # vLLM, Ray
+    r"|(?P<pod>\[pod/[\w.-]{1,250}(?:/[\w.-]{1,63})?\])"  # kubectl logs --prefix
     r"|(?P<rank>\[(?:rank|Rank |default|local_rank)\d+\]:)"  # torchrun
     r"|\[\d+,\d+\]<std(?:err|out)>:"  # mpirun
     rf"|{_LEVEL} \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? {_PLACE}"  # vLLM

@@ -6,7 +6,7 @@ from harness.diagnosis.facts import Facts
 
 # How many frames out from the innermost one a part may be named.
 _OUT = 4
-_CALLEE = re.compile(r"\bself\.(?:\w+\.)*(?P<name>\w+)\(")
+_CALLEE = re.compile(r"\b(?:self|s|m|mod|module|layer|block|mlp)\.(?:\w+\.)*(?P<name>\w+)\(")
 # Calls that pass on what they were given, whatever the part is.
 _HELPERS = re.compile(r"_?(?:forward|apply|call|linear|impl|quant_method|kernel|func|fn|op|run|_call_impl)(?:_\w+)?")
 _PARTS = (

@@ -12,6 +12,8 @@ from harness.diagnosis.widths import Pair, read_pair
 ASSERT = re.compile(r"assert_size_stride\((?P<value>\w+), ?\((?P<sizes>[^()]*)\), ?\((?P<strides>[^()]*)\)")
 _MOST_CHOICES = 32
 _BLOCKS = (4, 8, 16, 32, 64, 128, 256)  # what rows are filled up to
+_JOINS = re.compile(r"gate_?up|silu|swiglu|gelu|act_and_mul|w13|_glu", re.I)
+_PACKS = re.compile(r"fp4|int4|w4|pack|quant", re.I)
 _SMALLEST = 128  # strides below it are head dimensions or numbers of heads rather than widths
 
 
@@ -91,9 +93,7 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         tags = frozenset(("padded" if sure else "sizes", side))
         return Difference(says, cause, pair.rounded(), tags, pair, widths(pair, padded=sure))
     if pair.ratio == 2 and pair.narrow >= _SMALLEST:
-        cause = (
-            f"{pair.wide} is 2 x {pair.narrow}: the width of packed FP4 (two values a byte), or of gate and up as one."
-        )
+        cause = f"{pair.wide} is 2 x {pair.narrow}: {_doubled(facts.op)}."
         rule = f"{pair.wide} = 2 x {pair.narrow}"
         return Difference(says, cause, rule, frozenset(("packed", side)), None, widths(pair, padded=False))
     cause = "No rule for padding makes one of the other."
@@ -101,6 +101,16 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         few, many, size = pair.heads
         cause = f"{few} and {many} attention heads of {size}, or {pair.rounded()}."
     return Difference(says, cause, "no rule", frozenset(("sizes", side)), None, widths(pair, padded=False))
+
+
+def _doubled(op: str) -> str:
+    """In words, what one of two widths is that is twice the other; first what the op's own name speaks of, where it does of one."""
+    packed, joined = "of packed FP4 (two values a byte)", "of gate and up as one"
+    if _JOINS.search(op) and not _PACKS.search(op):
+        return f"most likely the width {joined}, by the op's name; or {packed}"
+    if _PACKS.search(op) and not _JOINS.search(op):
+        return f"most likely the width {packed}, by the op's name; or {joined}"
+    return f"the width {packed}, or {joined}"
 
 
 def _rows(real: int, said: int) -> tuple[str, str]:

@@ -101,8 +101,11 @@ def _words(facts: Facts) -> dict[str, str]:
     groups, op = facts.match.groups, facts.op
     checked = _CHECKED.search(facts.code)
     named = op or groups.get("op", "") or (op_name(checked["op"]) or checked["op"] if checked else _called(facts))
+    if "::" not in named and named and (called := _called(facts)).endswith(f"::{named}"):
+        named = called  # the text has the op without its namespace, and the user's line has it whole
     found = _EXPRESSION.search(facts.whole)
     return {
+        **groups,
         "op": _to_audit(named),
         "name": named or "a custom op",
         **_inner(facts, named or "a custom op", _outer(facts, named)),
@@ -111,6 +114,7 @@ def _words(facts: Facts) -> dict[str, str]:
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
         "multiple": groups.get("multiple", groups.get("block", "its own alignment")),
+        "parameter": groups.get("parameter", "see the message"),
         "reason": groups.get("reason", "see the message").strip(),
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",

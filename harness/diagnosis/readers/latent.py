@@ -14,6 +14,7 @@ from harness.diagnosis.widths import Pair
 from harness.matrix.shapes import Shape
 
 # Not the latents of an image model, and not latent attention.
+_NEAR = 3
 _RESIDUAL = re.compile(r"resid|skip", re.I)
 _LATENT = re.compile(r"latent(?!s|[ _]?(?:attention|diffusion|image|space))", re.I)
 
@@ -63,6 +64,11 @@ def _added(facts: Facts, pair: Pair, model: Shape) -> Reading:
     )
 
 
+def _callers(facts: Facts) -> str:
+    """The code of the frames that lead to the user's line, the nearest ones."""
+    return " ".join(frame.code for frame in facts.users[-_NEAR:])
+
+
 def _place(facts: Facts) -> str:
     """The part that was given the wrong one: by the frames, else by words of the text."""
     called = part_called(facts)
@@ -88,6 +94,7 @@ def _either(facts: Facts, pair: Pair, model: Shape) -> Reading:
     """Two sizes of which nothing beside the numbers says that they are the two widths of that model."""
     return Reading(
         verdict=UNDECIDED,
+        stage="shared expert" if speaks_for("shared", _callers(facts)) else "",
         cause=f"Two sizes that meet do not fit, {pair.narrow} and {pair.wide}. {pair.wide} is {pair.ratio} x {pair.narrow}"
         f"{multiple(pair.ratio)}; or two sizes of the model's own. They are hidden and latent width of {model.name} too: only "
         "in that model a part may have been given the wrong one of its two tensors.",

@@ -190,7 +190,8 @@ def _last_differing(a: tuple[str, ...], b: tuple[str, ...]) -> Sizes | None:
 
 def _numbers(a: str, b: str, dim: int | None) -> Sizes | None:
     """The sizes as numbers; None for a symbol without a hint, for nothing, and for two that agree."""
-    a, b = _added(_HINT.sub("", a), b), _added(_HINT.sub("", b), a)
+    a, b = _HINT.sub("", a), _HINT.sub("", b)
+    a, b = _added(a, b), _added(b, a)
     if a.isdigit() and b.isdigit() and a != b and int(a) and int(b):
         return int(a), int(b), dim
     return None
@@ -204,6 +205,14 @@ def _added(size: str, other: str) -> str:
 
 def symbolic(facts: Facts) -> str:
     """The size that the message has as a symbol and a number added to it, ``s27 + 64``; empty for none."""
-    shapes = [sizes(text) for name, text in facts.match.groups.items() if name.endswith("_shape")]
+    groups = facts.match.groups
+    shapes = [sizes(text) for name, text in groups.items() if name.endswith("_shape")]
+    shapes.append(tuple(groups[name] for name in "ab" if name in groups))
     found = (_SUM.match(size) for shape in shapes for size in shape)
     return next((f"{one['symbol']} + {one['more']}" for one in found if one), "")
+
+
+def supposed(facts: Facts, pair: Pair) -> str:
+    """In words, what a symbol in the message was taken for; empty where both sizes are numbers."""
+    size = symbolic(facts)
+    return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""

@@ -1,13 +1,9 @@
 """A matrix product whose inner sizes do not fit."""
 
-import re
-
-from harness.diagnosis.code import operations
-from harness.diagnosis.diagnosis import OTHER, Reading
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.readers.callers import part_called
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
@@ -17,23 +13,15 @@ from harness.diagnosis.readers.pairs import (
     padded,
     pair_of,
     speaks,
-    symbolic,
+    supposed,
     widths,
 )
+from harness.diagnosis.readers.places import SECOND, attention_part, product_place
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
-_HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
-# Gate and up are the two halves of an expert's first product; a gate that is called, or has a weight of its own, routes.
-_ROUTER = re.compile(r"router|^(?!.*(?:\bup\b|gate_up|\bw13\b)).*\bgate\b")
-_EXPERT = re.compile(r"expert|\w\[(?:e|i|idx|eid|expert\w*)\]|\bw(?:1|2|3|13)\b", re.I)
-_SECOND = "second projection"
-_PROJECTIONS = {
-    _SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
-    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
-}
 _LONG = 1024
 _NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
@@ -54,7 +42,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if pair.latent_of and not facts.in_attention:
         return read_latent(facts, around, pair, a)
     if facts.in_attention:
-        return attended(facts, pair, None)
+        return _of_attention(facts, pair, a) or attended(facts, pair, None)
     turned = _turned(facts, a, b)
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
@@ -62,8 +50,8 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and speaks(facts)):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
-    place = _place(facts)
-    if _SECOND in place:
+    place = product_place(facts)
+    if SECOND in place:
         return _second(facts, around, pair, a, place)
     left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
     return padded(
@@ -74,10 +62,35 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
             f"left, {a} wide: an activation at the {left} width",
             f"right, {b} deep: a weight at the {right} width",
         ),
-        cause=f"{_supposed(facts, pair)}"
+        cause=f"{supposed(facts, pair)}"
         f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _of_attention(facts: Facts, pair: Pair, left: int) -> Reading | None:
+    """A projection of attention: its inner sizes are widths, and no lengths of sequences. None for products without one."""
+    part = attention_part(facts)
+    if not part:
+        return None
+    right = pair.wide if left == pair.narrow else pair.narrow
+    also = f" {pair.rounded()} fits too: the padding of hidden_states may have come there." if pair.padded else ""
+    turned = _turned(facts, left, right)
+    also += f" Or the right one is {turned}." if turned else ""
+    chance = f"padding of an expert's width: {pair.rounded()} fits by chance" if pair.possible else _NO_PADDING
+    return Reading(
+        verdict=UNDECIDED if pair.padded else OTHER,
+        stage=part,
+        operands=(f"left, {left} wide: what came in", f"right, {right} deep: the projection's weight"),
+        cause=f"What came into the {part} is {left} wide, and its weight is made for {right}: a hidden size, or a number of heads "
+        "(of all, or of one rank's) times the size of a head. Another tensor came there, or the weight is of other heads, ranks or "
+        f"another model.{also}",
+        against=() if pair.padded else (chance,),
+        look="num_attention_heads x head_dim, the number of ranks, and the shape of what comes in at the user's line",
+        widths=widths(pair, padded=False),
+        rule=pair.rounded() if pair.padded else "no rule",
+        tags=frozenset(("attention",)),
     )
 
 
@@ -99,18 +112,12 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
             f"left, {left} wide: what the first projection gave, at the {given} intermediate width",
             f"right: the second projection's weight, at the {weight} intermediate width",
         ),
-        cause=f"{_supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
+        cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
         against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),
         look="how the weights of both projections are padded when they are loaded",
         tries=checks(facts, around, pair, modes(facts)),
     )
-
-
-def _supposed(facts: Facts, pair: Pair) -> str:
-    """In words, what a symbol in the message was taken for; empty where both sizes are numbers."""
-    size = symbolic(facts)
-    return f"The text says {size}, which is {pair.wide} if the symbol is {pair.narrow}. " if size else ""
 
 
 def _flat(facts: Facts, deep: int) -> str:
@@ -191,24 +198,3 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
         look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",
         tries=checks(facts, around, pair, modes(facts)),
     )
-
-
-def _place(facts: Facts) -> str:
-    done = operations(facts.code)
-    projection = next((place for place, names in _PROJECTIONS.items() if names.search(facts.code)), "")
-    if "gate_proj" in facts.code:
-        return "gate projection, or a router of that name"
-    if _ROUTER.search(facts.code) or (not facts.code and facts.seen("gate")):
-        return "router"
-    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or facts.said("batch2"):
-        batch = "product of a batch of weights, as of the routed experts"
-        return f"{projection}, a {batch}" if projection else batch
-    if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
-        return "shared expert"
-    if _EXPERT.search(f"{facts.function} {facts.code}"):
-        return f"{projection} of an expert" if projection else "product of one expert's weight"
-    if _HEAD.search(facts.code):
-        return "output head"
-    if projection:
-        return projection
-    return part_called(facts) or ("projection" if facts.code else "projection beside the routed experts")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from harness.diagnosis.code import operations
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Diagnosis, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
@@ -21,6 +22,7 @@ _COUNTS = re.compile(r"(?:num|n|nr|actual|real)_(?:\w+_)?tok|padded|\bpad_", re.
 _METADATA = re.compile(
     r"seq_?lens|metadata|num_reqs|block_tables?\b|slot_mapping|req_(?:pool|ids)|cu_seqlens|query_start", re.I
 )
+_ACTIVATIONS = re.compile(r"resid|hidden|routed|shared|expert|\bout(?:put)?\b")
 _GRAPHS = re.compile(r"graph|replay|bucket|captured", re.I)
 # In the whole text "graph" alone is no sign: a graph break has its own page in each text of Dynamo.
 _OF_GRAPHS = re.compile(
@@ -141,7 +143,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
     )
     return Reading(
         verdict=FAMILY if sure else UNDECIDED,
-        stage=("replay" if graph else "a batch that is filled up") + ", metadata per token",
+        stage=("replay" if graph else "a batch that is filled up") + _of_what(facts),
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
         cause=f"{maybe or 'T'}he rows are filled up{to}, {many} for a batch of {few}, and the other side is of "
         f"the {few} real ones.{chance}",
@@ -151,6 +153,14 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
         rule=f"{many} = bucket of {few}",
         tags=frozenset(("bucket", "replay") if graph else ("bucket",)),
         tries=(f"harness check --modes cudagraph-dynamic --tokens {few}",),
+    )
+
+
+def _of_what(facts: Facts) -> str:
+    """In words, what the rows are of: those of two activations where the user's line adds or multiplies them, else metadata."""
+    meets = operations(facts.code) & {"add", "sub", "mul"} and not _METADATA.search(facts.code)
+    return (
+        ", rows that meet at the user's line" if meets and _ACTIVATIONS.search(facts.code) else ", metadata per token"
     )
 
 

@@ -1,6 +1,7 @@
 """Two sizes that meet in an add, a copy or a kernel's check, and do not fit."""
 
 import re
+from dataclasses import replace
 
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
@@ -27,6 +28,7 @@ from harness.diagnosis.readers.pairs import (
     pair_of,
     rows_alone,
     speaks,
+    supposed,
     unexplained,
 )
 from harness.diagnosis.readers.rows import rows
@@ -61,7 +63,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
         return unrelated(facts, pair, what, dim)
-    return read_copy(facts, around, pair, a) if facts.loads else read_met(facts, around, pair, a)
+    read = read_copy(facts, around, pair, a) if facts.loads else read_met(facts, around, pair, a)
+    return replace(read, cause=f"{supposed(facts, pair)}{read.cause}")
 
 
 def _has_heads(facts: Facts, dim: int | None) -> bool:

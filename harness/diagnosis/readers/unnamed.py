@@ -18,6 +18,7 @@ _OF_OTHERS = re.compile(
 )
 _OF_WIDTHS = re.compile(r"hidden|intermediate|width|shape|\.size\((?:-1|1)\)", re.I)
 _OF_OURS = re.compile(rf"fake|graph|captur|compil|\bpad|stride|meta tensor|{_OF_WIDTHS.pattern}", re.I)
+_PLACE = re.compile(r"[^\s'\"]+\.py\b\S*")  # a file's name says nothing of what failed
 _HEADING = re.compile(r"Error when making fake tensor call$")
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 # A message that lists more numbers than these is a table, and two of them fit by chance.
@@ -33,7 +34,7 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
     if pair is None and _HEADING.search(facts.match.text):
         return _heading(facts)
     if pair is None:
-        said = f"{_message(facts)} {facts.code}" if facts.code.startswith("assert") else _message(facts)
+        said = _PLACE.sub("", _message(facts)) + (f" {facts.code}" if facts.code.startswith("assert") else "")
         of_experts = bool(_OF_WIDTHS.search(said)) and facts.seen("moe")
         return Reading(
             verdict=UNDECIDED if of_experts else OTHER,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.guards.failed import guard_named, guarded_size, last_guard
 from harness.diagnosis.readers.guards.strides import read_layout_guard
 from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, padded
 from harness.diagnosis.surroundings import Surroundings
@@ -18,21 +19,11 @@ _TOKENS = re.compile(
 _LAYER = re.compile(
     r"layer_name|\bprefix\b(?:['\"]\])? ?(?:==|!=|is) ?['\"]|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]"
 )
-_STATE = re.compile(r"GLOBAL_STATE changed: ?(?P<what>\w[\w, ]{0,80}\w)")
-# A guard on which object something is.
-_OBJECT = re.compile(
-    r"___check_(?:obj|type)_id\((?P<what>[^,()]{1,120}),|ID_MATCH[^|]{0,10}\|\| ?\w+: ?(?P<id>\S{1,120})"
-)
-# A guard on the value of a number, a flag or a text: self.layer_idx == 7.
-_VALUE = re.compile(
-    r"(?:not )?(?:[A-Za-z_][\w.'\[\]]*) (?:==|!=|is) (?:-?\d[\w.]*|True|False|None|'[^']{0,60}'|\"[^\"]{0,60}\"|\([^()]{1,60}\))"
-)
 _FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
 # Only the warning of a limit has a last reason.
 _LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
 # What raises at the first recompilation.
 _ONCE = re.compile(r"RecompileError|error_on_recompile|[Dd]etected recompile when torch\.compile stance")
-_FROM_TO = re.compile(r"mismatch\. expected (?P<want>\w+), actual (?P<got>\w+)")
 _COMPILED = re.compile(r"Recompiling function ")
 _TRY = ("harness check --modes compiled-dynamic",)
 
@@ -52,10 +43,12 @@ def _read(facts: Facts) -> Reading:
         return _named_layer()
     if "index" in facts.match.groups:
         return _unsized(facts, facts.match.groups["guarded"], facts.match.groups["index"])
+    if ranged := guarded_size(facts):
+        return _ranged(facts, *ranged)
     return Reading(
         verdict=OTHER,
-        stage=facts.match.groups.get("guarded", "") or _value_guard(facts),
-        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {_last_guard(facts)}",
+        stage=facts.match.groups.get("guarded", "") or guard_named(facts),
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {last_guard(facts)}",
         against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
@@ -79,6 +72,22 @@ def _unsized(facts: Facts, name: str, index: str) -> Reading:
     )
 
 
+def _ranged(facts: Facts, name: str, index: str, guard: str) -> Reading:
+    """A guard on a range of sizes, as a branch on a size makes it."""
+    rows = index == "0" and not counts_no_tokens(name)
+    return Reading(
+        verdict=UNDECIDED if rows and _TOKENS.search(name) else OTHER,
+        stage=f"dimension {index} of {name}",
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}. What failed last is the guard "
+        f"{guard}: the compiled code is for those sizes alone, most often by a branch on dimension {index} of {name}."
+        + (" Where that counts tokens, each range of them compiles again." if rows else ""),
+        against=("padding: no two widths meet",),
+        look="the branch that the guard is of, at the line beside it in the text; TORCH_LOGS=recompiles for every guard",
+        tags=frozenset(("shapes",)),
+        tries=_TRY if rows else (),
+    )
+
+
 def _often(facts: Facts, beyond: str) -> str:
     """What the text says of how often it was compiled: beyond a limit, or once more."""
     return f"{beyond} than the recompile limit" if _LIMIT.search(facts.whole) else "is compiled once more"
@@ -97,34 +106,6 @@ def _name(facts: Facts) -> str:
     """The function's name between commas; empty where the text does not name it."""
     found = _FUNCTION.search(facts.whole)
     return f", {found['name']}," if found else ""
-
-
-def _value_guard(facts: Facts) -> str:
-    """A guard on the value of a number, a flag or a text; empty where the last one that failed is none."""
-    found = _VALUE.match(" ".join(facts.match.groups.get("guard", "").split()))
-    return f"guard {found[0]}" if found else ""
-
-
-def _last_guard(facts: Facts) -> str:
-    """In words, what the guard that failed last says of what changes."""
-    if guard := _value_guard(facts):
-        return (
-            f"What failed last is the {guard}: the compiled code holds the one value that it had then, and each other "
-            "value compiles again."
-        )
-    if "property" in facts.match.groups and "guarded" in facts.match.groups:
-        what, name = facts.match.groups["property"], facts.match.groups["guarded"]
-        sizes = _FROM_TO.search(facts.whole)
-        change = f" ({sizes['want']} and {sizes['got']})" if sizes else ""
-        return f"What failed is a guard on the {what} of {name}{change}: it differs between the calls."
-    if found := _STATE.search(facts.match.text):
-        return f"What failed last is a guard on torch's own state, {found['what']}: it differs between the calls."
-    if found := _OBJECT.search(facts.match.text):
-        return (
-            f"What failed last is a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
-            "or class there compiles again."
-        )
-    return "The text does not say that a token count or a width is what changes."
 
 
 def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Reading:

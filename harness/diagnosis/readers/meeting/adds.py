@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from harness.diagnosis.code import operands
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
@@ -52,6 +53,9 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     if where == _OF_BIAS:
         return _read_bias(facts, around, pair, first)
     shared = where == "shared add"
+    beside = _shared_place(facts) if shared else None
+    if beside is not None and beside == (first != pair.wide):  # the wide one is the shared expert's
+        return _read_shared(facts, around, pair, first)
     sure = bool(facts.frames) or facts.phase == "traced" or first == pair.narrow
     cause = f"The padding was not cut off before the {where}: {pair.rounded()}."
     either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
@@ -62,10 +66,54 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         stage=where
         if sure
         else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
-        operands=_operands(pair, first, shared),
+        operands=_operands(pair, first, shared and (beside is not None or not facts.code)),
         cause=cause if sure else f"{either} made at the padded one.",
         against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *not_heads(pair)),
         tries=checks(facts, around, pair, modes(facts), shared),
+    )
+
+
+def _shared_place(facts: Facts) -> int | None:
+    """Which of the two operands at the user's line is the shared expert's, 0 or 1; None where the line does not tell."""
+    named = [speaks_for("shared", name) for name in operands(facts.code, 2)]
+    return named.index(True) if sum(named) == 1 else None
+
+
+def _read_shared(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
+    """The shared expert's output is the wide one: what is told of the routed one elsewhere is of it here."""
+    narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
+    return padded(
+        pair,
+        sure=bool(pair.hidden_owners) or speaks(facts),
+        stage="shared add",
+        operands=(
+            f"{narrow}, {pair.narrow}: at the true width",
+            f"{wide}, {pair.wide}: the shared expert's output, padded",
+        ),
+        cause=f"The shared expert's output is the padded one: {pair.rounded()}. Its padding was not cut off before the shared add.",
+        against=(NO_FAKE, _NO_LOAD, "the routed experts' padding: the wide operand is the other one", *not_heads(pair)),
+        look="the shared expert's last projection: how its weight is padded, and who cuts that off",
+        tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def read_product_bias(facts: Facts, around: Surroundings, pair: Pair, product: int) -> Reading:
+    """The bias of a product, which has another width than the product; ``product`` is the product's."""
+    bias = pair.narrow if product == pair.wide else pair.wide
+    why = (
+        "The bias was not padded where the weight was."
+        if bias == pair.narrow
+        else "The bias was padded and the weight was not."
+    )
+    return padded(
+        pair,
+        sure=bool(pair.hidden_owners) or speaks(facts),
+        stage="the bias of a product",
+        operands=(f"the product, {product} wide", f"the bias, {bias} wide"),
+        cause=f"The bias has one of the widths, and the product that it is added to has the other: {pair.rounded()}. {why}",
+        against=(NO_FAKE, *not_heads(pair)),
+        look="how the bias is made and loaded, beside the weights of the same product",
+        tries=checks(facts, around, pair, modes(facts), shared=False),
     )
 
 

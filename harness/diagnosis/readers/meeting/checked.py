@@ -5,14 +5,18 @@ import re
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.relations import multiple
-from harness.diagnosis.readers.pairs import pair_of, widths
+from harness.diagnosis.readers.pairs import modes, padded, pair_of, widths
 from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
 
 _PADDING = 128  # what the variables below add
 # The padding of weights is AMD's: of its variables, its devices, and of a check that takes it off.
 _OF_PADDING = re.compile(
     r"_MOE_PADDING|- ?(?:self\.)?pad(?:ding|ded)?(?:_size)?\b|rocm|\bfp8\b|\bamd\b|\bhip\b|MI\d{3}|gfx9", re.I
+)
+_OR_VARIABLE = (
+    " Or the weights were padded by 128 elements (VLLM_MOE_PADDING, SGLANG_MOE_PADDING), which that check leaves on."
 )
 _NO_FAKE = "a wrong fake: the check compares real tensors"
 _NO_ADD = "the add of routed and shared output: it comes after this kernel"
@@ -24,6 +28,8 @@ def read_checked(facts: Facts, around: Surroundings) -> Reading:
     pair = read_pair(found[0], found[1]) if found else None
     if pair is None:
         return _padded_weight(facts, around, None) if _OF_PADDING.search(facts.whole) else _unknown(None)
+    if pair.padded and pair.hidden_owners and found and not _OF_PADDING.search(facts.whole):
+        return _one_padded(facts, around, pair, found[0])
     if pair.wide - pair.narrow == _PADDING:
         return _padded_weight(facts, around, pair)
     return _packed(pair) if pair.ratio in (2, 4, 8) else _unknown(pair)
@@ -49,6 +55,26 @@ def _padded_weight(facts: Facts, around: Surroundings, pair: Pair | None) -> Rea
         alignments=((_PADDING, ()),),
         tags=frozenset(("padded-weight",)),
         tries=(f"harness check --models {model.name if model else 'mixtral-8x7b'} --modes eager",),
+    )
+
+
+def _one_padded(facts: Facts, around: Surroundings, pair: Pair, left: int) -> Reading:
+    """One of hidden_states and the weight has the padded width, and the other the true one."""
+    came, made = ("true", "padded") if left == pair.narrow else ("padded", "true")
+    why = (
+        "The caller did not pad hidden_states for this kernel, or the weight should not be padded."
+        if came == "true"
+        else "The weight was not padded, or hidden_states should not be."
+    )
+    return padded(
+        pair,
+        stage="routed experts, the kernel's check of its first weight",
+        operands=(f"hidden_states, {left} wide: at the {came} width", f"the weight: at the {made} width"),
+        cause=f"hidden_states come at the {came} width and the weight has the {made} one: {pair.rounded()}. {why}"
+        + (_OR_VARIABLE if pair.wide - pair.narrow == _PADDING else ""),
+        against=(_NO_FAKE, _NO_ADD),
+        look="who pads hidden_states before the kernel, and who the weight when it is loaded",
+        tries=checks(facts, around, pair, modes(facts), shared=False),
     )
 
 

@@ -5,7 +5,7 @@ import re
 from harness.diagnosis.code import is_activation, operands, operations
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_update
+from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
 from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
 from harness.diagnosis.surroundings import Surroundings
@@ -39,6 +39,7 @@ _RAISED_BY = {
 _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
 _TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
+_BIAS = "the bias of a product"
 _NORM = "the weight of a norm"
 _NORMS = re.compile(r"norm", re.I)
 _OF_A_NORM = re.compile(r"\b(?:weight|gamma|scale)\b")
@@ -54,6 +55,8 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         return read_update(facts, pair)
     if by in _ADDS:
         return read_add(facts, around, pair, first)
+    if by == _BIAS and facts.said("existing size"):
+        return read_product_bias(facts, around, pair, first)
     if by in WRITES:
         return read_write(facts, around, pair, first, by)
     no_fake = () if "comparison" in by else (NO_FAKE,)
@@ -100,7 +103,7 @@ def _by(facts: Facts) -> str:
     if named in ("", "mul") and done == {"mul"} and _of_a_norm(facts):
         return _NORM
     if named == "copy or expand" and done & _WITH_BIAS:
-        return "the bias of a product"
+        return _BIAS
     return named or ("" if done & _ADDS else " or ".join(sorted(done)))
 
 

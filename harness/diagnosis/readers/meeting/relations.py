@@ -2,6 +2,7 @@
 
 import re
 
+from harness.diagnosis.code import is_activation
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.pairs import pair_of
@@ -113,6 +114,9 @@ def rank_share(pair: Pair) -> str:
 
 
 def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
+    if pair.ratio == 2 and is_activation(facts.code):
+        joined = "most likely gate and up side by side, of which one half was to come there (both or one of them was not split)"
+        return "halves", f"{pair.wide} is 2 x {pair.narrow}, and the user's line multiplies gate by up: {joined}"
     if pair.heads and (not pair.ratio or facts.seen("attention")):
         few, many, size = pair.heads
         return (

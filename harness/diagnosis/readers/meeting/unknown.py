@@ -9,6 +9,7 @@ from harness.diagnosis.readers.meeting.topics import spoken
 from harness.diagnosis.readers.pairs import size_at, speaks
 from harness.diagnosis.widths import Pair
 
+_MORE = re.compile(r"[a-z]\w* ?\+ ?(?P<more>\d+)$")
 _HINTED = re.compile(r"(?P<symbol>\w+): ?hint ?= ?(?P<size>\d+)")
 
 
@@ -51,15 +52,28 @@ def unknown_sizes(facts: Facts) -> Reading:
             cause="Two sizes do not fit, and the text does not give both as numbers.",
             look="the whole message, from the exception's name to its end",
         )
+    hint = _HINTED.match(symbol)
+    symbol = hint["symbol"] if hint else symbol
     beside = f"the constant {number}" if number.isdigit() else number
+    stands = (
+        f"{symbol} was {hint['size']} in that call, and the text does not say which number the other stands for"
+        if hint
+        else f"The text does not say which number {symbol} stands for"
+    )
+    more = next((found["more"] for size in sizes_met if (found := _MORE.search(size))), "")
+    added = (
+        f" One of them has {more} added: so reads what was padded by {more}, and what was joined with so many."
+        if more
+        else ""
+    )
     return Reading(
-        verdict=UNDECIDED if speaks(facts) else OTHER,
+        verdict=UNDECIDED if speaks(facts) or more else OTHER,
         stage=facts.called,
-        cause=f"A size that the trace holds as a symbol, {symbol}, meets {beside}, and they are not the same. The text does not say "
-        f"which number {symbol} stands for, so no alignment can be told.",
-        against=(
-            "padding: a width that a kernel rounds up is a number in both places; nothing here says that it is one",
-        ),
+        cause=f"A size that the trace holds as a symbol, {symbol}, meets {beside}, and they are not the same. "
+        f"{stands}, so no alignment can be told.{added}",
+        against=()
+        if more
+        else ("padding: a width that a kernel rounds up is a number in both places; nothing here says that it is one",),
         look=f"what {symbol} was in the failing call (TORCH_LOGS=dynamic names its source and its hint); eager code shows both",
         widths=(Width(int(number), False, ()),) if number.isdigit() else (),
         tags=frozenset(("symbol",)),
@@ -71,6 +85,8 @@ def _more_dimensions(facts: Facts) -> Reading | None:
     groups = facts.match.groups
     a, b = (sizes(groups.get(name, "")) for name in ("a_shape", "b_shape"))
     short, long = sorted((a, b), key=len)
+    if long and set(long) == {"1"} and "[]" in (groups.get("a_shape"), groups.get("b_shape")):
+        return _of_one(facts, ", ".join(long))
     if not short or len(short) == len(long) or long[-len(short) :] != short:
         return None
     more = ", ".join(long[: -len(short)])
@@ -84,6 +100,19 @@ def _more_dimensions(facts: Facts) -> Reading | None:
         "smaller shape has no place for it.",
         against=("padding and widths: the last sizes agree",),
         look="the shapes of both at the user's line, and which of them should have the dimension",
+        tags=frozenset(("dimensions",)),
+    )
+
+
+def _of_one(facts: Facts, shape: str) -> Reading:
+    """A number without dimensions beside a tensor of one element."""
+    return Reading(
+        verdict=OTHER,
+        stage="load of the weights" if facts.loads_weights else "",
+        cause=f"A number without dimensions, of shape [], is to take a tensor of shape [{shape}]: one element in both, and another "
+        "number of dimensions. So is a scale that one side saved as a number and the other as a list of one.",
+        against=("padding and widths: both have one element",),
+        look="the line that copies it: reshape(()) or squeeze() of what comes in, or an index that keeps the dimension",
         tags=frozenset(("dimensions",)),
     )
 
