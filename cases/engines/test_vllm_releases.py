@@ -58,7 +58,7 @@ class Wrong:
     expected: Expected
 
 
-ASK_THE_FAKE = ("eager", "compiled", "compiled-dynamic", "varied-tokens", "varied-contents", "varied-forms")
+ASK_THE_FAKE = ("eager", "compiled", "compiled-dynamic", "varied-tokens", "varied-contents", "varied-forms", "varied-compiled")
 NORMALISE = ("vllm-norm-latent", "vllm-norm-latent-padded")
 
 
