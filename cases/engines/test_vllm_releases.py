@@ -58,7 +58,15 @@ class Wrong:
     expected: Expected
 
 
-ASK_THE_FAKE = ("eager", "compiled", "compiled-dynamic", "varied-tokens", "varied-contents", "varied-forms", "varied-compiled")
+ASK_THE_FAKE = (
+    "eager",
+    "compiled",
+    "compiled-dynamic",
+    "varied-tokens",
+    "varied-contents",
+    "varied-forms",
+    "varied-compiled",
+)
 NORMALISE = ("vllm-norm-latent", "vllm-norm-latent-padded")
 
 
