@@ -14,6 +14,9 @@ from harness.diagnosis.widths import read_pair
 
 # x[..., :width] and x[:, :width]
 _CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
+_LINE = 120
+# The name whose view failed.
+_VIEWED = re.compile(r"\b(?P<name>[A-Za-z_]\w*)\.(?:view|flatten|view_as)\(")
 _CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
 _REDUCES = re.compile(
     r"all_?reduce|reduce_scatter|all_?gather|all_to_all|symm_mem|pynccl|broadcast_ep|ProcessGroup|distributed_c10d",
@@ -83,6 +86,10 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
         says = "The code in the text cuts columns off before it, which gives such a tensor."
         ours = _is_ours(cut) if cut else speaks(facts)
         return _plain(facts, says, FAMILY if ours else UNDECIDED)
+    if made := _made_by_cut(facts):
+        says = "The text shows the line that made it, which cuts columns off."
+        ours = speaks(facts) or any(speaks_for(word, made) for word in ("moe", "pad", "shared"))
+        return _plain(facts, says, FAMILY if ours else UNDECIDED)
     if facts.seen("transposed"):
         return _plain(facts, "The code in the text swaps dimensions before it.", OTHER)
     if facts.in_attention and _OUTPUT.search(facts.code):
@@ -91,6 +98,18 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
     torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
     says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
     return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)
+
+
+def _made_by_cut(facts: Facts) -> str:
+    """The last assignment in the text of the name that is viewed, where it cuts columns off; pytest prints the lines before."""
+    viewed = _VIEWED.search(facts.code)
+    if viewed is None:
+        return ""
+    name = viewed["name"]
+    made = [*re.finditer(rf"(?<![\w.]){name} = (?!{name}\.(?:view|flatten))", facts.whole)]
+    value = facts.whole[made[-1].start() :][:_LINE].partition(" > ")[0] if made else ""
+    cut = _CUT.search(value)
+    return value if cut and re.fullmatch(rf"{name} = [\w.]+(?:\([^()]*\))?", value[: cut.start()]) else ""
 
 
 def _is_ours(cut: Frame) -> bool:
