@@ -139,3 +139,17 @@ def test_what_is_compiled_together_is_told_apart(layer: type[PaddedMoELayer], ki
     finding = judge(Planted(layer=layer), SMALL, MODES["varied-compiled"], CPU).findings[0]
     assert (finding.kind, finding.vary) == (kind, name)
     assert ", and " not in finding.call
+
+
+class FlatWhereCompiled(PaddedMoELayer):
+    """Compiled, it takes hidden_states as one row, which columns of a wider buffer are not."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Eager code takes them as they are."""
+        return super().pad(x.view(-1).view(x.shape) if torch.compiler.is_compiling() else x)
+
+
+def test_what_compiled_code_alone_refuses_is_told_as_torch_says_it() -> None:
+    verdict = varied(Planted(layer=FlatWhereCompiled), "compiled=slice")
+    assert not verdict.findings
+    assert "Cannot view a tensor" in verdict.environment["left out"]
