@@ -153,3 +153,19 @@ def test_what_compiled_code_alone_refuses_is_told_as_torch_says_it() -> None:
     verdict = varied(Planted(layer=FlatWhereCompiled), "compiled=slice")
     assert not verdict.findings
     assert "Cannot view a tensor" in verdict.environment["left out"]
+
+
+class AtMostOneHundred(PaddedMoELayer):
+    """It has room for a hundred rows."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        """And says so."""
+        if x.shape[0] > 100:
+            raise ValueError("at most 100 tokens")
+        return super().pad(x)
+
+
+def test_a_count_that_eager_code_refuses_is_left_out_of_compiled_code() -> None:
+    verdict = varied(Planted(layer=AtMostOneHundred), "compiled=201-tokens")
+    assert not verdict.findings
+    assert verdict.environment["left out"] == "compiled=201-tokens: the layer raises ValueError: at most 100 tokens"

@@ -164,7 +164,7 @@ class VariedRun:
             return False
         self.drop(call)
         assert call.varied is not None
-        self.leave_out(call.varied, f"the layer raises {type(error).__name__}: {first_line(error)}")
+        self.leave_out(call.varied, raising(error))
         return True
 
     def drop(self, call: Call) -> None:
@@ -251,6 +251,11 @@ class VariedRun:
         again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))))
         self.rig.make(again, around(self.fresh()), recorder)
         return again
+
+
+def raising(error: BaseException) -> str:
+    """Why a variation is not judged where the layer raises."""
+    return f"the layer raises {type(error).__name__}: {first_line(error)}"
 
 
 def _is_another(one: BaseException, other: BaseException | None) -> bool:
