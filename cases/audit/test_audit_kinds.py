@@ -341,3 +341,8 @@ def test_ops_of_which_torch_has_none_are_bad_input() -> None:
     with pytest.raises(BadInput, match=r"no op nowhere::a in torch's dispatcher; .*; no op nowhere::b"):
         _require_one(["nowhere::a", "nowhere::b"])
     _require_one(["nowhere::a", "aten::relu"])
+
+
+def test_floats_of_eight_bits_are_compiled_and_captured(tmp_path: Path) -> None:
+    op = audited("good_float8_scales", tmp_path)
+    assert {row: look(op, row).status for row in ("inductor", "capture")} == {"inductor": HOLDS, "capture": HOLDS}

@@ -139,3 +139,33 @@ def test_what_is_compiled_together_is_told_apart(layer: type[PaddedMoELayer], ki
     finding = judge(Planted(layer=layer), SMALL, MODES["varied-compiled"], CPU).findings[0]
     assert (finding.kind, finding.vary) == (kind, name)
     assert ", and " not in finding.call
+
+
+class FlatWhereCompiled(PaddedMoELayer):
+    """Compiled, it takes hidden_states as one row, which columns of a wider buffer are not."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Eager code takes them as they are."""
+        return super().pad(x.view(-1).view(x.shape) if torch.compiler.is_compiling() else x)
+
+
+def test_what_compiled_code_alone_refuses_is_told_as_torch_says_it() -> None:
+    verdict = varied(Planted(layer=FlatWhereCompiled), "compiled=slice")
+    assert not verdict.findings
+    assert "Cannot view a tensor" in verdict.environment["left out"]
+
+
+class AtMostOneHundred(PaddedMoELayer):
+    """It has room for a hundred rows."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        """And says so."""
+        if x.shape[0] > 100:
+            raise ValueError("at most 100 tokens")
+        return super().pad(x)
+
+
+def test_a_count_that_eager_code_refuses_is_left_out_of_compiled_code() -> None:
+    verdict = varied(Planted(layer=AtMostOneHundred), "compiled=201-tokens")
+    assert not verdict.findings
+    assert verdict.environment["left out"] == "compiled=201-tokens: the layer raises ValueError: at most 100 tokens"

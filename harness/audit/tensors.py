@@ -18,6 +18,11 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def movable(tensor: Tensor) -> Tensor:
+    """The same memory in a dtype that torch can move, compare and count: it does little with floats of eight or four bits."""
+    return tensor.view(torch.uint8) if tensor.element_size() == 1 else tensor
+
+
 def exact_copy(tree: Any) -> Any:
     """A copy in new memory with the same sizes, strides and offsets. Tensors that shared a storage still do."""
     storages: dict[int, Any] = {}

@@ -3,12 +3,11 @@
 A backward formula has such: the gradient's shape is that of the forward's input. A caller gives both alike. The harness may not.
 """
 
-import torch
 from torch import Tensor
 
 from harness.audit.calling.calls import ERRORS
 from harness.audit.context import AuditedOp
-from harness.audit.tensors import difference
+from harness.audit.tensors import difference, movable
 from harness.audit.variants.variant import GIVEN, Variant
 from harness.ops.tensor_meta import TensorMeta
 
@@ -40,7 +39,7 @@ def _changes(audited: AuditedOp, variant: Variant, place: int) -> bool | None:
     leaf = sample.leaves[place] if place < len(sample.leaves) else None
     if not isinstance(leaf, Tensor) or 0 in leaf.stride():
         return None
-    bits = leaf.view(torch.uint8) if leaf.element_size() == 1 else leaf  # torch counts no float8
+    bits = movable(leaf)
     if not bits.count_nonzero():
         return None
     bits.zero_()

@@ -10,7 +10,8 @@ from harness.base.source import SourceLine, is_library
 _LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
-_TRACED = re.compile(r"^Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
+_TRACED = re.compile(r"^(?:Explanation: )?Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
+_HEADING = re.compile(r"when making fake tensor call$")
 _REFUSES = re.compile(r"\b(raise|assert)\b")
 _COMPILER = re.compile(r"[/\\]torch[/\\](_dynamo|_inductor|_functorch|_higher_order_ops)[/\\]")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
@@ -19,12 +20,14 @@ _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
 def first_line(error: BaseException) -> str:
     """The first line of an exception's text that says something; the exception's type where there is none.
 
-    torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters.
+    torch wraps exceptions: a line such as ``backend='inductor' raised:`` is followed by the text that matters, and so is the
+    heading that Dynamo gives an error in a trace.
     """
     lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     if len(lines) > 1 and _WRAPPER.search(lines[0]):
         return bounded(lines[1], _LONGEST)
-    if lines and (inner := _TRACED.search(lines[0])):
+    text = lines[1] if len(lines) > 1 and _HEADING.search(lines[0]) else "".join(lines[:1])
+    if inner := _TRACED.search(text):
         return bounded(inner[1].strip(), _LONGEST)
     return bounded(lines[0] if lines else type(error).__name__, _LONGEST)
 

@@ -12,7 +12,7 @@ from harness.audit.checks.fake_errors import error_line
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable, not_run
 from harness.audit.samples import Sample
-from harness.audit.tensors import deterministic_fill, difference, exact_copy, tensors
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, movable, tensors
 from harness.execution.capture import OpGraph
 from harness.execution.capture_rules import CaptureRefused
 
@@ -91,7 +91,7 @@ def _changed(sample: Sample, integers: bool = True) -> Sample:
         if isinstance(leaf, Tensor) and not integers and not leaf.is_floating_point():
             continue
         if isinstance(leaf, Tensor) and leaf.dim() and leaf.numel() and 0 not in leaf.stride():
-            leaf.copy_(leaf.clone().flip(0))
+            movable(leaf).copy_(movable(leaf).flip(0))
             if leaf.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
                 leaf.mul_(0.5)
     return sample

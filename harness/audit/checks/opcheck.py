@@ -86,9 +86,12 @@ def _run(audited: AuditedOp, test: str, gradients: bool = False) -> CheckResult:
 def _limit_of_torch(error: BaseException, leaves: list[object], view: bool) -> str:
     """The text of a failure of the test itself, not of the op; else empty."""
     small = [str(leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dtype.itemsize == 1]
-    if "Float8" in str(error) or ("not implemented for" in str(error) and any("float8" in name for name in small)):
+    text = str(error)
+    if "Float8" in text or ("not implemented for" in text and any("float8" in name for name in small)):
         return "opcheck compares float8 tensors with an operation that torch does not have on this device"
-    if view and any(text in str(error) for text in _VIEWS):
+    if "not implemented for 'Float4" in text:
+        return "opcheck copies float4 tensors with an operation that torch does not have on this device"
+    if view and any(known in text for known in _VIEWS):
         return "torch does not functionalise a custom op whose output is declared as a view of an input"
     return ""
 

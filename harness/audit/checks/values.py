@@ -11,7 +11,7 @@ from harness.audit.calling.calls import ERRORS
 from harness.audit.context import AuditedOp
 from harness.audit.row import CheckResult, breaks, holds, not_applicable
 from harness.audit.samples import Sample
-from harness.audit.tensors import PACKED, deterministic_fill, difference, exact_copy, plain, storage_id, tensors
+from harness.audit.tensors import deterministic_fill, difference, exact_copy, movable, plain, storage_id, tensors
 from harness.audit.variants.kinds import GIVEN, LAYOUTS, Variant
 from harness.audit.variants.tables import is_ends, is_lengths, is_offsets
 
@@ -180,6 +180,6 @@ def _other_values(audited: AuditedOp, variant: Variant, change: Callable[[Tensor
     for leaf in tensors(sample.leaves):
         table = is_offsets(leaf) or is_lengths(leaf, sizes) or is_ends(leaf, sizes)
         if leaf.dim() and leaf.numel() and 0 not in leaf.stride() and not table:
-            bits = leaf.view(torch.uint8) if leaf.dtype in PACKED else leaf
+            bits = movable(leaf)
             bits.copy_(change(bits.clone()))
     return sample

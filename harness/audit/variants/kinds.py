@@ -10,6 +10,7 @@ from harness.audit.tensors import plain
 from harness.audit.variants.choices import BOOL, OPTIONAL, VALUE, flipped, named, optionals
 from harness.audit.variants.resizes import multiples, named_sizes, other_sizes, sized
 from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
+from harness.execution.memory.fresh_memory import call_filled
 
 __all__ = [
     "DTYPE",
@@ -46,12 +47,21 @@ def _with_layout(kind: str, change: Callable[[Tensor], Tensor | None], of: str =
         for place, leaf in enumerate(leaves):
             if not isinstance(leaf, Tensor) or not plain(leaf) or wrong[place in base.written]:
                 continue
-            changed = change(leaf)
+            changed = _changed(leaf, change)
             if changed is not None:
                 sample = base.sample.with_leaves([*leaves[:place], changed, *leaves[place + 1 :]])
                 yield Variant(f"{kind} {base.names[place]}", kind, sample, base.number)
 
     return make
+
+
+def _changed(leaf: Tensor, change: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+    """The tensor in another form; None too where torch cannot make it, as of floats of four bits."""
+    try:
+        changed: Tensor | None = call_filled(change, leaf)
+    except NotImplementedError:
+        return None
+    return changed
 
 
 def _permuted(x: Tensor) -> Tensor | None:

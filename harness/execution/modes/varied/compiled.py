@@ -21,7 +21,7 @@ from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, 
 from harness.execution.modes.varied.forms import call_in_form, sliced
 from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.many_tokens import look_at_row
-from harness.execution.modes.varied.varied_run import Variation, VariedRun, rows_of
+from harness.execution.modes.varied.varied_run import Variation, VariedRun, raising, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import words_of
 
@@ -180,7 +180,9 @@ class _Compiled:
         expected = varied.rig.oracle(inputs) if tokens else whole(inputs[0])
         eager = Call("", inputs[0].shape[0], inputs, expected=expected)
         if not varied.rig.make(eager, varied.fresh()):
-            return  # eager reports it
+            assert eager.error is not None
+            varied.leave_out(variation, raising(eager.error))  # an eager mode reports what is no refusal
+            return
         if not check(varied, variation, self.of(varied.fresh()), inputs=inputs, expected=expected):
             call = varied.run.calls[-1]
             call.eager_too = varied.is_wrong(eager)

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from harness.base.exception_text import first_line, is_own_refusal
+from harness.base.exception_text import is_own_refusal
 from harness.execution.evidence import WHEN_RETURNED, Call, Run, Varied, same_bits
 from harness.execution.modes.cudagraph import capture, replay
 from harness.execution.modes.varied.checks import note
@@ -16,7 +16,7 @@ from harness.execution.modes.varied.many_tokens import (
     many,
     of_count,
 )
-from harness.execution.modes.varied.varied_run import VariedRun, run_varied
+from harness.execution.modes.varied.varied_run import VariedRun, raising, run_varied
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.variations import EACH_SMALL, LARGEST_BATCH, SMALL_BATCHES, SOME_BETWEEN, growth_counts
 
@@ -45,7 +45,7 @@ def _allow_limit(run: Run) -> None:
     for call in refusing:
         assert call.varied is not None
         assert call.error is not None
-        run.left_out[call.varied.name] = f"the layer raises {type(call.error).__name__}: {first_line(call.error)}"
+        run.left_out[call.varied.name] = raising(call.error)
     run.calls = [call for call in run.calls if call not in refusing]
 
 

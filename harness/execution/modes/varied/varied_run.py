@@ -1,5 +1,6 @@
 """A run of a varied mode: a plain call of the layer, and then one variation after the other."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from harness.subjects.checked import SubjectError
 
 PLAIN = "first call"
 _FEWER = 16
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _ROWS_TO_MOVE = 3  # fewer have hardly another order
 # What a layer raises that says what it does not take.
 CLEAR_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError, IndexError)
@@ -162,7 +164,7 @@ class VariedRun:
             return False
         self.drop(call)
         assert call.varied is not None
-        self.leave_out(call.varied, f"the layer raises {type(error).__name__}: {first_line(error)}")
+        self.leave_out(call.varied, raising(error))
         return True
 
     def drop(self, call: Call) -> None:
@@ -232,12 +234,34 @@ class VariedRun:
         return self.rig.make(other, around(self.fresh())) and not self.is_wrong(other)
 
     def _record_error(self, call: Call, form: Form, around: Around) -> None:
-        """Let a fresh layer raise the same error with every op recorded, so that the finding can name the op and the line."""
+        """Let a fresh layer raise the same error with every op recorded, so that the finding can name the op and the line.
+
+        The recorded call may fail for a reason of its own: Dynamo compiles nothing where ops are recorded. Then the error stays
+        what it is, and only whether a fresh layer raises too is noted.
+        """
+        again = self._call_again(call, form, around, self.rig.recorder())
+        if again.error is not None and _is_another(again.error, call.error):
+            again = self._call_again(call, form, around)
+        call.fresh_differs = again.error is not None
+        if again.error is not None and not _is_another(again.error, call.error):
+            call.error, call.records = again.error, again.records
+
+    def _call_again(self, call: Call, form: Form, around: Around, recorder: Recorder | None = None) -> Call:
+        """The same inputs in the same form, for a fresh layer."""
         again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))))
-        if not self.rig.make(again, around(self.fresh()), self.rig.recorder()):
-            call.error, call.records, call.fresh_differs = again.error, again.records, True
-        else:
-            call.fresh_differs = False
+        self.rig.make(again, around(self.fresh()), recorder)
+        return again
+
+
+def raising(error: BaseException) -> str:
+    """Why a variation is not judged where the layer raises."""
+    return f"the layer raises {type(error).__name__}: {first_line(error)}"
+
+
+def _is_another(one: BaseException, other: BaseException | None) -> bool:
+    """Whether two errors differ in more than their numbers, such as an address."""
+    kinds = [(type(error), _NUMBER.sub("", first_line(error))) for error in (one, other) if error is not None]
+    return len(set(kinds)) > 1
 
 
 def is_wrong_output(call: Call, hidden: int) -> bool:
