@@ -5,6 +5,7 @@ the true width for a case with a narrow kernel. Importing it needs vLLM.
 """
 
 import inspect
+from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -143,9 +144,14 @@ def says_by_kernel_class() -> bool:
 
 def _trtllm_kernel() -> Any:
     """A kernel for such a runner: its experts have that class, and it does no reduce itself."""
-    base = import_module(_MXFP4).TrtLlmMxfp4ExpertsBase
-    experts: Any = object.__new__(type("StandInExperts", (base,), {}))
+    experts: Any = object.__new__(_experts_class())
     attributes = {"is_monolithic": True, "owns_shared_experts": False, "can_overlap_shared_experts": False}
     kernel = SimpleNamespace(impl=SimpleNamespace(fused_experts=experts), output_is_reduced=lambda: False, **attributes)
     kernel.prepare_finalize = SimpleNamespace(topk_indices_dtype=lambda: None)
     return kernel
+
+
+@cache
+def _experts_class() -> type[Any]:
+    """One class for every layer: a guard on a class of a layer's own would fail for the next layer."""
+    return type("StandInExperts", (import_module(_MXFP4).TrtLlmMxfp4ExpertsBase,), {})
