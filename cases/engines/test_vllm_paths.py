@@ -16,8 +16,11 @@ from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
 from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
+from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
+from harness.execution.passed_on import is_changed, note_routing, noting_routing
 from harness.findings.explain import explain
+from harness.findings.readers.ops import stage_of_part
 from harness.matrix.case import Case
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
@@ -212,3 +215,33 @@ def test_an_error_inside_an_op_names_the_widths_that_met(text: str, widths: list
     assert finding.kind == "op-raised"
     assert len(finding.widths) == len(widths)
     assert all(one.text.startswith(start) for one, start in zip(finding.widths, widths, strict=True))
+
+
+def routing(*rows: tuple[float, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token's weights and ids."""
+    return torch.tensor([[weight for weight, _ in rows]]), torch.tensor([[number for _, number in rows]])
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        (routing((0.25, 1), (0.75, 2)), False),
+        (routing((0.75, 1), (0.25, 2)), True),
+        (routing((0.75, 2), (0.25, -1)), True),
+        (routing((0.75, 2), (0.5, 1)), True),
+        (tuple(tensor.to(torch.bfloat16) for tensor in routing((0.751, 2), (0.25, 1))), False),
+    ],
+)
+def test_a_routing_is_changed_by_its_weights_and_not_by_their_order(given: Any, changed: bool) -> None:
+    with noting_routing() as noted:
+        note_routing("selected", *routing((0.75, 2), (0.25, 1)))
+        note_routing("given", *given)
+    assert is_changed(noted) is changed
+    note_routing("selected", *given)
+    assert not is_changed({"given": given})
+
+
+def test_logits_of_another_width_are_the_routers() -> None:
+    with pytest.raises(ValueError, match="expected one for each of 3 experts") as raised:
+        check_logits(torch.zeros(2, 4), 3)
+    assert stage_of_part(raised.value) == stages.ROUTER

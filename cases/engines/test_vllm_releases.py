@@ -527,6 +527,14 @@ def test_0_20_2_is_right_on_one_rank_and_on_two(release: Callable[[str], Path]) 
     assert any("-tp2-" in verdict.case for verdict in verdicts)
 
 
+def test_layers_with_a_kernel_that_its_class_calls_narrow_share_one_graph(release: Callable[[str], Path]) -> None:
+    release("0.20.2")
+    (verdict,) = judged(
+        targets.Target("vllm==0.20.2"), models=(GPT,), tp=(1,), kernels=("narrow",), modes=("varied-compiled",)
+    )
+    assert verdict.status == OK
+
+
 def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Path]) -> None:
     release("0.20.0")
     verdicts = judged(

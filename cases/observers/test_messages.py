@@ -29,6 +29,7 @@ from fixtures.planting import (
 from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.difference import Difference, compare
+from harness.execution.passed_on import note_routing
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
@@ -94,6 +95,17 @@ def test_a_factor_is_named_at_the_stage_of_its_part(
     finding = scaled_by(factor, part, case)
     assert (finding.kind, finding.stage) == ("scaled", stage)
     assert text in finding.cause
+
+
+def test_latent_rows_that_are_twice_too_large_may_be_normalised_before_their_sum() -> None:
+    twice = scaled_by(2, "routed", LATENT_TWO)
+    assert (twice.kind, twice.stage) == ("scaled", stages.REDUCE)
+    assert (
+        "as if this part was reduced twice, or as if it was summed only after a transform that normalises"
+        in twice.cause
+    )
+    assert "normalises" not in scaled_by(2, "routed", SHARED_TWO).cause
+    assert "normalises" not in scaled_by(0.5, "routed", LATENT_TWO).cause
 
 
 def test_every_factor_that_fits_is_named() -> None:
@@ -324,6 +336,76 @@ def test_the_op_and_the_rows_of_the_first_nan_are_named() -> None:
     assert "0 x NaN is NaN" in finding.cause
     assert finding.line is not None
     assert "0 * fresh" in finding.line.text
+
+
+class EmptyTail(PaddedMoELayer):
+    """The pad allocates, and writes only the true columns."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        padded = x.new_empty(x.shape[0], self.padded)
+        padded[..., : self.width] = x
+        return padded
+
+
+class DividedTail(PaddedMoELayer):
+    """Each block of columns is divided by its largest value, which is zero in the tail."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        padded = super().pad(x)
+        return padded / padded.unflatten(1, (-1, 16)).amax(2).repeat_interleave(16, 1)
+
+
+@pytest.mark.parametrize("mode", ["eager", "cudagraph", "varied-contents"])
+def test_a_tail_that_the_experts_are_given_unwritten_is_the_pads(mode: str) -> None:
+    finding = next(f for f in judged(EmptyTail, mode=mode).findings if f.observer == "poison")
+    assert finding.stage == stages.PAD
+    assert "is given rows whose padded columns (80 and on) hold NaN: their memory was made without" in finding.cause
+    assert "first appeared" not in finding.what
+    assert finding.line is not None
+    assert "x.new_empty" in finding.line.text
+
+
+def test_a_tail_of_nan_that_was_computed_is_not_called_unwritten() -> None:
+    finding = next(f for f in judged(DividedTail).findings if f.observer == "poison")
+    assert finding.stage == stages.EXPERTS
+    assert (
+        "hold NaN: what made these rows read memory that nothing wrote, overflowed or divided by zero" in finding.cause
+    )
+
+
+class SortsIds(GatedLayer):
+    """Brings each row's ids into order, with or without their weights, and then gives each expert another one's output."""
+
+    with_weights, wrong = False, False
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        note_routing("selected", topk_weights, topk_ids)
+        ids, order = topk_ids.sort(-1, descending=True)
+        weights = topk_weights.gather(-1, order) if self.with_weights else topk_weights.sort(-1).values
+        note_routing("given", weights, ids)
+        return super().run_experts(x, (ids + self.wrong) % self.w13.shape[0], weights)
+
+
+class SortsBoth(SortsIds):
+    with_weights = True
+
+
+class SortsBothAndIsWrong(SortsBoth):
+    wrong = True
+
+
+@pytest.mark.parametrize("mode", ["eager", "varied-contents"])
+def test_ids_that_lose_their_weights_are_the_routers(mode: str) -> None:
+    finding = judge(Gated(layer=SortsIds), SMALL, MODES[mode], CPU).findings[0]
+    assert finding.stage == stages.ROUTER
+    assert finding.cause.endswith("The experts are given other weights or ids than the router selected.")
+
+
+def test_what_is_given_as_it_was_selected_is_not_the_routers() -> None:
+    assert judge(Gated(layer=SortsBoth), SMALL, MODES["eager"], CPU).findings == ()
+    finding = judge(Gated(layer=SortsBothAndIsWrong), SMALL, MODES["eager"], CPU).findings[0]
+    assert finding.stage == stages.EXPERTS
+    assert "router selected" not in finding.cause
 
 
 class NaNWeight(PaddedMoELayer):

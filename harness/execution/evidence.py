@@ -121,6 +121,7 @@ class Call:
     for nothing.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
+    ``misrouted`` says that the experts are given other weights or ids than the router selects.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
@@ -161,6 +162,7 @@ class Call:
     by_other_inputs: bool = False
     same_shards: str = ""
     other_routing: bool = False
+    misrouted: bool = False
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()
@@ -185,7 +187,8 @@ class FirstNaN:
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
     ``is_later`` says that an op before it gave NaN too, in a tensor whose rows are no tokens.
-    ``output`` is the index of that output.
+    ``output`` is the index of that output. ``tail`` says that the op was given NaN in the padded columns of an input, and
+    ``unwritten`` that the memory of these was made without contents, at ``line``.
     """
 
     op: str
@@ -196,6 +199,8 @@ class FirstNaN:
     reads_nan: bool
     is_later: bool = False
     output: int = 0
+    tail: bool = False
+    unwritten: bool = False
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
+from harness.execution.passed_on import is_changed, noting_routing
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
@@ -30,6 +32,7 @@ def look_again(rig: Rig, run: Run) -> Run:
         return run
     try:
         run.first_nan = _first_nan(rig, run)
+        look_for_routing(rig, run)
         _call_fresh(rig, run)
     except LAYER_ERRORS:  # a second look may find nothing more, and then the finding says less
         pass
@@ -49,6 +52,19 @@ def _call_fresh(rig: Rig, run: Run) -> None:
                     call.not_run = part_not_run(rig, call, run.layer, rig.start().layer)
             if call.fresh_differs:
                 _tell_apart(rig, run.calls[0], call)
+
+
+def look_for_routing(rig: Rig, run: Run) -> None:
+    """Note of a plain first call that is wrong whether the experts are given what the router selects."""
+    if run.calls and run.calls[0].varied is None and run.calls[0].tokens and _wrong(run.calls[0]):
+        run.calls[0].misrouted = is_misrouted(rig, run.calls[0], rig.start().layer)
+
+
+def is_misrouted(rig: Rig, call: Call, layer: Any) -> bool:
+    """Whether a layer gives its experts other weights or ids than its router selects, for a call's inputs."""
+    again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
+    with noting_routing() as noted:
+        return rig.make(again, layer) and is_changed(noted)
 
 
 def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:
@@ -117,6 +133,19 @@ def not_finite(run: Run) -> Call | None:
     )
 
 
+def look_at_plain(rig: Rig, run: Run) -> None:
+    """What a fresh layer shows of a plain first call, with which a run of varied calls begins."""
+    with contextlib.suppress(*LAYER_ERRORS):
+        look_for_nan(rig, run)
+        look_for_routing(rig, run)
+
+
+def look_for_nan(rig: Rig, run: Run) -> None:
+    """Note where NaN first appears in a plain first call, with which a run of varied calls begins."""
+    if run.calls and run.calls[0].varied is None and not_finite(run) is run.calls[0]:
+        run.first_nan = _first_nan(rig, run)
+
+
 def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
     """The op of a fresh call in which NaN first appears, where the run's output holds any."""
     call = not_finite(run)
@@ -157,6 +186,8 @@ class _NaNWatch(TorchDispatchMode):
         self._is_later = False
         self._case, self._tokens, self._rows = rig.case, tokens, rows
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
+        self._experts_op = rig.experts_op
+        self._empty: list[tuple[Tensor, SourceLine | None]] = []  # kept, so that no other tensor gets their memory
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if wrap_others(types):
@@ -165,10 +196,27 @@ class _NaNWatch(TorchDispatchMode):
             return call_inside(self, func, args, kwargs or {})
         given = list(tensors_in((args, [*(kwargs or {}).values()])))
         before = [tensor for tensor in given if self._bad_rows(tensor)] if self.first is None else []
+        tails = self._bad_tails(given) if self.first is None and op_name(func) == self._experts_op else []
         out = call_filled(func, *args, **(kwargs or {}))
-        if self.first is None and not is_view(func) and not op_name(func).startswith(_FACTORIES):
+        if op_name(func).startswith(_FACTORIES):
+            self._empty += [(tensor, SourceLine.here()) for tensor in tensors_in(out)]
+        elif self.first is None and not is_view(func):
             self._look(op_name(func), before, out)
+            if self.first is not None and tails and not before:
+                self.first = self._of_tail(self.first, tails[0])
         return out
+
+    def _bad_tails(self, given: list[Tensor]) -> list[Tensor]:
+        """The inputs whose padded columns hold NaN in the row of a token."""
+        width, padded = self._case.width, self._case.padded
+        rows = [t for t in given if t.is_floating_point() and t.element_size() > 1 and t.dim() == 2 and width < padded]
+        return [t for t in rows if t.shape == (self._rows, padded) and t[: self._tokens, width:].isnan().any()]
+
+    def _of_tail(self, first: FirstNaN, tail: Tensor) -> FirstNaN:
+        """The same, where the op was given NaN in padded columns, with the line that made their memory if nothing wrote it."""
+        where = tail.untyped_storage().data_ptr()
+        made = [line for tensor, line in self._empty if tensor.untyped_storage().data_ptr() == where]
+        return replace(first, tail=True, unwritten=bool(made), line=made[0] if made else first.line)
 
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
         for index, tensor in enumerate(tensors_in(out)):

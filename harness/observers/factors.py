@@ -19,6 +19,8 @@ _MEANS = {
     ("shared", "scaling"): "as if the routed scaling factor was applied to this part too",
     ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor",
 }
+# What divides by its input's size gives the same for a part of a sum as for the sum.
+_NORMALISED = "as if it was summed only after a transform that normalises each rank's part"
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
 _ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
@@ -110,11 +112,13 @@ def _text(part: str, factor: float, case: Case) -> str:
     text = f"The {part} part is {number(factor)} times what it should be"
     if not fits:
         return f"{text}."
-    return f"{text}, and {number(next(iter(fits.values())))} = {' = '.join(fits)}{_meaning(part, fits)}."
+    return f"{text}, and {number(next(iter(fits.values())))} = {' = '.join(fits)}{_meaning(part, fits, case)}."
 
 
-def _meaning(part: str, names: Iterable[str]) -> str:
+def _meaning(part: str, names: Iterable[str], case: Case) -> str:
     means = [_MEANS[part, name] for name in names if (part, name) in _MEANS]
+    if part == "routed" and "tp" in names and case.latent is not None:
+        means.append(_NORMALISED)
     return f", {', or '.join(means)}" if means else ""
 
 
@@ -130,7 +134,7 @@ def by_token(difference: Difference, case: Case) -> Diagnosis | None:
     if not fits:
         return None
     text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
-    known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name])}" for name, value in fits.items())
+    known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name], case)}" for name, value in fits.items())
     where = f", on a part of the experts or tokens.{_TELLS if len(fits) > 1 else ''}"
     return "wrong-part", _stage_of_any(part, fits, case), f"{text}, and {known}{where}"
 
