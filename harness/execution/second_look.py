@@ -202,8 +202,8 @@ class _NaNWatch(TorchDispatchMode):
             self._empty += [(tensor, SourceLine.here()) for tensor in tensors_in(out)]
         elif self.first is None and not is_view(func):
             self._look(op_name(func), before, out)
-            if self.first is not None and tails and not before:
-                self.first = self._of_tail(self.first, tails[0])
+            if tails and not before:
+                self._of_tail(tails[0])
         return out
 
     def _bad_tails(self, given: list[Tensor]) -> list[Tensor]:
@@ -212,11 +212,13 @@ class _NaNWatch(TorchDispatchMode):
         rows = [t for t in given if t.is_floating_point() and t.element_size() > 1 and t.dim() == 2 and width < padded]
         return [t for t in rows if t.shape == (self._rows, padded) and t[: self._tokens, width:].isnan().any()]
 
-    def _of_tail(self, first: FirstNaN, tail: Tensor) -> FirstNaN:
-        """The same, where the op was given NaN in padded columns, with the line that made their memory if nothing wrote it."""
+    def _of_tail(self, tail: Tensor) -> None:
+        """Note that the op was given NaN in padded columns, with the line that made their memory if nothing wrote it."""
         where = tail.untyped_storage().data_ptr()
         made = [line for tensor, line in self._empty if tensor.untyped_storage().data_ptr() == where]
-        return replace(first, tail=True, unwritten=bool(made), line=made[0] if made else first.line)
+        if self.first is not None:
+            line = made[0] if made else self.first.line
+            self.first = replace(self.first, tail=True, unwritten=bool(made), line=line)
 
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
         for index, tensor in enumerate(tensors_in(out)):
