@@ -18,7 +18,7 @@ from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
-from harness.execution.passed_on import is_changed, note_routing, noting_routing
+from harness.execution.passed_on import note_fact, note_routing, noting
 from harness.findings.explain import explain
 from harness.findings.readers.ops import stage_of_part
 from harness.matrix.case import Case
@@ -233,12 +233,13 @@ def routing(*rows: tuple[float, int]) -> tuple[torch.Tensor, torch.Tensor]:
     ],
 )
 def test_a_routing_is_changed_by_its_weights_and_not_by_their_order(given: Any, changed: bool) -> None:
-    with noting_routing() as noted:
+    with noting() as notes:
         note_routing("selected", *routing((0.75, 2), (0.25, 1)))
         note_routing("given", *given)
-    assert is_changed(noted) is changed
-    note_routing("selected", *given)
-    assert not is_changed({"given": given})
+    assert notes.misrouted is changed
+    note_routing("selected", *given)  # outside of a second look nothing is noted
+    note_fact("Nothing.")
+    assert (len(notes.routing), notes.facts) == (2, [])
 
 
 def test_logits_of_another_width_are_the_routers() -> None:

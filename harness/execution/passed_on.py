@@ -1,42 +1,61 @@
-"""What a router selects and what the experts are given, inside an op that does both: noted in a second look, and only there."""
+"""What is passed on inside an op that routes and runs the experts: noted by a subject's own parts in a second look, only there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-_Routing = tuple[Tensor, Tensor]
-"""Weights and ids, both [T, K]."""
 _ROUNDING = 0.02  # of a weight that is cast to bfloat16 and back
 
-_noted: dict[str, _Routing] | None = None
+
+@dataclass(slots=True)
+class Notes:
+    """The first routing, weights and ids [T, K], that a router ``selected`` and that the experts were ``given``, and other facts."""
+
+    routing: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
+
+    @property
+    def misrouted(self) -> bool:
+        """Whether the experts were given another weight for an expert than the router selected, whatever the order in a row."""
+        if {*self.routing} != {"selected", "given"}:
+            return False
+        count = 1 + max(int(ids.max()) if ids.numel() else 0 for _, ids in self.routing.values())
+        selected, given = (_table(*self.routing[where], count) for where in ("selected", "given"))
+        return selected.shape != given.shape or not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
+
+
+_notes: Notes | None = None
+
+
+@contextmanager
+def noting() -> Iterator[Notes]:
+    """Note what is passed on inside a ``with`` block."""
+    global _notes
+    before, _notes = _notes, Notes()
+    try:
+        yield _notes
+    finally:
+        _notes = before
+
+
+def is_noting() -> bool:
+    """Whether this is a second look."""
+    return _notes is not None
 
 
 def note_routing(where: str, weights: Tensor, ids: Tensor) -> None:
     """Note a routing as it is now, ``selected`` by the router or ``given`` to the experts. Does nothing outside of a second look."""
-    if _noted is not None:
-        _noted.setdefault(where, (weights.detach().clone(), ids.detach().clone()))
+    if _notes is not None:
+        _notes.routing.setdefault(where, (weights.detach().clone(), ids.detach().clone()))
 
 
-@contextmanager
-def noting_routing() -> Iterator[dict[str, _Routing]]:
-    """Inside a ``with`` block the first routing of each kind is noted."""
-    global _noted
-    before, _noted = _noted, {}
-    try:
-        yield _noted
-    finally:
-        _noted = before
-
-
-def is_changed(noted: dict[str, _Routing]) -> bool:
-    """Whether the experts were given other weights for an expert than the router selected, whatever the order in a row."""
-    if {*noted} != {"selected", "given"}:
-        return False
-    count = 1 + max(int(ids.max()) if ids.numel() else 0 for _, ids in noted.values())
-    selected, given = (_table(*noted[where], count) for where in ("selected", "given"))
-    return selected.shape != given.shape or not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
+def note_fact(sentence: str) -> None:
+    """Note what is wrong in what a part was given. Does nothing outside of a second look."""
+    if _notes is not None and sentence not in _notes.facts:
+        _notes.facts.append(sentence)
 
 
 def _table(weights: Tensor, ids: Tensor, experts: int) -> Tensor:

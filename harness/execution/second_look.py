@@ -16,7 +16,7 @@ from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
-from harness.execution.passed_on import is_changed, noting_routing
+from harness.execution.passed_on import noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
@@ -55,16 +55,18 @@ def _call_fresh(rig: Rig, run: Run) -> None:
 
 
 def look_for_routing(rig: Rig, run: Run) -> None:
-    """Note of a plain first call that is wrong whether the experts are given what the router selects."""
+    """Note of a plain first call that is wrong what is passed on inside its ops."""
     if run.calls and run.calls[0].varied is None and run.calls[0].tokens and _wrong(run.calls[0]):
-        run.calls[0].misrouted = is_misrouted(rig, run.calls[0], rig.start().layer)
+        note_passed_on(rig, run.calls[0], rig.start().layer)
 
 
-def is_misrouted(rig: Rig, call: Call, layer: Any) -> bool:
-    """Whether a layer gives its experts other weights or ids than its router selects, for a call's inputs."""
+def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
+    """Add to a call what a fresh layer passes on inside its ops, for the call's inputs."""
     again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
-    with noting_routing() as noted:
-        return rig.make(again, layer) and is_changed(noted)
+    with noting() as notes:
+        made = rig.make(again, layer)
+    if made:
+        call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
 
 
 def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:

@@ -78,6 +78,7 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     if (shifted := _shifted(case, call)) is not None:
         return "wrong-columns", *shifted
     kind, stage, cause = diagnose(case, difference)
+    cause = " ".join((cause, *call.facts))
     if call.misrouted:
         return kind, stages.ROUTER, f"{cause} {_MISROUTED}"
     if stage != stages.SHARED or case.scaling == 1 or not near(difference.factors.get("shared", 1.0), case.scaling):
