@@ -121,8 +121,7 @@ class Call:
     for nothing.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
-    ``misrouted`` says that the experts are given other weights or ids than the router selects. ``facts`` are sentences on what
-    else is passed on inside an op.
+    ``facts`` are sentences on what is wrong in what is passed on inside an op, ``misrouted`` says that one is of the routing.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.

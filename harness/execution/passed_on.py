@@ -12,16 +12,30 @@ _ROUNDING = 0.02  # of a weight that is cast to bfloat16 and back
 
 @dataclass(slots=True)
 class Notes:
-    """The first routing, weights and ids [T, K], that a router ``selected`` and that the experts were ``given``, and other facts."""
+    """The first routing that a router ``selected`` and the experts were ``given``, the first logits likewise, and other facts.
+
+    ``misrouted`` says that one of the ``facts`` is of the routing.
+    """
 
     routing: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    logits: dict[str, Tensor] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
+    misrouted: bool = False
 
-    @property
-    def misrouted(self) -> bool:
-        """Whether the experts were given another weight for an expert than the router selected, whatever the order in a row."""
-        if {*self.routing} != {"selected", "given"}:
-            return False
+    def compare(self) -> None:
+        """Add what the routing and the logits show."""
+        if {*self.logits} == {"selected", "given"} and self._are_other_logits():
+            note_fact("The experts are given other logits than the gate's.", of_routing=True)
+        if {*self.routing} == {"selected", "given"} and self._is_other_routing():
+            note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)
+
+    def _are_other_logits(self) -> bool:
+        selected, given = (self.logits[where].float() for where in ("selected", "given"))
+        near = _ROUNDING * float(selected.abs().max()) if selected.numel() else 0.0
+        return selected.shape != given.shape or not torch.allclose(selected, given, rtol=0, atol=near)
+
+    def _is_other_routing(self) -> bool:
+        """Whether an expert has another weight, whatever the order in a row."""
         count = 1 + max(int(ids.max()) if ids.numel() else 0 for _, ids in self.routing.values())
         selected, given = (_table(*self.routing[where], count) for where in ("selected", "given"))
         return selected.shape != given.shape or not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
@@ -37,6 +51,7 @@ def noting() -> Iterator[Notes]:
     before, _notes = _notes, Notes()
     try:
         yield _notes
+        _notes.compare()
     finally:
         _notes = before
 
@@ -52,10 +67,17 @@ def note_routing(where: str, weights: Tensor, ids: Tensor) -> None:
         _notes.routing.setdefault(where, (weights.detach().clone(), ids.detach().clone()))
 
 
-def note_fact(sentence: str) -> None:
+def note_logits(where: str, logits: Tensor) -> None:
+    """Note a router's logits likewise."""
+    if _notes is not None:
+        _notes.logits.setdefault(where, logits.detach().clone())
+
+
+def note_fact(sentence: str, of_routing: bool = False) -> None:
     """Note what is wrong in what a part was given. Does nothing outside of a second look."""
     if _notes is not None and sentence not in _notes.facts:
         _notes.facts.append(sentence)
+        _notes.misrouted |= of_routing
 
 
 def _table(weights: Tensor, ids: Tensor, experts: int) -> Tensor:

@@ -80,7 +80,7 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     kind, stage, cause = diagnose(case, difference)
     cause = " ".join((cause, *call.facts))
     if call.misrouted:
-        return kind, stages.ROUTER, f"{cause} {_MISROUTED}"
+        return kind, stages.ROUTER, cause
     if stage != stages.SHARED or case.scaling == 1 or not near(difference.factors.get("shared", 1.0), case.scaling):
         return kind, stage, cause
     scale = first_after(call.records, stages.ADD, stages.SCALING)
@@ -90,9 +90,6 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     where = f" at {scale.line}" if scale.line else ""
     both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
     return kind, stages.SCALING, f"{cause} {both}"
-
-
-_MISROUTED = "The experts are given other weights or ids than the router selected."
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:

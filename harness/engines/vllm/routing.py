@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.execution.passed_on import note_routing
+from harness.execution.passed_on import note_logits, note_routing
 
 NO_EXPERT = -1
 
@@ -72,7 +72,9 @@ class Gate(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """[T, H] to [T, E] fp32."""
-        return functional.linear(hidden_states.float(), self.weight.float()), None
+        logits = functional.linear(hidden_states.float(), self.weight.float())
+        note_logits("selected", logits)
+        return logits, None
 
 
 def logits_of(router_logits: Tensor, tokens: int) -> Tensor:

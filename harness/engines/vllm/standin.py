@@ -19,6 +19,7 @@ from vllm.model_executor.layers.quantization.base_config import QuantizationConf
 
 from harness.engines.vllm.routing import check_logits, top_k
 from harness.engines.vllm.weights import masters
+from harness.execution.passed_on import note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
 
@@ -70,6 +71,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
         w13, w2 = layer.w13_weight, layer.w2_weight
         check_logits(router_logits, len(w13))
+        note_logits("given", router_logits)
         if self.case.kernel == "narrow":
             w2 = w2[:, : self.case.width]
         weights, ids = top_k(router_logits, self.case.top_k)
