@@ -188,8 +188,8 @@ class FirstNaN:
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
     ``is_later`` says that an op before it gave NaN too, in a tensor whose rows are no tokens.
-    ``output`` is the index of that output. ``tail`` says that the op was given NaN in the padded columns of an input, and
-    ``unwritten`` that the memory of these was made without contents, at ``line``.
+    ``outputs`` are the indices of the outputs that hold it. ``tail`` says that the op was given NaN in an input's padded
+    columns, and ``unwritten`` that the memory of these was made without contents, at ``line``.
     """
 
     op: str
@@ -199,7 +199,7 @@ class FirstNaN:
     weight: str
     reads_nan: bool
     is_later: bool = False
-    output: int = 0
+    outputs: tuple[int, ...] = (0,)
     tail: bool = False
     unwritten: bool = False
 

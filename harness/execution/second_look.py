@@ -231,13 +231,15 @@ class _NaNWatch(TorchDispatchMode):
             self.first = replace(self.first, tail=True, unwritten=bool(made), line=line)
 
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
-        for index, tensor in enumerate(tensors_in(out)):
+        outputs = [*tensors_in(out)]
+        bad = tuple(index for index, tensor in enumerate(outputs) if self._bad_rows(tensor))
+        for tensor in outputs:
             if rows := self._bad_rows(tensor):
                 names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
                 weight = next(filter(None, names), "")
                 count = tensor.shape[0] if tensor.dim() else 1
                 at = SourceLine.here()
-                self.first = FirstNaN(op, at, tuple(rows), count, weight, bool(before), self._is_later, index)
+                self.first = FirstNaN(op, at, tuple(rows), count, weight, bool(before), self._is_later, bad)
                 return
             self._is_later |= self._is_blurred(tensor)
 

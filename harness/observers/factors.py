@@ -9,10 +9,11 @@ from harness.matrix.case import Case
 Diagnosis = tuple[str, str, str]
 """(kind, stage, cause)"""
 
+_TWICE = "as if this part was reduced twice"
 _MEANS = {
     ("routed", "scaling"): "as if the routed scaling factor was applied twice",
     ("routed", "1/scaling"): "as if the routed scaling factor was not applied",
-    ("routed", "tp"): "as if this part was reduced twice",
+    ("routed", "tp"): _TWICE,
     ("routed", "1/tp"): "as if this part was not reduced",
     ("shared", "tp"): "as if it is whole on each rank and then summed",
     ("shared", "1/tp"): "as if this part was not reduced",
@@ -120,6 +121,11 @@ def _meaning(part: str, names: Iterable[str], case: Case) -> str:
     if part == "routed" and "tp" in names and case.latent is not None:
         means.append(_NORMALISED)
     return f", {', or '.join(means)}" if means else ""
+
+
+def reduced_less(cause: str) -> str:
+    """The same cause where there are too few all-reduces: then nothing was reduced twice."""
+    return cause.replace(f"{_TWICE}, or ", "").replace(f", {_TWICE}", "")
 
 
 def by_token(difference: Difference, case: Case) -> Diagnosis | None:

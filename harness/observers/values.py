@@ -5,6 +5,7 @@ from torch import Tensor
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run
+from harness.execution.stages import is_scale
 from harness.findings.finding import Finding
 from harness.findings.origins import first_after
 from harness.matrix.case import Case
@@ -81,7 +82,13 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     cause = " ".join((cause, *call.facts))
     if call.misrouted:
         return kind, stages.ROUTER, cause
-    if stage != stages.SHARED or case.scaling == 1 or not near(difference.factors.get("shared", 1.0), case.scaling):
+    if stage != stages.SHARED or case.scaling == 1:
+        return kind, stage, cause
+    factor = difference.factors.get("shared", 1.0)
+    if (outside := _scaled_outside(call.records)) and near(factor, 1 / case.scaling):
+        at = f" at {outside.line}" if outside.line else ""
+        return kind, stages.SCALING, f"{cause} It is multiplied or divided{at}, where the shared expert has returned."
+    if not near(factor, case.scaling):
         return kind, stage, cause
     scale = first_after(call.records, stages.ADD, stages.SCALING)
     if scale is None:
@@ -90,6 +97,13 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     where = f" at {scale.line}" if scale.line else ""
     both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
     return kind, stages.SCALING, f"{cause} {both}"
+
+
+def _scaled_outside(records: list[Record]) -> Record | None:
+    """The op that multiplies the shared expert's output, where the experts' op gives that output too."""
+    ops = {index for index, record in enumerate(records) if record.stage == stages.EXPERTS and len(record.outputs) > 1}
+    scales = (record for record in records if is_scale(record.op) and not record.routed)
+    return next((record for record in scales if ops & {*record.sources}), None)
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:
