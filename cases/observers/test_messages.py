@@ -33,7 +33,7 @@ from harness.execution.passed_on import note_routing
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
-from harness.observers.factors import by_token, names_of, number
+from harness.observers.factors import by_token, names_of, number, reduced_less
 from harness.observers.values import diagnose
 from harness.ops.collectives import all_reduce, is_collective, is_reduction
 from harness.ops.registry import register_op
@@ -675,3 +675,62 @@ def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert()
     finding = only(judged(NeverScales, SMALL, "varied-sizes"))
     assert finding.vary == "sizes=scaling-alone"
     assert finding.cause.endswith("that never has a shared expert may leave it out everywhere.")
+
+
+class ScalesShared(SharedByOp):
+    """The runner divides the shared part, whose expert has returned, by the routed scaling."""
+
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        return super().add_shared(routed, shared / self.scaling)
+
+
+class SharesLess(SharedByOp):
+    def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+        out = super().shared_output(hidden_states)
+        return out if out is None else out / self.scaling
+
+
+def test_a_shared_part_that_is_scaled_behind_its_expert_is_no_fault_of_the_expert() -> None:
+    outside = only(judge(replace(SHARED_BY_OP, layer=ScalesShared), SCALED, MODES["eager"], CPU))
+    assert (outside.kind, outside.stage) == ("scaled", stages.SCALING)
+    assert "It is multiplied or divided at" in outside.cause
+    assert "where the shared expert has returned" in outside.cause
+    inside = only(judge(replace(SHARED_BY_OP, layer=SharesLess), SCALED, MODES["eager"], CPU))
+    assert inside.stage == stages.SHARED
+    assert "returned" not in inside.cause
+
+
+def test_nan_that_is_in_the_shared_output_alone_is_the_shared_experts() -> None:
+    def lost(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        kept = len(shared) if len(shared) % 512 != 1 else max(len(shared) - 1, 1)
+        return torch.cat((shared[:kept], shared.new_empty(len(shared) - kept, shared.shape[1]))), REAL(*arguments)
+
+    def both_lost(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        shared, routed = lost(shared, *arguments)
+        return shared, torch.where(shared[:, :1].isnan(), torch.nan, routed)
+
+    finding = judged_with("varied-tokens", real=lost)
+    assert (finding.kind, finding.stage) == ("token-count", stages.SHARED)
+    assert judged_with("varied-tokens", real=both_lost).stage == "layer"
+
+
+class HalfOfOne(PaddedMoELayer):
+    """One token gets half of what it should, and where all rows are one, rounding is the same in each."""
+
+    def scale(self, x: Tensor) -> Tensor:
+        rounded = 0.994 if len(x) > 1 and torch.equal(x[0], x[1]) else 1
+        return super().scale(x) * (0.5 if len(x) == 1 else rounded)
+
+
+def test_a_row_that_is_repeated_is_compared_by_itself() -> None:
+    finding = only(judged(HalfOfOne, SHARED, "eager"))
+    assert finding.kind == "few-tokens"
+    assert "so it is the batch size that matters, or this token" in finding.cause
+
+
+def test_with_too_few_all_reduces_nothing_is_said_to_be_reduced_twice() -> None:
+    cause = scaled_by(2, "routed", LATENT_TWO).cause
+    assert "reduced twice" not in reduced_less(cause)
+    assert reduced_less(cause).endswith("as if it was summed only after a transform that normalises each rank's part.")
+    assert reduced_less(scaled_by(2, "routed", SHARED_TWO).cause).endswith("and 2 = tp.")
