@@ -719,7 +719,7 @@ class HalfOfOne(PaddedMoELayer):
     """One token gets half of what it should, and where all rows are one, rounding is the same in each."""
 
     def scale(self, x: Tensor) -> Tensor:
-        rounded = 0.994 if len(x) > 1 and torch.equal(x[0], x[1]) else 1
+        rounded = 0.985 if len(x) > 1 and torch.equal(x[0], x[1]) else 1
         return super().scale(x) * (0.5 if len(x) == 1 else rounded)
 
 
