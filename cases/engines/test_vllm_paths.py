@@ -18,7 +18,7 @@ from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
-from harness.execution.passed_on import note_fact, note_routing, noting
+from harness.execution.passed_on import note_fact, note_logits, note_routing, noting
 from harness.findings.explain import explain
 from harness.findings.readers.ops import stage_of_part
 from harness.matrix.case import Case
@@ -87,6 +87,22 @@ def test_a_row_that_fills_the_batch_names_no_expert_and_adds_nothing() -> None:
     routed = outputs("vllm-padded-rows", padded_rows=True)["routed"]
     assert not routed[3:6].any()
     assert routed[:3].any()
+
+
+def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
+    one, other = routing((0.75, 2), (0.25, 1)), routing((0.5, 0), (0.5, 1))
+    with noting() as notes:
+        for part in (one, other):
+            note_routing("selected", *part)
+            note_logits("selected", part[0])
+        note_routing("given", *(torch.cat(pair) for pair in zip(one, other, strict=True)))
+        note_logits("given", torch.cat((one[0], 2 * other[0])))
+    assert (notes.misrouted, notes.facts) == (True, ["The experts are given other logits than the gate's."])
+    with noting() as more:
+        note_routing("selected", *one)
+        note_routing("selected", *one)
+        note_routing("given", *other)
+    assert more.facts == []
 
 
 def test_logits_of_another_width_are_refused() -> None:
