@@ -86,6 +86,8 @@ def scaled_by(factor: float, part: str, case: Case) -> Finding:
         ("routed", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
         ("shared", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
         ("shared", 0.25, SHARED, stages.SHARED, "and 0.25 = 1/sqrt(16)."),
+        ("shared", 6.25, SCALED, stages.SHARED, "and 6.25 = scaling^2."),
+        ("routed", 0.16, SCALED, stages.SCALING, "and 0.16 = 1/scaling^2."),
         ("shared", 1.7, SHARED, stages.SHARED, "The shared part is 1.7 times what it should be."),
     ],
 )
@@ -100,12 +102,12 @@ def test_a_factor_is_named_at_the_stage_of_its_part(
 def test_latent_rows_that_are_twice_too_large_may_be_normalised_before_their_sum() -> None:
     twice = scaled_by(2, "routed", LATENT_TWO)
     assert (twice.kind, twice.stage) == ("scaled", stages.REDUCE)
-    assert (
-        "as if this part was reduced twice, or as if it was summed only after a transform that normalises"
-        in twice.cause
-    )
+    summed = "or if the latent transform normalises, as if it was summed only after it."
+    assert f"as if this part was reduced twice, {summed}" in twice.cause
     assert "normalises" not in scaled_by(2, "routed", SHARED_TWO).cause
     assert "normalises" not in scaled_by(0.5, "routed", LATENT_TWO).cause
+    scaled = scaled_by(2.5, "routed", case("nemotron-3-super-120b-a12b")).cause
+    assert scaled.endswith("twice, or if the latent transform normalises, as if the factor was applied only after it.")
 
 
 def test_every_factor_that_fits_is_named() -> None:
@@ -732,5 +734,7 @@ def test_a_row_that_is_repeated_is_compared_by_itself() -> None:
 def test_with_too_few_all_reduces_nothing_is_said_to_be_reduced_twice() -> None:
     cause = scaled_by(2, "routed", LATENT_TWO).cause
     assert "reduced twice" not in reduced_less(cause)
-    assert reduced_less(cause).endswith("as if it was summed only after a transform that normalises each rank's part.")
+    assert reduced_less(cause).endswith(
+        "2 = tp, if the latent transform normalises, as if it was summed only after it."
+    )
     assert reduced_less(scaled_by(2, "routed", SHARED_TWO).cause).endswith("and 2 = tp.")

@@ -21,7 +21,10 @@ _MEANS = {
     ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor",
 }
 # What divides by its input's size gives the same for a part of a sum as for the sum.
-_NORMALISED = "as if it was summed only after a transform that normalises each rank's part"
+_NORMALISED = {
+    "tp": "if the latent transform normalises, as if it was summed only after it",
+    "scaling": "if the latent transform normalises, as if the factor was applied only after it",
+}
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
 _ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
@@ -48,10 +51,13 @@ def known_factors(case: Case) -> dict[str, float]:
 
 
 def names_of(factor: float, case: Case) -> dict[str, float]:
-    """What the factor may be, by name: every one of ``known_factors`` that fits; else 1/sqrt(n)."""
-    fits = {name: value for name, value in known_factors(case).items() if near(factor, value)}
-    if fits:
-        return fits
+    """What the factor may be, by name: every one of ``known_factors`` that fits; else one's square; else 1/sqrt(n)."""
+    known = known_factors(case)
+    squares = {f"{name}^2": known[name] ** 2 for name in ("scaling",) if name in known}
+    squares |= {f"1/{name}": 1 / value for name, value in squares.items()}
+    for named in (known, squares):
+        if fits := {name: value for name, value in named.items() if near(factor, value)}:
+            return fits
     sizes = sorted({*_SQUARES, case.hidden, case.intermediate, case.experts, case.latent or 1, case.shared or 1} - {1})
     return {f"1/sqrt({size})": size**-0.5 for size in sizes if near(factor, size**-0.5)}
 
@@ -118,8 +124,8 @@ def _text(part: str, factor: float, case: Case) -> str:
 
 def _meaning(part: str, names: Iterable[str], case: Case) -> str:
     means = [_MEANS[part, name] for name in names if (part, name) in _MEANS]
-    if part == "routed" and "tp" in names and case.latent is not None:
-        means.append(_NORMALISED)
+    if part == "routed" and case.latent is not None:
+        means += [_NORMALISED[name] for name in names if name in _NORMALISED]
     return f", {', or '.join(means)}" if means else ""
 
 
