@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct.ops import BOTH, SharedByOp
+from fixtures.correct.ops import BOTH, WIDTH, SharedByOp
 from fixtures.correct.ops import _both as both
 from fixtures.faults.fakes import fake_fixes_tokens
 from fixtures.faults.unpad import Shifted
@@ -738,3 +738,22 @@ def test_with_too_few_all_reduces_nothing_is_said_to_be_reduced_twice() -> None:
         "2 = tp, if the latent transform normalises, as if it was summed only after it."
     )
     assert reduced_less(scaled_by(2, "routed", SHARED_TWO).cause).endswith("and 2 = tp.")
+
+
+_pool: dict[torch.Size, Tensor] = {}
+
+
+@register_op("cases_messages::pooled", SCHEMA, fake=lambda *a: a[0].new_empty(a[0].shape[0], a[WIDTH]))
+def _pooled(*arguments: Any) -> Tensor:
+    """The experts, in one output buffer for each shape."""
+    out: Tensor = REAL(*arguments)
+    return _pool.setdefault(out.shape, torch.empty_like(out)).copy_(out).view_as(out)
+
+
+def test_an_output_in_memory_that_the_experts_op_reuses_is_overwritten_there() -> None:
+    unpadded = case("small-aligned", kernel="narrow")
+    finding = judge(Planted(layer=with_op(_pooled), op=_pooled.name), unpadded, MODES["eager"], CPU).findings
+    overwritten = next(one for one in finding if one.kind == "output-overwritten")
+    assert overwritten.stage == stages.EXPERTS
+    assert overwritten.cause.startswith("cases_messages::pooled returns memory that it writes again")
+    assert overwritten.line is not None

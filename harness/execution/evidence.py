@@ -122,6 +122,7 @@ class Call:
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     ``facts`` are sentences on what is wrong in what is passed on inside an op, ``misrouted`` says that one is of the routing.
+    ``memory_of`` is the op that first returned the memory in which the output lies; None where none was recorded.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
@@ -142,6 +143,7 @@ class Call:
     expected: "Oracle | None" = None
     difference: "tuple[Difference | None] | None" = None
     routed: bool | None = None
+    memory_of: Record | None = None
     changed_global_state: tuple[str, ...] = ()
     with_grad: bool = False
     poisoned: bool = False
