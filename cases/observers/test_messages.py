@@ -564,6 +564,15 @@ def test_outputs_in_another_order_are_no_missing_cut() -> None:
     assert finding.cause.startswith(f"Output 0 of {BOTH} has the padded width")
 
 
+def test_a_padded_shared_output_is_no_padding_that_was_not_cut_off() -> None:
+    def padded(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        return torch.nn.functional.pad(shared, (0, SHARED.padded - SHARED.hidden)), REAL(*arguments)
+
+    finding = judged_with("cudagraph", real=padded)
+    assert (finding.kind, finding.stage, finding.similar_to) == ("width-mismatch", stages.SHARED, ())
+    assert f"Output 0 of {BOTH}, which is not the routed experts', has the padded width too" in finding.cause
+
+
 @pytest.mark.parametrize(("mode", "whose"), [("cudagraph", "it"), ("fake", "its fake")])
 def test_a_function_that_gives_one_output_for_two_is_named_so(mode: str, whose: str) -> None:
     def one(shared: Tensor, *arguments: Any) -> Tensor:
@@ -687,6 +696,12 @@ class ScalesShared(SharedByOp):
         return super().add_shared(routed, shared / self.scaling)
 
 
+class ScalesSharedOddly(SharedByOp):
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        return super().add_shared(routed, shared * 1.7)
+
+
 class SharesLess(SharedByOp):
     def shared_output(self, hidden_states: Tensor) -> Tensor | None:
         out = super().shared_output(hidden_states)
@@ -698,6 +713,9 @@ def test_a_shared_part_that_is_scaled_behind_its_expert_is_no_fault_of_the_exper
     assert (outside.kind, outside.stage) == ("scaled", stages.SCALING)
     assert "It is multiplied or divided at" in outside.cause
     assert "where the shared expert has returned" in outside.cause
+    oddly = only(judge(replace(SHARED_BY_OP, layer=ScalesSharedOddly), SCALED, MODES["eager"], CPU))
+    assert oddly.stage == stages.SCALING
+    assert oddly.cause.startswith("The shared part is 1.7 times what it should be. It is multiplied or divided at")
     inside = only(judge(replace(SHARED_BY_OP, layer=SharesLess), SCALED, MODES["eager"], CPU))
     assert inside.stage == stages.SHARED
     assert "returned" not in inside.cause

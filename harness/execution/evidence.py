@@ -36,7 +36,8 @@ class Record:
     ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
     arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
-    pad or a cut moves the rows: zeros in front of them, or columns that are left out there.
+    pad or a cut moves the rows: zeros in front of them, or columns that are left out there. ``routed_inputs`` says of each tensor
+    input whether it came through the routed experts.
     """
 
     op: str
@@ -55,6 +56,7 @@ class Record:
     untrue_aliases: tuple[str, ...] = ()
     plain: Plain = ()
     shift: int = 0
+    routed_inputs: tuple[bool, ...] = ()
 
     @property
     def custom(self) -> bool:

@@ -128,7 +128,7 @@ class Recorder(TorchDispatchMode):
             stage = stage_of(op, inputs, routed, self.case, self.experts_op, bool(self._submodules.paths))
         # The whole submodule makes the routed part, so that a view of its input is not routed: see _left.
         starts = stage == EXPERTS and not self._submodules.stage
-        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts)
+        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts, routed_inputs=routed)
         self.records.append(record)
         return record
 

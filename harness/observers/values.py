@@ -9,7 +9,7 @@ from harness.execution.stages import is_scale
 from harness.findings.finding import Finding
 from harness.findings.origins import first_after
 from harness.matrix.case import Case
-from harness.observers.factors import by_token, near, number, scaled
+from harness.observers.factors import by_token, names_of, near, number, scaled
 from harness.ops.finite import all_finite
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
@@ -18,6 +18,7 @@ _CUT_RANGES, _CUT_SHARE = 3, 0.05
 
 # A part's factor counts where it is so many times farther from one than what nothing explains would move it.
 _NOISE = 3
+_ZERO = 0.01  # of a factor whose part is missing
 
 PART_STAGES = {"routed": stages.EXPERTS, "shared": stages.SHARED}
 
@@ -85,7 +86,8 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     if stage != stages.SHARED or case.scaling == 1:
         return kind, stage, cause
     factor = difference.factors.get("shared", 1.0)
-    if (outside := _scaled_outside(call.records)) and near(factor, 1 / case.scaling):
+    names = names_of(factor, case)
+    if (outside := _scaled_outside(call.records)) and (not names or "1/scaling" in names) and abs(factor) > _ZERO:
         at = f" at {outside.line}" if outside.line else ""
         return kind, stages.SCALING, f"{cause} It is multiplied or divided{at}, where the shared expert has returned."
     if not near(factor, case.scaling):
