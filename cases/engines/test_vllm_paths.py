@@ -97,7 +97,10 @@ def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
             note_logits("selected", part[0])
         note_routing("given", *(torch.cat(pair) for pair in zip(one, other, strict=True)))
         note_logits("given", torch.cat((one[0], 2 * other[0])))
-    assert (notes.misrouted, notes.facts) == (True, ["The experts are given other logits than the gate's."])
+    assert (notes.misrouted, notes.facts) == (
+        True,
+        ["Experts are chosen by other logits than the gate, or the caller, gives."],
+    )
     with noting() as more:
         note_routing("selected", *one)
         note_routing("selected", *one)

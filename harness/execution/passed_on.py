@@ -25,7 +25,7 @@ class Notes:
     def compare(self) -> None:
         """Add what the routing and the logits show. Of another number of rows they show nothing: one may be routed again."""
         if {*self.logits} == {"selected", "given"} and self._are_other_logits():
-            note_fact("The experts are given other logits than the gate's.", of_routing=True)
+            note_fact("Experts are chosen by other logits than the gate, or the caller, gives.", of_routing=True)
         if {*self.routing} == {"selected", "given"} and self._is_other_routing():
             note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)
 

@@ -46,17 +46,18 @@ def routing_function(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``top_k`` with the arguments of vLLM's custom_routing_function."""
-    return _selected(*top_k(gating_output, topk))
+    return _selected(gating_output, *top_k(gating_output, topk))
 
 
 def routing_without_fillers(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``without_fillers`` with the arguments of vLLM's custom_routing_function."""
-    return _selected(*without_fillers(gating_output, topk))
+    return _selected(gating_output, *without_fillers(gating_output, topk))
 
 
-def _selected(weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _selected(logits: Tensor, weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    note_logits("given", logits)
     note_routing("selected", weights, ids)
     return weights, ids
 
