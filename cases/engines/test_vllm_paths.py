@@ -16,8 +16,11 @@ from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
 from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
+from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
+from harness.execution.passed_on import note_fact, note_logits, note_routing, noting
 from harness.findings.explain import explain
+from harness.findings.readers.ops import stage_of_part
 from harness.matrix.case import Case
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
@@ -84,6 +87,25 @@ def test_a_row_that_fills_the_batch_names_no_expert_and_adds_nothing() -> None:
     routed = outputs("vllm-padded-rows", padded_rows=True)["routed"]
     assert not routed[3:6].any()
     assert routed[:3].any()
+
+
+def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
+    one, other = routing((0.75, 2), (0.25, 1)), routing((0.5, 0), (0.5, 1))
+    with noting() as notes:
+        for part in (one, other):
+            note_routing("selected", *part)
+            note_logits("selected", part[0])
+        note_routing("given", *(torch.cat(pair) for pair in zip(one, other, strict=True)))
+        note_logits("given", torch.cat((one[0], 2 * other[0])))
+    assert (notes.misrouted, notes.facts) == (
+        True,
+        ["Experts are chosen by other logits than the gate, or the caller, gives."],
+    )
+    with noting() as more:
+        note_routing("selected", *one)
+        note_routing("selected", *one)
+        note_routing("given", *other)
+    assert more.facts == []
 
 
 def test_logits_of_another_width_are_refused() -> None:
@@ -212,3 +234,35 @@ def test_an_error_inside_an_op_names_the_widths_that_met(text: str, widths: list
     assert finding.kind == "op-raised"
     assert len(finding.widths) == len(widths)
     assert all(one.text.startswith(start) for one, start in zip(finding.widths, widths, strict=True))
+
+
+def routing(*rows: tuple[float, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token's weights and ids."""
+    return torch.tensor([[weight for weight, _ in rows]]), torch.tensor([[number for _, number in rows]])
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        (routing((0.25, 1), (0.75, 2)), False),
+        (routing((0.75, 1), (0.25, 2)), True),
+        (routing((0.75, 2), (0.25, -1)), True),
+        (routing((0.75, 2), (0.5, 1)), True),
+        (tuple(tensor.to(torch.bfloat16) for tensor in routing((0.751, 2), (0.25, 1))), False),
+    ],
+)
+def test_a_routing_is_changed_by_its_weights_and_not_by_their_order(given: Any, changed: bool) -> None:
+    with noting() as notes:
+        note_routing("selected", *routing((0.75, 2), (0.25, 1)))
+        note_routing("given", *given)
+    assert notes.misrouted is changed
+    assert bool(notes.facts) is changed
+    note_routing("selected", *given)  # outside of a second look nothing is noted
+    note_fact("Nothing.")
+    assert not any("Nothing" in fact for fact in notes.facts)
+
+
+def test_logits_of_another_width_are_the_routers() -> None:
+    with pytest.raises(ValueError, match="expected one for each of 3 experts") as raised:
+        check_logits(torch.zeros(2, 4), 3)
+    assert stage_of_part(raised.value) == stages.ROUTER

@@ -517,6 +517,32 @@ def test_a_line_changed_on_each_path_is_red_at_its_stage(
     assert {model for model, (*_, finding) in ON_PATHS.items() if finding not in found[model]} == set()
 
 
+# (file, the line's text, what it becomes, what the cause says of the adapter)
+OF_ADAPTERS = (
+    (LORA, "slliced_w3_lora_a = self._slice_w13_a(w3_lora_a)", "slliced_w3_lora_a = self._slice_w13_a(w1_lora_a)",
+     "The adapter's factors for up are not those that were loaded."),
+    (LORA, "self.adapter_enabled[index] = 1\n\n        w1_lora_a", "self.adapter_enabled[index] = 0\n\n        w1_lora_a",
+     "The adapter's slot is not enabled, so that nothing of it is added."),
+    (RUNNER, "result = fused_output\n", "result = fused_output + fused_output.roll(1, 0)\n", ""),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(OF_ADAPTERS)))
+def test_the_cause_says_what_of_an_adapter_reaches_its_kernels(
+    number: int, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file, old, new, says = OF_ADAPTERS[number]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / file).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(targets.Target(f"vllm@{tree}"), models=("vllm-lora",), tp=(2,), modes=("eager",))
+    causes = {finding.cause for verdict in verdicts for finding in verdict.findings}
+    assert causes
+    assert all(says in cause if says else "adapter" not in cause for cause in causes)
+
+
 def test_the_fake_of_0_20_1_lies_at_2880_of_3072(release: Callable[[str], Path]) -> None:
     release("0.20.1")
     verdicts = judged(
@@ -533,6 +559,14 @@ def test_0_20_2_is_right_on_one_rank_and_on_two(release: Callable[[str], Path]) 
     verdicts = judged(targets.Target("vllm==0.20.2"), models=(GPT, NEMOTRON), modes=("eager", "fake", "cudagraph"))
     assert {verdict.status for verdict in verdicts} == {OK}
     assert any("-tp2-" in verdict.case for verdict in verdicts)
+
+
+def test_layers_with_a_kernel_that_its_class_calls_narrow_share_one_graph(release: Callable[[str], Path]) -> None:
+    release("0.20.2")
+    (verdict,) = judged(
+        targets.Target("vllm==0.20.2"), models=(GPT,), tp=(1,), kernels=("narrow",), modes=("varied-compiled",)
+    )
+    assert verdict.status == OK
 
 
 def test_what_no_kernel_of_a_release_does_is_latent(release: Callable[[str], Path]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.correct.ops import BOTH, SharedByOp
+from fixtures.correct.ops import BOTH, WIDTH, SharedByOp
 from fixtures.correct.ops import _both as both
 from fixtures.faults.fakes import fake_fixes_tokens
 from fixtures.faults.unpad import Shifted
@@ -29,10 +29,11 @@ from fixtures.planting import (
 from harness.base.exception_text import first_line
 from harness.execution import stages
 from harness.execution.difference import Difference, compare
+from harness.execution.passed_on import note_routing
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import MODES
-from harness.observers.factors import by_token, names_of, number
+from harness.observers.factors import by_token, names_of, number, reduced_less
 from harness.observers.values import diagnose
 from harness.ops.collectives import all_reduce, is_collective, is_reduction
 from harness.ops.registry import register_op
@@ -85,6 +86,8 @@ def scaled_by(factor: float, part: str, case: Case) -> Finding:
         ("routed", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
         ("shared", 0.5, SHARED_TWO, stages.REDUCE, "and 0.5 = 1/tp, as if this part was not reduced"),
         ("shared", 0.25, SHARED, stages.SHARED, "and 0.25 = 1/sqrt(16)."),
+        ("shared", 6.25, SCALED, stages.SHARED, "and 6.25 = scaling^2."),
+        ("routed", 0.16, SCALED, stages.SCALING, "and 0.16 = 1/scaling^2."),
         ("shared", 1.7, SHARED, stages.SHARED, "The shared part is 1.7 times what it should be."),
     ],
 )
@@ -94,6 +97,17 @@ def test_a_factor_is_named_at_the_stage_of_its_part(
     finding = scaled_by(factor, part, case)
     assert (finding.kind, finding.stage) == ("scaled", stage)
     assert text in finding.cause
+
+
+def test_latent_rows_that_are_twice_too_large_may_be_normalised_before_their_sum() -> None:
+    twice = scaled_by(2, "routed", LATENT_TWO)
+    assert (twice.kind, twice.stage) == ("scaled", stages.REDUCE)
+    summed = "or if the latent transform normalises, as if it was summed only after it."
+    assert f"as if this part was reduced twice, {summed}" in twice.cause
+    assert "normalises" not in scaled_by(2, "routed", SHARED_TWO).cause
+    assert "normalises" not in scaled_by(0.5, "routed", LATENT_TWO).cause
+    scaled = scaled_by(2.5, "routed", case("nemotron-3-super-120b-a12b")).cause
+    assert scaled.endswith("twice, or if the latent transform normalises, as if the factor was applied only after it.")
 
 
 def test_every_factor_that_fits_is_named() -> None:
@@ -326,6 +340,76 @@ def test_the_op_and_the_rows_of_the_first_nan_are_named() -> None:
     assert "0 * fresh" in finding.line.text
 
 
+class EmptyTail(PaddedMoELayer):
+    """The pad allocates, and writes only the true columns."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        padded = x.new_empty(x.shape[0], self.padded)
+        padded[..., : self.width] = x
+        return padded
+
+
+class DividedTail(PaddedMoELayer):
+    """Each block of columns is divided by its largest value, which is zero in the tail."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        padded = super().pad(x)
+        return padded / padded.unflatten(1, (-1, 16)).amax(2).repeat_interleave(16, 1)
+
+
+@pytest.mark.parametrize("mode", ["eager", "cudagraph", "varied-contents"])
+def test_a_tail_that_the_experts_are_given_unwritten_is_the_pads(mode: str) -> None:
+    finding = next(f for f in judged(EmptyTail, mode=mode).findings if f.observer == "poison")
+    assert finding.stage == stages.PAD
+    assert "is given rows whose padded columns (80 and on) hold NaN: their memory was made without" in finding.cause
+    assert "first appeared" not in finding.what
+    assert finding.line is not None
+    assert "x.new_empty" in finding.line.text
+
+
+def test_a_tail_of_nan_that_was_computed_is_not_called_unwritten() -> None:
+    finding = next(f for f in judged(DividedTail).findings if f.observer == "poison")
+    assert finding.stage == stages.EXPERTS
+    assert (
+        "hold NaN: what made these rows read memory that nothing wrote, overflowed or divided by zero" in finding.cause
+    )
+
+
+class SortsIds(GatedLayer):
+    """Brings each row's ids into order, with or without their weights, and then gives each expert another one's output."""
+
+    with_weights, wrong = False, False
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        note_routing("selected", topk_weights, topk_ids)
+        ids, order = topk_ids.sort(-1, descending=True)
+        weights = topk_weights.gather(-1, order) if self.with_weights else topk_weights.sort(-1).values
+        note_routing("given", weights, ids)
+        return super().run_experts(x, (ids + self.wrong) % self.w13.shape[0], weights)
+
+
+class SortsBoth(SortsIds):
+    with_weights = True
+
+
+class SortsBothAndIsWrong(SortsBoth):
+    wrong = True
+
+
+@pytest.mark.parametrize("mode", ["eager", "varied-contents"])
+def test_ids_that_lose_their_weights_are_the_routers(mode: str) -> None:
+    finding = judge(Gated(layer=SortsIds), SMALL, MODES[mode], CPU).findings[0]
+    assert finding.stage == stages.ROUTER
+    assert finding.cause.endswith("The experts are given other weights or ids than the router selected.")
+
+
+def test_what_is_given_as_it_was_selected_is_not_the_routers() -> None:
+    assert judge(Gated(layer=SortsBoth), SMALL, MODES["eager"], CPU).findings == ()
+    finding = judge(Gated(layer=SortsBothAndIsWrong), SMALL, MODES["eager"], CPU).findings[0]
+    assert finding.stage == stages.EXPERTS
+    assert "router selected" not in finding.cause
+
+
 class NaNWeight(PaddedMoELayer):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -480,6 +564,15 @@ def test_outputs_in_another_order_are_no_missing_cut() -> None:
     assert finding.cause.startswith(f"Output 0 of {BOTH} has the padded width")
 
 
+def test_a_padded_shared_output_is_no_padding_that_was_not_cut_off() -> None:
+    def padded(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        return torch.nn.functional.pad(shared, (0, SHARED.padded - SHARED.hidden)), REAL(*arguments)
+
+    finding = judged_with("cudagraph", real=padded)
+    assert (finding.kind, finding.stage, finding.similar_to) == ("width-mismatch", stages.SHARED, ())
+    assert f"Output 0 of {BOTH}, which is not the routed experts', has the padded width too" in finding.cause
+
+
 @pytest.mark.parametrize(("mode", "whose"), [("cudagraph", "it"), ("fake", "its fake")])
 def test_a_function_that_gives_one_output_for_two_is_named_so(mode: str, whose: str) -> None:
     def one(shared: Tensor, *arguments: Any) -> Tensor:
@@ -593,3 +686,92 @@ def test_a_scaling_that_no_case_has_is_not_said_to_depend_on_the_shared_expert()
     finding = only(judged(NeverScales, SMALL, "varied-sizes"))
     assert finding.vary == "sizes=scaling-alone"
     assert finding.cause.endswith("that never has a shared expert may leave it out everywhere.")
+
+
+class ScalesShared(SharedByOp):
+    """The runner divides the shared part, whose expert has returned, by the routed scaling."""
+
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        return super().add_shared(routed, shared / self.scaling)
+
+
+class ScalesSharedOddly(SharedByOp):
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        return super().add_shared(routed, shared * 1.7)
+
+
+class SharesLess(SharedByOp):
+    def shared_output(self, hidden_states: Tensor) -> Tensor | None:
+        out = super().shared_output(hidden_states)
+        return out if out is None else out / self.scaling
+
+
+def test_a_shared_part_that_is_scaled_behind_its_expert_is_no_fault_of_the_expert() -> None:
+    outside = only(judge(replace(SHARED_BY_OP, layer=ScalesShared), SCALED, MODES["eager"], CPU))
+    assert (outside.kind, outside.stage) == ("scaled", stages.SCALING)
+    assert "It is multiplied or divided at" in outside.cause
+    assert "where the shared expert has returned" in outside.cause
+    oddly = only(judge(replace(SHARED_BY_OP, layer=ScalesSharedOddly), SCALED, MODES["eager"], CPU))
+    assert oddly.stage == stages.SCALING
+    assert oddly.cause.startswith("The shared part is 1.7 times what it should be. It is multiplied or divided at")
+    inside = only(judge(replace(SHARED_BY_OP, layer=SharesLess), SCALED, MODES["eager"], CPU))
+    assert inside.stage == stages.SHARED
+    assert "returned" not in inside.cause
+
+
+def test_nan_that_is_in_the_shared_output_alone_is_the_shared_experts() -> None:
+    def lost(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        kept = len(shared) if len(shared) % 512 != 1 else max(len(shared) - 1, 1)
+        return torch.cat((shared[:kept], shared.new_empty(len(shared) - kept, shared.shape[1]))), REAL(*arguments)
+
+    def both_lost(shared: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        shared, routed = lost(shared, *arguments)
+        return shared, torch.where(shared[:, :1].isnan(), torch.nan, routed)
+
+    finding = judged_with("varied-tokens", real=lost)
+    assert (finding.kind, finding.stage) == ("token-count", stages.SHARED)
+    assert judged_with("varied-tokens", real=both_lost).stage == "layer"
+
+
+class HalfOfOne(PaddedMoELayer):
+    """One token gets half of what it should, and where all rows are one, rounding is the same in each."""
+
+    def scale(self, x: Tensor) -> Tensor:
+        rounded = 0.985 if len(x) > 1 and torch.equal(x[0], x[1]) else 1
+        return super().scale(x) * (0.5 if len(x) == 1 else rounded)
+
+
+def test_a_row_that_is_repeated_is_compared_by_itself() -> None:
+    finding = only(judged(HalfOfOne, SHARED, "eager"))
+    assert finding.kind == "few-tokens"
+    assert "so it is the batch size that matters, or this token" in finding.cause
+
+
+def test_with_too_few_all_reduces_nothing_is_said_to_be_reduced_twice() -> None:
+    cause = scaled_by(2, "routed", LATENT_TWO).cause
+    assert "reduced twice" not in reduced_less(cause)
+    assert reduced_less(cause).endswith(
+        "2 = tp, if the latent transform normalises, as if it was summed only after it."
+    )
+    assert reduced_less(scaled_by(2, "routed", SHARED_TWO).cause).endswith("and 2 = tp.")
+
+
+_pool: dict[torch.Size, Tensor] = {}
+
+
+@register_op("cases_messages::pooled", SCHEMA, fake=lambda *a: a[0].new_empty(a[0].shape[0], a[WIDTH]))
+def _pooled(*arguments: Any) -> Tensor:
+    """The experts, in one output buffer for each shape."""
+    out: Tensor = REAL(*arguments)
+    return _pool.setdefault(out.shape, torch.empty_like(out)).copy_(out).view_as(out)
+
+
+def test_an_output_in_memory_that_the_experts_op_reuses_is_overwritten_there() -> None:
+    unpadded = case("small-aligned", kernel="narrow")
+    finding = judge(Planted(layer=with_op(_pooled), op=_pooled.name), unpadded, MODES["eager"], CPU).findings
+    overwritten = next(one for one in finding if one.kind == "output-overwritten")
+    assert overwritten.stage == stages.EXPERTS
+    assert overwritten.cause.startswith("cases_messages::pooled returns memory that it writes again")
+    assert overwritten.line is not None

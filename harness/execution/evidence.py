@@ -36,7 +36,8 @@ class Record:
     ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
     arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
-    pad or a cut moves the rows: zeros in front of them, or columns that are left out there.
+    pad or a cut moves the rows: zeros in front of them, or columns that are left out there. ``routed_inputs`` says of each tensor
+    input whether it came through the routed experts.
     """
 
     op: str
@@ -55,6 +56,7 @@ class Record:
     untrue_aliases: tuple[str, ...] = ()
     plain: Plain = ()
     shift: int = 0
+    routed_inputs: tuple[bool, ...] = ()
 
     @property
     def custom(self) -> bool:
@@ -121,6 +123,8 @@ class Call:
     for nothing.
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
+    ``facts`` are sentences on what is wrong in what is passed on inside an op, ``misrouted`` says that one is of the routing.
+    ``memory_of`` is the op that first returned the memory in which the output lies; None where none was recorded.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
     ``eager_too`` says that eager code is wrong for the inputs of a compiled call too.
@@ -141,6 +145,7 @@ class Call:
     expected: "Oracle | None" = None
     difference: "tuple[Difference | None] | None" = None
     routed: bool | None = None
+    memory_of: Record | None = None
     changed_global_state: tuple[str, ...] = ()
     with_grad: bool = False
     poisoned: bool = False
@@ -161,6 +166,8 @@ class Call:
     by_other_inputs: bool = False
     same_shards: str = ""
     other_routing: bool = False
+    misrouted: bool = False
+    facts: tuple[str, ...] = ()
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()
@@ -185,7 +192,8 @@ class FirstNaN:
 
     ``weight`` names the layer's tensor that held the NaN before; ``reads_nan`` says that some input of the op held one.
     ``is_later`` says that an op before it gave NaN too, in a tensor whose rows are no tokens.
-    ``output`` is the index of that output.
+    ``outputs`` are the indices of the outputs that hold it. ``tail`` says that the op was given NaN in an input's padded
+    columns, and ``unwritten`` that the memory of these was made without contents, at ``line``.
     """
 
     op: str
@@ -195,7 +203,9 @@ class FirstNaN:
     weight: str
     reads_nan: bool
     is_later: bool = False
-    output: int = 0
+    outputs: tuple[int, ...] = (0,)
+    tail: bool = False
+    unwritten: bool = False
 
 
 @dataclass(slots=True)

@@ -69,6 +69,7 @@ class Recorder(TorchDispatchMode):
         self._submodules = Submodules(submodules)
         self._maker: dict[int, int] = {}
         self._routed_storages: set[int] = set()
+        self._memory: dict[int, Record] = {}
         self._not_routed: set[int] = set()
         self._alive: list[Tensor] = []  # tensors are known by their id, which is unique only while they live
 
@@ -127,7 +128,7 @@ class Recorder(TorchDispatchMode):
             stage = stage_of(op, inputs, routed, self.case, self.experts_op, bool(self._submodules.paths))
         # The whole submodule makes the routed part, so that a view of its input is not routed: see _left.
         starts = stage == EXPERTS and not self._submodules.stage
-        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts)
+        record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts, routed_inputs=routed)
         self.records.append(record)
         return record
 
@@ -139,6 +140,7 @@ class Recorder(TorchDispatchMode):
         routed = self._experts_outputs(outputs) if own_op else outputs
         for tensor in outputs:
             self._maker[id(tensor)] = len(self.records) - 1
+            self._memory.setdefault(tensor.untyped_storage()._cdata, record)
             self._alive.append(tensor)
         if record.routed:
             self._routed_storages |= {tensor.untyped_storage()._cdata for tensor in (*routed, *writes)}
@@ -165,6 +167,10 @@ class Recorder(TorchDispatchMode):
     def _has_tail(self, tensor: Tensor) -> bool:
         """Whether an output of the experts' op may have a padded tail. One of torch's own ops makes other tensors too."""
         return is_custom(self.experts_op) or (tensor.dim() > 0 and tensor.shape[-1] == self.case.padded)
+
+    def memory_of(self, tensor: Tensor) -> Record | None:
+        """The op that first returned the memory of a tensor."""
+        return self._memory.get(tensor.untyped_storage()._cdata)
 
     def is_routed(self, tensor: Tensor) -> bool:
         """Whether a tensor came through the routed experts, or shares its storage with one that did."""

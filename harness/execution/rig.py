@@ -191,4 +191,5 @@ def _invoke(call: Call, function: Callable[..., Any], recorder: Recorder | None)
         # In eager mode torch compiles the functions of torch.cond, and what it compiled under a mode fails without one.
         torch._dynamo.reset()
     call.changed_global_state, call.poisoned = state.changed, recorder.poisoned
-    call.routed = recorder.is_routed(call.output) if isinstance(call.output, Tensor) else None
+    if isinstance(call.output, Tensor):
+        call.routed, call.memory_of = recorder.is_routed(call.output), recorder.memory_of(call.output)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.difference import compare
+from harness.execution.difference import compare, right_tokens
 from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
+from harness.execution.passed_on import noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
@@ -30,6 +32,7 @@ def look_again(rig: Rig, run: Run) -> Run:
         return run
     try:
         run.first_nan = _first_nan(rig, run)
+        look_for_routing(rig, run)
         _call_fresh(rig, run)
     except LAYER_ERRORS:  # a second look may find nothing more, and then the finding says less
         pass
@@ -51,6 +54,21 @@ def _call_fresh(rig: Rig, run: Run) -> None:
                 _tell_apart(rig, run.calls[0], call)
 
 
+def look_for_routing(rig: Rig, run: Run) -> None:
+    """Note of a plain first call that is wrong what is passed on inside its ops."""
+    if run.calls and run.calls[0].varied is None and run.calls[0].tokens and _wrong(run.calls[0]):
+        note_passed_on(rig, run.calls[0], rig.start().layer)
+
+
+def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
+    """Add to a call what a fresh layer passes on inside its ops, for the call's inputs."""
+    again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
+    with noting() as notes:
+        made = rig.make(again, layer)
+    if made:
+        call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
+
+
 def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:
     """The stage of the one part that a fresh layer runs for a call's inputs, and a used layer, which is wrong, does not."""
     if not has_parts(used):
@@ -70,6 +88,7 @@ def _tell_apart(rig: Rig, first: Call, call: Call) -> None:
     call.outside = not _is_right(rig, first)
     if call.outside:
         return
+    note_passed_on(rig, call, rig.start().layer)
     call.by_grad = call.with_grad and _is_right(rig, call)
     if not call.by_grad:
         with torch.set_grad_enabled(call.with_grad):
@@ -85,11 +104,18 @@ def _is_right(rig: Rig, call: Call) -> bool:
 
 
 def _wrong_in_rows(rig: Rig, call: Call, tokens: int) -> bool:
-    """Whether a fresh layer is wrong for the one row of a call too where it comes ``tokens`` times."""
+    """Whether a fresh layer is wrong for the one row of a call too, each time, where it comes ``tokens`` times.
+
+    Each row is compared by itself: all have the same rounding, which no mean over them makes less.
+    """
     inputs = tuple(t if t is None else t.repeat(tokens, *(1,) * (t.dim() - 1)) for t in call.before)
     many = Call(call.label, tokens, inputs, expected=rig.oracle(inputs))
     layer = rig.start().layer
-    return tokens > 1 and layer is not None and rig.make(many, layer) and _wrong(many)
+    if tokens < 2 or layer is None or not rig.make(many, layer) or not isinstance(many.snapshot, Tensor):
+        return False
+    assert many.expected is not None
+    same_shape = many.snapshot.shape == (tokens, rig.case.hidden)
+    return same_shape and all_finite(many.snapshot) and not right_tokens(many.snapshot, many.expected).any()
 
 
 def _wrong(call: Call) -> bool:
@@ -115,6 +141,19 @@ def not_finite(run: Run) -> Call | None:
         ),
         None,
     )
+
+
+def look_at_plain(rig: Rig, run: Run) -> None:
+    """What a fresh layer shows of a plain first call, with which a run of varied calls begins."""
+    with contextlib.suppress(*LAYER_ERRORS):
+        look_for_nan(rig, run)
+        look_for_routing(rig, run)
+
+
+def look_for_nan(rig: Rig, run: Run) -> None:
+    """Note where NaN first appears in a plain first call, with which a run of varied calls begins."""
+    if run.calls and run.calls[0].varied is None and not_finite(run) is run.calls[0]:
+        run.first_nan = _first_nan(rig, run)
 
 
 def _first_nan(rig: Rig, run: Run) -> FirstNaN | None:
@@ -157,6 +196,8 @@ class _NaNWatch(TorchDispatchMode):
         self._is_later = False
         self._case, self._tokens, self._rows = rig.case, tokens, rows
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
+        self._experts_op = rig.experts_op
+        self._empty: list[tuple[Tensor, SourceLine | None]] = []  # kept, so that no other tensor gets their memory
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if wrap_others(types):
@@ -165,19 +206,40 @@ class _NaNWatch(TorchDispatchMode):
             return call_inside(self, func, args, kwargs or {})
         given = list(tensors_in((args, [*(kwargs or {}).values()])))
         before = [tensor for tensor in given if self._bad_rows(tensor)] if self.first is None else []
+        tails = self._bad_tails(given) if self.first is None and op_name(func) == self._experts_op else []
         out = call_filled(func, *args, **(kwargs or {}))
-        if self.first is None and not is_view(func) and not op_name(func).startswith(_FACTORIES):
+        if op_name(func).startswith(_FACTORIES):
+            self._empty += [(tensor, SourceLine.here()) for tensor in tensors_in(out)]
+        elif self.first is None and not is_view(func):
             self._look(op_name(func), before, out)
+            if tails and not before:
+                self._of_tail(tails[0])
         return out
 
+    def _bad_tails(self, given: list[Tensor]) -> list[Tensor]:
+        """The inputs whose padded columns hold NaN in the row of a token."""
+        width, padded = self._case.width, self._case.padded
+        rows = [t for t in given if t.is_floating_point() and t.element_size() > 1 and t.dim() == 2 and width < padded]
+        return [t for t in rows if t.shape == (self._rows, padded) and t[: self._tokens, width:].isnan().any()]
+
+    def _of_tail(self, tail: Tensor) -> None:
+        """Note that the op was given NaN in padded columns, with the line that made their memory if nothing wrote it."""
+        where = tail.untyped_storage().data_ptr()
+        made = [line for tensor, line in self._empty if tensor.untyped_storage().data_ptr() == where]
+        if self.first is not None:
+            line = made[0] if made else self.first.line
+            self.first = replace(self.first, tail=True, unwritten=bool(made), line=line)
+
     def _look(self, op: str, before: list[Tensor], out: Any) -> None:
-        for index, tensor in enumerate(tensors_in(out)):
+        outputs = [*tensors_in(out)]
+        bad = tuple(index for index, tensor in enumerate(outputs) if self._bad_rows(tensor))
+        for tensor in outputs:
             if rows := self._bad_rows(tensor):
                 names = [self._state.get(one.untyped_storage().data_ptr(), "") for one in before]
                 weight = next(filter(None, names), "")
                 count = tensor.shape[0] if tensor.dim() else 1
                 at = SourceLine.here()
-                self.first = FirstNaN(op, at, tuple(rows), count, weight, bool(before), self._is_later, index)
+                self.first = FirstNaN(op, at, tuple(rows), count, weight, bool(before), self._is_later, bad)
                 return
             self._is_later |= self._is_blurred(tensor)
 

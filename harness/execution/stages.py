@@ -45,6 +45,11 @@ _INDEXING = {
 _AFTER = dict.fromkeys(_CUTS | _COPIES, UNPAD) | dict.fromkeys(_SCALES, SCALING) | dict.fromkeys(_MATMULS, UP)
 
 
+def is_scale(op: str) -> bool:
+    """Whether an op multiplies or divides its first input."""
+    return op.partition("::")[2] in _SCALES
+
+
 def stage_of(
     op: str,
     inputs: tuple[TensorMeta, ...],

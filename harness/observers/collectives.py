@@ -9,6 +9,7 @@ from harness.execution import stages
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.readers.shapes import not_contiguous
+from harness.observers.factors import reduced_less
 from harness.ops.collectives import is_collective, is_reduction
 
 
@@ -100,6 +101,7 @@ def fold_reductions(findings: list[Finding], real_ranks: bool = False) -> list[F
     if count is None or not follows:
         return findings
     cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
+    cause = cause if count.cause == _TOO_MANY else reduced_less(cause)
     whole = replace(count, cause=f"{count.cause} {cause}", detail=count.detail | follows[0].detail)
     return [whole if finding is count else finding for finding in findings if finding not in follows]
 

@@ -9,15 +9,21 @@ from harness.matrix.case import Case
 Diagnosis = tuple[str, str, str]
 """(kind, stage, cause)"""
 
+_TWICE = "as if this part was reduced twice"
 _MEANS = {
     ("routed", "scaling"): "as if the routed scaling factor was applied twice",
     ("routed", "1/scaling"): "as if the routed scaling factor was not applied",
-    ("routed", "tp"): "as if this part was reduced twice",
+    ("routed", "tp"): _TWICE,
     ("routed", "1/tp"): "as if this part was not reduced",
     ("shared", "tp"): "as if it is whole on each rank and then summed",
     ("shared", "1/tp"): "as if this part was not reduced",
     ("shared", "scaling"): "as if the routed scaling factor was applied to this part too",
     ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor",
+}
+# What divides by its input's size gives the same for a part of a sum as for the sum.
+_NORMALISED = {
+    "tp": "if the latent transform normalises, as if it was summed only after it",
+    "scaling": "if the latent transform normalises, as if the factor was applied only after it",
 }
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
@@ -45,10 +51,13 @@ def known_factors(case: Case) -> dict[str, float]:
 
 
 def names_of(factor: float, case: Case) -> dict[str, float]:
-    """What the factor may be, by name: every one of ``known_factors`` that fits; else 1/sqrt(n)."""
-    fits = {name: value for name, value in known_factors(case).items() if near(factor, value)}
-    if fits:
-        return fits
+    """What the factor may be, by name: every one of ``known_factors`` that fits; else one's square; else 1/sqrt(n)."""
+    known = known_factors(case)
+    squares = {f"{name}^2": known[name] ** 2 for name in ("scaling",) if name in known}
+    squares |= {f"1/{name}": 1 / value for name, value in squares.items()}
+    for named in (known, squares):
+        if fits := {name: value for name, value in named.items() if near(factor, value)}:
+            return fits
     sizes = sorted({*_SQUARES, case.hidden, case.intermediate, case.experts, case.latent or 1, case.shared or 1} - {1})
     return {f"1/sqrt({size})": size**-0.5 for size in sizes if near(factor, size**-0.5)}
 
@@ -110,12 +119,19 @@ def _text(part: str, factor: float, case: Case) -> str:
     text = f"The {part} part is {number(factor)} times what it should be"
     if not fits:
         return f"{text}."
-    return f"{text}, and {number(next(iter(fits.values())))} = {' = '.join(fits)}{_meaning(part, fits)}."
+    return f"{text}, and {number(next(iter(fits.values())))} = {' = '.join(fits)}{_meaning(part, fits, case)}."
 
 
-def _meaning(part: str, names: Iterable[str]) -> str:
+def _meaning(part: str, names: Iterable[str], case: Case) -> str:
     means = [_MEANS[part, name] for name in names if (part, name) in _MEANS]
+    if part == "routed" and case.latent is not None:
+        means += [_NORMALISED[name] for name in names if name in _NORMALISED]
     return f", {', or '.join(means)}" if means else ""
+
+
+def reduced_less(cause: str) -> str:
+    """The same cause where there are too few all-reduces: then nothing was reduced twice."""
+    return cause.replace(f"{_TWICE}, or ", "").replace(f", {_TWICE}", "")
 
 
 def by_token(difference: Difference, case: Case) -> Diagnosis | None:
@@ -130,7 +146,7 @@ def by_token(difference: Difference, case: Case) -> Diagnosis | None:
     if not fits:
         return None
     text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
-    known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name])}" for name, value in fits.items())
+    known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name], case)}" for name, value in fits.items())
     where = f", on a part of the experts or tokens.{_TELLS if len(fits) > 1 else ''}"
     return "wrong-part", _stage_of_any(part, fits, case), f"{text}, and {known}{where}"
 

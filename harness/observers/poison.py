@@ -5,7 +5,7 @@ from torch import Tensor
 
 from harness.execution import stages
 from harness.execution.difference import ranges
-from harness.execution.evidence import Call, Run
+from harness.execution.evidence import Call, FirstNaN, Run
 from harness.findings.finding import Finding
 from harness.ops.finite import all_finite
 
@@ -39,7 +39,7 @@ def _finding(run: Run, call: Call) -> Finding:
         else "padding-leaks"
         if after_first
         else "uninitialised",
-        stage=stages.UNPAD if after_first else stages.EXPERTS,
+        stage=stages.UNPAD if after_first else stage_of_nan(run.first_nan),
         what=(f"{call.unwritten}; " if call.unwritten else "")
         + f"columns {ranges(columns)} ({len(columns)} of {width}) are {_values(call.snapshot)}{_in_tokens(tokens, call)}"
         + _first(run),
@@ -58,7 +58,7 @@ def _first(run: Run) -> str:
     where = f"in the output of {first.op}, {rows} of {first.count}"
     if first.is_later:
         return f"; NaN is seen {where}, and may come from an op before it, in whose output no row is a token's"
-    return f"; NaN first appeared {where}"
+    return f"; NaN {'is seen' if first.tail else 'first appeared'} {where}"
 
 
 def _cause(run: Run, call: Call, whole: bool) -> str:
@@ -75,12 +75,27 @@ def _cause(run: Run, call: Call, whole: bool) -> str:
         return f"The replay did not write the output buffer, or {_UNWRITTEN}."
     if call.poisoned:
         return f"This call's padded tail (columns {run.case.width} and on) holds NaN, and it reached the output."
+    if first and first.tail:
+        return f"{_of_tail(first, run.case.width)} {_TIMES}"
     if first and not first.reads_nan:
         either = "it left memory unwritten, or its arithmetic overflowed or divided by zero"
         return f"No input of {first.op} holds NaN: {either}. {_TIMES}"
     if first:
         return f"{first.op} reads memory that nothing wrote, such as an unfilled torch.empty. {_TIMES}"
     return f"{_UNWRITTEN[0].upper()}{_UNWRITTEN[1:]}, or the arithmetic overflowed or divided by zero."
+
+
+def stage_of_nan(first: FirstNaN | None) -> str:
+    """The pad, where its columns were left unwritten; else the routed experts."""
+    return stages.PAD if first and first.unwritten else stages.EXPERTS
+
+
+def _of_tail(first: FirstNaN, width: int) -> str:
+    """What is known of the padded columns that an op was given."""
+    given = f"{first.op} is given rows whose padded columns ({width} and on) hold NaN"
+    if first.unwritten:
+        return f"{given}: their memory was made without contents, and nothing wrote these columns."
+    return f"{given}: what made these rows read memory that nothing wrote, overflowed or divided by zero."
 
 
 UNWRITTEN_IN_CAPTURE = (

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference
-from harness.execution.evidence import REPEATED, Call, Run, same_bits
+from harness.execution.evidence import REPEATED, Call, Record, Run, same_bits
 from harness.findings.finding import Finding
 from harness.observers.poison import UNWRITTEN_IN_CAPTURE
 from harness.observers.values import comparable, diagnose, difference_of
@@ -122,14 +122,27 @@ def _overwritten(run: Run) -> list[Finding]:
         if call.replayed or call.output is None or call.snapshot is None or same_bits(call.output, call.snapshot):
             continue
         what = f"the output of the {call.label} changed when the layer was called again"
+        op = _op_of_both(call, later)
         return [
             Finding(
                 observer="second call",
                 kind="output-overwritten",
-                stage=stages.OUTPUT,
+                stage=op.stage if op else stages.OUTPUT,
                 what=what,
-                cause="The layer returns memory that it writes again in a later call.",
+                cause=f"{op.op if op else 'The layer'} returns memory that it writes again in a later call.",
                 call=later.label,
+                line=op.line if op else None,
             )
         ]
     return []
+
+
+def _op_of_both(call: Call, later: Call) -> Record | None:
+    """The routed experts' op, where the outputs of both calls lie in one memory that it returns."""
+    made, again = call.memory_of, later.memory_of
+    if made is None or again is None or {made.stage, again.stage} != {stages.EXPERTS}:
+        return None
+    if call.output is None or later.output is None:
+        return None
+    ptrs = {output.untyped_storage().data_ptr() for output in (call.output, later.output)}
+    return made if len(ptrs) == 1 else None

@@ -3,6 +3,7 @@
 Both are special: a tensor without rows has a null pointer, and the stride of a single row means nothing.
 """
 
+from harness.execution import stages
 from harness.execution.evidence import Call, Run
 from harness.findings.finding import Finding
 from harness.observers.second_call import OUTSIDE
@@ -25,9 +26,9 @@ def _finding(first: Call, call: Call) -> Finding:
     return Finding(
         observer="tokens",
         kind="stale" if call.outside else "torch-mode" if call.by_grad else "few-tokens",
-        stage="layer",
+        stage=stages.ROUTER if call.misrouted else "layer",
         what=f"{call.label}{', in grad mode' * call.by_grad}: the output differs from the oracle",
-        cause=f"The layer is correct for {first.tokens} tokens. {_cause(call)}",
+        cause=" ".join((f"The layer is correct for {first.tokens} tokens. {_cause(call)}", *call.facts)),
         call=call.label,
     )
 

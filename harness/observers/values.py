@@ -5,10 +5,11 @@ from torch import Tensor
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run
+from harness.execution.stages import is_scale
 from harness.findings.finding import Finding
 from harness.findings.origins import first_after
 from harness.matrix.case import Case
-from harness.observers.factors import by_token, near, number, scaled
+from harness.observers.factors import by_token, names_of, near, number, scaled
 from harness.ops.finite import all_finite
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
@@ -17,6 +18,7 @@ _CUT_RANGES, _CUT_SHARE = 3, 0.05
 
 # A part's factor counts where it is so many times farther from one than what nothing explains would move it.
 _NOISE = 3
+_ZERO = 0.01  # of a factor whose part is missing
 
 PART_STAGES = {"routed": stages.EXPERTS, "shared": stages.SHARED}
 
@@ -78,7 +80,17 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     if (shifted := _shifted(case, call)) is not None:
         return "wrong-columns", *shifted
     kind, stage, cause = diagnose(case, difference)
-    if stage != stages.SHARED or case.scaling == 1 or not near(difference.factors.get("shared", 1.0), case.scaling):
+    cause = " ".join((cause, *call.facts))
+    if call.misrouted:
+        return kind, stages.ROUTER, cause
+    if stage != stages.SHARED or case.scaling == 1:
+        return kind, stage, cause
+    factor = difference.factors.get("shared", 1.0)
+    names = names_of(factor, case)
+    if (outside := _scaled_outside(call.records)) and (not names or "1/scaling" in names) and abs(factor) > _ZERO:
+        at = f" at {outside.line}" if outside.line else ""
+        return kind, stages.SCALING, f"{cause} It is multiplied or divided{at}, where the shared expert has returned."
+    if not near(factor, case.scaling):
         return kind, stage, cause
     scale = first_after(call.records, stages.ADD, stages.SCALING)
     if scale is None:
@@ -87,6 +99,13 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     where = f" at {scale.line}" if scale.line else ""
     both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
     return kind, stages.SCALING, f"{cause} {both}"
+
+
+def _scaled_outside(records: list[Record]) -> Record | None:
+    """The op that multiplies the shared expert's output, where the experts' op gives that output too."""
+    ops = {index for index, record in enumerate(records) if record.stage == stages.EXPERTS and len(record.outputs) > 1}
+    scales = (record for record in records if is_scale(record.op) and not record.routed)
+    return next((record for record in scales if ops & {*record.sources}), None)
 
 
 def _shifted(case: Case, call: Call) -> tuple[str, str] | None:

@@ -100,7 +100,7 @@ def _finding(run: Run, call: Call) -> Finding:
         else KINDS[key_of(call.varied)],
         stage=stage,
         what=f"{account(run, call)}; {where}",
-        cause=cause(call),
+        cause=" ".join((cause(call), *call.facts)),
         call=call.label,
         detail={"vary": call.varied.name, "tokens": call.tokens}
         | ({"earlier": list(call.earlier)} if call.earlier else {}),

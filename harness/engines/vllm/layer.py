@@ -14,6 +14,7 @@ from harness.engines.vllm.routing import Gate, routing_function, routing_without
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
 from harness.engines.vllm.weights import NORMALISE, Pair, masters
+from harness.execution.passed_on import note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
 
@@ -79,6 +80,8 @@ class Layer(nn.Module):
 
     def forward(self, hidden_states: Tensor, router_logits: Tensor | None = None) -> Tensor:
         """[T, H] and [T, E] fp32 to [T, H]. Where the runner has the gate, models pass hidden_states for the logits."""
+        if router_logits is not None:
+            note_logits("selected", router_logits)
         out = self.experts(hidden_states, hidden_states if router_logits is None else router_logits)
         out = self.after(*out) if isinstance(out, tuple) else out
         # Without a shared expert vLLM returns a slice of padded rows, which its next layer accepts. The harness requires the

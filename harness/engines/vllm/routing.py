@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.execution.passed_on import note_logits, note_routing
+
 NO_EXPERT = -1
 
 
@@ -13,12 +15,20 @@ def top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return weights / weights.sum(-1, keepdim=True), ids
 
 
-def check_logits(router_logits: Tensor, experts: int) -> None:
-    """Raise ValueError where there is not one logit for each expert, as a kernel would that reads a row of them."""
-    if router_logits.shape[-1] != experts:
-        raise ValueError(
-            f"router logits of shape {[*router_logits.shape]} were given; expected one for each of {experts} experts"
-        )
+class CheckLogits:
+    """A check of what a kernel is given, as the router's part."""
+
+    moe_part = "router"
+
+    def __call__(self, router_logits: Tensor, experts: int) -> None:
+        """Raise ValueError where there is not one logit for each expert, as a kernel would that reads a row of them."""
+        if router_logits.shape[-1] != experts:
+            raise ValueError(
+                f"router logits of shape {[*router_logits.shape]} were given; expected one for each of {experts} experts"
+            )
+
+
+check_logits = CheckLogits()
 
 
 def fills_batch(router_logits: Tensor) -> Tensor:
@@ -36,14 +46,20 @@ def routing_function(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``top_k`` with the arguments of vLLM's custom_routing_function."""
-    return top_k(gating_output, topk)
+    return _selected(gating_output, *top_k(gating_output, topk))
 
 
 def routing_without_fillers(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``without_fillers`` with the arguments of vLLM's custom_routing_function."""
-    return without_fillers(gating_output, topk)
+    return _selected(gating_output, *without_fillers(gating_output, topk))
+
+
+def _selected(logits: Tensor, weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    note_logits("given", logits)
+    note_routing("selected", weights, ids)
+    return weights, ids
 
 
 class Gate(nn.Module):
@@ -57,7 +73,9 @@ class Gate(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """[T, H] to [T, E] fp32."""
-        return functional.linear(hidden_states.float(), self.weight.float()), None
+        logits = functional.linear(hidden_states.float(), self.weight.float())
+        note_logits("selected", logits)
+        return logits, None
 
 
 def logits_of(router_logits: Tensor, tokens: int) -> Tensor:

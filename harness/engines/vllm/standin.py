@@ -5,6 +5,7 @@ the true width for a case with a narrow kernel. Importing it needs vLLM.
 """
 
 import inspect
+from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from vllm.model_executor.layers.quantization.base_config import QuantizationConf
 
 from harness.engines.vllm.routing import check_logits, top_k
 from harness.engines.vllm.weights import masters
+from harness.execution.passed_on import note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
 
@@ -69,6 +71,7 @@ class StandIn(FusedMoEMethodBase):  # type: ignore[misc]
         """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
         w13, w2 = layer.w13_weight, layer.w2_weight
         check_logits(router_logits, len(w13))
+        note_logits("given", router_logits)
         if self.case.kernel == "narrow":
             w2 = w2[:, : self.case.width]
         weights, ids = top_k(router_logits, self.case.top_k)
@@ -143,9 +146,14 @@ def says_by_kernel_class() -> bool:
 
 def _trtllm_kernel() -> Any:
     """A kernel for such a runner: its experts have that class, and it does no reduce itself."""
-    base = import_module(_MXFP4).TrtLlmMxfp4ExpertsBase
-    experts: Any = object.__new__(type("StandInExperts", (base,), {}))
+    experts: Any = object.__new__(_experts_class())
     attributes = {"is_monolithic": True, "owns_shared_experts": False, "can_overlap_shared_experts": False}
     kernel = SimpleNamespace(impl=SimpleNamespace(fused_experts=experts), output_is_reduced=lambda: False, **attributes)
     kernel.prepare_finalize = SimpleNamespace(topk_indices_dtype=lambda: None)
     return kernel
+
+
+@cache
+def _experts_class() -> type[Any]:
+    """One class for every layer: a guard on a class of a layer's own would fail for the next layer."""
+    return type("StandInExperts", (import_module(_MXFP4).TrtLlmMxfp4ExpertsBase,), {})

@@ -31,7 +31,7 @@ def custom_op(raised: Raised) -> Finding | None:
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
-        stage=_part(raised.error) or record.stage,
+        stage=stage_of_part(raised.error) or record.stage,
         what=f"{record.op}: {what}",
         cause=cause,
         call=raised.call.label,
@@ -41,7 +41,7 @@ def custom_op(raised: Raised) -> Finding | None:
     )
 
 
-def _part(error: BaseException) -> str:
+def stage_of_part(error: BaseException) -> str:
     """The stage of the part of the layer, marked as ``submodules.noting_parts`` says, in whose code it raised; empty for none."""
     stage, step = "", error.__traceback__
     while step is not None:

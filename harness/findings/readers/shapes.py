@@ -70,11 +70,11 @@ def width_mismatch(raised: Raised) -> Finding | None:
     widths = [meeting_width(record, index) for index in range(len(record.inputs))]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
     name = record.op.partition("::")[2]
-    beside = _padded_beside_routed(run, call, record)
+    beside, place = _padded_beside_routed(run, call, record) or ("", "")
     return Finding(
         observer="widths",
         kind="width-mismatch",
-        stage=stages.EXPERTS if beside else record.stage,
+        stage=place or record.stage,
         what=f"{name} of {' and '.join(_shape(meta) for meta in record.inputs)} ({first_line(record.error or error)})",
         cause=beside or _mismatch_cause(run, record, widths),
         call=call.label,
@@ -89,20 +89,31 @@ def width_mismatch(raised: Raised) -> Finding | None:
     )
 
 
-def _padded_beside_routed(run: Run, call: Call, record: Record) -> str:
-    """The cause where the padded width is that of another output of the experts' op than the routed one; else empty."""
-    for meta, source in zip(record.inputs, record.sources, strict=False):
+def _padded_beside_routed(run: Run, call: Call, record: Record) -> tuple[str, str] | None:
+    """(cause, stage) where the padded width is that of another output of the experts' op than the routed one; else None."""
+    for meta, source, routed in zip(record.inputs, record.sources, record.routed_inputs, strict=False):
         maker = call.records[source] if source is not None else None
         if maker is None or maker.op != next(iter(run.ops), None) or meta.width != run.case.padded != run.case.hidden:
             continue
         places = [place for place, output in enumerate(maker.outputs) if output and output.shape == meta.shape]
-        if run.routed_output is not None and places and run.routed_output not in places:
-            padded = run.case.describe_width(run.case.padded)
-            return (
+        if run.routed_output is None or not places:
+            continue
+        padded = run.case.describe_width(run.case.padded)
+        if run.routed_output not in places:
+            cause = (
                 f"Output {places[0]} of {maker.op} has the padded width ({padded}), and output {run.routed_output} is the "
                 "routed experts': the op gives its outputs in another order, or the other one is padded too."
             )
-    return ""
+            return cause, stages.EXPERTS
+        others = [place for place in places if place != run.routed_output]
+        if others and not routed:
+            whose = stages.SHARED if run.case.shared is not None and len(maker.outputs) == 2 else stages.EXPERTS
+            cause = (
+                f"Output {others[0]} of {maker.op}, which is not the routed experts', has the padded width too ({padded}): what "
+                "makes it is given padded rows, or pads them."
+            )
+            return cause, whose
+    return None
 
 
 def _rows_alone_differ(record: Record) -> bool:

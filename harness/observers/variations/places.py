@@ -29,12 +29,18 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
 
 
 def _stage_of_nan(run: Run, call: Call) -> str:
-    """The routed experts, where NaN begins in their op, in their output and out of no NaN; else no part alone."""
+    """The part in whose output alone NaN begins, out of no NaN, where it is one of the experts' op; else no part alone."""
     first = call.first_nan
-    if first is None or first.reads_nan or first.is_later or first.weight or call.outside:
+    if first and first.unwritten and not call.outside:
+        return stages.PAD
+    if first is None or first.tail or first.reads_nan or first.is_later or first.weight or call.outside:
         return "layer"
-    is_theirs = first.op == next(iter(run.ops), None) and run.routed_output in (None, first.output)
-    return stages.EXPERTS if is_theirs else "layer"
+    if first.op != next(iter(run.ops), None):
+        return "layer"
+    if run.routed_output is None or first.outputs == (run.routed_output,):
+        return stages.EXPERTS
+    has_shared = run.case.shared is not None and {run.routed_output, *first.outputs} == {0, 1}
+    return stages.SHARED if has_shared and len(first.outputs) == 1 else "layer"
 
 
 def _stage(run: Run, call: Call, found: Difference) -> str:
@@ -45,7 +51,7 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return call.not_run
     if call.reference == WHEN_RETURNED:
         return stages.OUTPUT
-    if call.other_routing:
+    if call.other_routing or call.misrouted:
         return stages.ROUTER
     kind, stage, _ = diagnose(run.case_of(call), found)
     if _is_anywhere(call, kind, stage, len(found.factors)):

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from harness.engines.released.ranks import here
 from harness.matrix.case import Case
 
 RANK = 8
@@ -27,6 +28,13 @@ class Adapter:
     def of(cls, case: Case) -> "Adapter":
         """The adapter of a case, the same in every process."""
         return _adapter(case.experts, case.width, case.intermediate * case.tp)
+
+    def product(self, name: str, case: Case) -> Tensor:
+        """What the adapter adds on this rank to the weight ``gate``, ``down`` or ``up``, fp32."""
+        inner, number, rank = case.intermediate, ("gate", "down", "up").index(name), here().rank if case.tp > 1 else 0
+        mine = slice(rank * inner, (rank + 1) * inner)
+        a, b = self.a[number].float(), self.b[number].float()
+        return b @ a[..., mine] if name == "down" else b[:, mine] @ a
 
     def added(self, w13: Tensor, w2: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         """A rank's weights [E, 2I, W] and [E, W, I] with its shard of the adapter, fp32."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.engines.vllm.paths.adapters import RANK, Adapter
 from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
+from harness.execution.passed_on import is_noting, note_fact
 from harness.matrix.case import Case
 
 _SLOT, _SLOTS = 1, 2
@@ -65,10 +66,15 @@ class LoraStandIn(ModularStandIn):
 class Punica:
     """LoRA's kernels in torch: every token has the adapter of one slot. Arguments are those of vLLM's wrappers."""
 
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
     def add_lora_w13(self, y: Tensor, x: Tensor, a: Any, b: Any, topk_ids: Tensor, *more: Any, **named: Any) -> Any:
         """Add to ``y`` [T, K, 2I] the adapter of each slice of it. Returns the ids for ``add_lora_w2``."""
         enabled, slices = more[7], more[10]
         width = y.shape[-1] // slices
+        for name, part in (("gate", 0), ("up", 1)):
+            self._note(name, a[part], b[part], enabled)
         for part in range(slices):
             _add(y[..., part * width : (part + 1) * width], x[:, None], a[part], b[part], topk_ids, enabled)
         return topk_ids, None, None, None
@@ -77,7 +83,22 @@ class Punica:
         self, y: Tensor, x: Tensor, a: Any, b: Any, topk_weights: Tensor, ids: Tensor, *more: Any, **named: Any
     ) -> None:
         """Add to ``y`` [T, K, W] the weighted adapter."""
+        self._note("down", a[0], b[0], more[8])
         _add(y, x.unflatten(0, ids.shape), a[0], b[0], ids, more[8], topk_weights)
+
+    def _note(self, name: str, a: Tensor, b: Tensor, enabled: Tensor) -> None:
+        """In a second look: whether a part of the adapter is given as it was loaded."""
+        if not is_noting():
+            return
+        if not enabled[_SLOT]:
+            note_fact("The adapter's slot is not enabled, so that nothing of it is added.")
+            return
+        given, loaded = b[_SLOT].float() @ a[_SLOT].float(), Adapter.of(self.case).product(name, self.case)
+        inside = given[:, : loaded.shape[1], : loaded.shape[2]]
+        if not given.any():
+            note_fact(f"The adapter's factors for {name} are zero.")
+        elif inside.shape != loaded.shape or not torch.allclose(inside, loaded, rtol=0.02, atol=1e-3):
+            note_fact(f"The adapter's factors for {name} are not those that were loaded.")
 
 
 def _add(
@@ -98,5 +119,5 @@ def with_adapter(experts: Any, case: Case) -> nn.Module:
     made: Any = FusedMoEWithLoRA(experts)
     made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
     made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
-    made.set_mapping(Punica())
+    made.set_mapping(Punica(case))
     return made  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from vllm.model_executor.layers.fused_moe.utils import _resize_cache
 
 from harness.base.errors import Skip
 from harness.engines.vllm.standin import StandIn, gated
+from harness.execution.passed_on import note_fact, note_routing
 from harness.ops.product import product
 
 # The rows of each expert's buffer: more than any batch that the cases of this path have.
@@ -104,6 +105,10 @@ class ModularStandIn(StandIn):
 
     def apply(self, *args: Any, **kwargs: Any) -> Tensor:
         """[T, padded] to [T, padded], or [T, width] for a narrow kernel."""
+        if "topk_weights" in kwargs and "topk_ids" in kwargs:
+            note_routing("given", kwargs["topk_weights"], kwargs["topk_ids"])
+            if (slots := kwargs["topk_ids"].shape[-1]) != self.case.top_k:
+                note_fact(f"Experts for each token: {slots}; expected {self.case.top_k}.", of_routing=True)
         out: Tensor = FusedMoEModularMethod.apply(self, *args, **kwargs)
         return out
 

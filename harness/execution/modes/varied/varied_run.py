@@ -15,7 +15,7 @@ from harness.execution.memory.fresh_memory import copy_of
 from harness.execution.modes.eager import reads_changed_state
 from harness.execution.recorder import Recorder
 from harness.execution.rig import BuildFailed, Rig
-from harness.execution.second_look import first_nan_of, part_not_run
+from harness.execution.second_look import first_nan_of, look_at_plain, note_passed_on, part_not_run
 from harness.matrix.case import Case
 from harness.matrix.variations import DECLARED, default_names, words_of
 from harness.ops.finite import all_finite
@@ -199,6 +199,7 @@ class VariedRun:
     def finish(self) -> Run:
         """Record the layer's state after the calls, and whether what changed reaches the output."""
         run = self.rig.finish(self.run)
+        look_at_plain(self.rig, run)
         run.reads_changed_state = reads_changed_state(self.rig, run)
         return run
 
@@ -214,6 +215,7 @@ class VariedRun:
             call.outside = call.fresh_differs and not self._is_plain_right()
             if call.fresh_differs:
                 call.first_nan = first_nan_of(self.rig, call, self.fresh())
+                note_passed_on(self.rig, call, self.fresh())
             if call.fresh_differs and not call.outside:
                 call.right_in_other_order = self._is_right_in_other_order(call, form, around)
 

@@ -1,0 +1,90 @@
+"""What is passed on inside an op that routes and runs the experts: noted by a subject's own parts in a second look, only there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+_ROUNDING = 0.02  # of a weight that is cast to bfloat16 and back
+
+
+@dataclass(slots=True)
+class Notes:
+    """The routing that a router ``selected`` and the experts were ``given``, in parts, the logits likewise, and other facts.
+
+    ``misrouted`` says that one of the ``facts`` is of the routing.
+    """
+
+    routing: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    logits: dict[str, list[Tensor]] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
+    misrouted: bool = False
+
+    def compare(self) -> None:
+        """Add what the routing and the logits show. Of another number of rows they show nothing: one may be routed again."""
+        if {*self.logits} == {"selected", "given"} and self._are_other_logits():
+            note_fact("Experts are chosen by other logits than the gate, or the caller, gives.", of_routing=True)
+        if {*self.routing} == {"selected", "given"} and self._is_other_routing():
+            note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)
+
+    def _are_other_logits(self) -> bool:
+        selected, given = (torch.cat(self.logits[where]).float() for where in ("selected", "given"))
+        near = _ROUNDING * float(selected.abs().max()) if selected.numel() else 0.0
+        return selected.shape == given.shape and not torch.allclose(selected, given, rtol=0, atol=near)
+
+    def _is_other_routing(self) -> bool:
+        """Whether an expert has another weight, whatever the order in a row."""
+        parts = [part for parts in self.routing.values() for part in parts]
+        count = 1 + max(int(ids.max()) if ids.numel() else 0 for _, ids in parts)
+        selected, given = (
+            torch.cat([_table(*part, count) for part in self.routing[where]]) for where in ("selected", "given")
+        )
+        return selected.shape == given.shape and not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
+
+
+_notes: Notes | None = None
+
+
+@contextmanager
+def noting() -> Iterator[Notes]:
+    """Note what is passed on inside a ``with`` block."""
+    global _notes
+    before, _notes = _notes, Notes()
+    try:
+        yield _notes
+        _notes.compare()
+    finally:
+        _notes = before
+
+
+def is_noting() -> bool:
+    """Whether this is a second look."""
+    return _notes is not None
+
+
+def note_routing(where: str, weights: Tensor, ids: Tensor) -> None:
+    """Note a routing as it is now, ``selected`` by the router or ``given`` to the experts. Does nothing outside of a second look."""
+    if _notes is not None:
+        _notes.routing.setdefault(where, []).append((weights.detach().clone(), ids.detach().clone()))
+
+
+def note_logits(where: str, logits: Tensor) -> None:
+    """Note a router's logits likewise."""
+    if _notes is not None:
+        _notes.logits.setdefault(where, []).append(logits.detach().clone())
+
+
+def note_fact(sentence: str, of_routing: bool = False) -> None:
+    """Note what is wrong in what a part was given. Does nothing outside of a second look."""
+    if _notes is not None and sentence not in _notes.facts:
+        _notes.facts.append(sentence)
+        _notes.misrouted |= of_routing
+
+
+def _table(weights: Tensor, ids: Tensor, experts: int) -> Tensor:
+    """The weight of each expert in each row [T, E]. An id below zero names none."""
+    ids, weights = ids.long(), weights.float()
+    table = torch.zeros(len(ids), experts, device=ids.device)
+    return table.scatter_add_(1, ids.clamp(min=0), weights.masked_fill(ids < 0, 0))
