@@ -55,6 +55,15 @@ def caches_of(layer: object, ops: Iterable[str] = ()) -> list[Any]:
     return list(found.values())
 
 
+def tables_of(layer: object, ops: Iterable[str] = ()) -> list[dict[Any, Any]]:
+    """Each dictionary of the class of a layer, of its module, and of the modules of its ops: a cache that is written by hand."""
+    found: dict[int, dict[Any, Any]] = {}
+    for thing in _in_modules(layer, ops):
+        if isinstance(thing, dict) and not {"__name__", "__builtins__"} & thing.keys():  # which are those of modules
+            found[id(thing)] = thing
+    return list(found.values())
+
+
 def _parts(thing: object, depth: int, visited: set[int]) -> Iterator[object]:
     if id(thing) in visited or not depth or isinstance(thing, str | int | float | type | None):
         return

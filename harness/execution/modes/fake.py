@@ -17,6 +17,7 @@ from harness.base.exception_text import raised_by_user
 from harness.base.halving import last_and_next
 from harness.base.source import is_library
 from harness.execution.evidence import Call, Run
+from harness.execution.memory.traces import without_traces
 from harness.execution.memory.written_memory import written_memory
 from harness.execution.modes.guards import AND, COUNTS, FIXED, LinedEnv, holds, is_of_few_rows, is_torchs, words
 from harness.execution.rig import LAYER_ERRORS, Rig
@@ -57,6 +58,7 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
         with ExitStack() as stack:
             stack.enter_context(_hashable_sizes())
             stack.enter_context(_symbolic_extremes())
+            stack.enter_context(without_traces(run.layer, rig.ops))
             stack.enter_context(mode)
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(recorder)
