@@ -42,6 +42,19 @@ def test_a_survey_that_fails_blames_no_op() -> None:
     assert answer["reason"] == "the audit itself failed: KeyError: 1"
 
 
+def test_variants_that_cannot_be_made_break_no_row() -> None:
+    class Broken:
+        samples = (RELU,)
+
+        @property
+        def accepted(self) -> None:
+            torch.ones(2).view(3)
+
+    result = worker.look_at(Broken(), "shape")  # type: ignore[arg-type]
+    assert result.status == NOT_RUN
+    assert "RuntimeError: shape '[3]' is invalid" in result.what
+
+
 def test_a_variant_that_nothing_has_is_not_green() -> None:
     ran = Row(op="a::b", row="runs", status=HOLDS, what="the real implementation accepts 3 variants", reproduce="")
     none = Row(op="a::b", row="shape", status=NOT_RUN, what=f"{NO_VARIANT} 'nope'", reproduce="")

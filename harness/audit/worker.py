@@ -151,15 +151,8 @@ def _look(audited: AuditedOp | str, name: str) -> dict[str, Any]:
 
 def look_at(audited: AuditedOp, name: str) -> CheckResult:
     """Check one property of an op. If the check itself fails, the result is 'not run'."""
-    needs = PROPERTIES[name].needs
-    if needs != "schema" and not audited.samples:
-        return not_run("there are no samples")
-    if (needs == "real" or name == _BY_ACCEPTED_SIZES) and not audited.accepted:
-        return not_run(_reason(audited))
-    module, _, function = PROPERTIES[name].check.partition(":")
-    check = getattr(importlib.import_module(f"harness.audit.checks.{module}"), function)
     try:
-        result: CheckResult = check(audited)
+        return _checked(audited, name)
     except BadInput:
         raise
     except Exception as error:  # the check itself failed: this says nothing about the op
@@ -167,6 +160,17 @@ def look_at(audited: AuditedOp, name: str) -> CheckResult:
         where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
         who = "the audit itself failed" if is_library(place.filename) else "the op raises on what this row gives it"
         return not_run(f"{who}: {type(error).__name__}: {first_line(error)} ({where})")
+
+
+def _checked(audited: AuditedOp, name: str) -> CheckResult:
+    needs = PROPERTIES[name].needs
+    if needs != "schema" and not audited.samples:
+        return not_run("there are no samples")
+    if (needs == "real" or name == _BY_ACCEPTED_SIZES) and not audited.accepted:
+        return not_run(_reason(audited))
+    module, _, function = PROPERTIES[name].check.partition(":")
+    check = getattr(importlib.import_module(f"harness.audit.checks.{module}"), function)
+    result: CheckResult = check(audited)
     return result
 
 
