@@ -171,6 +171,15 @@ def test_a_run_does_a_third_of_the_trials_of_correct_variants_and_all_of_faults(
     assert most / 4 < count < most / 2
 
 
+def test_a_correct_variant_has_a_trial_where_any_of_its_modes_runs() -> None:
+    corpus = load_corpus("fixtures.corpus", (str(ROOT),))
+    one = next(entry for entry in corpus.entries.values() if isinstance(entry, Correct))
+    counts = {("cudagraph-compiled",): 0, ("eager",): 1, ("eager", "fake"): 1}
+    for modes, count in counts.items():
+        entry = replace(one, modes=modes, cases=one.cases[:1])
+        assert len(Trials(corpus, [entry], whole=False).all()) == count
+
+
 @pytest.mark.parametrize(("width", "headings"), [(80, "fault e f found by O V I"), (140, "fault eager fake")])
 def test_the_matrix_fits_the_terminal(width: int, headings: str) -> None:
     console = Console(width=width, record=True, file=io.StringIO())

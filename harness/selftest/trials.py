@@ -65,8 +65,7 @@ class Trials:
         every = self.every_of(entry)
         if self.whole or isinstance(entry, Fault):
             return every
-        start = crc32(entry.id.encode()) % min(_ONE_IN, len(every))
-        return every[start::_ONE_IN]
+        return every[crc32(entry.id.encode()) % _ONE_IN :: _ONE_IN] or every[:1]
 
     def every_of(self, entry: Fault | Correct) -> list[Trial]:
         """The trials of one entry: its modes at each case, and torch's tools at the first case that shows the fault."""
