@@ -16,8 +16,8 @@ from harness.workers.process import Job
 
 # Without its trigger a fault is a correct layer. The cheap modes are enough to check that.
 ABSENT_MODES = ("eager", "fake-dynamic", "cudagraph")
-# Of the trials of correct variants a run does every n-th, at another start for each, so that every mode meets a third of them.
-_ONE_IN = 3
+# Of the trials of correct variants a run does every n-th, at another start for each, so that every mode meets some of them.
+_ONE_IN = 6
 # Entries of one model share its weights and oracle. Small groups keep the workers evenly busy.
 _TOGETHER = 4
 
@@ -49,7 +49,7 @@ class Answer:
 class Trials:
     """The trials of a self-test. ``modes`` are those chosen by the user; empty means each entry's own.
 
-    ``whole`` keeps all trials of correct variants. Otherwise every third is kept, and of each variant at least one.
+    ``whole`` keeps all trials of correct variants. Otherwise every sixth is kept, and of each variant at least one.
     """
 
     corpus: Corpus

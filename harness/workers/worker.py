@@ -127,7 +127,10 @@ def _set_fault_handler() -> None:
 def _started(start: str, settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     """Call ``module:function`` with the settings. It returns a function from a task to its answer."""
     module, _, name = start.partition(":")
-    function: Callable[[Any], dict[str, Any]] = getattr(import_module(module), name)(settings)
+    from harness.base.loading import without_collections
+
+    with without_collections():  # the import of torch makes a million objects
+        function: Callable[[Any], dict[str, Any]] = getattr(import_module(module), name)(settings)
     return function
 
 
