@@ -345,4 +345,9 @@ def test_ops_of_which_torch_has_none_are_bad_input() -> None:
 
 def test_floats_of_eight_bits_are_compiled_and_captured(tmp_path: Path) -> None:
     op = audited("good_float8_scales", tmp_path)
-    assert {row: look(op, row).status for row in ("inductor", "capture")} == {"inductor": HOLDS, "capture": HOLDS}
+    assert look(op, "capture").status == HOLDS
+    compiled = look(op, "inductor")
+    assert (compiled.status, compiled.what.partition("; ")[2]) == (
+        HOLDS,
+        "not on copies made in the graph, which the compiler cannot take",
+    )

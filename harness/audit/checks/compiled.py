@@ -55,10 +55,10 @@ def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult
     variants = audited.one_of_each()
     if not any_tensor(audited.real(variants[0]).out) and audited.op._schema.returns:
         return not_applicable("Dynamo does not put an op that returns a number into a graph")
+    beside = ""
     for variant in variants:
-        for on_copies in (False, True)[
-            : 1 + (variant is variants[0])
-        ]:  # once: the copies make Inductor generate kernels of its own
+        # Once: the copies make Inductor generate kernels of its own.
+        for on_copies in (False, True)[: 1 + (variant is variants[0])]:
             try:
                 different = _compare(audited, variant, backend, on_copies)
             except ERRORS as error:
@@ -71,12 +71,13 @@ def _judge(audited: AuditedOp, backend: str | Callable[..., Any]) -> CheckResult
                         f"torch does not compile an op that {writes_and_lists(audited.op._schema)}", variant.label
                     )
                 if on_copies and not _copies_compile(audited, variant, backend):
-                    continue  # it is not the op that the compiler cannot take
+                    beside = "; not on copies made in the graph, which the compiler cannot take"
+                    continue  # it is not the op
                 return breaks(f"compiled, it raises {cause(error)}", variant.label)
             if different:
                 where = " on a copy made in the graph" if on_copies else ""
                 return breaks(f"compiled{where}: {different}", variant.label)
-    return holds(f"{len(variants)} variants")
+    return holds(f"{len(variants)} variants{beside}")
 
 
 def writes_and_lists(schema: Any) -> str:
