@@ -103,8 +103,7 @@ def _judge(
         if is_ctrl_c(error):
             raise
         reason = f"the subject or its layer raised {raised_text(error)}"
-    # Where the damage was done at import, the verdict may end before anything is looked at.
-    status, reason, findings = with_damage(status, reason, findings, damaged or damages())
+    status, reason, findings = with_damage(status, reason, findings, damaged)
     if lost := loss(device):  # a lost device explains every other finding and error
         line = line or next((finding.line for finding in findings if finding.line), None)
         status, reason, findings, checks = FINDINGS, "", (_lost(lost, line),), ("device",)
