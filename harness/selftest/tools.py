@@ -10,17 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from harness.base.exception_text import first_line
 from harness.execution.difference import compare
 from harness.execution.pinned import cache_folder, inductor, pinned, trust_instruction_set
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.matrix.case import Case
-from harness.ops.higher_order import call_inside, is_higher_order
-from harness.ops.names import is_custom
 from harness.selftest.liveness import liveness, unavailable
+from harness.selftest.opchecked import RecordedOps, copy_of, opcheck
 from harness.selftest.tool_names import AGAINST_EAGER, INDUCTOR, LIVENESS, OPCHECK, TOOL_NAMES
 from harness.selftest.tool_result import ToolResult
 from harness.subjects.subject import Subject
@@ -40,7 +38,7 @@ def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
     """The ``ToolResult`` of each tool as JSON, by the names in TOOL_NAMES."""
     with pinned():
         rig = Rig(subject, case, device, "eager")
-        recorded = _Recorded()
+        recorded = RecordedOps()
         try:
             with recorded:
                 eager = _outputs(rig, rig.start().layer)
@@ -48,7 +46,7 @@ def look(subject: Subject, case: Case, device: torch.device) -> dict[str, Any]:
         except Exception as error:  # the layer cannot be built, which a user of any tool would see
             return {name: asdict(result) for name, result in _unbuilt(error, device).items()}
         results = {
-            OPCHECK: _opcheck(recorded),
+            OPCHECK: opcheck(recorded),
             AGAINST_EAGER: _against(eager, compiled),
             INDUCTOR: _alone(rig, compiled),
             LIVENESS: liveness(rig),
@@ -70,7 +68,7 @@ def _outputs(rig: Rig, layer: Any) -> _Outputs:
         except LAYER_ERRORS as error:
             outputs.error = error
             break
-        outputs.given.append(_copy(out) if isinstance(out, Tensor) else out)
+        outputs.given.append(copy_of(out) if isinstance(out, Tensor) else out)
     return outputs
 
 
@@ -79,46 +77,6 @@ def _compiled(rig: Rig) -> Callable[..., Any]:
     torch._dynamo.reset()
     function: Callable[..., Any] = torch.compile(rig.start().layer, fullgraph=True, dynamic=False, backend=inductor)
     return function
-
-
-class _Recorded(TorchDispatchMode):
-    """Records the arguments of the first call of each custom op, as they were before the call."""
-
-    supports_higher_order_operators = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: dict[Any, tuple[Any, Any]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if is_higher_order(func):
-            return call_inside(self, func, args, kwargs or {})
-        kwargs = kwargs or {}
-        if is_custom(func._schema.name) and func not in self.calls:
-            self.calls[func] = tree_map_only(Tensor, _copy, (args, kwargs))
-        return func(*args, **kwargs)
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    """A copy with the same strides."""
-    span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-    if not tensor.numel():
-        return tensor.clone()
-    memory = tensor.as_strided((span,), (1,)).clone()
-    return memory.as_strided(tensor.shape, tensor.stride())
-
-
-def _opcheck(recorded: _Recorded) -> ToolResult:
-    """Run torch.library.opcheck's default tests on every custom op that the eager calls dispatched."""
-    for op, (args, kwargs) in recorded.calls.items():
-        try:
-            results = torch.library.opcheck(op, args, kwargs, raise_exception=False)
-        except LAYER_ERRORS as error:  # the op itself raised
-            return ToolResult(True, f"{op}: {type(error).__name__}: {first_line(error)}")
-        for test, result in results.items():
-            if result != "SUCCESS":
-                return ToolResult(True, f"{op}: {test}: {(str(result).strip() or repr(result)).splitlines()[0]}")
-    return ToolResult(False)
 
 
 def _against(eager: _Outputs, compiled: _Outputs) -> ToolResult:
