@@ -16,7 +16,7 @@ from harness.workers.process import Job
 
 # Without its trigger a fault is a correct layer. The cheap modes are enough to check that.
 ABSENT_MODES = ("eager", "fake-dynamic", "cudagraph")
-# Of the trials of correct variants a run does every n-th, at another start for each, so that every mode meets some of them.
+# Of each correct variant's trials a run does so many, chosen by a hash: by their order some variants would meet one mode alone.
 _ONE_IN = 6
 # Entries of one model share its weights and oracle. Small groups keep the workers evenly busy.
 _TOGETHER = 4
@@ -49,7 +49,7 @@ class Answer:
 class Trials:
     """The trials of a self-test. ``modes`` are those chosen by the user; empty means each entry's own.
 
-    ``whole`` keeps all trials of correct variants. Otherwise every sixth is kept, and of each variant at least one.
+    ``whole`` keeps all trials of correct variants. Otherwise a sixth is kept, and of each variant at least one.
     """
 
     corpus: Corpus
@@ -65,7 +65,8 @@ class Trials:
         every = self.every_of(entry)
         if self.whole or isinstance(entry, Fault):
             return every
-        return every[crc32(entry.id.encode()) % _ONE_IN :: _ONE_IN] or every[:1]
+        chosen = sorted(every, key=lambda trial: crc32(repr(trial).encode()))[: max(1, round(len(every) / _ONE_IN))]
+        return [trial for trial in every if trial in chosen]
 
     def every_of(self, entry: Fault | Correct) -> list[Trial]:
         """The trials of one entry: its modes at each case, and torch's tools at the first case that shows the fault."""
