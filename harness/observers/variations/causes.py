@@ -244,9 +244,9 @@ def cause(call: Call) -> str:
     if call.varied.name == "content=zero-row" and isinstance(call.snapshot, Tensor) and all_finite(call.snapshot):
         return _ZEROS
     usual = CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")
-    return usual + _OF_GROUPS if call.varied.name in IN_GROUPS and routes_itself(call) else usual
+    return usual + _OF_GROUPS if call.varied.name in IN_GROUPS and takes_no_ids(call) else usual
 
 
-def routes_itself(call: Call) -> bool:
+def takes_no_ids(call: Call) -> bool:
     """Whether the layer is given no expert ids."""
     return all(tensor is None or tensor.is_floating_point() for tensor in call.before)

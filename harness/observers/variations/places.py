@@ -6,7 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
 from harness.observers.values import diagnose, difference_of
-from harness.observers.variations.causes import IN_GROUPS, routes_itself
+from harness.observers.variations.causes import IN_GROUPS, takes_no_ids
 from harness.ops.finite import all_finite
 
 
@@ -68,7 +68,7 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
 def _is_anywhere(call: Call, kind: str, stage: str, parts: int) -> bool:
     """Whether a difference may come from more than its stage: from a router, an earlier call, another rank."""
     name = call.varied.name if call.varied else ""
-    if name in IN_GROUPS and routes_itself(call):
+    if name in IN_GROUPS and takes_no_ids(call):
         return stage in (stages.EXPERTS, stages.SCALING)
     return name.startswith(("before=", "ranks=")) and kind == "wrong-values" and parts > 1
 

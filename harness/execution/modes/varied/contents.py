@@ -190,7 +190,7 @@ def _content(varied: VariedRun, variation: Varied) -> None:
     if beyond := _beyond(total(expected), changed[0].dtype):
         return varied.leave_out(variation, f"the right output is {beyond} {changed[0].dtype}")
     call = varied.call(variation, changed, expected)
-    if what == "zero-row" and _routes_itself(inputs):
+    if what == "zero-row" and _takes_rows_alone(inputs):
         choose_any(varied, call, [call.tokens - 1])
     if what in _SPECIAL_IDS:
         varied.refused(call, own=what == "minus-one-all" and _takes_some(varied, inputs))
@@ -214,7 +214,7 @@ def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
                 if _beyond(total(expected), inputs.hidden.dtype) == ABOVE:
                     break  # what the layer is for cannot be an output of this dtype: without outliers
                 call = varied.call(variation, one.tensors, expected)
-                if _routes_itself(inputs):
+                if _takes_rows_alone(inputs):
                     choose_any(varied, call, special_rows.of_equal_logits(declared))
                 if call.error is None and varied.is_wrong(call):
                     special_rows.name_rows(call, declared, has_weights, without)
@@ -222,7 +222,7 @@ def _special_rows(varied: VariedRun, variation: Varied, inputs: Inputs) -> None:
     varied.leave_out(variation, "the subject's oracle gives no finite answer for such rows")
 
 
-def _routes_itself(inputs: Inputs) -> bool:
+def _takes_rows_alone(inputs: Inputs) -> bool:
     """Whether hidden_states are all that the layer is given."""
     return len(inputs.tensors) == 1
 
