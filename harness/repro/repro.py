@@ -64,7 +64,9 @@ def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
         plain_names(subject.ops(case)),
         device.type,
         declares.reduces,
-        reducers(subject, case, int(finding.vary.partition("=")[2]), device) if finding.vary.startswith("ranks=") else (),
+        reducers(subject, case, int(finding.vary.partition("=")[2]), device)
+        if finding.vary.startswith("ranks=")
+        else (),
         declares.most_tokens,
         _places(target),
     )

@@ -65,8 +65,6 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
     made, read = set(), {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(hasattr(kind, "__tensor_flatten__") for kind in types):  # it wraps other tensors
-            return NotImplemented
         for value in tree_leaves(args):
             if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata not in self.made:
                 storage = value.untyped_storage()

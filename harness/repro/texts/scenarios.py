@@ -13,7 +13,7 @@ from harness.repro.texts.values import OFF, OFF_CHECK, ONCE
 _SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS | leaks.SCENARIOS | CAPTURES
 # What only a comparison needs: nothing where the layer raises.
 _REFERENCE = re.compile(
-    r"(?m)^ *(?:wanted = oracle\(batch\)|\$check).*\n?|, wanted(?= = )|, (?:oracle\(batch\)|copy\.float\(\))$"
+    r"(?m)^ *(?:wanted = oracle\(batch\)|\$check).*\n?|, wanted(?= = )|, (?:oracle\(batch\)|held\.float\(\))$"
 )
 
 

@@ -51,11 +51,11 @@ out = living(*batch)"""
 _BETWEEN = f"""\
 {DOUBLED}{BATCH}
 before = layer(*batch)
-copy, other = before.clone(), subject.build(case, device)
+held, other = before.clone(), subject.build(case, device)
 other.load_state_dict(doubled())
 other(*inputs(7, 1))
-assert torch.equal(before, copy), "$kind: an output changed with a call of another layer"
-out, wanted = layer(*batch), copy.float()"""
+assert torch.equal(before, held), "$kind: an output changed with a call of another layer"
+out, wanted = layer(*batch), held.float()"""
 _MANY = f"""\
 layers = [subject.build(case, device) for _ in range(16)]
 {BATCH}

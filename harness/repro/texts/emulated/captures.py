@@ -14,7 +14,8 @@ class Capture(TorchDispatchMode):  # stands in for the capture of a CUDA graph, 
     made, read = {{}}, {{}}  # the memory that the capture makes, and what lay in the memory from outside
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-{WRAPPED}{IN_AN_OP}        for storage in (value.untyped_storage() for value in filter(torch.is_tensor, tree_leaves((args, kwargs)))):
+{WRAPPED}{IN_AN_OP}        for value in filter(torch.is_tensor, tree_leaves((args, kwargs))):
+            storage = value.untyped_storage()
             if storage._cdata not in self.made and storage._cdata not in self.read:
                 self.read[storage._cdata] = storage, storage.clone()
         out = func(*args, **(kwargs or {{}}))
@@ -49,8 +50,9 @@ capture.undo()
 batch = [value if value is None else value[:$small] for value in batch]
 out, wanted = layer(*batch), oracle(batch)  # as a smaller graph's first replay, captured second"""
 _USED = f"{DOUBLED}batch = inputs(7, 0)\nlayer(*inputs(7, 1))\n"
+_DISPATCH = "    def __torch_dispatch__(self, func, types, args=(), kwargs=None):\n"
 _FREED = f"""\
-{ADDRESSES.text}
+{ADDRESSES.text.replace(_DISPATCH, _DISPATCH + WRAPPED)}
 
 
 {_USED}with Reads() as graph:
