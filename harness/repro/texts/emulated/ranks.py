@@ -6,8 +6,7 @@ _BUILD = """\
 
 
 def as_rank(rank):  # what a launcher sets
-    names = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "$ranks", "LOCAL_WORLD_SIZE": "$ranks"}
-    return mock.patch.dict(os.environ, names)
+    return mock.patch.dict(os.environ, RANK=f"{rank}", LOCAL_RANK=f"{rank}", WORLD_SIZE="$ranks", LOCAL_WORLD_SIZE="$ranks")
 
 
 given, sums = [], []
