@@ -22,6 +22,8 @@ from harness.diagnosis.surroundings import Surroundings
 
 # More different failures than these are only counted, and of those that differ in numbers alone more than these.
 LIMIT, OF_A_SORT = 50, 10
+# How many are held before they are merged, and how many of those that a kind knows.
+_FEW, _MANY = 8 * LIMIT, 16 * LIMIT
 _SMALL = 1 << 20
 # How far below one telling another of the same failure may begin that names the line which the first leaves out.
 _NEAR = 2
@@ -70,11 +72,14 @@ def _read(pieces: Iterable[bytes], name: str) -> Report:
         start = start + chunk if len(start) < _SMALL else start
         for failure in failures.read(chunk):
             found.take(failure)
+            failures.tests.full = found.full
     for failure in failures.end():
         found.take(failure)
+    for failure, times in failures.tests.again():
+        found.take(failure, times)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
-    found.left_out += failures.repeated.passed + failures.alike.passed
+    found.left_out += failures.repeated.passed + failures.alike.passed + failures.tests.left_out
     diagnoses, left_out = found.diagnoses(around)
     versions = {package: tuple(known) for package, known in around.versions.items()}
     return Report(source=name, lines=failures.lines, versions=versions, failures=diagnoses, left_out=left_out)
@@ -88,27 +93,31 @@ class _Found:
         self.sorts: dict[str, int] = {}
         self.left_out = 0
 
-    def take(self, failure: Failure) -> None:
-        """One more failure; its text tells whether it is there already."""
+    @property
+    def full(self) -> bool:
+        """Whether no other failure is kept, whatever it is."""
+        return len(self.failures) >= _MANY
+
+    def take(self, failure: Failure, times: int = 1) -> None:
+        """One more failure, or some; its text tells whether it is there already."""
         key = _key(failure)
         if key in self.failures:
             first, count, writers = self.failures[key]
             if failure.writer not in writers and len(writers) < LIMIT:
                 writers.append(failure.writer)
-            self.failures[key] = first, count + 1, writers
+            self.failures[key] = first, count + times, writers
             return
         sort = _NUMBER.sub("", " ".join(key))
-        self.sorts[sort] = self.sorts.get(sort, 0) + 1
+        self.sorts[sort] = self.sorts.get(sort, 0) + times
         if self.sorts[sort] <= OF_A_SORT and self._has_room(failure):
-            self.failures[key] = failure, 1, [failure.writer]
+            self.failures[key] = failure, times, [failure.writer]
         else:
-            self.left_out += 1
+            self.left_out += times
 
     def _has_room(self, failure: Failure) -> bool:
         """Whether one more is kept: there are few yet, or not many and a kind knows this one."""
-        few, many = 8 * LIMIT, 16 * LIMIT
         held = len(self.failures)
-        return held < few or (held < many and Texts.of(failure).match(kinds()) is not None)
+        return held < _FEW or (held < _MANY and Texts.of(failure).match(kinds()) is not None)
 
     def take_whole(self, text: bytes) -> None:
         """A short text in which no line is a failure's for sure: a message that was wrapped, or pasted in pieces."""

@@ -14,6 +14,7 @@ from harness.findings.readers.raised import Raised
 # In this order: what the harness itself raised, what torch.compile raised, the op that was recorded last, the text alone.
 READERS = (
     capturing.freed_memory,
+    capturing.other_graphs_memory,
     capturing.not_captured,
     capturing.capture_refused,
     compiling.size_assert,

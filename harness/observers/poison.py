@@ -7,6 +7,7 @@ from harness.execution import stages
 from harness.execution.difference import ranges
 from harness.execution.evidence import Call, FirstNaN, Run
 from harness.findings.finding import Finding
+from harness.findings.readers.capturing import UNWRITTEN_IN_CAPTURE
 from harness.ops.finite import all_finite
 
 
@@ -98,10 +99,6 @@ def _of_tail(first: FirstNaN, width: int) -> str:
     return f"{given}: what made these rows read memory that nothing wrote, overflowed or divided by zero."
 
 
-UNWRITTEN_IN_CAPTURE = (
-    "A capture executes nothing. What is made in it, such as a buffer that is zeroed when it is made, has no contents before "
-    "the first replay of that graph, and every replay of that graph makes it anew. Make it before the captures."
-)
 _UNWRITTEN = "memory that nothing wrote was read: an unfilled torch.empty, or the tail that a kernel skips"
 
 

@@ -6,7 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference
 from harness.execution.evidence import REPEATED, Call, Record, Run, same_bits
 from harness.findings.finding import Finding
-from harness.observers.poison import UNWRITTEN_IN_CAPTURE
+from harness.findings.readers.capturing import UNWRITTEN_IN_CAPTURE
 from harness.observers.values import comparable, diagnose, difference_of
 from harness.ops.finite import all_finite
 

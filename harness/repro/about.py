@@ -1,8 +1,10 @@
 """What a script is about: a case in a mode, its symptom, the ops of the subject and the device."""
 
+import sys
 from dataclasses import dataclass
 from string import Template
 
+from harness.execution.modes.eager import larger_batch
 from harness.matrix.case import Case
 from harness.matrix.modes import ModeInfo
 from harness.ops.collectives import all_reduce
@@ -10,9 +12,17 @@ from harness.repro.symptom import Symptom
 from harness.repro.texts import variations
 
 
+def next_eight(tokens: int) -> int:
+    """The size of the smallest graph that a batch does not fill."""
+    return (tokens // 8 + 1) * 8
+
+
 @dataclass(frozen=True, slots=True)
 class About:
-    """``ops`` are those of the subject; ``places`` are those of the expert ids and the routing weights among the inputs."""
+    """``ops`` are those of the subject; ``places`` are those of the expert ids and the routing weights among the inputs.
+
+    ``reducers`` are the ops that a layer sums over the ranks by, ``most_tokens`` is the largest batch that it takes.
+    """
 
     case: Case
     mode: ModeInfo
@@ -20,6 +30,8 @@ class About:
     ops: tuple[str, ...]
     device: str
     reductions: int = 1
+    reducers: tuple[str, ...] = ()
+    most_tokens: int = sys.maxsize
     places: tuple[int, int] = (1, 2)
 
     @property
@@ -34,7 +46,7 @@ class About:
     def bucket(self) -> int:
         """The batch size of the graph that the finding's call names; the next of eights where it names none."""
         numbers = [int(word) for word in self.symptom.finding.call.split() if word.isdigit()]
-        return numbers[0] if numbers else (self.case.tokens // 8 + 1) * 8
+        return numbers[0] if numbers else next_eight(self.case.tokens)
 
     @property
     def op(self) -> str:
@@ -44,7 +56,14 @@ class About:
 
     def filled(self, text: str) -> str:
         """A text with what stands for ``$kind``, ``$op``, ``$name``, ``$width`` and the like."""
+        finding = self.symptom.finding
         values = {
+            "dispatch": self.device.upper(),
+            "called": str(finding.detail.get("tokens", self.case.tokens)),
+            "ranks": finding.vary.partition("=")[2],
+            "reducers": repr(self.reducers),
+            "small": str(min(next_eight(self.case.tokens), self.most_tokens)),
+            "large": str(min(next_eight(larger_batch(self.case.tokens, self.most_tokens)), self.most_tokens)),
             "kind": self.symptom.finding.kind,
             "op": self.ops[0] if self.ops else "",
             "name": self.op,

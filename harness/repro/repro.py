@@ -11,6 +11,7 @@ from harness.matrix.shrunk import resized
 from harness.repro.about import About
 from harness.repro.attempt import Attempt, reproduce_in_script
 from harness.repro.flat.standalone import standalone
+from harness.repro.reducers import reducers
 from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import Shrunk
 from harness.repro.shrinking.target import Progress, shrunk_case, with_a_size
@@ -55,13 +56,18 @@ def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
     state = PythonState()
     symptoms = symptom(subject, target.case, target.mode, device, finding)
     case = sized(target.case, finding.vary)
+    declares = declared(subject, case)
     about = About(
         case,
         target.mode,
         symptoms,
         plain_names(subject.ops(case)),
         device.type,
-        declared(subject, case).reduces,
+        declares.reduces,
+        reducers(subject, case, int(finding.vary.partition("=")[2]), device)
+        if finding.vary.startswith("ranks=")
+        else (),
+        declares.most_tokens,
         _places(target),
     )
     parts, _ = standalone(subject, case, device)

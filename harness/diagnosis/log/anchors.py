@@ -7,20 +7,28 @@ from harness.diagnosis.log.forms import FRAME, QUIET, TALK, is_exception
 from harness.diagnosis.log.lines import Line
 
 
-def is_anchor(line: Line, triggered: bool) -> bool:
-    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows."""
+_TRIGGERS = tuple(triggers().items())
+
+
+def is_anchor(line: Line, triggered: bool, hits: tuple[int, ...] | None = None) -> bool:
+    """Whether a failure is sure to be here: an exception's own line, or a text that a kind knows.
+
+    ``hits`` are the numbers of the triggers that the line may have; None where it may have any.
+    """
     text = line.text
     if is_exception(text.lstrip()):
         return True
     if not triggered or FRAME.match(text) or line.level in TALK:
         return False
-    return _known(" ".join(text.split())[:2000], line.level in QUIET)
+    plain = " ".join(text.split())
+    return _known(plain[:2000], line.level in QUIET, hits if plain == text.strip() else None)
 
 
 @lru_cache(maxsize=4096)
-def _known(text: str, quiet: bool) -> bool:
+def _known(text: str, quiet: bool, hits: tuple[int, ...] | None) -> bool:
     """Whether a kind knows this text; in a quiet line of a logger, one that a warning is enough for."""
+    among = _TRIGGERS if hits is None else [_TRIGGERS[number] for number in hits]
     found = dict.fromkeys(
-        kind for trigger, kinds in triggers().items() if trigger in text for kind in kinds if kind.warns or not quiet
+        kind for trigger, kinds in among if trigger in text for kind in kinds if kind.warns or not quiet
     )
     return first_match(text, found) is not None

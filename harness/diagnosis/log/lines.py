@@ -91,7 +91,7 @@ class LineReader:
             more, other = known_prefix(raw[place:])
             place, writer = place + more, writer or other
         text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
-        text = _text(text) if text[:1] == "E" or text[-1:] in _ENDS else text
+        text = without_margin(text) if text[:1] == "E" or text[-1:] in _ENDS else text
         return Line(number, writer, level[0] if level else "", text, len(raw), not place)
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
@@ -109,7 +109,8 @@ def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
     return texts[start : start + NEXT]
 
 
-def _text(text: str) -> str:
+def without_margin(text: str) -> str:
+    """The text without what pytest puts before an error's lines, and without a border at its end."""
     if text.startswith("E"):
         text = _PYTEST.sub("", text, count=1)
     return _BORDER.sub("", text) if text.endswith(_ENDS) else text

@@ -16,15 +16,24 @@ def following(chunk: bytes, place: int) -> list[str]:
     return [line.decode("utf-8", "replace") for line in lines if line]
 
 
-def places(chunk: bytes, words: Iterable[bytes]) -> list[int]:
-    """Where in a chunk the words are, word by word."""
-    found = []
-    for word in words:
-        place = chunk.find(word)
-        while place >= 0:
-            found.append(place)
-            place = chunk.find(word, place + 1)
-    return found
+class Places:
+    """Where in a chunk the words are, in order, and which word is at each place."""
+
+    def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
+        found = []
+        for number, word in enumerate(words):
+            place = chunk.find(word)
+            while place >= 0:
+                found.append((place, number))
+                place = chunk.find(word, place + 1)
+        found.sort()
+        self.places = [place for place, _ in found]
+        self._numbers = [number for _, number in found]
+
+    def between(self, start: int, end: int) -> tuple[int, ...]:
+        """The numbers of the words that begin there, each once and in the order of the words."""
+        first, last = bisect_left(self.places, start), bisect_left(self.places, end)
+        return tuple(sorted(set(self._numbers[first:last])))
 
 
 class Words:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.again.repeated import Alike, Repeated
+from harness.diagnosis.log.again.tests import Tests
 from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
-from harness.diagnosis.log.marks import Words, following, lines_before, next_mark, places
-from harness.diagnosis.log.repeated import Alike, Repeated
+from harness.diagnosis.log.marks import Places, Words, following, lines_before, next_mark
 
-_LETTERS = ord("A")
+_LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
 _WRITERS = 512  # processes whose lines are told apart
 # A log of failures has the same ones again and again: how many lines are remembered, and of what length.
 _REMEMBERED, _SHORT = 8192, 1000
@@ -28,9 +29,10 @@ class Failures:
 
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
-        self.repeated, self.alike = Repeated(), Alike()
+        self.repeated, self.alike, self.tests = Repeated(), Alike(), Tests()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
+        self._hits = Places(b"", ())
         self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
         self._forms = self._reader.forms
         self._writer = ""
@@ -40,7 +42,8 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         judged, chunk = len(self._held), self._held + chunk
-        known, words = sorted(places(chunk, _TRIGGERS)), Words(chunk, _MARKS)
+        self._hits, words = Places(chunk, _TRIGGERS), Words(chunk, _MARKS)
+        known = self._hits.places
         place, trigger = 0, next_mark(known, 0)
         while place < len(chunk):
             if not self._open:
@@ -61,6 +64,12 @@ class Failures:
             if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
                 between = self._between
                 passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
+                alone = self._alone if not passed and chunk[place] in _OF_TESTS else None
+                if alone is not None:
+                    passed, ended = self.tests.passes(chunk, place, alone, self.lines)
+                    if ended:
+                        self._open.clear()
+                        yield alone.close()
             if passed:
                 self.lines += chunk.count(b"\n", place, passed)
                 end = passed
@@ -76,6 +85,14 @@ class Failures:
             place = self.alike.passes(chunk, mark) if mark >= 0 else 0
             if not place:
                 return mark
+
+    @property
+    def _alone(self) -> Writer | None:
+        """The only writer of the log, if a failure is open and nothing stands before its lines."""
+        if len(self._writers) != 1 or self._writer or self._forms:
+            return None
+        writer = self._open.get("")
+        return writer if writer is not None and writer.open is not None else None
 
     @property
     def _between(self) -> bool:
@@ -105,6 +122,7 @@ class Failures:
         for line, anchor in self._read(raw, triggered, chunk, end):
             failure = self._take(line, anchor)
             if failure is not None:
+                self.tests.ended(failure)
                 ended = [*ended, failure]
         if self.lines % LONGEST == 0:
             ended = [*ended, *self._silent()]
@@ -122,14 +140,17 @@ class Failures:
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         triggered = triggered and not self.alike.is_dull(raw)
-        found = [(line, is_anchor(line, triggered or line.text not in text)) for line in lines]
+        hits = self._hits.between(end - len(raw), end) if triggered else ()
+        found = [
+            (line, is_anchor(line, triggered, hits) if line.text in text else is_anchor(line, True)) for line in lines
+        ]
         if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[raw] = found[0]
             if found[0][1] and not self._open:
                 self.alike.begun(raw)
-            elif triggered and not found[0][1]:
+            elif not found[0][1] and (triggered or any(mark in raw for mark in _MARKS)):
                 self.alike.dull(raw)
         return found
 

@@ -8,6 +8,10 @@ from harness.execution.memory.external_memory import FreedMemory
 from harness.findings.finding import Finding
 from harness.findings.readers.raised import Raised
 
+UNWRITTEN_IN_CAPTURE = (
+    "A capture executes nothing. What is made in it, such as a buffer that is zeroed when it is made, has no contents before "
+    "the first replay of that graph, and every replay of that graph makes it anew. Make it before the captures."
+)
 _SKIPPING = "skipping cudagraphs"
 
 
@@ -31,6 +35,22 @@ def freed_memory(raised: Raised) -> Finding | None:
 
 def _order(call: Call) -> str:
     return "smallest batch to the largest" if call.varied else "largest batch to the smallest"
+
+
+def other_graphs_memory(raised: Raised) -> Finding | None:
+    """A replay raised that reads memory which the capture of another graph made: an index of it may be anything."""
+    unwritten = raised.call.unwritten
+    if unwritten is None:
+        return None
+    return Finding(
+        observer="poison",
+        kind="other-graphs-memory",
+        stage="replay",
+        what=f"{unwritten}; {type(raised.error).__name__}: {first_line(raised.error)}",
+        cause=UNWRITTEN_IN_CAPTURE,
+        call=raised.call.label,
+        line=unwritten.line,
+    )
 
 
 def not_captured(raised: Raised) -> Finding | None:

@@ -4,10 +4,16 @@ from harness.repro.texts.running import Running
 
 _MODE = "from torch.utils._python_dispatch import TorchDispatchMode"
 _LEAVES = "from torch.utils._pytree import tree_leaves"
-_IN_AN_OP = """\
+CAPTURE = "Emulates the capture of a CUDA graph."
+WRAPPED = """\
+        if any(hasattr(kind, "__tensor_flatten__") for kind in types):  # it wraps other tensors
+            return NotImplemented
+"""
+IN_AN_OP = """\
         if func.namespace not in ("aten", "prim", "prims"):
+            keys = torch._C.DispatchKey.$dispatch, torch._C.DispatchKey.CompositeExplicitAutograd
             with self:  # a graph holds the kernels inside a custom op
-                return func._op_dk(torch._C.DispatchKey.CPU, *args, **(kwargs or {}))
+                return func._op_dk(next(filter(func.has_kernel_for_dispatch_key, keys)), *args, **(kwargs or {}))
 """
 
 REPLAY_CPU = Running(
@@ -16,19 +22,21 @@ class Graph(TorchDispatchMode):  # stands in for a CUDA graph: replays the ops o
     steps = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-{_IN_AN_OP}        out = func(*args, **(kwargs or {{}}))
-        self.steps.append((func, args, kwargs or {{}}, out))
+{IN_AN_OP}        out = func(*args, **(kwargs or {{}}))
+        self.steps.append((torch.is_inference_mode_enabled(), func, args, kwargs or {{}}, out))
         return out
 
     def replay(self):
-        for func, args, kwargs, out in self.steps:
-            for old, new in zip(tree_leaves(out), tree_leaves(func(*args, **kwargs))):
-                if isinstance(old, torch.Tensor) and old is not new:
-                    old.copy_(new)
+        for inference, func, args, kwargs, out in self.steps:
+            with torch.inference_mode(inference):
+                for old, new in zip(tree_leaves(out), tree_leaves(func(*args, **kwargs))):
+                    if isinstance(old, torch.Tensor) and old is not new:
+                        old.copy_(new)
 
 
 capturing = graph = Graph()""",
     (_MODE, _LEAVES),
+    stands_in="Emulates a CUDA graph.",
 )
 CAPTURE_CPU = Running(
     f"""\
@@ -43,11 +51,12 @@ class Graph(TorchDispatchMode):  # stands in for the capture of a CUDA graph
         by_mask = func._schema.name in ("aten::index", "aten::index_put_") and any(masks)
         if by_mask or func._schema.name == "aten::item" or any(tag in func.tags for tag in self.tags):
             raise CaptureRefused(f"{{func._schema.name}} in a capture depends on the data")
-{_IN_AN_OP}        return func(*args, **(kwargs or {{}}))
+{IN_AN_OP}        return func(*args, **(kwargs or {{}}))
 
 
 capturing = Graph()""",
     (_MODE, _LEAVES),
+    stands_in=CAPTURE,
 )
 GRAPH_CUDA = Running("graph = torch.cuda.CUDAGraph()\ncapturing = torch.cuda.graph(graph)")
 ADDRESSES = Running(
@@ -73,4 +82,5 @@ class Reads(TorchDispatchMode):  # the memory from outside that a graph of this 
 
 FreedMemory = type("FreedMemory", (RuntimeError,), {})""",
     (_MODE, _LEAVES, "from torch.multiprocessing.reductions import StorageWeakRef"),
+    stands_in="Emulates the memory of a CUDA graph.",
 )

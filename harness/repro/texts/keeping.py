@@ -138,7 +138,9 @@ SCENARIOS = {
     "calls=aliases": Scenario(_ALIASES, compares=False),
     "calls=97-tokens": Scenario(_OF_A_SIZE, compares=False),
     "traced=first": Scenario(_TRACED, _FAKES, compares=False),
-    "graphs=smallest-first": Scenario(f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False),
+    "graphs=smallest-first": Scenario(
+        f"{ADDRESSES.text}\n\n\n{_GRAPHS}", ADDRESSES.imports, compares=False, stands_in=ADDRESSES.stands_in
+    ),
     "graphs-of=calls": Scenario(_OF_CALLS, compares=False),
     "graphs-of=layers": Scenario(_OF_LAYERS, compares=False),
     "compiled=reloaded": Scenario(_compiled_after(SEVERAL["weights=reloaded"].text)),

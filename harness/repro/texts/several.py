@@ -3,32 +3,37 @@
 from harness.repro.texts.scenario import Scenario
 from harness.repro.texts.surroundings import BATCH, CALL
 
-_DOUBLED = """\
+_REPLACE = "from dataclasses import replace"
+DOUBLED = """\
 def doubled():  # other weights
-    state = {name: v.clone() for name, v in layer.state_dict().items()}
-    state |= {name: (v.float() * 2).clamp(-448, 448).to(v.dtype) for name, v in state.items() if v.dtype == torch.float8_e4m3fn}
-    return {name: v * 2 if v.is_floating_point() and v.element_size() > 1 else v for name, v in state.items()}
+    state = copy.deepcopy(layer.state_dict())
+    for name, v in state.items():
+        if torch.is_tensor(v) and v.dtype == torch.float8_e4m3fn:
+            state[name] = (v.float() * 2).clamp(-448, 448).to(v.dtype)
+        elif torch.is_tensor(v) and v.is_floating_point() and v.element_size() > 1:
+            state[name] = v * 2
+    return state
 
 
 """
 # A layer that got the same weights before its first call says what is right.
-_FIRST = f"""\
-{_DOUBLED}batch, state = inputs(7, 0), doubled()
+FIRST = f"""\
+{DOUBLED}batch, state = inputs(7, 0), doubled()
 first = subject.build(case, device)
 first.load_state_dict(state)
 wanted = first(*batch).float()  # of a layer that got these weights before its first call
 """
 _USED = "layer(*inputs(7, 1))\n"
-_LOADED = "layer.load_state_dict({name: value.clone() for name, value in state.items()})\nout = layer(*batch)"
+LOADED = "layer.load_state_dict(copy.deepcopy(state))\nout = layer(*batch)"
 _BEFORE = f"""\
-{_DOUBLED}layer.load_state_dict(doubled())
+{DOUBLED}layer.load_state_dict(doubled())
 layer(*inputs(7, 1))
 layer = subject.build(case, device)
 {BATCH}
 {CALL}"""
-_ONE = "case.experts += 2  # a size that no other layer has\nlayer = subject.build(case, device)"
+_ONE = "case = replace(case, experts=case.experts + 2)  # a size that no other layer has\nlayer = subject.build(case, device)"
 _FREED = f"""\
-{_DOUBLED}{BATCH}
+{DOUBLED}{BATCH}
 living, wanted = subject.build(case, device), oracle(batch)
 living(*inputs(7, 1))
 memory = {{name: tensor.data for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}}
@@ -44,13 +49,13 @@ $check
 layer.load_state_dict(doubled())
 out = living(*batch)"""
 _BETWEEN = f"""\
-{_DOUBLED}{BATCH}
+{DOUBLED}{BATCH}
 before = layer(*batch)
-copy, other = before.clone(), subject.build(case, device)
+held, other = before.clone(), subject.build(case, device)
 other.load_state_dict(doubled())
 other(*inputs(7, 1))
-assert torch.equal(before, copy), "$kind: an output changed with a call of another layer"
-out, wanted = layer(*batch), copy.float()"""
+assert torch.equal(before, held), "$kind: an output changed with a call of another layer"
+out, wanted = layer(*batch), held.float()"""
 _MANY = f"""\
 layers = [subject.build(case, device) for _ in range(16)]
 {BATCH}
@@ -69,7 +74,7 @@ for name, value in own.items():
             ignored.append(name)
 assert not ignored, f"$kind: other values of {ignored}, loaded before any call, change nothing\""""
 _LATER = f"""\
-{_DOUBLED}state = {{name: value.clone() for name, value in layer.state_dict().items()}}
+{DOUBLED}state = copy.deepcopy(layer.state_dict())
 for name, value in doubled().items():
     if value.dim() and len(value) > 1:  # other values in the later half of each weight
         state[name][len(value) // 2 :] = value[len(value) // 2 :]
@@ -78,13 +83,13 @@ for weights in (doubled(), state):
     reference.load_state_dict(weights)
     wanted = reference(*batch).float()  # of a layer that got these weights after others
 layer(*batch)
-{_LOADED}"""
+{LOADED}"""
 _PARTS = f"""\
-{_FIRST}names, half = [*state], len(state) // 2
+{FIRST}names, half = [*state], len(state) // 2
 for parts in ((names[:half], names[half:]), (names[half:], names[:half])):
     one = subject.build(case, device)
     for part in parts:
-        one.load_state_dict({{name: state[name].clone() for name in part}}, strict=False)
+        one.load_state_dict(copy.deepcopy({{name: state[name] for name in part}}), strict=False)
     out = one(*batch)
     $check"""
 _SWAPPED = """\
@@ -98,21 +103,21 @@ for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
 out = layer(*batch)"""
 _RESTORED = f"""\
 batch, state = inputs(7, 0), layer.state_dict()
-{_LOADED}
+{LOADED}
 wanted = oracle(batch)"""
 _COPIED = f"""\
 original, layer = layer, copy.deepcopy(layer)
-{_LOADED}
+{LOADED}
 $check
 out, wanted = original(*batch), oracle(batch)  # which has its own weights"""
 _SAVED = f"""\
 {_USED}restored = subject.build(case, device)
-restored.load_state_dict({{name: value.clone() for name, value in layer.state_dict().items()}})
+restored.load_state_dict(copy.deepcopy(layer.state_dict()))
 {BATCH}
 out, wanted = restored(*batch), oracle(batch)"""
 _OWN = (
-    f"{_DOUBLED}{_USED}state, batch = {{name: value.clone() for name, value in layer.state_dict().items()}}, inputs(7, 0)\n"
-    f"layer.load_state_dict(doubled())\n{_LOADED}\nwanted = oracle(batch)"
+    f"{DOUBLED}{_USED}state, batch = copy.deepcopy(layer.state_dict()), inputs(7, 0)\n"
+    f"layer.load_state_dict(doubled())\n{LOADED}\nwanted = oracle(batch)"
 )
 _EVAL = f"""\
 for _ in range(2):
@@ -124,28 +129,28 @@ $check
 layer.train().eval()
 {CALL}"""
 _RANKS = """\
-case.tp, case.rank = max(case.tp, 2), 1
+case = replace(case, tp=max(case.tp, 2), rank=1)
 other = subject.build(case, device)
-case.rank = 0
+case = replace(case, rank=0)
 layer = subject.build(case, device)"""
-_OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*batch).float()\n{_LOADED}"
+_OTHERS = f"batch, state = inputs(7, 0), other.state_dict()\nwanted = other(*batch).float()\n{LOADED}"
 
 SCENARIOS = {
-    "other=before": Scenario(_BEFORE, build=_ONE),
-    "other=between": Scenario(_BETWEEN, build=_ONE),
+    "other=before": Scenario(_BEFORE, (_REPLACE,), build=_ONE),
+    "other=between": Scenario(_BETWEEN, (_REPLACE,), build=_ONE),
     "other=16": Scenario(_MANY, compares=False),
     "other=freed": Scenario(_FREED),
-    "weights=reloaded": Scenario(f"{_FIRST}layer(*batch)\n{_LOADED}"),
+    "weights=reloaded": Scenario(f"{FIRST}layer(*batch)\n{LOADED}"),
     "weights=loaded-again": Scenario(_OWN),
     "weights=saved-after-use": Scenario(_SAVED),
-    "weights=deepcopy": Scenario(f"{_FIRST}{_USED}{_COPIED}", ("import copy",)),
-    "weights=data-swapped": Scenario(f"{_FIRST}layer(*batch)\n{_SWAPPED}"),
-    "weights=written-in-place": Scenario(f"{_FIRST}layer(*batch)\n{_WRITTEN}"),
-    "weights=assigned": Scenario(f"{_FIRST}{_USED}{_LOADED.replace('})', '}, assign=True)')}"),
+    "weights=deepcopy": Scenario(f"{FIRST}{_USED}{_COPIED}"),
+    "weights=data-swapped": Scenario(f"{FIRST}layer(*batch)\n{_SWAPPED}"),
+    "weights=written-in-place": Scenario(f"{FIRST}layer(*batch)\n{_WRITTEN}"),
+    "weights=assigned": Scenario(f"{FIRST}{_USED}{LOADED.replace('state)', 'state), assign=True')}"),
     "weights=each": Scenario(_EACH, compares=False),
     "weights=later-rows": Scenario(_LATER),
     "weights=in-parts": Scenario(_PARTS, compares=False),
     "weights=restored": Scenario(_RESTORED),
     "weights=eval": Scenario(_EVAL),
-    "weights=from-another": Scenario(_OTHERS, build=_RANKS),
+    "weights=from-another": Scenario(_OTHERS, (_REPLACE,), build=_RANKS),
 }

@@ -3,7 +3,7 @@
 from harness.execution.modes.cudagraph import CAPTURE, REPLAY, WARM_UP
 from harness.execution.modes.eager import larger_batch
 from harness.matrix.case import Case
-from harness.repro.about import About
+from harness.repro.about import About, next_eight
 
 _MANY_SIZES = 140  # more than caches by the token count have room for
 
@@ -31,7 +31,7 @@ def addresses(about: About) -> str:
     if "graph for" not in label:
         capture = f"with Reads() as graph:\n    out = run(inputs({case.tokens}, {CAPTURE}))"
         return f"run(inputs({case.tokens}, {WARM_UP}))\n{capture}\ngraph.check()"
-    larger = 2 * _next_eight(larger_batch(case.tokens))
+    larger = 2 * next_eight(larger_batch(case.tokens))
     others = f"run(inputs({larger}, {REPLAY}))  # another batch size"
     if "many other" in label:
         others = f"for tokens in range(1, {_MANY_SIZES}):  # other batch sizes\n    run(inputs(tokens, {REPLAY}))"
@@ -39,7 +39,3 @@ def addresses(about: About) -> str:
         f"run(inputs({larger // 2}, {WARM_UP}))\nwith Reads() as graph:\n    out = run(inputs({about.bucket}, {CAPTURE}))\n"
         f"{others}\ngraph.check()"
     )
-
-
-def _next_eight(tokens: int) -> int:
-    return (tokens // 8 + 1) * 8

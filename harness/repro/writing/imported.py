@@ -1,5 +1,7 @@
 """A script that imports the subject's own package: the layer as it is, built for the sizes of the case."""
 
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from harness.matrix.case import Case
@@ -16,7 +18,12 @@ _TEXT = """\
 sys.path.insert(0, ".")  # run this where {top} can be imported
 {subject}
 
-case = SimpleNamespace({sizes}, alignment=SimpleNamespace({rule}))
+
+def frozen(**sizes):
+    return make_dataclass("Case", sizes, frozen=True)(**sizes)
+
+
+case = frozen({sizes}, alignment=frozen({rule}))
 device = torch.device("{device}")
 {built}
 
@@ -32,7 +39,7 @@ def imported(spec: str, case: Case, device: str) -> Parts:
     sizes = _arguments(_sizes(case))
     rule = _arguments({key: getattr(case.alignment, key) for key in case.alignment.__slots__})
     text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device, built=BUILT)
-    return Parts(text, ("import sys", "from types import SimpleNamespace"), f"torch and {top}", oracle=_ORACLE)
+    return Parts(text, ("import sys", "from dataclasses import make_dataclass"), f"torch and {top}", oracle=_ORACLE)
 
 
 def _subject(module: str, name: str) -> str:
@@ -42,7 +49,8 @@ def _subject(module: str, name: str) -> str:
     if "#" in name:
         found = f'{{entry.id: entry for entry in (*{short}.FAULTS, *{short}.CORRECT)}}["{name}"].subject'
         return f"{statement}\n\nsubject = {found}"
-    return f"{statement}\n\nsubject = {short}.{name}\nsubject = subject() if isinstance(subject, type) else subject"
+    is_type = isinstance(attrgetter(name)(import_module(module)), type)
+    return f"{statement}\n\nsubject = {short}.{name}{'()' if is_type else ''}"
 
 
 def _sizes(case: Case) -> dict[str, Any]:

@@ -31,10 +31,10 @@ def scripts(about: About, parts: Parts) -> Iterator[str]:
     """Scripts for a symptom, the shortest first: it may need the calls before it, grad mode or inference mode, a finer check."""
     if parts.shapes_only and not about.symptom.error and about.symptom.finding.kind not in _OF_SHAPES:
         return
-    scenario = scenario_of(about.symptom.finding)
+    scenario = scenario_of(about.symptom.finding, about.device)
     if scenario is None:
         yield from dict.fromkeys(_of_calls(about, parts))
-    elif not (parts.standalone and scenario.builds):
+    elif not (parts.standalone and scenario.needs_subject):
         yield from dict.fromkeys(_of_scenario(about, parts, scenario, change) for change in _FINENESS)
 
 
@@ -56,12 +56,13 @@ def _script(about: About, parts: Parts, all_calls: bool, grad: bool, infers: boo
     head = about.filled(check.before) if calls.stands_before(check) else ""
     oracle = parts.oracle if "oracle(" in tail else ""
     layer = parts.text if _calls_fakes(about, check, running) else parts.without_fakes or parts.text
-    body = [layer, oracle, running.text, head, tail]
+    runs_it = about.filled(running.text)
+    body = [layer, oracle, runs_it, head, tail]
     if check.ahead:
-        body = [head, layer, oracle, running.text, tail]
+        body = [head, layer, oracle, runs_it, tail]
     text = "\n\n".join(part for part in (f"torch.set_grad_enabled({grad})", *body) if part)
     lines = imports((*parts.imports, *running.imports, *check.imports), text)
-    return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")
+    return laid_out(f"{docstring(about, parts, running.stands_in)}\n{lines}\n\n{text}\n")
 
 
 def _of_scenario(about: About, parts: Parts, scenario: Scenario, change: Change) -> str:
@@ -70,8 +71,8 @@ def _of_scenario(about: About, parts: Parts, scenario: Scenario, change: Change)
     layer = parts.text.replace(BUILT, about.filled(scenario.build)) if scenario.build else parts.text
     oracle = parts.oracle if "oracle(" in tail else ""
     text = "\n\n".join(part for part in ("torch.set_grad_enabled(False)", layer, oracle, tail) if part)
-    lines = imports((*parts.imports, *scenario.imports), text)
-    return laid_out(f"{docstring(about, parts)}\n{lines}\n\n{text}\n")
+    lines = imports((*parts.imports, *scenario.imports, "import copy"), text)
+    return laid_out(f"{docstring(about, parts, about.filled(scenario.stands_in))}\n{lines}\n\n{text}\n")
 
 
 def _calls_fakes(about: About, check: Check, running: Running) -> bool:

@@ -93,23 +93,26 @@ def _as_rank(rank: int, count: int) -> Iterator[None]:
 
 
 class _Rank:
-    """One rank's layer, and its last call."""
+    """One rank, and the last call of its layer."""
 
     def __init__(self, rig: Rig, number: int, count: int) -> None:
         self.rig, self.number, self.count = rig, number, count
-        with _as_rank(number, count):
-            self.layer = layer_of(rig)
         self.made = Call("", 0, ())
         self.more: dict[int, str] = {}
 
     def call(self, variation: Varied, inputs: tuple[Tensor, ...], sums: list[Tensor]) -> list[Tensor]:
-        """Call the layer with the sums of its reductions as far as they are known. Returns what it gave to each reduction."""
+        """Call a layer with the sums of its reductions as far as they are known. Returns what it gave to each reduction.
+
+        A layer that was called before may hold its answer of then, where other sums were known.
+        """
         copies = tuple(tensor if tensor is None else tensor.clone() for tensor in inputs)
         self.made = Call(
             f"rank {self.number} of {self.count}", copies[0].shape[0], copies, varied=variation, case=self.rig.case
         )
+        with _as_rank(self.number, self.count):
+            layer = layer_of(self.rig)
         reductions = Reductions(sums, self.rig.declared.reduces_by, self.count)
         with _as_rank(self.number, self.count), reductions:
-            self.rig.make(self.made, self.layer)
+            self.rig.make(self.made, layer)
         self.more = reductions.more
         return reductions.given

@@ -10,7 +10,7 @@ _WHOLE = re.compile(
 )
 _NUMBERS = re.compile(rb"\d+")
 # How many of a form are read, and how many forms are told apart; the report keeps fewer of both.
-READ, _FORMS = 16, 512
+READ, FORMS = 16, 512
 # As many forms of single lines are told apart.
 _LINES = 8192
 _DIGITS = b"0123456789"
@@ -40,7 +40,7 @@ class Repeated:
         """Whether too few of its form were read, or of forms; one that a kind may know is read in any case."""
         form = _NUMBERS.sub(b"", found[0])
         read = self._read.get(form)
-        if read is None and len(self._read) < _FORMS:
+        if read is None and len(self._read) < FORMS:
             read = self._read[form] = set()
         if read is None:
             return not begins or known or bool(found["frames"])
@@ -84,15 +84,24 @@ class Alike:
         return raw.rstrip(b"\n").translate(_ONE_DIGIT) in self._dull
 
     def passes(self, chunk: bytes, place: int) -> int:
-        """The end of the line around ``place``, where it need not be read; 0 where it is to be read."""
+        """The end of the line around ``place`` and of those like it at once, where none need be read; 0 where it is to be read."""
         end = chunk.find(b"\n", place)
         if end < 0 or not (self._dull or self._begun):
             return 0
         raw = chunk[chunk.rfind(b"\n", 0, place) + 1 : end]
         if raw.translate(_ONE_DIGIT) in self._dull:
-            return end + 1
+            return _after(chunk, end + 1, raw)
         read = self._begun.get(raw.translate(None, _DIGITS), ())
         if len(read) < READ or raw in read:
             return 0
-        self.passed += 1
-        return end + 1
+        after = _after(chunk, end + 1, raw)
+        self.passed += (after - end - 1) // (len(raw) + 1) + 1
+        return after
+
+
+def _after(chunk: bytes, place: int, raw: bytes) -> int:
+    """The end of the lines from ``place`` on that are the same as this one."""
+    line = raw + b"\n"
+    while chunk.startswith(line, place):
+        place += len(line)
+    return place

@@ -1,0 +1,178 @@
+"""What pytest prints of failing tests: a section for each, and a line of its summary. Those alike are read once, and counted."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from harness.diagnosis.log.again.repeated import FORMS, READ
+from harness.diagnosis.log.escapes import may_have_escapes
+from harness.diagnosis.log.failures import LONGEST, Failure, Writer
+from harness.diagnosis.log.forms import SUMMARY, is_exception
+from harness.diagnosis.log.lines import without_margin
+
+_HEADING = re.compile(rb"_{3,} [^\n]{1,200} _{3,}\n")
+_NEXT = re.compile(rb"\n(?=_{3,} [^\n]{1,200} _{3,}\n)")
+_LINE = rb"FAILED [^\s:]+\.py::\S[^\n]*\n"
+_SUMMARY = re.compile(_LINE + rb"(?=(" + _LINE + rb"))")
+_TEACHES = (b'File "', b"Traceback (", b"torch._dynamo hit")
+# Words of the lines that tell a failure from others, and numbers that differ from test to test.
+_WORDS = re.compile(
+    rb"Error|Exception|Failure|Interrupt|Exceeded|Hit|Reached|Mismatch|Unsupported|GuardOnData|Failed|expected size"
+)
+_ADDRESS = re.compile(rb"0x[0-9a-fA-F]+")
+_DIGITS = b"0123456789"
+_MOST_LINES, _LARGEST = 200, 1 << 15  # of a section
+
+Key = tuple[bytes, ...]
+
+
+class Block(NamedTuple):
+    """A section or a line: where it ends, its form without numbers, the lines that tell its failure, how many lines it has.
+
+    ``follower`` is the line of a summary that comes next.
+    """
+
+    end: int
+    form: Key
+    key: Key
+    lines: int
+    follower: bytes = b""
+
+
+class Tests:
+    """Sections and lines of one log's pytest, by what each gave when it was read."""
+
+    def __init__(self) -> None:
+        self.left_out = 0  # failures that differ in numbers alone from many that were read
+        self.full = False  # whether so many failures are held that a new one is left out in any case
+        self._given: dict[Key, dict[Key, list[Failure]]] = {}
+        self._again: dict[int, tuple[Failure, int]] = {}
+        self._messages: set[bytes] = set()  # of lines of a summary that each began a failure
+        self._reading: tuple[Block, int, list[Failure]] | None = None
+
+    def again(self) -> Iterator[tuple[Failure, int]]:
+        """Each failure that was there again, and how often."""
+        yield from self._again.values()
+
+    def ended(self, failure: Failure) -> None:
+        """A failure ended while a block is read."""
+        if self._reading and failure.first > self._reading[1]:
+            self._reading[2].append(failure)
+
+    def passes(self, chunk: bytes, place: int, writer: Writer, number: int) -> tuple[int, bool]:
+        """The end of what is only to be counted from ``place`` on, and whether it ended the open failure; 0 for nothing.
+
+        ``number`` is that of the line before ``place``, and ``writer`` is the only one of the log, with a failure open.
+        """
+        failure = writer.open
+        assert failure is not None
+        self._finish(failure, number)
+        is_line = chunk.startswith(b"FAILED ", place)
+        summarised = bool(SUMMARY.match(failure.lines[-1].text))
+        if is_line and failure.raised and not summarised:
+            return _dropped(chunk, place, failure.last + LONGEST - number), False
+        if failure.doubled or writer.chained or (is_line and not summarised):
+            return 0, False
+        end, last = place, failure.lines[-1].text.encode() if is_line else b""
+        while block := (_line(chunk, end, last) if is_line else _section(chunk, end)):
+            if (is_line and not self._begins(block.follower)) or not self._is_counted(block):
+                break
+            end, last = block.end, block.key[0]
+        if end == place and block:
+            self._reading = block, number, []
+        return (end, is_line) if end > place else (0, False)
+
+    def _finish(self, failure: Failure, number: int) -> None:
+        """Remember what the block gave that was read just now."""
+        if self._reading is None:
+            return
+        (block, start, given), self._reading = self._reading, None
+        if number != start + block.lines:
+            return
+        given = [*given, failure] if failure.first > start else given
+        if not given or any(one.doubled for one in given):
+            return
+        if block.form in self._given or len(self._given) < FORMS:
+            self._given.setdefault(block.form, {})[block.key] = given
+        if block.lines == 1:
+            self._messages.add(_message(block.form[0]))
+
+    def _begins(self, line: bytes) -> bool:
+        """Whether a line of a summary is known to begin a failure, which ends the one before."""
+        form = line.translate(None, _DIGITS)
+        return (form,) in self._given or _message(form) in self._messages
+
+    def _is_counted(self, block: Block) -> bool:
+        """Whether a block need not be read; it is counted then."""
+        given = self._given.get(block.form, {})
+        if (known := given.get(block.key)) is not None:
+            if block.lines == 1 and len(known[0].lines) > 1:
+                return False  # what followed it there was of no other failure
+            for failure in known:
+                self._again[id(failure)] = failure, self._again.get(id(failure), (failure, 0))[1] + 1
+            return True
+        many = len(given) >= READ and all(len(one) == 1 for one in given.values())
+        if many or (self.full and block.lines == 1 and _message(block.form[0]) in self._messages):
+            self.left_out += 1
+            return True
+        return False
+
+
+def _section(chunk: bytes, place: int) -> Block | None:
+    """The section at ``place``, if another follows it at once."""
+    if not _HEADING.match(chunk, place):
+        return None
+    end = _NEXT.search(chunk, place, place + _LARGEST)
+    if end is None:
+        return None
+    text = chunk[place : end.end()]
+    lines = text.count(b"\n")
+    if lines > _MOST_LINES or not text.isascii():
+        return None
+    key = tuple(_telling(text))
+    plain = _ADDRESS.sub(b"", text) if b"0x" in text else text
+    form = plain.translate(None, _DIGITS), *(line.translate(None, _DIGITS) for line in key)
+    return Block(end.end(), form, key, lines) if key else None
+
+
+def _telling(text: bytes) -> Iterator[bytes]:
+    """The lines of a section that tell its failure from others."""
+    end = 0
+    for word in _WORDS.finditer(text):
+        if word.start() < end:
+            continue
+        start = text.rfind(b"\n", 0, word.start()) + 1
+        end = text.find(b"\n", word.start())
+        line = text[start:end]
+        plain = without_margin(line.decode())
+        if is_exception(plain.lstrip()) or b"expected size" in line:
+            yield line
+
+
+def _line(chunk: bytes, place: int, last: bytes) -> Block | None:
+    """The line of the summary at ``place``, if another follows it; neither that nor ``last`` is the same."""
+    found = _plain(chunk, place)
+    text = found[0].rstrip(b"\n") if found else b""
+    if found is None or text == last or chunk.startswith(found[0], found.end()):
+        return None
+    return Block(found.end(), (text.translate(None, _DIGITS),), (text,), 1, found[1].rstrip(b"\n"))
+
+
+def _plain(chunk: bytes, place: int) -> re.Match[bytes] | None:
+    """A line of the summary that another follows, if nothing is escaped in it and it teaches no prefix."""
+    found = _SUMMARY.match(chunk, place)
+    if found is None or any(word in found[0] for word in _TEACHES) or may_have_escapes(found[0].decode("utf-8", "replace")):
+        return None
+    return found
+
+
+def _message(line: bytes) -> bytes:
+    return line.partition(b" - ")[2]
+
+
+def _dropped(chunk: bytes, place: int, most: int) -> int:
+    """The end of lines of a summary that belong to no failure, since sections came before; 0 for none."""
+    end = place
+    while most > 0 and (found := _plain(chunk, end)):
+        end, most = found.end(), most - 1
+    return end if end > place else 0
