@@ -99,7 +99,7 @@ def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
         note_logits("given", torch.cat((one[0], 2 * other[0])))
     assert (notes.misrouted, notes.facts) == (
         True,
-        ["Experts are chosen by other logits than the gate, or the caller, gives."],
+        ["Experts are chosen by other logits than the gate gives for these rows, or the caller."],
     )
     with noting() as more:
         note_routing("selected", *one)

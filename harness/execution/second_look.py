@@ -16,7 +16,7 @@ from harness.execution.evidence import Call, FirstNaN, Run, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
-from harness.execution.passed_on import noting
+from harness.execution.passed_on import ZeroOutputs, noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
@@ -63,10 +63,11 @@ def look_for_routing(rig: Rig, run: Run) -> None:
 def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
     """Add to a call what a fresh layer passes on inside its ops, for the call's inputs."""
     again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
-    with noting() as notes:
+    with noting() as notes, ZeroOutputs(rig.experts_op) as zero:
         made = rig.make(again, layer)
     if made:
         call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
+        call.zero_parts = rig.parts_of(zero.indices, zero.count)
 
 
 def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:

@@ -73,9 +73,11 @@ class Gate(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """[T, H] to [T, E] fp32."""
-        logits = functional.linear(hidden_states.float(), self.weight.float())
-        note_logits("selected", logits)
-        return logits, None
+        return self.logits(hidden_states), None
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """What the gate gives for these rows, without a call that counts as the layer's own."""
+        return functional.linear(hidden_states.float(), self.weight.float())
 
 
 def logits_of(router_logits: Tensor, tokens: int) -> Tensor:

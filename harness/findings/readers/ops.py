@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from harness.base.exception_text import first_line
 from harness.execution.evidence import Record, Run
-from harness.execution.stages import SUBMODULES
+from harness.execution.stages import EXPERTS, PAD, SUBMODULES
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import origin
 from harness.findings.readers.raised import Raised
@@ -14,6 +14,7 @@ from harness.ops.returned import wrong_return
 _RETURNED = "The function that is registered for the op and the op's schema belong to different ops, or one of them changed alone."
 # What torch says of operands inside an op, which has no record of its own.
 _ABOUT_SHAPES = re.compile(r"shape|[Ss]ize")
+_PRODUCT = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 
 
 def custom_op(raised: Raised) -> Finding | None:
@@ -26,12 +27,15 @@ def custom_op(raised: Raised) -> Finding | None:
     if kind == "data-dependent":
         cause = "The fake implementation reads the values of a tensor, which a trace does not have."
     what = f"{type(raised.error).__name__}: {first_line(raised.error)}"
+    stage = stage_of_part(raised.error) or record.stage
+    if unpadded := _unpadded(raised, record):
+        stage, cause = PAD, f"{cause} {unpadded}"
     if returned := wrong_return(raised.error):
         what, cause = f"{'its fake' if _traces(raised.run) else 'it'} {returned}", _RETURNED
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
-        stage=stage_of_part(raised.error) or record.stage,
+        stage=stage,
         what=f"{record.op}: {what}",
         cause=cause,
         call=raised.call.label,
@@ -39,6 +43,22 @@ def custom_op(raised: Raised) -> Finding | None:
         widths=tuple(_met(raised, record)),
         detail={"failure": kind},
     )
+
+
+def _unpadded(raised: Raised, record: Record) -> str:
+    """What lacks where the routed experts' op multiplies rows by padded weights, and the rows have another width: empty if not so."""
+    case, met = raised.run.case, _PRODUCT.search(first_line(raised.error))
+    if met is None or record.stage != EXPERTS or int(met[2]) != case.padded or case.padded == case.width:
+        return ""
+    width = int(met[1])
+    made = (
+        [origin(raised.run, raised.call.records, record, 0)]
+        if record.inputs and record.inputs[0].width == width
+        else []
+    )
+    if width != case.width and not any(one.stage.startswith(PAD) for one in made):
+        return ""
+    return f"The rows have {width} columns, and the weights {case.padded}: before this product the rows are not padded to that."
 
 
 def stage_of_part(error: BaseException) -> str:
@@ -56,7 +76,8 @@ def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
     if not _ABOUT_SHAPES.search(text):
         return
     given = {meta.width: index for index, meta in reversed(list(enumerate(record.inputs)))}
-    for size in dict.fromkeys(int(size) for size in re.findall(r"\d+", text)):
+    product = _PRODUCT.search(text)  # whose other two sizes do not meet
+    for size in dict.fromkeys(int(size) for size in (product.groups() if product else re.findall(r"\d+", text))):
         known = case.describe_width(size)
         if size in given and (
             (made := origin(raised.run, raised.call.records, record, given[size])).line or known != str(size)
