@@ -23,7 +23,7 @@ def custom_op(raised: Raised) -> Finding | None:
     if record is None or not record.custom:
         return None
     missing = kind == "missing-fake"
-    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(raised.run)
+    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(raised)
     if kind == "data-dependent":
         cause = "The fake implementation reads the values of a tensor, which a trace does not have."
     what = f"{type(raised.error).__name__}: {first_line(raised.error)}"
@@ -31,7 +31,7 @@ def custom_op(raised: Raised) -> Finding | None:
     if unpadded := _unpadded(raised, record):
         stage, cause = PAD, f"{cause} {unpadded}"
     if returned := wrong_return(raised.error):
-        what, cause = f"{'its fake' if _traces(raised.run) else 'it'} {returned}", _RETURNED
+        what, cause = f"{'its fake' if _traces(raised) else 'it'} {returned}", _RETURNED
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
@@ -46,7 +46,7 @@ def custom_op(raised: Raised) -> Finding | None:
 
 
 def _unpadded(raised: Raised, record: Record) -> str:
-    """What lacks where the routed experts' op multiplies rows by padded weights, and the rows have another width: empty if not so."""
+    """What lacks where the routed experts' op multiplies rows of another width by padded weights; empty if it does not."""
     case, met = raised.run.case, _PRODUCT.search(first_line(raised.error))
     if met is None or record.stage != EXPERTS or int(met[2]) != case.padded or case.padded == case.width:
         return ""
@@ -87,10 +87,11 @@ def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
             yield WidthOrigin(known, record.stage, raised.line)
 
 
-def _cause(run: Run) -> str:
-    return "The op's fake implementation raised in a trace." if _traces(run) else "The op's implementation raised."
+def _cause(raised: Raised) -> str:
+    return "The op's fake implementation raised in a trace." if _traces(raised) else "The op's implementation raised."
 
 
-def _traces(run: Run) -> bool:
+def _traces(raised: Raised) -> bool:
     """The records of a compiled call are those of a FakeTensor trace, so there it was the fake that raised too."""
-    return run.mode.startswith(("fake", "compiled")) or run.mode == "cudagraph-compiled"
+    mode = raised.run.mode
+    return not raised.in_eager and (mode.startswith(("fake", "compiled")) or mode == "cudagraph-compiled")
