@@ -128,6 +128,13 @@ def test_a_packed_checkpoint_has_the_weights_of_the_oracle(model: str) -> None:
     assert weights.w13.float().std() > 0.01
 
 
+def test_a_slot_held_a_larger_adapter_before() -> None:
+    case = case_of("vllm-lora")
+    former, adapter = Adapter.former(case), Adapter.of(case)
+    assert former.a[0].shape[1] > adapter.a[0].shape[1]
+    assert not torch.equal(former.a[0][:, : adapter.a[0].shape[1]], adapter.a[0])
+
+
 def test_an_adapter_differs_from_rank_to_rank() -> None:
     case = case_of("vllm-lora", tp=2)
     weights, adapter = masters(case), Adapter.of(case)

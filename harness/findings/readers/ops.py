@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from harness.base.exception_text import first_line
-from harness.execution.evidence import Record, Run
+from harness.execution.evidence import Record
 from harness.execution.stages import EXPERTS, PAD, SUBMODULES
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import origin
@@ -51,12 +51,9 @@ def _unpadded(raised: Raised, record: Record) -> str:
     if met is None or record.stage != EXPERTS or int(met[2]) != case.padded or case.padded == case.width:
         return ""
     width = int(met[1])
-    made = (
-        [origin(raised.run, raised.call.records, record, 0)]
-        if record.inputs and record.inputs[0].width == width
-        else []
-    )
-    if width != case.width and not any(one.stage.startswith(PAD) for one in made):
+    if not record.inputs or record.inputs[0].width != width:  # the op itself makes that width
+        return ""
+    if width != case.width and not origin(raised.run, raised.call.records, record, 0).stage.startswith(PAD):
         return ""
     return f"The rows have {width} columns, and the weights {case.padded}: before this product the rows are not padded to that."
 
