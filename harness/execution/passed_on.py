@@ -55,20 +55,27 @@ class Notes:
         return selected.shape == given.shape and not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
 
 
-class ZeroOutputs(TorchDispatchMode):
-    """Which outputs of an op hold nothing but zeros, in its last call inside a ``with`` block."""
+class AroundOp(TorchDispatchMode):
+    """What an op is given and gives, in its last call inside a ``with`` block.
+
+    ``rows`` is a copy of its first argument. ``indices`` are those of its ``count`` outputs that hold nothing but zeros.
+    """
 
     def __init__(self, op: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._op = op
         self.indices: frozenset[int] = frozenset()
         self.count = 0
+        self.rows: Tensor | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if wrap_others(types):
             return NotImplemented
+        is_op = op_name(func) == self._op
+        if is_op:
+            self.rows = next((one.detach().clone() for one in tensors_in(args)), None)
         out = func(*args, **(kwargs or {}))
-        if op_name(func) == self._op:
+        if is_op:
             outputs = [*tensors_in(out)]
             self.count = len(outputs)
             self.indices = frozenset(index for index, one in enumerate(outputs) if one.numel() and not one.any())

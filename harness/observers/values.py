@@ -83,8 +83,8 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     if kind == "missing-part" and stage == stages.ADD and (part := _zero_part(call, difference)):
         stage, cause = PART_STAGES[part], f"{cause} The op of the routed experts returns zeros for it."
     cause = " ".join((cause, *call.facts))
-    if call.misrouted:
-        return kind, stages.ROUTER, cause
+    if call.misrouted or call.mispadded:
+        return kind, stages.ROUTER if call.misrouted else stages.PAD, cause
     if stage != stages.SHARED or case.scaling == 1:
         return kind, stage, cause
     factor = difference.factors.get("shared", 1.0)
