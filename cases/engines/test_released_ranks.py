@@ -9,6 +9,7 @@ import torch
 
 from harness.engines.released import ranks, sums
 from harness.engines.released.sums import SUMS
+from harness.engines.released.told_apart import with_ranks
 from harness.engines.vllm.engine import Gloo
 
 Other = Callable[[torch.Tensor], torch.Tensor]
@@ -109,3 +110,31 @@ def test_a_task_without_a_sum_shows_nothing(group: Group) -> None:
     answer = ranks._on_all_ranks(lambda index: {"status": "ok"}, [other], "aa")  # type: ignore[list-item]
     assert [answer(index)["status"] for index in range(2)] == ["ok", "ok"]
     assert other.asked == [0, 1]
+
+
+def finding_of(cause: str, stage: str = "routed experts", observer: str = "values") -> dict[str, Any]:
+    return {"observer": observer, "kind": "wrong-values", "stage": stage, "cause": cause, "fingerprint": stage}
+
+
+@pytest.mark.parametrize(
+    ("here", "other", "cause", "stage"),
+    [
+        (finding_of("Wrong."), finding_of("Wrong. No up."), "Wrong. On rank 1: No up.", "routed experts"),
+        (finding_of("Wrong."), finding_of("Wrong. No ids.", "router"), "Wrong. On rank 1: No ids.", "router"),
+        (finding_of("Wrong. No up."), finding_of("Wrong."), "Wrong. On rank 0: No up.", "routed experts"),
+        (finding_of("Wrong. No up."), finding_of("Wrong. No up."), "Wrong. No up.", "routed experts"),
+        (finding_of("Wrong."), finding_of("Other."), "Wrong.", "routed experts"),
+        (
+            finding_of("Wrong. It traces clean.", observer="contract"),
+            finding_of("Wrong.", observer="contract"),
+            "Wrong. It traces clean.",
+            "routed experts",
+        ),
+    ],
+)
+def test_what_one_rank_alone_adds_is_told_of_that_rank(
+    here: dict[str, Any], other: dict[str, Any], cause: str, stage: str
+) -> None:
+    found = with_ranks({"findings": [here]}, [{"findings": [other]}])["findings"][0]
+    assert (found["cause"], found["stage"], found["fingerprint"]) == (cause, stage, stage)
+    assert with_ranks({"findings": [here]}, [{"status": "ok"}]) == {"findings": [here]}

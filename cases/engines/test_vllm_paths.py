@@ -99,7 +99,7 @@ def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
         note_logits("given", torch.cat((one[0], 2 * other[0])))
     assert (notes.misrouted, notes.facts) == (
         True,
-        ["Experts are chosen by other logits than the gate, or the caller, gives."],
+        ["Experts are chosen by other logits than the gate gives for these rows, or the caller."],
     )
     with noting() as more:
         note_routing("selected", *one)
@@ -126,6 +126,13 @@ def test_a_packed_checkpoint_has_the_weights_of_the_oracle(model: str) -> None:
     assert weights.packed is not None
     assert torch.equal(weights.packed[0].unpacked(), weights.w13)
     assert weights.w13.float().std() > 0.01
+
+
+def test_a_slot_held_a_larger_adapter_before() -> None:
+    case = case_of("vllm-lora")
+    former, adapter = Adapter.former(case), Adapter.of(case)
+    assert former.a[0].shape[1] > adapter.a[0].shape[1]
+    assert not torch.equal(former.a[0][:, : adapter.a[0].shape[1]], adapter.a[0])
 
 
 def test_an_adapter_differs_from_rank_to_rank() -> None:

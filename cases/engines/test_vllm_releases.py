@@ -376,7 +376,7 @@ ON_PATHS = {
         RUNNER,
         "router_logits, _ = self.gate(hidden_states)",
         "router_logits, _ = self.gate(hidden_states.abs())",
-        ("wrong-part", "routed experts"),
+        ("wrong-part", "router"),
     ),
     "vllm-float16-scaled": (
         RUNNER,
@@ -418,13 +418,19 @@ ON_PATHS = {
             "flashinfer_utils.py",
             "padded_hidden_size = round_up(hidden_size, min_alignment)",
             "padded_hidden_size = 2 * round_up(packed_hidden_size, min_alignment)",
-            "at a hidden width of 576 and an expert width of 192, align_fp4_moe_hidden_dim_for_fi: w13's shape is",
+            "at a hidden width of 576 and an expert width of 160, align_fp4_moe_hidden_dim_for_fi: w13's shape is",
         ),
         (
             "nvfp4_utils.py",
             "return out[..., :output_size].contiguous()",
             "return out[..., :output_size]",
             "slice_nvfp4_output: contiguous is False; expected True",
+        ),
+        (
+            "nvfp4_utils.py",
+            "pad_rows = total_rows - weight_current_rows",
+            "pad_rows = weight_current_rows % alignment",
+            "pad_nvfp4_weight_for_cutlass: weight's shape is [144, 160]; expected [128, 160]",
         ),
     ],
 )
@@ -519,10 +525,15 @@ def test_a_line_changed_on_each_path_is_red_at_its_stage(
 
 # (file, the line's text, what it becomes, what the cause says of the adapter)
 OF_ADAPTERS = (
+    (LORA, "return w13_lora_b[:, start_idx:end_idx, :]\n\n    def _slice_w2_a",
+     "return w13_lora_b.narrow(1, self.tp_rank, shard_size)\n\n    def _slice_w2_a",
+     "On rank 1: The adapter's factors for gate are not those that were loaded."),
     (LORA, "slliced_w3_lora_a = self._slice_w13_a(w3_lora_a)", "slliced_w3_lora_a = self._slice_w13_a(w1_lora_a)",
      "The adapter's factors for up are not those that were loaded."),
     (LORA, "self.adapter_enabled[index] = 1\n\n        w1_lora_a", "self.adapter_enabled[index] = 0\n\n        w1_lora_a",
      "The adapter's slot is not enabled, so that nothing of it is added."),
+    (LORA, "self.reset_lora(index)\n        self.adapter_enabled[index] = 1\n\n        w1_lora_a",
+     "self.adapter_enabled[index] = 1\n\n        w1_lora_a", "The adapter's factors for down are not those that were loaded."),
     (RUNNER, "result = fused_output\n", "result = fused_output + fused_output.roll(1, 0)\n", ""),
 )  # fmt: skip
 
@@ -541,6 +552,21 @@ def test_the_cause_says_what_of_an_adapter_reaches_its_kernels(
     causes = {finding.cause for verdict in verdicts for finding in verdict.findings}
     assert causes
     assert all(says in cause if says else "adapter" not in cause for cause in causes)
+
+
+def test_a_gate_whose_logits_are_of_other_rows_of_a_large_batch_is_found_at_the_router(
+    asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text, old = (tree / RUNNER).read_text("utf-8"), "router_logits, _ = self.gate(hidden_states)"
+    assert text.count(old) == 1
+    new = f"{old}\n                router_logits = router_logits.roll(max(len(router_logits) - 512, 0), 0)"
+    (tree / RUNNER).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(targets.Target(f"vllm@{tree}"), models=("vllm-gate",), tp=(1,), modes=("varied-tokens",))
+    assert {(finding.kind, finding.stage) for verdict in verdicts for finding in verdict.findings} == {
+        ("token-count", "router")
+    }
 
 
 def test_the_fake_of_0_20_1_lies_at_2880_of_3072(release: Callable[[str], Path]) -> None:

@@ -118,6 +118,68 @@ def test_an_error_in_a_part_inside_an_op_is_at_that_part(part: type[SharedPart],
     assert "functional.pad" in finding.widths[0].line.text
 
 
+class PadsNothing(PaddedMoELayer):
+    def pad(self, x: Tensor) -> Tensor:
+        return x
+
+
+class PadsHalf(PaddedMoELayer):
+    def pad(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(x, (0, (self.padded - self.width) // 2))
+
+
+class CutsInside(PaddedMoELayer):
+    """The rows are padded, and cut inside the op."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "mode", "stage"),
+    [
+        (PadsNothing, "eager", stages.PAD),
+        (PadsHalf, "eager", stages.PAD),
+        (CutsInside, "eager", stages.EXPERTS),
+        (PadsNothing, "compiled", stages.PAD),
+    ],
+)
+def test_rows_that_are_not_padded_to_the_weights_are_the_pads(
+    layer: type[PaddedMoELayer], mode: str, stage: str
+) -> None:
+    def experts(x: Tensor, *args: object) -> Tensor:
+        rows = x[:, : SMALL.width] if layer is CutsInside else x
+        return rows @ torch.ones(SMALL.padded, SMALL.hidden // 2, dtype=x.dtype)
+
+    with routed_experts.planted(real=experts, fake=lambda x, *args, **more: x.new_empty(len(x), SMALL.padded)):
+        verdict = judged(layer, SMALL, mode)
+    (finding,) = [one for one in verdict.findings if one.kind != "fake-differs"]
+    assert (finding.kind, finding.stage) == ("op-raised", stage)
+    assert ("the rows are not padded to that" in finding.cause) is (stage == stages.PAD)
+    assert "fake implementation" not in finding.cause
+    assert len(finding.widths) == 2  # the sizes that do not meet are not named
+    assert finding.widths[1].text.startswith(str(SMALL.padded))
+
+
+class LeavesOutRouted(PaddedMoELayer):
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        return routed if shared is None else 0 * routed + shared
+
+
+def test_a_part_that_the_op_returns_as_zeros_is_missing_there() -> None:
+    """A layer that leaves a part out where it adds them is found at the add."""
+
+    def experts(*args: Any) -> Tensor:
+        return torch.zeros_like(REAL(*args))
+
+    with routed_experts.planted(real=experts):
+        (finding,) = judged(PaddedMoELayer, SHARED).findings
+    assert (finding.kind, finding.stage) == ("missing-part", stages.EXPERTS)
+    assert (
+        finding.cause
+        == "The routed part is missing from the output. The op of the routed experts returns zeros for it."
+    )
+    (finding,) = judged(LeavesOutRouted, SHARED).findings
+    assert (finding.kind, finding.stage) == ("missing-part", stages.ADD)
+
+
 def _first_rows(out: Tensor) -> Tensor:
     """The first 64 rows of a tensor, in memory in which nothing writes the others."""
     some = torch.empty_like(out)

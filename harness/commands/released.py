@@ -12,6 +12,7 @@ from harness.commands.recorded.options import add_records, recording, report_con
 from harness.engines.released.engine import Released
 from harness.engines.released.groups import Grouped, releases_table
 from harness.engines.released.targets import Target
+from harness.engines.released.torch_asked import torch_note
 from harness.findings.finding import Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import published
@@ -132,10 +133,13 @@ def _is_there(one: Target, outcome: Outcome, run: Recording) -> bool:
         return False  # another shard has all of it, or it was done before
     try:
         with StatusLine() as report:
-            one.find(report)
+            place = one.find(report)
     except BadInput as error:
         _refuse(one, error, outcome, run)
         return False
+    name = f"{one.engine.title} {bounded(one.release or one.path, _LONGEST_NAME)}"
+    if place and (note := torch_note(name, place)):
+        new_console(stderr=True).print(f"harness: {note}", markup=False, highlight=False, soft_wrap=True)
     return True
 
 

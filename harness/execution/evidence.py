@@ -124,6 +124,8 @@ class Call:
     ``right_in_other_order`` says that a fresh layer is right for the same rows in another order. ``same_shards`` says which ranks
     gave the same to a reduction. ``other_routing`` says that the experts got other ids than in a plain call on the same inputs.
     ``facts`` are sentences on what is wrong in what is passed on inside an op, ``misrouted`` says that one is of the routing.
+    ``zero_parts`` are the parts, "routed" or "shared", of which the routed experts' op returns nothing but zeros.
+    ``mispadded`` says that the rows of the wrong tokens do not reach that op, whose rows are padded.
     ``memory_of`` is the op that first returned the memory in which the output lies; None where none was recorded.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
@@ -168,6 +170,8 @@ class Call:
     other_routing: bool = False
     misrouted: bool = False
     facts: tuple[str, ...] = ()
+    zero_parts: frozenset[str] = frozenset()
+    mispadded: bool = False
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()

@@ -1,11 +1,20 @@
-"""What is passed on inside an op that routes and runs the experts: noted by a subject's own parts in a second look, only there."""
+"""What is passed on inside and by an op that routes and runs the experts, in a second look, only there.
+
+The subject's own parts note what is passed on inside of it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.execution.memory.external_memory import tensors_in
+from harness.execution.memory.wrapped import wrap_others
+from harness.ops.names import op_name
 
 _ROUNDING = 0.02  # of a weight that is cast to bfloat16 and back
 
@@ -25,7 +34,9 @@ class Notes:
     def compare(self) -> None:
         """Add what the routing and the logits show. Of another number of rows they show nothing: one may be routed again."""
         if {*self.logits} == {"selected", "given"} and self._are_other_logits():
-            note_fact("Experts are chosen by other logits than the gate, or the caller, gives.", of_routing=True)
+            note_fact(
+                "Experts are chosen by other logits than the gate gives for these rows, or the caller.", of_routing=True
+            )
         if {*self.routing} == {"selected", "given"} and self._is_other_routing():
             note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)
 
@@ -42,6 +53,33 @@ class Notes:
             torch.cat([_table(*part, count) for part in self.routing[where]]) for where in ("selected", "given")
         )
         return selected.shape == given.shape and not torch.allclose(selected, given, rtol=_ROUNDING, atol=1e-3)
+
+
+class AroundOp(TorchDispatchMode):
+    """What an op is given and gives, in its last call inside a ``with`` block.
+
+    ``rows`` is a copy of its first argument. ``indices`` are those of its ``count`` outputs that hold nothing but zeros.
+    """
+
+    def __init__(self, op: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._op = op
+        self.indices: frozenset[int] = frozenset()
+        self.count = 0
+        self.rows: Tensor | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if wrap_others(types):
+            return NotImplemented
+        is_op = op_name(func) == self._op
+        if is_op:
+            self.rows = next((one.detach().clone() for one in tensors_in(args)), None)
+        out = func(*args, **(kwargs or {}))
+        if is_op:
+            outputs = [*tensors_in(out)]
+            self.count = len(outputs)
+            self.indices = frozenset(index for index, one in enumerate(outputs) if one.numel() and not one.any())
+        return out
 
 
 _notes: Notes | None = None

@@ -142,6 +142,8 @@ class Recorder(TorchDispatchMode):
             self._maker[id(tensor)] = len(self.records) - 1
             self._memory.setdefault(tensor.untyped_storage()._cdata, record)
             self._alive.append(tensor)
+        if record.routed and not own_op:  # what an op wrote into came through it
+            self._not_routed -= {id(tensor) for tensor in (*outputs, *writes)}
         if record.routed:
             self._routed_storages |= {tensor.untyped_storage()._cdata for tensor in (*routed, *writes)}
 

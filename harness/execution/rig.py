@@ -66,6 +66,12 @@ class Rig:
         """The routed experts' op, ``namespace::name``; empty where the subject names none."""
         return self.ops[0] if self.ops else ""
 
+    def parts_of(self, outputs: frozenset[int], count: int) -> frozenset[str]:
+        """The parts of the layer that these of ``count`` outputs of the routed experts' op are: of two, one is the shared part."""
+        routed = self._routed_output or 0
+        names = {index: "routed" if index == routed else "shared" for index in range(count)} if count < 3 else {}
+        return frozenset(names[index] for index in outputs if index in names)
+
     @property
     def most_tokens(self) -> int:
         """The largest batch that the subject takes."""

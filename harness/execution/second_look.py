@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.difference import compare, right_tokens
-from harness.execution.evidence import Call, FirstNaN, Run, state_of
+from harness.execution.difference import compare, ranges, right_tokens
+from harness.execution.evidence import Call, FirstNaN, Run, same_bits, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
-from harness.execution.passed_on import noting
+from harness.execution.passed_on import AroundOp, noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.ops.finite import all_finite
@@ -63,10 +63,30 @@ def look_for_routing(rig: Rig, run: Run) -> None:
 def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
     """Add to a call what a fresh layer passes on inside its ops, for the call's inputs."""
     again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
-    with noting() as notes:
+    with noting() as notes, AroundOp(rig.experts_op) as op:
         made = rig.make(again, layer)
     if made:
         call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
+        call.zero_parts = rig.parts_of(op.indices, op.count)
+        if lost := _lost_rows(rig, call, op.rows):
+            call.mispadded = rig.case.padded != rig.case.width and same_bits(again.inputs[0], call.before[0])
+            call.facts += (f"The rows that the op of the routed experts is given are the layer's own, but for {lost}.",)
+
+
+def _lost_rows(rig: Rig, call: Call, rows: Tensor | None) -> str:
+    """The tokens whose rows the experts' op is not given, where all wrong ones are among them, and not all tokens; else empty."""
+    case, given, output = rig.case, call.before[0], call.snapshot
+    if case.latent or rows is None or rows.dtype != given.dtype or rows.dim() != 2 or len(rows) != call.tokens:
+        return ""
+    if rows.shape[-1] not in (case.hidden, case.padded) or not isinstance(output, Tensor) or call.expected is None:
+        return ""
+    own = rows[:, : case.hidden]
+    differ = ((own != given) & ~(own.isnan() & given.isnan())).any(-1)
+    if differ.all() or output.shape != given.shape or not all_finite(output):
+        return ""
+    wrong = ~right_tokens(output, call.expected)
+    all_lost = bool(wrong.any()) and torch.equal(wrong & differ, wrong)
+    return f"tokens {ranges(differ.nonzero().flatten().tolist())}" if all_lost else ""
 
 
 def part_not_run(rig: Rig, call: Call, used: Any, fresh: Any) -> str:

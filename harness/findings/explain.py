@@ -5,8 +5,9 @@ What an exception's text says is read by the room `diagnosis`, as it is for `har
 
 from dataclasses import replace
 
-from harness.base.exception_text import user_caller
+from harness.base.exception_text import first_line, user_caller
 from harness.execution.evidence import Call, Run
+from harness.execution.rig import EAGER_AUDIT
 from harness.findings.finding import Finding
 from harness.findings.readers import by_text, capturing, compiling, ops, shapes
 from harness.findings.readers.raised import Raised
@@ -31,9 +32,21 @@ _TRACE_IS_CLEAN = "It raises on real tensors and traces clean: the modes fake an
 def explain(run: Run, call: Call) -> Finding:
     """The finding for a call that raised."""
     assert call.error is not None
-    raised = Raised(run, call, call.error)
+    raised = _in_eager(run, call) or Raised(run, call, call.error)
     recognised = (finding for reader in READERS if (finding := reader(raised)))
     finding = next(recognised, None) or by_text.by_text(raised)
     finding = replace(finding, caller=user_caller(call.error, finding.line))
     on_data = run.trace_is_clean and finding.kind in _ON_DATA
     return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
+
+
+def _in_eager(run: Run, call: Call) -> Raised | None:
+    """A compiled call whose op raised as it ran, with the records of eager code that raised the same; None where it is not so."""
+    if call.failed_record or not run.mode.startswith("compiled"):
+        return None
+    for audit in (one for one in run.calls if one.label == EAGER_AUDIT and one.error and one is not call):
+        assert audit.error is not None
+        assert call.error is not None
+        if audit.failed_record and audit.failed_record.custom and first_line(audit.error) == first_line(call.error):
+            return Raised(run, replace(call, records=audit.records), call.error, in_eager=True)
+    return None

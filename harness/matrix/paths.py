@@ -49,8 +49,10 @@ PATHS = {
         varied=True,
         captured=False,
     ),
-    "vllm-padded-rows": Path("rows that only fill the batch, with -1 for each expert id", shared=None, captured=False),
-    "vllm-gate": Path("the router's gate inside the runner, which no caller's logits reach", hidden=256),
+    "vllm-padded-rows": Path(
+        "rows that only fill the batch, with -1 for each expert id", shared=None, varied=True, captured=False
+    ),
+    "vllm-gate": Path("the router's gate inside the runner, which no caller's logits reach", hidden=256, varied=True),
     "vllm-float16": Path("float16, where the shared expert's output is divided by the scale", dtype="float16"),
     "vllm-float16-scaled": Path(
         "float16 without a shared expert, where the routed output is multiplied",
@@ -67,7 +69,7 @@ PATHS = {
         "packed FP4 weights, whose expert width the release's own helpers pad, gate and up apart", shared=None
     ),
     "vllm-lora": Path(
-        "an adapter on each expert, by vLLM's LoRA layer around a modular kernel", hidden=256, shared=None
+        "an adapter on each expert, by vLLM's LoRA layer around a modular kernel", hidden=256, shared=None, varied=True
     ),
     "sglang-plain": Path("no op around the experts, as where SGLang is not traced", scaled=True),
     "sglang-plain-latent": Path("the same behind a latent projection", hidden=384, latent=320, scaled=True),

@@ -26,7 +26,7 @@ def _finding(first: Call, call: Call) -> Finding:
     return Finding(
         observer="tokens",
         kind="stale" if call.outside else "torch-mode" if call.by_grad else "few-tokens",
-        stage=stages.ROUTER if call.misrouted else "layer",
+        stage=stages.ROUTER if call.misrouted else stages.PAD if call.mispadded else "layer",
         what=f"{call.label}{', in grad mode' * call.by_grad}: the output differs from the oracle",
         cause=" ".join((f"The layer is correct for {first.tokens} tokens. {_cause(call)}", *call.facts)),
         call=call.label,

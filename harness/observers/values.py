@@ -80,9 +80,11 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     if (shifted := _shifted(case, call)) is not None:
         return "wrong-columns", *shifted
     kind, stage, cause = diagnose(case, difference)
+    if kind == "missing-part" and stage == stages.ADD and (part := _zero_part(call, difference)):
+        stage, cause = PART_STAGES[part], f"{cause} The op of the routed experts returns zeros for it."
     cause = " ".join((cause, *call.facts))
-    if call.misrouted:
-        return kind, stages.ROUTER, cause
+    if call.misrouted or call.mispadded:
+        return kind, stages.ROUTER if call.misrouted else stages.PAD, cause
     if stage != stages.SHARED or case.scaling == 1:
         return kind, stage, cause
     factor = difference.factors.get("shared", 1.0)
@@ -99,6 +101,12 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     where = f" at {scale.line}" if scale.line else ""
     both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
     return kind, stages.SCALING, f"{cause} {both}"
+
+
+def _zero_part(call: Call, difference: Difference) -> str:
+    """The missing part where it is nothing but zeros before the parts are added; empty where it is not."""
+    missing = {part for part, factor in difference.factors.items() if abs(factor) <= _ZERO}
+    return next(iter(missing & call.zero_parts), "") if len(missing) == 1 else ""
 
 
 def _scaled_outside(records: list[Record]) -> Record | None:

@@ -72,7 +72,7 @@ def _key(verdict: Verdict, finding: Finding) -> tuple[str, ...]:
 
 def _blame(finding: Finding, in_eager: Callable[[], _FindingKeys], good: Callable[[], bool]) -> str:
     try:
-        wrong_fake = any(observer == "contract" for observer, _ in in_eager())
+        wrong_fake = any(observer == "contract" and kind != "op-raised" for observer, kind in in_eager())
         if finding.observer == "contract" and wrong_fake:
             return FAKE
         if finding.observer == "build" or (finding.observer, finding.kind) in in_eager():

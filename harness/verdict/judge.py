@@ -154,11 +154,14 @@ def _lost(error: str, line: SourceLine | None) -> Finding:
     )
 
 
+_PLACES = re.compile(r"\b(?:row|column|expert|rank|token|index|line|dim|dimension) \d+")  # numbers that are no sizes
+
+
 def _not_built(error: BuildFailed, case: Case) -> Finding:
     cause = error.__cause__ or error
     at = f"{error}: " if isinstance(error, BuildFailsAt) else ""
     known = {case.padded, case.width, case.hidden, case.intermediate, case.padded_intermediate}
-    sizes = [int(number) for number in re.findall(r"\d+", first_line(cause))]
+    sizes = [int(number) for number in re.findall(r"\d+", _PLACES.sub("", first_line(cause)))]
     return Finding(
         observer="build",
         kind="not-built",

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.engines.released.told_apart import with_ranks
 from harness.findings.finding import ERROR, OK, SKIPPED
 from harness.workers.forking import may_fork
 from harness.workers.importing import importing
@@ -146,10 +147,11 @@ def _on_all_ranks(answer: Answer, others: list[WorkerProcess], cases: Sequence[s
         SUMS.start()
         others_answers = [threads.submit(other.ask, index) for other in others]
         verdict = answer(index)
-        for rank, future in enumerate(others_answers, 1):
-            theirs = (future.result() or {"status": "died"})["status"]
-            if theirs != verdict["status"]:
-                return verdict | {"status": ERROR, "reason": f"rank 0: {verdict['status']}, rank {rank}: {theirs}"}
+        theirs = [future.result() or {"status": "died"} for future in others_answers]
+        for rank, status in enumerate((one["status"] for one in theirs), 1):
+            if status != verdict["status"]:
+                return verdict | {"status": ERROR, "reason": f"rank 0: {verdict['status']}, rank {rank}: {status}"}
+        verdict = with_ranks(verdict, theirs)
         if verdict["status"] == OK and SUMS.all_alike(replays=verdict.get("emulated", False)):
             alike.add(cases[index])
         return verdict

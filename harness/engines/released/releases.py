@@ -14,6 +14,7 @@ from harness.base.errors import BadInput, nearest
 from harness.base.printable import bounded
 from harness.engines.released.engine import Released
 from harness.engines.released.environment import Report, complaint, pip, python, room
+from harness.engines.released.torch_asked import KEPT
 
 COUNT = "harness-files.txt"  # has the number of files of a complete tree
 _NUMBER = re.compile(r"\d+(\.\d+)*([a-z]+\d+)?(\.post\d+)?(\.dev\d+)?")
@@ -90,7 +91,7 @@ def _download(engine: Released, version: str, interpreter: Path, fresh: Path, re
 
 
 def _unpack(engine: Released, archive: Path, place: Path) -> None:
-    """Unpack only the archive's Python package, and delete the archive."""
+    """Unpack only the archive's Python package, with what says which torch it asks for, and delete the archive."""
     try:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
@@ -103,21 +104,29 @@ def _unpack(engine: Released, archive: Path, place: Path) -> None:
     archive.unlink()
     for inner in place.glob(f"{engine.name}-*/{engine.name}"):
         inner.rename(place / engine.name)
+    for name in KEPT:
+        for file in place.glob(f"{engine.name}-*/{name}"):
+            file.rename(place / name)
     if not (place / engine.layer).is_dir():
         raise BadInput(
             f"{archive.name} contains no {engine.layer}: the harness does not know the MoE layer of this release"
         )
 
 
+_METADATA = tuple((name,) for name in KEPT)
+
+
 def _is_of_package(engine: Released, name: str) -> bool:
-    """Whether a wheel's file is of the engine's package. Compiled libraries are left out: no GPU would run them."""
+    """Whether a wheel's file is of the engine's package, or its metadata. Compiled libraries are left out: no GPU would run them."""
+    if re.fullmatch(rf"{engine.name}-[^/]*\.dist-info/METADATA", name):
+        return True
     return name.startswith(f"{engine.name}/") and not name.endswith((".so", ".co"))
 
 
 def _wanted(engine: Released, opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in opened:
         parts = Path(member.name).parts
-        if parts[1:2] == (engine.name,) and member.isfile():
+        if (parts[1:2] == (engine.name,) or parts[1:] in _METADATA) and member.isfile():
             yield member
 
 

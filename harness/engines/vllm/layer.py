@@ -14,7 +14,7 @@ from harness.engines.vllm.routing import Gate, routing_function, routing_without
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
 from harness.engines.vllm.weights import NORMALISE, Pair, masters
-from harness.execution.passed_on import note_logits
+from harness.execution.passed_on import is_noting, note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
 
@@ -42,6 +42,7 @@ class Layer(nn.Module):
     def __init__(self, engine: Engine, case: Case) -> None:
         super().__init__()
         weights, prefix = masters(case), f"model.layers.{next(_count)}.mlp.experts"
+        self.choices = _choices(case, weights.gate)
         dtype = getattr(torch, case.dtype)
         shared, latent = _in(dtype, weights.shared), _in(dtype, weights.latent)
         down, up = transforms(latent, case.path in NORMALISE, engine.root)
@@ -69,7 +70,7 @@ class Layer(nn.Module):
             routed_output_transform=up,
             routed_scaling_factor=case.scaling / self.scaling,
             apply_routed_scale_to_output=True,
-            **_choices(case, weights.gate),
+            **self.choices,
         )
         weakref.finalize(self, engine.forget, prefix)
         _load(self.experts)
@@ -80,8 +81,10 @@ class Layer(nn.Module):
 
     def forward(self, hidden_states: Tensor, router_logits: Tensor | None = None) -> Tensor:
         """[T, H] and [T, E] fp32 to [T, H]. Where the runner has the gate, models pass hidden_states for the logits."""
-        if router_logits is not None:
-            note_logits("selected", router_logits)
+        if is_noting():
+            note_logits(
+                "selected", self.choices["gate"].logits(hidden_states) if router_logits is None else router_logits
+            )
         out = self.experts(hidden_states, hidden_states if router_logits is None else router_logits)
         out = self.after(*out) if isinstance(out, tuple) else out
         # Without a shared expert vLLM returns a slice of padded rows, which its next layer accepts. The harness requires the

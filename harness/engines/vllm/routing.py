@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.execution.passed_on import note_logits, note_routing
+from harness.execution.passed_on import note_fact, note_logits, note_routing
 
 NO_EXPERT = -1
 
@@ -46,18 +46,21 @@ def routing_function(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``top_k`` with the arguments of vLLM's custom_routing_function."""
-    return _selected(gating_output, *top_k(gating_output, topk))
+    return _selected(gating_output, *top_k(gating_output, topk), renormalize)
 
 
 def routing_without_fillers(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
     """``without_fillers`` with the arguments of vLLM's custom_routing_function."""
-    return _selected(gating_output, *without_fillers(gating_output, topk))
+    return _selected(gating_output, *without_fillers(gating_output, topk), renormalize)
 
 
-def _selected(logits: Tensor, weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _selected(logits: Tensor, weights: Tensor, ids: Tensor, renormalize: bool) -> tuple[Tensor, Tensor]:
     note_logits("given", logits)
+    if not renormalize:
+        note_fact("The routing function is not asked to renormalise, as the layer is.", of_routing=True)
+        weights = logits.float().softmax(-1).gather(1, ids.clamp(min=0).long())
     note_routing("selected", weights, ids)
     return weights, ids
 
@@ -73,9 +76,11 @@ class Gate(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """[T, H] to [T, E] fp32."""
-        logits = functional.linear(hidden_states.float(), self.weight.float())
-        note_logits("selected", logits)
-        return logits, None
+        return self.logits(hidden_states), None
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """What the gate gives for these rows, without a call that counts as the layer's own."""
+        return functional.linear(hidden_states.float(), self.weight.float())
 
 
 def logits_of(router_logits: Tensor, tokens: int) -> Tensor:

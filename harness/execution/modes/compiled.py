@@ -16,6 +16,7 @@ from harness.execution.graph_guards import allowed_tokens, is_split
 from harness.execution.modes import fake
 from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
 from harness.execution.rig import Rig
+from harness.execution.second_look import look_at_plain
 
 # Added to the first token count, it gives one of other parity and magnitude: a guard on either then fails.
 _MORE_TOKENS = 9
@@ -56,7 +57,10 @@ def _run(rig: Rig, dynamic: bool, tokens: int) -> Run:
     if call.error:
         call.records = stages(rig, dynamic, tokens)
         rig.audit(run)
-    return rig.finish(run)
+    rig.finish(run)
+    if not rig.case.full:  # a second layer of true size may not fit beside the first
+        look_at_plain(rig, run)  # eager code may be as wrong, and there it shows where
+    return run
 
 
 def stages(rig: Rig, dynamic: bool, tokens: int) -> list[Record]:

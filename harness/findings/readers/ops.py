@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from harness.base.exception_text import first_line
-from harness.execution.evidence import Record, Run
-from harness.execution.stages import SUBMODULES
+from harness.execution.evidence import Record
+from harness.execution.stages import EXPERTS, PAD, SUBMODULES
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import origin
 from harness.findings.readers.raised import Raised
@@ -14,6 +14,7 @@ from harness.ops.returned import wrong_return
 _RETURNED = "The function that is registered for the op and the op's schema belong to different ops, or one of them changed alone."
 # What torch says of operands inside an op, which has no record of its own.
 _ABOUT_SHAPES = re.compile(r"shape|[Ss]ize")
+_PRODUCT = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 
 
 def custom_op(raised: Raised) -> Finding | None:
@@ -22,16 +23,19 @@ def custom_op(raised: Raised) -> Finding | None:
     if record is None or not record.custom:
         return None
     missing = kind == "missing-fake"
-    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(raised.run)
+    cause = "The op has no fake implementation, so it cannot be traced." if missing else _cause(raised)
     if kind == "data-dependent":
         cause = "The fake implementation reads the values of a tensor, which a trace does not have."
     what = f"{type(raised.error).__name__}: {first_line(raised.error)}"
+    stage = stage_of_part(raised.error) or record.stage
+    if unpadded := _unpadded(raised, record):
+        stage, cause = PAD, f"{cause} {unpadded}"
     if returned := wrong_return(raised.error):
-        what, cause = f"{'its fake' if _traces(raised.run) else 'it'} {returned}", _RETURNED
+        what, cause = f"{'its fake' if _traces(raised) else 'it'} {returned}", _RETURNED
     return Finding(
         observer="contract",
         kind="no-fake" if missing else "op-raised",
-        stage=stage_of_part(raised.error) or record.stage,
+        stage=stage,
         what=f"{record.op}: {what}",
         cause=cause,
         call=raised.call.label,
@@ -39,6 +43,19 @@ def custom_op(raised: Raised) -> Finding | None:
         widths=tuple(_met(raised, record)),
         detail={"failure": kind},
     )
+
+
+def _unpadded(raised: Raised, record: Record) -> str:
+    """What lacks where the routed experts' op multiplies rows of another width by padded weights; empty if it does not."""
+    case, met = raised.run.case, _PRODUCT.search(first_line(raised.error))
+    if met is None or record.stage != EXPERTS or int(met[2]) != case.padded or case.padded == case.width:
+        return ""
+    width = int(met[1])
+    if not record.inputs or record.inputs[0].width != width:  # the op itself makes that width
+        return ""
+    if width != case.width and not origin(raised.run, raised.call.records, record, 0).stage.startswith(PAD):
+        return ""
+    return f"The rows have {width} columns, and the weights {case.padded}: before this product the rows are not padded to that."
 
 
 def stage_of_part(error: BaseException) -> str:
@@ -56,7 +73,8 @@ def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
     if not _ABOUT_SHAPES.search(text):
         return
     given = {meta.width: index for index, meta in reversed(list(enumerate(record.inputs)))}
-    for size in dict.fromkeys(int(size) for size in re.findall(r"\d+", text)):
+    product = _PRODUCT.search(text)  # whose other two sizes do not meet
+    for size in dict.fromkeys(int(size) for size in (product.groups() if product else re.findall(r"\d+", text))):
         known = case.describe_width(size)
         if size in given and (
             (made := origin(raised.run, raised.call.records, record, given[size])).line or known != str(size)
@@ -66,10 +84,11 @@ def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
             yield WidthOrigin(known, record.stage, raised.line)
 
 
-def _cause(run: Run) -> str:
-    return "The op's fake implementation raised in a trace." if _traces(run) else "The op's implementation raised."
+def _cause(raised: Raised) -> str:
+    return "The op's fake implementation raised in a trace." if _traces(raised) else "The op's implementation raised."
 
 
-def _traces(run: Run) -> bool:
+def _traces(raised: Raised) -> bool:
     """The records of a compiled call are those of a FakeTensor trace, so there it was the fake that raised too."""
-    return run.mode.startswith(("fake", "compiled")) or run.mode == "cudagraph-compiled"
+    mode = raised.run.mode
+    return not raised.in_eager and (mode.startswith(("fake", "compiled")) or mode == "cudagraph-compiled")

@@ -13,11 +13,12 @@ from harness.execution.evidence import Call, Record, Run
 
 @dataclass(frozen=True)
 class Raised:
-    """A call of a run that raised ``error``."""
+    """A call of a run that raised ``error``. ``in_eager`` says that the records are of eager code that raised the same."""
 
     run: Run
     call: Call
     error: BaseException
+    in_eager: bool = False
 
     @property
     def record(self) -> Record | None:

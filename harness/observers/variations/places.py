@@ -53,6 +53,8 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return stages.OUTPUT
     if call.other_routing or call.misrouted:
         return stages.ROUTER
+    if call.mispadded:
+        return stages.PAD
     kind, stage, _ = diagnose(run.case_of(call), found)
     if _is_anywhere(call, kind, stage, len(found.factors)):
         return "layer"

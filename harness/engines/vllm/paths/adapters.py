@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.engines.released.ranks import here
 from harness.matrix.case import Case
 
-RANK = 8
+RANK, MAX_RANK = 8, 16
 _SIZE = 0.7  # of the weights' own magnitude, so that no part of the adapter is lost in the tolerance
 
 
@@ -27,7 +27,12 @@ class Adapter:
     @classmethod
     def of(cls, case: Case) -> "Adapter":
         """The adapter of a case, the same in every process."""
-        return _adapter(case.experts, case.width, case.intermediate * case.tp)
+        return _adapter(case.experts, case.width, case.intermediate * case.tp, RANK)
+
+    @classmethod
+    def former(cls, case: Case) -> "Adapter":
+        """Another adapter, of the highest rank, for the slot that the case's own is loaded into after it."""
+        return _adapter(case.experts, case.width, case.intermediate * case.tp, MAX_RANK)
 
     def product(self, name: str, case: Case) -> Tensor:
         """What the adapter adds on this rank to the weight ``gate``, ``down`` or ``up``, fp32."""
@@ -46,12 +51,12 @@ class Adapter:
 
 
 @lru_cache(maxsize=4)
-def _adapter(experts: int, width: int, inner: int) -> Adapter:
-    generator = torch.Generator().manual_seed(width + inner)
+def _adapter(experts: int, width: int, inner: int, rank: int) -> Adapter:
+    generator = torch.Generator().manual_seed(width + inner + rank - RANK)
 
     def factor(*shape: int) -> Tensor:
         return (torch.randn(experts, *shape, generator=generator) * _SIZE / math.sqrt(shape[-1])).bfloat16()
 
-    a = factor(RANK, width), factor(RANK, inner), factor(RANK, width)
-    b = factor(inner, RANK), factor(width, RANK), factor(inner, RANK)
+    a = factor(rank, width), factor(rank, inner), factor(rank, width)
+    b = factor(inner, rank), factor(width, rank), factor(inner, rank)
     return Adapter(a, b)

@@ -53,9 +53,9 @@ def _check_other_sizes(tensors: Any, is_gated: bool, alignment: int) -> None:
     """The same weights repeated to other sizes.
 
     At the first, half the hidden width is rounded up to more than half of what the whole is: a helper that counts bytes for
-    values shows. At the second, nothing needs padding.
+    values shows. What lacks is not what is over, as it is of a width between two multiples. At the second, nothing needs padding.
     """
-    for hidden, inner in ((2 * alignment + 64, ALIGNMENT + 64), (2 * alignment, ALIGNMENT)):
+    for hidden, inner in ((2 * alignment + 64, ALIGNMENT + 32), (2 * alignment, ALIGNMENT)):
         try:
             _padded(_of_sizes(tensors, hidden, inner), is_gated, alignment)
         except WrongWeights as error:
@@ -109,8 +109,14 @@ def _hidden(tensors: Any, alignment: int) -> list[Any]:
 
 
 def _check_cutlass(codes: Tensor) -> None:
-    """``pad_nvfp4_weight_for_cutlass`` on a weight whose both sizes need padding, and the cut of its output."""
-    name, weight = "pad_nvfp4_weight_for_cutlass", codes[:-BLOCK, : -BLOCK // 2]
+    """``pad_nvfp4_weight_for_cutlass`` on weights whose both sizes need padding: more than half of the alignment, half, less."""
+    for less in (BLOCK, BLOCK // 2, 3 * BLOCK // 2):
+        _check_padded_for_cutlass(codes[:-less, : -less // 2])
+
+
+def _check_padded_for_cutlass(weight: Tensor) -> None:
+    """The padded weight, the cut of its output, and the input."""
+    name = "pad_nvfp4_weight_for_cutlass"
     below, behind = (-size % _CUTLASS for size in (weight.shape[0], 2 * weight.shape[1]))
     found, added = nvfp4_utils.pad_nvfp4_weight_for_cutlass(weight)
     compare(name, ("weight",), (found,), (columns(rows(weight, below), behind // 2),))

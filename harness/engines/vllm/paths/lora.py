@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.engines.vllm.paths.adapters import RANK, Adapter
+from harness.engines.vllm.paths.adapters import MAX_RANK, Adapter
 from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
 from harness.execution.passed_on import is_noting, note_fact
 from harness.matrix.case import Case
+from harness.ops.product import product
 
 _SLOT, _SLOTS = 1, 2
 
@@ -106,18 +107,18 @@ def _add(
 ) -> None:
     share = (torch.ones(()) if weights is None else weights[..., None]) * enabled[_SLOT]
     for expert in range(a.shape[1]):
-        added = (x @ a[_SLOT, expert].T) @ b[_SLOT, expert].T
+        added = product(product(x, a[_SLOT, expert]), b[_SLOT, expert])
         y += torch.where((ids == expert)[..., None], share * added, 0).to(y.dtype)
 
 
 def with_adapter(experts: Any, case: Case) -> nn.Module:
-    """VLLM's LoRA layer around its MoE layer, with the adapter loaded into one of two slots."""
+    """VLLM's LoRA layer around its MoE layer, with the adapter in one of two slots, which held one of a higher rank before."""
     from vllm.config.lora import LoRAConfig
     from vllm.lora.layers.fused_moe import FusedMoEWithLoRA
 
-    adapter = Adapter.of(case)
     made: Any = FusedMoEWithLoRA(experts)
-    made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
-    made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
+    made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=MAX_RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
+    for adapter in (Adapter.former(case), Adapter.of(case)):
+        made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
     made.set_mapping(Punica(case))
     return made  # type: ignore[no-any-return]

@@ -228,10 +228,17 @@ class VariedRun:
         return self.rig.make(again, self.fresh()) and not self.is_wrong(again)
 
     def _is_right_in_other_order(self, call: Call, form: Form, around: Around) -> bool:
-        """Whether a fresh layer is right for the same rows, the last one first: an input's contents find nothing held then."""
-        if call.tokens < _ROWS_TO_MOVE:
-            return False
-        moved = tuple(t if t is None else copy_of(t).roll(1, 0) for t in call.before)
+        """Whether fresh layers are right for the same rows in two orders: an input's contents find nothing held then.
+
+        With the last one first, the wrong rows may be in a place where they are right. All in turn, others are in theirs.
+        """
+        return call.tokens >= _ROWS_TO_MOVE and all(
+            self._is_right_moved(call, moved, form, around)
+            for moved in (lambda rows: rows.roll(1, 0), lambda rows: rows.flip(0))
+        )
+
+    def _is_right_moved(self, call: Call, move: Callable[[Tensor], Tensor], form: Form, around: Around) -> bool:
+        moved = tuple(t if t is None else move(copy_of(t)) for t in call.before)
         other = Call(call.label, call.tokens, form(moved), expected=self.rig.oracle(moved))
         return self.rig.make(other, around(self.fresh())) and not self.is_wrong(other)
 
