@@ -72,7 +72,7 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
     cause = "The next layer expects an output with the shape, layout, dtype and device of hidden_states."
     if kind == "wrong-shape" and (of_rows := pad_of_rows(case, call.records)):
         stage, line, cause = stages.PAD, of_rows[0].line, of_rows[1]
-    widths = (origin(run, call.records, last, 0),) if last and last.inputs else ()
+    widths: tuple[WidthOrigin, ...] = (origin(run, call.records, last, 0),) if last and last.inputs else ()
     if kind == "wrong-shape" and stage == stages.OUTPUT and _is_of_experts(run, call, widths):
         stage, line = stages.EXPERTS, widths[0].line
     return Finding(
