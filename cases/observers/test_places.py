@@ -196,7 +196,7 @@ class CopiesInChunks(PaddedMoELayer):
 def test_rows_that_do_not_reach_the_experts_op_are_the_pads() -> None:
     finding = judged(CopiesInChunks, SMALL).findings[0]
     assert finding.stage == stages.PAD
-    assert "is given are the layer's own, but for tokens 4-" in finding.cause
+    assert "is given are the layer's own, but zeros for tokens 4-" in finding.cause
     with routed_experts.planted(real=lambda *args: _first_rows_alone(REAL(*args))):
         finding = judged(PaddedMoELayer, SMALL).findings[0]
     assert finding.stage == stages.EXPERTS
