@@ -13,7 +13,14 @@ from harness.cli import main
 from harness.engines.released import releases, targets
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
-from harness.engines.vllm.routing import check_logits, logits_of, top_k, without_fillers
+from harness.engines.vllm.routing import (
+    check_logits,
+    logits_of,
+    routing_function,
+    routing_without_fillers,
+    top_k,
+    without_fillers,
+)
 from harness.engines.vllm.transforms import MODEL, says_commutative
 from harness.engines.vllm.weights import masters, oracle
 from harness.execution import stages
@@ -267,6 +274,20 @@ def test_a_routing_is_changed_by_its_weights_and_not_by_their_order(given: Any, 
     note_routing("selected", *given)  # outside of a second look nothing is noted
     note_fact("Nothing.")
     assert not any("Nothing" in fact for fact in notes.facts)
+
+
+@pytest.mark.parametrize("function", [routing_function, routing_without_fillers])
+def test_a_routing_that_is_not_asked_to_renormalise_does_not(function: Any) -> None:
+    logits = torch.randn(5, 8)
+    with noting() as notes:
+        weights, _ = function(torch.zeros(5, 4), logits, 2, False)
+    assert (weights.sum(-1) < 0.99).all()
+    assert notes.misrouted
+    assert notes.facts == ["The routing function is not asked to renormalise, as the layer is."]
+    with noting() as notes:
+        weights, _ = function(torch.zeros(5, 4), logits, 2, True)
+    assert torch.allclose(weights.sum(-1), torch.ones(5))
+    assert not notes.facts
 
 
 def test_logits_of_another_width_are_the_routers() -> None:

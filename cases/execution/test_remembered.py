@@ -14,8 +14,11 @@ from fixtures.faults.remembered import OnesOfSize, ScaleByVersion
 from fixtures.judged import judged
 from fixtures.planting import SHARED, SMALL, Planted
 from harness.execution.capture import OpGraph
+from harness.execution.evidence import Varied
 from harness.execution.modes.varied.checks import MANY_CALLS, place_of
 from harness.execution.modes.varied.routing import missing_ids
+from harness.execution.modes.varied.varied_run import VariedRun
+from harness.execution.rig import Rig
 from harness.findings.finding import OK, Verdict
 from harness.matrix.modes import MODES
 from harness.verdict.judge import judge
@@ -232,3 +235,23 @@ def test_ranks_that_hold_the_same_shard_are_named() -> None:
     finding = varied(PaddedMoELayer, "ranks=4", mode="varied-sizes", case=SHARED, kind=PairsOfRanks).findings[0]
     assert finding.stage == "layer"
     assert "the sum of 4 ranks, where rank 2 gives what rank 0 does and rank 3 gives what rank 1 does" in finding.what
+
+
+class ZeroFromRow512(PaddedMoELayer):
+    """Zeros the last row of a batch of more than 512 tokens, unless it is a row of zeros itself, which is right there."""
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Zero by place."""
+        out = super().reduce(x)
+        return torch.cat((out[:512], torch.zeros_like(out[512:])))
+
+
+def test_rows_that_are_wrong_by_their_place_are_not_held_by_their_contents() -> None:
+    rig = Rig(Planted(layer=ZeroFromRow512), SMALL, torch.device("cpu"), "varied-tokens")
+    run = VariedRun(rig, SMALL.tokens)
+    hidden, ids, weights = rig.inputs(513, 3)
+    weights[511] = 0  # its output is zero, so that it is right in any place
+    hidden[511] = 0
+    call = run.call(Varied("tokens=513", "513 tokens"), (hidden, ids, weights))
+    assert call.fresh_differs
+    assert not call.right_in_other_order

@@ -1,17 +1,21 @@
 """Where a finding points: to the op that gave the dtype, to the widths of a product that met, and into a custom op."""
 
+from dataclasses import replace
 from typing import Any, Never
 
 import pytest
 import torch
 from torch import Tensor
 
+from fixtures.correct.ops import BOTH, SharedByOp
 from fixtures.faults.output import Float32
 from fixtures.judged import judged
-from fixtures.planting import LATENT, REAL, SHARED, SMALL, SMALL_TWO, case
+from fixtures.planting import LATENT, REAL, SHARED, SMALL, SMALL_TWO, Planted, case
 from harness.execution import stages
-from harness.findings.finding import Finding
+from harness.findings.finding import OK, Finding
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
+from harness.verdict.judge import judge
 from kernels.layer.experts import routed_experts
 from kernels.layer.layer import PaddedMoELayer
 
@@ -156,6 +160,74 @@ def test_rows_that_are_not_padded_to_the_weights_are_the_pads(
     assert "fake implementation" not in finding.cause
     assert len(finding.widths) == 2  # the sizes that do not meet are not named
     assert finding.widths[1].text.startswith(str(SMALL.padded))
+
+
+class PadsRows(PaddedMoELayer):
+    def pad(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(x, (0, 0, 0, self.padded - self.width))
+
+
+@pytest.mark.parametrize(
+    ("on", "mode"), [(SMALL, "eager"), (SMALL, "fake"), (SHARED, "fake"), (SHARED, "fake-dynamic")]
+)
+def test_a_pad_of_rows_in_place_of_columns_is_found_at_the_pad(on: Case, mode: str) -> None:
+    def experts(x: Tensor, ids: Tensor, *args: Any) -> Tensor:
+        assert len(x) == len(ids), f"{len(x)} != {len(ids)}"
+        return x
+
+    with routed_experts.planted(real=experts, fake=lambda x, *args, **more: torch.empty_like(x)):
+        finding = judged(PadsRows, on, mode).findings[0]
+    assert finding.stage == stages.PAD
+    assert f"and leaves their {on.width} columns." in finding.cause
+    assert finding.line is not None
+    assert finding.kind in ("op-raised", "raised", "wrong-shape")
+
+
+class CopiesInChunks(PaddedMoELayer):
+    """Pads a last chunk with zeros alone."""
+
+    def pad(self, x: Tensor) -> Tensor:
+        padded = x.new_zeros(len(x), self.padded)
+        whole = len(x) // 4 * 4
+        padded[:whole, : self.width] = x[:whole]
+        return padded
+
+
+def test_rows_that_do_not_reach_the_experts_op_are_the_pads() -> None:
+    finding = judged(CopiesInChunks, SMALL).findings[0]
+    assert finding.stage == stages.PAD
+    assert "is given are the layer's own, but zeros for tokens 4-" in finding.cause
+    with routed_experts.planted(real=lambda *args: _first_rows_alone(REAL(*args))):
+        finding = judged(PaddedMoELayer, SMALL).findings[0]
+    assert finding.stage == stages.EXPERTS
+    assert "is given are" not in finding.cause
+
+
+def _first_rows_alone(out: Tensor) -> Tensor:
+    return torch.cat((out[:4], torch.zeros_like(out[4:])))
+
+
+def test_a_width_that_the_experts_op_makes_in_a_trace_is_found_there() -> None:
+    with routed_experts.planted(fake=lambda x, *args, **more: x.new_empty(len(x), 0)):
+        finding = judged(PaddedMoELayer, SMALL_TWO, "fake").findings[0]
+    assert (finding.kind, finding.stage) == ("wrong-shape", stages.EXPERTS)
+
+
+class AddsIntoShared(SharedByOp):
+    """The sum is written into the shared expert's output, which the op returned."""
+
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        return shared.add_(routed)
+
+
+@pytest.mark.parametrize("mode", ["eager", "fake", "cudagraph"])
+def test_a_sum_in_place_of_another_output_of_the_op_is_routed(mode: str) -> None:
+    verdict = judge(
+        Planted(layer=AddsIntoShared, op=f"{BOTH}[1]"), replace(SHARED, tp=2), MODES[mode], torch.device("cpu")
+    )
+    assert not verdict.findings
+    assert verdict.status == OK
 
 
 class LeavesOutRouted(PaddedMoELayer):

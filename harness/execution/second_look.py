@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.difference import compare, ranges, right_tokens
+from harness.execution.difference import compare, ranges, right_tokens, total
 from harness.execution.evidence import Call, FirstNaN, Run, same_bits, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
@@ -70,11 +70,16 @@ def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
         call.zero_parts = rig.parts_of(op.indices, op.count)
         if lost := _lost_rows(rig, call, op.rows):
             call.mispadded = rig.case.padded != rig.case.width and same_bits(again.inputs[0], call.before[0])
-            call.facts += (f"The rows that the op of the routed experts is given are the layer's own, but for {lost}.",)
+            call.facts += (
+                f"The rows that the op of the routed experts is given are the layer's own, but zeros for {lost}.",
+            )
 
 
 def _lost_rows(rig: Rig, call: Call, rows: Tensor | None) -> str:
-    """The tokens whose rows the experts' op is not given, where all wrong ones are among them, and not all tokens; else empty."""
+    """The tokens in whose place the experts' op is given zeros, where these are the wrong ones, and not all tokens; else empty.
+
+    Of a token whose output is zero that is right. Other rows that differ are of a layer which rounds or moves them.
+    """
     case, given, output = rig.case, call.before[0], call.snapshot
     if case.latent or rows is None or rows.dtype != given.dtype or rows.dim() != 2 or len(rows) != call.tokens:
         return ""
@@ -82,10 +87,10 @@ def _lost_rows(rig: Rig, call: Call, rows: Tensor | None) -> str:
         return ""
     own = rows[:, : case.hidden]
     differ = ((own != given) & ~(own.isnan() & given.isnan())).any(-1)
-    if differ.all() or output.shape != given.shape or not all_finite(output):
+    if differ.all() or own[differ].any() or output.shape != given.shape or not all_finite(output):
         return ""
     wrong = ~right_tokens(output, call.expected)
-    all_lost = bool(wrong.any()) and torch.equal(wrong & differ, wrong)
+    all_lost = bool(wrong.any()) and torch.equal(wrong, differ & (wrong | total(call.expected).any(-1)))
     return f"tokens {ranges(differ.nonzero().flatten().tolist())}" if all_lost else ""
 
 

@@ -3,12 +3,15 @@
 What an exception's text says is read by the room `diagnosis`, as it is for `harness diagnose`.
 """
 
+import re
 from dataclasses import replace
 
 from harness.base.exception_text import first_line, user_caller
 from harness.execution.evidence import Call, Run
 from harness.execution.rig import EAGER_AUDIT
+from harness.execution.stages import PAD
 from harness.findings.finding import Finding
+from harness.findings.origins import pad_of_rows
 from harness.findings.readers import by_text, capturing, compiling, ops, shapes
 from harness.findings.readers.raised import Raised
 
@@ -36,8 +39,20 @@ def explain(run: Run, call: Call) -> Finding:
     recognised = (finding for reader in READERS if (finding := reader(raised)))
     finding = next(recognised, None) or by_text.by_text(raised)
     finding = replace(finding, caller=user_caller(call.error, finding.line))
+    finding = _of_rows(raised, finding)
     on_data = run.trace_is_clean and finding.kind in _ON_DATA
     return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
+
+
+def _of_rows(raised: Raised, finding: Finding) -> Finding:
+    """The finding at the pad where that adds rows in place of columns, and the exception is of as many rows."""
+    found = pad_of_rows(raised.run.case, raised.call.records)
+    if found is None or finding.stage == PAD:
+        return finding
+    rows = [str(meta.shape[0]) for meta in (found[0].inputs[0], found[0].outputs[0]) if meta]
+    if all(re.search(rf"(?<!\w){re.escape(count)}(?!\w)", finding.what) for count in rows):
+        return replace(finding, stage=PAD, cause=f"{finding.cause} {found[1]}")
+    return finding
 
 
 def _in_eager(run: Run, call: Call) -> Raised | None:

@@ -3,6 +3,7 @@
 from harness.execution import stages
 from harness.execution.evidence import Record, Run
 from harness.findings.finding import WidthOrigin
+from harness.matrix.case import Case
 from harness.ops.tensor_meta import Size
 
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "matmul"}
@@ -51,6 +52,19 @@ def first_after(records: list[Record], earlier: str, later: str) -> Record | Non
         if came and record.stage == later:
             return record
         through.append(came or record.stage == earlier)
+    return None
+
+
+def pad_of_rows(case: Case, records: list[Record]) -> tuple[Record, str] | None:
+    """The pad that adds rows where the layer pads columns, with what it does; None where no pad does, or one adds columns."""
+    pads = [r for r in records if r.stage == stages.PAD and r.inputs and r.outputs and r.outputs[0]]
+    if case.padded == case.width or any(one and one.width == case.padded for r in pads for one in r.outputs):
+        return None
+    for record in pads:
+        before, after = record.inputs[0], record.outputs[0]
+        if after and len(before.shape) == len(after.shape) == 2 and str(before.shape[0]) != str(after.shape[0]):
+            what = f"The pad makes {after.shape[0]} rows of {before.shape[0]}, and leaves their {before.width} columns."
+            return record, what
     return None
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from harness.base.source import SourceLine
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
-from harness.findings.finding import Finding
-from harness.findings.origins import origin
+from harness.findings.finding import Finding, WidthOrigin
+from harness.findings.origins import origin, pad_of_rows
 from harness.ops.tensor_meta import TensorMeta, bracket
 
 _CASTS = {"_to_copy", "to", "copy", "copy_"}
@@ -69,19 +69,33 @@ def _finding(run: Run, call: Call, kind: str, what: str, expected: str) -> Findi
     line = last.line if last else None
     if kind == "wrong-dtype" and last and isinstance(call.output, Tensor):
         stage, line = _where_cast(call.records, last, TensorMeta.of(call.output).dtype)
+    cause = "The next layer expects an output with the shape, layout, dtype and device of hidden_states."
+    if kind == "wrong-shape" and (of_rows := pad_of_rows(case, call.records)):
+        stage, line, cause = stages.PAD, of_rows[0].line, of_rows[1]
+    widths: tuple[WidthOrigin, ...] = (origin(run, call.records, last, 0),) if last and last.inputs else ()
+    if kind == "wrong-shape" and stage == stages.OUTPUT and _is_of_experts(run, call, widths):
+        stage, line = stages.EXPERTS, widths[0].line
     return Finding(
         observer="widths",
         kind=kind,
         stage=stage,
         what=f"{what}; expected {expected}",
-        cause="The padding was not cut off."
-        if leaked
-        else "The next layer expects an output with the shape, layout, dtype and device of hidden_states.",
+        cause="The padding was not cut off." if leaked else cause,
         call=call.label,
         line=line,
-        widths=(origin(run, call.records, last, 0),) if last and last.inputs else (),
+        widths=widths,
         detail={"stride": TensorMeta.of(call.output).stride} if isinstance(call.output, Tensor) else {},
     )
+
+
+def _is_of_experts(run: Run, call: Call, widths: tuple[WidthOrigin, ...]) -> bool:
+    """Whether the rows are as many as they should be, and the experts' op gave them a width that is no size of the layer's."""
+    assert isinstance(call.output, Tensor)
+    case, shape = run.case_of(call), TensorMeta.of(call.output).shape
+    if len(shape) != 2 or shape[0] != TensorMeta.of(call.inputs[0]).shape[0]:
+        return False
+    own = shape[1] in (case.hidden, case.width, case.padded)
+    return not own and any(one.text == str(shape[1]) and one.stage.startswith(stages.EXPERTS) for one in widths)
 
 
 def _where_cast(records: list[Record], last: Record, dtype: str) -> tuple[str, SourceLine | None]:
