@@ -10,7 +10,7 @@ import pytest
 from fixtures.failure_texts import TEXTS
 from fixtures.pace import pace
 from harness.diagnosis.diagnose import diagnose
-from harness.diagnosis.log.again.tests import Tests
+from harness.diagnosis.log.again.tests import Sections
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.stream import Failures
 
@@ -94,9 +94,8 @@ def run_of(random: Random) -> str:
     for n in range(random.randint(5, 80)):
         text = section(random.choice((1, 2, n)), random.choice(messages))
         if random.random() < 0.1:
-            text = text.replace(
-                "E       ", "E       ValueError: x\nE\nE       The above exception was the direct cause\nE       ", 1
-            )
+            cause = "E       ValueError: x\nE\nE       The above exception was the direct cause\nE       "
+            text = text.replace("E       ", cause, 1)
         if random.random() < 0.1:
             text += f"---------- Captured stdout call ----------\nstep\nRuntimeError: printed {random.choice((1, 2))}\n"
         sections.append(text)
@@ -112,7 +111,7 @@ def run_of(random: Random) -> str:
 def test_what_is_counted_gives_the_answer_of_what_is_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     log = run_of(Random(seed)).encode()
     counted = diagnose(io.BytesIO(log), "x")
-    monkeypatch.setattr(Tests, "passes", lambda *arguments: (0, False))
+    monkeypatch.setattr(Sections, "passes", lambda *arguments: (0, False))
     assert counted == diagnose(io.BytesIO(log), "x")
 
 
@@ -132,5 +131,5 @@ def test_lines_of_a_summary_by_turns_are_counted_as_if_they_were_read(
     texts = {"a": of_summary(1), "b": of_summary(2), "x": of_summary(3, "Error in op: torch.ops.a.b.default")}
     log = ("".join(texts[line] for line in lines * 3) + "done\n").encode()
     counted = diagnose(io.BytesIO(log), "x")
-    monkeypatch.setattr(Tests, "passes", lambda *arguments: (0, False))
+    monkeypatch.setattr(Sections, "passes", lambda *arguments: (0, False))
     assert counted == diagnose(io.BytesIO(log), "x")
