@@ -43,6 +43,10 @@ _TRACED = re.compile(
     r"|while attempting to run meta|(?<!torch\.compile/)torch\.export"
     r"|Attempting to broadcast a dimension|must have same reduction dim|Cannot view a tensor with"
 )
+# Folders and modules of code that moves caches between engines.
+_TRANSFERS = re.compile(
+    r"(?:^|/)(?:kv_(?:transfer|connector)\w*|disaggregation|nixl\w*|mooncake\w*|lmcache\w*)(?:/|\.py$)"
+)
 _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
 
@@ -254,6 +258,11 @@ class Facts:
         if not users or is_attention(users[-1].code) or speaks_for("attention", users[-1].function):
             return bool(users)
         return may_be_attention(users[-1].code) and speaks_for("attention", users[-1].file)
+
+    @property
+    def in_transfer(self) -> bool:
+        """Whether the user's line stands in code that moves a cache of keys and values between engines."""
+        return bool(self.users and _TRANSFERS.search(self.users[-1].file.replace("\\", "/")))
 
     @property
     def in_optimizer(self) -> bool:

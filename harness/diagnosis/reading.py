@@ -15,6 +15,7 @@ from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.unnamed import read_unnamed
 from harness.diagnosis.surroundings import Surroundings
 
+_TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 _OF_SIZES = frozenset(("sizes", "product", "reshape", "view"))  # readers of two tensors that meet
 _OTHER_LANGUAGE = re.compile(r"\([\w$]+\.(?:java|kt|scala):\d+\)|\.cs:line \d+")  # its exceptions have such names too
@@ -47,7 +48,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         count=count,
         writers=tuple(writer for writer in writers if writer),
         phase=facts.phase,
-        stage=reading.stage,
+        stage=reading.stage or (_TRANSFER if facts.in_transfer else ""),
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",

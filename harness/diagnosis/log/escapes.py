@@ -64,7 +64,7 @@ def may_have_escapes(text: str) -> bool:
     """Whether a line has a character of an escape, or any that is not ASCII."""
     if "\\" in text or "{" in text or "<" in text or "&" in text or "]]>" in text or '""' in text or not text.isascii():
         return True
-    return any(mark in text for mark in _CARRIED)
+    return "#012" in text or "%0A" in text or "_x000A_" in text  # \\012 has a backslash
 
 
 def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:

@@ -38,16 +38,16 @@ class LineReader:
 
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
+        self._read = "", False  # the line that was read last, and whether it holds other lines than itself
 
     def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
         """The lines that one line of the log holds: one, or more where it is a string with line ends in it.
 
         ``following`` gives some of the lines after it.
         """
-        raw = without_colours(raw)
-        if not may_have_escapes(raw):
-            return [self._line(number, raw, following)]
-        texts = unescaped(raw)
+        whole, raw = raw, without_colours(raw)
+        texts = unescaped(raw) if may_have_escapes(raw) else (raw,)
+        self._read = whole, texts != (raw,)
         if texts == (raw,):
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
@@ -65,9 +65,11 @@ class LineReader:
 
     def settled(self, raw: str) -> bool:
         """Whether nothing but the raw line and the forms decides what its line is: it teaches none."""
-        raw = without_colours(raw)
+        whole, raw = raw, without_colours(raw)
         if may_teach(raw) and not self._is_taught(raw):
             return False
+        if self._read[0] == whole:
+            return not self._read[1]
         return not may_have_escapes(raw) or unescaped(raw) == (raw,)
 
     def _is_taught(self, raw: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from harness.diagnosis.log.forms import TRACEBACK
@@ -20,6 +21,7 @@ _FUNCTION = ("function", "name", "func", "method", "functionName")
 _CODE = ("context_line", "code", "source", "line")
 
 
+@lru_cache(maxsize=2)  # a line is looked at for its text and for its level
 def object_in(text: str) -> dict[str, Any] | None:
     """The JSON object that a line is, or ends with; None where it is none."""
     start = text.find("{")
@@ -72,16 +74,18 @@ def _exceptions(found: Any) -> list[str]:
         name, value, frames = parts
         lines = [line for frame in frames for line in _frame(frame)]
         return ["\n".join((f"{TRACEBACK} recent call last):", *lines, f"{name}: {value}"))]
-    return [text for value in found.values() for text in _exceptions(value)]
+    return [text for value in found.values() if isinstance(value, dict | list) for text in _exceptions(value)]
 
 
 def _parts(found: dict[str, Any]) -> tuple[str, str, list[Any]] | None:
     """The name, the message and the frames of an exception in parts; None where the object is none."""
-    name, value = _first(found, _NAME, str), _first(found, _VALUE, str)
-    frames = _first(found, _FRAMES, (list, dict))
+    name = _first(found, _NAME, str)
+    if not name:
+        return None
+    value, frames = _first(found, _VALUE, str), _first(found, _FRAMES, (list, dict))
     if isinstance(frames, dict):
         frames = _first(frames, _FRAMES, list)
-    if name and isinstance(value, str) and frames and any(_frame(frame) for frame in frames):
+    if isinstance(value, str) and frames and any(_frame(frame) for frame in frames):
         return name, value, frames
     return None
 
@@ -102,4 +106,7 @@ def _frame(frame: Any) -> Sequence[str]:
 
 def _first(found: dict[str, Any], names: Sequence[str], kind: type | tuple[type, ...]) -> Any:
     """The first member of these names that is of a kind; None where there is none."""
-    return next((found[name] for name in names if isinstance(found.get(name), kind)), None)
+    for name in names:
+        if name in found and isinstance(found[name], kind):
+            return found[name]
+    return None

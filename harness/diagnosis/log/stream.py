@@ -1,11 +1,12 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.again.repeated import Alike, Repeated
-from harness.diagnosis.log.again.tests import Tests
+from harness.diagnosis.log.again.tests import Sections
 from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
@@ -18,6 +19,8 @@ _REMEMBERED, _SHORT = 8192, 1000
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
 
+_MARK = re.compile(b"|".join(_MARKS))
+
 _TRIGGERS = tuple(text.encode() for text in triggers())
 
 
@@ -29,7 +32,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.lines = 0  # lines up to the place that was read or passed over
-        self.repeated, self.alike, self.tests = Repeated(), Alike(), Tests()
+        self.repeated, self.alike, self.tests = Repeated(), Alike(), Sections()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
         self._hits = Places(b"", ())
@@ -141,16 +144,15 @@ class Failures:
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         triggered = triggered and not self.alike.is_dull(raw)
         hits = self._hits.between(end - len(raw), end) if triggered else ()
-        found = [
-            (line, is_anchor(line, triggered, hits) if line.text in text else is_anchor(line, True)) for line in lines
-        ]
+        whole = len(lines) == 1 and lines[0].text in text
+        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor(line, True)) for line in lines]
         if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[raw] = found[0]
             if found[0][1] and not self._open:
                 self.alike.begun(raw)
-            elif not found[0][1] and (triggered or any(mark in raw for mark in _MARKS)):
+            elif not found[0][1] and (triggered or _MARK.search(raw)):
                 self.alike.dull(raw)
         return found
 

@@ -34,7 +34,7 @@ class Joined:
         length = 0
         broken, last = broken_lines(lines), ""
         for line in lines:
-            part = " ".join(line.text.split())
+            part = " ".join(line.text[:_LONGEST].split())
             if not part or length > _LONGEST:
                 continue
             if parts and (not broken(line) or last.endswith(" ")):

@@ -22,6 +22,7 @@ _WORDS = re.compile(
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]+")
 _DIGITS = b"0123456789"
 _MOST_LINES, _LARGEST = 200, 1 << 15  # of a section
+_MOST_BLOCKS, _MOST_MESSAGES = 2048, 8192  # that are remembered
 
 Key = tuple[bytes, ...]
 
@@ -39,12 +40,13 @@ class Block(NamedTuple):
     follower: bytes = b""
 
 
-class Tests:
+class Sections:
     """Sections and lines of one log's pytest, by what each gave when it was read."""
 
     def __init__(self) -> None:
         self.left_out = 0  # failures that differ in numbers alone from many that were read
         self.full = False  # whether so many failures are held that a new one is left out in any case
+        self._room = _MOST_BLOCKS
         self._given: dict[Key, dict[Key, list[Failure]]] = {}
         self._again: dict[int, tuple[Failure, int]] = {}
         self._messages: set[bytes] = set()  # of lines of a summary that each began a failure
@@ -92,9 +94,10 @@ class Tests:
         given = [*given, failure] if failure.first > start else given
         if not given or any(one.doubled for one in given):
             return
-        if block.form in self._given or len(self._given) < FORMS:
+        if self._room and (block.form in self._given or len(self._given) < FORMS):
+            self._room -= 1
             self._given.setdefault(block.form, {})[block.key] = given
-        if block.lines == 1:
+        if block.lines == 1 and len(self._messages) < _MOST_MESSAGES:
             self._messages.add(_message(block.form[0]))
 
     def _begins(self, line: bytes) -> bool:
