@@ -9,7 +9,7 @@ from harness.diagnosis.notation import TORCHS_OWN, op_name
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
-    r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,300}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
     r"|expression (?P<bare>[A-Z][a-z]\([^()]{1,60}\))"
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
