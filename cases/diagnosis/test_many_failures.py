@@ -10,8 +10,8 @@ from fixtures.pace import pace
 from harness.diagnosis.diagnose import OF_A_SORT, diagnose
 from harness.diagnosis.diagnosis import Report
 from harness.diagnosis.known.kinds import triggers
-from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.again.repeated import READ
+from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.stream import Failures
 
 ADD = "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1\n"

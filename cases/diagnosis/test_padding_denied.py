@@ -1,9 +1,10 @@
-"""Texts that show padding without two sizes that meet: an op with nothing to do, a value that is rounded up. And texts that do not."""
+"""Texts of padding without two sizes that meet: an op with nothing to do, a value that is rounded up; and texts that do not."""
 
 import io
 import math
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_whether_a_setting_decides_on_an_alias(module: str, always: bool) -> Non
     assert [relative.id for relative in one.relatives] == ([] if always else ["pytorch#182006"])
 
 
-ROUNDED: dict[str, Callable[[int], int]] = {
+ROUNDED: dict[str, Callable[[Any], Any]] = {
     "floor": lambda n: (n + 23) // 24 * 24,
     "negative": lambda n: -(-n // 24) * 24,
     "ceil": lambda n: math.ceil(n / 24) * 24,

@@ -6,7 +6,6 @@ from harness.diagnosis.known.kinds import first_match, triggers
 from harness.diagnosis.log.forms import FRAME, QUIET, TALK, is_exception
 from harness.diagnosis.log.lines import Line
 
-
 _TRIGGERS = tuple(triggers().items())
 
 

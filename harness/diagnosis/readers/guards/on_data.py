@@ -26,14 +26,14 @@ _SIDES = re.compile(r"(?:Eq|Ne)\((?P<one>.*), (?P<two>[^,]*)\)$|(?P<left>.*?) (?
 _OF_A_RUN, _SIZE = re.compile(r"(?<![a-zA-Z])z?u[f]?\d"), re.compile(r"s\d+$")
 _LEAST_BLOCK = 8  # half of something, rounded up, is no padding
 _PADDED = (
-    " What is compared is rounded up to a multiple of {step}{other}: rows or columns are padded whose number only a run has, such as "
-    "an expert's capacity, blocks of rows for a kernel, or a bucket."
+    " What is compared is rounded up to a multiple of {step}{other}: rows or columns are padded whose number only a run has, such "
+    "as an expert's capacity, blocks of rows for a kernel, or a bucket."
 )
 _NAMED = " The user's line speaks of padding, of a capacity or a bucket: what is compared may be a number of padded rows or columns."
 _SILENT = "padding: the text rounds nothing up to a multiple, and the user's line has no word of it"
 _LOOK = (
-    "where that number comes from: one of shapes and constants (tokens x top_k, a fixed capacity, the largest bucket) is known to the "
-    "trace; else torch._check tells the compiler what it may assume"
+    "where that number comes from: one of shapes and constants (tokens x top_k, a fixed capacity, the largest bucket) is known to "
+    "the trace; else torch._check tells the compiler what it may assume"
 )
 
 
@@ -58,12 +58,12 @@ def read_on_data(facts: Facts, around: Surroundings) -> Reading:
 
 def multiple_in(expression: str) -> str:
     """The multiple that an expression of torch's symbols rounds up to; empty for none."""
-    for found in _ADDED.finditer(expression):
-        step = int(found["step"])
-        if int(found["less"]) == step - 1 > 0 and (step >= _LEAST_BLOCK or re.search(rf"(?<!\w){step}\*", expression)):
-            return found["step"]
-    found_one = next((found for form in _ROUNDED if (found := form.search(expression))), None)
-    return found_one["step"] if found_one and found_one["step"] not in ("1", "2") else ""
+    for added in _ADDED.finditer(expression):
+        step = int(added["step"])
+        if int(added["less"]) == step - 1 > 0 and (step >= _LEAST_BLOCK or re.search(rf"(?<!\w){step}\*", expression)):
+            return added["step"]
+    found = next((one for form in _ROUNDED if (one := form.search(expression))), None)
+    return found["step"] if found and found["step"] not in ("1", "2") else ""
 
 
 def _guard(text: str) -> _Guard:
