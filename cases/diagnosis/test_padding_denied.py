@@ -159,7 +159,9 @@ def test_a_guard_that_rounds_nothing_up() -> None:
     compiled = torch.compile(dispatch, backend="eager", fullgraph=True, dynamic=True)
     one = diagnosis_of(raised(lambda: compiled(torch.zeros(70, 3), torch.tensor([3, 5]))))
     assert (one.kind, one.verdict) == ("data-dependent", "other")
-    assert one.against == ("padding: the text rounds nothing up to a multiple, and the user's line has no word of it",)
+    assert one.against == (
+        "padding: nothing that is compared is rounded up to a multiple, and the user's line has no word of it",
+    )
 
 
 GUARDED = (
@@ -227,6 +229,8 @@ def test_words_of_padding() -> None:
         "spade",
         "x[:n]",
         "-x",
+        "n-m % 2",
+        "align_corners=True",
     )
     assert [text for text in fills if not fills_up(text)] == []
     assert [text for text in cuts if fills_up(text) or not pads_or_cuts(text)] == []

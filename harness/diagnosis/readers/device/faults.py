@@ -132,8 +132,9 @@ def _in_a_table(what: str) -> Reading:
 
 def _of_padding(facts: Facts) -> tuple[str, tuple[str, ...]]:
     """The verdict, and what speaks against padding, by the user's line: where that fills rows or columns up, nothing does."""
-    pads = fills_up(line_of(facts))
-    return (UNDECIDED, ()) if pads else (OTHER, ("padding: the user's line has no word of it",))
+    if fills_up(line_of(facts)):
+        return UNDECIDED, ()
+    return OTHER, ("padding: the user's line has no word of it",) if facts.code else ()
 
 
 def _captured(facts: Facts, what: str) -> Reading:
@@ -155,7 +156,7 @@ def _elsewhere(facts: Facts, what: str) -> Reading:
         verdict=verdict,
         stage="a kernel on the device",
         cause=f"{what} Neither the message nor its frames name a MoE layer or a CUDA graph."
-        + ("" if against else " The user's line speaks of padding."),
+        + ("" if verdict == OTHER else " The user's line speaks of padding."),
         against=against,
         look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
     )

@@ -29,8 +29,11 @@ _PADDED = (
     " What is compared is rounded up to a multiple of {step}{other}: rows or columns are padded whose number only a run has, such "
     "as an expert's capacity, blocks of rows for a kernel, or a bucket."
 )
-_NAMED = " The user's line speaks of padding, of a capacity or a bucket: what is compared may be a number of padded rows or columns."
-_SILENT = "padding: the text rounds nothing up to a multiple, and the user's line has no word of it"
+_NAMED = (
+    " The user's line speaks of padding, of a capacity or a bucket: it may be about rows or columns that are filled up."
+)
+_SILENT = "padding: nothing that is compared is rounded up to a multiple"
+_SILENT_LINE = f"{_SILENT}, and the user's line has no word of it"
 _LOOK = (
     "where that number comes from: one of shapes and constants (tokens x top_k, a fixed capacity, the largest bucket) is known to "
     "the trace; else torch._check tells the compiler what it may assume"
@@ -50,7 +53,7 @@ def read_on_data(facts: Facts, around: Surroundings) -> Reading:
     reading, guard = read_entry(facts, around), _guard(facts.whole)
     step = multiple_in(guard.hinted) or multiple_in(guard.unhinted)
     if not step and not fills_up(line_of(facts)):
-        return replace(reading, against=(*reading.against, _SILENT))
+        return replace(reading, against=(*reading.against, _SILENT_LINE if facts.code else _SILENT))
     more = _PADDED.format(step=step, other=_other(guard)) if step else _NAMED
     look = reading.look if facts.torch_place else _LOOK
     return replace(reading, verdict=UNDECIDED, cause=reading.cause + more, look=look)

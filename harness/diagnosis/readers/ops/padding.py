@@ -8,11 +8,11 @@ from harness.diagnosis.facts import Facts
 _BEGIN, _END = r"(?<![A-Za-z])(?i:un)?(?i:", r")(?![a-z])"
 # What pads texts, images or a convolution pads no width of a layer.
 _OTHERS = re.compile(
-    r"\w*pad(?:ding)?_(?:mask|idx|index|tokens?(?:_id)?|id|side|mode|value|sequences?)\b|\bpad(?:ding)?=|\bpacked_padded\w*"
+    r"\w*pad(?:ding)?_(?:mask|idx|index|tokens?(?:_id)?|id|side|mode|value|sequences?)\b|\bpad(?:ding)?=|\balign_corners\b|\bpacked_padded\w*"
 )
 _FILLS = re.compile(
     rf"{_BEGIN}pad(?:s|ded|ding)?|align(?:s|ed|ing|ment)?|round(?:s|ed|ing)?_?up|capacity|buckets?|cdiv|ceil_?div{_END}"
-    r"|\bF\.pad\(|\bconstant_pad_nd\b|-[\w.()\[\]-]{1,60} ?% ?\w|// ?(?P<by>\w+) ?\* ?(?P=by)\b"
+    r"|\bF\.pad\(|\bconstant_pad_nd\b|(?<![\w)\]])(?<![\w)\]] )-[\w.()\[\]-]{1,60} ?% ?\w|// ?(?P<by>\w+) ?\* ?(?P=by)\b"
 )
 _CUTS = re.compile(
     rf"{_BEGIN}slice[ds]?|cut(?:s|ting)?|trim(?:s|med|ming)?|trunc(?:ate[ds]?)?|crop(?:s|ped)?|narrow(?:s|ed)?{_END}"
