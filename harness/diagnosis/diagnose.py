@@ -9,6 +9,7 @@ from typing import BinaryIO
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.evidence import LOADING_FAILS, speaks_for
 from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.log.again.told import are_two, repeats
 from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import FRAME, QUIET, is_exception
@@ -187,6 +188,8 @@ def _same(one: Diagnosis, other: Diagnosis) -> bool:
     """Whether two say the same: in numbers or of an op, one of them perhaps without; else in words."""
     if one.kind != other.kind or (one.op and other.op and one.op != other.op):
         return False
+    if repeats(one.what, other.what):
+        return True
     sizes, others = ({width.size for width in each.widths} for each in (one, other))
     if sizes or others or one.op or other.op or one.kind in _TWICE:
         return sizes == others or not sizes or not others
@@ -201,7 +204,9 @@ def _joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
     writers = tuple(dict.fromkeys((*fuller.writers, *less.writers)))
     near = other.lines[0] - one.lines[1] <= _NEAR
     user_line = fuller.user_line or (less.user_line if near else "")
-    return replace(fuller, count=max(one.count, other.count), writers=writers, user_line=user_line)
+    two = one.kind not in _TWICE and are_two(one.what, other.what)
+    count = one.count + other.count if two else max(one.count, other.count)
+    return replace(fuller, count=count, writers=writers, user_line=user_line)
 
 
 def _fullness(one: Diagnosis) -> tuple[bool, ...]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
@@ -12,12 +13,14 @@ from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
-from harness.diagnosis.readers.unnamed import read_unnamed
+from harness.diagnosis.readers.pairs import NO_FAKE
+from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.surroundings import Surroundings
 
 _TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 _OF_SIZES = frozenset(("sizes", "product", "reshape", "view"))  # readers of two tensors that meet
+_EAGER = "whether eager code fails too: where it does not, the fake of an op before it says another width"
 _OTHER_LANGUAGE = re.compile(r"\([\w$]+\.(?:java|kt|scala):\d+\)|\.cs:line \d+")  # its exceptions have such names too
 _NAMED = re.compile(r"(?<![\w.])(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}(?:Error|Exception): [^\n]{1,300}")
 
@@ -36,7 +39,7 @@ def facts_of(failure: Failure) -> Facts:
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
     kind, groups = facts.match.kind, facts.match.groups
-    reading = _reading(facts, around)
+    reading = _holding(facts, _reading(facts, around))
     return Diagnosis(
         kind=kind.id,
         title=reading.title or kind.title,
@@ -76,7 +79,18 @@ def _reading(facts: Facts, around: Surroundings) -> Reading:
     kind = facts.match.kind
     if kind.reader in _OF_SIZES and of_samples(facts):
         return read_samples(facts)
-    return read_unnamed(facts, around) if kind is _UNKNOWN else READERS[kind.reader](facts, around)
+    if kind is _UNKNOWN:
+        return read_unnamed(facts, around)
+    reading = READERS[kind.reader](facts, around)
+    return reading if kind.reader or reading.verdict != OTHER else with_pair(facts, around, reading)
+
+
+def _holding(facts: Facts, reading: Reading) -> Reading:
+    """The reading without what the text contradicts: two fake tensors that meet in a trace may be of a wrong fake before them."""
+    if facts.phase != "traced" or not any(text.startswith(NO_FAKE) for text in reading.against):
+        return reading
+    against = tuple(text for text in reading.against if not text.startswith(NO_FAKE))
+    return replace(reading, against=against, look=f"{reading.look}; {_EAGER}")
 
 
 def named_in(texts: Texts) -> re.Match[str] | None:

@@ -110,6 +110,14 @@ class Pair:
         half = read_pair(self.narrow // 2, self.wide // 2)
         return (f"Where it is gate and up as one, each half is padded: {half.rounded()}.",) if half.alignments else ()
 
+    def unlikely(self) -> str:
+        """In words, why the two are not, or are hardly, one width and that width padded."""
+        if self.possible:
+            return f"padding: {self.rounded()} fits too, and is the less likely"
+        if self.alignments:
+            return f"padding: {self.rounded()} fits, and would be at least as wide as the rest"
+        return "padding: no alignment makes one of the other"
+
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"

@@ -7,9 +7,11 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.device.faults import read_device
 from harness.diagnosis.readers.entry import read_entry, read_signature
 from harness.diagnosis.readers.guards.constraint import read_constraint
+from harness.diagnosis.readers.guards.on_data import read_on_data
 from harness.diagnosis.readers.guards.recompile import read_recompile
 from harness.diagnosis.readers.layout import read_layout
 from harness.diagnosis.readers.meeting.checked import read_checked
+from harness.diagnosis.readers.ops.alias import read_alias
 from harness.diagnosis.readers.product import read_product
 from harness.diagnosis.readers.reshape import read_reshape
 from harness.diagnosis.readers.rows import read_rows
@@ -22,6 +24,8 @@ Reader = Callable[[Facts, Surroundings], Reading]
 READERS: dict[str, Reader] = {
     "": read_entry,
     "signature": read_signature,
+    "alias": read_alias,
+    "on-data": read_on_data,
     "layout": read_layout,
     "sizes": read_sizes,
     "checked": read_checked,

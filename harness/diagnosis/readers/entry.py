@@ -6,10 +6,11 @@ from typing import Any
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import TORCHS_OWN, op_name
+from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
-    r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,80}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
+    r"expression (?:we were trying to evaluate is )?(?P<expression>.{1,300}?) \(unhinted|(?P<output>aten\.\w+)\.\w+"
     r"|expression (?P<bare>[A-Z][a-z]\([^()]{1,60}\))"
     r"|(?P<branch>[Dd]ata-dependent (?:branching|operator|jump|assertion))"
 )
@@ -38,7 +39,7 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
     return Reading(
         verdict=answer["verdict"],
         title=answer.get("title", ""),
-        cause=filled.get("cause", ""),
+        cause=filled.get("cause", "") + answer.get("more", ""),
         stage=filled.get("stage", ""),
         look=filled.get("look", ""),
         against=tuple(answer.get("against", ())),
@@ -51,6 +52,8 @@ def _in_force(case: dict[str, Any], facts: Facts) -> bool:
     """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
     if "at" in case:
         return bool(re.search(case["at"], facts.code))
+    if "pads" in case:
+        return fills_up(line_of(facts))
     text = f"{_sentence(facts)} {facts.user_line} {facts.function}" if "near" in case else facts.whole
     if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
         return False

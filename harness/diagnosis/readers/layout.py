@@ -117,7 +117,10 @@ def _torchs_own(op: str) -> Reading:
         verdict=OTHER,
         stage=op,
         cause=f"The value is that of {op}, an op of torch itself: torch's compiler expects of it what its kernel does not give.",
-        against=("a custom op's fake: the op is torch's own", "padding: the layer's code has no part in it"),
+        against=(
+            "a custom op's fake: the op is torch's own",
+            "padding by an op of the layer: the value is of torch's own",
+        ),
         look="torch's issue tracker, by that op's name; another release of torch",
         tags=frozenset(("torchs-own",)),
     )

@@ -8,7 +8,7 @@ from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
 from harness.diagnosis.readers.pairs import (
-    NO_FAKE,
+    NO_FAKE_MET,
     modes,
     padded,
     pair_of,
@@ -23,7 +23,6 @@ from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _LONG = 1024
-_NO_PADDING = "padding: no alignment makes one of the other"
 _CUT = {
     True: "The padding was not cut off before it.",
     False: "The activation was not padded, or that weight should not be.",
@@ -64,7 +63,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         ),
         cause=f"{supposed(facts, pair)}"
         f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
-        against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
+        against=(NO_FAKE_MET, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
 
@@ -78,7 +77,7 @@ def _of_attention(facts: Facts, pair: Pair, left: int) -> Reading | None:
     also = f" {pair.rounded()} fits too: the padding of hidden_states may have come there." if pair.padded else ""
     turned = _turned(facts, left, right)
     also += f" Or the right one is {turned}." if turned else ""
-    chance = f"padding of an expert's width: {pair.rounded()} fits by chance" if pair.possible else _NO_PADDING
+    chance = f"padding of an expert's width: {pair.rounded()} fits by chance" if pair.possible else pair.unlikely()
     return Reading(
         verdict=UNDECIDED if pair.padded else OTHER,
         stage=part,
@@ -114,7 +113,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
         ),
         cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
-        against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),
+        against=(NO_FAKE_MET, "the add of routed and shared output: it comes after this product"),
         look="how the weights of both projections are padded when they are loaded",
         tries=checks(facts, around, pair, modes(facts)),
     )
@@ -163,7 +162,7 @@ def _transposed(facts: Facts, pair: Pair, turned: str, left: int) -> Reading:
     return Reading(
         verdict=OTHER,
         cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide}. {cause}",
-        against=(f"padding: {pair.rounded()} fits too, and is the less likely" if pair.possible else _NO_PADDING,),
+        against=(pair.unlikely(),),
         look="how the weight is stored, [out, in] as nn.Linear has it or [in, out]; what comes in from the left, at the user's line",
         widths=widths(pair, padded=False),
         rule=f"fits transposed: {turned.partition(': ')[2]}",
@@ -178,7 +177,7 @@ def _side_by_side(pair: Pair, turned: str) -> Reading:
         cause=f"The inner sizes of a product do not fit, {pair.narrow} and {pair.wide} = {pair.ratio} x {pair.narrow}. Perhaps the "
         f"weight is for {pair.ratio} tensors side by side (concatenated) and one of them came, or is split over {pair.ratio} ranks; "
         f"or it is {turned.removeprefix('a weight that is ')}.",
-        against=(_NO_PADDING,),
+        against=(pair.unlikely(),),
         look="what is concatenated before the user's line; how the weight is stored, [out, in] or [in, out]",
         widths=widths(pair, padded=False),
         rule=f"{pair.wide} is {pair.ratio} x {pair.narrow}",
@@ -194,7 +193,7 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
         operands=(f"{pair.narrow}: a rank's share of an intermediate size", f"{pair.wide}: that share, padded"),
         cause=f"The inner sizes of a product do not fit. {pair.rounded()}, and {pair.narrow} is {pair.sharded}; nothing beside "
         "the numbers says whether it is padding or chance.",
-        against=(NO_FAKE,),
+        against=(NO_FAKE_MET,),
         look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",
         tries=checks(facts, around, pair, modes(facts)),
     )

@@ -1,6 +1,7 @@
 """An exception whose words no kind knows: what is left are the sizes that its message has."""
 
 import re
+from dataclasses import replace
 from itertools import combinations
 
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
@@ -20,6 +21,8 @@ _OF_WIDTHS = re.compile(r"hidden|intermediate|width|shape|\.size\((?:-1|1)\)", r
 _OF_OURS = re.compile(rf"fake|graph|captur|compil|\bpad|stride|meta tensor|{_OF_WIDTHS.pattern}", re.I)
 _PLACE = re.compile(r"[^\s'\"]+\.py\b\S*")  # a file's name says nothing of what failed
 _HEADING = re.compile(r"Error when making fake tensor call$")
+_OF_INDICES = re.compile(r"\b[Ii]nd(?:ex|ices)\b")  # a place is no width
+_OF_WIDTH = re.compile(r"padding|(?:a|two) widths?|a wrong width")  # what a reading says of widths
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
@@ -52,6 +55,23 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
         rule=pair.rounded(),
         alignments=as_data(pair),
         tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def with_pair(facts: Facts, around: Surroundings, reading: Reading) -> Reading:
+    """A reading that is not of this family; where the message has a model's hidden size and that size padded, it may be."""
+    pair = None if _OF_INDICES.search(facts.match.text) else _pair(_message(facts))
+    if pair is None:
+        return reading
+    return replace(
+        reading,
+        verdict=UNDECIDED,
+        cause=f"{reading.cause} The message has a model's hidden size and that size padded: {pair.rounded()}.",
+        against=tuple(text for text in reading.against if not _OF_WIDTH.match(text)),
+        widths=widths(pair),
+        rule=pair.rounded(),
+        alignments=as_data(pair),
+        tries=(*reading.tries, *checks(facts, around, pair, modes(facts))),
     )
 
 

@@ -5,6 +5,7 @@ import re
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.device.assertions import asserted, launched, told, waits
+from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.surroundings import Surroundings
 
 _REPLAYS = re.compile(
@@ -53,7 +54,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     if on_assert and "embedding" in f"{facts.user_line} {facts.function}":
         return _in_a_table(f"{what} {late}")
     if not moe and not replay:
-        return _captured(f"{what} {late}") if _captures(facts) else _elsewhere(f"{what} {late}")
+        return _captured(facts, f"{what} {late}") if _captures(facts) else _elsewhere(facts, f"{what} {late}")
     prepares = any(_PREPARES.search(f"{frame.function} {frame.code}") for frame in facts.frames)
     ids = moe and not prepares
     possible = [
@@ -129,26 +130,33 @@ def _in_a_table(what: str) -> Reading:
     )
 
 
-def _captured(what: str) -> Reading:
+def _of_padding(facts: Facts) -> tuple[str, tuple[str, ...]]:
+    """The verdict, and what speaks against padding, by the user's line: where that fills rows or columns up, nothing does."""
+    if fills_up(line_of(facts)):
+        return UNDECIDED, ()
+    return OTHER, ("padding: the user's line has no word of it",) if facts.code else ()
+
+
+def _captured(facts: Facts, what: str) -> Reading:
     """A fault in a run that a graph is captured of: no graph was replayed, so none of a graph's own faults is possible."""
+    verdict, against = _of_padding(facts)
     return Reading(
-        verdict=OTHER,
+        verdict=verdict,
         stage="a kernel on the device",
         cause=f"{what} It ran for the capture of a CUDA graph or in its warm-up: nothing was replayed yet, so that the kernel "
         "itself or what it was given is at fault.",
-        against=(
-            "memory that a captured graph reads: no graph was replayed",
-            "padding: nothing in the text speaks for it",
-        ),
+        against=("memory that a captured graph reads: no graph was replayed", *against),
         look="the same run without graphs (enforce_eager, --disable-cuda-graph) with CUDA_LAUNCH_BLOCKING=1, which names the call",
     )
 
 
-def _elsewhere(what: str) -> Reading:
+def _elsewhere(facts: Facts, what: str) -> Reading:
+    verdict, against = _of_padding(facts)
     return Reading(
-        verdict=OTHER,
+        verdict=verdict,
         stage="a kernel on the device",
-        cause=f"{what} Neither the message nor its frames name a MoE layer, padding or a CUDA graph.",
-        against=("padding: nothing in the text speaks for it",),
+        cause=f"{what} Neither the message nor its frames name a MoE layer or a CUDA graph."
+        + ("" if verdict == OTHER else " The user's line speaks of padding."),
+        against=against,
         look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
     )

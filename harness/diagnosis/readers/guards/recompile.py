@@ -6,7 +6,9 @@ from dataclasses import replace
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.guards.failed import guard_named, guarded_size, last_guard
+from harness.diagnosis.readers.guards.on_data import multiple_in
 from harness.diagnosis.readers.guards.strides import read_layout_guard
+from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
@@ -25,6 +27,8 @@ _LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limi
 # What raises at the first recompilation.
 _ONCE = re.compile(r"RecompileError|error_on_recompile|[Dd]etected recompile when torch\.compile stance")
 _COMPILED = re.compile(r"Recompiling function ")
+_PADS = " The guard or the line beside it speaks of padding: rows or columns that are filled up."
+_NO_WORD, _BESIDE = "padding: neither the guard nor the line beside it has a word of it", 400
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
@@ -43,15 +47,24 @@ def _read(facts: Facts) -> Reading:
         return _named_layer()
     if "index" in facts.match.groups:
         return _unsized(facts, facts.match.groups["guarded"], facts.match.groups["index"])
+    pads = _rounds_up(facts)
     if ranged := guarded_size(facts):
-        return _ranged(facts, *ranged)
+        return _ranged(facts, *ranged, pads)
     return Reading(
-        verdict=OTHER,
+        verdict=UNDECIDED if pads else OTHER,
         stage=facts.match.groups.get("guarded", "") or guard_named(facts),
-        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {last_guard(facts)}",
-        against=("padding: no two widths meet", "an error of the layer: each variant compiles"),
+        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {last_guard(facts)}"
+        + (_PADS if pads else ""),
+        against=(*(() if pads else (_NO_WORD,)), "an error of the layer: each variant compiles"),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
+
+
+def _rounds_up(facts: Facts) -> bool:
+    """Whether the guard, or the code that torch prints beside it, rounds up to a multiple or speaks of padding."""
+    place = max(facts.whole.find(facts.match.text), 0)
+    beside = facts.whole[place : place + len(facts.match.text) + _BESIDE]
+    return bool(multiple_in(facts.match.groups.get("guard", ""))) or fills_up(f"{beside} {line_of(facts)}")
 
 
 def _guards(facts: Facts) -> str:
@@ -66,22 +79,23 @@ def _unsized(facts: Facts, name: str, index: str) -> Reading:
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}: dimension {index} of {name} "
         "changes from call to call. The text does not give its sizes.",
-        against=("padding: no two widths meet",),
+        against=("padding: the text gives no sizes, and no two that meet",),
         look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
         tags=frozenset(("shapes",)),
     )
 
 
-def _ranged(facts: Facts, name: str, index: str, guard: str) -> Reading:
+def _ranged(facts: Facts, name: str, index: str, guard: str, pads: bool) -> Reading:
     """A guard on a range of sizes, as a branch on a size makes it."""
     rows = index == "0" and not counts_no_tokens(name)
     return Reading(
-        verdict=UNDECIDED if rows and _TOKENS.search(name) else OTHER,
+        verdict=UNDECIDED if pads or (rows and _TOKENS.search(name)) else OTHER,
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}. What failed last is the guard "
         f"{guard}: the compiled code is for those sizes alone, most often by a branch on dimension {index} of {name}."
-        + (" Where that counts tokens, each range of them compiles again." if rows else ""),
-        against=("padding: no two widths meet",),
+        + (" Where that counts tokens, each range of them compiles again." if rows else "")
+        + (_PADS if pads else ""),
+        against=() if pads else (_NO_WORD,),
         look="the branch that the guard is of, at the line beside it in the text; TORCH_LOGS=recompiles for every guard",
         tags=frozenset(("shapes",)),
         tries=_TRY if rows else (),
@@ -124,7 +138,7 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
         f"{want} and is {got}.{rows}",
         against=(
             "padding: the two sizes are of different calls, and were not compared"
-            if fits
+            if fits or (pair is not None and pair.alignments)
             else f"padding: no rule makes {max(want, got)} of {min(want, got)}",
             *(() if perhaps else ("the token count: the guard is not on a batch's rows",)),
         ),

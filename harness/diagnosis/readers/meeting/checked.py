@@ -84,7 +84,7 @@ def _packed(pair: Pair) -> Reading:
         stage="routed experts, the kernel's check of its first weight",
         cause=f"The width of hidden_states and that of the weight do not fit, {pair.narrow} and {pair.wide}. {pair.wide} is "
         f"{pair.ratio} x {pair.narrow}{multiple(pair.ratio)}. A kernel for plain weights may have been given packed ones.",
-        against=("padding: no alignment makes one of the other", _NO_FAKE, _NO_ADD),
+        against=(pair.unlikely(), _NO_FAKE, _NO_ADD),
         look="the weight's dtype and shape there; which quantised method the layer was made with",
         widths=widths(pair, padded=False),
         rule=f"{pair.wide} is {pair.ratio} x {pair.narrow}",

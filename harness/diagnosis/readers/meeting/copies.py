@@ -4,7 +4,7 @@ import re
 
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded, widths
+from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, other_pairs, padded, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -40,7 +40,7 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
             for size, side in zip((pair.narrow, pair.wide), sides if into_wide else sides[::-1], strict=True)
         ),
         cause=f"{meets}: {pair.rounded()}.{more}",
-        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
+        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE_MET),
         look="whoever makes the parameters: pad after loading, or copy into a slice of them"
         if weights
         else "who made the destination and at which width; a slice of it, or a source that is padded as well",
@@ -56,11 +56,7 @@ def read_other_model(facts: Facts, pair: Pair, others: list[Pair]) -> Reading:
         stage="load of the weights" if facts.loads_weights else "a copy",
         cause=f"Several sizes do not fit, {pair.narrow} with {pair.wide} and {named}, and no padding makes the one of the other in "
         "all of them. The checkpoint is most likely of another model or another configuration than the layer was made for.",
-        against=(
-            f"padding: {pair.rounded()} fits, but explains that one alone"
-            if pair.possible
-            else "padding: no alignment makes one of the other",
-        ),
+        against=(f"padding: {pair.rounded()} fits, but explains that one alone" if pair.possible else pair.unlikely(),),
         look="the configuration that the layer was made with beside the checkpoint's own",
         widths=widths(pair, padded=False),
         rule="no rule",

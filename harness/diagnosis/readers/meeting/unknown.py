@@ -27,11 +27,7 @@ def hinted(facts: Facts, pair: Pair) -> Reading | None:
         cause=f"A size that the trace holds as a symbol, {symbol}, which was {size} in that call, meets {other}. What is a symbol "
         "changes from call to call, as a number of tokens, of samples or of positions does, unless every size was made dynamic: "
         f"most likely two dimensions meet that mean different things.{spoken(facts)}",
-        against=(
-            f"padding: {pair.rounded()} fits too, and is the less likely"
-            if pair.possible
-            else "padding: no alignment makes one of the other",
-        ),
+        against=(pair.unlikely(),),
         look=f"the shapes of both at the user's line: which of its dimensions {symbol} is, and what the other tensor has there",
         widths=(Width(pair.narrow, False, ()), Width(pair.wide, False, ())),
         rule="no rule",

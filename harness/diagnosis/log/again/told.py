@@ -1,0 +1,33 @@
+"""When two messages are one failure that the log tells twice, and when they are two failures.
+
+Two messages are one failure where the one repeats the other, number for number, with other words before it: C++ says so again
+when it ends the process, below `what():`. They are one as well where other words say the same of the same sizes: a title and its
+traceback, eager code and a trace. They are two where the words are the same and a number differs, such as the rows: each was
+raised by itself.
+"""
+
+import re
+from functools import lru_cache
+
+_NUMBER = re.compile(r"\d+")
+# What stands before a message: all up to an exception's name, and what a logger puts in brackets.
+_BEFORE = re.compile(r"(?:.*(?:Error|[Ee]xception)'?: )?(?:\s*\[[^\]]{1,120}\])*\s*", re.DOTALL)
+_CUT, _SHORT = "...", 40  # what a shortened message ends with, and what is too short to be known again
+
+
+def repeats(one: str, other: str) -> bool:
+    """Whether two messages are the same but for what stands before them, and for the end of one that is shortened."""
+    short, long = sorted((_bare(one), _bare(other)), key=len)
+    if len(short) < _SHORT:
+        return False
+    return short == long or (_CUT in (one[-3:], other[-3:]) and long.startswith(short))
+
+
+def are_two(one: str, other: str) -> bool:
+    """Whether two messages have the same words and other numbers."""
+    return not repeats(one, other) and _NUMBER.sub("", _bare(one)) == _NUMBER.sub("", _bare(other))
+
+
+@lru_cache(maxsize=1024)
+def _bare(message: str) -> str:
+    return _BEFORE.sub("", message, count=1).removesuffix(_CUT).rstrip()

@@ -1,0 +1,61 @@
+"""An op that gives its input back: what pads, aligns or cuts has nothing to do at some widths."""
+
+import re
+from dataclasses import replace
+
+from harness.diagnosis.diagnosis import UNDECIDED, Reading
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.owners import owners
+from harness.diagnosis.readers.entry import read_entry
+from harness.diagnosis.readers.ops.padding import line_of, pads_or_cuts
+from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.widths import COMMON, multiples_of_rules
+
+_NUMBER = re.compile(r"(?<![\w.])\d{2,5}(?![\w.])")
+_DENIES = re.compile(r"padding|a wrong width")
+_PADDED = (
+    "Most likely at a width that needs no padding: {by}. Where the width is a multiple already, or is the true one, such an "
+    "op has nothing to do and gives the input itself back; at other widths it makes a tensor of its own, and nothing fails. "
+    "A slice that cuts padding off is a view of its input at any width."
+)
+
+
+def read_alias(facts: Facts, around: Surroundings) -> Reading:
+    """The entry's words; where the op or the user's line speaks of padding, that the width may be why."""
+    reading = read_entry(facts, around)
+    by = _by(facts, reading.stage)
+    if not by:
+        return reading
+    return replace(
+        reading,
+        verdict=UNDECIDED,
+        cause=f"{reading.cause} {_PADDED.format(by=by)}",
+        against=tuple(text for text in reading.against if not _DENIES.match(text)),
+        look=f"{reading.look}; the branch of the op for a width that needs nothing, which has to return a clone as well",
+    )
+
+
+def _by(facts: Facts, name: str) -> str:
+    """In words, what speaks of padding: the op's name, what it is given, the user's line; empty for nothing."""
+    given = _given(facts, name)
+    numbers = _NUMBER.findall(given)
+    with_numbers = f", and it is given {', '.join(numbers)}" if numbers else ""
+    if pads_or_cuts(name.rpartition("::")[2]):
+        return f"by its name {name} pads, aligns or cuts{with_numbers}"
+    if pads_or_cuts(re.sub(r"\w+=(?!=)", lambda word: f"{word[0][:-1]} ", given)):
+        return f"an argument of {name} speaks of it ({given})"
+    if known := [number for number in numbers if _is_known(int(number))]:
+        return f"{name} is given {', '.join(known)}, which may be a multiple or a width that it pads or cuts to"
+    return "the user's line speaks of it" if pads_or_cuts(line_of(facts)) else ""
+
+
+def _is_known(number: int) -> bool:
+    """Whether kernels round up to a number, or a model has it as a width."""
+    return number in {*COMMON, *multiples_of_rules()} or any("/" not in owner.part for owner in owners(number))
+
+
+def _given(facts: Facts, name: str) -> str:
+    """The arguments of the op's call, as a line of the text has them; empty where none has."""
+    bare = name.rpartition("::")[2]
+    called = re.search(rf"(?<!\w){re.escape(bare)}(?:\.default)?\((?P<given>[^()]{{1,200}})\)", facts.whole)
+    return called["given"] if called and bare.isidentifier() else ""
