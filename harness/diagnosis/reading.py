@@ -71,7 +71,8 @@ def _ordered(widths: tuple[Width, ...], facts: Facts, around: Surroundings) -> t
     """The widths with the models of each in an order: first those that fit what else the text says."""
     context = context_of(facts, around, [width.size for width in widths])
     return tuple(
-        replace(width, models=tuple(map(str, context.ordered(width.size)))) if _has_any(width) else width for width in widths
+        replace(width, models=tuple(map(str, context.ordered(width.size)))) if _has_any(width) else width
+        for width in widths
     )
 
 

@@ -20,7 +20,7 @@ _BLOCKING = re.compile(
 # Over how many ranks weights are split, as commands, configurations and tests name it.
 _RANKS = re.compile(
     rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?size|[_-]?world[_-]?size)?|(?P<world>world[_ ]?size))"
-    rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?![\d.\w])"
+    rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
 )
 _PAD_UNDER_IF = re.compile(rb"\bif [^\n:]{1,80}:[ \t]*\n?[^\n]{0,120}\bpad\(")
 

@@ -128,11 +128,15 @@ def _branched(facts: Facts, name: str, step: str, filled: bool) -> Reading:
         title="a branch on the amount of a padding",
         stage=name,
         cause=f"The code fills {name} up to a multiple of {step} and asks first whether anything is missing, as `if pad:` does: a "
-        f"guard in the text compares that amount with 0. It was traced at a size where the amount is {amount}, so the trace has "
-        f"{trace}, and is wrong for {fails}.",
-        against=("padding of a width: no width is compared", "rows that nothing fills up: the code does, on the other side"),
-        look=f"the branch: pad without one (a pad of 0 rows changes nothing) and declare Dim.AUTO, as torch refuses a view in blocks of "
-        f"{step} over a plain Dim still; or put pad, blocks and cut into one custom op. Another example only takes the other side",
+        f"guard in the text compares that amount with 0. It was traced at a size where the amount is {amount}: the trace has "
+        f"{trace}, and does not hold for {fails}.",
+        against=(
+            "padding of a width: no width is compared",
+            "rows that nothing fills up: the code does, on the other side",
+        ),
+        look=f"the branch: pad without one (a pad of 0 rows changes nothing), and declare no range (Dim.AUTO), as torch refuses a "
+        f"view in blocks of {step} over a range still; or put pad, blocks and cut into one custom op. Another example takes the "
+        "other side, and no more",
         tags=frozenset(("multiple",)),
         tries=(what.command,) if what.verdict != OTHER else (),
     )

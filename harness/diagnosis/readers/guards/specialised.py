@@ -17,7 +17,7 @@ _EITHER = "Something in the code decides on it or makes an int of it, or a tenso
 
 # A size as a guard has it, and the remainder of it, or what is missing to a multiple: the amount of a padding.
 _SIZE = r"(?:L\[[^\]]{1,80}\][^ ()]{0,80}?\.size\(\)\[\d+\]|[a-z]\w{0,40})"
-_COMPARED = r"\)*(?:, ?| ?(?P<how>==|<=|!=|>) ?)0(?![\d.])"
+_COMPARED = r"\)*(?:, ?| ?(?P<how>==|<=|!=|>) ?)0(?!\d|\.\d)"
 _AMOUNTS = tuple(
     re.compile(text + _COMPARED)
     for text in (
@@ -28,7 +28,7 @@ _AMOUNTS = tuple(
     )
 )
 _REMAINDERS = (
-    re.compile(rf"(?<![-*+\w)] )\({_SIZE} ?% ?(?P<step>\d+)" + _COMPARED),
+    re.compile(rf"(?<![-*+] )\({_SIZE} ?% ?(?P<step>\d+)" + _COMPARED),
     re.compile(rf"(?<!- )Mod\({_SIZE}, ?(?P<step>\d+)\)" + _COMPARED),
 )
 
@@ -39,10 +39,10 @@ def branch_on_padding(facts: Facts, pads_under_if: bool) -> tuple[str, bool]:
     ``pads_under_if`` says whether the log has code that pads under a condition: a guard on a remainder is then such a branch.
     """
     for pattern in (*_AMOUNTS, *(_REMAINDERS if pads_under_if else ())):
-        found = pattern.search(facts.whole)
-        if found and (found["how"] or "Eq(" in facts.whole or "Ne(" in facts.whole):
-            before = facts.whole[max(0, found.start() - 4) : found.start()]
-            return found["step"], found["how"] in ("!=", ">") or "Ne(" in before
+        for found in pattern.finditer(facts.whole):
+            before = facts.whole[max(0, found.start() - 6) : found.start()].rstrip("(")[-2:]
+            if found["how"] or before in ("Eq", "Ne"):
+                return found["step"], found["how"] in ("!=", ">") or before == "Ne"
     return "", False
 
 

@@ -67,19 +67,21 @@ def _made(facts: Facts) -> bool:
 
 
 def _blocks(facts: Facts, around: Surroundings) -> Reading:
-    share, ranks = _share(facts), context_of(facts, around).ranks
+    share, ranks, verdict = _share(facts), context_of(facts, around).ranks, _verdict(facts)
     of = _models(share.size, facts, around) if share else ()
     return Reading(
-        verdict=_verdict(facts),
+        verdict=verdict,
         title="a quantised weight whose blocks do not divide a width",
         stage="creation of the weights, before they are loaded",
         cause=_cause(share, ranks, of),
         against=(_NO_KERNEL, _NOT_CUT),
-        look=_look(share, ranks),
+        look=_look(share, ranks, verdict == FAMILY),
         widths=(Width(share.size, False, tuple(map(str, of))),) if share else (),
         rule=f"{share.size} is no multiple of {share.multiple}; the next one is {share.next}" if share else "",
         tags=frozenset(("blocks",)),
-        tries=flags(facts, around, f"--models {of[0].model} --tp {of[0].ranks} --modes eager") if _known(of) else (),
+        tries=flags(facts, around, f"--models {of[0].model} --tp {of[0].ranks} --modes eager")
+        if verdict != OTHER and of and of[0].ranks > 1
+        else (),
     )
 
 
@@ -111,17 +113,10 @@ def _models(size: int, facts: Facts, around: Surroundings) -> tuple[Owner, ...]:
     return split if split and context.ranks > 1 else found or owners(size)
 
 
-def _known(of: tuple[Owner, ...]) -> bool:
-    """Whether a rank's share of a model is the likeliest."""
-    return bool(of) and of[0].ranks > 1
-
-
 def _cause(share: _Share | None, ranks: int, of: tuple[Owner, ...]) -> str:
     part = "A weight" if ranks == 1 else "A rank's share of a weight" if ranks else "A weight, or a rank's share of it,"
     if share is None:
-        return (
-            f"{part} is no whole number of the quantisation's groups or packed words, and nothing rounds it up before it is split."
-        )
+        return f"{part} is no whole number of the quantisation's groups or packed words, and nothing rounds it up before it is split."
     by = f"{share.multiple} ({share.block})"
     has = f"{part} has {share.size} {share.lines}, which is no multiple of {by}."
     if share.block.startswith("min_thread"):
@@ -140,11 +135,12 @@ def _whole(share: _Share, ranks: int, of: tuple[Owner, ...]) -> str:
     return f"{share.size} x {ranks} ranks = {share.size * ranks}{named}. "
 
 
-def _look(share: _Share | None, ranks: int) -> str:
+def _look(share: _Share | None, ranks: int, experts: bool) -> str:
     if share is None:
         return "the group size of the checkpoint and the width divided by the ranks: fewer ranks, or a smaller group"
     whole = share.size * ranks
     fits = next((n for n in _RANKS if n < ranks and whole % n == 0 and (whole // n) % share.multiple == 0), 0)
-    fewer = f"{fits} ranks, where a share is {whole // fits}" if fits > 1 else "fewer ranks" if ranks != 1 else ""
-    others = "whole experts on each rank (expert parallelism), or a release that pads these weights when it makes them"
-    return f"{fewer + '; ' if fewer else ''}{others}; the block size in the checkpoint's quantization_config"
+    fewer = f"{fits} ranks, where a share is {whole // fits}" if fits > 1 else "" if ranks == 1 else "fewer ranks"
+    spread = "whole experts on each rank (expert parallelism)" if experts else ""
+    pads = "a release that pads these weights when it makes them"
+    return "; ".join(filter(None, (fewer, spread, pads, "the block size in the checkpoint's quantization_config")))
