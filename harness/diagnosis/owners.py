@@ -49,7 +49,7 @@ def _made_of(width: int) -> tuple[Owner, ...]:
 class Context:
     """What a text says beside a width: models that it names, and those alike by name; ranks, 0 where it names none; other sizes."""
 
-    named: frozenset[str]
+    named: tuple[str, ...]
     alike: frozenset[str]
     ranks: int
     sizes: frozenset[int]
@@ -74,7 +74,9 @@ class Context:
         """Sorts owners: those that the text names, those that most of what it says fits, those whose names are alike."""
         split = 0 if not (owner.ranks and self.ranks) else 1 if owner.ranks == self.ranks else -1
         says = split + self._fits(owner)
-        return -(owner.model in self.named), -says, -(owner.model in self.alike)
+        named = owner.model in self.named
+        place = self.named.index(owner.model) if named else 0
+        return not named, -says, place, owner.model not in self.alike
 
 
 def _parts(shape: Shape) -> list[tuple[str, int | None]]:

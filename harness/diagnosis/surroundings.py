@@ -19,7 +19,8 @@ _BLOCKING = re.compile(
 )
 # Over how many ranks weights are split, as commands, configurations and tests name it.
 _RANKS = re.compile(
-    rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?size|[_-]?world[_-]?size)?|(?P<world>world[_ ]?size))"
+    rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?(?:world[_-]?)?size)?"
+    rb"|(?P<world>world[_ ]?size))"
     rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
 )
 _PAD_UNDER_IF = re.compile(rb"\bif [^\n:]{1,80}:[ \t]*\n?[^\n]{0,120}\bpad\(")
@@ -50,7 +51,7 @@ class Surroundings:
             self.blocking = self.blocking or _BLOCKING.search(chunk) is not None
             lowered = chunk.lower()
             self._ranks(lowered)
-            self.pads_under_if = self.pads_under_if or _PAD_UNDER_IF.search(chunk) is not None
+            self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
 
     def _versions(self, piece: bytes) -> None:

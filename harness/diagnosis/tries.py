@@ -18,7 +18,7 @@ def context_of(facts: Facts, around: Surroundings, without: Iterable[int] = ()) 
     """What the text says beside a width: names of models, the number of ranks, and sizes of the message ``without`` these."""
     found = (size for text in facts.match.groups.values() for size in _NUMBER.findall(text))
     return Context(
-        named=frozenset(shape.name for shape in around.models),
+        named=tuple(shape.name for shape in around.models),
         alike=frozenset(around.alike),
         ranks=around.ranks_at(facts.number),
         sizes=frozenset(map(int, found)) - set(without),

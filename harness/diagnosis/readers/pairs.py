@@ -28,10 +28,12 @@ _OF_TOKENS = re.compile(
 # A name with pad in it as a word; and those that speak of tokens or masks, of convolutions or of rows.
 _PADS = re.compile(r"(?<![A-Za-z])(?:un)?pad(?:ded|ding|s)?(?![A-Za-z])", re.I)
 _NO_WIDTH = re.compile(
-    r"\w*(?:pad(?:ding)?_?(?:token|id|idx|index|mask|side|value|mode|sequence|seq|batch|rows|packed)|(?:mask|token|id|rows|seq|sequence|batch)s?_?pad"
+    r"\w*(?:pad(?:ding)?_?(?:token|id|idx|index|input|mask|side|value|mode|len|sequence|seq|batch|rows|packed)"
+    r"|(?:mask|token|id|rows|seq|sequence|batch)s?_?pad"
     r"|(?:same|zero|left|right)_?pad)\w*|\bpadding ?=",
     re.I,
 )
+_OF_EXPERTS = re.compile(r"moe|expert|\bw(?:1|2|3|13)(?![a-z0-9])|gate_up|down_proj", re.I)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert when compiled code runs, not where two tensors meet"
 
 
@@ -41,8 +43,10 @@ def speaks(facts: Facts) -> bool:
 
 
 def names_padding(facts: Facts) -> bool:
-    """Whether the user's line, or one that led to it, names padding of a width: ``shard_and_pad(w13, w2, 128)``."""
-    return any(_PADS.search(_NO_WIDTH.sub("", frame.code)) for frame in facts.users)
+    """Whether a line of a layer with experts, or one that led to it, names padding of a width: ``shard_and_pad(w13, w2, 128)``."""
+    users = facts.users
+    pads = any(_PADS.search(_NO_WIDTH.sub("", frame.code)) for frame in users)
+    return pads and any(_OF_EXPERTS.search(f"{frame.function} {frame.code}") for frame in users)
 
 
 def nameless(facts: Facts, name: str) -> bool:

@@ -161,11 +161,7 @@ def _line(chunk: bytes, place: int, last: bytes) -> Block | None:
 def _plain(chunk: bytes, place: int) -> re.Match[bytes] | None:
     """A line of the summary that another follows, if nothing is escaped in it and it teaches no prefix."""
     found = _SUMMARY.match(chunk, place)
-    if (
-        found is None
-        or any(word in found[0] for word in _TEACHES)
-        or may_have_escapes(found[0].decode("utf-8", "replace"))
-    ):
+    if found is None or any(word in found[0] for word in _TEACHES) or may_have_escapes(found[0].decode("utf-8", "replace")):
         return None
     return found
 

@@ -116,13 +116,16 @@ def _models(size: int, facts: Facts, around: Surroundings) -> tuple[Owner, ...]:
 def _cause(share: _Share | None, ranks: int, of: tuple[Owner, ...]) -> str:
     part = "A weight" if ranks == 1 else "A rank's share of a weight" if ranks else "A weight, or a rank's share of it,"
     if share is None:
-        return f"{part} is no whole number of the quantisation's groups or packed words, and nothing rounds it up before it is split."
+        return (
+            f"{part} is no whole number of the quantisation's groups or packed words, and nothing rounds it up first."
+        )
     by = f"{share.multiple} ({share.block})"
     has = f"{part} has {share.size} {share.lines}, which is no multiple of {by}."
     if share.block.startswith("min_thread"):
         why = "The kernel that these weights are made for takes no fewer at once, and nothing pads them."
     else:
-        why = "There is one scale for each such block, which cannot be split over ranks, and nothing pads the weight to whole ones."
+        split = "" if ranks == 1 else " which cannot be split over ranks,"
+        why = f"There is one scale for each such block,{split} and nothing pads the weight to whole ones."
     return f"{has} {_whole(share, ranks, of)}{why} Padding would make it {share.next}."
 
 
