@@ -18,11 +18,13 @@ _OF_WEIGHT = re.compile(
     r"|(?<=in )features size is not (?:a )?multiple of"
 )
 _NO_SHAPE = re.compile(r"is ?not ?aligned ?with ?the ?quantized ?weight ?shape")
-_OF_BLOCKS = re.compile(r"\bblock_[nk]\b|group_?size|weight_block_size|quanti[sz]ation (?:block|group)", re.I)
+_OF_BLOCKS = re.compile(
+    r"\bblock_[nk]\b|group_?size|weight_block_size|(?:weight|quanti[sz]ation) ?(?:block|group)", re.I
+)
 _SHARE = re.compile(
-    r"(?P<side>(?:in|out)put|intermediate|hidden)_?(?:partition_)?size(?:_per_partition)?(?: ?of ?[\w' ]{1,40}?weight)?"
+    r"(?P<side>(?:in|out)put|intermediate|hidden)_?(?:partition_)?size(?:_per_partition| ?per ?rank)?(?: ?of ?[\w' ]{1,40}?weight)?"
     r" ?[=:(]? ?(?P<size>\d+)\)? ?(?:is ?not|must ?be|should ?be) ?(?:evenly ?)?divisible ?by ?[a-z ]{0,40}?"
-    r"(?P<block>block_[nk]|min_thread_[nk]|group_?size|weight_block_size)(?:\[\d\])? ?[=:(]? ?(?P<multiple>\d+)"
+    r"(?P<block>block_[nk]|min_thread_[nk]|group_?size|weight_block_size|(?:weight|quanti[sz]ation) ?(?:block|group)(?: ?size)?)(?:\[\d\])? ?[=:(]? ?(?P<multiple>\d+)"
 )
 _EXPERTS = re.compile(r"of ?(?:gate|up|down)'s", re.I)
 _ATTENDS = re.compile(r"qkv|[oq]_proj|\battn|_attn|[Aa]ttention|kv_[ab]_proj")
@@ -134,7 +136,7 @@ def _whole(share: _Share, ranks: int, of: tuple[Owner, ...]) -> str:
     if ranks < 2:
         return ""
     models = list(dict.fromkeys(owner.model for owner in of if owner.ranks == ranks))
-    named = f", as {' and '.join(models[:3])} {'has' if len(models) == 1 else 'have'} it" if models else ""
+    named = f", as {', '.join(models[:3])} {'has' if len(models) == 1 else 'have'} it" if models else ""
     return f"{share.size} x {ranks} ranks = {share.size * ranks}{named}. "
 
 
