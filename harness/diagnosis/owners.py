@@ -35,10 +35,48 @@ def published() -> tuple[Shape, ...]:
 @cache
 def owners(width: int) -> tuple[Owner, ...]:
     """The models that have this width: as it stands, else as a shard, a half or packed."""
-    exact = [Owner(s.name, part) for s in published() for part, size in _parts(s) if size == width]
-    if exact or width < 64:
-        return tuple(exact)
+    exact = tuple(Owner(s.name, part) for s in published() for part, size in _parts(s) if size == width)
+    return exact if exact or width < 64 else _made_of(width)
+
+
+@cache
+def _made_of(width: int) -> tuple[Owner, ...]:
+    """The models that have this width as a shard, a half or packed."""
     return tuple(Owner(s.name, *part) for s in published() for part, size in _derived(s) if size == width)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a text says beside a width: models that it names, and those alike by name; ranks, 0 where it names none; other sizes."""
+
+    named: tuple[str, ...]
+    alike: frozenset[str]
+    ranks: int
+    sizes: frozenset[int]
+
+    def ordered(self, width: int) -> tuple[Owner, ...]:
+        """The owners of a width, the likeliest first; those of a whole width and of this many ranks' share alike."""
+        found = owners(width)
+        if self.ranks > 1 and width >= 64:
+            shares = (owner for owner in _made_of(width) if owner.ranks == self.ranks and self._surely(owner))
+            found = tuple(dict.fromkeys((*found, *shares)))
+        return tuple(sorted(found, key=self._rank))
+
+    def _surely(self, owner: Owner) -> bool:
+        """Whether the text names the model, or has another size of it."""
+        return owner.model in self.named or self._fits(owner)
+
+    def _fits(self, owner: Owner) -> bool:
+        shape = catalogue().shapes[owner.model]
+        return not self.sizes.isdisjoint({shape.hidden, shape.latent} - {None})
+
+    def _rank(self, owner: Owner) -> tuple[int, ...]:
+        """Sorts owners: those that the text names, those that most of what it says fits, those whose names are alike."""
+        split = 0 if not (owner.ranks and self.ranks) else 1 if owner.ranks == self.ranks else -1
+        says = split + self._fits(owner)
+        named = owner.model in self.named
+        place = self.named.index(owner.model) if named else 0
+        return not named, -says, place, owner.model not in self.alike
 
 
 def _parts(shape: Shape) -> list[tuple[str, int | None]]:

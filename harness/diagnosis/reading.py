@@ -4,18 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.known.relatives import relatives
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.owners import owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.pairs import NO_FAKE
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.surroundings import Surroundings
+from harness.diagnosis.tries import context_of
 
 _TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
@@ -55,7 +57,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
-        widths=reading.widths,
+        widths=_ordered(reading.widths, facts, around),
         rule=reading.rule,
         alignments=reading.alignments,
         cause=reading.cause,
@@ -66,6 +68,20 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         tries=reading.tries,
         finding=_finding(facts, reading),
     )
+
+
+def _ordered(widths: tuple[Width, ...], facts: Facts, around: Surroundings) -> tuple[Width, ...]:
+    """The widths with the models of each in an order: first those that fit what else the text says."""
+    context = context_of(facts, around, [width.size for width in widths])
+    return tuple(
+        replace(width, models=tuple(map(str, context.ordered(width.size)))) if _has_any(width) else width
+        for width in widths
+    )
+
+
+def _has_any(width: Width) -> bool:
+    """Whether a true width is told with everybody who has it, and not with those that a reader chose."""
+    return bool(width.models) and not width.padded and width.models == tuple(map(str, owners(width.size)))
 
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:

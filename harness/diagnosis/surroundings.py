@@ -11,11 +11,19 @@ from harness.matrix.shapes import Shape
 # Names come at the start of a log. Later in it only what follows the word version is looked at, and not to the end of
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
+_MOST_RANKS = 500
 # That the variable was set, and not torch's advice to pass it.
 _BLOCKING = re.compile(
     rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
     rb"|CUDA_LAUNCH_BLOCKING=1[`'\"]? (?:python|vllm|torchrun|pytest|was set)"
 )
+# Over how many ranks weights are split, as commands, configurations and tests name it.
+_RANKS = re.compile(
+    rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?(?:world[_-]?)?size)?"
+    rb"|(?P<world>world[_ ]?size))"
+    rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
+)
+_PAD_UNDER_IF = re.compile(rb"\bif [^\n:]{1,80}:[ \t]*\n?[^\n]{0,120}\bpad\(")
 
 
 @dataclass(slots=True)
@@ -25,7 +33,12 @@ class Surroundings:
     versions: dict[str, list[str]] = field(default_factory=dict)
     models: list[Shape] = field(default_factory=list)
     blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
+    alike: set[str] = field(default_factory=set)  # models of which the log names another version
+    ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
+    world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
+    pads_under_if: bool = False  # whether code in it pads where a condition holds
     read: int = 0
+    _lines: int = 0
 
     def look(self, chunk: bytes) -> None:
         """Look at one more piece of the log."""
@@ -36,7 +49,10 @@ class Surroundings:
             self._versions(piece)
         if started:
             self.blocking = self.blocking or _BLOCKING.search(chunk) is not None
-            self._models(chunk.lower().replace(b"_", b"-"))
+            lowered = chunk.lower()
+            self._ranks(lowered)
+            self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
+            self._models(lowered.replace(b"_", b"-"))
 
     def _versions(self, piece: bytes) -> None:
         for package, version in versions_in(piece):
@@ -48,11 +64,33 @@ class Surroundings:
         for shape in catalogue().shapes.values():
             if shape not in self.models and shape.name.encode() in lowered:
                 self.models.append(shape)
+            if "." in shape.name and shape.name not in self.alike and _stem(shape.name).encode() in lowered:
+                self.alike.add(shape.name)
+
+    def _ranks(self, lowered: bytes) -> None:
+        """Number the lines of a piece in which ranks are named."""
+        place, line = 0, self._lines + 1
+        for found in _RANKS.finditer(lowered) if len(self.ranks) < _MOST_RANKS else ():
+            line += lowered.count(b"\n", place, found.start())
+            place = found.start()
+            (self.world if found["world"] else self.ranks).append((line, int(found["ranks"])))
+        self._lines += lowered.count(b"\n")
+
+    def ranks_at(self, line: int) -> int:
+        """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none."""
+        named = self.ranks or self.world
+        before = [ranks for place, ranks in named if place <= line]
+        return before[-1] if before else next((ranks for _, ranks in named), 0)
 
     def release(self, package: str) -> str:
         """The one release of a package that the log names; empty where it names none, several or a development build."""
         known = self.versions.get(package, [])
         return known[0] if len(known) == 1 and is_release(known[0]) else ""
+
+
+def _stem(name: str) -> str:
+    """A model's name without the number behind the point of its version: minimax-m2 of minimax-m2.5."""
+    return re.sub(r"\.\d+\b.*", "", name)
 
 
 def _near(chunk: bytes, word: bytes) -> Iterator[bytes]:

@@ -94,6 +94,12 @@ class Pair:
         return bool(self.alignments) and self.extra < 1
 
     @property
+    def strong(self) -> bool:
+        """Whether words that name padding make it that: a known width, whole or a rank's share, that an alignment rounds up."""
+        shared = self.known or bool(self.ranked_owners)
+        return self.possible and bool(self.rules) and shared and not (self.latent_of or self.narrow % NVFP4_BLOCK)
+
+    @property
     def exact_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as it stands, not halved or sharded."""
         return tuple(owner for owner in self.owners if "/" not in owner.part and not owner.part.startswith("2 x"))

@@ -17,6 +17,7 @@ from harness.diagnosis.readers.reshape import read_reshape
 from harness.diagnosis.readers.rows import read_rows
 from harness.diagnosis.readers.sizes import read_sizes
 from harness.diagnosis.readers.view import read_view
+from harness.diagnosis.readers.weights.blocks import read_refused
 from harness.diagnosis.surroundings import Surroundings
 
 Reader = Callable[[Facts, Surroundings], Reading]
@@ -35,5 +36,6 @@ READERS: dict[str, Reader] = {
     "rows": read_rows,
     "constraint": read_constraint,
     "recompile": read_recompile,
+    "refused": read_refused,
     "device": read_device,
 }

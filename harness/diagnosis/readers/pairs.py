@@ -25,6 +25,15 @@ _OF_TOKENS = re.compile(
     r"ids?$|input|position|hidden|state|resid|embed|logits|tok|topk|rout|seq|batch|act|query|^(?:[xyqkvh]\d*|hs|out(?:put)?s?|args?_?\d*)$",
     re.I,
 )
+# A name with pad in it as a word; and those that speak of tokens or masks, of convolutions or of rows.
+_PADS = re.compile(r"(?<![A-Za-z])(?:un)?pad(?:ded|ding|s)?(?![A-Za-z])", re.I)
+_NO_WIDTH = re.compile(
+    r"\w*(?:pad(?:ding)?_?(?:token|id|idx|index|input|mask|side|value|mode|len|sequence|seq|batch|rows|packed)"
+    r"|(?:mask|token|id|rows|seq|sequence|batch)s?_?pad"
+    r"|(?:same|zero|left|right)_?pad)\w*|\bpadding ?=",
+    re.I,
+)
+_OF_EXPERTS = re.compile(r"moe|expert|\bw(?:1|2|3|13)(?![a-z0-9])|gate_up|down_proj", re.I)
 NO_FAKE = "a wrong fake: it fails in Inductor's assert"
 NO_FAKE_MET = f"{NO_FAKE} when compiled code runs, not where two tensors meet"
 
@@ -32,6 +41,13 @@ NO_FAKE_MET = f"{NO_FAKE} when compiled code runs, not where two tensors meet"
 def speaks(facts: Facts) -> bool:
     """Whether the text has words of experts or of padding."""
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
+
+
+def names_padding(facts: Facts) -> bool:
+    """Whether a line of a layer with experts, or one that led to it, names padding of a width: ``shard_and_pad(w13, w2, 128)``."""
+    users = facts.users
+    pads = any(_PADS.search(_NO_WIDTH.sub("", frame.code)) for frame in users)
+    return pads and any(_OF_EXPERTS.search(f"{frame.function} {frame.code}") for frame in users)
 
 
 def nameless(facts: Facts, name: str) -> bool:
@@ -68,21 +84,23 @@ def as_data(pair: Pair) -> tuple[tuple[int, tuple[str, ...]], ...]:
     return tuple((alignment.multiple, alignment.rules) for alignment in pair.alignments)
 
 
-def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, **rest: Any) -> Reading:
+def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, named: bool = False, **rest: Any) -> Reading:
     """The reading of a padded width and its true one: of this family, or undecided where the numbers alone are weak.
 
     ``sure`` says whether anything beside an alignment speaks for padding. Without it the answer names the other reading too.
+    ``named`` says whether the lines of the text name padding: then weak numbers are no chance, where an alignment fits them.
     """
+    sure, strong = sure or named, pair.padded or (named and pair.strong)
     cause, other = rest["cause"], () if sure else (_or_two(pair),)
-    if not pair.padded:
+    if not strong:
         cause, other = f"Perhaps padding: {cause[:1].lower()}{cause[1:]}", (_or_chance(pair),)
     rest["cause"] = " ".join((cause, *pair.by_halves(), *other))
     return Reading(
-        verdict=FAMILY if pair.padded and sure else UNDECIDED,
+        verdict=FAMILY if strong and sure else UNDECIDED,
         widths=widths(pair),
         rule=pair.rounded(),
         alignments=as_data(pair),
-        tags=frozenset(("padded", *tags) if pair.padded else ("perhaps-padded",)),
+        tags=frozenset(("padded", *tags) if strong else ("perhaps-padded",)),
         **rest,
     )
 

@@ -10,6 +10,7 @@ from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE_MET,
     modes,
+    names_padding,
     padded,
     pair_of,
     speaks,
@@ -47,7 +48,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(facts, pair, turned, a)
-    if not pair.padded and not (pair.possible and speaks(facts)):
+    if not pair.padded and not (pair.possible and (speaks(facts) or (pair.strong and names_padding(facts)))):
         return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
     place = product_place(facts)
     if SECOND in place:
@@ -56,6 +57,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     return padded(
         pair,
         sure=pair.known or speaks(facts),
+        named=names_padding(facts),
         stage=place,
         operands=(
             f"left, {a} wide: an activation at the {left} width",
@@ -106,6 +108,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
     return padded(
         pair,
         sure=pair.known or speaks(facts),
+        named=names_padding(facts),
         stage=place,
         operands=(
             f"left, {left} wide: what the first projection gave, at the {given} intermediate width",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.guards.specialised import by_line, multiple_of
+from harness.diagnosis.readers.guards.specialised import branch_on_padding, by_line, multiple_of
 from harness.diagnosis.readers.pairs import counts_no_tokens, counts_tokens, nameless, speaks
 from harness.diagnosis.surroundings import Surroundings
 
@@ -41,7 +41,7 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
     )
     constant = next((m.groups["constant"] for m in facts.texts.every(facts.match) if "constant" in m.groups), "")
     if not constant:
-        return _tied(facts, name)
+        return _tied(facts, around, name)
     what = _what(facts, found["name"], int(found["dim"])) if found else _unplaced(name)
     return Reading(
         verdict=what.verdict,
@@ -78,8 +78,11 @@ def _what(facts: Facts, name: str, dim: int) -> _Fixed:
     return _Fixed("a size", UNDECIDED if named else OTHER)
 
 
-def _tied(facts: Facts, name: str) -> Reading:
+def _tied(facts: Facts, around: Surroundings, name: str) -> Reading:
     """Sizes that are tied, with the condition where the text has it."""
+    step, filled = branch_on_padding(facts, around.pads_under_if)
+    if step:
+        return _branched(facts, name, step, filled)
     if step := multiple_of(facts):
         return _stepped(facts, name, step)
     if equal := _EQUAL.search(facts.whole):
@@ -112,6 +115,30 @@ def _stepped(facts: Facts, name: str, step: str) -> Reading:
         "declare the dimension so",
         tags=frozenset(("multiple",)),
         tries=(what.command,) if what.verdict == FAMILY else (),
+    )
+
+
+def _branched(facts: Facts, name: str, step: str, filled: bool) -> Reading:
+    """A branch on the amount of a padding of rows, of which the trace has one side."""
+    found = _DIMENSION.search(facts.whole)
+    what = _what(facts, found["name"], int(found["dim"])) if found else _unplaced(name)
+    amount, trace, fails = ("more than 0", "the pad", "multiples") if filled else ("0", "no pad", "other sizes")
+    return Reading(
+        verdict=what.verdict,
+        title="a branch on the amount of a padding",
+        stage=name,
+        cause=f"The code fills {name} up to a multiple of {step} and asks first whether anything is missing, as `if pad:` does: a "
+        f"guard in the text compares that amount with 0. It was traced at a size where the amount is {amount}: the trace has "
+        f"{trace}, and does not hold for {fails}.",
+        against=(
+            "padding of a width: no width is compared",
+            "rows that nothing fills up: the code does, on the other side",
+        ),
+        look=f"the branch: pad without one (a pad of 0 rows changes nothing), and declare no range (Dim.AUTO), as torch refuses a "
+        f"view in blocks of {step} over a range still; or put pad, blocks and cut into one custom op. Another example takes the "
+        "other side, and no more",
+        tags=frozenset(("multiple",)),
+        tries=(what.command,) if what.verdict != OTHER else (),
     )
 
 

@@ -15,6 +15,36 @@ _MEETS = frozenset(
 )
 _EITHER = "Something in the code decides on it or makes an int of it, or a tensor of that size met it."
 
+# A size as a guard has it, and the remainder of it, or what is missing to a multiple: the amount of a padding.
+_SIZE = r"(?:L\[[^\]]{1,80}\][^ ()]{0,80}?\.size\(\)\[\d+\]|[a-z]\w{0,40})"
+_COMPARED = r"\)*(?:, ?| ?(?P<how>==|<=|!=|>) ?)0(?!\d|\.\d)"
+_AMOUNTS = tuple(
+    re.compile(text + _COMPARED)
+    for text in (
+        rf"\((?:\(-1\) ?\* ?|-){_SIZE}\)* ?% ?(?P<step>\d+)",
+        rf"Mod\(-(?:1 ?\* ?)?{_SIZE}, ?(?P<step>\d+)\)",
+        rf"\((?P<step>\d+) ?(?:\+ ?\(-1\) ?\* ?|- ?)\({_SIZE} ?% ?(?P=step)\)\)* ?% ?(?P=step)",
+        rf"Mod\((?P<step>\d+) - Mod\({_SIZE}, ?(?P=step)\), ?(?P=step)\)",
+    )
+)
+_REMAINDERS = (
+    re.compile(rf"(?<![-*+] )\({_SIZE} ?% ?(?P<step>\d+)" + _COMPARED),
+    re.compile(rf"(?<!- )Mod\({_SIZE}, ?(?P<step>\d+)\)" + _COMPARED),
+)
+
+
+def branch_on_padding(facts: Facts, pads_under_if: bool) -> tuple[str, bool]:
+    """The number that rows are filled up to a multiple of where a guard shows a branch on it; and whether the example had to be.
+
+    ``pads_under_if`` says whether the log has code that pads under a condition: a guard on a remainder is then such a branch.
+    """
+    for pattern in (*_AMOUNTS, *(_REMAINDERS if pads_under_if else ())):
+        for found in pattern.finditer(facts.whole):
+            before = facts.whole[max(0, found.start() - 6) : found.start()].rstrip("(")[-2:]
+            if found["how"] or before in ("Eq", "Ne"):
+                return found["step"], found["how"] in ("!=", ">") or before == "Ne"
+    return "", False
+
 
 def multiple_of(facts: Facts) -> str:
     """The number that a size has to be a multiple of, by torch's own suggestion; empty where it makes none."""

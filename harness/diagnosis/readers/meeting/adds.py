@@ -7,7 +7,7 @@ from harness.diagnosis.code import operands
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks, widths
+from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, names_padding, padded, speaks, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
@@ -62,6 +62,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     return padded(
         pair,
         sure=bool(pair.hidden_owners) or speaks(facts),
+        named=names_padding(facts),
         tags=_tags(where, sure),
         stage=where
         if sure
@@ -85,6 +86,7 @@ def _read_shared(facts: Facts, around: Surroundings, pair: Pair, first: int) -> 
     return padded(
         pair,
         sure=bool(pair.hidden_owners) or speaks(facts),
+        named=names_padding(facts),
         stage="shared add",
         operands=(
             f"{narrow}, {pair.narrow}: at the true width",
@@ -113,6 +115,7 @@ def read_product_bias(facts: Facts, around: Surroundings, pair: Pair, product: i
     return padded(
         pair,
         sure=bool(pair.hidden_owners) or speaks(facts),
+        named=names_padding(facts),
         stage="the bias of a product",
         operands=(f"the product, {product} wide", f"the bias, {bias} wide"),
         cause=f"The bias has one of the widths, and the product that it is added to has the other: {pair.rounded()}. {why}",
@@ -126,6 +129,7 @@ def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Re
     return padded(
         pair,
         sure=bool(pair.hidden_owners) or speaks(facts),
+        named=names_padding(facts),
         tags=(),
         stage=_OF_BIAS,
         operands=(f"first: {first}", f"second: {pair.wide if first == pair.narrow else pair.narrow}"),
