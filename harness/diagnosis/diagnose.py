@@ -67,6 +67,7 @@ def _turned(report: Report) -> Report:
 
 def _read(pieces: Iterable[bytes], name: str) -> Report:
     failures, around, found = Failures(), Surroundings(), _Found()
+    failures.tests.held = found.failures
     start = b""
     for chunk in pieces:
         around.look(chunk)
@@ -78,6 +79,8 @@ def _read(pieces: Iterable[bytes], name: str) -> Report:
         found.take(failure)
     for failure, times in failures.tests.again():
         found.take(failure, times)
+    for key, times in failures.tests.again_by_key():
+        found.again(key, times)
     if len(start) < _SMALL:
         found.take_whole(start) if not found.failures else found.take_load(start)
     found.left_out += failures.repeated.passed + failures.alike.passed + failures.tests.left_out
@@ -114,6 +117,11 @@ class _Found:
             self.failures[key] = failure, times, [failure.writer]
         else:
             self.left_out += times
+
+    def again(self, key: tuple[str, ...], times: int) -> None:
+        """A failure that is held was there some times more."""
+        first, count, writers = self.failures[key]
+        self.failures[key] = first, count + times, writers
 
     def _has_room(self, failure: Failure) -> bool:
         """Whether one more is kept: there are few yet, or not many and a kind knows this one."""

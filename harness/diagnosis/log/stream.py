@@ -36,6 +36,7 @@ class Failures:
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
         self._hits = Places(b"", ())
+        self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
         self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
         self._forms = self._reader.forms
         self._writer = ""
@@ -49,7 +50,7 @@ class Failures:
         known = self._hits.places
         place, trigger = 0, next_mark(known, 0)
         while place < len(chunk):
-            if not self._open:
+            if not self._open and not self._follows:
                 mark = self._next(chunk, max(place, judged), known, words)
                 start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
@@ -72,12 +73,14 @@ class Failures:
                     passed, ended = self.tests.passes(chunk, place, alone, self.lines)
                     if ended:
                         self._open.clear()
+                        self._follows = True
                         yield alone.close()
             if passed:
                 self.lines += chunk.count(b"\n", place, passed)
                 end = passed
             else:
                 yield from self._line(chunk[place:end], stop < end, chunk, end)
+                self._follows = False
             place = end
         self._held = chunk[place:]
 
@@ -150,11 +153,15 @@ class Failures:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[raw] = found[0]
-            if found[0][1] and not self._open:
+            if found[0][1] and not self._open and not self._follows:
                 self.alike.begun(raw)
-            elif not found[0][1] and (triggered or _MARK.search(raw)):
+            elif not found[0][1] and (triggered or self._is_marked(raw, end)):
                 self.alike.dull(raw)
         return found
+
+    def _is_marked(self, raw: bytes, end: int) -> bool:
+        """Whether a line was read for a word of an exception's name alone; one with a trigger may lead to a failure elsewhere."""
+        return bool(_MARK.search(raw)) and not self._hits.between(end - len(raw), end)
 
     def _take(self, line: Line, anchor: bool) -> Failure | None:
         """Give a line to its writer; the failure that ended before it, if one did."""

@@ -1,7 +1,7 @@
 """What pytest prints of failing tests: a section for each, and a line of its summary. Those alike are read once, and counted."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from harness.diagnosis.log.again.repeated import FORMS, READ
@@ -22,6 +22,7 @@ _WORDS = re.compile(
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]+")
 _DIGITS = b"0123456789"
 _MOST_LINES, _LARGEST = 200, 1 << 15  # of a section
+_TOLD = 300  # characters of a line that tell a failure
 _MOST_BLOCKS, _MOST_MESSAGES = 2048, 8192  # that are remembered
 
 Key = tuple[bytes, ...]
@@ -46,6 +47,8 @@ class Sections:
     def __init__(self) -> None:
         self.left_out = 0  # failures that differ in numbers alone from many that were read
         self.full = False  # whether so many failures are held that a new one is left out in any case
+        self.held: Container[tuple[str, ...]] = ()  # what tells each failure that is held, by `diagnose`
+        self._keys: dict[tuple[str, ...], int] = {}
         self._room = _MOST_BLOCKS
         self._given: dict[Key, dict[Key, list[Failure]]] = {}
         self._again: dict[int, tuple[Failure, int]] = {}
@@ -55,6 +58,10 @@ class Sections:
     def again(self) -> Iterator[tuple[Failure, int]]:
         """Each failure that was there again, and how often."""
         yield from self._again.values()
+
+    def again_by_key(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The same of failures that are held, and that were read where nothing was remembered of them."""
+        yield from self._keys.items()
 
     def ended(self, failure: Failure) -> None:
         """A failure ended while a block is read."""
@@ -76,7 +83,10 @@ class Sections:
         if failure.doubled or writer.chained or (is_line and not summarised):
             return 0, False
         end, last = place, failure.lines[-1].text.encode() if is_line else b""
+        own = failure.lines[-1].text.encode() if is_line else b""
         while block := (_line(chunk, end, last) if is_line else _section(chunk, end)):
+            if is_line and block.key[0] == own and block.key not in self._given.get(block.form, {}):
+                break  # the failure that is open is not held yet
             if (is_line and not self._begins(block.follower)) or not self._is_counted(block):
                 break
             end, last = block.end, block.key[0]
@@ -115,10 +125,16 @@ class Sections:
                 self._again[id(failure)] = failure, self._again.get(id(failure), (failure, 0))[1] + 1
             return True
         many = len(given) >= READ and all(len(one) == 1 for one in given.values())
-        if many or (self.full and block.lines == 1 and _message(block.form[0]) in self._messages):
+        if many and block.lines == 1:  # those alone that no other line was added to
+            many = sum(len(one[0].lines) == 1 for one in given.values()) >= READ
+        if not many and not (self.full and block.lines == 1 and _message(block.form[0]) in self._messages):
+            return False
+        key = tuple(_told(line.decode(), block.lines == 1) for line in block.key)
+        if key in self.held:
+            self._keys[key] = self._keys.get(key, 0) + 1
+        else:
             self.left_out += 1
-            return True
-        return False
+        return True
 
 
 def _section(chunk: bytes, place: int) -> Block | None:
@@ -171,6 +187,12 @@ def _plain(chunk: bytes, place: int) -> re.Match[bytes] | None:
     ):
         return None
     return found
+
+
+def _told(line: str, is_summary: bool) -> str:
+    """What a line says that tells its failure: as much as `diagnose` takes of an exception's line, all of another."""
+    text = without_margin(line).strip()
+    return text if is_summary and "expected size" not in text else text[:_TOLD]
 
 
 def _message(line: bytes) -> bytes:
