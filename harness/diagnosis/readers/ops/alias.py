@@ -12,10 +12,11 @@ from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import COMMON, multiples_of_rules
 
 _NUMBER = re.compile(r"(?<![\w.])\d{2,5}(?![\w.])")
+_KEYWORD = re.compile(r"(\w+)=(?!=)")
 _DENIES = re.compile(r"padding|a wrong width")
 _PADDED = (
-    "Most likely at a width that needs no padding: {by}. Where the width is a multiple already, or is the true one, such an "
-    "op has nothing to do and gives the input itself back; at other widths it makes a tensor of its own, and nothing fails. "
+    "{how} at a width that needs no padding, or by a slice: {by}. Where the width is a multiple already, or is the true one, such "
+    "an op has nothing to do and gives the input itself back; at other widths it makes a tensor of its own, and nothing fails. "
     "A slice that cuts padding off is a view of its input at any width."
 )
 
@@ -23,30 +24,37 @@ _PADDED = (
 def read_alias(facts: Facts, around: Surroundings) -> Reading:
     """The entry's words; where the op or the user's line speaks of padding, that the width may be why."""
     reading = read_entry(facts, around)
-    by = _by(facts, reading.stage)
+    by, how = _by(facts, reading.stage), "Most likely"
+    if not by:
+        by, how = _perhaps(facts, reading.stage), "Perhaps"
     if not by:
         return reading
     return replace(
         reading,
         verdict=UNDECIDED,
-        cause=f"{reading.cause} {_PADDED.format(by=by)}",
+        cause=f"{reading.cause} {_PADDED.format(how=how, by=by)}",
         against=tuple(text for text in reading.against if not _DENIES.match(text)),
         look=f"{reading.look}; the branch of the op for a width that needs nothing, which has to return a clone as well",
     )
 
 
 def _by(facts: Facts, name: str) -> str:
-    """In words, what speaks of padding: the op's name, what it is given, the user's line; empty for nothing."""
+    """In words, what says that the op pads or cuts: its name, or the name of an argument; empty for neither."""
     given = _given(facts, name)
     numbers = _NUMBER.findall(given)
-    with_numbers = f", and it is given {', '.join(numbers)}" if numbers else ""
     if pads_or_cuts(name.rpartition("::")[2]):
-        return f"by its name {name} pads, aligns or cuts{with_numbers}"
-    if pads_or_cuts(re.sub(r"\w+=(?!=)", lambda word: f"{word[0][:-1]} ", given)):
-        return f"an argument of {name} speaks of it ({given})"
-    if known := [number for number in numbers if _is_known(int(number))]:
+        return f"by its name {name} pads, aligns or cuts" + (
+            f", and it is given {', '.join(numbers)}" if numbers else ""
+        )
+    words = " ".join(_KEYWORD.findall(given))
+    return f"by its argument {name} pads, aligns or cuts ({given})" if pads_or_cuts(words) else ""
+
+
+def _perhaps(facts: Facts, name: str) -> str:
+    """In words, what allows that it does: a number that is a multiple or a width, or the user's line; empty for neither."""
+    if known := [number for number in _NUMBER.findall(_given(facts, name)) if _is_known(int(number))]:
         return f"{name} is given {', '.join(known)}, which may be a multiple or a width that it pads or cuts to"
-    return "the user's line speaks of it" if pads_or_cuts(line_of(facts)) else ""
+    return "the user's line speaks of padding or of a slice" if pads_or_cuts(line_of(facts)) else ""
 
 
 def _is_known(number: int) -> bool:

@@ -8,7 +8,7 @@ from harness.diagnosis.facts import Facts
 _BEGIN, _END = r"(?<![A-Za-z])(?i:un)?(?i:", r")(?![a-z])"
 # What pads texts, images or a convolution pads no width of a layer.
 _OTHERS = re.compile(
-    r"\w*pad(?:ding)?_(?:mask|idx|index|tokens?(?:_id)?|id|side|mode|value|sequences?)\b|\bpad(?:ding)?=|\balign_corners\b|\bpacked_padded\w*"
+    r"(?<!\w)\w{0,60}pad(?:ding)?_(?:mask|idx|index|tokens?(?:_id)?|id|side|mode|value|sequences?)\b|\bpad(?:ding)?=|\balign_corners\b|\bpacked_padded\w*"
 )
 _FILLS = re.compile(
     rf"{_BEGIN}pad(?:s|ded|ding)?|align(?:s|ed|ing|ment)?|round(?:s|ed|ing)?_?up|capacity|buckets?|cdiv|ceil_?div{_END}"
@@ -18,6 +18,9 @@ _CUTS = re.compile(
     rf"{_BEGIN}slice[ds]?|cut(?:s|ting)?|trim(?:s|med|ming)?|trunc(?:ate[ds]?)?|crop(?:s|ped)?|narrow(?:s|ed)?{_END}"
     r"|\[(?:\.\.\.|:) ?, ?:[\w.]{1,40}\]"
 )
+
+
+_LONGEST = 1000  # of a line that is looked at
 
 
 def fills_up(text: str) -> bool:
@@ -32,4 +35,4 @@ def pads_or_cuts(text: str) -> bool:
 
 def line_of(facts: Facts) -> str:
     """The user's line and the function that it stands in."""
-    return f"{facts.function} {facts.code}"
+    return f"{facts.function} {facts.code}"[:_LONGEST]
