@@ -24,7 +24,8 @@ _OF_BLOCKS = re.compile(
 _SHARE = re.compile(
     r"(?P<side>(?:in|out)put|intermediate|hidden)_?(?:partition_)?size(?:_per_partition| ?per ?rank)?(?: ?of ?[\w' ]{1,40}?weight)?"
     r" ?[=:(]? ?(?P<size>\d+)\)? ?(?:is ?not|must ?be|should ?be) ?(?:evenly ?)?divisible ?by ?[a-z ]{0,40}?"
-    r"(?P<block>block_[nk]|min_thread_[nk]|group_?size|weight_block_size|(?:weight|quanti[sz]ation) ?(?:block|group)(?: ?size)?)(?:\[\d\])? ?[=:(]? ?(?P<multiple>\d+)"
+    r"(?P<block>block_[nk]|min_thread_[nk]|group_?size|weight_block_size|(?:weight|quanti[sz]ation) ?(?:block|group)(?: ?size)?)"
+    r"(?:\[\d\])? ?[=:(]? ?(?P<multiple>\d+)"
 )
 _EXPERTS = re.compile(r"of ?(?:gate|up|down)'s", re.I)
 _ATTENDS = re.compile(r"qkv|[oq]_proj|\battn|_attn|[Aa]ttention|kv_[ab]_proj")
