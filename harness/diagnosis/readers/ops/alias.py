@@ -8,6 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.entry import read_entry
 from harness.diagnosis.readers.ops.padding import line_of, pads_or_cuts
+from harness.diagnosis.readers.pairs import speaks
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import COMMON, multiples_of_rules
 
@@ -51,8 +52,9 @@ def _by(facts: Facts, name: str) -> str:
 
 
 def _perhaps(facts: Facts, name: str) -> str:
-    """In words, what allows that it does: a number that is a multiple or a width, or the user's line; empty for neither."""
-    if known := [number for number in _NUMBER.findall(_given(facts, name)) if _is_known(int(number))]:
+    """In words, what allows that it does: the user's line, or beside words of experts a number that is a multiple or a width."""
+    known = [number for number in _NUMBER.findall(_given(facts, name)) if _is_known(int(number))]
+    if known and speaks(facts):
         return f"{name} is given {', '.join(known)}, which may be a multiple or a width that it pads or cuts to"
     return "the user's line speaks of padding or of a slice" if pads_or_cuts(line_of(facts)) else ""
 
