@@ -116,6 +116,7 @@ def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     return f"ssh=loop1{spec}", f"ssh=loop2{spec.replace(PYTHON, f'python={victim}')}"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("here")
 def test_a_host_that_goes_away_costs_its_shard_and_it_is_resumed(
     hosts: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

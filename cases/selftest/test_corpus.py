@@ -54,8 +54,8 @@ def one_in(entry: Fault | Correct, mode: str) -> int:
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
         return 8 if isinstance(entry, Fault) else 17
     if isinstance(entry, Correct):
-        return 6
-    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 3
+        return 9
+    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 5
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:
