@@ -112,3 +112,21 @@ def test_a_copy_alone_names_who_wrote_it() -> None:
 def test_an_engine_core_that_raises_itself_is_a_process() -> None:
     one = read(ERRORS + written_by("EngineCore pid=30", ERROR))
     assert (one.count, len(one.writers)) == (3, 3)
+
+
+RESHAPE = """Traceback (most recent call last):
+  File "/home/ci/net/layer.py", line 44, in combine
+    {code}
+RuntimeError: shape '[7, 1792]' is invalid for input of size 14336
+"""
+
+
+def test_a_reshape_at_a_line_of_experts_is_of_no_heads() -> None:
+    one = read(RESHAPE.format(code="out = expert_out.view(7, 1792)"))
+    assert one.rule == ROUNDED
+    assert "heads" not in one.cause
+
+
+def test_a_reshape_at_another_line_may_be_of_heads() -> None:
+    one = read("loading router\n" + RESHAPE.format(code="out = out.view(7, 1792)"))
+    assert "1792 = 14 x 128 and 2048 = 16 x 128" in one.cause
