@@ -9,6 +9,7 @@ from typing import BinaryIO
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.evidence import LOADING_FAILS, speaks_for
 from harness.diagnosis.known.kinds import kinds
+from harness.diagnosis.log.again.copies import is_copy
 from harness.diagnosis.log.again.told import are_two, repeats
 from harness.diagnosis.log.echoes import without_echoes
 from harness.diagnosis.log.failures import Failure
@@ -107,6 +108,8 @@ class _Found:
         key = _key(failure)
         if key in self.failures:
             first, count, writers = self.failures[key]
+            if failure.writer not in writers and is_copy(failure) and not is_copy(first):
+                return
             if failure.writer not in writers and len(writers) < LIMIT:
                 writers.append(failure.writer)
             self.failures[key] = first, count + times, writers
@@ -152,7 +155,7 @@ class _Found:
     def diagnoses(self, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
         """What they are: of this family first, then in the order of the log; the number that is left out."""
         failures = without_echoes(self.failures.values())
-        read = [diagnosed(failure, count, writers, around) for failure, count, writers in failures]
+        read = [(diagnosed(one, count, writers, around), is_copy(one)) for one, count, writers in failures]
         merged = list(_merged(read))
         if any(diagnosis.kind != "consequence" for diagnosis in merged):
             merged = [diagnosis for diagnosis in merged if diagnosis.kind != "consequence"]
@@ -180,16 +183,29 @@ def _key(failure: Failure) -> tuple[str, ...]:
     return tuple(found or texts[:4])
 
 
-def _merged(read: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
-    """One diagnosis for failures that say the same, the fuller text's."""
+def _merged(read: Iterable[tuple[Diagnosis, bool]]) -> Iterator[Diagnosis]:
+    """One diagnosis for failures that say the same, the fuller text's. A copy, told by True, names no process of its own."""
     found: list[Diagnosis] = []
-    for one in read:
+    copied: list[bool] = []
+    for one, copy in read:
         place = next((n for n, other in enumerate(found) if _same(one, other)), None)
         if place is None:
             found.append(one)
+            copied.append(copy)
         else:
-            found[place] = _joined(found[place], one)
+            first, second = _raised((found[place], copied[place]), (one, copy))
+            found[place], copied[place] = _joined(first, second), copied[place] and copy
     yield from found
+
+
+def _raised(one: tuple[Diagnosis, bool], other: tuple[Diagnosis, bool]) -> tuple[Diagnosis, Diagnosis]:
+    """Two diagnoses of one failure, without the process of the one that is a copy of the other."""
+    (first, copy), (second, copy_too) = one, other
+    if copy == copy_too:
+        return first, second
+    return replace(first, writers=() if copy else first.writers), replace(
+        second, writers=() if copy_too else second.writers
+    )
 
 
 def _same(one: Diagnosis, other: Diagnosis) -> bool:

@@ -14,7 +14,7 @@ from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
-from harness.diagnosis.readers.pairs import NO_FAKE
+from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import context_of
@@ -58,7 +58,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
         widths=_ordered(reading.widths, facts, around),
-        rule=reading.rule,
+        rule=rule_of(reading),
         alignments=reading.alignments,
         cause=reading.cause,
         against=reading.against,

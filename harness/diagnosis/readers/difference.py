@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.diagnosis.diagnosis import Width
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.readers.pairs import widths
+from harness.diagnosis.readers.pairs import may_be_heads, names_experts, widths
 from harness.diagnosis.widths import Pair, read_pair
 
 ASSERT = re.compile(r"assert_size_stride\((?P<value>\w+), ?\((?P<sizes>[^()]*)\), ?\((?P<strides>[^()]*)\)")
@@ -84,7 +84,7 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         cause, rule = _rows(dim.real, dim.said)
         counts = tuple(Width(size, False, (), rows=True) for size in (pair.narrow, pair.wide))
         return Difference(says, cause, rule, frozenset(("rows", side)), None, counts)
-    if pair.padded or (pair.possible and not pair.ratio and not (pair.heads and facts.seen("attention"))):
+    if pair.padded or (pair.possible and not pair.ratio and not may_be_heads(facts, pair)):
         wrote, said = ("true", "padded") if side == "real-narrow" else ("padded", "true")
         cause = f"The kernel wrote the {wrote} width and the fake says the {said} one: {pair.rounded()}."
         sure = pair.padded or (bool(pair.rules) and pair.extra <= 1 / 6 and facts.seen("moe"))
@@ -97,7 +97,7 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
         rule = f"{pair.wide} = 2 x {pair.narrow}"
         return Difference(says, cause, rule, frozenset(("packed", side)), None, widths(pair, padded=False))
     cause = "No rule for padding makes one of the other."
-    if pair.possible and pair.heads:
+    if pair.possible and pair.heads and not names_experts(facts):
         few, many, size = pair.heads
         cause = f"{few} and {many} attention heads of {size}, or {pair.rounded()}."
     return Difference(says, cause, "no rule", frozenset(("sizes", side)), None, widths(pair, padded=False))
@@ -140,7 +140,7 @@ def _strided(facts: Facts, listed: list[Dim]) -> Difference:
     )
     says = f"the sizes agree, the strides do not ({strides or 'see the message'})."
     pair = _pitches(listed, off)
-    if pair and pair.possible and not (pair.heads and facts.seen("attention")):
+    if pair and pair.possible and not may_be_heads(facts, pair):
         return _pitched(facts, says, pair, off[0].real_stride or 0)
     if pair:
         return _apart(says, pair, off[0].real_stride or 0)

@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading, Width
+from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.notation import sizes
@@ -77,6 +78,30 @@ def widths(pair: Pair, padded: bool = True) -> tuple[Width, ...]:
         Width(pair.narrow, False, tuple(map(str, pair.owners))),
         Width(pair.wide, padded, tuple(map(str, pair.wide_owners))),
     )
+
+
+def rule_of(reading: Reading) -> str:
+    """What two widths are to each other: where the cause or what is denied names a rounding, never 'no rule' beside it."""
+    sizes_told = {width.size for width in reading.widths}
+    if reading.rule != "no rule" or len(sizes_told) != 2 or not all(sizes_told):
+        return reading.rule
+    rounded = read_pair(*sizes_told).rounded()
+    if rounded in reading.cause:
+        return f"{rounded}, or no padding" if f"or {rounded}" in reading.cause else rounded
+    denied = any(rounded in text for text in reading.against)
+    return f"{rounded}: fits the numbers, and is denied below" if denied else reading.rule
+
+
+def names_experts(facts: Facts) -> bool:
+    """Whether the op that the text names, else the user's line or its function, is one of experts and not of attention."""
+    users = facts.users[-1:]
+    named = facts.op or " ".join(f"{frame.function} {frame.code}" for frame in users)
+    return bool(_OF_EXPERTS.search(named)) and not speaks_for("attention", named)
+
+
+def may_be_heads(facts: Facts, pair: Pair) -> bool:
+    """Whether two sizes may be numbers of attention heads: the text speaks of attention, and no op or line is of experts."""
+    return bool(pair.heads) and facts.seen("attention") and not names_experts(facts)
 
 
 def as_data(pair: Pair) -> tuple[tuple[int, tuple[str, ...]], ...]:

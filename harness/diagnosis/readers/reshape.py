@@ -12,7 +12,7 @@ from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off,
 from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
-from harness.diagnosis.readers.pairs import modes, padded, speaks
+from harness.diagnosis.readers.pairs import modes, names_experts, padded, speaks
 from harness.diagnosis.readers.view import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -48,7 +48,8 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
     pair = read_pair(have, wanted)
-    if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not pair.heads):
+    heads = pair.heads and (_is_of_heads(want) or not names_experts(facts))
+    if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not heads):
         return _padded(facts, around, pair, have, wanted)
     if not (pair.heads or pair.ratio or pair.known):
         return _unknown(facts, want, groups["elements"])

@@ -25,6 +25,7 @@ from harness.diagnosis.readers.meeting.unrelated import (
     unrelated,
 )
 from harness.diagnosis.readers.pairs import (
+    may_be_heads,
     pair_of,
     rows_alone,
     speaks,
@@ -58,7 +59,7 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return read_latent(facts, around, pair, a)
     if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
         return in_blocks(pair, *blocks)
-    if not pair.padded and not (pair.possible and speaks(facts) and not (pair.heads and facts.seen("attention"))):
+    if not pair.padded and not (pair.possible and speaks(facts) and not may_be_heads(facts, pair)):
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )

@@ -4,10 +4,10 @@ import re
 
 from harness.diagnosis.code import operations
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.guards.numbers import SURE, makes_number, without_numbers
 
 _SUGGESTED = re.compile(r"Suggested fixes:.{0,400}?\b(?P<name>\w+) ?= ?(?P<step>\d+) ?\* ?_(?P=name)\b")
 _DECIDES = re.compile(r"^(?:if|elif|while|assert)\b|\bif\b.*\belse\b|torch\._check")
-_NUMBER = re.compile(r"\bint\(|\brange\(|\.item\(|\bmath\.|\bfloat\(")
 _SHAPES = re.compile(r"\.(?:view|reshape|expand|unflatten)\(")
 # Operations in which two tensors meet whose sizes have to be equal.
 _MEETS = frozenset(
@@ -55,17 +55,20 @@ def multiple_of(facts: Facts) -> str:
 def by_line(facts: Facts, constant: str) -> str:
     """In words, what fixed a size: what the user's line does, else what is possible."""
     code = facts.code
-    done = operations(code)
+    done = operations(without_numbers(code))
     if not code or " ".join(code.split()) not in facts.whole.partition("User stack:")[2]:
         return _EITHER  # the line that called the compiled code, and not the one that was traced
     if "copy_" in done:
         return f"The user's line copies into a buffer that has {constant} there: it was made for one size."
     if _DECIDES.search(code):
         return "The user's line decides on a size."
-    if _NUMBER.search(code):
+    number, met = makes_number(code), f"a tensor that has {constant} there, one that was made for one size."
+    if number and (number == SURE or not done & _MEETS):
         return "The user's line makes a number of a size."
+    if number:
+        return f"The user's line makes a number of what may be a size, or there the size meets {met}"
     if done & _MEETS:
-        return f"At the user's line it meets a tensor that has {constant} there, one that was made for one size."
+        return f"At the user's line it meets {met}"
     if _SHAPES.search(code):
         return f"The user's line asks for a shape, in which {constant} is a number, or follows from one."
     return _EITHER

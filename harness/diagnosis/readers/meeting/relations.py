@@ -5,7 +5,7 @@ import re
 from harness.diagnosis.code import is_activation
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
-from harness.diagnosis.readers.pairs import pair_of
+from harness.diagnosis.readers.pairs import names_experts, pair_of
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
 
 _HEADS = "perhaps numbers of attention heads"
@@ -117,7 +117,7 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
     if pair.ratio == 2 and is_activation(facts.code):
         joined = "most likely gate and up side by side, of which one half was to come there (both or one of them was not split)"
         return "halves", f"{pair.wide} is 2 x {pair.narrow}, and the user's line multiplies gate by up: {joined}"
-    if pair.heads and (not pair.ratio or facts.seen("attention")):
+    if pair.heads and not names_experts(facts) and (not pair.ratio or facts.seen("attention")):
         few, many, size = pair.heads
         return (
             "heads",
