@@ -3,20 +3,24 @@
 import ast
 import re
 
-# What a line may begin or end with that is no expression.
-_LEADING = re.compile(r"^(?:return|assert|yield|await|elif|if|while)\b\s*")
+from harness.diagnosis.statements.parts import REST, ends_open, is_part, parsed
+
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
     ast.Mult: "mul",
     ast.Div: "div",
     ast.MatMult: "matmul",
+    ast.Pow: "pow",
+    ast.Mod: "remainder",
+    ast.FloorDiv: "floor_divide",
 }
 _METHODS = re.compile(
     r"(?:add|sub|mul|div|copy|lerp|addcmul|index_add|index_copy|scatter|masked_fill)_?|where|maximum|minimum|matmul|mm|bmm"
     r"|baddbmm|addmm|einsum|linear|cat|stack|expand|_?grouped_mm"
 )
 _SCALES = re.compile(r"(?:add|sub|mul|div)_?")
+_SIZE = re.compile(r"\bshape\b|\bsize\b|\blen\(|\bndim\b|\bdim\(")
 _MODULES, _LONGEST = frozenset(("torch", "F", "functional")), 40
 _COLUMN = re.compile(r"None\]$|unsqueeze\((?:dim=)?(?:-1|1)\)$|keepdim=True\)$")
 _ACTIVATION = re.compile(r"silu|gelu|swiglu|relu|sigmoid|\bact_fn\b|activation|\bup\b", re.I)
@@ -34,21 +38,22 @@ def operations(code: str) -> frozenset[str]:
 
     A factor or a summand that is a number, or a name in capitals, is no tensor.
     """
-    tree = _parsed(code)
+    tree = parsed(code)
     if tree is None:
         return frozenset()
-    found = {_named(node) for node in ast.walk(tree)}
-    return frozenset(name for name in found if name)
+    found = frozenset(name for node in ast.walk(tree) if (name := _named(node)))
+    return found or frozenset("a comparison" for node in ast.walk(tree) if _compares(node))
 
 
 def operands(code: str, count: int) -> tuple[str, ...]:
     """The operands of the one operation in a line that has so many, as they are written; none where no or several have."""
-    tree = _parsed(code)
-    nodes = [] if tree is None else [node for node in ast.walk(tree) if _named(node)]
+    tree = parsed(code)
+    cut = is_part(code) and not ends_open(code)  # the last name may be cut, too
+    nodes = [] if tree is None or cut else [node for node in ast.walk(tree) if _named(node)]
     found = [parts for parts in (_of_width(node, _operands(node), count) for node in nodes) if len(parts) == count]
     if len(found) != 1:
         return ()
-    written = tuple(ast.unparse(part) for part in found[0])
+    written = tuple("" if (name := ast.unparse(part)) == REST else name for part in found[0])
     return written if all(len(part) <= _LONGEST for part in written) else ()
 
 
@@ -87,15 +92,6 @@ def may_be_attention(code: str) -> bool:
     return bool(_PERHAPS_ATTENTION.search(code))
 
 
-def _parsed(code: str) -> ast.AST | None:
-    for text in (code, f"{code.rstrip().rstrip(':')}", _LEADING.sub("", code).rstrip().rstrip(":")):
-        try:
-            return ast.parse(text.strip())
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-    return None
-
-
 def _named(node: ast.AST) -> str:
     """The operation of one node; empty for none, or where one side is a number."""
     if isinstance(node, ast.BinOp) and not (_is_number(node.left) or _is_number(node.right)):
@@ -107,6 +103,14 @@ def _named(node: ast.AST) -> str:
         scaled = _SCALES.fullmatch(name) and node.args and _is_number(node.args[-1])
         return name if _METHODS.fullmatch(name) and not scaled else ""
     return ""
+
+
+def _compares(node: ast.AST) -> bool:
+    """Whether two tensors are compared: neither side is a number or a size."""
+    if not isinstance(node, ast.Compare) or isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn):
+        return False
+    sides = (node.left, node.comparators[0])
+    return not any(_is_number(side) or _SIZE.search(ast.unparse(side)) for side in sides)
 
 
 def _is_number(node: ast.AST) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
+from harness.diagnosis.statements.parts import continued
 
 # A terminal may have broken it anywhere, so that its spaces may be gone.
 _PYTHON = re.compile(r'File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)(?:, ?in ?(?P<function>\S+))?')
@@ -110,7 +111,17 @@ def _code(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) ->
         if not goes_on(line) or _MARKS.match(line.text) or EXCEPTION.match(line.text):
             break
         code += line.text.rstrip()
-    return code
+    return continued(code, _below(lines, place)) if code == lines[place].text.strip() else code
+
+
+def _below(lines: Sequence[Line], place: int) -> list[str]:
+    """The lines below one of code, up to marks, an exception or the next frame."""
+    found: list[str] = []
+    for line in lines[place + 1 : place + 2 * _PIECES]:
+        if _PYTHON.search(line.text) or _MARKS.match(line.text) or EXCEPTION.match(line.text.lstrip("E ")):
+            break
+        found.append(line.text)
+    return found
 
 
 def _is_code(text: str, indented: bool) -> bool:
@@ -122,9 +133,10 @@ def _is_code(text: str, indented: bool) -> bool:
 
 def _above(lines: Sequence[Line], place: int) -> str:
     """The last line of code that pytest shows above a frame's place, past marks and the exception; empty without one."""
-    for line in reversed(lines[max(0, place - _NEAR) : place]):
+    for at in reversed(range(max(0, place - _NEAR), place)):
+        line = lines[at]
         if line.text.startswith(">"):
-            return line.text.removeprefix(">").strip()
+            return continued(line.text.removeprefix(">").strip(), _below(lines, at))
         if line.text.startswith(_RULER):
             break
     rest = (line.text for line in reversed(lines[:place]))

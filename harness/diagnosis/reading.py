@@ -106,7 +106,7 @@ def _holding(facts: Facts, reading: Reading) -> Reading:
     if facts.phase != "traced" or not any(text.startswith(NO_FAKE) for text in reading.against):
         return reading
     against = tuple(text for text in reading.against if not text.startswith(NO_FAKE))
-    return replace(reading, against=against, look=f"{reading.look}; {_EAGER}")
+    return replace(reading, against=against, look="; ".join(filter(None, (reading.look, _EAGER))))
 
 
 def named_in(texts: Texts) -> re.Match[str] | None:

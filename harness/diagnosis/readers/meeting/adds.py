@@ -8,11 +8,12 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, names_padding, padded, speaks, widths
+from harness.diagnosis.statements.sums import is_residual
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
 
-_OF_BIAS = "add of a bias"
+_OF_BIAS, _RESIDUAL = "add of a bias", "residual add"
 _NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
 
 
@@ -63,7 +64,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         pair,
         sure=bool(pair.hidden_owners) or speaks(facts),
         named=names_padding(facts),
-        tags=_tags(where, sure),
+        tags=_tags(facts, where, sure),
         stage=where
         if sure
         else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
@@ -141,11 +142,12 @@ def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Re
     )
 
 
-def _tags(where: str, sure: bool) -> tuple[str, ...]:
-    """What public bugs are matched by; those of an add are of the shared one."""
-    if where == "residual add":
+def _tags(facts: Facts, where: str, sure: bool) -> tuple[str, ...]:
+    """What public bugs are matched by; those of an add are of vLLM's shared one, where the text has a word of either."""
+    if where == _RESIDUAL:
         return ()
-    return ("add",) if sure else ("add", "load-or-add")
+    shared = ("add",) if facts.seen("vllm") or facts.seen("shared") else ()
+    return shared if sure else (*shared, "load-or-add")
 
 
 def _which_add(facts: Facts, has_shared: bool) -> str:
@@ -156,8 +158,8 @@ def _which_add(facts: Facts, has_shared: bool) -> str:
         return "shared add"
     if re.search(r"bias", facts.code, re.I):
         return _OF_BIAS
-    if re.search(r"resid|skip", facts.code, re.I):
-        return "residual add"
+    if re.search(r"resid|skip", facts.code, re.I) or is_residual(facts.code):
+        return _RESIDUAL
     return "add at the user's line, such as the shared one or the residual's"
 
 

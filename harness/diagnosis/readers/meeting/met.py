@@ -8,6 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
 from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks
+from harness.diagnosis.statements.parts import is_part
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -45,6 +46,8 @@ _NORMS = re.compile(r"norm", re.I)
 _OF_A_NORM = re.compile(r"\b(?:weight|gamma|scale)\b")
 # What the routed experts gave, by its name.
 _ROUTED = re.compile(r"rout(?:ed|er_out)|expert|\bmoe|fused_out|final_hidden")
+_NOT_SHOWN = "an elementwise operation that the user's line does not show"
+_PART = " The text has only a part of that statement, and what it leaves out may be where they meet."
 _EITHER = "The padding was not cut off before it, or is asked for where it is gone."
 
 
@@ -66,7 +69,8 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         sure=pair.known or speaks(facts),
         stage=by,
         operands=(f"{pair.narrow}: at the true width{_shown(narrow)}", f"{pair.wide}: padded{_shown(wide)}"),
-        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. {_why(by, narrow, wide)}",
+        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. {_why(by, narrow, wide)}"
+        + (_PART if is_part(facts.code) and not facts.called else ""),
         against=(*no_fake, *not_heads(pair)),
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
         tries=checks(facts, around, pair, modes(facts)),
@@ -104,6 +108,8 @@ def _by(facts: Facts) -> str:
         return _NORM
     if named == "copy or expand" and done & _WITH_BIAS:
         return _BIAS
+    if not named and not done and is_part(facts.code):
+        return _NOT_SHOWN
     return named or ("" if done & _ADDS else " or ".join(sorted(done)))
 
 
