@@ -9,7 +9,9 @@ _LEADING = re.compile(r"^(?:return|assert|yield|await|elif|if|while)\b\s*")
 _OPERATOR = re.compile(r"(?:[-+*/%@&|^<>=.]|\b(?:and|or|not|in|is))$")
 _STARTS = re.compile(r"(?:[*/@+-]|\*\*|//|[<>]=?|[=!]=|[&|^])\s+\S")
 # A name alone raises nothing: it begins a statement of several lines, or is a part of one.
-_NAME = re.compile(r"(?:return\s+|[\w.]+\s*=\s*)?(?!(?:pass|raise|break|continue|else|try|finally|return)\b)[A-Za-z_][\w.]*$")
+_NAME = re.compile(
+    r"(?:return\s+|[\w.]+\s*=\s*)?(?!(?:pass|raise|break|continue|else|try|finally|return)\b)[A-Za-z_][\w.]*$"
+)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -82,7 +84,6 @@ def _brackets(text: str) -> tuple[list[str], int]:
             quote = letter
         elif letter in _CLOSING:
             opened.append(letter)
-        elif letter in _CLOSING.values():
-            if not opened or _CLOSING[opened.pop()] != letter:
-                return [], place
+        elif letter in _CLOSING.values() and (not opened or _CLOSING[opened.pop()] != letter):
+            return [], place
     return opened, len(text)
