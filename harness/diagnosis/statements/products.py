@@ -7,7 +7,8 @@ from harness.diagnosis.statements.parts import parsed
 
 # Scales of blocks by their own names, and names that are those of quantised weights where the text has words of such.
 _OF_BLOCKS = re.compile(
-    r"(?:block|weight|w\d+)_?scales?(?![a-z])|scales?_inv|(?<![A-Za-z0-9])(?:sf|sf[ab]|[ab]_sf|w\d*_sf)(?![A-Za-z0-9])", re.I
+    r"(?:block|weight|w\d+)_?scales?(?![a-z])|scales?_inv|(?<![A-Za-z0-9])(?:sf|sf[ab]|[ab]_sf|w\d*_sf)(?![A-Za-z0-9])",
+    re.I,
 )
 _SCALES = re.compile(r"(?<![A-Za-z])scales?(?![A-Za-z])", re.I)
 _CALLS = re.compile(r"(?:mul|multiply|div|divide)_?")

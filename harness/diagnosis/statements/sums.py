@@ -6,7 +6,8 @@ import re
 from harness.diagnosis.statements.parts import parsed
 
 _SUBLAYER = re.compile(
-    r"(?:^|[._])(?:mlp|ffn?|feed_?forward|moe|experts|self_attn|attn|attention|mixer|block|sub_?layer|drop\w*)\d?$", re.I
+    r"(?:^|[._])(?:mlp|ffn?|feed_?forward|moe|experts|self_attn|attn|attention|mixer|block|sub_?layer|drop\w*)\d?$",
+    re.I,
 )
 # What sums outputs of experts or of ranks is no residual's add.
 _NO_SUBLAYER = re.compile(r"shared|rout|combine|reduce|gather|bias|pad|torch|functional|^F\.|zeros|ones", re.I)
