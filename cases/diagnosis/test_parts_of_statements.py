@@ -121,6 +121,7 @@ def test_a_scale_alone_is_of_blocks_where_the_text_has_such_formats() -> None:
     assert answer("y = w * scale").stage == "mul"
     assert answer("y = w * scale", file="acme/nvfp4_experts.py").stage.startswith("scaling by block scales")
     assert answer("y = self.norm(w) * scale", file="acme/nvfp4_experts.py").stage == "the weight of a norm"
+    assert "differ in a width" in answer("y = w * scale", file="acme/nvfp4_experts.py").cause
     assert answer("y = w + weight_scale").stage.startswith("add at")
 
 

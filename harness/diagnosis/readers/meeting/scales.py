@@ -63,7 +63,7 @@ def read_scaled(facts: Facts, around: Surroundings, pair: Pair, first: int, dim:
         return None
     side = scaled_side(facts.code)
     scales = None if side is None else (first, pair.narrow + pair.wide - first)[side]
-    what = "rows" if dim == 0 else "sizes"
+    differ = "have not as many rows" if dim == 0 else "differ in a width"
     tile = (
         f" A layout of scales that kernels read swizzled has its rows filled up to whole tiles of {_TILE}."
         if dim == 0 and tiled and scales != pair.narrow
@@ -77,7 +77,7 @@ def read_scaled(facts: Facts, around: Surroundings, pair: Pair, first: int, dim:
             f"{pair.narrow}: at the true size{_of(scales, pair.narrow)}",
             f"{pair.wide}: padded{_of(scales, pair.wide)}",
         ),
-        cause=f"The scales and what they scale have not as many {what}: {pair.rounded()}. {_cause(scales, pair)}{tile}",
+        cause=f"The scales and what they scale {differ}: {pair.rounded()}. {_cause(scales, pair)}{tile}",
         against=(NO_FAKE_MET, *not_heads(pair)),
         look="the shapes of the scales and of the weight at the user's line; who pads or swizzles the scales, and who cuts that off",
         tries=checks(facts, around, pair, modes(facts), shared=False),
