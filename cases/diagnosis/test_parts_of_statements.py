@@ -33,6 +33,7 @@ def answer(code: str, sizes: tuple[int, int] = (2880, 3072), dim: int = 1, file:
         ("y = torch.where(", "where"),
         ("keep = (mixed >", "a comparison"),
         ("mixed * other)", "mul"),
+        ("return gain * (mixed + other", "add or mul"),
         ("mixed", NO_ADD),
         ("return mixed", NO_ADD),
         ("y = finish(", NO_ADD),
