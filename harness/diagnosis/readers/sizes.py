@@ -14,6 +14,7 @@ from harness.diagnosis.readers.meeting.flat import flat_weight
 from harness.diagnosis.readers.meeting.met import read_met
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.meeting.routing import of_experts, read_experts
+from harness.diagnosis.readers.meeting.scales import read_scaled
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
@@ -50,6 +51,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
     a, b, dim = found
     pair = read_pair(a, b)
     if read := _by_its_line(facts, pair, dim):
+        return read
+    if read := read_scaled(facts, around, pair, a, dim):
         return read
     if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)

@@ -27,10 +27,10 @@ def parsed(code: str) -> ast.AST | None:
 
 
 def is_part(code: str) -> bool:
-    """Whether a line is only a part of a statement: brackets are open, an operator is the last, a name stands alone."""
+    """Whether a line is only a part of a statement: brackets are open, an operator or a comma is the last, a name stands alone."""
     text = code.rstrip().rstrip("\\").rstrip()
     opened, end = _brackets(text)
-    return bool(text) and bool(opened or end < len(text) or ends_open(text) or _NAME.match(text))
+    return bool(text) and bool(opened or end < len(text) or text.endswith(",") or ends_open(text) or _NAME.match(text))
 
 
 def ends_open(code: str) -> bool:
@@ -43,7 +43,7 @@ def continued(code: str, below: Sequence[str]) -> str:
 
     So they do where the whole is a statement that the line alone was not. ``below`` ends where something else begins.
     """
-    if not is_part(code):
+    if not below or not (is_part(code) or _STARTS.match(below[0].strip())):
         return code
     text = code.rstrip().rstrip("\\").rstrip()
     opened = bool(_brackets(text)[0]) or ends_open(text)

@@ -143,10 +143,14 @@ def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Re
 
 
 def _tags(facts: Facts, where: str, sure: bool) -> tuple[str, ...]:
-    """What public bugs are matched by; those of an add are of vLLM's shared one, where the text has a word of either."""
+    """What public bugs are matched by; those of an add are of vLLM's shared one.
+
+    The text has a word of vLLM or of a shared expert; or it is a message alone, at the width of a model with such an expert.
+    """
     if where == _RESIDUAL:
         return ()
-    shared = ("add",) if facts.seen("vllm") or facts.seen("shared") else ()
+    alone = where == "shared add" and not facts.code
+    shared = ("add",) if alone or facts.seen("vllm") or facts.seen("shared") else ()
     return shared if sure else (*shared, "load-or-add")
 
 

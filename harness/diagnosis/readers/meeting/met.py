@@ -8,7 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
 from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks
-from harness.diagnosis.statements.parts import is_part
+from harness.diagnosis.statements.parts import ends_open, is_part
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -108,8 +108,8 @@ def _by(facts: Facts) -> str:
         return _NORM
     if named == "copy or expand" and done & _WITH_BIAS:
         return _BIAS
-    if not named and not done and is_part(facts.code):
-        return _NOT_SHOWN
+    if not named and is_part(facts.code) and (not done or (len(done) > 1 and not ends_open(facts.code))):
+        return " or ".join(sorted(done)) or _NOT_SHOWN
     return named or ("" if done & _ADDS else " or ".join(sorted(done)))
 
 
