@@ -287,3 +287,19 @@ def test_a_line_of_the_standard_library_is_not_taken_for_the_user_s() -> None:
     line = user_line(raised.value)
     assert line is not None
     assert "pool.submit(torch.zeros(2).view, 3)" in line.text
+
+
+class OnTwoDevices(Faulty):
+    """Adds a bias that another device holds, as a buffer that was not moved."""
+
+    def forward(self, hidden_states: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        moved = hidden_states + torch.zeros(hidden_states.shape[1], dtype=hidden_states.dtype, device="meta")
+        return super().forward(moved, topk_ids, topk_weights)
+
+
+def test_two_devices_are_no_two_widths() -> None:
+    verdict = judged(OnTwoDevices, case_of("gpt-oss-20b"), "eager")
+    (finding,) = verdict.findings
+    assert (finding.kind, finding.detail["failure"]) == ("raised", "device-mismatch"), finding
+    assert finding.cause.startswith("Two tensors on different devices meet"), finding.cause
+    assert "widths" not in finding.what + finding.cause

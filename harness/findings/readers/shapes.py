@@ -12,6 +12,14 @@ STRIDED_CAUSE = (
     "A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective."
 )
 
+# Failures of an op with several inputs for which no width is to blame.
+_NO_WIDTH = frozenset(
+    (
+        "dtype-mismatch", "device-mismatch", "mixed-fake-and-real", "index", "autograd", "out-of-memory", "out-of-host-memory",
+        "missing-kernel", "missing-op", "illegal-access", "device-assert", "device-library", "device-fault", "kernel-compiler",
+    )
+)  # fmt: skip
+
 _STRIDED_BY_OP = (
     "{} gives it with these strides: in a trace its fake does, which is wrong where the kernel writes dense rows; else make it "
     "contiguous before the collective."
@@ -65,8 +73,8 @@ def width_mismatch(raised: Raised) -> Finding | None:
     run, call, error, record = raised.run, raised.call, raised.error, raised.record
     if record is None or record.custom or len(record.inputs) < 2 or _rows_alone_differ(record):
         return None
-    if raised.diagnosis.kind in ("dtype-mismatch", "index"):
-        return None  # no width is to blame
+    if raised.diagnosis.kind in _NO_WIDTH:
+        return None
     widths = [meeting_width(record, index) for index in range(len(record.inputs))]
     origins = tuple(origin(run, call.records, record, index) for index in range(len(record.inputs)))
     name = record.op.partition("::")[2]
