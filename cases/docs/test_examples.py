@@ -13,7 +13,7 @@ from harness.findings.kinds import PAGE
 EXAMPLES = list(shown(ROOT / PAGE))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.lines[0].partition(" ")[0])
 def test_an_example_is_what_its_command_finds(entry: Shown) -> None:
     kind = entry.lines[0].partition(" ")[0]

@@ -340,7 +340,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_changed_condition_of_the_runner_is_red_at_its_stage(
     fault: str, release: Callable[[str], Path], tmp_path: Path

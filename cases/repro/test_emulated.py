@@ -27,7 +27,7 @@ SILENCE = Ended("", "")
 RANKS, CACHES, BUCKETS = "varied-sizes", "varied-caches", "cudagraph-dynamic"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("fault", "twin", "mode", "vary", "kind"),
     [

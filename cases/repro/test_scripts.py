@@ -140,7 +140,7 @@ def is_short(name: str, done: Reproduction) -> None:
         assert max(map(len, lines)) < 140
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
@@ -246,7 +246,7 @@ def test_a_shrunk_case_is_small_and_says_what_matters() -> None:
     )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "name",
     [
