@@ -1,8 +1,6 @@
 """Texts of padding without two sizes that meet: an op with nothing to do, a value that is rounded up; and texts that do not."""
 
-import io
 import math
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,24 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.diagnosis.diagnose import diagnose
-from harness.diagnosis.diagnosis import Diagnosis
+from fixtures.diagnosing import diagnosis_of, raised
 from harness.diagnosis.readers.guards.on_data import multiple_in
 from harness.diagnosis.readers.ops.padding import fills_up, pads_or_cuts
-
-
-def diagnosis_of(text: str) -> Diagnosis:
-    (one,) = diagnose(io.BytesIO(text.encode()), "a text").failures
-    return one
-
-
-def raised(fails: Callable[[], object]) -> str:
-    """The traceback that a call leaves."""
-    try:
-        fails()
-    except Exception:
-        return traceback.format_exc()
-    pytest.fail("nothing was raised")
 
 
 @pytest.fixture

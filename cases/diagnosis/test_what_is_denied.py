@@ -1,30 +1,12 @@
 """What an answer denies holds of its text: padding, a width, a fake are denied only where the text does not speak of them."""
 
-import io
-import traceback
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from harness.diagnosis.diagnose import diagnose
-from harness.diagnosis.diagnosis import Diagnosis
-
-
-def diagnosis_of(text: str) -> Diagnosis:
-    (one,) = diagnose(io.BytesIO(text.encode()), "a text").failures
-    return one
-
-
-def raised(fails: Callable[[], object]) -> str:
-    """The traceback that a call leaves."""
-    try:
-        fails()
-    except Exception:
-        return traceback.format_exc()
-    pytest.fail("nothing was raised")
-
+from fixtures.diagnosing import diagnosis_of, raised
 
 FRAME = (
     'Traceback (most recent call last):\n  File "/srv/acme/layer.py", line 7, in {function}\n    {code}\n{message}\n'

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import BadInput
-from harness.base.loading import without_collections
 from harness.engines.declared.engine import Engine, engine
 
 
@@ -20,10 +19,9 @@ def start(settings: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     sys.path[:0] = [folder for folder in settings["path"] if folder not in sys.path]
     described = engine(settings["engine"])
     try:
-        with without_collections():
-            from harness.engines.declared.running import registered
+        from harness.engines.declared.running import registered
 
-            registered.register(described)
+        registered.register(described)
     except BadInput:
         raise
     except Exception as error:
