@@ -32,10 +32,11 @@ check of torch 2.13 that a graph's inputs are alive.
 
 A fault is killed if every mode that must find it does, with the right explanation. Otherwise it survives. The corpus also has
 correct variants, which must give no finding; a finding there is a false alarm. All their trials take two thirds of the time:
-a run does a sixth, and of each variant at least one, unless --whole, --faults or --modes ask for more.
+a run does one in six, one in eighteen of those that compile or vary, and of each variant at least one, unless --whole,
+--faults or --modes ask for more.
 
 examples:
-  harness selftest                               every fault, in each mode that must find it, and a sixth of the trials of
+  harness selftest                               every fault, in each mode that must find it, and a part of the trials of
                                                  correct variants
   harness selftest --whole                       all trials of correct variants too, as each night
   harness selftest --faults 'vllm#*'             the faults whose ids match

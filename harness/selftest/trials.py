@@ -16,8 +16,10 @@ from harness.workers.process import Job
 
 # Without its trigger a fault is a correct layer. The cheap modes are enough to check that.
 ABSENT_MODES = ("eager", "fake-dynamic", "cudagraph")
-# Of each correct variant's trials a run does so many, chosen by a hash: by their order some variants would meet one mode alone.
+# Of correct variants' trials a run does one in so many, chosen by a hash: by their order some would meet one mode alone. Of the
+# families that take half a second a trial it does fewer.
 _ONE_IN = 6
+_ONE_IN_LONG = {"compiled": 18, "varied": 18}
 # Entries of one model share its weights and oracle. Small groups keep the workers evenly busy.
 _TOGETHER = 4
 
@@ -34,6 +36,16 @@ class Trial:
         """The task for the worker."""
         return [self.entry, self.place, self.mode]
 
+    @property
+    def hash(self) -> int:
+        """A number that is the same in every run."""
+        return crc32(repr(self).encode())
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a run that leaves trials of correct variants out does this one."""
+        return self.hash % _ONE_IN_LONG.get(EVERY_MODE[self.mode].family, _ONE_IN) == 0
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -49,7 +61,8 @@ class Answer:
 class Trials:
     """The trials of a self-test. ``modes`` are those chosen by the user; empty means each entry's own.
 
-    ``whole`` keeps all trials of correct variants. Otherwise a sixth is kept, and of each variant at least one.
+    ``whole`` keeps all trials of correct variants. Otherwise one in six is kept, one in eighteen of those that compile or vary,
+    and of each variant at least one.
     """
 
     corpus: Corpus
@@ -65,8 +78,7 @@ class Trials:
         every = self.every_of(entry)
         if self.whole or isinstance(entry, Fault):
             return every
-        chosen = sorted(every, key=lambda trial: crc32(repr(trial).encode()))[: max(1, round(len(every) / _ONE_IN))]
-        return [trial for trial in every if trial in chosen]
+        return [trial for trial in every if trial.is_kept] or sorted(every, key=lambda trial: trial.hash)[:1]
 
     def every_of(self, entry: Fault | Correct) -> list[Trial]:
         """The trials of one entry: its modes at each case, and torch's tools at the first case that shows the fault."""
