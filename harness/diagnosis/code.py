@@ -28,6 +28,7 @@ _ATTENTION = re.compile(
     r"attn|attention|\b(?:q|query|queries)\b.*\b(?:k|keys?|kt|scores|mask|cos|sin|scale|scaling)\b"
     r"|\b(?:k|keys?|cos|sin|rotate_half)\b.*\b(?:q|query|queries)\b|\bk\b.*\bv\b|\bkeys?\b.*\bvalues?\b"
     r"|causal|rope|rotary|rotate_half|\bcos\b.*\bsin\b|\bsin\b.*\bcos\b"
+    r"|\b(?:probs?|scores)(?: ?@ ?|, ?)(?:x?v|values?)(?:_states)?\b|['\"][a-z]{0,2}h?qk,|\bb(?:[qk]h|h[qk])d\b"
 )
 # Routers, samplers, searches and dictionaries have these too: they count where the file or the function is of attention.
 _PERHAPS_ATTENTION = re.compile(r"\b(?:q|query|queries|k|v|keys?|values?|scores?|cos|sin)\b|softmax")

@@ -254,10 +254,14 @@ class Facts:
     @property
     def in_attention(self) -> bool:
         """Whether the user's line itself, or the function that it stands in, is of attention."""
+        return self.attends(self.code)
+
+    def attends(self, code: str) -> bool:
+        """Whether ``code``, the user's line or a part of it, or the function that it stands in is of attention."""
         users = self.users
-        if not users or is_attention(users[-1].code) or speaks_for("attention", users[-1].function):
+        if not users or is_attention(code) or speaks_for("attention", users[-1].function):
             return bool(users)
-        return may_be_attention(users[-1].code) and speaks_for("attention", users[-1].file)
+        return may_be_attention(code) and speaks_for("attention", users[-1].file)
 
     @property
     def in_transfer(self) -> bool:

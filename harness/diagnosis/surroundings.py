@@ -23,6 +23,20 @@ _RANKS = re.compile(
     rb"|(?P<world>world[_ ]?size))"
     rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
 )
+# Over how many ranks the batch is split besides, which may share the experts' widths as well; or the experts' widths themselves.
+_SPREAD = re.compile(
+    rb"\b(?:dp|data[_-]parallel|moe[_-]tp|moe[_-]tensor[_-]parallel)(?:[_-]?(?:world[_-]?)?size)?"
+    rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,4})(?!\w|\.\d)"
+)
+# Sizes that a log names as lengths: of a prompt, a table of positions, a mask or a cache. A name is looked at from its end.
+_LENGTHS = re.compile(
+    rb"(?:len(?:gth)?s?|prompt_tokens|position_embeddings|n_ctx|max_positions)['\"]?(?:[=:] ?| )(?P<size>\d{3,6})(?![\w.])"
+)
+_OF_LENGTH = re.compile(
+    rb"(?:(?:max|seq|prompt|context|ctx|cache|kv|position|model)_?len(?:gth)?s?|prompt_tokens|max_position_embeddings|n_ctx|max_positions)$"
+)
+_NAME, _LONGEST_NAME = re.compile(rb"(?<![a-z0-9-])[a-z_.]+$"), 48
+_MOST_LENGTHS = 40
 _PAD_UNDER_IF = re.compile(rb"\bif [^\n:]{1,80}:[ \t]*\n?[^\n]{0,120}\bpad\(")
 
 
@@ -36,6 +50,8 @@ class Surroundings:
     alike: set[str] = field(default_factory=set)  # models of which the log names another version
     ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
     world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
+    spread: bool = False  # whether it names more ranks than those, of a batch or of the experts alone
+    lengths: dict[str, int] = field(default_factory=dict)  # sizes that it names as lengths, by name
     pads_under_if: bool = False  # whether code in it pads where a condition holds
     read: int = 0
     _lines: int = 0
@@ -51,6 +67,8 @@ class Surroundings:
             self.blocking = self.blocking or _BLOCKING.search(chunk) is not None
             lowered = chunk.lower()
             self._ranks(lowered)
+            self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))
+            self._lengths(lowered)
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
 
@@ -67,6 +85,14 @@ class Surroundings:
             if "." in shape.name and shape.name not in self.alike and _stem(shape.name).encode() in lowered:
                 self.alike.add(shape.name)
 
+    def _lengths(self, lowered: bytes) -> None:
+        """Note the sizes of a piece that are named as lengths."""
+        for found in _LENGTHS.finditer(lowered) if len(self.lengths) < _MOST_LENGTHS else ():
+            begins = max(0, found.start() - _LONGEST_NAME)
+            name = _NAME.search(lowered[begins : found.start("size")].rstrip(b"\"': ="))
+            if name and _OF_LENGTH.search(name[0]):
+                self.lengths[name[0].decode()] = int(found["size"])
+
     def _ranks(self, lowered: bytes) -> None:
         """Number the lines of a piece in which ranks are named."""
         place, line = 0, self._lines + 1
@@ -81,6 +107,11 @@ class Surroundings:
         named = self.ranks or self.world
         before = [ranks for place, ranks in named if place <= line]
         return before[-1] if before else next((ranks for _, ranks in named), 0)
+
+    def most_at(self, line: int) -> int:
+        """Over how many ranks a weight is split at most, as far as the log says; 0 where it does not."""
+        named = self.ranks_at(line)
+        return 0 if self.spread or not named else max(named, *(ranks for _, ranks in self.world), 1)
 
     def release(self, package: str) -> str:
         """The one release of a package that the log names; empty where it names none, several or a development build."""

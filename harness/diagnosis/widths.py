@@ -102,7 +102,7 @@ class Pair:
     @property
     def exact_owners(self) -> tuple[Owner, ...]:
         """The models that have ``narrow`` as it stands, not halved or sharded."""
-        return tuple(owner for owner in self.owners if "/" not in owner.part and not owner.part.startswith("2 x"))
+        return tuple(owner for owner in self.owners if owner.whole)
 
     @property
     def hidden_owners(self) -> tuple[Owner, ...]:

@@ -1,8 +1,14 @@
 """The part of the layer that the user's frames call, where the innermost line is a helper's and names none."""
 
+import ast
 import re
 
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.frames import Frame
+from harness.diagnosis.readers.weights.named import weight_given
+from harness.diagnosis.statements.factors import named
+from harness.diagnosis.statements.names import GATE, projection_of
+from harness.diagnosis.statements.parts import parsed
 
 # How many frames out from the innermost one a part may be named.
 _OUT = 4
@@ -24,12 +30,43 @@ _PARTS = (
 
 
 def part_called(facts: Facts) -> str:
-    """The part that the nearest caller names, past helpers; empty where the user's line is no helper's or none is known."""
-    for frame in reversed(facts.users[-_OUT:]):
+    """The part that the nearest caller names, past helpers; empty where the user's line is no helper's or none is known.
+
+    A caller names it by what it calls (``self.down_proj(x)``), or by the weight that it gives to a helper.
+    """
+    users = facts.users[-_OUT:]
+    for place in reversed(range(len(users))):
+        frame = _leading(users[place], users[place + 1].function) if place + 1 < len(users) else users[place]
         names = [found["name"] for found in _CALLEE.finditer(frame.code)]
-        for part, known in _PARTS:
-            if any(known.fullmatch(name) for name in names):
-                return part
-        if frame is not facts.users[-1] and any(not _HELPERS.fullmatch(name) for name in names):
+        if part := _part(frame, names):
+            return part
+        if place + 1 < len(users) and any(not _HELPERS.fullmatch(name) for name in names):
             return ""
     return ""
+
+
+def _leading(frame: Frame, function: str) -> Frame:
+    """A frame with the call alone that led to a function, where its line has one of that name: its arguments came before it."""
+    tree = parsed(frame.code)
+    calls = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    of = [call for call in calls if named(call) == function.rpartition(".")[2]]
+    if len(of) != 1:
+        return frame
+    held = [
+        arg
+        for arg in (*of[0].args, *(keyword.value for keyword in of[0].keywords))
+        if not _CALLEE.match(ast.unparse(arg))
+    ]
+    return frame._replace(code=ast.unparse(ast.Call(of[0].func, held, [])))
+
+
+def _part(frame: Frame, names: list[str]) -> str:
+    """The part that one line names, by those of its calls or by a weight that it gives; empty for none."""
+    known = [part for part, words in _PARTS if any(words.fullmatch(name) for name in names)]
+    if known:
+        return known[0]
+    projections = {part for name in names if (part := projection_of(name, attribute=False))}
+    if len(projections) == 1:
+        part = projections.pop()
+        return f"{part}, or a router of that name" if part == GATE else part
+    return weight_given(frame)

@@ -7,6 +7,7 @@ from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import TORCHS_OWN, op_name
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
+from harness.diagnosis.statements.masks import counts_rows_of_data, takes_by_mask
 from harness.diagnosis.surroundings import Surroundings
 
 _EXPRESSION = re.compile(
@@ -24,6 +25,8 @@ _CALLED = re.compile(r"torch\.ops\.\w+\.\w+")
 # Words by which torch names the very op that lacks a fake.
 _ITSELF = re.compile(r"nsupported operator: |UnsupportedOperatorException|attempted to run this operator with Meta")
 _CHECKED = re.compile(r"\bopcheck\((?P<op>[A-Za-z_][\w.]*)")
+# What a case may ask of the user's line, by its name in the data file.
+_DOES = {"takes-by-mask": takes_by_mask, "counts-rows-of-data": counts_rows_of_data}
 _BLANK = re.compile(r"\{\w+\}")
 
 
@@ -50,14 +53,21 @@ def read_entry(facts: Facts, around: Surroundings) -> Reading:
 
 def _in_force(case: dict[str, Any], facts: Facts) -> bool:
     """Whether the text has a case's words: where the case says near, in the message and at the user's line."""
-    if "at" in case:
-        return bool(re.search(case["at"], facts.code))
-    if "pads" in case:
-        return fills_up(line_of(facts))
+    if not _at_line(case, facts.code) or ("pads" in case and not fills_up(line_of(facts))):
+        return False
+    if "text" not in case:
+        return True
     text = f"{_sentence(facts)} {facts.user_line} {facts.function}" if "near" in case else facts.whole
     if not re.search(case["text"], text) or ("no" in case and re.search(case["no"], text)):
         return False
     return not ("outside" in case and facts.ran_inside_compiler)
+
+
+def _at_line(case: dict[str, Any], code: str) -> bool:
+    """Whether the user's line does what a case asks of it, or has its words; so too where the case asks nothing of it."""
+    asked = [bool(re.search(case["at"], code))] if "at" in case else []
+    asked += [_DOES[case["does"]](code)] if "does" in case else []
+    return any(asked) or not asked
 
 
 def _sentence(facts: Facts) -> str:

@@ -6,6 +6,11 @@ from harness.diagnosis.code import operations
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.callers import part_called
+from harness.diagnosis.readers.weights.named import is_of_routed, weights_at
+from harness.diagnosis.statements.einsum import equation_of
+from harness.diagnosis.statements.met import met
+from harness.diagnosis.statements.names import FIRST, GATE, SECOND
+from harness.diagnosis.statements.weights import left_is_weight
 
 _HEAD = re.compile(r"lm_head|logits|\bvocab|\bhead\b")
 # Gate and up are the two halves of an expert's first product; a gate that is called, or has a weight of its own, routes.
@@ -17,37 +22,71 @@ _OF_ATTENTION = {
         r"\b(?:w?qkv\w*|[qkv]_(?:[ab]_)?proj\w*|query_key_value|in_proj\w*)(?:\(|\.weight)"
     ),
 }
-SECOND = "second projection"
 _PROJECTIONS = {
+    FIRST: re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
     SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
-    "first projection": re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
 }
+_BATCHES = frozenset(("bmm", "baddbmm", "grouped_mm", "_grouped_mm"))
+_BATCH = "product of a batch of weights, as of the routed experts"
+_OF_ONE = " of an expert"
 
 
 def product_place(facts: Facts) -> str:
-    """The part of the layer: by the names and the operation at the user's line, else by what its callers name."""
-    done = operations(facts.code)
-    projection = next((place for place, names in _PROJECTIONS.items() if names.search(facts.code)), "")
-    if "gate_proj" in facts.code:
-        return "gate projection, or a router of that name"
-    if _ROUTER.search(facts.code) or (not facts.code and facts.seen("gate")):
+    """The part of the layer: by the names and the operation at the user's line, else by what its callers name.
+
+    What is only added to the product, as the first argument of addmm is, names no part of it.
+    """
+    code, parts = met(facts.code), weights_at(facts.code)
+    part = " or ".join(parts)
+    if part.startswith(GATE) or len(parts) > 1:
+        return part
+    if "gate_proj" in code:
+        return f"{GATE}, or a router of that name"
+    if not part and (_ROUTER.search(code) or (not facts.code and facts.seen("gate"))):
         return "router"
-    if done & {"einsum", "bmm", "baddbmm", "grouped_mm", "_grouped_mm"} or facts.said("batch2"):
-        batch = "product of a batch of weights, as of the routed experts"
-        return f"{projection}, a {batch}" if projection else batch
-    if speaks_for("shared", f"{facts.function} {facts.code}") or (not facts.code and facts.seen("shared")):
+    projection = part.removesuffix(_OF_ONE) or _projection(code)
+    if _is_batch(facts):
+        return f"{projection}, a {_BATCH}" if projection else _BATCH
+    if "latent" in part:
+        return part
+    if speaks_for("shared", _near(facts, code)) or (not facts.code and facts.seen("shared")):
         return "shared expert"
-    if _EXPERT.search(f"{facts.function} {facts.code}"):
-        return f"{projection} of an expert" if projection else "product of one expert's weight"
-    if _HEAD.search(facts.code):
-        return "output head"
-    if projection:
-        return projection
-    return part_called(facts) or ("projection" if facts.code else "projection beside the routed experts")
+    if part.endswith(_OF_ONE) or _EXPERT.search(_near(facts, code)):
+        return f"{projection}{_OF_ONE}" if projection else "product of one expert's weight"
+    return "output head" if _HEAD.search(code) else projection or _unnamed(facts)
+
+
+def _unnamed(facts: Facts) -> str:
+    """The part of a product whose line does not name it."""
+    if called := part_called(facts):
+        return called
+    if is_of_routed(facts):
+        return "projection of what the routed experts gave"
+    return "projection" if facts.code else "projection beside the routed experts"
+
+
+def _projection(code: str) -> str:
+    """The projections that a line names; of a line that names both, as one that calls a kernel of both does, either."""
+    return " or ".join(place for place, names in _PROJECTIONS.items() if names.search(code))
+
+
+def _near(facts: Facts, code: str) -> str:
+    """The line's product and the function that it stands in; without that where it may be named after what is added."""
+    added = code != facts.code and speaks_for("shared", facts.code) and not speaks_for("shared", code)
+    return code if added else f"{facts.function} {code}"
+
+
+def _is_batch(facts: Facts) -> bool:
+    """Whether each matrix of a batch meets one of another: by the operation, of an einsum by its indices."""
+    done = operations(facts.code)
+    if done & _BATCHES or facts.said("batch2") or facts.said("for bmm"):
+        return True
+    equation = equation_of(facts.code, facts.whole) if "einsum" in done or facts.said("einsum") else None
+    return equation is not None and equation.is_of_a_batch(left_is_weight(facts.code))
 
 
 def attention_part(facts: Facts) -> str:
     """The projection of attention that the user's line or its callers name; empty for none."""
-    named = next((part for part, names in _OF_ATTENTION.items() if names.search(facts.code)), "")
+    named = next((part for part, names in _OF_ATTENTION.items() if names.search(met(facts.code))), "")
     part = named or part_called(facts)
     return part if part in _OF_ATTENTION else ""

@@ -4,9 +4,10 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.attention.attended import attended
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
-from harness.diagnosis.readers.meeting.unrelated import attended, unrelated
+from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE_MET,
     modes,
@@ -17,9 +18,12 @@ from harness.diagnosis.readers.pairs import (
     supposed,
     widths,
 )
-from harness.diagnosis.readers.places import SECOND, attention_part, product_place
+from harness.diagnosis.readers.places import attention_part, product_place
+from harness.diagnosis.readers.weights.sides import Sides
+from harness.diagnosis.statements.met import met
+from harness.diagnosis.statements.names import FIRST, SECOND
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import checks
+from harness.diagnosis.tries import checks, share_of
 from harness.diagnosis.widths import Pair, read_pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
@@ -39,32 +43,31 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     pair = read_pair(a, b)
     if flat := _flat(facts, b):
         return _flat_weight(pair, flat)
-    if pair.latent_of and not facts.in_attention:
+    attends = facts.attends(met(facts.code))
+    if pair.latent_of and not attends:
         return read_latent(facts, around, pair, a)
-    if facts.in_attention:
-        return _of_attention(facts, pair, a) or attended(facts, pair, None)
+    if attends:
+        return _of_attention(facts, pair, a) or attended(facts, around, pair, None)
     turned = _turned(facts, a, b)
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and (speaks(facts) or (pair.strong and names_padding(facts)))):
-        return _shard(facts, around, pair) if pair.sharded else unrelated(facts, pair, "The inner sizes of a product")
+        share = share_of(facts, around, pair)
+        return _shard(facts, around, pair, share) if share else unrelated(facts, pair, "The inner sizes of a product")
     place = product_place(facts)
-    if SECOND in place:
+    if place.startswith(SECOND) and FIRST not in place:
         return _second(facts, around, pair, a, place)
-    left, right = ("padded", "true") if a == pair.wide else ("true", "padded")
+    sides = Sides.of(facts, pair, a)
     return padded(
         pair,
         sure=pair.known or speaks(facts),
         named=names_padding(facts),
         stage=place,
-        operands=(
-            f"left, {a} wide: an activation at the {left} width",
-            f"right, {b} deep: a weight at the {right} width",
-        ),
-        cause=f"{supposed(facts, pair)}"
-        f"The {left} width meets a weight of the {right} one at the {place}: {pair.rounded()}. {_CUT[a == pair.wide]}",
+        operands=sides.operands(a, b),
+        cause=f"{supposed(facts, pair)}The {sides.came} width meets a weight of the {sides.made} one at the {place}: "
+        f"{pair.rounded()}. {_CUT[sides.wide_came]}",
         against=(NO_FAKE_MET, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
@@ -97,8 +100,8 @@ def _of_attention(facts: Facts, pair: Pair, left: int) -> Reading | None:
 
 def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: str) -> Reading:
     """The second projection takes what the first one gave: the width between them is the intermediate one."""
-    wide = left == pair.wide
-    given, weight = ("padded", "true") if wide else ("true", "padded")
+    sides = Sides.of(facts, pair, left)
+    wide = sides.wide_came
     where = "in the activation and not in the weight" if wide else "in the weight and not in the activation"
     why = (
         "The first projection was padded and this weight was not, or the padding was not cut off between them."
@@ -110,10 +113,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
         sure=pair.known or speaks(facts),
         named=names_padding(facts),
         stage=place,
-        operands=(
-            f"left, {left} wide: what the first projection gave, at the {given} intermediate width",
-            f"right: the second projection's weight, at the {weight} intermediate width",
-        ),
+        operands=sides.of_second(left),
         cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
         against=(NO_FAKE_MET, "the add of routed and shared output: it comes after this product"),
@@ -188,13 +188,13 @@ def _side_by_side(pair: Pair, turned: str) -> Reading:
     )
 
 
-def _shard(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+def _shard(facts: Facts, around: Surroundings, pair: Pair, share: str) -> Reading:
     """The narrow size is a rank's share of a model's intermediate size, and a rule pads it to the other."""
     return padded(
         pair,
         stage="a product",
         operands=(f"{pair.narrow}: a rank's share of an intermediate size", f"{pair.wide}: that share, padded"),
-        cause=f"The inner sizes of a product do not fit. {pair.rounded()}, and {pair.narrow} is {pair.sharded}; nothing beside "
+        cause=f"The inner sizes of a product do not fit. {pair.rounded()}, and {pair.narrow} is {share}; nothing beside "
         "the numbers says whether it is padding or chance.",
         against=(NO_FAKE_MET,),
         look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",

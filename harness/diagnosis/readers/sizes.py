@@ -6,6 +6,9 @@ from dataclasses import replace
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.readers.attention.attended import attended
+from harness.diagnosis.readers.attention.lengths import has_no_width
+from harness.diagnosis.readers.attention.positions import of_positions, placed
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.adds import read_state
 from harness.diagnosis.readers.meeting.copies import read_copy, read_other_model
@@ -18,13 +21,7 @@ from harness.diagnosis.readers.meeting.scales import read_scaled
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
-from harness.diagnosis.readers.meeting.unrelated import (
-    attended,
-    in_blocks,
-    of_positions,
-    placed,
-    unrelated,
-)
+from harness.diagnosis.readers.meeting.unrelated import in_blocks, unrelated
 from harness.diagnosis.readers.pairs import (
     may_be_heads,
     pair_of,
@@ -56,8 +53,8 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return read
     if _of_buffers(facts) or _counts_rows(facts, pair, dim):
         return rows(facts, a, b)
-    if not facts.loads and (facts.in_attention or (dim or 0) > 2 or _has_heads(facts, dim)):
-        return attended(facts, pair, dim)
+    if _is_attended(facts, dim):
+        return attended(facts, around, pair, dim)
     if pair.latent_of and not facts.loads:
         return read_latent(facts, around, pair, a)
     if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
@@ -69,6 +66,13 @@ def read_sizes(facts: Facts, around: Surroundings) -> Reading:
         return unrelated(facts, pair, what, dim)
     read = read_copy(facts, around, pair, a) if facts.loads else read_met(facts, around, pair, a)
     return replace(read, cause=f"{supposed(facts, pair)}{read.cause}")
+
+
+def _is_attended(facts: Facts, dim: int | None) -> bool:
+    """Whether two sizes meet in attention; a copy into a cache is no load of weights."""
+    if has_no_width(facts):
+        return not facts.loads_weights
+    return not facts.loads and (facts.in_attention or (dim or 0) > 2 or _has_heads(facts, dim))
 
 
 def _has_heads(facts: Facts, dim: int | None) -> bool:
@@ -100,7 +104,7 @@ def _by_its_line(facts: Facts, pair: Pair, dim: int | None) -> Reading | None:
         return unrelated(facts, pair)
     if dim != 0 and of_experts(facts, pair):
         return read_experts(facts, pair)
-    return placed(facts, pair) if pair.padded and not facts.loads and of_positions(facts, dim) else None
+    return placed(facts, pair) if pair.padded and not facts.loads_weights and of_positions(facts, dim) else None
 
 
 def _counts_rows(facts: Facts, pair: Pair, dim: int | None) -> bool:

@@ -15,7 +15,7 @@ from harness.diagnosis.widths import Pair, read_pair
 _SIZE = re.compile(r"(?<![\w.#/:-])\d{3,6}(?![\w%/:-]|\.\d)|(?<=\dx)\d{3,6}(?![\w.])|(?<![\w.])\d{3,6}(?=x\d)")
 _OF_SIZES = re.compile(r"size|shape|dim|width|\bvs\b|==|!=", re.I)
 _OF_OTHERS = re.compile(
-    r"://|token|context|request|byte|[KMG]i?B\b|second|\bms\b|\bport\b|vocab|embedding|sequence", re.I
+    r"://|token|context|request|byte|[KMG]i?B\b|second|\bms\b|\bport\b|vocab|embedding|sequence|batch[_ ]size", re.I
 )
 _OF_WIDTHS = re.compile(r"hidden|intermediate|width|shape|\.size\((?:-1|1)\)", re.I)
 _OF_OURS = re.compile(rf"fake|graph|captur|compil|\bpad|stride|meta tensor|{_OF_WIDTHS.pattern}", re.I)

@@ -7,9 +7,10 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.frames import Frame
 from harness.diagnosis.owners import owners
+from harness.diagnosis.readers.ops.quantised import blocks, viewed
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import checks, flags
+from harness.diagnosis.tries import WITHOUT_SHARED, checks, flags, in_place_of
 from harness.diagnosis.widths import read_pair
 
 # x[..., :width] and x[:, :width]
@@ -48,9 +49,9 @@ def read_strided(facts: Facts, around: Surroundings, have: tuple[str, ...], stri
                 tries=checks(facts, around, pair, modes(facts), shared=False, more=" --tp 2"),
             )
     if have[-1:] and have[-1].isdigit() and _is_symbol(strides, have):
-        return _sliced(facts, int(have[-1]), strides[-2])
+        return _sliced(facts, around, int(have[-1]), strides[-2])
     says = "Its strides are not those of padding that was cut off: dimensions were swapped, or it is a slice of something else."
-    return _plain(facts, says, OTHER)
+    return _plain(facts, around, says, OTHER)
 
 
 def _is_symbol(strides: tuple[str, ...], have: tuple[str, ...]) -> bool:
@@ -58,7 +59,7 @@ def _is_symbol(strides: tuple[str, ...], have: tuple[str, ...]) -> bool:
     return strides[-1:] == ("1",) and len(have) == len(strides) > 1 and not strides[-2].isdigit()
 
 
-def _sliced(facts: Facts, width: int, pitch: str) -> Reading:
+def _sliced(facts: Facts, around: Surroundings, width: int, pitch: str) -> Reading:
     """Columns cut off a wider tensor whose width the trace has as a symbol."""
     known = [str(owner) for owner in owners(width) if owner.part in ("hidden size", "latent size")]
     return Reading(
@@ -71,7 +72,7 @@ def _sliced(facts: Facts, width: int, pitch: str) -> Reading:
         look=".contiguous() after the slice, or slice after the view; mark the width as static to see its number",
         widths=(Width(width, False, tuple(known)),),
         tags=frozenset(("pitch",)),
-        tries=("harness check --models gpt-oss-20b --tp 2 --modes eager,fake-dynamic",),
+        tries=(f"harness check {in_place_of(facts, around)} --modes eager,fake-dynamic",),
     )
 
 
@@ -85,19 +86,19 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
     if cut or (not facts.frames and _CUT.search(facts.whole)):
         says = "The code in the text cuts columns off before it, which gives such a tensor."
         ours = _is_ours(cut) if cut else speaks(facts)
-        return _plain(facts, says, FAMILY if ours else UNDECIDED)
+        return _plain(facts, around, says, FAMILY if ours else UNDECIDED)
     if made := _made_by_cut(facts):
         says = "The text shows the line that made it, which cuts columns off."
         ours = speaks(facts) or any(speaks_for(word, made) for word in ("moe", "pad", "shared"))
-        return _plain(facts, says, FAMILY if ours else UNDECIDED)
+        return _plain(facts, around, says, FAMILY if ours else UNDECIDED)
     if facts.seen("transposed"):
-        return _plain(facts, "The code in the text swaps dimensions before it.", OTHER)
+        return _plain(facts, around, "The code in the text swaps dimensions before it.", OTHER)
     if facts.in_attention and _OUTPUT.search(facts.code):
         says = "The line flattens an output of attention, whose heads and tokens are most often swapped before it."
-        return _plain(facts, says, OTHER)
+        return _plain(facts, around, says, OTHER)
     torchs = facts.match.order == 0  # torch's own message; others are of kernels, for any of their inputs
     says = "Padding that was cut off (x[..., :width]) makes such a tensor, and so do transposes; the text does not say which."
-    return _plain(facts, says, UNDECIDED if speaks(facts) or torchs else OTHER)
+    return _plain(facts, around, says, UNDECIDED if speaks(facts) or torchs else OTHER)
 
 
 def _made_by_cut(facts: Facts) -> str:
@@ -140,7 +141,7 @@ def _attended(facts: Facts) -> Reading:
 
 def _reduced(facts: Facts, around: Surroundings) -> Reading:
     model = around.models[0] if around.models else None
-    name = model.name if model else "gpt-oss-20b"
+    ranks = around.ranks_at(facts.number)
     torchs = facts.match.order == 0
     does = "flattens its input with view(-1)" if torchs else "wants contiguous memory"
     return Reading(
@@ -155,9 +156,13 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
             "one rank: without a collective nothing asks for it, so it needs two",
         ),
         look=".contiguous() before the collective, or cut the padding off after it",
-        rule=f"the log names {name}, hidden size {model.hidden}" if model else "",
+        rule=f"the log names {model.name}, hidden size {model.hidden}" if model else "",
         tags=frozenset(("collective",) if torchs or speaks(facts) else ("contiguous",)),
-        tries=flags(facts, around, f"--models {name} --tp 2 --modes eager,compiled"),
+        tries=flags(
+            facts,
+            around,
+            f"--models {model.name if model else WITHOUT_SHARED} --tp {max(ranks, 2)} --modes eager,compiled",
+        ),
     )
 
 
@@ -172,12 +177,13 @@ def _checked(facts: Facts) -> bool:
     return facts.match.kind.id == "view" and facts.match.order > 0
 
 
-def _plain(facts: Facts, says: str, verdict: str) -> Reading:
+def _plain(facts: Facts, around: Surroundings, says: str, verdict: str) -> Reading:
     return Reading(
         verdict=verdict,
-        stage=facts.called or ("a kernel's check of an input" if _checked(facts) else "a view"),
-        cause=f"A tensor that is not contiguous is viewed, or given to a kernel that wants it contiguous. {says}",
+        stage=viewed(facts, _checked(facts)),
+        cause=f"A tensor that is not contiguous is viewed, or given to a kernel that wants it contiguous. {says}"
+        f"{blocks(facts, _checked(facts))}",
         against=(_FITS,),
         look="the tensor's strides at the user's line; .reshape or .contiguous() there",
-        tries=("harness check --models gpt-oss-20b --tp 2 --modes eager",) if verdict != OTHER else (),
+        tries=(f"harness check {in_place_of(facts, around)} --modes eager",) if verdict != OTHER else (),
     )

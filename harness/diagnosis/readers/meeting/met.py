@@ -8,6 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
 from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks
+from harness.diagnosis.statements.factors import adds_a_tensor
 from harness.diagnosis.statements.parts import ends_open, is_part
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -59,7 +60,7 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     if by in _ADDS:
         return read_add(facts, around, pair, first)
     if by == _BIAS and facts.said("existing size"):
-        return read_product_bias(facts, around, pair, first)
+        return (read_add if adds_a_tensor(facts.code) else read_product_bias)(facts, around, pair, first)
     if by in WRITES:
         return read_write(facts, around, pair, first, by)
     no_fake = () if "comparison" in by else (NO_FAKE_MET,)

@@ -1,4 +1,4 @@
-"""Weights that are made or prepared, before a layer runs.
+"""Weights: those that are made or prepared before a layer runs, and the one that a product is with.
 
-Belongs here: readers of checks that no kernel makes. May import: what readers may.
+Belongs here: readers of checks that no kernel makes, and of the names of weights. May import: what readers may.
 """
