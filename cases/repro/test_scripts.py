@@ -35,7 +35,7 @@ from harness.repro.target import Target
 from harness.repro.texts import keeping, leaks, process, several, surroundings, variations
 from harness.repro.texts.emulated import captures
 from harness.repro.texts.values import VALUES, finer
-from harness.repro.unscripted import ONLY_TRACED, why_unscripted
+from harness.repro.unscripted import why_unscripted
 from harness.repro.writing.imported import imported
 from harness.repro.writing.layout import MOST_LINES
 from harness.repro.writing.script import scripts
@@ -49,7 +49,6 @@ FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
 UNSHOWN = {
-    "generic#width-baked-in": ONLY_TRACED,
 }
 # Their layer has an op beside the experts', whose kernel stands in the script too.
 LONG = {"vllm#52308"}

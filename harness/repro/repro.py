@@ -16,8 +16,10 @@ from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import Shrunk
 from harness.repro.shrinking.target import Progress, shrunk_case, with_a_size
 from harness.repro.shrinking.words import said
-from harness.repro.symptom import symptom
+from harness.repro.symptom import Symptom, symptom
 from harness.repro.target import Target
+from harness.repro.traced.chosen import PROVER, Untraced, chosen
+from harness.repro.traced.parts import traced_parts
 from harness.repro.unscripted import why_unscripted
 from harness.repro.writing.imported import imported
 from harness.subjects.declared import declared
@@ -33,8 +35,8 @@ def reproduced(
     finding = next((one for one in verdict.findings if kind in ("", one.kind)), None)
     if verdict.status != FINDINGS or finding is None:
         return Reproduction(verdict)
-    if target.mode is PROOF:
-        target, finding = with_a_size(target, finding)
+    if target.mode is PROOF and finding.observer != PROVER:
+        target, finding = with_a_size(target, finding, verdict.proof.get("counterexample") or ())
     elif finding.vary:  # the others cost time, and say nothing of this one
         target = replace(target, mode=replace(target.mode, vary=(finding.vary,)))
     shrunk: Shrunk | None = None
@@ -48,12 +50,27 @@ def reproduced(
     if why_unscripted(finding):
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
-    return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
+    attempt, reason = _attempted(target, finding, seconds)
+    return Reproduction(verdict, finding, attempt, target.case, shrunk, phrases, reason)
 
 
-def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
-    subject, device = target.subject, target.device
+def _attempted(target: Target, finding: Finding, seconds: float) -> tuple[Attempt | None, str]:
+    """The script, or the reason why there is none."""
     state = PythonState()
+    if finding.observer != PROVER:
+        return _attempt(target, finding, seconds, state), ""
+    try:
+        shown = chosen(target.subject, target.case, finding)
+        parts = traced_parts(target.subject, target.spec, shown, finding)
+    except Untraced as error:
+        return None, str(error)
+    about = About(shown.case, target.mode, Symptom(finding, "", ()), plain_names(target.subject.ops(shown.case)), "cpu")
+    state.restore()
+    return reproduce_in_script(about, parts, target.root, seconds), ""
+
+
+def _attempt(target: Target, finding: Finding, seconds: float, state: PythonState) -> Attempt:
+    subject, device = target.subject, target.device
     symptoms = symptom(subject, target.case, target.mode, device, finding)
     case = sized(target.case, finding.vary)
     declares = declared(subject, case)
