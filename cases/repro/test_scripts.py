@@ -48,8 +48,7 @@ FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
 # No script shows these, and the command says why.
-UNSHOWN = {
-}
+UNSHOWN = {}
 # Their layer has an op beside the experts', whose kernel stands in the script too.
 LONG = {"vllm#52308"}
 

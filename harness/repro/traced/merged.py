@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 _TENSOR = re.compile(
-    r"(?P<holder>.+?)(?:\.(?P<name>\w+)|\['(?P<key>\w+)'\]) = torch\.empty\((?P<shape>.+), dtype=(?P<dtype>torch\.\w+)\)"
+    r"(?P<holder>.+?)(?:\.(?P<name>\w+)|\['(?P<key>\w+)'\]) = torch\.empty\((?P<shape>[^=]+?)(?:, dtype=(?P<dtype>torch\.\w+))?\)"
 )
 _FEW = 2  # tensors that need no loop
 
@@ -28,7 +28,7 @@ def _group(line: str) -> str:
 
 def _as_one(group: str, found: list[str]) -> list[str]:
     matches = [_TENSOR.fullmatch(line) for line in found]
-    forms = [f'("{m["name"] or m["key"]}", {m["dtype"]}, {m["shape"]})' for m in matches if m]
+    forms = [f'("{m["name"] or m["key"]}", {m["dtype"] or "torch.float32"}, {m["shape"]})' for m in matches if m]
     if len(forms) > _FEW:
         return [f"for name, dtype, *shape in ({', '.join(forms)}):", f"    {group}"]
     places = [line.partition(" = ")[0] for line in found]

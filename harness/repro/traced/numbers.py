@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from harness.proof.symbols.builder import AXES
@@ -54,7 +55,8 @@ def empty_like(value: Any) -> str:
 
 
 def _empty(shape: Sequence[str], template: Tensor) -> str:
-    return f"torch.empty({', '.join(shape) or '()'}, dtype={template.dtype})"
+    dtype = "" if template.dtype is torch.float32 else f", dtype={template.dtype}"
+    return f"torch.empty({', '.join(shape) or '()'}{dtype})"
 
 
 def _row(values: Sequence[str]) -> str:

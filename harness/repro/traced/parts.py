@@ -9,7 +9,7 @@ from harness.proof.fixed import Fixed
 from harness.proof.symbols.builder import AXES
 from harness.proof.symbols.trace import SMALLEST
 from harness.repro.flat.syntax import NotFlat
-from harness.repro.texts.symbolic import ALONE, DIFFERS, IMPORTS, SYMBOL, TRACE
+from harness.repro.texts.symbolic import ALONE, DIFFERS, IMPORTS, RETURNED, SYMBOL, TRACE
 from harness.repro.traced.chosen import SPECIALISED, Untraced
 from harness.repro.traced.flat import flat
 from harness.repro.traced.merged import merged
@@ -42,7 +42,9 @@ def traced_parts(subject: Subject, spec: str, shown: Fixed, finding: Finding) ->
 
 def _torch_alone(shown: Fixed, recipes: Sequence[Recipe], finding: Finding) -> Parts:
     made = flat(shown, recipes[0], real=finding.kind != SPECIALISED)
-    return Parts(f"{made.text}\n\n{_text(shown, finding, [], made.lines)}", (*made.imports, *IMPORTS), "torch alone", True)
+    return Parts(
+        f"{made.text}\n\n{_text(shown, finding, [], made.lines)}", (*made.imports, *IMPORTS), "torch alone", True
+    )
 
 
 def _by_package(spec: str, shown: Fixed, finding: Finding) -> Parts:
@@ -62,14 +64,19 @@ def _text(shown: Fixed, finding: Finding, built: Sequence[str], lines: Sequence[
         "axis": AXES[shown.axis],
         "symbols": "\n    ".join(SYMBOL.replace("$axis", name) for name in axes),
         "built": "\n    ".join(built),
-        "statements": "\n        ".join((*blocks_of(shown.formulas.values()), *merged(lines))),
+        "statements": "\n        ".join(merged((*blocks_of(shown.formulas.values()), *lines))),
         "around": "" if fixes else ", Compare()",
         "most": str(_most(shown)),
         "others": _others(shown),
         "sizes": repr(list(shown.sizes)),
+        "first": ", ".join(map(str, shown.sizes[0])),
         "ops": repr(tuple(shown.symbolic.builder.ops)),
     }
-    return Template(f"{TRACE}\n\n\n{ALONE if fixes else DIFFERS}").safe_substitute(values).replace("    \n", "")
+    return (
+        Template(TRACE + (RETURNED + ALONE if fixes else "\n\n" + DIFFERS))
+        .safe_substitute(values)
+        .replace("    \n", "")
+    )
 
 
 def _most(shown: Fixed) -> int:

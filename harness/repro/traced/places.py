@@ -53,7 +53,7 @@ def _assigned(owner: Any, name: str, step: str, text: str) -> str:
     return f"{name}.{_identifier(step)} = {text}"
 
 
-def _replaced(owner: tuple[Any, ...], name: str, step: str, text: str) -> str:
+def _replaced(owner: Any, name: str, step: str, text: str) -> str:
     """An expression of a tuple with one item replaced."""
     name = _SUBMODULE.sub(r".\1", name)
     if hasattr(owner, "_replace"):

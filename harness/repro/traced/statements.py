@@ -39,7 +39,9 @@ def _lines(shown: Fixed, root: list[Any]) -> Iterator[str]:
     shared = shown.symbolic.structures[shown.structure].shared
     for (part, *rest), formula in shown.formulas.items():
         chain = owners(root[int(part)], _ROOTS[part], tuple(rest))
-        if not any(id(owner) in shared for owner, _ in chain[:-1]):  # what all layers share is left alone, as in the proof
+        if not any(
+            id(owner) in shared for owner, _ in chain[:-1]
+        ):  # what all layers share is left alone, as in the proof
             yield _line(shown, chain, tuple(rest), text_of(formula, chain[-1][0]))
 
 
