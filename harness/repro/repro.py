@@ -6,6 +6,7 @@ from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.sizes import sized
 from harness.execution.state.python_state import PythonState
 from harness.findings.finding import FINDINGS, Finding
+from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.shrunk import resized
 from harness.repro.about import About
@@ -50,27 +51,28 @@ def reproduced(
     if why_unscripted(finding):
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
-    attempt, reason = _attempted(target, finding, seconds)
-    return Reproduction(verdict, finding, attempt, target.case, shrunk, phrases, reason)
-
-
-def _attempted(target: Target, finding: Finding, seconds: float) -> tuple[Attempt | None, str]:
-    """The script, or the reason why there is none."""
-    state = PythonState()
     if finding.observer != PROVER:
-        return _attempt(target, finding, seconds, state), ""
+        return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
+    attempt, case, reason = _traced(target, finding, seconds)
+    return Reproduction(verdict, finding, attempt, case, shrunk, phrases, reason)
+
+
+def _traced(target: Target, finding: Finding, seconds: float) -> tuple[Attempt | None, Case, str]:
+    """The script of a trace and the case in it, or the reason why there is none. A proof looks at a layer on the CPU."""
+    state = PythonState()
     try:
         shown = chosen(target.subject, target.case, finding)
         parts = traced_parts(target.subject, target.spec, shown, finding)
     except Untraced as error:
-        return None, str(error)
+        return None, target.case, str(error)
     about = About(shown.case, target.mode, Symptom(finding, "", ()), plain_names(target.subject.ops(shown.case)), "cpu")
     state.restore()
-    return reproduce_in_script(about, parts, target.root, seconds), ""
+    return reproduce_in_script(about, parts, target.root, seconds), shown.case, ""
 
 
-def _attempt(target: Target, finding: Finding, seconds: float, state: PythonState) -> Attempt:
+def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:
     subject, device = target.subject, target.device
+    state = PythonState()
     symptoms = symptom(subject, target.case, target.mode, device, finding)
     case = sized(target.case, finding.vary)
     declares = declared(subject, case)

@@ -45,7 +45,7 @@ def flat(shown: Fixed, recipe: Recipe, real: bool) -> Flat:
     inputs = ", ".join(_input(shown, value, ("1", str(place))) for place, value in enumerate(batch))
     text = "\n\n".join(part for part in (*found.texts.values(), *ops, "\n".join(class_lines(methods))) if part)
     imports = (*found.imports, "from torch.nn import functional")
-    return Flat(text.rstrip(), imports, ("layer = Layer()", *lines, f"batch = {inputs}"))
+    return Flat(text.rstrip(), imports, ("layer = Layer()", *lines, f"batch = [{inputs}]"))
 
 
 class _OverSymbols(Layer):
