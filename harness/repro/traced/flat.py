@@ -43,9 +43,10 @@ def flat(shown: Fixed, recipe: Recipe, real: bool) -> Flat:
     ops = [registration(name, "cpu", found, fakes=True, real=real) for name in list(found.ops)]
     lines = [f"layer.{name} = {text}" for name in kept_attributes(methods) if (text := _value(shown, layer, name))]
     inputs = ", ".join(_input(shown, value, ("1", str(place))) for place, value in enumerate(batch))
+    inputs += "," * (len(batch) == 1)
     text = "\n\n".join(part for part in (*found.texts.values(), *ops, "\n".join(class_lines(methods))) if part)
     imports = (*found.imports, "from torch.nn import functional")
-    return Flat(text.rstrip(), imports, ("layer = Layer()", *lines, f"batch = [{inputs}]"))
+    return Flat(text.rstrip(), imports, ("layer = Layer()", *lines, f"batch = {inputs}"))
 
 
 class _OverSymbols(Layer):

@@ -9,12 +9,12 @@ from harness.proof.fixed import Fixed
 from harness.proof.symbols.builder import AXES
 from harness.proof.symbols.trace import SMALLEST
 from harness.repro.flat.syntax import NotFlat
-from harness.repro.texts.symbolic import ALONE, DIFFERS, IMPORTS, RETURNED, SYMBOL, TRACE
 from harness.repro.traced.chosen import SPECIALISED, Untraced
 from harness.repro.traced.flat import flat
 from harness.repro.traced.merged import merged
 from harness.repro.traced.numbers import blocks_of
 from harness.repro.traced.statements import statements
+from harness.repro.traced.texts import ALONE, DIFFERS, IMPORTS, RETURNED, SYMBOL, TRACE
 from harness.repro.writing.imported import BUILT, imported
 from harness.repro.writing.parts import Parts
 from harness.subjects.recipe import Recipe
@@ -35,6 +35,8 @@ def traced_parts(subject: Subject, spec: str, shown: Fixed, finding: Finding) ->
             parts.append(make())
         except NotFlat as error:
             reason = str(error)
+        except Exception as error:  # of a source or of members that nobody foresaw
+            reason = f"{type(error).__name__}: {error}"
     if not parts:
         raise Untraced(f"a script cannot put symbols into this layer: {reason}")
     return parts
@@ -72,11 +74,8 @@ def _text(shown: Fixed, finding: Finding, built: Sequence[str], lines: Sequence[
         "first": ", ".join(map(str, shown.sizes[0])),
         "ops": repr(tuple(shown.symbolic.builder.ops)),
     }
-    return (
-        Template(TRACE + (RETURNED + ALONE if fixes else "\n\n" + DIFFERS))
-        .safe_substitute(values)
-        .replace("    \n", "")
-    )
+    text = Template(TRACE + (RETURNED + ALONE if fixes else f"\n\n{DIFFERS}")).safe_substitute(values)
+    return text.replace("    \n", "")  # what stands before the trace of a layer by its source
 
 
 def _most(shown: Fixed) -> int:
