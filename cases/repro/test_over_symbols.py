@@ -102,7 +102,10 @@ def test_such_a_script_is_shrunk_and_reported() -> None:
             "UNREACHABLE",
             "a script cannot put symbols into this layer: a dictionary of the layer has the key torch.bfloat16",
         ),
-        ("THREE_WIDTHS", "the sizes that need a trace of their own are of layers that differ in more than numbers"),
+        (
+            "THREE_WIDTHS",
+            "a script holds one layer, and for one whose flags stay as they are no three sizes were found",
+        ),
     ],
 )
 def test_what_no_script_traces_says_why(name: str, why: str) -> None:

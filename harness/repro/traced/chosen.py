@@ -35,6 +35,6 @@ def _shown(subject: Subject, case: Case, finding: Finding) -> Fixed | None:
 
 
 _NONE = {
-    True: "the sizes that need a trace of their own are of layers that differ in more than numbers, and a script holds one layer",
-    False: "a trace fails where the layer runs, by more than a fake that differs from its op, which is all that a script shows",
+    True: "a script holds one layer, and for one whose flags stay as they are no three sizes were found that each need a trace",
+    False: "no size was found at which an op's fake differs from the op in a trace, which is all that a script of one shows",
 }
