@@ -329,6 +329,42 @@ def test_a_kernel_that_breaks_its_contract_at_some_sizes() -> None:
     assert "every hidden size with remainder 32 modulo 96" in verdict.findings[0].what
 
 
+def _real_of_blocks(hidden_states: Tensor, *arguments: Any) -> Tensor:
+    assert all(start < hidden_states.shape[1] for start in range(0, int(hidden_states.shape[1]), 4096))
+    return routed_experts.reals["cpu"](hidden_states, *arguments)
+
+
+def _real_by_address(hidden_states: Tensor, *arguments: Any) -> Tensor:
+    width = int(hidden_states.shape[1])
+    if isinstance(hidden_states, torch._subclasses.FakeTensor):
+        raise ValueError(f"no address of {width} columns")
+    return routed_experts.reals["cpu"](hidden_states, *arguments)
+
+
+_of_blocks = register_op("proven::of_blocks", SCHEMA, fake=routed_experts.fake)(_real_of_blocks)
+_by_address = register_op("proven::by_address", SCHEMA, fake=routed_experts.fake)(_real_by_address)
+
+
+class OfBlocks(PaddedMoELayer):
+    op = staticmethod(_of_blocks.overload)
+
+
+class ByAddress(PaddedMoELayer):
+    op = staticmethod(_by_address.overload)
+
+
+@pytest.mark.parametrize("layer", [OfBlocks, ByAddress])
+def test_a_kernel_may_make_numbers_of_its_sizes(layer: type[PaddedMoELayer]) -> None:
+    """A trace through the layer does not enter the op."""
+
+    @dataclass
+    class OfNumbers(Other):
+        def ops(self, case: Case) -> tuple[str, ...]:
+            return (layer.op._schema.name,)
+
+    assert prove(OfNumbers(layer=layer), case_of("shared")).status == PROVEN
+
+
 def test_a_fake_that_lies_at_some_sizes_is_the_contracts_finding() -> None:
     verdict = judge(Lying(layer=Lied), case_of("plain", kernel="narrow"), PROOF, CPU)
     assert verdict.status == FINDINGS

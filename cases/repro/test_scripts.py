@@ -35,7 +35,7 @@ from harness.repro.target import Target
 from harness.repro.texts import keeping, leaks, process, several, surroundings, variations
 from harness.repro.texts.emulated import captures
 from harness.repro.texts.values import VALUES, finer
-from harness.repro.unscripted import ONLY_TRACED, why_unscripted
+from harness.repro.unscripted import why_unscripted
 from harness.repro.writing.imported import imported
 from harness.repro.writing.layout import MOST_LINES
 from harness.repro.writing.script import scripts
@@ -47,10 +47,6 @@ CPU = torch.device("cpu")
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 # The nightly lane reproduces every fault in its first mode: HARNESS_REPRO_ALL=1 pytest cases/repro -m slow
 ALL = os.environ.get("HARNESS_REPRO_ALL") == "1"
-# No script shows these, and the command says why.
-UNSHOWN = {
-    "generic#width-baked-in": ONLY_TRACED,
-}
 # Their layer has an op beside the experts', whose kernel stands in the script too.
 LONG = {"vllm#52308"}
 
@@ -72,6 +68,7 @@ def reproduction(name: str, mode: str = "", shrink: bool = False) -> Reproductio
         ("generic#shared-twice", "eager", True),  # wrong values
         ("vllm#41645", "eager", True),  # a fake that differs
         ("generic#first-input-kept", "cudagraph", True),  # a replay, in the emulation
+        ("generic#width-baked-in", "proof", True),  # a trace over symbolic sizes
         ("generic#nibbles-swapped", "eager", False),  # weight preparation, which stays in its package
     ],
 )
@@ -112,8 +109,7 @@ def test_a_variation_that_is_named_is_reproduced(name: str, mode: str, vary: str
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_reproduced(name: str) -> None:
     done = reproduction(name)
-    assert done.reproduced != (name in UNSHOWN), done.outcome
-    assert UNSHOWN.get(name, "") in done.outcome
+    assert done.reproduced, done.outcome
     is_short(name, done)
 
 
@@ -178,13 +174,6 @@ def test_faults_of_several_calls_and_layers_are_reproduced(name: str, mode: str)
     done = reproduction(name, mode)
     assert done.reproduced, done.outcome
     is_short(name, done)
-
-
-@pytest.mark.parametrize("name", ["generic#width-baked-in"])
-def test_what_no_script_shows_says_why(name: str) -> None:
-    done = reproduction(name)
-    assert done.attempt is None
-    assert done.outcome == f"not reproduced, because {UNSHOWN[name]}"
 
 
 SCENARIOS = surroundings.SCENARIOS | several.SCENARIOS | keeping.SCENARIOS | leaks.SCENARIOS | captures.SCENARIOS

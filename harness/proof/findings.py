@@ -30,11 +30,12 @@ def _sizes(run: Run) -> str:
 
 def _only_traced(proof: Proof) -> Finding:
     """The finding of a proof that fails although the real run shows nothing."""
+    ends = next((f": {region.ends}" for region in proof.regions if region.ends), "") if proof.count else ""
     return Finding(
         observer="proof",
         kind="specialised" if not proof.count else "fails-when-traced",
         stage="layer",
-        what=proof.text,
+        what=f"{proof.text}{ends}",
         cause="int(), float(), range() or a look-up turns a size into a plain number, so the layer is traced anew for each size."
         if not proof.count
         else "The layer fails over symbolic sizes only.",

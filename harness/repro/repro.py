@@ -6,6 +6,7 @@ from harness.execution.modes.varied.inputs import Inputs
 from harness.execution.modes.varied.sizes import sized
 from harness.execution.state.python_state import PythonState
 from harness.findings.finding import FINDINGS, Finding
+from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.shrunk import resized
 from harness.repro.about import About
@@ -16,8 +17,10 @@ from harness.repro.reproduction import Reproduction
 from harness.repro.shrinking.shrink import Shrunk
 from harness.repro.shrinking.target import Progress, shrunk_case, with_a_size
 from harness.repro.shrinking.words import said
-from harness.repro.symptom import symptom
+from harness.repro.symptom import Symptom, symptom
 from harness.repro.target import Target
+from harness.repro.traced.chosen import PROVER, Untraced, chosen
+from harness.repro.traced.parts import traced_parts
 from harness.repro.unscripted import why_unscripted
 from harness.repro.writing.imported import imported
 from harness.subjects.declared import declared
@@ -33,8 +36,8 @@ def reproduced(
     finding = next((one for one in verdict.findings if kind in ("", one.kind)), None)
     if verdict.status != FINDINGS or finding is None:
         return Reproduction(verdict)
-    if target.mode is PROOF:
-        target, finding = with_a_size(target, finding)
+    if target.mode is PROOF and finding.observer != PROVER:
+        target, finding = with_a_size(target, finding, verdict.proof.get("counterexample") or ())
     elif finding.vary:  # the others cost time, and say nothing of this one
         target = replace(target, mode=replace(target.mode, vary=(finding.vary,)))
     shrunk: Shrunk | None = None
@@ -48,7 +51,23 @@ def reproduced(
     if why_unscripted(finding):
         return Reproduction(verdict, finding, case=target.case)
     progress("running the script")
-    return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
+    if finding.observer != PROVER:
+        return Reproduction(verdict, finding, _attempt(target, finding, seconds), target.case, shrunk, phrases)
+    attempt, case, reason = _traced(target, finding, seconds)
+    return Reproduction(verdict, finding, attempt, case, shrunk, phrases, reason)
+
+
+def _traced(target: Target, finding: Finding, seconds: float) -> tuple[Attempt | None, Case, str]:
+    """The script of a trace and the case in it, or the reason why there is none. A proof looks at a layer on the CPU."""
+    state = PythonState()
+    try:
+        shown = chosen(target.subject, target.case, finding)
+        parts = traced_parts(target.subject, target.spec, shown, finding)
+    except Untraced as error:
+        return None, target.case, str(error)
+    about = About(shown.case, target.mode, Symptom(finding, "", ()), plain_names(target.subject.ops(shown.case)), "cpu")
+    state.restore()
+    return reproduce_in_script(about, parts, target.root, seconds), shown.case, ""
 
 
 def _attempt(target: Target, finding: Finding, seconds: float) -> Attempt:

@@ -12,7 +12,10 @@ from harness.repro.unscripted import why_unscripted
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The verdict, the finding that was chosen, the script and what the shrinker found. ``attempt`` is None without a finding."""
+    """The verdict, the finding that was chosen, the script and what the shrinker found. ``attempt`` is None without a finding.
+
+    ``reason`` says why there is no script for it, where only the layer decides that.
+    """
 
     verdict: Verdict
     finding: Finding | None = None
@@ -20,6 +23,7 @@ class Reproduction:
     case: Case | None = None
     shrunk: Shrunk | None = None
     phrases: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def reproduced(self) -> bool:
@@ -30,7 +34,7 @@ class Reproduction:
     def outcome(self) -> str:
         """One line."""
         if self.attempt is None:
-            return f"not reproduced, because {_why_not(self.verdict, self.finding)}"
+            return f"not reproduced, because {self.reason or _why_not(self.verdict, self.finding)}"
         if not self.attempt.reproduced:
             return f"not reproduced, because {self.attempt.reason}"
         assert self.finding is not None

@@ -15,14 +15,13 @@ import sympy
 from harness.proof.regions.conditions import Undecidable, holds
 from harness.proof.regions.grid import LARGEST, Axis, Partition, Region, pairs_of
 from harness.proof.regions.points import Points
+from harness.proof.regions.single import guards_text, specialised
 from harness.proof.symbols.builder import NotProvable
 from harness.proof.symbols.symbolic_layer import SymbolicLayer
-from harness.proof.symbols.trace import Trace, trace_layer
+from harness.proof.symbols.trace import trace_layer
 
 # A layer with more regions does not depend on the alignment of its sizes but on single sizes.
 _MOST_REGIONS = 40
-# This many regions of one size each show that the layer fixes the size to a number.
-_MOST_SINGLE = 3
 # The largest size on each axis where a guard mixes hidden and latent, since every pair of sizes is then evaluated.
 _MIXED_LARGEST = 1024
 
@@ -31,15 +30,15 @@ def partition(symbolic: SymbolicLayer, largest: int = LARGEST) -> Partition:
     """Trace until every size is covered. Raises NotProvable where a guard cannot be evaluated or there are too many regions."""
     so_far = Partition([_axis(step, largest) for step in symbolic.steps], [], largest=largest)
     for structure, hint in _hints(symbolic, so_far):
-        region = _region(symbolic, so_far, structure, trace_layer(symbolic, structure, hint))
+        region = region_of(symbolic, so_far, structure, hint)
         if region.mixed and so_far.largest > _MIXED_LARGEST:
             return partition(symbolic, _MIXED_LARGEST)
         so_far.regions.append(region)
-        so_far.specialised = _specialised(so_far)
+        so_far.specialised = specialised(so_far)
         if so_far.specialised:
             return so_far
         if len(so_far.regions) >= _MOST_REGIONS:
-            raise NotProvable(f"more than {_MOST_REGIONS} regions, the last with {_guards(region.trace)}")
+            raise NotProvable(f"more than {_MOST_REGIONS} regions, the last with {guards_text(region.trace)}")
     return so_far
 
 
@@ -79,7 +78,9 @@ def _uncovered(so_far: Partition) -> tuple[int, ...] | None:
     return min(firsts)
 
 
-def _region(symbolic: SymbolicLayer, so_far: Partition, structure: int, run: Trace) -> Region:
+def region_of(symbolic: SymbolicLayer, so_far: Partition, structure: int, hint: tuple[int, ...]) -> Region:
+    """The sizes at which the layer of a structure takes the same way as at ``hint``. Raises NotProvable."""
+    run = trace_layer(symbolic, structure, hint)
     sizes = [np.ones(axis.sizes.shape, dtype=np.bool_) for axis in so_far.axes]
     tails = [np.ones(axis.tail.base.shape, dtype=np.bool_) for axis in so_far.axes]
     region = Region(run, sizes, tails)
@@ -97,7 +98,7 @@ def _region(symbolic: SymbolicLayer, so_far: Partition, structure: int, run: Tra
     if not all(
         mask[np.searchsorted(axis.sizes, size)] for mask, axis, size in zip(sizes, so_far.axes, run.hint, strict=True)
     ):
-        raise NotProvable(f"the guards of the trace at {run.hint} do not hold there: {_guards(run)}")
+        raise NotProvable(f"the guards of the trace at {run.hint} do not hold there: {guards_text(run)}")
     return region
 
 
@@ -127,22 +128,3 @@ def _uncovered_pair(so_far: Partition) -> tuple[int, ...] | None:
         pairs |= pairs_of(so_far, region)
     at = np.argwhere(~pairs)
     return tuple(int(axis.sizes[index]) for axis, index in zip(so_far.axes, at[0], strict=True)) if len(at) else None
-
-
-def _specialised(so_far: Partition) -> str:
-    """The guard that fixes an axis to one size, where several regions are of one size; empty where there are fewer."""
-    for axis in range(len(so_far.axes)):
-        single = [region for region in so_far.regions if region.sizes[axis].sum() == 1]
-        if len(single) >= _MOST_SINGLE:
-            run = single[-1].trace
-            fixing = [
-                (guard, line)
-                for guard, line in zip(run.guards, run.lines, strict=True)
-                if isinstance(guard, sympy.Eq) and run.symbols[axis] in guard.free_symbols
-            ]
-            return f"{fixing[0][0]}, {fixing[0][1]}" if fixing else _guards(run)
-    return ""
-
-
-def _guards(run: Trace) -> str:
-    return ", ".join(str(guard) for guard in run.guards) or "no guard"

@@ -54,10 +54,11 @@ def _listed(sizes: list[int], most: int = 6) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Builds the layer of a case at any sizes, with few and small experts, and makes its inputs."""
+    """Builds the layer of a case at any sizes, and makes its inputs. The experts are few and small, if not ``whole``."""
 
     subject: Subject
     case: Case
+    whole: bool = False
     _checked: CheckedSubject = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +78,8 @@ class Builder:
         """The case at these sizes."""
         case, hidden, latent = self.case, sizes[0], sizes[1] if len(sizes) > 1 else None
         shape = replace(case.shape, hidden=hidden, latent=latent)
+        if self.whole:
+            return replace(case, shape=shape, hidden=hidden)
         shared = None if case.shared is None else 32
         small = replace(case, intermediate=16, shared=shared, experts=2, top_k=1, full=False)
         return replace(small, shape=shape, hidden=hidden)

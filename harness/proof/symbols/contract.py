@@ -15,16 +15,25 @@ Result = tuple[tuple[sympy.Symbol, ...], tuple[Any, ...], str]
 """(symbols of the arguments, guards of the comparison, the difference as text)"""
 # A comparison does not depend on the layer that calls the op, so its result is reused wherever the same guards hold.
 _results: dict[Any, list[Result]] = {}
+# Real implementations that make a number of a size, as they may: what an op does is no part of a trace through the layer.
+_of_numbers: set[Any] = set()
+# Sizes so much larger leave the same remainders.
+_FURTHER = tuple(1024 * factor for factor in (1, 3, 15, 105))
+
+
+class MakesNumbers(BaseException):  # no layer is to catch it
+    """A real implementation has fixed the sizes of this trace, which is void. No later one traces that implementation."""
 
 
 def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
     """How an op's real output differs from its fake one at the sizes of this trace, as text; empty where it does not.
 
-    It is empty too where the real implementation cannot be traced. The real runs then compare it, at some sizes.
+    It is empty too where the real implementation cannot be traced. The real runs then compare it, at some sizes. Raises
+    MakesNumbers.
     """
     env = fake.fake_mode.shape_env
     real = registered()[name].reals.get(fake.device.type) if name in registered() else None
-    if real is None or env is None:
+    if real is None or env is None or real in _of_numbers:
         return ""
     symbols, form = _form((args, kwargs, fake))
     known = _results.setdefault((name, registered()[name].fake, real, form), [])
@@ -35,17 +44,26 @@ def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
             for guard in renamed:
                 env.evaluate_expr(guard)  # adds it to the guards of this trace
             return _renamed(text, renaming)
+    before = len(env.guards)
     text = _compared(name, real, fake, args, kwargs)
+    if _hold_here_alone(env, [guard.expr for guard in env.guards[before:]]):
+        _of_numbers.add(real)
+        raise MakesNumbers
     guards = tuple(guard.expr for guard in env.guards)
     if all(guard.free_symbols <= set(symbols) for guard in guards):
         known.append((symbols, guards, text))
     return text
 
 
-def _holds_here(env: ShapeEnv, guard: Any) -> bool:
-    """Whether a guard holds at the hints of this trace. Evaluating it in the ShapeEnv would add it to the guards."""
+def _holds_here(env: ShapeEnv, guard: Any, more: int = 0) -> bool:
+    """Whether a guard holds at the hints of this trace, or at ``more``. Evaluating it in the ShapeEnv would add it to the guards."""
     values: Any = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val  # torch 2.11
-    return bool(guard.xreplace({symbol: values[symbol] for symbol in guard.free_symbols}))
+    return bool(guard.xreplace({symbol: values[symbol] + more for symbol in guard.free_symbols}))
+
+
+def _hold_here_alone(env: ShapeEnv, guards: list[Any]) -> bool:
+    """Whether guards hold at none of the larger sizes that leave the same remainders."""
+    return bool(guards) and not any(all(_holds_here(env, guard, more) for guard in guards) for more in _FURTHER)
 
 
 def _compared(name: str, real: Any, fake: FakeTensor, args: Any, kwargs: Any) -> str:

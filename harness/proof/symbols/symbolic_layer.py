@@ -67,9 +67,12 @@ def _without_fakes(make: Callable[[], list[Any]]) -> list[Any]:
         return make()
 
 
-def symbolic_layer(subject: Subject, case: Case) -> SymbolicLayer:
-    """Build layers of a case at the sample sizes and fit formulas to them. Raises NotProvable and UnknownStructure."""
-    builder = Builder(subject, case)
+def symbolic_layer(subject: Subject, case: Case, whole: bool = False) -> SymbolicLayer:
+    """Build layers of a case at the sample sizes and fit formulas to them. Raises NotProvable and UnknownStructure.
+
+    The experts are few and small; ``whole`` leaves them as the case has them.
+    """
+    builder = Builder(subject, case, whole)
     steps = steps_of(builder)
     sizes = _sample_sizes(builder.axes, steps)
     # Two layers of the same sizes. A leaf that differs between them does not depend on the sizes, and an object that both

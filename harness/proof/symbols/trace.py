@@ -1,6 +1,7 @@
 """Trace: one run of a layer, over symbols or at plain sizes, and whether its output has the right form."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.base.source import SourceLine
 from harness.execution.rig import LAYER_ERRORS
 from harness.ops.collectives import is_collective
 from harness.ops.higher_order import call_inside, is_higher_order
-from harness.proof.symbols.contract import differs, shown
+from harness.proof.symbols.contract import MakesNumbers, differs, shown
 from harness.proof.symbols.symbolic_layer import SymbolicLayer
 
 SMALLEST = 2
@@ -143,6 +144,12 @@ def _checked(out: Any, given: Tensor) -> Outcome:
 
 def trace_layer(symbolic: SymbolicLayer, structure: int, hint: tuple[int, ...]) -> Trace:
     """Run the layer of one structure over symbols. Each condition is decided as it is at ``hint``, and becomes a guard."""
+    while True:
+        with suppress(MakesNumbers):  # once for each op
+            return _traced(symbolic, structure, hint)
+
+
+def _traced(symbolic: SymbolicLayer, structure: int, hint: tuple[int, ...]) -> Trace:
     env = _Env(duck_shape=False, assume_static_by_default=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
     mode.cache_enabled = False  # a result from the cache would add no guards

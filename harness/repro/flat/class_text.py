@@ -21,17 +21,27 @@ def zeros(value: torch.Tensor) -> str:
 
 def class_text(layer: torch.nn.Module, methods: list[ast.FunctionDef], tensors: str) -> str:
     """The class, an instance of it, and the state of that."""
+    names = [name for name in kept_attributes(methods) if f'"{name}"' not in tensors]
+    set_first = [f"layer.{name} = {line}" for name in names if (line := state(layer, name))]
+    buffers = "[layer.register_buffer(name, tensor) for name, tensor in tensors.items()]"
+    return "\n".join([*class_lines(methods), "", "layer = Layer()", buffers, *set_first])
+
+
+def kept_attributes(methods: list[ast.FunctionDef]) -> list[str]:
+    """The attributes of ``self`` that methods read and that are none of them."""
     own = [node.name for node in methods]
-    names = [name for name in attributes(methods) if name not in own and f'"{name}"' not in tensors]
-    state = [f"layer.{name} = {line}" for name in names if (line := _state(layer, name))]
+    return [name for name in attributes(methods) if name not in own]
+
+
+def class_lines(methods: list[ast.FunctionDef]) -> list[str]:
+    """The lines of the class ``Layer``."""
     body = ["class Layer(torch.nn.Module):"]
     for node in methods:
         body += [*(f"    {line}" for line in ast.unparse(node).split("\n")), ""]
-    buffers = "[layer.register_buffer(name, tensor) for name, tensor in tensors.items()]"
-    return "\n".join([*body, "", "layer = Layer()", buffers, *state])
+    return body
 
 
-def _state(layer: Any, name: str) -> str:
+def state(layer: Any, name: str) -> str:
     """The first value of an attribute that is no tensor of the recipe; empty where the class ``nn.Module`` has it."""
     if hasattr(torch.nn.Module, name) or name == "__dict__":
         return ""

@@ -14,19 +14,17 @@ from harness.repro.flat.syntax import NotFlat, function_of, lambda_of
 _LINE = 115
 
 
-def registration(name: str, device: str, found: Globals, fakes: bool) -> str:
+def registration(name: str, device: str, found: Globals, fakes: bool, real: bool = True) -> str:
     """Text that registers an op; its functions are added to ``found``. Raises NotFlat on an op of another registry.
 
-    Without ``fakes`` no fake is registered: nothing calls one.
+    Without ``fakes`` no fake is registered: nothing calls one. Without ``real`` there is no implementation.
     """
     op = registered().get(name)
     if op is None or device not in op.reals:
         raise NotFlat(f"{name} is registered elsewhere")
     fake = _fake(op, found) if fakes else ""
-    lines = [
-        _definition(name, op.schema),
-        f'torch.library.impl("{name}", "{device}", {_function(op.reals[device], found)})',
-    ]
+    lines = [_definition(name, op.schema)]
+    lines += [f'torch.library.impl("{name}", "{device}", {_function(op.reals[device], found)})'] if real else []
     return "\n".join([*lines, *([f'torch.library.register_fake("{name}", {fake})'] if fakes else [])])
 
 

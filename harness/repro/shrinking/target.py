@@ -1,6 +1,6 @@
 """The shrinker on a target: the smallest case that shows the same finding, and a hidden size for a finding of a proof."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -51,11 +51,16 @@ def is_alike(one: Finding, finding: Finding) -> bool:
     return {one.kind, finding.kind} <= OF_VALUES
 
 
-def with_a_size(target: Target, finding: Finding) -> tuple[Target, Finding]:
-    """A proof's finding at the smallest hidden size that a layer can have and that shows it in eager."""
+def with_a_size(target: Target, finding: Finding, counterexample: Sequence[int]) -> tuple[Target, Finding]:
+    """A proof's finding at the smallest hidden size that a layer can have and that shows it in eager.
+
+    ``counterexample`` are sizes that the proof ran, hidden and latent, for a finding that shows at none of the usual ones.
+    """
     eager, rule = replace(target, mode=EVERY_MODE["eager"]), target.case.alignment.hidden
-    for size in sorted({*range(NVFP4_BLOCK, NVFP4_BLOCK * (_SIZES + 1), NVFP4_BLOCK), rule, 2 * rule}):
-        case = resized(target.case, sizes_of(target.case) | {"hidden": size})
+    sizes = sorted({*range(NVFP4_BLOCK, NVFP4_BLOCK * (_SIZES + 1), NVFP4_BLOCK), rule, 2 * rule})
+    names = ("hidden", "latent")[: len(counterexample)]
+    for values in [*({"hidden": size} for size in sizes), dict(zip(names, counterexample, strict=True))]:
+        case = resized(target.case, values)
         if same := eager.shows(finding, case):
             return replace(eager, case=case), same
     return target, finding

@@ -36,7 +36,7 @@ def imported(spec: str, case: Case, device: str) -> Parts:
     """The script's layer, inputs and oracle by the subject at ``package.module:Name``, or by an entry of a corpus."""
     module, _, name = spec.partition(":")
     top = module.partition(".")[0]
-    sizes = _arguments(_sizes(case))
+    sizes = _arguments(scalars(case))
     rule = _arguments({key: getattr(case.alignment, key) for key in case.alignment.__slots__})
     text = _TEXT.format(top=top, subject=_subject(module, name), sizes=sizes, rule=rule, device=device, built=BUILT)
     return Parts(text, ("import sys", "from dataclasses import make_dataclass"), f"torch and {top}", oracle=_ORACLE)
@@ -53,7 +53,7 @@ def _subject(module: str, name: str) -> str:
     return f"{statement}\n\nsubject = {short}.{name}{'()' if is_type else ''}"
 
 
-def _sizes(case: Case) -> dict[str, Any]:
+def scalars(case: Case) -> dict[str, Any]:
     """Every number, text and None of a case, its properties too: a subject may read any of them."""
     names = [name for name in dir(Case) if not name.startswith("_") and name not in _LEFT_OUT]
     return {name: value for name in names if isinstance(value := getattr(case, name), _SCALARS)}
