@@ -1,0 +1,46 @@
+"""Lines of code as one line: without comments and line ends, and without the space that stood around a line's end in brackets."""
+
+import re
+from collections.abc import Sequence
+
+_PIECE = re.compile(
+    r"(?P<string>\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"
+    r"|(?P<comment>#[^\n]*)|(?P<end>\s*\\?\n\s*)|(?P<other>.)",
+    re.DOTALL,
+)
+_OPENING, _CLOSING = "([{", ")]}"
+
+
+def joined(lines: Sequence[str]) -> str:
+    """The code of some lines on one line."""
+    parts: list[str] = []
+    ended = False
+    for piece in _PIECE.finditer("\n".join(lines)):
+        if piece["comment"] is not None:
+            continue
+        if piece["end"] is not None:
+            ended = True
+            continue
+        text = piece[0]
+        if ended and parts:
+            parts = [_between("".join(parts).rstrip(), text)]
+        parts.append(text)
+        ended = False
+    return "".join(parts).strip()
+
+
+def _between(before: str, after: str) -> str:
+    """What stands before a line's end, with a space where one is needed before what comes after it."""
+    tight = before[-1:] in _OPENING or after[0] in _CLOSING or (after[0] == "." and before[-1:] in _CLOSING)
+    return before if tight or not before else f"{before} "
+
+
+def item(text: str) -> str:
+    """The beginning of a line up to a comma or a bracket that what stands before the line has opened; all of it without one."""
+    depth = 0
+    for piece in _PIECE.finditer(text):
+        letter = piece["other"] or ""
+        if depth == 0 and letter and letter in f",{_CLOSING}":
+            return text[: piece.start()].rstrip()
+        depth += bool(letter) * ((letter in _OPENING) - (letter in _CLOSING))
+    return text
