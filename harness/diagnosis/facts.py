@@ -10,7 +10,7 @@ from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
 from harness.diagnosis.known.kinds import Match, first_match
-from harness.diagnosis.log.forms import chains, goes_on
+from harness.diagnosis.log.forms import LIBRARY, chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import Texts, broken_lines
 from harness.diagnosis.notation import sizes
@@ -28,11 +28,6 @@ _WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
 # Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
     r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
-)
-_LIBRARY = re.compile(
-    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
-    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
-    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|\bpytorch/torch/|torchinductor_|<eval_with_key>|<frozen"
 )
 
 
@@ -239,7 +234,7 @@ class Facts:
     @cached_property
     def user_line(self) -> str:
         """The innermost frame that is not torch's or Python's own, else what a message of torch names as one: file:line: code."""
-        users = self.users or [frame for frame in named_frames(self.whole) if not _LIBRARY.search(frame.file)]
+        users = self.users or [frame for frame in named_frames(self.whole) if not LIBRARY.search(frame.file)]
         if not users:
             return ""
         file, number, _, code = users[-1]
@@ -282,7 +277,7 @@ class Facts:
             return False
         files = [frame.file.replace("\\", "/") for frame in self.frames]
         below = max((n for n, file in enumerate(files) if _COMPILER.search(file)), default=len(files))
-        return any(not _LIBRARY.search(file) and not file.startswith("<") for file in files[below + 1 :])
+        return any(not LIBRARY.search(file) and not file.startswith("<") for file in files[below + 1 :])
 
     @cached_property
     def torch_place(self) -> str:
@@ -293,5 +288,5 @@ class Facts:
 
 def _users_of(frames: Sequence[Frame]) -> list[Frame]:
     """The frames that are not torch's or Python's own; of those that have no file none, where there are others."""
-    users = [frame for frame in frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
+    users = [frame for frame in frames if not LIBRARY.search(frame.file.replace("\\", "/"))]
     return [frame for frame in users if not frame.file.startswith("<")] or users

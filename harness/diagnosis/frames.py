@@ -16,7 +16,7 @@ _OTHERS = (
     re.compile(r"\s*File (?P<file>[^\s\"':,()]+\.py):(?P<line>\d+), in (?P<function>\w+)"),  # IPython
     re.compile(r"\s*(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\s*$"),  # rich
     re.compile(  # pytest
-        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): ?(?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))?\s*$"
+        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): ?(?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception)(?P<told>: .+)?)?\s*$"
     ),
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
@@ -135,6 +135,8 @@ def _is_code(text: str, indented: bool) -> bool:
 
 def _shown(lines: Sequence[Line], place: int, found: re.Match[str]) -> Frame:
     """The frame that is told at ``place``, with the code below it, else with what stands above it."""
+    if found.groupdict().get("told"):
+        return _frame(found, "")  # the line has the exception, and all of it
     if code := _marked(lines, place, found["line"]):
         return _frame(found, code)
     shown = reported([line.text for line in lines], [line.quoted for line in lines], place)

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, is_exception
+from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -115,6 +115,8 @@ class Writer:
         text = line.text.lstrip()
         if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)):
             return True
+        if anchor and (told := in_one_line(text)):
+            return failure.raised and failure.lines[-1].text.strip() != told
         if anchor and is_exception(text):
             return not self._in_traceback() and (failure.raised or failure.idle > 3)
         return line.level in ("INFO", "DEBUG") and failure.lines[-1].level not in ("INFO", "DEBUG")
@@ -126,14 +128,14 @@ class Writer:
         for line in reversed(self.open.lines):
             if last := line.text.strip() and line.text:
                 break
-        return bool(FRAME.match(last)) or last.startswith(("    ", "\t\t"))
+        return not in_one_line(last) and (bool(FRAME.match(last)) or last.startswith(("    ", "\t\t")))
 
     def _add(self, line: Line, anchor: bool) -> None:
         assert self.open is not None
         self.open.lines.append(line)
         text = line.text
         if anchor and not self.open.raised:
-            self.open.raised = is_exception(text.lstrip())
+            self.open.raised = is_exception(text.lstrip()) or bool(in_one_line(text))
         belongs = anchor or goes_on(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 

@@ -1,7 +1,7 @@
 """Lines of code as one line: without comments and line ends, and without the space that stood around a line's end in brackets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _PIECE = re.compile(
     r"(?P<string>\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"
@@ -35,12 +35,14 @@ def _between(before: str, after: str) -> str:
     return before if tight or not before else f"{before} "
 
 
-def item(text: str) -> str:
-    """The beginning of a line up to a comma or a bracket that what stands before the line has opened; all of it without one."""
+def items(text: str) -> Iterator[str]:
+    """The beginnings of a line: up to each comma, up to the bracket that what stands before the line has opened, and all of it."""
     depth = 0
     for piece in _PIECE.finditer(text):
         letter = piece["other"] or ""
         if depth == 0 and letter and letter in f",{_CLOSING}":
-            return text[: piece.start()].rstrip()
+            yield text[: piece.start()].rstrip()
+            if letter in _CLOSING:
+                return
         depth += bool(letter) * ((letter in _OPENING) - (letter in _CLOSING))
-    return text
+    yield text

@@ -4,7 +4,7 @@ import ast
 import textwrap
 from collections.abc import Sequence
 
-from harness.diagnosis.statements.joined import item, joined
+from harness.diagnosis.statements.joined import items, joined
 
 # How many lines above the one that ran a statement begins at most.
 _ABOVE = 40
@@ -19,8 +19,9 @@ def whole(source: Sequence[str], ran: int) -> tuple[str, int]:
     for first in range(ran, max(-1, ran - _ABOVE), -1):
         if (not first or not source[first - 1].rstrip().endswith("\\")) and _is_one(source[first:]):
             return joined(source[first:]), first
-    part = item(joined(source[ran:]))
-    return (part, ran) if _is_one([part]) or _is_one([f"{{{part}}}"]) or _is_one([f"f({part})"]) else ("", ran)
+    parts = items(joined(source[ran:]))
+    found = (part for part in parts if any(_is_one([text]) for text in (part, f"{{{part}}}", f"f({part})")))
+    return next(found, ""), ran
 
 
 def _is_one(lines: Sequence[str]) -> bool:
