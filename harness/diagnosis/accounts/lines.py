@@ -57,4 +57,4 @@ def _is_one_statement(one: _Line, other: _Line) -> bool:
     first, later = sorted((one, other), key=lambda line: line.number)
     whole, line = ("".join(line.code.split()) for line in (first, later))
     near = (later.number - first.number) * _SHORTEST_LINE < len(whole)
-    return near and len(line) >= _ENOUGH and line in whole
+    return near and len(line) >= _ENOUGH and line in whole and line != whole

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
+from harness.diagnosis.log.forms import ENDED, FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -113,7 +113,7 @@ class Writer:
         if self.chained:
             return False
         text = line.text.lstrip()
-        if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)):
+        if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)) or ENDED.match(text):
             return True
         if anchor and (told := in_one_line(text)):
             return failure.raised and failure.lines[-1].text.strip() != told
