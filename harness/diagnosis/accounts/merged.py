@@ -33,14 +33,19 @@ class _Account:
     def add(self, one: Diagnosis, copy: bool) -> None:
         """Take one more answer. A copy names no process of its own."""
         process = process_of(one.what, one.writers)
-        another = self._measured(one) and process not in self._said and not same(self.answer, one)
         first, second = _raised((self.answer, self.copy), (one, copy))
         answer = joined(first, second)
-        if another:
-            writers = dict.fromkeys((*(first.writers or self._said), *(second.writers or (process,))))
-            answer = replace(answer, count=first.count + second.count, writers=tuple(writers))
+        if self._measured(one):
+            answer = self._of_processes(answer, first, second, process)
         self._said.setdefault(process, bare(one.what))
         self.answer, self.copy = answer, self.copy and copy
+
+    def _of_processes(self, answer: Diagnosis, first: Diagnosis, second: Diagnosis, process: str) -> Diagnosis:
+        """The answer with one process more, or with none where it said so before."""
+        if process in self._said:
+            return replace(answer, count=max(first.count, second.count))
+        writers = dict.fromkeys((*(first.writers or self._said), *(second.writers or (process,))))
+        return replace(answer, count=first.count + second.count, writers=tuple(writers))
 
 
 def merged(read: Iterable[tuple[Diagnosis, bool]]) -> Iterator[Diagnosis]:

@@ -10,7 +10,8 @@ _MEASURED = re.compile(
     r"|\b\d+(?:\.\d+)? ?(?:(?:milli|micro|nano)?sec(?:ond)?s?|ms|us|ns|s|min(?:ute)?s?)\b"
     r"|\b\d+(?:\.\d+)? ?(?:[KMGT]i?B|bytes)\b"
 )
-_PROCESS = re.compile(r"(?i:\brank|\bgpu|\bcuda|\bprocess|\bpid)[ :=#]{0,2}(?P<number>\d+)")
+_RANK = re.compile(r"(?i:\brank)[ :=#]{0,2}\d+")
+_DEVICE = re.compile(r"(?i:\bgpu|\bcuda|\bprocess|\bpid)[ :=#]{0,2}\d+")
 
 
 def unmeasured(message: str) -> str:
@@ -19,6 +20,7 @@ def unmeasured(message: str) -> str:
 
 
 def process_of(message: str, writers: tuple[str, ...]) -> str:
-    """Which process a message is of: by the message itself, as one of rank 2, else by who wrote it; empty where none tells."""
-    found = _PROCESS.search(message)
-    return found[0].lower() if found else " ".join(writers)
+    """Which process a message is of: the rank that it names, else who wrote it, else its device; empty where none tells."""
+    rank, written = _RANK.search(message), " ".join(writers)
+    found = rank or (None if written.strip() else _DEVICE.search(message))
+    return found[0].lower() if found else written.strip()

@@ -4,7 +4,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import ENDED, FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
+from harness.diagnosis.log.forms import (
+    ENDED,
+    FRAME,
+    RANK,
+    SUMMARY,
+    TEST,
+    TRACEBACK,
+    chains,
+    goes_on,
+    in_one_line,
+    is_exception,
+)
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -115,6 +126,8 @@ class Writer:
         text = line.text.lstrip()
         if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)) or ENDED.match(text):
             return True
+        if anchor and _is_of_another_rank(text, failure.lines):
+            return True
         if anchor and (told := in_one_line(text)):
             return failure.raised and failure.lines[-1].text.strip() != told
         if anchor and is_exception(text):
@@ -138,6 +151,13 @@ class Writer:
             self.open.raised = is_exception(text.lstrip()) or bool(in_one_line(text))
         belongs = anchor or goes_on(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
+
+
+def _is_of_another_rank(text: str, lines: list[Line]) -> bool:
+    """Whether a line names a rank, and the last one that did names another."""
+    own = RANK.search(text)
+    last = next((found for line in reversed(lines) if (found := RANK.search(line.text))), None) if own else None
+    return own is not None and last is not None and own[1] != last[1]
 
 
 def _failure(writer: str, before: list[Line]) -> Failure:
