@@ -16,6 +16,7 @@ from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
+from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import context_of
 
@@ -40,6 +41,7 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
+    facts = of_a_width(facts)
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     return Diagnosis(

@@ -24,7 +24,9 @@ PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
 TEST = re.compile(r"_{3,} .{1,200} _{3,}$")  # pytest's, above each failing test
 SUMMARY = re.compile(r"(?:FAILED|ERROR) \S+\.py::\S")  # pytest's, one line for each test, of this failure or of another
-ENDED = re.compile(r"(?:=+ )?\d+ (?:failed|passed|skipped|errors?|warnings?)\b.{0,200} in \d[\d.]*s")  # pytest's last line
+ENDED = re.compile(
+    r"(?:=+ )?\d+ (?:failed|passed|skipped|errors?|warnings?)\b.{0,200} in \d[\d.]*s"
+)  # pytest's last line
 RANK = re.compile(r"\[Rank (\d+)\]")  # of whom torch's watchdog speaks
 HEADING = re.compile(r"[_=]{5,}")
 # Files of torch, of Python and of what runs a server or tests: no line of the user's.
