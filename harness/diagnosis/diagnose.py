@@ -17,10 +17,11 @@ from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import FRAME, QUIET
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.order import newest_first, turned
+from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.reading import diagnosed, named_in
+from harness.diagnosis.reading import diagnosed
 from harness.diagnosis.surroundings import Surroundings
 
 _SMALL = 1 << 20

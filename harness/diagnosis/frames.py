@@ -142,9 +142,12 @@ def _shown(lines: Sequence[Line], place: int, found: re.Match[str]) -> Frame:
     shown = reported([line.text for line in lines], [line.quoted for line in lines], place)
     if shown is None:
         return _frame(found, _above(lines, place))
-    apart = lines[shown.ran].number - lines[shown.first].number  # empty lines count, which are left out here
-    frame = _frame(found, shown.code)
-    return frame._replace(line=frame.line - max(apart, shown.ran - shown.first))
+    above = shown.ran - shown.first
+    apart = lines[shown.ran].number - lines[shown.first].number
+    frame = _frame(
+        found, shown.code
+    )  # the number of the line that ran, where what stands between is not the statement's alone
+    return frame._replace(line=frame.line - above) if apart in (0, above) else frame
 
 
 def _above(lines: Sequence[Line], place: int) -> str:

@@ -13,6 +13,10 @@ _LATER = frozenset(("device-assert", "illegal-access"))
 _CALLED = frozenset(("recompile",))
 # A line of a statement says enough to be known in the whole of it where it has so many letters.
 _ENOUGH, _SHORTEST_LINE = 12, 6
+# A line that only tells again what was raised elsewhere.
+_RAISES = re.compile(
+    r"raise\b|(?:[\w.]+ = |return )?(?:[\w.]*(?:fail|reraise)\(.*|[\w.]+\.(?:result|get|wait|join)\((?:timeout=)?[\w.]*\)$)"
+)
 
 
 class _Line(NamedTuple):
@@ -26,13 +30,12 @@ def are_apart(one: Diagnosis, other: Diagnosis) -> bool:
 
     A line that only raises again what was told, and one of a kind that is told late, tells no other place.
     """
-    lines = _line_of(one), _line_of(other)
-    if one.kind in _LATER or lines[0] is None or lines[1] is None:
+    first, second = _line_of(one), _line_of(other)
+    if one.kind in _LATER or first is None or second is None:
         return False
     if one.kind in _CALLED and not (repeats(one.what, other.what) or are_two(one.what, other.what)):
         return False
-    first, second = lines
-    if first.code.startswith("raise") or second.code.startswith("raise"):
+    if _RAISES.match(first.code) or _RAISES.match(second.code):
         return False
     return not (_is_one_file(first, second) and _is_one_statement(first, second))
 

@@ -48,7 +48,11 @@ def joined(one: Diagnosis, other: Diagnosis) -> Diagnosis:
     writers = tuple(dict.fromkeys((*fuller.writers, *less.writers)))
     near = other.lines[0] - one.lines[1] <= _NEAR
     user_line = fuller.user_line or (less.user_line if near else "")
-    two = (one.kind not in _TWICE and are_two(one.what, other.what)) or _are_two_tests(one.what, other.what)
+    apart = bool(one.writers and other.writers and one.user_line and other.user_line)
+    processes = apart and not {*one.writers} & {*other.writers}
+    two = (
+        (one.kind not in _TWICE and are_two(one.what, other.what)) or _are_two_tests(one.what, other.what) or processes
+    )
     count = one.count + other.count if two else max(one.count, other.count)
     return replace(fuller, count=count, writers=writers, user_line=user_line)
 

@@ -22,7 +22,7 @@ FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: (?!.*Assertion
 # How pytest ends a frame.
 PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
-TEST = re.compile(r"_{3,} .{1,200} _{3,}$")  # pytest's, above each failing test
+TEST = re.compile(r"_{3,} .{1,200} _{3,}\s*$")  # pytest's, above each failing test
 SUMMARY = re.compile(r"(?:FAILED|ERROR) \S+\.py::\S")  # pytest's, one line for each test, of this failure or of another
 ENDED = re.compile(
     r"(?:=+ )?\d+ (?:failed|passed|skipped|errors?|warnings?)\b.{0,200} in \d[\d.]*s"

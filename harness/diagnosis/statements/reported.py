@@ -8,7 +8,7 @@ from harness.diagnosis.statements.whole import whole
 
 _MARKS = re.compile(r"[\s^~─-]*$")
 _PLACE = re.compile(r"[^\s\"':,()]+\.py:\d+: ?(?:in [\w.<>]+|[A-Z]\w*)?\s*$")
-_RULER = re.compile(r"_ _ _ _|_{3,} .{1,200} _{3,}$")
+_RULER = re.compile(r"_ _ _ _|_{3,} .{1,200} _{3,}\s*$")
 # How far above a place its line that ran stands: local variables and a message of many lines may come between.
 _FAR = 400
 _MARGIN = "    "  # what stands before source, where the line that ran has `>`

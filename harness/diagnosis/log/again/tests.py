@@ -152,9 +152,9 @@ def _section(chunk: bytes, place: int) -> Block | None:
         return None
     key = tuple(_telling(text))
     plain = _ADDRESS.sub(b"", text) if b"0x" in text else text
-    place = place_in(reversed(text.decode().splitlines()))
-    form = plain.translate(None, _DIGITS), place.encode(), *(line.translate(None, _DIGITS) for line in key)
-    return Block(end.end(), form, key, lines, place=place) if key else None
+    at = place_in(reversed(text.decode().splitlines()))
+    form = plain.translate(None, _DIGITS), at.encode(), *(line.translate(None, _DIGITS) for line in key)
+    return Block(end.end(), form, key, lines, place=at) if key else None
 
 
 def _telling(text: bytes) -> Iterator[bytes]:

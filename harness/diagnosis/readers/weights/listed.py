@@ -48,7 +48,7 @@ def _differing(entry: re.Match[str]) -> Iterator[Parameter]:
 
 
 def of_a_width(facts: Facts) -> Facts:
-    """The facts with the message of the first parameter whose width padding explains; as they are where none is or it is the first."""
+    """The facts with the message of the first parameter whose width padding explains; as they are where none is."""
     parameters = listed(facts) if facts.match.kind.reader == "sizes" else []
     for one in parameters:
         if one.pair.padded and not is_vocabulary(facts, one.pair):
