@@ -7,6 +7,7 @@ from typing import NamedTuple
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
+from harness.diagnosis.statements.named import NAMED
 from harness.diagnosis.statements.parts import continued
 from harness.diagnosis.statements.reported import reported
 
@@ -21,24 +22,6 @@ _OTHERS = (
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
 _REST = re.compile(r"(?:, ?(?:in )?)?[\w.<>]+\s*$")
-# The user's line in a message of torch: of a guard on data, and of a function that is compiled again and again.
-_NAMED = (
-    re.compile(
-        r"Caused by: (?P<code>(?!\()\S.{0,200}?) # (?P<file>[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)"
-    ),
-    re.compile(
-        r"Caused by: \((?P<file>(?!_|(?:torch|nn|fx|ao|utils)/)[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\)"
-        r"(?P<code>)"
-    ),
-    re.compile(
-        r"(?:[Oo]ccurs|[Rr]aised|[Ff]ails|[Cc]rashes|[Hh]appens|[Tt]hrown) (?:at|in) `?(?P<file>[^\s`:()]+\.py)`?"
-        r"(?:,? line |:)(?P<line>\d+)(?P<function>)(?P<code>)"
-    ),
-    re.compile(
-        r"Recompiling function (?P<function>[\w.<>]{1,100}) in (?P<file>(?:[A-Za-z]:)?[^\s:()]+\.py):(?P<line>\d+)(?P<code>)"
-    ),
-    re.compile(r"function: '(?P<function>[^']{1,100})' \((?P<file>[^\s:()]+\.py):(?P<line>\d+)\)(?P<code>)"),
-)
 # The mark of the line that ran, in IPython and rich, and marks below a line.
 _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
@@ -65,7 +48,7 @@ def frames_in(lines: Sequence[Line]) -> tuple[Frame, ...]:
 
 def named_frames(text: str) -> tuple[Frame, ...]:
     """The user's lines that messages of torch name outside a traceback, in a text of one line."""
-    found = (form.search(text) for form in _NAMED)
+    found = (form.search(text) for form in NAMED)
     return tuple(_frame(one, one["code"]) for one in found if one)
 
 
