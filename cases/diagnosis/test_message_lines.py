@@ -65,3 +65,41 @@ def test_of_a_listing_the_last_assert_failed_where_its_message_is_there(last: st
     )
     (one,) = diagnose(io.BytesIO(f"{listing}AssertionError: {last}\n".encode()), "a log").failures
     assert one.op == op
+
+
+ON_DATA = "torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode: Could not guard on data-dependent"
+
+
+def test_a_message_that_was_wrapped_between_words_is_whole() -> None:
+    torchs = "/usr/local/lib/python3.12/dist-packages/torch/fx/experimental"
+    log = (
+        f'Traceback (most recent call last):\n  File "{torchs}/proxy_tensor.py", line 2962, in \ntrace\n    return self.f(x)\n'
+        f'  File "{torchs}/symbolic_shapes.py", line 8107, in \nevaluate_sym_node\n    return self.evaluate_expr(\n'
+        f"{ON_DATA}\n expression 32*((u0//32)) <= 96 (unhinted: 32*((u0//32)) <= 96).  (Size-like \nsymbols: none)\n\n"
+        "consider using data-dependent friendly APIs such as guard_or_false, guard_or_true and \nstatically_known_true.\n"
+    )
+    assert (
+        _message(log)
+        == f"{ON_DATA} expression 32*((u0//32)) <= 96 (unhinted: 32*((u0//32)) <= 96).  (Size-like symbols: none)"
+    )
+
+
+def test_a_line_that_is_not_wrapped_takes_no_other() -> None:
+    message = "RuntimeError: The size of tensor a (8) must match the size of tensor b (6) at non-singleton dimension 0"
+    assert _message(f"Capture failed: {message}\nPossible solutions:\n1. set less\n").endswith("dimension 0")
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_message_that_torch_prints_on_several_lines_begins_with_its_sentence(more: int) -> None:
+    fake = "FakeTensor(..., size=(s47, 1408),\n               grad_fn=<MmBackward0>)"
+    many = ", ".join([fake] * (1 + more))
+    log = (
+        "torch._dynamo.exc.TorchRuntimeError: RuntimeError when making fake tensor call\n"
+        f"  Explanation: Dynamo failed to run FX node with fake tensors: call_function <built-in method mm>(*({many}, "
+        "FakeTensor(..., size=(1344, 2688))), **{}): got RuntimeError('a and b must have same reduction dim, but got "
+        "[s47, 1408] X [1344, 2688].')\n"
+    )
+    message = _message(log)
+    assert message.startswith("Explanation: Dynamo failed to run FX node with fake tensors")
+    assert message.endswith("[s47, 1408] X [1344, 2688].')")
+    assert len(message) <= 440

@@ -1,0 +1,258 @@
+"""What pytest prints of failing tests, in each of its forms: the whole statement where it is there, and an answer for each line."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.diagnosis.diagnose import diagnose
+from harness.diagnosis.diagnosis import Diagnosis, Report
+from harness.diagnosis.statements.joined import items, joined
+from harness.diagnosis.statements.whole import whole
+
+# A module without torch: what it calls raises torch's message, at statements of several lines.
+PROGRAM = """
+import pytest
+
+
+class Tensor:
+    def __init__(self, width):
+        self.width = width
+
+    def meet(self, other, *rest, **options):
+        if self.width != other.width:
+            raise RuntimeError(f"The size of tensor a ({self.width}) must match the size of tensor b ({other.width}) "
+                               "at non-singleton dimension 1")
+        return self
+
+    __add__ = __sub__ = __mul__ = add = meet
+
+    def relu(self):
+        return self
+
+
+class torch:
+    mul = sub = where = staticmethod(Tensor.meet)
+
+
+def called(routed, shared):
+    return torch.mul(
+        # the routed one first, (
+        routed,
+        shared,  # then the shared one
+    )
+
+
+def chained(routed, shared):
+    return (
+        routed
+        .relu()  # once )
+        .add(shared)
+    )
+
+
+def inner(routed, shared):
+    def difference(x, y):
+        return torch.sub(
+            x,
+
+            y,
+        )
+
+    return difference(routed, shared)
+
+
+def headed(routed, shared):
+    if (
+        routed
+        - shared
+    ):
+        return 1
+
+
+def continued(residual, mlp_out):
+    residual = residual \\
+        + mlp_out
+    return residual
+
+
+TABLE = {
+    "mul": lambda gate, up: torch.mul(
+        gate,
+        up,
+    ),
+    "add": lambda a, b: a + b,
+}
+
+
+@pytest.mark.parametrize("f", [called, chained, inner, headed, continued, *TABLE.values()])
+def test_f(f):
+    f(Tensor(3072), Tensor(2880))
+
+
+@pytest.fixture
+def mixed():
+    return torch.where(
+        Tensor(3072),
+        Tensor(2880),
+    )
+
+
+def test_fixture(mixed):
+    pass
+
+
+def test_turned():
+    residual, mlp_out = Tensor(2880), Tensor(3072)
+    residual = (residual
+                + mlp_out)
+"""
+STATEMENTS = {
+    "return torch.mul(routed, shared,)": "return torch.mul(",
+    "return (routed.relu().add(shared))": "return (",
+    "return torch.sub(x, y,)": "return torch.sub(",
+    "if (routed - shared):": "if (",
+    "residual = residual + mlp_out": "residual = residual \\",
+    '"mul": lambda gate, up: torch.mul(gate, up,)': '"mul": lambda gate, up: torch.mul(',
+    '"add": lambda a, b: a + b': '"add": lambda a, b: a + b,',
+    "return torch.where(Tensor(3072), Tensor(2880),)": "return torch.where(",
+    "residual = (residual + mlp_out)": "residual = (residual",
+}
+NUMBERS = {PROGRAM[: PROGRAM.index(f" {first}\n") + 1].count("\n") + 1: whole for whole, first in STATEMENTS.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reported")
+    (path / "test_forms.py").write_text(PROGRAM)
+    return path
+
+
+def ran(folder: Path, *options: str) -> str:
+    """What pytest prints of the program."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options, "test_forms.py"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "BUILD_NUMBER", "COLUMNS")}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def report_of(text: str) -> Report:
+    return diagnose(io.BytesIO(text.encode()), "x")
+
+
+def lines_of(report: Report) -> dict[int, str]:
+    """The statement of each answer by the number of its line."""
+    parts = [one.user_line.split("test_forms.py:")[1].split(": ", 1) for one in report.failures]
+    return {int(number): code for number, code in parts}
+
+
+@pytest.mark.parametrize("options", [(), ("-l",), ("--tb=long",), ("-vv", "--color=yes"), ("-p", "xdist", "-n1")])
+def test_the_whole_statement_is_told_with_its_first_line(folder: Path, options: tuple[str, ...]) -> None:
+    report = report_of(ran(folder, *options))
+    assert lines_of(report) == NUMBERS
+    assert all("only a part" not in one.cause for one in report.failures)
+    assert [one.count for one in report.failures] == [1] * len(STATEMENTS)
+
+
+@pytest.mark.parametrize("prefix", ["2026-11-26T20:03:01.1234567Z ", "[pod/ci-1/run] ", "12:03:01 ", "> "])
+def test_a_prefix_before_each_line_is_no_mark(folder: Path, prefix: str) -> None:
+    log = "".join(prefix + line for line in ran(folder).splitlines(keepends=True))
+    assert lines_of(report_of(log)) == NUMBERS
+
+
+@pytest.mark.parametrize("form", ["short", "native", "line"])
+def test_each_line_has_an_answer_in_every_form(folder: Path, form: str) -> None:
+    report = report_of(ran(folder, f"--tb={form}"))
+    assert (len(report.failures), report.left_out) == (len(STATEMENTS), 0)
+    assert len({one.user_line for one in report.failures}) == len(STATEMENTS)
+
+
+def test_where_no_line_is_told_none_is_claimed(folder: Path) -> None:
+    first, second = report_of(ran(folder, "--tb=no", "-vv")).failures
+    assert (first.count, second.count) == (len(STATEMENTS) - 1, 1)
+    assert first.user_line == second.user_line == ""
+    assert [one.operands[1][:12] for one in (first, second)] == ["first, 3072:", "second, 3072"]
+
+
+def test_a_summary_that_is_cut_may_be_of_this_family(folder: Path) -> None:
+    (one,) = report_of(ran(folder, "--tb=no")).failures
+    assert one.verdict == "undecided"
+    assert one.what.startswith(("FAILED", "ERROR"))
+    assert one.what.endswith("...")
+
+
+def test_empty_lines_that_a_log_adds_shift_no_number(folder: Path) -> None:
+    log = ran(folder).replace("\n", "\n\n")
+    told = [one.user_line for one in report_of(log).failures]
+    assert len(told) == len(STATEMENTS)
+    for line in told:
+        number, code = line.split("test_forms.py:")[1].split(": ", 1)
+        first = next(number for number, statement in NUMBERS.items() if statement == code)
+        assert first <= int(number) <= first + 3  # the number that pytest tells, of the line that ran
+
+
+SEVERAL = """Traceback (most recent call last):
+  File "/srv/acme/main.py", line 7, in combine
+    return torch.stack(
+           ~~~~~~~~~~~^
+        (
+        ^
+            routed,
+            ^^^^^^^
+{between}            shared,  # the shared one
+            ^^^^^^^
+        ),
+        ^^
+    ).sum(0)
+    ^
+RuntimeError: stack expects each tensor to be equal size, but got [3, 3072] at entry 0 and [3, 2880] at entry 1
+"""
+
+
+def _only(text: str) -> Diagnosis:
+    (one,) = report_of(text).failures
+    return one
+
+
+def test_python_marks_each_line_of_a_statement() -> None:
+    one = _only(SEVERAL.format(between=""))
+    assert one.user_line == "/srv/acme/main.py:7: return torch.stack((routed, shared,),).sum(0)"
+    assert one.operands == ("2880: at the true width (shared)", "3072: padded (routed)")
+    assert "only a part" not in one.cause
+
+
+def test_what_python_leaves_out_is_missing() -> None:
+    one = _only(SEVERAL.format(between="    ...<5 lines>...\n"))
+    assert one.user_line == "/srv/acme/main.py:7: return torch.stack("
+    assert "only a part" in one.cause
+
+
+def test_a_call_in_a_chain_is_read_by_itself() -> None:
+    text = SEVERAL.format(between="").splitlines()
+    log = "\n".join([*text[:2], "    .add(shared_output)", "RuntimeError: The size of tensor a (3072) must match "])
+    one = _only(f"{log}the size of tensor b (2880) at non-singleton dimension 1\n")
+    assert one.stage == "shared add"
+
+
+@pytest.mark.parametrize(
+    ("source", "ran", "statement"),
+    [
+        (["y = f(x)", "z = (", "    a", "    + b", ")"], 2, "z = (a + b)"),
+        (["out = a + \\", "    g(b) + \\", "    c"], 1, "out = a + g(b) + c"),
+        (["call('a # b',", "     lambda x: x + y, 3)"], 1, "call('a # b', lambda x: x + y, 3)"),
+        (["     lambda x, y: x + y, 3)"], 0, "lambda x, y: x + y"),
+        (["     + b)"], 0, "+ b"),
+        (["elif (a", "      + b):"], 1, "elif (a + b):"),
+        (["x = f(a,"], 0, ""),
+    ],
+)
+def test_a_statement_is_found_around_its_line(source: list[str], ran: int, statement: str) -> None:
+    assert whole(source, ran)[0] == statement
+
+
+def test_lines_are_joined_without_comments() -> None:
+    assert joined(["f(", "  'a # (',  # why )", "  b,", ")"]) == "f('a # (', b,)"
+    assert [*items("k: f(a, b), c)")] == ["k: f(a, b)", "k: f(a, b), c"]
