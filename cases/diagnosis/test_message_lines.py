@@ -1,6 +1,7 @@
 """The message that an answer quotes: whole words, and nothing of the lines around it."""
 
 import io
+import textwrap
 
 import pytest
 
@@ -70,18 +71,27 @@ def test_of_a_listing_the_last_assert_failed_where_its_message_is_there(last: st
 ON_DATA = "torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode: Could not guard on data-dependent"
 
 
-def test_a_message_that_was_wrapped_between_words_is_whole() -> None:
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize(
+    "expression", ["u0 <= 96", "32*(((u0 + u1 + 31)//32)) <= 4096", "Eq(64*(((u1 + 63)//64)), 192)"]
+)
+def test_a_message_that_was_wrapped_between_words_is_whole(width: int, expression: str) -> None:
     torchs = "/usr/local/lib/python3.12/dist-packages/torch/fx/experimental"
-    log = (
-        f'Traceback (most recent call last):\n  File "{torchs}/proxy_tensor.py", line 2962, in \ntrace\n    return self.f(x)\n'
-        f'  File "{torchs}/symbolic_shapes.py", line 8107, in \nevaluate_sym_node\n    return self.evaluate_expr(\n'
-        f"{ON_DATA}\n expression 32*((u0//32)) <= 96 (unhinted: 32*((u0//32)) <= 96).  (Size-like \nsymbols: none)\n\n"
-        "consider using data-dependent friendly APIs such as guard_or_false, guard_or_true and \nstatically_known_true.\n"
+    message = f"{ON_DATA} expression {expression} (unhinted: {expression}).  (Size-like symbols: none)"
+    frames = [
+        f'  File "{torchs}/{name}.py", line {2900 + n}, in {"evaluate_the_symbolic_node_" * 2}{n}\n    return self.trace({n})'
+        for n, name in enumerate(("proxy_tensor", "recording", "symbolic_shapes"))
+    ]
+    after = (
+        "consider using data-dependent friendly APIs such as guard_or_false, guard_or_true and statically_known_true."
     )
-    assert (
-        _message(log)
-        == f"{ON_DATA} expression 32*((u0//32)) <= 96 (unhinted: 32*((u0//32)) <= 96).  (Size-like symbols: none)"
+    lines = "\n".join(["Traceback (most recent call last):", *frames, message, "", after]).split("\n")
+    log = "".join(
+        f"{part}\n"
+        for line in lines
+        for part in textwrap.wrap(line, width, drop_whitespace=False, break_on_hyphens=False) or [""]
     )
+    assert " ".join(_message(log).split()) == " ".join(message.split())
 
 
 def test_a_line_that_is_not_wrapped_takes_no_other() -> None:

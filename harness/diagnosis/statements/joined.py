@@ -31,7 +31,7 @@ def joined(lines: Sequence[str]) -> str:
 
 def _between(before: str, after: str) -> str:
     """What stands before a line's end, with a space where one is needed before what comes after it."""
-    tight = before[-1:] in _OPENING or after[0] in _CLOSING or (after[0] == "." and before[-1:] in _CLOSING)
+    tight = before[-1:] in _OPENING or after[0] in _CLOSING or (after[0] == "." and not before[-1:].isdigit())
     return before if tight or not before else f"{before} "
 
 

@@ -7,7 +7,7 @@ from harness.diagnosis.log.forms import LIBRARY
 
 _PLACE = re.compile(
     r'.{0,300}?File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)'
-    r"|\s*(?P<told>[^\s\"':,()]+\.py):(?P<number>\d+): ?(?:in [\w.<>]+\s*$|[A-Z]\w*(?:Error|Exception)?(?:: |\s*$)|$)"
+    r"|\s*(?P<told>[^\s\"':,()]+\.py):(?P<number>\d+): ?(?:in [\w.<>]+\s*$|[A-Z]\w*(?:Error|Exception)(?:: |\s*$)|[A-Z]\w*\s*$|$)"
 )
 
 

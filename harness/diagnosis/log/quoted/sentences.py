@@ -10,7 +10,7 @@ from harness.diagnosis.log.texts import broken_lines
 # How many lines above one may begin what it ends, and how many a wrap makes of one.
 _ABOVE, _BELOW = 8, 12
 # The frames of a text that was wrapped between words.
-_CUT_FRAME = re.compile(r'\s*File "[^"]+(?:",? ?(?:line)?(?: ?\d+,)?(?: in)?)?\s*$')
+_CUT_FRAME = re.compile(r'\s*File\s*$|\s*File "[^"]+(?:",? ?(?:line)?(?: ?\d+,)?(?: in)?)?\s*$')
 _FEWEST, _NARROWEST = 2, 60
 # A line that ends a sentence, and one that begins another.
 _ENDED, _BEGINS = re.compile(r"[.!?:;]\s*$"), re.compile(r"\s{2}|\t|[A-Z/]")
@@ -47,18 +47,16 @@ def wrapped_below(lines: Sequence[Line], number: int) -> str:
     last = next((line for line in reversed(lines) if line.number == number), None)
     for line in [line for line in lines if line.number > number][:_BELOW]:
         text = line.text
-        if last is None or line.number != last.number + 1 or _is_another(last.text, text):
+        if last is None or line.number != last.number + 1 or _is_another(text):
             break
         full = between_words and line.bare and last.width + 1 + len(text.split()[0]) > width
-        if not (broken(line) or full):
+        if not full and not (broken(line) and not _ENDED.search(last.text) and not _BEGINS.match(text)):
             break
-        rest += text.rstrip() if text.startswith(" ") or (broken(line) and not full) else f" {text.rstrip()}"
+        rest += text.rstrip() if text.startswith(" ") or not full else f" {text.rstrip()}"
         last = line
     return rest
 
 
-def _is_another(before: str, text: str) -> bool:
-    """Whether a line begins something else than the one before it has left open."""
-    if not text.strip() or _ENDED.search(before) or _BEGINS.match(text):
-        return True
-    return bool(FRAME.match(text) or BELOW.match(text)) or is_exception(text.lstrip())
+def _is_another(text: str) -> bool:
+    """Whether a line begins something else than a message's rest."""
+    return not text.strip() or bool(FRAME.match(text) or BELOW.match(text)) or is_exception(text.lstrip())
