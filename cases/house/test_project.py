@@ -106,6 +106,21 @@ def test_default_subject(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('"mine"', r'by-sizes is .mine.; expected a list such as \["name"\]'),
+        ('["mine"]', "by-sizes names 'mine', which is no subject; named here: other"),
+        ("[[1]]", r"by-sizes names \[1\], which is no subject"),
+    ],
+)
+def test_by_sizes_is_a_list_of_subjects(value: str, problem: str, tmp_path: Path) -> None:
+    table = f'[tool.harness]\nby-sizes = {value}\n[tool.harness.subjects]\nother = "my.layers:Other"\n'
+    with pytest.raises(BadInput, match=problem):
+        find(settings(tmp_path, table))
+    assert find(settings(tmp_path, table.replace(value, '["other"]'))).by_sizes == ("other",)
+
+
+@pytest.mark.parametrize(
     ("key", "hint"),
     [
         ("subject-s", "did you mean subjects or subject"),

@@ -52,10 +52,10 @@ def one_in(entry: Fault | Correct, mode: str) -> int:
     calls are needed, five seconds each.
     """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
-        return 8 if isinstance(entry, Fault) else 17
+        return 12 if isinstance(entry, Fault) else 25
     if isinstance(entry, Correct):
-        return 9
-    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 5
+        return 13
+    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 7
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:

@@ -90,7 +90,7 @@ def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def everything(
     folder: Path, forked_python: None
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, object]]]:
-    done = harness(folder, "selftest", "--json", "out.jsonl", "--seconds", "20", "-j", "2")
+    done = harness(folder, "selftest", "--json", "out.jsonl", "--seconds", "30", "-j", "2")
     records = results(folder / "out.jsonl")
     return done, {record["id"]: record for record in records}
 

@@ -45,7 +45,7 @@ def named(subject: Subject, case: Case, mode: str = "compiled") -> Verdict:
     return name_blame(verdict, subject, case, MODES[mode], CPU)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("fault", "layer"),
     [
@@ -165,7 +165,7 @@ def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("calls", "message"), [(1, "not decided: it took more than"), (6, "Inductor, not narrowed down: it took")]
 )

@@ -26,14 +26,15 @@ _FORMS = {
     "bench": "package.module:function",
     "waivers": "waivers.toml",
 }
-_KEYS = (*_FORMS, "subjects")
+_KEYS = (*_FORMS, "subjects", "by-sizes")
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
     """Named subjects (name -> ``package.module:Name``), the corpus' module, where both are imported from, waivers and bench.
 
-    ``default`` is the subject that is judged where none is named.
+    ``default`` is the subject that is judged where none is named. ``by_sizes`` names subjects whose layers are made from the
+    sizes of a case alone: cases of two models with the same sizes are judged once.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class Project:
     waivers: Path | None = None
     bench: str = ""
     default: str = DEFAULT_SUBJECT
+    by_sizes: tuple[str, ...] = ()
 
     def subject(self, name: str) -> str:
         """The import path of a subject given by name, by import path, or by its id in the corpus. Raises BadInput."""
@@ -124,10 +126,12 @@ def _project(file: Path, table: Any) -> Project:
     _check_keys(file, table)
     subjects = table.get("subjects", {})
     _check_subjects(file, subjects)
+    by_sizes = table.get("by-sizes", [])
+    _check_by_sizes(file, by_sizes, subjects)
     text = {key: table.get(key, "") for key in _FORMS}
     waivers = file.parent / text["waivers"] if text["waivers"] else None
     default = text["subject"] or DEFAULT_SUBJECT
-    return Project(file.parent, dict(subjects), text["corpus"], waivers, text["bench"], default)
+    return Project(file.parent, dict(subjects), text["corpus"], waivers, text["bench"], default, tuple(by_sizes))
 
 
 def _check_subjects(file: Path, subjects: Any) -> None:
@@ -137,6 +141,17 @@ def _check_subjects(file: Path, subjects: Any) -> None:
     for name, path in subjects.items():
         if not isinstance(path, str) or not path:
             raise BadInput(f"{file}: [tool.harness.subjects] {name} is {path!r:.60}; expected {form}")
+
+
+def _check_by_sizes(file: Path, names: Any, subjects: Mapping[str, str]) -> None:
+    if not isinstance(names, list):
+        raise BadInput(f'{file}: [tool.harness] by-sizes is {names!r:.60}; expected a list such as ["name"]')
+    for name in names:
+        if not isinstance(name, str) or name not in subjects:
+            known = ", ".join(subjects) or "none"
+            raise BadInput(
+                f"{file}: [tool.harness] by-sizes names {name!r:.60}, which is no subject; named here: {known}"
+            )
 
 
 def _check_keys(file: Path, table: Mapping[str, Any]) -> None:

@@ -246,5 +246,13 @@ def _plan(chosen: argparse.Namespace, selection: Selection) -> Plan:
     workers = workers_for(chosen.workers, selection.cuda or selection.full)
     spec = project.subject(subject)
     return Plan(
-        narrowed(spec, selection), spec, subject, chosen.device, workers, project.path, chosen.seconds, bisect=True
+        narrowed(spec, selection),
+        spec,
+        subject,
+        chosen.device,
+        workers,
+        project.path,
+        chosen.seconds,
+        bisect=True,
+        by_sizes=subject in project.by_sizes,
     )

@@ -18,6 +18,8 @@ _FORMER_KEYS = {"again": "reproduce", "guilty": "blame", "bugs": "similar_to"}
 # Keys of a record that say of which run it is, or that follow from the verdict's own fields.
 _ENVELOPE = ("format", "record", "run", "started", "fingerprint", "page")
 
+# In a verdict's environment: the case of the same sizes that was judged for this one.
+JUDGED_AS = "judged as"
 # The kind of finding after which nothing more can be run in a process.
 DEVICE_LOST = "device-lost"
 

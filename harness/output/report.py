@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from harness.base.printable import printable
-from harness.findings.finding import ERROR, FINDINGS, LATENT, SKIPPED, WAIVED, Finding, Verdict
+from harness.findings.finding import ERROR, FINDINGS, JUDGED_AS, LATENT, SKIPPED, WAIVED, Finding, Verdict
 from harness.matrix.modes import MODES
 from harness.verdict.reproduce import script_command
 
@@ -162,7 +162,9 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
     parts = ", ".join(
         f"{count} {labels.get(status, status)}" for status, count in counts.items() if count or status == "ok"
     )
-    rate = len(verdicts) / seconds if seconds else 0.0
+    shared = sum(JUDGED_AS in verdict.environment for verdict in verdicts)
+    parts += f"; {shared} of them judged once with another model of the same sizes" if shared else ""
+    rate = (len(verdicts) - shared) / seconds if seconds else 0.0
     return f"{len(verdicts)} verdict{_s(len(verdicts))}: {parts}; {seconds:.1f} s, {rate:.1f} verdicts/s"
 
 
@@ -185,5 +187,5 @@ def time_per_mode(verdicts: Iterable[Verdict]) -> str:
     """Worker seconds spent in each mode."""
     spent: dict[str, float] = defaultdict(float)
     for verdict in verdicts:
-        spent[verdict.mode] += verdict.seconds
+        spent[verdict.mode] += 0.0 if JUDGED_AS in verdict.environment else verdict.seconds
     return "worker time: " + ", ".join(f"{mode} {seconds:.1f} s" for mode, seconds in spent.items())

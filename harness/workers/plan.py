@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.findings.finding import DEVICE_LOST, ERROR, Verdict
+from harness.findings.finding import DEVICE_LOST, ERROR, JUDGED_AS, OK, SKIPPED, Verdict
 from harness.matrix.case_id import case_of
 from harness.matrix.modes import MODES
 from harness.matrix.selection import Selection
+from harness.matrix.twins import twins
 from harness.verdict.reproduce import reproduce
 from harness.workers.alone import Alone
 from harness.workers.importing import importing
@@ -31,7 +32,8 @@ class Plan:
     """Which cases to judge, and how. ``subject`` is an import path, ``spec`` its name on the command line.
 
     ``bisect`` adds the blamed compiler layer to findings of compiled modes. ``start`` and ``command`` go to the ``Job``;
-    they differ from the defaults for workers that run in an engine's own environment.
+    they differ from the defaults for workers that run in an engine's own environment. ``by_sizes`` says that the subject's
+    layers are made from the sizes of a case alone: of cases with the same sizes one is judged, and its ok is that of all.
     """
 
     selection: Selection
@@ -44,6 +46,7 @@ class Plan:
     bisect: bool = False
     start: str = "harness.workers.plan:start"
     command: tuple[str, ...] = ()
+    by_sizes: bool = False
 
     @property
     def job(self) -> Job:
@@ -122,32 +125,64 @@ class PlanRun:
 
     def __iter__(self) -> Iterator[Verdict]:
         """The verdicts in the order in which they finish. Raises BadInput if the subject cannot be used."""
+        others: dict[int, list[int]] = {}
+        for index, first in (twins(self.tasks, self.wanted) if self.plan.by_sizes else {}).items():
+            others.setdefault(first, []).append(index)
+        shared = {index for group in others.values() for index in group}
+        again: list[int] = []
+        for index, verdict in self._judged([index for index in self.wanted if index not in shared]):
+            yield verdict
+            if verdict.status in (OK, SKIPPED):
+                yield from (self._shared(other, verdict) for other in others.get(index, ()))
+            else:
+                again += others.get(index, ())
+        # A finding names its own case and command, so each of these cases is judged.
+        for _, verdict in self._judged(again):
+            yield verdict
+
+    def _shared(self, index: int, verdict: Verdict) -> Verdict:
+        """The verdict of a task whose layer another one has: that other one's, under its own name and with its own command."""
+        (case, mode), plan = self.tasks[index], self.plan
+        case = case if case.hidden == verdict.hidden else case.published()  # the small widths could not be built
+        device = "cpu" if verdict.environment.get("device", "cpu") == "cpu" else "cuda"
+        command = reproduce(case, mode.name, plan.spec, device, mode.vary)
+        return replace(
+            verdict,
+            case=case.id,
+            model=case.model,
+            changes=case.changes,
+            reproduce=command,
+            environment=verdict.environment | {JUDGED_AS: verdict.case},
+        )
+
+    def _judged(self, wanted: list[int]) -> Iterator[tuple[int, Verdict]]:
+        """Each task and its verdict, in the order in which they finish."""
         died: dict[int, str] = {}
-        if not self.wanted:
+        if not wanted:
             return
         # A worker of an engine takes long to start.
         alone = None if self.plan.command else Alone()
-        for reply in Pool(self.plan.job, self._groups(), self.plan.workers, alone=alone):
+        for reply in Pool(self.plan.job, self._groups(wanted), self.plan.workers, alone=alone):
             if reply.answer:
-                yield Verdict.from_json(reply.answer)
+                yield reply.task, Verdict.from_json(reply.answer)
             elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
                 died[reply.task] = reply.died  # either the case or its bisection killed the worker
             else:
-                yield self._died(reply.task, reply.died)
+                yield reply.task, self._died(reply.task, reply.died)
         yield from self._unbisected(died)
 
-    def _unbisected(self, died: dict[int, str]) -> Iterator[Verdict]:
+    def _unbisected(self, died: dict[int, str]) -> Iterator[tuple[int, Verdict]]:
         """Judge once more, without bisection, each task whose worker died. Findings show that the bisection killed it."""
         for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers):
             verdict = Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
             end = died[reply.task]
             blame = f"not decided: the bisection ended the worker process ({end})"
             findings = tuple(replace(finding, blame=blame) for finding in verdict.findings)
-            yield replace(verdict, findings=findings) if findings else self._died(reply.task, end)
+            yield reply.task, replace(verdict, findings=findings) if findings else self._died(reply.task, end)
 
-    def _groups(self) -> list[list[int]]:
+    def _groups(self, wanted: list[int]) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
-        for index in self.wanted:
+        for index in wanted:
             groups.setdefault(self.tasks[index][0].model, []).append(index)
         # The longest first, so that no worker starts a long group when the others are done.
         widest = sorted(groups, key=lambda model: -max(self.tasks[index][0].hidden for index in groups[model]))
