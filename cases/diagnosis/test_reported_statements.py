@@ -244,6 +244,7 @@ def test_a_call_in_a_chain_is_read_by_itself() -> None:
         (["call('a # b',", "     lambda x: x + y, 3)"], 1, "call('a # b', lambda x: x + y, 3)"),
         (["     lambda x, y: x + y, 3)"], 0, "lambda x, y: x + y"),
         (["     + b)"], 0, "+ b"),
+        (["'k': [", "    x.half()", "    .add_(y)", "    for x in z", "],", "}"], 2, "x.half().add_(y) for x in z"),
         (["elif (a", "      + b):"], 1, "elif (a + b):"),
         (["x = f(a,"], 0, ""),
     ],

@@ -19,9 +19,17 @@ def whole(source: Sequence[str], ran: int) -> tuple[str, int]:
     for first in range(ran, max(-1, ran - _ABOVE), -1):
         if (not first or not source[first - 1].rstrip().endswith("\\")) and _is_one(source[first:]):
             return joined(source[first:]), first
-    parts = items(joined(source[ran:]))
-    found = (part for part in parts if any(_is_one([text]) for text in (part, f"{{{part}}}", f"f({part})")))
-    return next(found, ""), ran
+    for first in range(ran, max(-1, ran - _ABOVE), -1):
+        if part := _item(source, first, ran):
+            return part, first
+    return "", ran
+
+
+def _item(source: Sequence[str], first: int, ran: int) -> str:
+    """What is whole from a line on and has the one that ran: an entry of a call, a list or a dictionary; empty for none."""
+    least = len(joined(source[first:ran])) + 1
+    parts = (part for part in items(joined(source[first:])) if len(part) > least)
+    return next((part for part in parts if any(_is_one([text]) for text in (part, f"{{{part}}}", f"f({part})"))), "")
 
 
 def _is_one(lines: Sequence[str]) -> bool:
