@@ -1,7 +1,5 @@
 """How often one failure happened, where a log tells it several times: a process logs an error, and then raises it."""
 
-from collections.abc import Iterable
-
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import TRACEBACK, is_exception
 
@@ -53,17 +51,14 @@ def _goes_on(frames: Frames, inner: Frames) -> bool:
 
 def _frames(failure: Failure) -> Frames:
     """The frames of the traceback that ends in the last exception's line."""
-    return _above_exceptions(line.text.strip() for line in failure.lines)
-
-
-def _above_exceptions(texts: Iterable[str]) -> Frames:
     open_ones: list[str] = []
     found: Frames = ()
-    for text in texts:
-        if TRACEBACK in text:
-            open_ones = []
-        elif text.startswith('File "'):
-            open_ones.append(text)
-        elif open_ones and is_exception(text):
+    for line in failure.lines:
+        text = line.text
+        if 'File "' in text and text.lstrip().startswith('File "'):
+            open_ones.append(text.strip())
+        elif open_ones and text[:1] != " " and is_exception(text):
             found, open_ones = tuple(open_ones), []
+        elif TRACEBACK in text:
+            open_ones = []
     return found

@@ -1,6 +1,7 @@
 """Whether two answers tell two lines of the user's, so that they are two failures though their messages are alike."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from harness.diagnosis.diagnosis import Diagnosis
@@ -30,7 +31,9 @@ def are_apart(one: Diagnosis, other: Diagnosis) -> bool:
 
     A line that only raises again what was told, and one of a kind that is told late, tells no other place.
     """
-    first, second = _line_of(one), _line_of(other)
+    if not (one.user_line and other.user_line):
+        return False
+    first, second = _line_of(one.user_line), _line_of(other.user_line)
     if one.kind in _LATER or first is None or second is None:
         return False
     if one.kind in _CALLED and not (repeats(one.what, other.what) or are_two(one.what, other.what)):
@@ -40,8 +43,9 @@ def are_apart(one: Diagnosis, other: Diagnosis) -> bool:
     return not (_is_one_file(first, second) and _is_one_statement(first, second))
 
 
-def _line_of(one: Diagnosis) -> _Line | None:
-    found = _LINE.fullmatch(one.user_line)
+@lru_cache(maxsize=1024)
+def _line_of(user_line: str) -> _Line | None:
+    found = _LINE.fullmatch(user_line) if user_line else None
     return _Line(found["file"].replace("\\", "/"), int(found["number"]), found["code"] or "") if found else None
 
 

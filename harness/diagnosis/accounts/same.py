@@ -26,7 +26,7 @@ def same(one: Diagnosis, other: Diagnosis, copied: bool = False) -> bool:
         return False
     if repeats(one.what, other.what):
         return True
-    sizes, others = ({width.size for width in each.widths} for each in (one, other))
+    sizes, others = {width.size for width in one.widths}, {width.size for width in other.widths}
     if sizes or others or one.op or other.op or one.kind in _TWICE:
         return (sizes == others and not _turned(one, other, sizes)) or not sizes or not others
     if one.what == other.what:

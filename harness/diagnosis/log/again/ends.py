@@ -10,14 +10,17 @@ _BEGINS = (TRACEBACK, "torch._dynamo hit config")
 
 def begins_another(text: str, anchor: bool) -> bool:
     """Whether a line without its indentation begins another failure, or ends a run of pytest's."""
-    if text.startswith(_BEGINS) or TEST.match(text) or ENDED.match(text):
-        return True
-    return anchor and bool(SUMMARY.match(text))
+    first = text[:1]  # most lines begin as none of these does
+    if first == "_":
+        return bool(TEST.match(text))
+    if first == "=" or first.isdigit():
+        return bool(ENDED.match(text))
+    return text.startswith(_BEGINS) or (anchor and bool(SUMMARY.match(text)))
 
 
 def is_of_another(text: str, lines: Sequence[Line], raised: bool) -> bool | None:
     """Whether an anchor is of another failure than the lines before it; None where its form does not tell."""
-    own = RANK.search(text)
+    own = RANK.search(text) if "[Rank" in text else None
     last = next((found for line in reversed(lines) if (found := RANK.search(line.text))), None) if own else None
     if own and last and own[1] != last[1]:
         return True

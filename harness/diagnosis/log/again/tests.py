@@ -152,7 +152,7 @@ def _section(chunk: bytes, place: int) -> Block | None:
         return None
     key = tuple(_telling(text))
     plain = _ADDRESS.sub(b"", text) if b"0x" in text else text
-    at = place_in(reversed(text.decode().splitlines()))
+    at = place_in(reversed(text.decode().split("\n")))
     form = plain.translate(None, _DIGITS), at.encode(), *(line.translate(None, _DIGITS) for line in key)
     return Block(end.end(), form, key, lines, place=at) if key else None
 
