@@ -16,11 +16,11 @@ class Events:
     def __init__(self) -> None:
         self._told: dict[tuple[str, Frames], int] = {}
 
-    def add(self, failure: Failure, times: int) -> None:
-        """The failure was told some times more."""
-        form = failure.writer, _frames(failure)
+    def add(self, writer: str, frames: Frames, times: int) -> None:
+        """A process told the failure some times more, with these frames."""
+        form = writer, frames
         if form not in self._told and len(self._told) >= _MOST:
-            form = failure.writer, ()
+            form = writer, ()
         self._told[form] = self._told.get(form, 0) + times
 
     def more(self, times: int) -> None:
@@ -49,7 +49,7 @@ def _goes_on(frames: Frames, inner: Frames) -> bool:
     return len(frames) > len(inner) > 0 and frames[-len(inner) :] == inner
 
 
-def _frames(failure: Failure) -> Frames:
+def frames_of(failure: Failure) -> Frames:
     """The frames of the traceback that ends in the last exception's line."""
     open_ones: list[str] = []
     found: Frames = ()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from harness.diagnosis.accounts.events import Events
+from harness.diagnosis.accounts.events import Events, Frames, frames_of
 from harness.diagnosis.accounts.few import Key, Sort
 from harness.diagnosis.accounts.processes import process_of
 from harness.diagnosis.log.again.copies import is_copy
@@ -29,6 +29,7 @@ class Found:
         self.left_out = 0
         self._is_known = is_known
         self._sorts: dict[Key, Sort] = {}
+        self._texts: dict[tuple[str, ...], tuple[Key, Frames]] = {}
 
     @property
     def full(self) -> bool:
@@ -41,20 +42,30 @@ class Found:
 
     def take(self, failure: Failure, times: int = 1) -> None:
         """One more failure, or some; its text tells whether it is there already."""
-        key = key_of(failure)
+        key, frames = self._read(failure)
         if key in self.failures:
             first, events, writers = self.failures[key]
             if failure.writer not in writers and is_copy(failure) and not is_copy(first):
                 return
             if failure.writer not in writers and len(writers) < LIMIT:
                 writers.append(failure.writer)
-            events.add(failure, times)
+            events.add(failure.writer, frames, times)
         elif self._is_one_of_few(failure, key, times) and self._has_room(failure):
             events = Events()
-            events.add(failure, times)
+            events.add(failure.writer, frames, times)
             self.failures[key] = failure, events, [failure.writer]
         else:
             self.left_out += times
+
+    def _read(self, failure: Failure) -> tuple[Key, Frames]:
+        """What tells a failure from others, and its frames; a log has the same text again and again."""
+        text = tuple([line.text for line in failure.lines])
+        found = self._texts.get(text)
+        if found is None:
+            if len(self._texts) >= _MANY:
+                self._texts.clear()
+            found = self._texts[text] = key_of(failure), frames_of(failure)
+        return found
 
     def again(self, key: Key, times: int) -> None:
         """A failure that is held was there some times more."""

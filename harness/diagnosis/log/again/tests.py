@@ -152,9 +152,18 @@ def _section(chunk: bytes, place: int) -> Block | None:
         return None
     key = tuple(_telling(text))
     plain = _ADDRESS.sub(b"", text) if b"0x" in text else text
-    at = place_in(reversed(text.decode().split("\n")))
+    at = place_in(_upwards(text))
     form = plain.translate(None, _DIGITS), at.encode(), *(line.translate(None, _DIGITS) for line in key)
     return Block(end.end(), form, key, lines, place=at) if key else None
+
+
+def _upwards(text: bytes) -> Iterator[str]:
+    """The lines of a section, the last one first."""
+    end = len(text)
+    while end > 0:
+        start = text.rfind(b"\n", 0, end - 1) + 1
+        yield text[start:end].decode()
+        end = start
 
 
 def _telling(text: bytes) -> Iterator[bytes]:
