@@ -15,7 +15,9 @@ from fixtures.failure_texts import TEXTS
 from fixtures.pace import is_done_within
 from harness.audit.plan import rows
 from harness.cli import main, parser
-from harness.diagnosis.diagnose import LIMIT, OF_A_SORT, diagnose
+from harness.diagnosis.accounts.few import OF_A_SORT
+from harness.diagnosis.accounts.found import LIMIT
+from harness.diagnosis.diagnose import diagnose
 from harness.matrix.selection import Selection
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from fixtures.pace import is_done_within
-from harness.diagnosis.diagnose import OF_A_SORT, diagnose
+from harness.diagnosis.accounts.few import OF_A_SORT
+from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.diagnosis import Report
 from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.again.repeated import READ

@@ -1,6 +1,7 @@
 """The message that an answer quotes: whole words, and nothing of the lines around it."""
 
 import io
+import textwrap
 
 import pytest
 
@@ -65,3 +66,50 @@ def test_of_a_listing_the_last_assert_failed_where_its_message_is_there(last: st
     )
     (one,) = diagnose(io.BytesIO(f"{listing}AssertionError: {last}\n".encode()), "a log").failures
     assert one.op == op
+
+
+ON_DATA = "torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode: Could not guard on data-dependent"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize(
+    "expression", ["u0 <= 96", "32*(((u0 + u1 + 31)//32)) <= 4096", "Eq(64*(((u1 + 63)//64)), 192)"]
+)
+def test_a_message_that_was_wrapped_between_words_is_whole(width: int, expression: str) -> None:
+    torchs = "/usr/local/lib/python3.12/dist-packages/torch/fx/experimental"
+    message = f"{ON_DATA} expression {expression} (unhinted: {expression}).  (Size-like symbols: none)"
+    frames = [
+        f'  File "{torchs}/{name}.py", line {2900 + n}, in {"evaluate_the_symbolic_node_" * 2}{n}\n    return self.trace({n})'
+        for n, name in enumerate(("proxy_tensor", "recording", "symbolic_shapes"))
+    ]
+    after = (
+        "consider using data-dependent friendly APIs such as guard_or_false, guard_or_true and statically_known_true."
+    )
+    lines = "\n".join(["Traceback (most recent call last):", *frames, message, "", after]).split("\n")
+    log = "".join(
+        f"{part}\n"
+        for line in lines
+        for part in textwrap.wrap(line, width, drop_whitespace=False, break_on_hyphens=False) or [""]
+    )
+    assert " ".join(_message(log).split()) == " ".join(message.split())
+
+
+def test_a_line_that_is_not_wrapped_takes_no_other() -> None:
+    message = "RuntimeError: The size of tensor a (8) must match the size of tensor b (6) at non-singleton dimension 0"
+    assert _message(f"Capture failed: {message}\nPossible solutions:\n1. set less\n").endswith("dimension 0")
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_message_that_torch_prints_on_several_lines_begins_with_its_sentence(more: int) -> None:
+    fake = "FakeTensor(..., size=(s47, 1408),\n               grad_fn=<MmBackward0>)"
+    many = ", ".join([fake] * (1 + more))
+    log = (
+        "torch._dynamo.exc.TorchRuntimeError: RuntimeError when making fake tensor call\n"
+        f"  Explanation: Dynamo failed to run FX node with fake tensors: call_function <built-in method mm>(*({many}, "
+        "FakeTensor(..., size=(1344, 2688))), **{}): got RuntimeError('a and b must have same reduction dim, but got "
+        "[s47, 1408] X [1344, 2688].')\n"
+    )
+    message = _message(log)
+    assert message.startswith("Explanation: Dynamo failed to run FX node with fake tensors")
+    assert message.endswith("[s47, 1408] X [1344, 2688].')")
+    assert len(message) <= 440

@@ -9,10 +9,11 @@ from harness.diagnosis.calls import called_in, fakes_in, op_in
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
-from harness.diagnosis.known.kinds import Match, first_match
-from harness.diagnosis.log.forms import chains, goes_on
+from harness.diagnosis.known.kinds import Match
+from harness.diagnosis.log.forms import LIBRARY, chains, goes_on
 from harness.diagnosis.log.lines import Line
-from harness.diagnosis.log.texts import Texts, broken_lines
+from harness.diagnosis.log.quoted.message import message_of
+from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.notation import sizes
 
 # Functions of a layer that runs, and of what comes before that.
@@ -24,15 +25,9 @@ _PREPARES = re.compile(r"load|weight|convert|quantize|__init__")
 _LOADS = re.compile(r"copying a param|to load weights?|checkpoint has")
 # The destination of a copy whose name is a weight's.
 _INTO_WEIGHT = re.compile(r"(?:weight|param|bias)\w*(?:\[[^\]]{0,40}\])?(?:\.data)?(?:\[[^\]]{0,40}\])?\.copy_\(", re.I)
-_WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
 # Names are of bounded length: a text may be one word of many thousand letters, and each letter would begin another search.
 _RAISED = re.compile(
     r"(?<!\w)(?P<name>(?:\w{1,80}\.){0,12}[A-Z]\w{0,120}(?:Error|Exception|Violation|Unsupported|Node|Hit|Exceeded))(?=\(|:|$| )"
-)
-_LIBRARY = re.compile(
-    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
-    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
-    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|\bpytorch/torch/|torchinductor_|<eval_with_key>|<frozen"
 )
 
 
@@ -112,40 +107,12 @@ class Facts:
     @cached_property
     def message(self) -> str:
         """The line of the log with the message, shortened; where a terminal wrapped it, what was understood."""
-        texts = [self._begun(line) + line.text for line in self.texts.lines if line.number == self.number]
-        line = next(
-            (text for text in texts if self.match.text in " ".join(text.split())), next(iter(texts), "")
-        ).strip()
-        if self.match.wrapped and "".join(self.match.text.split()) in "".join(line.split()):
-            pass  # no terminal broke it, though it ends where a line does
-        elif self.match.wrapped or not line:
-            place = self.texts.messages.text.find(self.match.text)
-            line = self.texts.messages.text[max(0, place - 60) :] if place >= 0 else self.texts.messages.text
-        elif self.match.text not in " ".join(line.split()) and not self._ends_in(line):
-            line = self.match.text
-        return line if len(line) <= 420 else line[:417] + "..."
-
-    def _ends_in(self, line: str) -> bool:
-        """Whether the message ends with its line, which says the same alone: what follows is another line of the log."""
-        alone = first_match(" ".join(line.split()), (self.match.kind,))
-        if alone is None or alone.order != self.match.order:
-            return False
-        lines = [one for one in self.texts.lines if one.text.strip()]
-        after = next((one for one in lines if one.number > self.number), None)
-        return after is not None and not goes_on(after.text) and not broken_lines(lines)(after)
+        return message_of(self.texts, self.match, self.number)
 
     def _own(self) -> str:
         """The text without what the process went on to print below the message."""
         lines = [line for line in self.texts.lines if line.number <= self.number or goes_on(line.text)]
         return " ".join(line.text for line in lines)
-
-    def _begun(self, line: Line) -> str:
-        """The first letters of a word that a terminal broke off at the end of the line before; empty where it broke none."""
-        before = next((one.text for one in self.texts.lines if one.number == line.number - 1), "")
-        word = _WORD_AT_END.search(before)
-        if word is None or not line.text[:1].isalnum() or not broken_lines(list(self.texts.lines))(line):
-            return ""
-        return word[0]
 
     @cached_property
     def phase(self) -> str:
@@ -239,7 +206,7 @@ class Facts:
     @cached_property
     def user_line(self) -> str:
         """The innermost frame that is not torch's or Python's own, else what a message of torch names as one: file:line: code."""
-        users = self.users or [frame for frame in named_frames(self.whole) if not _LIBRARY.search(frame.file)]
+        users = self.users or [frame for frame in named_frames(self.whole) if not LIBRARY.search(frame.file)]
         if not users:
             return ""
         file, number, _, code = users[-1]
@@ -286,7 +253,7 @@ class Facts:
             return False
         files = [frame.file.replace("\\", "/") for frame in self.frames]
         below = max((n for n, file in enumerate(files) if _COMPILER.search(file)), default=len(files))
-        return any(not _LIBRARY.search(file) and not file.startswith("<") for file in files[below + 1 :])
+        return any(not LIBRARY.search(file) and not file.startswith("<") for file in files[below + 1 :])
 
     @cached_property
     def torch_place(self) -> str:
@@ -297,5 +264,5 @@ class Facts:
 
 def _users_of(frames: Sequence[Frame]) -> list[Frame]:
     """The frames that are not torch's or Python's own; of those that have no file none, where there are others."""
-    users = [frame for frame in frames if not _LIBRARY.search(frame.file.replace("\\", "/"))]
+    users = [frame for frame in frames if not LIBRARY.search(frame.file.replace("\\", "/"))]
     return [frame for frame in users if not frame.file.startswith("<")] or users

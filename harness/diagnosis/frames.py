@@ -7,7 +7,9 @@ from typing import NamedTuple
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
+from harness.diagnosis.statements.named import NAMED
 from harness.diagnosis.statements.parts import continued
+from harness.diagnosis.statements.reported import reported
 
 # A terminal may have broken it anywhere, so that its spaces may be gone.
 _PYTHON = re.compile(r'File ?"(?P<file>[^"]+)", ?line ?(?P<line>\d+)(?:, ?in ?(?P<function>\S+))?')
@@ -15,35 +17,17 @@ _OTHERS = (
     re.compile(r"\s*File (?P<file>[^\s\"':,()]+\.py):(?P<line>\d+), in (?P<function>\w+)"),  # IPython
     re.compile(r"\s*(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\s*$"),  # rich
     re.compile(  # pytest
-        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): ?(?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception))?\s*$"
+        r"(?P<file>[^\s\"':,()]+\.py):(?P<line>\d+): ?(?:in (?P<function>[\w.<>]+)|[A-Z]\w*(?:Error|Exception)(?P<told>: .+)?)?\s*$"
     ),
 )
 _BEGUN = re.compile(r'File(?: *$| ?"(?!.*", ?line ?\d+(?:, ?in ?\S|,? *$)))|File .*, ?line ?\d+, ?(?:in?)?\s*$')
 _REST = re.compile(r"(?:, ?(?:in )?)?[\w.<>]+\s*$")
-# The user's line in a message of torch: of a guard on data, and of a function that is compiled again and again.
-_NAMED = (
-    re.compile(
-        r"Caused by: (?P<code>(?!\()\S.{0,200}?) # (?P<file>[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)"
-    ),
-    re.compile(
-        r"Caused by: \((?P<file>(?!_|(?:torch|nn|fx|ao|utils)/)[^\s:()]+\.py):(?P<line>\d+) in (?P<function>[\w.<>]+)\)"
-        r"(?P<code>)"
-    ),
-    re.compile(
-        r"(?:[Oo]ccurs|[Rr]aised|[Ff]ails|[Cc]rashes|[Hh]appens|[Tt]hrown) (?:at|in) `?(?P<file>[^\s`:()]+\.py)`?"
-        r"(?:,? line |:)(?P<line>\d+)(?P<function>)(?P<code>)"
-    ),
-    re.compile(
-        r"Recompiling function (?P<function>[\w.<>]{1,100}) in (?P<file>(?:[A-Za-z]:)?[^\s:()]+\.py):(?P<line>\d+)(?P<code>)"
-    ),
-    re.compile(r"function: '(?P<function>[^']{1,100})' \((?P<file>[^\s:()]+\.py):(?P<line>\d+)\)(?P<code>)"),
-)
 # The mark of the line that ran, in IPython and rich, and marks below a line.
 _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
 # How many lines a terminal makes of one frame at most, and how far below it the line that ran stands.
 _PIECES, _NEAR = 6, 12
-_RULER = "_ _ _ _"  # pytest's, between frames
+_LONGEST = 80  # lines of a statement with the marks under each
 
 
 class Frame(NamedTuple):
@@ -64,7 +48,7 @@ def frames_in(lines: Sequence[Line]) -> tuple[Frame, ...]:
 
 def named_frames(text: str) -> tuple[Frame, ...]:
     """The user's lines that messages of torch name outside a traceback, in a text of one line."""
-    found = (form.search(text) for form in _NAMED)
+    found = (form.search(text) for form in NAMED)
     return tuple(_frame(one, one["code"]) for one in found if one)
 
 
@@ -80,7 +64,7 @@ def _frames_at(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool
             return [_frame(found, _code(lines, after, goes_on))]
     for form in _OTHERS if ".py:" in text else ():
         if found := form.match(text):
-            return [_frame(found, _marked(lines, place, found["line"]) or _above(lines, place))]
+            return [_shown(lines, place, found)]
     return []
 
 
@@ -115,12 +99,13 @@ def _code(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool]) ->
 
 
 def _below(lines: Sequence[Line], place: int) -> list[str]:
-    """The lines below one of code, up to marks, an exception or the next frame."""
+    """The lines below one of code without marks, which Python puts under each, up to an exception or the next frame."""
     found: list[str] = []
-    for line in lines[place + 1 : place + 2 * _PIECES]:
-        if _PYTHON.search(line.text) or _MARKS.match(line.text) or EXCEPTION.match(line.text.lstrip("E ")):
+    for line in lines[place + 1 : place + _LONGEST]:
+        if _PYTHON.search(line.text) or EXCEPTION.match(line.text.lstrip("E ")):
             break
-        found.append(line.text)
+        if not _MARKS.match(line.text):
+            found.append(line.text)
     return found
 
 
@@ -131,14 +116,25 @@ def _is_code(text: str, indented: bool) -> bool:
     return text.startswith((" ", "\t")) or not indented
 
 
+def _shown(lines: Sequence[Line], place: int, found: re.Match[str]) -> Frame:
+    """The frame that is told at ``place``, with the code below it, else with what stands above it."""
+    if found.groupdict().get("told"):
+        return _frame(found, "")  # the line has the exception, and all of it
+    if code := _marked(lines, place, found["line"]):
+        return _frame(found, code)
+    shown = reported([line.text for line in lines], [line.quoted for line in lines], place)
+    if shown is None:
+        return _frame(found, _above(lines, place))
+    above = shown.ran - shown.first
+    apart = lines[shown.ran].number - lines[shown.first].number
+    frame = _frame(
+        found, shown.code
+    )  # the number of the line that ran, where what stands between is not the statement's alone
+    return frame._replace(line=frame.line - above) if apart in (0, above) else frame
+
+
 def _above(lines: Sequence[Line], place: int) -> str:
-    """The last line of code that pytest shows above a frame's place, past marks and the exception; empty without one."""
-    for at in reversed(range(max(0, place - _NEAR), place)):
-        line = lines[at]
-        if line.text.startswith(">"):
-            return continued(line.text.removeprefix(">").strip(), _below(lines, at))
-        if line.text.startswith(_RULER):
-            break
+    """The last line of code above a frame's place, past marks and the exception; empty without one."""
     rest = (line.text for line in reversed(lines[:place]))
     above = next((text for text in rest if not (_MARKS.match(text) or EXCEPTION.match(text.lstrip()))), "")
     return above.strip() if above.startswith(" ") else ""

@@ -10,12 +10,14 @@ from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.known.relatives import relatives
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
+from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
+from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import context_of
 
@@ -23,8 +25,6 @@ _TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
 _OF_SIZES = frozenset(("sizes", "product", "reshape", "view"))  # readers of two tensors that meet
 _EAGER = "whether eager code fails too: where it does not, the fake of an op before it says another width"
-_OTHER_LANGUAGE = re.compile(r"\([\w$]+\.(?:java|kt|scala):\d+\)|\.cs:line \d+")  # its exceptions have such names too
-_NAMED = re.compile(r"(?<![\w.])(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}(?:Error|Exception): [^\n]{1,300}")
 
 
 def diagnosed(failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
@@ -40,6 +40,7 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
+    facts = of_a_width(facts)
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     return Diagnosis(
@@ -107,11 +108,6 @@ def _holding(facts: Facts, reading: Reading) -> Reading:
         return reading
     against = tuple(text for text in reading.against if not text.startswith(NO_FAKE))
     return replace(reading, against=against, look="; ".join(filter(None, (reading.look, _EAGER))))
-
-
-def named_in(texts: Texts) -> re.Match[str] | None:
-    """An exception with its message anywhere in a text: behind a prefix that is not known, or in a line that was broken."""
-    return None if _OTHER_LANGUAGE.search(texts.whole.text) else _NAMED.search(texts.messages.text)
 
 
 def _unknown(texts: Texts) -> tuple[Match, int]:

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from harness.diagnosis.known.kinds import first_match, triggers
-from harness.diagnosis.log.forms import FRAME, QUIET, TALK, is_exception
+from harness.diagnosis.log.forms import FRAME, QUIET, TALK, in_one_line, is_exception
 from harness.diagnosis.log.lines import Line
 
 _TRIGGERS = tuple(triggers().items())
@@ -15,7 +15,7 @@ def is_anchor(line: Line, triggered: bool, hits: tuple[int, ...] | None = None) 
     ``hits`` are the numbers of the triggers that the line may have; None where it may have any.
     """
     text = line.text
-    if is_exception(text.lstrip()):
+    if is_exception(text.lstrip()) or in_one_line(text):
         return True
     if not triggered or FRAME.match(text) or line.level in TALK:
         return False

@@ -4,13 +4,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, is_exception
+from harness.diagnosis.log.again.ends import begins_another, is_in_traceback, is_of_another
+from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
 # How many lines before and after an exception may belong to it, and how many a failure has at most.
 BEFORE, _AFTER, LONGEST = 60, 14, 400
-_BEGINS = (TRACEBACK, "torch._dynamo hit config")
 
 
 @dataclass(slots=True)
@@ -113,27 +113,20 @@ class Writer:
         if self.chained:
             return False
         text = line.text.lstrip()
-        if text.startswith(_BEGINS) or TEST.match(text) or (anchor and SUMMARY.match(text)):
+        if begins_another(text, anchor):
             return True
+        if anchor and (another := is_of_another(text, failure.lines, failure.raised)) is not None:
+            return another
         if anchor and is_exception(text):
-            return not self._in_traceback() and (failure.raised or failure.idle > 3)
+            return not is_in_traceback(failure.lines) and (failure.raised or failure.idle > 3)
         return line.level in ("INFO", "DEBUG") and failure.lines[-1].level not in ("INFO", "DEBUG")
-
-    def _in_traceback(self) -> bool:
-        """Whether the lines taken last are frames, so that an exception's line is theirs."""
-        assert self.open is not None
-        last = ""
-        for line in reversed(self.open.lines):
-            if last := line.text.strip() and line.text:
-                break
-        return bool(FRAME.match(last)) or last.startswith(("    ", "\t\t"))
 
     def _add(self, line: Line, anchor: bool) -> None:
         assert self.open is not None
         self.open.lines.append(line)
         text = line.text
         if anchor and not self.open.raised:
-            self.open.raised = is_exception(text.lstrip())
+            self.open.raised = is_exception(text.lstrip()) or bool(in_one_line(text))
         belongs = anchor or goes_on(text)
         self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
 

@@ -22,9 +22,21 @@ FRAME = re.compile(r'\s*(?:│\s*)?File "|\s*[\w/.<>~-]+\.py:\d+: (?!.*Assertion
 # How pytest ends a frame.
 PLACE = re.compile(r"[\w/.<>~-]+\.py:\d+: (?:in [\w.<>]+)?\s*$")
 UNENDED = re.compile(r'File "[^"]*$')
-TEST = re.compile(r"_{3,} .{1,200} _{3,}$")  # pytest's, above each failing test
+TEST = re.compile(r"_{3,} .{1,200} _{3,}\s*$")  # pytest's, above each failing test
 SUMMARY = re.compile(r"(?:FAILED|ERROR) \S+\.py::\S")  # pytest's, one line for each test, of this failure or of another
+ENDED = re.compile(
+    r"(?:=+ )?\d+ (?:failed|passed|skipped|errors?|warnings?)\b.{0,200} in \d[\d.]*s"
+)  # pytest's last line
+RANK = re.compile(r"\[Rank (\d+)\]")  # of whom torch's watchdog speaks
 HEADING = re.compile(r"[_=]{5,}")
+# Files of torch, of Python and of what runs a server or tests: no line of the user's.
+LIBRARY = re.compile(
+    r"(?:site|dist)-packages/(?:torch|triton|numpy|ray|uvloop|asyncio|pluggy|_pytest|starlette|fastapi|uvicorn|anyio|gradio|tornado|werkzeug)/|(?:site|dist)-packages/typing_extensions\.py|lib/python3\.\d+/(?!(?:site|dist)-)"
+    r"|[Pp]ython\d*/[Ll]ib/(?!site-packages)"
+    r"|torch/(?:_dynamo|_inductor|_functorch|_subclasses|_ops|fx|nn/modules/module|_library|_refs|_prims|utils)|\bpytorch/torch/|torchinductor_|<eval_with_key>|<frozen"
+)
+# A failing test in one line of pytest's: its place, and the exception.
+_ONE_LINE = re.compile(r"[^\s\"',()]{1,300}\.py:\d+: (?=[\w.]+: \S)")
 TALK = frozenset(("DEBUG", "INFO"))  # no line of these is a failure's
 QUIET = TALK | {"WARN", "WARNING"}
 
@@ -33,6 +45,12 @@ QUIET = TALK | {"WARN", "WARNING"}
 def is_exception(text: str) -> bool:
     """Whether a line without indentation is an exception's own. Most lines of a log of failures were there before."""
     return bool(EXCEPTION.match(text))
+
+
+def in_one_line(text: str) -> str:
+    """The exception's own line in a line that begins with its place, as pytest's ``--tb=line`` writes; empty for none."""
+    found = _ONE_LINE.match(text) if ".py:" in text else None
+    return text[found.end() :] if found and is_exception(text[found.end() :]) else ""
 
 
 def chains(text: str) -> bool:

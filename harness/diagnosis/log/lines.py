@@ -22,7 +22,8 @@ _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 class Line(NamedTuple):
     """A line of a log: its number from 1, who wrote it (a process, a rank; may be empty), the logger's level, the text.
 
-    ``width`` is how many characters it had with its prefixes, and ``bare`` says that it had none.
+    ``width`` is how many characters it had with its prefixes, and ``bare`` says that it had none. ``quoted`` counts the ``>``
+    before the text: of quotations, and pytest's before the line that ran.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Line(NamedTuple):
     text: str
     width: int = 0
     bare: bool = True
+    quoted: int = 0
 
 
 class LineReader:
@@ -94,7 +96,7 @@ class LineReader:
             place, writer = place + more, writer or other
         text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
         text = without_margin(text) if text[:1] == "E" or text[-1:] in _ENDS else text
-        return Line(number, writer, level[0] if level else "", text, len(raw), not place)
+        return Line(number, writer, level[0] if level else "", text, len(raw), not place, raw.count("> ", 0, place))
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
         """A line that stood in another: no terminal broke it off the one before, or cut it."""

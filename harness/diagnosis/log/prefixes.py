@@ -25,7 +25,7 @@ _KNOWN = re.compile(
     r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?"
     r"|##\[(?:error|warning|group|debug)\]|::(?:error|warning)[^:\n]*::"  # GitHub, Azure
     r"|(?P<task>\d{1,3}):(?= )"  # srun -l
-    rf"|\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
+    rf"|(?!ERROR \S+\.py::)\[?{_LEVEL}\]?(?::[\w.]*:|:| -| \||(?=\s+\S+ -))"
     r"|>(?= |$)|│|┃|\|(?= )"  # a quotation, a table
     r") ?"
 )

@@ -37,7 +37,7 @@ class Joined:
             part = " ".join(line.text[:_LONGEST].split())
             if not part or length > _LONGEST:
                 continue
-            if parts and (not broken(line) or last.endswith(" ")):
+            if parts and (not broken(line) or last.endswith(" ") or line.text.startswith(" ")):
                 part = f" {part}"
             last = line.text
             parts.append(part)

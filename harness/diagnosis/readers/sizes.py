@@ -31,6 +31,7 @@ from harness.diagnosis.readers.pairs import (
     unexplained,
 )
 from harness.diagnosis.readers.rows import rows
+from harness.diagnosis.readers.weights.listed import with_others
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, blocks_of, read_pair
 
@@ -39,7 +40,11 @@ _TARGET = re.compile(r"Target sizes: \[(?P<sizes>[\d, ]+)\]")
 
 
 def read_sizes(facts: Facts, around: Surroundings) -> Reading:
-    """Two tensors that do not broadcast, or a copy between them."""
+    """Two tensors that do not broadcast, or a copy between them, and what else a load lists."""
+    return with_others(facts, _read(facts, around))
+
+
+def _read(facts: Facts, around: Surroundings) -> Reading:
     if read := _by_its_shapes(facts):
         return read
     found = pair_of(facts)

@@ -24,6 +24,7 @@ _HEADING = re.compile(r"Error when making fake tensor call$")
 _OF_INDICES = re.compile(r"\b[Ii]nd(?:ex|ices)\b")  # a place is no width
 _OF_WIDTH = re.compile(r"padding|(?:a|two) widths?|a wrong width")  # what a reading says of widths
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
+_CUT = re.compile(r"^(?:FAILED|ERROR) \S+\.py::.*\.\.\.$")  # pytest's summary, as wide as the terminal
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
 _LINE = 240
@@ -38,6 +39,8 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
         return _heading(facts)
     if pair is None:
         said = _PLACE.sub("", _message(facts)) + (f" {facts.code}" if facts.code.startswith("assert") else "")
+        if _CUT.search(facts.message) and _OF_SIZES.search(said):
+            return _cut(facts)
         of_experts = bool(_OF_WIDTHS.search(said)) and facts.seen("moe")
         return Reading(
             verdict=UNDECIDED if of_experts else OTHER,
@@ -55,6 +58,15 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
         rule=pair.rounded(),
         alignments=as_data(pair),
         tries=checks(facts, around, pair, modes(facts)),
+    )
+
+
+def _cut(facts: Facts) -> Reading:
+    """A line of pytest's summary that is as wide as the terminal and ends within its message, which speaks of sizes."""
+    return Reading(
+        verdict=UNDECIDED,
+        cause=f"{facts.exception or 'An error'}: the summary has only the beginning of its message, which speaks of sizes.",
+        look="the same run with -vv, which cuts no line of the summary, or with another --tb than no",
     )
 
 

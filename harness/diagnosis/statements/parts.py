@@ -4,6 +4,8 @@ import ast
 import re
 from collections.abc import Sequence
 
+from harness.diagnosis.statements.joined import joined
+
 REST = "_rest"  # stands for what the text leaves out
 _LEADING = re.compile(r"^(?:return|assert|yield|await|elif|if|while)\b\s*")
 _OPERATOR = re.compile(r"(?:[-+*/%@&|^<>=.]|\b(?:and|or|not|in|is))$")
@@ -18,7 +20,10 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 def parsed(code: str) -> ast.AST | None:
     """The tree of a line; of a part of a statement with a name in the place of what is missing. None where it cannot be read."""
     bare = _LEADING.sub("", code).rstrip().rstrip(":")
-    for text in (code, code.rstrip().rstrip(":"), bare, _completed(code), _completed(bare)):
+    if bare.startswith("."):  # a call in a chain of several lines
+        bare = f"{REST}{bare}"
+    completed = _completed(bare)
+    for text in (code, code.rstrip().rstrip(":"), bare, _completed(code), completed, f"{{{completed}}}"):
         try:
             return ast.parse(text.strip())
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -27,10 +32,14 @@ def parsed(code: str) -> ast.AST | None:
 
 
 def is_part(code: str) -> bool:
-    """Whether a line is only a part of a statement: brackets are open, an operator or a comma is the last, a name stands alone."""
+    """Whether a line is only a part of a statement: brackets are open, an operator or a comma is the last, a name stands alone.
+
+    So is one that begins with a dot.
+    """
     text = code.rstrip().rstrip("\\").rstrip()
     opened, end = _brackets(text)
-    return bool(text) and bool(opened or end < len(text) or text.endswith(",") or ends_open(text) or _NAME.match(text))
+    cut = opened or end < len(text) or text.endswith(",") or ends_open(text) or text.startswith(".")
+    return bool(text) and bool(cut or _NAME.match(text))
 
 
 def ends_open(code: str) -> bool:
@@ -50,7 +59,7 @@ def continued(code: str, below: Sequence[str]) -> str:
     for number, line in enumerate(below, 1):
         if not opened and not _STARTS.match(line.strip()):
             break
-        text = f"{text} {line.strip()}"
+        text = joined((code, *below[:number]))
         if not is_part(text) and _reads(text) and (opened or number == len(below)):
             return text
     return code

@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
+from harness.diagnosis.log.again.places import place_in
 from harness.diagnosis.log.again.repeated import FORMS, READ
 from harness.diagnosis.log.escapes import may_have_escapes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
@@ -31,7 +32,7 @@ Key = tuple[bytes, ...]
 class Block(NamedTuple):
     """A section or a line: where it ends, its form without numbers, the lines that tell its failure, how many lines it has.
 
-    ``follower`` is the line of a summary that comes next.
+    ``follower`` is the line of a summary that comes next, and ``place`` where a section's failure happened, as file:line.
     """
 
     end: int
@@ -39,6 +40,7 @@ class Block(NamedTuple):
     key: Key
     lines: int
     follower: bytes = b""
+    place: str = ""
 
 
 class Sections:
@@ -129,7 +131,7 @@ class Sections:
             many = sum(len(one[0].lines) == 1 for one in given.values()) >= READ
         if not many and not (self.full and block.lines == 1 and _message(block.form[0]) in self._messages):
             return False
-        key = tuple(_told(line.decode(), block.lines == 1) for line in block.key)
+        key = (*(_told(line.decode(), block.lines == 1) for line in block.key), block.place)
         if key in self.held:
             self._keys[key] = self._keys.get(key, 0) + 1
         else:
@@ -150,8 +152,18 @@ def _section(chunk: bytes, place: int) -> Block | None:
         return None
     key = tuple(_telling(text))
     plain = _ADDRESS.sub(b"", text) if b"0x" in text else text
-    form = plain.translate(None, _DIGITS), *(line.translate(None, _DIGITS) for line in key)
-    return Block(end.end(), form, key, lines) if key else None
+    at = place_in(_upwards(text))
+    form = plain.translate(None, _DIGITS), at.encode(), *(line.translate(None, _DIGITS) for line in key)
+    return Block(end.end(), form, key, lines, place=at) if key else None
+
+
+def _upwards(text: bytes) -> Iterator[str]:
+    """The lines of a section, the last one first."""
+    end = len(text)
+    while end > 0:
+        start = text.rfind(b"\n", 0, end - 1) + 1
+        yield text[start:end].decode()
+        end = start
 
 
 def _telling(text: bytes) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ _CUT, _SHORT = "...", 40  # what a shortened message ends with, and what is too 
 
 def repeats(one: str, other: str) -> bool:
     """Whether two messages are the same but for what stands before them, and for the end of one that is shortened."""
-    short, long = sorted((_bare(one), _bare(other)), key=len)
+    short, long = sorted((bare(one), bare(other)), key=len)
     if len(short) < _SHORT:
         return False
     return short == long or (_CUT in (one[-3:], other[-3:]) and long.startswith(short))
@@ -25,9 +25,10 @@ def repeats(one: str, other: str) -> bool:
 
 def are_two(one: str, other: str) -> bool:
     """Whether two messages have the same words and other numbers."""
-    return not repeats(one, other) and _NUMBER.sub("", _bare(one)) == _NUMBER.sub("", _bare(other))
+    return not repeats(one, other) and _NUMBER.sub("", bare(one)) == _NUMBER.sub("", bare(other))
 
 
 @lru_cache(maxsize=1024)
-def _bare(message: str) -> str:
+def bare(message: str) -> str:
+    """A message without what stands before it: an exception's name, and what a logger puts in brackets."""
     return _BEFORE.sub("", message, count=1).removesuffix(_CUT).rstrip()

@@ -4,6 +4,7 @@ import re
 
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.meeting.relations import is_vocabulary
 from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, other_pairs, padded, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -17,7 +18,8 @@ _DESTINATION = re.compile(r"dst|dest|param|self\.|target|slot|buf|\bout\b")
 
 def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """A copy. Where the text has no word of weights, the answer names the buffer of a running layer too."""
-    more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in other_pairs(facts, pair))
+    others = [each for each in other_pairs(facts, pair) if not is_vocabulary(facts, each)]
+    more = "".join(f" So do {each.narrow} and {each.wide}: {each.rounded()}." for each in others)
     weights, into_wide = facts.loads_weights, _into_wide(facts, pair, first)
     made, came = ("padded", "true") if into_wide else ("true", "padded")
     meets = f"A checkpoint's width meets a parameter that was made at the {made} one"

@@ -1,0 +1,1 @@
+"""What an answer quotes of a failure: its message."""

@@ -1,0 +1,62 @@
+"""What of a message stands above or below its line: torch prints some on two, and a paste wraps one at its width."""
+
+import re
+from collections.abc import Sequence
+
+from harness.diagnosis.log.forms import BELOW, FRAME, TRACEBACK, is_exception
+from harness.diagnosis.log.lines import Line
+from harness.diagnosis.log.texts import broken_lines
+
+# How many lines above one may begin what it ends, and how many a wrap makes of one.
+_ABOVE, _BELOW = 8, 12
+# The frames of a text that was wrapped between words.
+_CUT_FRAME = re.compile(r'\s*File\s*$|\s*File "[^"]+(?:",? ?(?:line)?(?: ?\d+,)?(?: in)?)?\s*$')
+_FEWEST, _NARROWEST = 2, 60
+# A line that ends a sentence, and one that begins another.
+_ENDED, _BEGINS = re.compile(r"[.!?:;]\s*$"), re.compile(r"\s{2}|\t|[A-Z/]")
+
+
+def begun_above(lines: Sequence[Line], number: int, text: str) -> str:
+    """What the lines above have of a message whose line closes brackets that it did not open; empty where none opens them."""
+    before = [line for line in lines if line.number < number][-_ABOVE:]
+    found = ""
+    for line in reversed(before):
+        if not _closes(found + text):
+            return found
+        if not line.text.strip() or FRAME.match(line.text) or TRACEBACK in line.text:
+            return ""
+        found = f"{line.text.strip()} {found}"
+    return "" if _closes(found + text) else found
+
+
+def _closes(text: str) -> bool:
+    depth = 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth < 0:
+            return True
+    return False
+
+
+def wrapped_below(lines: Sequence[Line], number: int) -> str:
+    """The rest of a message that goes on in the lines below because the text was wrapped at its width; empty where it was not."""
+    present = [line for line in lines if line.text.strip()]
+    width = max(line.width for line in present)
+    between_words = width >= _NARROWEST and sum(bool(_CUT_FRAME.match(line.text)) for line in present) >= _FEWEST
+    broken, rest = broken_lines(present), ""
+    last = next((line for line in reversed(lines) if line.number == number), None)
+    for line in [line for line in lines if line.number > number][:_BELOW]:
+        text = line.text
+        if last is None or line.number != last.number + 1 or _is_another(text):
+            break
+        full = between_words and line.bare and last.width + 1 + len(text.split()[0]) > width
+        if not full and not (broken(line) and not _ENDED.search(last.text) and not _BEGINS.match(text)):
+            break
+        rest += text.rstrip() if text.startswith(" ") or not full else f" {text.rstrip()}"
+        last = line
+    return rest
+
+
+def _is_another(text: str) -> bool:
+    """Whether a line begins something else than a message's rest."""
+    return not text.strip() or bool(FRAME.match(text) or BELOW.match(text)) or is_exception(text.lstrip())
