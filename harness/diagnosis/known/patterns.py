@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 _SIZE = r"(?:\d+(?:\*[a-z]\w*)?|[a-z]+\d+(?:: ?hint ?= ?\d+)?(?:\*\d+)?(?: ?\+ ?\d+)?)"
 # No space but after a comma: one inside a number would be a line broken there, which is for the other form of a pattern.
@@ -33,34 +34,39 @@ class Pattern:
     """A pattern in two forms: for text with one space between words, and for text without any, wrapped anywhere.
 
     ``literal`` is a text that every match of ``spaced`` has, by which most patterns are passed over; ``tight`` is that of
-    ``compact``.
+    ``compact``. Each is compiled when it is first looked for: a log meets few of the hundreds, and all take a quarter of a second.
     """
 
-    spaced: re.Pattern[str]
-    compact: re.Pattern[str]
+    spaced: str
+    compact: str
     literal: str
     tight: str
 
     @classmethod
     def of(cls, text: str) -> "Pattern":
-        """Compile a pattern of the data file. Raises re.error."""
+        """A pattern of the data file."""
         text = _PART.sub(lambda part: f"(?P<{part[1]}>{_PARTS[part[2] or 'size']})", text)
         text = re.sub(r"\(\?<(?=\w)", "(?P<", text)
         compact = _LOOK_BEHIND.sub("", text).replace(" ?", "").replace(" ", "")
         every = literal(text)
-        return cls(re.compile(text), re.compile(compact), every, every.replace(" ", ""))
+        return cls(text, compact, every, every.replace(" ", ""))
 
     def finds(self, text: str, wrapped: bool) -> Iterator[re.Match[str]]:
         """Its matches in ``text``, which has no white space where it is ``wrapped``."""
         if (self.tight if wrapped else self.literal) not in text:
             return iter(())
-        return (self.compact if wrapped else self.spaced).finditer(text)
+        return _compiled(self.compact if wrapped else self.spaced).finditer(text)
 
     def first(self, text: str, wrapped: bool) -> re.Match[str] | None:
         """Its first match."""
         if (self.tight if wrapped else self.literal) not in text:
             return None
-        return (self.compact if wrapped else self.spaced).search(text)
+        return _compiled(self.compact if wrapped else self.spaced).search(text)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def literal(pattern: str) -> str:

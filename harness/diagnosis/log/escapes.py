@@ -8,6 +8,7 @@ from harness.diagnosis.log.objects import object_in, printed
 _COLOUR = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|\^\[\[[0-9;]*m|\\u001b\[[0-9;]*m"
 )
+_CODES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-_]")
 # What an office program or a chat puts in place of ASCII, and what it puts between characters.
 _RESTYLED = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'")
@@ -58,6 +59,11 @@ def without_colours(raw: str) -> str:
         raw = _COLOUR.sub("", raw)
     raw = raw.rstrip("\r\n")
     return raw.rpartition("\r")[2] if "\r" in raw else raw
+
+
+def chunk_without_codes(chunk: bytes) -> bytes:
+    """Whole lines of a log without terminal codes, all of them at once."""
+    return _CODES.sub(b"", chunk) if b"\x1b" in chunk else chunk
 
 
 def may_have_escapes(text: str) -> bool:

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.again.memory import Memory
 from harness.diagnosis.log.again.repeated import Alike, Repeated
 from harness.diagnosis.log.again.tests import Sections
 from harness.diagnosis.log.anchors import is_anchor
+from harness.diagnosis.log.escapes import chunk_without_codes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Places, Words, following, lines_before, next_mark
 
 _LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
 _WRITERS = 512  # processes whose lines are told apart
-# A log of failures has the same ones again and again: how many lines are remembered, and of what length.
-_REMEMBERED, _SHORT = 8192, 1000
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
 
@@ -37,7 +37,7 @@ class Failures:
         self._reader = LineReader()
         self._hits = Places(b"", ())
         self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
-        self._known: dict[bytes, tuple[Line, bool]] = {}  # lines that were there before, and whether each is an anchor
+        self._memory = Memory()
         self._forms = self._reader.forms
         self._writer = ""
         self._writers: dict[str, Writer] = {}
@@ -45,7 +45,7 @@ class Failures:
 
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
-        judged, chunk = len(self._held), self._held + chunk
+        judged, chunk = len(self._held), self._held + chunk_without_codes(chunk)
         self._hits, words = Places(chunk, _TRIGGERS), Words(chunk, _MARKS)
         known = self._hits.places
         place, trigger = 0, next_mark(known, 0)
@@ -138,21 +138,20 @@ class Failures:
         """The lines that a raw line holds, and whether a failure is sure to be there."""
         if self._forms is not self._reader.forms:
             self._forms = self._reader.forms
-            self._known.clear()
+            self._memory.clear()
             self.alike.clear()
-        if known := self._known.get(raw):
-            line, anchor = known
-            return ((tuple.__new__(Line, (self.lines, *line[1:])), anchor),)
+        if known := self._memory.get(raw, self.lines):
+            if known[1] and not self._open and not self._follows:
+                self.alike.begun(raw)
+            return (known,)
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
         triggered = triggered and not self.alike.is_dull(raw)
         hits = self._hits.between(end - len(raw), end) if triggered else ()
         whole = len(lines) == 1 and lines[0].text in text
         found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor(line, True)) for line in lines]
-        if len(found) == 1 and len(raw) < _SHORT and self._reader.settled(text):
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[raw] = found[0]
+        if len(found) == 1 and self._reader.settled(text):
+            self._memory.keep(raw, *found[0])
             if found[0][1] and not self._open and not self._follows:
                 self.alike.begun(raw)
             elif not found[0][1] and (triggered or self._is_marked(raw, end)):
