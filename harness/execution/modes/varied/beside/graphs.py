@@ -2,7 +2,6 @@
 
 import contextlib
 
-import torch
 from torch import Tensor
 
 from harness.execution.evidence import Call, Run, Varied
