@@ -27,7 +27,7 @@ from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
 from harness.execution.passed_on import note_fact, note_logits, note_routing, noting
 from harness.findings.explain import explain
-from harness.findings.readers.ops import stage_of_part
+from harness.findings.readers.raised import stage_of_part
 from harness.matrix.case import Case
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
@@ -106,7 +106,7 @@ def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
         note_logits("given", torch.cat((one[0], 2 * other[0])))
     assert (notes.misrouted, notes.facts) == (
         True,
-        ["Experts are chosen by other logits than the gate gives for these rows, or the caller."],
+        ["Experts are chosen and weighted by other logits than the gate gives for these rows, or the caller."],
     )
     with noting() as more:
         note_routing("selected", *one)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache, lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from fixtures.faults.captured import OfBias, WithBias
 from fixtures.planting import SMALL, Planted
 from harness.execution.capture import OpGraph
-from harness.execution.memory.external_memory import FreedMemory
+from harness.execution.memory.external_memory import ExternalMemory, FreedMemory
 from harness.execution.memory.reachable import bounded_caches
 from harness.execution.modes.cudagraph import Captured
 from harness.findings.finding import OK
@@ -103,7 +102,7 @@ def test_an_input_may_be_absent_but_not_the_first() -> None:
 
 def test_a_buffer_keeps_its_values_where_the_batch_lacks_the_input() -> None:
     buffers = torch.zeros(4, 2), torch.full((4, 2), 3.0)
-    graph = Captured(buffers, torch.zeros(4, 2), lambda: None, SimpleNamespace())  # type: ignore[arg-type]
+    graph = Captured(buffers, torch.zeros(4, 2), lambda: None, ExternalMemory("cpu"))
     batch: Any = torch.ones(3, 2), None
     graph.fill(batch)
     assert graph.absent(batch) == (1,)

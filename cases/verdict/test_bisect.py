@@ -22,7 +22,7 @@ from harness.matrix.shapes import ANY, load
 from harness.output.report import verdict_text
 from harness.subjects.subject import Subject
 from harness.verdict import bisect
-from harness.verdict.bisect import EAGER, FAKE, name_blame
+from harness.verdict.bisect import DYNAMO, EAGER, FAKE, name_blame
 from harness.verdict.judge import judge
 from harness.workers.plan import Plan, PlanRun
 from kernels.layer.layer import PaddedMoELayer
@@ -54,8 +54,8 @@ def named(subject: Subject, case: Case, mode: str = "compiled") -> Verdict:
         ("vllm#41645", FAKE),
         ("pytorch#177115", FAKE),
         ("generic#fake-dtype", FAKE),
-        ("generic#graph-break", "dynamo"),
-        ("generic#global-argument", "dynamo"),
+        ("generic#graph-break", f"{DYNAMO}, which refuses the layer's code"),
+        ("generic#global-argument", DYNAMO),
     ],
 )
 @pytest.mark.parametrize("mode", ["compiled", "compiled-dynamic"])

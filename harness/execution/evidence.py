@@ -133,6 +133,8 @@ class Call:
     ``earlier`` holds the token counts of the calls of this layer before, where it takes more of them than the first to be wrong.
     ``not_run`` is the stage of the one part that a fresh layer runs for the same inputs, and this call did not; empty for none.
     ``first_nan`` is where NaN first appears in a fresh layer for the inputs of a varied call; None where that is not known.
+    ``began_as_nan`` says that the output held nothing but NaN when its replay began. ``own_count_too`` is the case's own number of
+    tokens, where the replay of a graph for that is wrong too; else 0.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -178,6 +180,8 @@ class Call:
     not_run: str = ""
     first_nan: "FirstNaN | None" = None
     limit: str = ""
+    began_as_nan: bool = False
+    own_count_too: int = 0
 
     @property
     def shown_by(self) -> str:

@@ -35,7 +35,8 @@ class Notes:
         """Add what the routing and the logits show. Of another number of rows they show nothing: one may be routed again."""
         if {*self.logits} == {"selected", "given"} and self._are_other_logits():
             note_fact(
-                "Experts are chosen by other logits than the gate gives for these rows, or the caller.", of_routing=True
+                "Experts are chosen and weighted by other logits than the gate gives for these rows, or the caller.",
+                of_routing=True,
             )
         if {*self.routing} == {"selected", "given"} and self._is_other_routing():
             note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)

@@ -50,6 +50,11 @@ def is_scale(op: str) -> bool:
     return op.partition("::")[2] in _SCALES
 
 
+def is_matmul(op: str) -> bool:
+    """Whether an op is a product with a weight."""
+    return op.partition("::")[2] in _MATMULS
+
+
 def stage_of(
     op: str,
     inputs: tuple[TensorMeta, ...],

@@ -40,7 +40,7 @@ class Finding:
     ``kind`` is its machine-readable class. ``what`` states the fact in one line. ``cause`` gives the likely reason, or the
     reasons that fit. ``call`` names the call of the layer that showed it. ``caller`` is the user's line that called the
     function of ``line``, where that is another one. ``similar_to`` lists public bugs that look the
-    same. ``blame`` names the layer of the compiler that a bisection found at fault. ``waiver`` is the public issue that
+    same. ``blame`` names the layer of the compiler in which a bisection found it to show first. ``waiver`` is the public issue that
     excuses it. ``vary`` names the variation that shows it, the smallest where there are several.
     """
 

@@ -21,7 +21,7 @@ KINDS = {
     "never-dispatched": "A custom op that the subject names did not run.",
     "unused": "The custom op runs, and the output does not depend on its result.",
     # values
-    "wrong-values": "The output differs from the oracle in every part.",
+    "wrong-values": "The output differs from the oracle, and no factor, range of columns or few tokens explain how.",
     "wrong-columns": "A few ranges of columns differ from the oracle, and the other columns are right.",
     "wrong-tokens": "Some tokens differ from the oracle, and the other tokens are right.",
     "wrong-part": "One part of the layer, routed or shared, is wrong and the other is right.",

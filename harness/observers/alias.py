@@ -30,7 +30,7 @@ def _of_op(call: Call, record: Record) -> list[Finding]:
     findings = []
     for name in record.undeclared_writes:
         what = f"{record.op} writes to its argument {name!r}, which its schema does not declare"
-        findings.append(_finding("mutated-input", record.stage, what, _OVERWRITTEN, call.label, record))
+        findings.append(_finding("mutated-input", record.stage, what, _overwritten(call, record), call.label, record))
     for name in record.undeclared_aliases:
         what = f"{record.op} returns memory of its argument {name!r}, which its schema does not declare"
         findings.append(_finding("undeclared-alias", record.stage, what, _REUSED, call.label, record))
@@ -38,6 +38,16 @@ def _of_op(call: Call, record: Record) -> list[Finding]:
         what = f"{record.op} returns outputs that lie in the same memory"
         findings.append(_finding("undeclared-alias", record.stage, what, _REUSED, call.label, record))
     return findings
+
+
+def _overwritten(call: Call, record: Record) -> str:
+    """What follows from a write: the shared expert is named where it is seen to take an input of the op after it."""
+    later = iter(call.records)
+    any(one is record for one in later)  # those that are left came after it
+    given = {*zip(record.sources, record.inputs, strict=True)}
+    shared = (one for one in later if one.stage == stages.SHARED)
+    reads = any(not given.isdisjoint(zip(one.sources, one.inputs, strict=True)) for one in shared)
+    return _OVERWRITTEN.replace("later reads", "later, such as the shared expert, reads") if reads else _OVERWRITTEN
 
 
 def _untrue_alias(run: Run) -> list[Finding]:
@@ -57,7 +67,7 @@ _NOT_A_VIEW = (
     "A compiler takes the output for a view: a write to one of the two then counts as a write to both, and the result may "
     "differ from eager. Take the annotation out of the schema."
 )
-_OVERWRITTEN = "Whatever reads that tensor later, such as the shared expert, reads the overwritten values."
+_OVERWRITTEN = "Whatever reads that tensor later reads the overwritten values."
 _REUSED = "A compiler trusts the schema: it may reuse or free that memory while the output still lies in it."
 _SHARED = "When that memory is written the next time, the output changes with it."
 

@@ -72,7 +72,7 @@ def _cause(run: Run, call: Call, whole: bool) -> str:
     if call.padding_rows:
         rows = f"The {call.padding_rows} padding rows of this batch of {call.tokens + call.padding_rows} hold NaN."
         return f"{rows} They reach the other tokens, as by a sum or a maximum over all rows, or {_UNWRITTEN}. {_TIMES}"
-    if call.replayed and whole:
+    if call.began_as_nan and whole:
         return f"The replay did not write the output buffer, or {_UNWRITTEN}."
     if call.poisoned:
         return f"This call's padded tail (columns {run.case.width} and on) holds NaN, and it reached the output."

@@ -159,8 +159,20 @@ def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
         return wrong_part
     if few_tokens:
         return wrong_tokens
-    unlocalised = "No single part, column or token explains the difference: look at weights, routing and layout."
-    return "wrong-values", stages.EXPERTS, unlocalised
+    return "wrong-values", stages.EXPERTS, _unlocalised(difference)
+
+
+def _unlocalised(difference: Difference) -> str:
+    """What was tried, and which part may be wrong alone all the same: no output tells that, where it is not by a factor."""
+    tried = "No factor of a part, no range of columns and no few tokens explain the difference"
+    held = [part for part in difference.factors if _is_held(difference, part)]
+    others = [part for part in difference.factors if part not in held]
+    if len(difference.factors) == 1:
+        return f"{tried}: look at weights, routing and layout."
+    if held and others:
+        fits = f"By the best fit the {' and the '.join(held)} part is as it should be"
+        return f"{tried}. {fits}: it may be the {' or the '.join(others)} part alone. Look at its weights, routing and layout."
+    return f"{tried}. One part alone may be wrong, or several, which this output does not tell: look at weights, routing and layout."
 
 
 def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
@@ -177,6 +189,11 @@ def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
 def _is_told(difference: Difference, part: str) -> bool:
     """Whether a part's factor is farther from one than something else in the output makes it."""
     return abs(difference.factors[part] - 1) > _NOISE * difference.noise.get(part, 0.0)
+
+
+def _is_held(difference: Difference, part: str) -> bool:
+    """Whether a part is in the output with a factor of one, and with none of zero, whatever else is in it."""
+    return part not in difference.off and _NOISE * difference.noise.get(part, 0.0) < 1
 
 
 def _wrong_part(difference: Difference) -> tuple[str, str, str] | None:

@@ -95,6 +95,8 @@ def _finding(run: Run, call: Call) -> Finding:
         if call.reference == WHEN_RETURNED
         else "stale"
         if call.right_in_other_order or call.outside or depends_on_earlier(call)
+        else "stale-replay"
+        if call.own_count_too
         else "input-contents"
         if call.by_row
         else KINDS[key_of(call.varied)],

@@ -23,8 +23,9 @@ from harness.verdict.judge import judge
 
 EAGER = "none: eager shows it too"
 FAKE = "fake kernel"
+DYNAMO = "dynamo"
 _LAYERS = {
-    "eager": "dynamo",
+    "eager": DYNAMO,
     "aot_eager": "aot_eager",
     "aot_eager_decomp_partition": "aot_eager (decompositions and partitioner)",
     "aot_eager_decomp_partition_crossref": FAKE,
@@ -59,11 +60,20 @@ def name_blame(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, d
             _blame_by_kind[key] = _blame(
                 finding, in_eager, lambda: _good(judge(subject, case, mode, device), in_eager(), deadline)
             )
-    layers = (_blame_by_kind[_key(verdict, finding)] for finding in verdict.findings)
+    layers = (_worded(finding, _blame_by_kind[_key(verdict, finding)]) for finding in verdict.findings)
     return replace(
         verdict,
         findings=tuple(replace(finding, blame=layer) for finding, layer in zip(verdict.findings, layers, strict=True)),
     )
+
+
+def _worded(finding: Finding, layer: str) -> str:
+    """The layer, with what it does there where it is the layer's own code that Dynamo cannot trace, or takes a size from."""
+    if layer != DYNAMO or finding.what.startswith("InternalTorchDynamoError"):
+        return layer
+    if finding.kind == "graph-break" or finding.detail.get("failure") == "data-dependent":
+        return f"{layer}, which refuses the layer's code"
+    return f"{layer}, which follows the layer's code" if finding.kind == "specialised" and finding.line else layer
 
 
 def _key(verdict: Verdict, finding: Finding) -> tuple[str, ...]:
@@ -78,7 +88,7 @@ def _blame(finding: Finding, in_eager: Callable[[], _FindingKeys], good: Callabl
         if finding.observer == "build" or (finding.observer, finding.kind) in in_eager():
             return EAGER
         if finding.observer in _OF_GRAPHS:
-            return "dynamo"  # these findings are about the graph that Dynamo made
+            return DYNAMO  # these findings are about the graph that Dynamo made
         if wrong_fake and finding.observer != "graph breaks":
             return FAKE  # the bisector's own check of fakes does not compare strides
         return _bisected(good)

@@ -17,6 +17,7 @@ from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.second_look import look_again
 
 WARM_UP, REPLAY, CAPTURE = range(3)  # seeds of the inputs
+_LEFT = 3.0  # no output by chance, and not zero, to which one may be added
 
 
 def _nothing() -> None:
@@ -44,10 +45,15 @@ class Captured:
         return self.inputs[0].shape[0]
 
     def fill(self, batch: tuple[Tensor, ...]) -> None:
-        """Copy a batch into the input buffers. In the rows beyond it hidden_states become NaN; other inputs stay as they are.
+        """Overwrite the output, and then copy a batch into the input buffers, in which the output may lie.
 
-        So does the buffer of an input that this batch does not have: a graph has no way to know that.
+        In the rows beyond the batch hidden_states become NaN; other inputs stay as they are. So does the buffer of an input that
+        this batch does not have: a graph has no way to know that.
         """
+        # So that a replay that writes no output cannot pass with the output of the replay before. What a graph made holds nothing
+        # before a replay; memory of the layer's own holds numbers, of which a replay that reads them must not make NaN.
+        with torch.inference_mode():  # an output that the layer made under inference mode can be written only here
+            self.output.fill_(_LEFT if self.external.contains(self.output) else torch.nan)
         for buffer, tensor in zip(self.inputs, batch, strict=True):
             if buffer is not None and tensor is not None:
                 buffer[: tensor.shape[0]].copy_(tensor)
@@ -57,6 +63,11 @@ class Captured:
         """The places of inputs that this batch has and the captured one had not, or the other way round."""
         pairs = zip(self.inputs, batch, strict=True)
         return tuple(place for place, (buffer, tensor) in enumerate(pairs) if (buffer is None) != (tensor is None))
+
+    @property
+    def is_nan(self) -> bool:
+        """Whether the output holds nothing but NaN."""
+        return bool(self.output.isnan().all())
 
     def of_batch(self, tokens: int) -> Tensor:
         """The batch's rows of the output; the whole output where its rows are not the graph's."""
@@ -122,11 +133,8 @@ def replay(rig: Rig, run: Run, graph: Captured, tokens: int, seed: int, label: s
     """One replay on new inputs."""
     fresh = rig.inputs(tokens, seed)
     graph.fill(fresh)
-    # Overwritten with NaN, so that a replay that writes no output cannot pass with the output of the replay before.
-    with torch.inference_mode():  # an output that the layer made under inference mode can be written only here
-        graph.output.fill_(torch.nan)
     call = Call(label, tokens, graph.inputs, before=fresh, replayed=True, padding_rows=graph.size - tokens, seed=seed)
-    call.unwritten, call.absent = graph.unwritten, graph.absent(fresh)
+    call.unwritten, call.absent, call.began_as_nan = graph.unwritten, graph.absent(fresh), graph.is_nan
     run.calls.append(call)
     try:
         graph.replay()

@@ -23,7 +23,8 @@ _OBSERVERS = {
 def by_text(raised: Raised) -> Finding:
     """The finding for an exception by its kind of failure; ``raised`` where that has none of its own."""
     diagnosis, record = raised.diagnosis, raised.record
-    stage = record.stage if record else "layer" if diagnosis.finding == "raised" else diagnosis.stage or "layer"
+    known = record is not None or diagnosis.finding == "raised"
+    stage = raised.stage if known else diagnosis.stage or "layer"
     return Finding(
         observer=_OBSERVERS.get(diagnosis.finding, "widths"),
         kind=diagnosis.finding,

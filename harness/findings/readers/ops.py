@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from harness.base.exception_text import first_line
 from harness.execution.evidence import Record
-from harness.execution.stages import EXPERTS, PAD, SUBMODULES
+from harness.execution.stages import EXPERTS, PAD
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import origin
 from harness.findings.readers.raised import Raised
@@ -27,7 +27,7 @@ def custom_op(raised: Raised) -> Finding | None:
     if kind == "data-dependent":
         cause = "The fake implementation reads the values of a tensor, which a trace does not have."
     what = f"{type(raised.error).__name__}: {first_line(raised.error)}"
-    stage = stage_of_part(raised.error) or record.stage
+    stage = raised.stage
     if unpadded := _unpadded(raised, record):
         stage, cause = PAD, f"{cause} {unpadded}"
     if returned := wrong_return(raised.error):
@@ -56,15 +56,6 @@ def _unpadded(raised: Raised, record: Record) -> str:
     if width != case.width and not origin(raised.run, raised.call.records, record, 0).stage.startswith(PAD):
         return ""
     return f"The rows have {width} columns, and the weights {case.padded}: before this product the rows are not padded to that."
-
-
-def stage_of_part(error: BaseException) -> str:
-    """The stage of the part of the layer, marked as ``submodules.noting_parts`` says, in whose code it raised; empty for none."""
-    stage, step = "", error.__traceback__
-    while step is not None:
-        stage = SUBMODULES.get(str(getattr(step.tb_frame.f_locals.get("self"), "moe_part", "")), stage)
-        step = step.tb_next
-    return stage
 
 
 def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:

@@ -48,9 +48,9 @@ def _plainly(run: Run, call: Call) -> str:
     """What was varied, beside the plain call that is right."""
     assert call.varied is not None
     first = run.calls[0]
-    return (
-        f"right for {_tokens(first.tokens)} of random values, {_fails(call)} for {call.label.removeprefix(CALL_WITH)}"
-    )
+    how = f"{_fails(call)} for {call.label.removeprefix(CALL_WITH)}"
+    own = f", and for a replay of a graph for {_tokens(call.own_count_too)} too" if call.own_count_too else ""
+    return f"right for {_tokens(first.tokens)} of random values, {how}{own}"
 
 
 def _by_tokens(run: Run, call: Call) -> str:

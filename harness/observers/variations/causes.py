@@ -180,6 +180,10 @@ _OVERWRITTEN = (
     "The layer returns a buffer that it writes again, or buffers in turn, and its caller may still hold the output that it "
     "returned in one before."
 )
+_REPLAY = (
+    "It is the replay of a graph, and not the number of tokens, that matters: plain calls are right. The mode cudagraph looks at "
+    "that alone."
+)
 _ZEROS = (
     "A row of zeros is taken for padding, or for no token at all: what is added whatever a token holds, such as a bias, is left "
     "out there. Or something is divided by its magnitude, and a guard puts another value in its place."
@@ -221,8 +225,8 @@ def cause(call: Call) -> str:
     assert call.varied is not None
     if call.reference == WHEN_RETURNED:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
-    if call.by_other_inputs:
-        return _FOUND_AGAIN
+    if call.own_count_too or call.by_other_inputs:
+        return _REPLAY if call.own_count_too else _FOUND_AGAIN
     if call.not_run:
         return not_run(call)
     if call.fresh_differs is False:

@@ -116,6 +116,7 @@ def _growth(varied: VariedRun, variation: Varied) -> None:
             if failed(varied, call):
                 if place == 1:  # nothing has grown: another variation shows why a layer's first call is wrong
                     varied.drop(call)
+                look_at_row(varied, call)
                 return
 
 
@@ -132,9 +133,18 @@ def _captured(varied: VariedRun, variation: Varied) -> None:
         seed = next((seed for seed in _SEEDS if not graph.absent(rig.inputs(1, seed))), None)
         if seed is None:
             return
-        replay(rig, separate, graph, count, seed, f"replay of {variation.words}")
+        call = replay(rig, separate, graph, count, seed, f"replay of {variation.words}")
+        call.own_count_too = rig.case.tokens * (varied.is_wrong(call) and _is_wrong_at_own_count(varied, seed))
     elif capture(rig.start(emulated=run.emulated), varied.batch(rig.case.tokens)[0]) is None:
         return
     for call in separate.calls:
         call.varied, call.label = variation, call.label if call.replayed else f"capture of {count} tokens"
         run.calls.append(call)
+
+
+def _is_wrong_at_own_count(varied: VariedRun, seed: int) -> bool:
+    """Whether the replay of a graph for as many tokens as the case has is wrong too: then it is not their number that matters."""
+    rig = varied.rig
+    run = rig.start(emulated=varied.run.emulated)
+    graph = capture(run, varied.batch(rig.case.tokens)[0])
+    return graph is not None and varied.is_wrong(replay(rig, run, graph, rig.case.tokens, seed, ""))

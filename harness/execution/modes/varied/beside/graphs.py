@@ -2,7 +2,6 @@
 
 import contextlib
 
-import torch
 from torch import Tensor
 
 from harness.execution.evidence import Call, Run, Varied
@@ -135,9 +134,8 @@ def _is(varied: VariedRun, call: Call, expected: object) -> bool:
 def _replay_of(graph: Captured, inputs: tuple[Tensor, ...], variation: Varied) -> Call:
     """A replay on these inputs, as many rows as it was captured for."""
     graph.fill(inputs)
-    with torch.inference_mode():
-        graph.output.fill_(torch.nan)
     call = Call(variation.words, graph.size, graph.inputs, before=inputs, replayed=True, varied=variation)
+    call.began_as_nan = graph.is_nan
     try:
         graph.replay()
         call.output, call.snapshot = graph.output, graph.output.clone()
