@@ -13,11 +13,12 @@ from harness.observers.variations.causes import CAUSES, KINDS, cause, depends_on
 from harness.observers.variations.places import difference
 from harness.ops.finite import all_finite
 
-
 _FIXED = (
     "The trace turns the number of tokens into a constant, in the layer or in the fake of one of its ops: by int(), len(), a "
     "fixed size, or an equality with a number. So each number of tokens compiles again."
 )
+
+
 
 
 def look(run: Run) -> list[Finding] | None:
