@@ -348,7 +348,12 @@ def test_scratch_memory_is_used_as_far_as_it_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("output", "first", "second", "says"),
     [
-        (torch.zeros(7, 4), torch.zeros(55), torch.zeros(112), "workspace13 is torch.float32 [55], 55 values; the experts"),
+        (
+            torch.zeros(7, 4),
+            torch.zeros(55),
+            torch.zeros(112),
+            "workspace13 is torch.float32 [55], 55 values; the experts",
+        ),
         (torch.zeros(7, 4), torch.zeros(56), torch.zeros(6, 16), "workspace2 is torch.float32 [6, 16], 96 values"),
         (torch.zeros(7, 4), torch.zeros(56), torch.zeros(112).half(), "workspace2 is torch.float16 [112], 112 values"),
         (torch.zeros(6, 4), torch.zeros(56), torch.zeros(112), "the experts' output is torch.float32 [6, 4]"),
@@ -358,7 +363,7 @@ def test_scratch_memory_is_used_as_far_as_it_was_asked_for() -> None:
 def test_memory_that_a_kernel_would_run_over_is_refused(
     output: torch.Tensor, first: torch.Tensor, second: torch.Tensor, says: str
 ) -> None:
-    with pytest.raises(ValueError, match="expected|asked") as raised:
+    with pytest.raises(ValueError, match=r"expected|asked") as raised:
         scratch(7, output, first, second)
     assert says in str(raised.value)
 

@@ -19,8 +19,6 @@ _FIXED = (
 )
 
 
-
-
 def look(run: Run) -> list[Finding] | None:
     """One finding for each group of variations in which an output differs from the oracle, about the first such call."""
     varied = [call for call in run.calls if call.varied]
