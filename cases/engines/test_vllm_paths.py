@@ -13,11 +13,14 @@ from harness.cli import main
 from harness.engines.released import releases, targets
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
+from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.routing import (
     check_logits,
     logits_of,
+    marked,
     routing_function,
     routing_without_fillers,
+    special_top_k,
     top_k,
     without_fillers,
 )
@@ -32,6 +35,7 @@ from harness.matrix.case import Case
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load, published
+from harness.matrix.unplanned import unplanned
 from harness.observers import contract
 from harness.ops.tensor_meta import TensorMeta
 from harness.verdict.reproduce import script_command
@@ -294,3 +298,95 @@ def test_logits_of_another_width_are_the_routers() -> None:
     with pytest.raises(ValueError, match="expected one for each of 3 experts") as raised:
         check_logits(torch.zeros(2, 4), 3)
     assert stage_of_part(raised.value) == stages.ROUTER
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_marked_rows_have_special_routing_wherever_they_stand(twice: bool) -> None:
+    plain = torch.randn(7, 4)
+    logits = marked(plain, twice, skewed=False)
+    weights, ids = special_top_k(logits, 2)
+    assert torch.allclose(weights.sum(-1), torch.ones(7), atol=1e-4)
+    assert ((weights[:, 0] > 1) & (weights[:, 1] < 0)).tolist() == [row % 3 == 1 for row in range(7)]
+    assert (ids[:, 0] == ids[:, 1]).tolist() == [twice and row % 3 == 2 for row in range(7)]
+    assert torch.equal(ids[:, 0], top_k(plain, 2)[1][:, 0])
+    assert all(map(torch.equal, special_top_k(logits.flip(0), 2), (weights.flip(0), ids.flip(0))))
+
+
+def test_no_row_of_a_skewed_batch_names_the_last_expert() -> None:
+    _, ids = special_top_k(marked(torch.randn(33, 4), True, skewed=True), 2)
+    assert (ids != 3).all()
+    assert (ids == 0).any(-1).float().mean() > 0.6
+
+
+def test_rows_that_fill_the_batch_are_not_marked() -> None:
+    _, ids = without_fillers(logits_of(marked(torch.randn(9, 3), True, skewed=False), 9), 2)
+    assert (ids == -1).all(-1).tolist() == [False] * 3 + [True] * 3 + [False] * 3
+
+
+class Asking:
+    """Experts that ask for two workspaces of one row for each token, as the release's own do."""
+
+    def moe_problem_size(self, rows: torch.Tensor, *more: Any) -> tuple[int, ...]:
+        return 2, len(rows), 8, 4, 2
+
+    def workspace_shapes(self, rows: int, *more: Any) -> tuple[tuple[int, ...], ...]:
+        return (rows, 2, 4), (rows, 2, 8), (rows, 4)
+
+
+def scratch(rows: int, output: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> Scratch:
+    given = dict.fromkeys(("topk_ids", "global_num_experts", "expert_tokens_meta", "activation"))
+    given |= {"workspace13": first, "workspace2": second}
+    return Scratch(Asking(), torch.zeros(rows, 4), torch.zeros(2, 8, 4), torch.zeros(2, 4, 4), output, given)
+
+
+def test_scratch_memory_is_used_as_far_as_it_was_asked_for() -> None:
+    memory = torch.zeros(7 * 24 + 5)
+    scratch(7, torch.zeros(7, 4), memory[:56], memory[56:]).use("workspace2")
+    assert memory.nonzero().flatten().tolist() == [*range(56, 56 + 112)]
+
+
+@pytest.mark.parametrize(
+    ("output", "first", "second", "says"),
+    [
+        (
+            torch.zeros(7, 4),
+            torch.zeros(55),
+            torch.zeros(112),
+            "workspace13 is torch.float32 [55], 55 values; the experts",
+        ),
+        (torch.zeros(7, 4), torch.zeros(56), torch.zeros(6, 16), "workspace2 is torch.float32 [6, 16], 96 values"),
+        (torch.zeros(7, 4), torch.zeros(56), torch.zeros(112).half(), "workspace2 is torch.float16 [112], 112 values"),
+        (torch.zeros(6, 4), torch.zeros(56), torch.zeros(112), "the experts' output is torch.float32 [6, 4]"),
+        (torch.zeros(7, 8)[:, :4], torch.zeros(56), torch.zeros(112), "[7, 4] stride [8, 1]; expected"),
+    ],
+)
+def test_memory_that_a_kernel_would_run_over_is_refused(
+    output: torch.Tensor, first: torch.Tensor, second: torch.Tensor, says: str
+) -> None:
+    with pytest.raises(ValueError, match=r"expected|asked") as raised:
+        scratch(7, output, first, second)
+    assert says in str(raised.value)
+
+
+def test_experts_are_given_the_activation_of_the_layer() -> None:
+    check_activation("silu")
+    with pytest.raises(ValueError, match="are given the activation 'gelu'"):
+        check_activation("gelu")
+
+
+@pytest.mark.parametrize(
+    ("modes", "rows", "says"),
+    [
+        (("eager",), {}, ""),
+        ((), {}, ""),
+        (("eager", "compiled"), {}, "not run: compiled of vllm-batched: no default row"),
+        (("eager", "compiled"), {"tp": (1,)}, ""),
+        (("eager", "cudagraph"), {}, "not run: cudagraph of vllm-batched: the path reads data on the host"),
+        (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: of the varied modes"),
+    ],
+)
+def test_a_mode_that_was_named_and_has_no_row_of_a_path_is_said(modes: Any, rows: Any, says: str) -> None:
+    selection = Selection(models=("gpt-oss-20b", "vllm-batched"), modes=modes, brief=True, **rows)
+    line = unplanned(selection, selection.tasks())
+    assert line.startswith(says)
+    assert bool(line) == bool(says)

@@ -567,6 +567,35 @@ def test_a_gate_whose_logits_are_of_other_rows_of_a_large_batch_is_found_at_the_
     }
 
 
+# (file, the line's text, what it becomes, model, mode, the finding's kind). Each is right in a plain call of ordinary rows.
+UNSEEN_BY_A_PLAIN_CALL = (
+    (VLLM.layer / "modular_kernel.py", "a1q.device,\n                M_full,\n", "a1q.device,\n                min(M_full, 700),\n",
+     "vllm-modular", "varied-tokens", "op-raised"),
+    (VLLM.layer / "topk_weight_and_reduce.py", "gathered * weights[e_idx, t_idx].unsqueeze(1)",
+     "gathered * weights[e_idx, t_idx].clamp(max=1).unsqueeze(1)", "vllm-batched", "eager", "wrong-tokens"),
+    (RUNNER, "    return torch.empty_like(hidden_states)\n\n\ndef _moe_forward_shared(",
+     "    return hidden_states.new_empty((len(hidden_states), hidden_states.shape[-1]))\n\n\ndef _moe_forward_shared(",
+     GPT, "varied-compiled", "recompiled"),
+)  # fmt: skip
+
+
+def test_scratch_memory_special_routing_and_a_fixed_number_of_tokens_are_red(
+    asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    for file, old, new, *_ in UNSEEN_BY_A_PLAIN_CALL:
+        text = (tree / file).read_text("utf-8")
+        assert text.count(old) == 1
+        (tree / file).write_text(text.replace(old, new), "utf-8")
+    models, modes = ({one[place] for one in UNSEEN_BY_A_PLAIN_CALL} for place in (3, 4))
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"), models=tuple(sorted(models)), tp=(1,), kernels=("wide",), modes=tuple(modes)
+    )
+    found = {(one.model, one.mode, finding.kind) for one in verdicts for finding in one.findings}
+    assert {tuple(one[3:]) for one in UNSEEN_BY_A_PLAIN_CALL} <= found
+
+
 def test_the_fake_of_0_20_1_lies_at_2880_of_3072(release: Callable[[str], Path]) -> None:
     release("0.20.1")
     verdicts = judged(

@@ -114,6 +114,21 @@ def test_a_limit_excuses_no_smaller_one(mode: str) -> None:
     assert verdict(FewTokens, (f"tokens<={limit}",), mode=mode).findings
 
 
+class RefusesMany(PaddedMoELayer):
+    """Takes a number of tokens and no more, by an assertion of its own."""
+
+    def forward(self, *given: Any, **more: Any) -> Any:
+        """The usual output."""
+        assert len(given[0]) <= MOST
+        return super().forward(*given, **more)
+
+
+@pytest.mark.parametrize(("texts", "kinds"), [((), set()), (("errors-end",), {"raised"})])
+def test_a_limit_of_a_layer_whose_errors_end_the_process_is_a_finding(texts: tuple[str, ...], kinds: set[str]) -> None:
+    found = verdict(RefusesMany, texts, mode="varied-tokens").findings
+    assert {finding.kind for finding in found} == kinds
+
+
 def test_memory_for_fewer_tokens_than_declared_is_found() -> None:
     found = judge(OfFlatScratch(layer=FlatScratch, holds=40), SHARED, MODES["fake-dynamic"], torch.device("cpu"))
     assert ("recompiles", "specialised", "layer") in keys(found)

@@ -16,6 +16,7 @@ from harness.engines.released.torch_asked import torch_note
 from harness.findings.finding import Verdict
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import published
+from harness.matrix.unplanned import unplanned
 from harness.output.recording import Recording
 from harness.output.report import grouped, summary, where
 from harness.output.terminal import StatusLine, new_console
@@ -90,8 +91,10 @@ class Command:
         start = time.monotonic()
         selection = replace(selection_of(chosen, () if chosen.models_file else self.models), brief=True)
         targets = self._targets(chosen)
-        cases = Grouped(selection)
-        tasks = [Task(one.spec, case.id, mode.name) for one in targets for case, mode in selection.tasks()]
+        cases, planned = Grouped(selection), selection.tasks()
+        if line := unplanned(selection, planned):
+            new_console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
+        tasks = [Task(one.spec, case.id, mode.name) for one in targets for case, mode in planned]
         run = recording(chosen, self.engine.name, singly(tasks))
         outcome = Outcome(verdicts_of(run))
         with run:

@@ -92,13 +92,14 @@ class Varied:
 class LeftBehind:
     """What a variation left behind in the process, and the user's line if it is known.
 
-    ``recompiled`` says that it is graphs that were compiled more than once.
+    ``recompiled`` says that it is graphs that were compiled more than once, ``fixed`` that each number of tokens has its own.
     """
 
     varied: Varied
     what: str
     line: SourceLine | None = None
     recompiled: bool = False
+    fixed: bool = False
 
 
 @dataclass(slots=True, eq=False)

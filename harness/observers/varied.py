@@ -13,6 +13,11 @@ from harness.observers.variations.causes import CAUSES, KINDS, cause, depends_on
 from harness.observers.variations.places import difference
 from harness.ops.finite import all_finite
 
+_FIXED = (
+    "The trace turns the number of tokens into a constant, in the layer or in the fake of one of its ops: by int(), len(), a "
+    "fixed size, or an equality with a number. So each number of tokens compiles again."
+)
+
 
 def look(run: Run) -> list[Finding] | None:
     """One finding for each group of variations in which an output differs from the oracle, about the first such call."""
@@ -39,7 +44,7 @@ def _left_behind(left: LeftBehind) -> Finding:
         kind="recompiled" if left.recompiled else KINDS[key_of(left.varied)],
         stage="layer",
         what=left.what,
-        cause=CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
+        cause=_FIXED if left.fixed else CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,

@@ -48,6 +48,11 @@ class Declared:
     submodules: tuple[tuple[str, str], ...] = ()
     texts: tuple[str, ...] = ()
 
+    @property
+    def ends_on_errors(self) -> bool:
+        """Whether an error in a call ends the process: then no error of the layer's own is a limit that it may have."""
+        return "errors-end" in self.texts
+
 
 def declared(subject: Subject, case: Case) -> Declared:
     """The subject's ``declares``: a tuple of texts, or a method of the case that returns one. Raises BadInput."""

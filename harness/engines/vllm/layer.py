@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.engines.vllm.engine import Engine
-from harness.engines.vllm.paths.methods import MODULAR, method_of
-from harness.engines.vllm.routing import Gate, routing_function, routing_without_fillers
+from harness.engines.vllm.paths.methods import method_of
+from harness.engines.vllm.routing import MODULAR, Gate, routing_function, routing_without_fillers
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
 from harness.engines.vllm.weights import NORMALISE, Pair, masters

@@ -7,12 +7,47 @@ from torch.nn import functional
 from harness.execution.passed_on import note_fact, note_logits, note_routing
 
 NO_EXPERT = -1
+BATCHED = ("vllm-batched", "vllm-padded-rows")
+MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", *BATCHED)
+"""The paths whose experts a routing function chooses outside of the kernel"""
+# Added to all logits of a row, which no softmax sees: so the routing function knows a special row wherever it stands.
+_MARK = 64.0
+# Every third row is of one kind, and every third of the other.
+_KINDS = 3
+# Added to the logits of the first and the last expert: most rows of such a batch name the first, and none the last.
+_LIKED, _AVOIDED = 2.5, -8.0
 
 
 def top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """(weights [T, K] fp32 that sum to one, ids [T, K])."""
     weights, ids = router_logits.float().softmax(-1).topk(count)
     return weights / weights.sum(-1, keepdim=True), ids
+
+
+def marked(router_logits: Tensor, twice: bool, skewed: bool) -> Tensor:
+    """Router logits with marked rows: of three rows the second has special weights, and with ``twice`` the third one expert twice.
+
+    ``skewed``: most rows name the first expert and none the last.
+    """
+    rows, marks = torch.arange(len(router_logits)) % _KINDS, torch.tensor((0.0, _MARK, -_MARK if twice else 0.0))
+    lean = torch.zeros(router_logits.shape[-1])
+    lean[0], lean[-1] = _LIKED, _AVOIDED
+    return router_logits + marks[rows][:, None] + (lean if skewed else 0)
+
+
+def special_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As ``top_k``. A marked row has a first weight above one and the others below zero, or names one expert in its first two slots.
+
+    The weights of each row sum to one.
+    """
+    weights, ids = top_k(router_logits, count)
+    mean = router_logits.float().mean(-1, keepdim=True)
+    first = torch.zeros_like(weights)
+    first[:, :1] = 2.0
+    weights = torch.where(mean > _MARK / 2, first - weights, weights)
+    if count > 1:
+        ids[:, 1:2] = torch.where(mean < -_MARK / 2, ids[:, :1], ids[:, 1:2])
+    return weights, ids
 
 
 class CheckLogits:
@@ -37,16 +72,16 @@ def fills_batch(router_logits: Tensor) -> Tensor:
 
 
 def without_fillers(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """As ``top_k``, with -1 as each id of a row that only fills the batch. Its weights are as large as others."""
-    weights, ids = top_k(router_logits, count)
+    """As ``special_top_k``, with -1 as each id of a row that only fills the batch. Its weights are as large as others."""
+    weights, ids = special_top_k(router_logits, count)
     return weights, ids.masked_fill(fills_batch(router_logits)[:, None], NO_EXPERT)
 
 
 def routing_function(
     hidden_states: Tensor, gating_output: Tensor, topk: int, renormalize: bool
 ) -> tuple[Tensor, Tensor]:
-    """``top_k`` with the arguments of vLLM's custom_routing_function."""
-    return _selected(gating_output, *top_k(gating_output, topk), renormalize)
+    """``special_top_k`` with the arguments of vLLM's custom_routing_function."""
+    return _selected(gating_output, *special_top_k(gating_output, topk), renormalize)
 
 
 def routing_without_fillers(

@@ -23,6 +23,7 @@ from harness.execution.passed_on import note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
 
+_REDUCE = "vllm.model_executor.layers.fused_moe.topk_weight_and_reduce"
 _MXFP4 = "vllm.model_executor.layers.fused_moe.experts.trtllm_mxfp4_moe"
 
 
@@ -137,6 +138,15 @@ def writes_narrow() -> bool:
 def sums_early() -> bool:
     """Whether this vLLM's runner can sum a latent layer's routed output before its transform, which it does from 0.27 on."""
     return "_maybe_reduce_routed_output_before_transform(" in inspect.getsource(moe_runner)
+
+
+@cache
+def sums_slots() -> bool:
+    """Whether the reference finalize over batched buffers takes a row that names an expert in two slots.
+
+    An older one selects one weight for each row, and views what it selected as a column of so many rows.
+    """
+    return "topk_weights[matching_tokens].view(" not in inspect.getsource(import_module(_REDUCE))
 
 
 def says_by_kernel_class() -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.base.errors import BadInput, Skip
 from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
-from harness.engines.vllm.routing import logits_of
+from harness.engines.vllm.routing import BATCHED, MODULAR, logits_of, marked
 from harness.engines.vllm.weights import NORMALISE, oracle
 from harness.matrix.case import Case
 
@@ -100,7 +100,15 @@ class VllmLayer:
         if case.path == "vllm-gate":
             return (hidden.to(device),)
         logits = torch.randn(tokens, case.experts, generator=generator)
+        if case.path in MODULAR:
+            logits = marked(logits, self._names_twice(case), skewed=seed % 2 == 1)
         return hidden.to(device), (logits_of(logits, tokens) if case.path == "vllm-padded-rows" else logits).to(device)
+
+    def _names_twice(self, case: Case) -> bool:
+        """Whether a row may name one expert twice: not where the release's own finalize raises on it."""
+        from harness.engines.vllm.standin import sums_slots
+
+        return case.path not in BATCHED or sums_slots()
 
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32."""

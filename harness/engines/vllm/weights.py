@@ -1,6 +1,7 @@
 """The master weights of a case's layer, exact in bf16, and the fp32 oracle: no padding, no custom op, nothing of vLLM."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
-from harness.engines.vllm.routing import top_k, without_fillers
+from harness.engines.vllm.routing import MODULAR, special_top_k, top_k, without_fillers
 from harness.matrix.case import Case
 
 Pair = tuple[Tensor, Tensor]
@@ -90,7 +91,7 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
 def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> Tensor:
     """The routed experts' output, [T, H], not scaled."""
     inner = x @ weights_of_case.latent[0].float().T if weights_of_case.latent else x
-    routing = (without_fillers if case.path == "vllm-padded-rows" else top_k)(logits, case.top_k)
+    routing = _router_of(case)(logits, case.top_k)
     if case.path == "vllm-lora":
         adapter = Adapter.of(case)
         routed = sum(
@@ -105,6 +106,13 @@ def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> 
     if case.path in NORMALISE:
         routed = routed * (routed.pow(2).mean(-1, keepdim=True) + _EPS).rsqrt()
     return routed @ weights_of_case.latent[1].float().T
+
+
+def _router_of(case: Case) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+    """What chooses the experts of a case."""
+    if case.path == "vllm-padded-rows":
+        return without_fillers
+    return special_top_k if case.path in MODULAR else top_k
 
 
 def _experts(x: Tensor, w13: Tensor, w2: Tensor, weights: Tensor, ids: Tensor) -> Tensor:

@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from harness.engines.vllm.routing import BATCHED, MODULAR
 from harness.engines.vllm.weights import PACKED
 from harness.matrix.case import Case
 
 if TYPE_CHECKING:
     from harness.engines.vllm.standin import StandIn
-
-BATCHED = ("vllm-batched", "vllm-padded-rows")
-MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", *BATCHED)
 
 
 def method_of(case: Case) -> "type[StandIn]":

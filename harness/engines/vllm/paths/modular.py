@@ -14,6 +14,7 @@ from vllm.model_executor.layers.fused_moe.topk_weight_and_reduce import TopKWeig
 from vllm.model_executor.layers.fused_moe.utils import _resize_cache
 
 from harness.base.errors import Skip
+from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.standin import StandIn, gated
 from harness.execution.passed_on import note_fact, note_routing
 from harness.ops.product import product
@@ -25,7 +26,10 @@ _PACKAGE = "vllm.model_executor.layers.fused_moe"
 
 
 class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
-    """Both products in torch, through the workspaces that the kernel is given, as vLLM's Triton experts use them."""
+    """Both products in torch, through the workspaces that the kernel is given, as vLLM's Triton experts use them.
+
+    Other experts use more of each workspace: all that was asked for is written to as long as nothing is held there.
+    """
 
     narrow_width: int | None = None
     """The true width, where the experts write no padded columns"""
@@ -53,6 +57,9 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
 
     def apply(self, output: Tensor, hidden_states: Tensor, w1: Tensor, w2: Tensor, **more: Any) -> None:
         """[T, W] to ``output`` [T, W]. An id of -1 names no expert."""
+        check_activation(more["activation"])
+        scratch = Scratch(self, hidden_states, w1, w2, output, more)
+        scratch.use("workspace13", "workspace2")
         weights, ids = more["topk_weights"], more["topk_ids"]
         (count, slots), inner = ids.shape, w1.shape[1]
         up = _resize_cache(more["workspace2"], (count, slots, inner)).zero_()
@@ -65,7 +72,9 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
             share = (weights * (ids == expert))[..., None]
             down += (share * product(middle, weight).float()).to(down.dtype)
         self.after_down(down, middle, weights, ids, w1, w2)
+        scratch.use("workspace13")  # the output may lie here, and what is summed may not
         output.copy_(down.float().sum(1)[:, : output.shape[1]])
+        scratch.use("workspace2")
 
     def after_up(self, up: Tensor, hidden_states: Tensor, ids: Tensor, w1: Tensor, w2: Tensor) -> None:
         """For what is added to the first product."""
@@ -133,10 +142,19 @@ def _batched_experts() -> Any:
     if not torch.accelerator.is_available() and hasattr(module, _CAPTURES):
         setattr(module, _CAPTURES, lambda: False)  # it asks an accelerator's stream
 
-    def activation(self: Any, kind: Any, output: Tensor, input: Tensor, **more: Any) -> None:
-        output.copy_(gated(input.float()))
+    class BatchedExperts(module.NaiveBatchedExperts):  # type: ignore[misc, name-defined]
+        def activation(self, kind: Any, output: Tensor, input: Tensor, **more: Any) -> None:
+            check_activation(kind)
+            output.copy_(gated(input.float()))
 
-    return type("BatchedExperts", (module.NaiveBatchedExperts,), {"activation": activation})
+        def apply(self, output: Tensor, hidden_states: Tensor, w1: Tensor, w2: Tensor, **more: Any) -> None:
+            """The release's own, which writes to fewer rows of its second workspace than it asks for."""
+            scratch = Scratch(self, hidden_states, w1, w2, output, more)
+            scratch.use("workspace13", "workspace2")
+            super().apply(output=output, hidden_states=hidden_states, w1=w1, w2=w2, **more)
+            scratch.use("workspace2")
+
+    return BatchedExperts
 
 
 _ABSTRACT = ("current_device", "no_act_and_mul", "quant_scheme", "activation", "parallel_config")

@@ -33,6 +33,8 @@ _MORE = 4100
 _TOGETHER = {"compiled=256-tokens": "compiled=inference-mode", "compiled=201-tokens": "compiled=slice"}
 # Fewer and more tokens than an eager call before had.
 _OTHER_SIZES = (5, 12)
+# Of other parity and magnitude: a branch divides them into ranges, and only where a trace fixes the number has each its own graph.
+_EACH, _RANGES = (FEW, 5, 12, 64), 2
 
 
 def run(rig: Rig, dynamic: bool) -> Run:
@@ -134,6 +136,8 @@ class _Compiled:
         del varied.run.calls[before + len(calls) :]
         if failed and any(call.error or varied.is_wrong(call) for call in without):
             del varied.run.calls[before:]
+        elif not failed and others > 1 and varied.rig.most_tokens < _MORE:
+            self._note_fixed(varied, variation)  # else the call with so many tokens shows it
         elif not failed and graphs > others:
             sizes = ", ".join(map(str, _OTHER_SIZES))
             made = f"{graphs} graphs were compiled for batches of {sizes} tokens"
@@ -162,7 +166,7 @@ class _Compiled:
         few_rows, right = varied.batch()
         rows = torch.arange(_MORE, device=few_rows[0].device) % len(few_rows[0])
         inputs, expected = tuple(t if t is None else t[rows] for t in few_rows), rows_of(right, rows)
-        function, before = self.of(varied.fresh(), dynamic=True), len(varied.run.calls)
+        function, before, graphs = self.of(varied.fresh(), dynamic=True), len(varied.run.calls), self.graphs
         with contextlib.suppress(*LAYER_ERRORS):
             function(*batch_of(varied, 0)[0])
         if not check(varied, variation, function, inputs=inputs, expected=expected) and not check(
@@ -170,6 +174,21 @@ class _Compiled:
         ):
             del varied.run.calls[before:]  # ``varied-tokens`` reports it
         del varied.run.calls[before + 1 :]
+        if self.graphs > graphs + 1:
+            self._note_fixed(varied, variation)
+
+    def _note_fixed(self, varied: VariedRun, variation: Varied) -> None:
+        """Note where each number of tokens has a graph of its own, though the layer was compiled for any: its trace fixes it."""
+        torch._dynamo.reset()
+        function, before = self.of(varied.fresh(), dynamic=True), self.graphs
+        counts = [count for count in _EACH if count <= varied.most]
+        for count in (*counts, counts[0]):  # the first one again has its graph, unless each call makes one
+            with contextlib.suppress(*LAYER_ERRORS):
+                function(*varied.batch(count)[0])
+        if len(counts) > _RANGES and self.graphs - before == len(counts):
+            of = f"batches of {', '.join(map(str, counts))} tokens by code for any number of them; expected 1"
+            what = f"{len(counts)} graphs were compiled for {of}"
+            varied.run.left_behind.append(LeftBehind(variation, what, recompiled=True, fixed=True))
 
     def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()

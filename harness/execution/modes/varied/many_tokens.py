@@ -58,7 +58,8 @@ def many(varied: VariedRun, variation: Varied, count: int) -> None:
             varied.run.calls.append(total)
             return
         known = varied.rig.vary or any(failed(varied, one) for one in varied.run.calls)
-        if not narrow.refused(call, own=True) and not known and count_matters(narrow, call):
+        refused = not narrow.rig.declared.ends_on_errors and narrow.refused(call, own=True)
+        if not refused and not known and count_matters(narrow, call):
             find_smallest(narrow, count, least=min(LARGEST_BATCH, count - 1))
     for one in narrow.run.calls[first:]:
         one.case = narrow.rig.case

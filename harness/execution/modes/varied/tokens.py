@@ -30,7 +30,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
     """Calls of one layer at many token counts."""
     groups = {"tokens": _tokens, "growth": _growth, "captured": _captured}
     run = run_varied(rig, groups, tokens=rig.case.tokens, batch=LARGEST_BATCH)
-    _allow_limit(run)
+    if not rig.declared.ends_on_errors:
+        _allow_limit(run)
     run.calls.sort(key=lambda call: (call.varied is not None, call.varied is not None and _order(call)))
     return run
 
