@@ -68,7 +68,7 @@ def test_every_key_of_a_detail_is_listed() -> None:
 
 
 def test_every_setting_is_listed() -> None:
-    keys = {{"default": "subject"}.get(one.name, one.name) for one in fields(Project)} - {"root"}
+    keys = {{"default": "subject"}.get(one.name, one.name.replace("_", "-")) for one in fields(Project)} - {"root"}
     assert keys - listed("reference/settings.md") == set()
 
 
