@@ -117,7 +117,7 @@ def test_what_is_seen_is_killed(everything: tuple[object, dict[str, dict[str, ob
         ("mine#elsewhere", "only reported by values at routed scaling; expected alias"),
         ("mine#unheard", "never reported by widths, which must report it"),
         ("mine#dies", "the worker process died (exit code 7)"),
-        ("mine#hangs", "a trial gets 20 s"),
+        ("mine#hangs", "a trial gets 30 s"),
     ],
 )
 def test_other_survivors(name: str, why: str, everything: tuple[object, dict[str, dict[str, object]]]) -> None:
