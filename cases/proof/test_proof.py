@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fixtures import over_symbols
 from fixtures.corpus import FAULTS
+from fixtures.planting import REAL, Planted
 from harness.base.errors import Skip
 from harness.findings.finding import FINDINGS, OK, SKIPPED, Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import ANY, load
+from harness.ops.by_name import by_name
 from harness.ops.registry import register_op
 from harness.proof.proof import FAILS, NOT_PROVABLE, PROVEN
 from harness.proof.prove import prove, prover
@@ -363,6 +366,28 @@ def test_a_kernel_may_make_numbers_of_its_sizes(layer: type[PaddedMoELayer]) -> 
             return (layer.op._schema.name,)
 
     assert prove(OfNumbers(layer=layer), case_of("shared")).status == PROVEN
+
+
+def hint_of(size: Any) -> Any:
+    return size.node.hint if isinstance(size, torch.SymInt) else size
+
+
+def _fake_of_a_number(hidden_states: Tensor, out_width: Any) -> Tensor:
+    """Fixes a size without a guard, as a table made for one model does. The comparison with the real side adds one."""
+    return hidden_states.new_empty(hidden_states.shape[0], hint_of(out_width))
+
+
+_of_a_number = register_op("proven::of_a_number", SCHEMA, fake=by_name(_fake_of_a_number))(REAL)
+
+
+class OfANumber(PaddedMoELayer):
+    op = staticmethod(_of_a_number.overload)
+
+
+def test_a_fake_that_makes_a_number_says_nothing_of_the_real_side_that_other_ops_share() -> None:
+    prove(Planted(layer=OfANumber, op=_of_a_number.name), case_of("plain"))
+    verdict = judge(over_symbols.FAKE_OF_COLUMNS, case_of("plain"), PROOF, CPU)
+    assert "fails-when-traced" in {finding.kind for finding in verdict.findings}, verdict.skipped
 
 
 def test_a_fake_that_lies_at_some_sizes_is_the_contracts_finding() -> None:

@@ -45,10 +45,12 @@ def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
                 env.evaluate_expr(guard)  # adds it to the guards of this trace
             return _renamed(text, renaming)
     before = len(env.guards)
-    text = _compared(name, real, fake, args, kwargs)
+    out = _out(real, fake, args, kwargs)
+    # A fake may fix a size as well, which the comparison shows: the real implementation's own guards alone speak of it.
     if _hold_here_alone(env, [guard.expr for guard in env.guards[before:]]):
         _of_numbers.add(real)
         raise MakesNumbers
+    text = "" if _is_alike(out, fake) else f"{name} gives {shown(out)}, its fake implementation {shown(fake)}"
     guards = tuple(guard.expr for guard in env.guards)
     if all(guard.free_symbols <= set(symbols) for guard in guards):
         known.append((symbols, guards, text))
@@ -66,14 +68,16 @@ def _hold_here_alone(env: ShapeEnv, guards: list[Any]) -> bool:
     return bool(guards) and not any(all(_holds_here(env, guard, more) for guard in guards) for more in _FURTHER)
 
 
-def _compared(name: str, real: Any, fake: FakeTensor, args: Any, kwargs: Any) -> str:
+def _out(real: Any, fake: FakeTensor, args: Any, kwargs: Any) -> Any:
+    """What the real implementation returns; the fake's output where it is no plain torch, or reads its data."""
     try:
-        out = real(*args, **kwargs)
-    except Exception:  # it is no plain torch, or it reads its data
-        return ""
-    if isinstance(out, Tensor) and out.dtype == fake.dtype and same_form(out, fake):
-        return ""
-    return f"{name} gives {shown(out)}, its fake implementation {shown(fake)}"
+        return real(*args, **kwargs)
+    except Exception:
+        return fake
+
+
+def _is_alike(out: Any, fake: FakeTensor) -> bool:
+    return isinstance(out, Tensor) and out.dtype == fake.dtype and same_form(out, fake)
 
 
 def _form(arguments: Any) -> tuple[tuple[sympy.Symbol, ...], Any]:
