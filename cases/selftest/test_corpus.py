@@ -48,14 +48,16 @@ def param(entry: Fault | Correct, case: Case, mode: str) -> object:
 def one_in(entry: Fault | Correct, mode: str) -> int:
     """Of how many trials of this kind a run does one, but for ``--whole``.
 
-    Every fault is tried in its first mode, and what only a compiled graph shows in each that compiles, unless several compiled
-    calls are needed, five seconds each.
+    Every fault is tried in its first mode, but for every second one whose first mode varies a layer, three seconds each.
+    What only a compiled graph shows is tried in each mode that compiles.
     """
     if mode in COMPILES and not set(entry.modes) <= COMPILES:
-        return 12 if isinstance(entry, Fault) else 25
+        return 18 if isinstance(entry, Fault) else 37
     if isinstance(entry, Correct):
-        return 13
-    return 1 if mode in COMPILES or (mode == entry.modes[0] != "varied-compiled") else 7
+        return 17
+    if mode == entry.modes[0] and mode.startswith("varied"):
+        return 2
+    return 1 if mode in COMPILES or mode == entry.modes[0] else 9
 
 
 def is_here(entry: Fault | Correct, mode: str) -> bool:

@@ -33,7 +33,8 @@ check of torch 2.13 that a graph's inputs are alive.
 A fault is killed if every mode that must find it does, with the right explanation. Otherwise it survives. The corpus also has
 correct variants, which must give no finding; a finding there is a false alarm. All their trials take two thirds of the time:
 a run does one in six, one in eighteen of those that compile or vary, and of each variant at least one, unless --whole,
---faults or --modes ask for more.
+--faults or --modes ask for more. On a CPU the results of torch's tools are kept, and read again while the harness, the
+corpus, torch and the kind of processor stay the same; those three options ask the tools anew.
 
 examples:
   harness selftest                               every fault, in each mode that must find it, and a part of the trials of
@@ -70,7 +71,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="module with the corpus (default: [tool.harness] corpus in pyproject.toml)",
     )
-    parser.add_argument("--whole", action="store_true", help="do all trials of the correct variants")
+    parser.add_argument(
+        "--whole", action="store_true", help="do all trials of the correct variants, and ask torch's tools anew"
+    )
     add_device(parser.add_argument)
     parser.add_argument(
         "--seconds",
@@ -108,6 +111,7 @@ def run(chosen: argparse.Namespace) -> int:
         *notes(scored, most),
         totals(scored),
         *_left_out(trials),
+        *_kept(scored),
         f"{len(trials.all())} trials in {time.monotonic() - start:.1f} s",
     ):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -136,6 +140,14 @@ def _left_out(trials: "Trials") -> list[str]:
     """One line where trials of correct variants were left out."""
     done, every = len(trials.all()), sum(len(trials.every_of(entry)) for entry in trials.entries)
     return [f"left out: {every - done} of the trials of correct variants; --whole does them"] if done < every else []
+
+
+def _kept(scored: "list[Scored]") -> list[str]:
+    """One line where results of torch's tools are those of an earlier run."""
+    kept = sum(answer.tools_kept for one in scored for answer in one.answers)
+    return (
+        [f"torch's tools: {kept} results kept from an earlier run of the same code; --whole asks anew"] if kept else []
+    )
 
 
 def _trials(chosen: argparse.Namespace) -> "Trials":

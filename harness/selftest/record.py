@@ -25,6 +25,7 @@ def record(one: Scored, corpus: str) -> dict[str, Any]:
         "survived": one.survived,
         "false_alarms": one.false_alarms,
         "tools": one.tools,
+        "tools_kept": any(answer.tools_kept for answer in one.answers),
         "trials": [_trial(one, answer) for answer in one.answers if not answer.tools],
     }
 

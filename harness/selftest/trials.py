@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -9,7 +10,7 @@ from harness.findings.finding import Verdict
 from harness.matrix.case import Case
 from harness.matrix.modes import EVERY_MODE, ModeInfo
 from harness.selftest.corpus import Corpus, Correct, Fault, load_corpus
-from harness.selftest.tool_names import TOOLS
+from harness.selftest.tool_names import KEPT, TOOLS
 from harness.workers.importing import importing
 from harness.workers.pool import LAST, Pool
 from harness.workers.process import Job
@@ -49,11 +50,15 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a trial: a verdict, or the results of torch's tools. If the worker died, ``died`` says how."""
+    """The result of a trial: a verdict, or the results of torch's tools. If the worker died, ``died`` says how.
+
+    ``tools_kept`` says that the results are those of an earlier run of the same code.
+    """
 
     trial: Trial
     verdict: Verdict | None = None
     tools: dict[str, Any] = field(default_factory=dict)
+    tools_kept: bool = False
     died: str = ""
 
 
@@ -116,14 +121,15 @@ class Trials:
 
     def run(self, workers: int) -> Iterator[Answer]:
         """The answers as they come. Raises BadInput if a worker cannot load the corpus."""
-        settings = {"path": self.path, "device": self.device, "corpus": self.corpus.module}
+        settings = {"path": self.path, "device": self.device, "corpus": self.corpus.module, "anew": self.whole}
         job = Job("harness.selftest.trials:start", settings, self.seconds)
         for reply in Pool(job, self.groups(), workers, same=lambda task: task[0]):
             trial = Trial(*reply.task)
             if reply.answer is None:
                 yield Answer(trial, died=f"the worker process died ({reply.died}); a trial gets {self.seconds:.0f} s")
             elif trial.mode == TOOLS:
-                yield Answer(trial, tools=reply.answer)
+                kept = bool(reply.answer.pop(KEPT, False))
+                yield Answer(trial, tools=reply.answer, tools_kept=kept)
             else:
                 yield Answer(trial, Verdict.from_json(reply.answer))
 
@@ -134,6 +140,7 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
 
     from harness.execution.device import choose_device, loss
     from harness.execution.state.threads import users_threads
+    from harness.selftest.kept import Kept
     from harness.selftest.tools import look
     from harness.verdict.judge import judge
 
@@ -142,13 +149,16 @@ def start(settings: dict[str, Any]) -> Callable[[list[Any]], dict[str, Any]]:
         corpus = load_corpus(settings["corpus"], settings["path"])
     device = choose_device(settings["device"])
     package = settings["corpus"].partition(".")[0]
+    # A graphics card has a state, and its driver a version.
+    kept = Kept() if device.type == "cpu" and not settings["anew"] else None
 
     def answer(task: list[Any]) -> dict[str, Any]:
         trial = Trial(*task)
         entry = corpus.entries[trial.entry]
         case: Case = entry.cases[trial.place]
         if trial.mode == TOOLS:
-            result = look(entry.subject, case, device)
+            ask = partial(look, entry.subject, case, device)
+            result = kept.results(entry.id, repr(case), ask) if kept else ask()
         else:
             mode: ModeInfo = EVERY_MODE[trial.mode]
             result = judge(entry.subject, case, mode, device, entry.id).to_json()
