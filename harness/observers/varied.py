@@ -75,7 +75,7 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
 def _limit(run: Run, call: Call) -> str:
     """How a layer says that it takes no larger batch, where every larger one raises."""
     assert call.varied is not None
-    if call.varied.group != "tokens":
+    if call.varied.group != "tokens" or run.declared.layer_of:
         return ""
     right = [c.tokens for c in run.calls if c.error is None and (c.varied is None or c.varied.group == "tokens")]
     if not right or max(right) > call.tokens:
