@@ -75,7 +75,9 @@ class SourceLine:
 
         Such as an engine's group of ranks. The helper's own file, and folders of code for ranks, are left out.
         """
-        frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1)) if not is_library(frame.f_code.co_filename)]
+        frames = [
+            frame for frame, _ in traceback.walk_stack(sys._getframe(1)) if not is_library(frame.f_code.co_filename)
+        ]
         if not frames or _is_in_module(frames[0]):
             return None
         helper = frames[0].f_code.co_filename

@@ -76,8 +76,6 @@ def _count_cause(run: Run, count: int, expected: int) -> str:
     return f"{_SOME if count else _TOO_FEW}{': then declare it' * can_declare}."
 
 
-
-
 def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None) -> list[Finding]:
     expected = run.declared.reduces if run.case.tp > 1 else 0
     if count == expected:

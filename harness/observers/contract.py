@@ -146,7 +146,9 @@ _BY_DEVICE = (
     "op gives."
 )
 _RETURNED = "Compiled code takes the outputs that the fake gives: a trace raises on them, or goes on with others than the kernel's."
-_NUMBER = "A trace goes on with the fake's number: a branch on it, or a size made of it, is another one than in eager code."
+_NUMBER = (
+    "A trace goes on with the fake's number: a branch on it, or a size made of it, is another one than in eager code."
+)
 _ALIASED = (
     "A compiler takes the output for memory of that argument: a write to one of the two then counts as a write to both, and a copy "
     "between them may be left out. Give the fake an output of its own, as by torch.empty_like."
