@@ -289,8 +289,8 @@ class _NaNWatch(TorchDispatchMode):
             rows = self._bad_rows(tensor)
             if rows and moved:
                 self._moved[id(tensor)] = moved
-            elif rows and not before and tensor.dim() > 1:
-                count = tensor.shape[0]
+            elif rows and not before and (tensor.dim() > 1 or self._flat_rows(tensor)):
+                count = self._rows if self._flat_rows(tensor) else tensor.shape[0]
                 self._moved[id(tensor)] = FirstNaN(
                     op, SourceLine.here(), tuple(rows), count, "", False, self._is_later, (index,)
                 )

@@ -50,7 +50,7 @@ def _give_back(given: list[Tensor], own: list[Tensor], outputs: Iterable[Tensor]
 
 
 def left_out(call: Call, alone: Tensor, ranks: int) -> bool:
-    """Whether each wrong row of a call is the same without reductions, ``alone``, and is right once it is summed over equal ranks."""
+    """Whether each wrong row of a call is the same without reductions, ``alone``, and right once summed over equal ranks."""
     output, expected = call.snapshot, call.expected
     if output is None or expected is None or alone.shape != output.shape or not all_finite(output):
         return False
