@@ -16,7 +16,7 @@ from harness.ops.names import op_name
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows to look for: ``tokens`` of ``padded`` columns, of which ``width`` are the true ones, from output ``index`` of ``op``."""
+    """``tokens`` rows of ``padded`` columns, of which ``width`` are true ones, from output ``index`` of ``op``."""
 
     op: str
     index: int | None
@@ -68,7 +68,7 @@ class CutWatch(TorchDispatchMode):
         return out
 
     def _begins(self, buffer: Tensor, out: Tensor) -> int | None:
-        """At which element of the buffer row 1 of a cut begins; None where each row lies in its own, or it is no cut of this buffer."""
+        """At which element of the buffer row 1 of a cut begins; None where each row lies in its own, or it is no cut of it."""
         if _share(buffer, out):
             offset, step = out.storage_offset() - buffer.storage_offset(), out.stride(0)
             inside = 0 <= offset <= self._rows.padded - self._rows.width
