@@ -514,7 +514,13 @@ def test_each_output_of_an_op_is_compared() -> None:
     [
         (writes_hidden_states, case_of("aligned"), "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (writes_hidden_states, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
-        (writes_hidden_states, ALIGNED_SHARED, "eager", ("alias", "mutated-input", stages.EXPERTS), {"vllm#28942"}),
+        (
+            writes_hidden_states,
+            case_of("aligned-shared"),
+            "eager",
+            ("alias", "mutated-input", stages.EXPERTS),
+            {"vllm#28942"},
+        ),
         (writes_scale, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (returns_hidden_states, WIDE, "eager", ("alias", "undeclared-alias", stages.EXPERTS), set()),
         (leaves_columns, NARROW, "eager", ("poison", "uninitialised", stages.EXPERTS), set()),

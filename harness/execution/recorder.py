@@ -205,4 +205,5 @@ def _watch_writes(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator
     copies = [(name, leaf, copy_of(leaf)) for name, leaf in not_written(func, args, kwargs)]
     yield
     written = [(name, now.untyped_storage()._cdata) for name, now, before in copies if not same_bits(now, before)]
-    record.undeclared_writes, record.written_memory = (tuple(one[place] for one in written) for place in (0, 1))
+    record.undeclared_writes = tuple(name for name, _ in written)
+    record.written_memory = tuple(memory for _, memory in written)

@@ -342,7 +342,7 @@ class _NaNWatch(TorchDispatchMode):
         case, flat = self._case, tensor.reshape(tensor.shape[0] if tensor.dim() else 1, -1)
         if case.padded != case.width and (flat_rows := self._flat_rows(tensor)):
             flat = tensor.reshape(self._rows, flat_rows)[:, : case.width]
-            return flat[: self._tokens].isnan().any(-1).nonzero().flatten().tolist()  # type: ignore[no-any-return]
+            return flat[: self._tokens].isnan().any(-1).nonzero().flatten().tolist()
         if tensor.dim() and tensor.shape[-1] == case.padded != case.width:
             flat = tensor[..., : case.width].reshape(tensor.shape[0], -1)
         rows = flat.isnan().any(-1)

@@ -72,7 +72,7 @@ class CutWatch(TorchDispatchMode):
         if _share(buffer, out):
             offset, step = out.storage_offset() - buffer.storage_offset(), out.stride(0)
             inside = 0 <= offset <= self._rows.padded - self._rows.width
-            return None if inside and step == buffer.stride(0) else offset + step
+            return None if inside and step == buffer.stride(0) else int(offset + step)
         if not buffer.is_contiguous() or out.dtype != buffer.dtype:
             return None
         flat = buffer.view(-1)[: out.numel()].view(out.shape)
