@@ -81,6 +81,7 @@ from fixtures.faults.unpad import (
     Shifted,
 )
 from fixtures.judged import Key, judged, keys
+from fixtures.planting import ALIGNED_SHARED
 from harness.execution import stages
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
@@ -516,7 +517,7 @@ def test_each_output_of_an_op_is_compared() -> None:
         (writes_hidden_states, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (
             writes_hidden_states,
-            case_of("aligned-shared"),
+            ALIGNED_SHARED,
             "eager",
             ("alias", "mutated-input", stages.EXPERTS),
             {"vllm#28942"},
