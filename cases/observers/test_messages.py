@@ -333,7 +333,7 @@ class LeavesRows(PaddedMoELayer):
 
 def test_the_op_and_the_rows_of_the_first_nan_are_named() -> None:
     finding = next(f for f in judged(LeavesRows).findings if f.observer == "poison")
-    assert finding.what.endswith("NaN first appeared in the output of aten::mul, rows 0-1 of 7")
+    assert finding.what.endswith("NaN is seen in the output of aten::mul, rows 0-1 of 7")
     assert "aten::mul reads memory that nothing wrote" in finding.cause
     assert "0 x NaN is NaN" in finding.cause
     assert finding.line is not None

@@ -81,6 +81,7 @@ from fixtures.faults.unpad import (
     Shifted,
 )
 from fixtures.judged import Key, judged, keys
+from fixtures.planting import ALIGNED_SHARED
 from harness.execution import stages
 from harness.findings.finding import FINDINGS, OK, Finding, Verdict
 from harness.matrix.case import Case
@@ -514,7 +515,13 @@ def test_each_output_of_an_op_is_compared() -> None:
     [
         (writes_hidden_states, case_of("aligned"), "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (writes_hidden_states, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
-        (writes_hidden_states, WITH_SHARED, "eager", ("alias", "mutated-input", stages.EXPERTS), {"vllm#28942"}),
+        (
+            writes_hidden_states,
+            ALIGNED_SHARED,
+            "eager",
+            ("alias", "mutated-input", stages.EXPERTS),
+            {"vllm#28942"},
+        ),
         (writes_scale, WIDE, "eager", ("alias", "mutated-input", stages.EXPERTS), set()),
         (returns_hidden_states, WIDE, "eager", ("alias", "undeclared-alias", stages.EXPERTS), set()),
         (leaves_columns, NARROW, "eager", ("poison", "uninitialised", stages.EXPERTS), set()),

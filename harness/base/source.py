@@ -5,6 +5,7 @@ import importlib.util
 import linecache
 import os
 import sys
+import traceback
 import types
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +40,16 @@ def _is_standard(file: str) -> bool:
     return not folder and bool(rest) and not rest.startswith(("site-packages", "dist-packages"))
 
 
+def _is_in_module(frame: types.FrameType) -> bool:
+    """Whether a frame is a method of a module, by what its ``self`` has."""
+    return hasattr(frame.f_locals.get("self"), "_forward_pre_hooks")
+
+
+def _is_of_ranks(frame: types.FrameType) -> bool:
+    """Whether a frame is of a package for ranks and their collectives, as engines have one."""
+    return "distributed" in Path(frame.f_code.co_filename).parts[:-1]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLine:
     """One line of the user's code."""
@@ -57,6 +68,22 @@ class SourceLine:
                 return cls.at(name, frame.f_lineno)
             frame = frame.f_back
         return None
+
+    @classmethod
+    def of_caller(cls) -> Self | None:
+        """The user's line that called for what the innermost one does, where that is in a helper and in no method of a module.
+
+        Such as an engine's group of ranks. The helper's own file, and folders of code for ranks, are left out.
+        """
+        frames = [
+            frame for frame, _ in traceback.walk_stack(sys._getframe(1)) if not is_library(frame.f_code.co_filename)
+        ]
+        if not frames or _is_in_module(frames[0]):
+            return None
+        helper = frames[0].f_code.co_filename
+        others = (frame for frame in frames if frame.f_code.co_filename != helper and not _is_of_ranks(frame))
+        caller = next(others, None)
+        return cls.at(caller.f_code.co_filename, caller.f_lineno) if caller else None
 
     @classmethod
     def at(cls, file: str, number: int) -> Self:

@@ -37,7 +37,8 @@ class Record:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
     arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
     pad or a cut moves the rows: zeros in front of them, or columns that are left out there. ``routed_inputs`` says of each tensor
-    input whether it came through the routed experts.
+    input whether it came through the routed experts, and ``memory`` which storage it lies in. ``written_memory`` holds those of
+    ``undeclared_writes``. ``caller`` is the user's line that called the function of ``line``, where that only reduces.
     """
 
     op: str
@@ -57,6 +58,9 @@ class Record:
     plain: Plain = ()
     shift: int = 0
     routed_inputs: tuple[bool, ...] = ()
+    memory: tuple[int, ...] = ()
+    written_memory: tuple[int, ...] = ()
+    caller: SourceLine | None = None
 
     @property
     def custom(self) -> bool:
@@ -73,6 +77,14 @@ class Unwritten:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Miscut:
+    """How a cut of the padding reads other rows than it should, as text, and the user's line that cuts."""
+
+    text: str
+    line: SourceLine | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,8 @@ class Call:
     ``facts`` are sentences on what is wrong in what is passed on inside an op, ``misrouted`` says that one is of the routing.
     ``zero_parts`` are the parts, "routed" or "shared", of which the routed experts' op returns nothing but zeros.
     ``mispadded`` says that the rows of the wrong tokens do not reach that op, whose rows are padded.
+    ``miscut`` says which cut of the padding alone makes the call wrong; None for none. ``unreduced`` says that the wrong rows are
+    this rank's own, which no reduction sums.
     ``memory_of`` is the op that first returned the memory in which the output lies; None where none was recorded.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
@@ -175,6 +189,8 @@ class Call:
     facts: tuple[str, ...] = ()
     zero_parts: frozenset[str] = frozenset()
     mispadded: bool = False
+    miscut: "Miscut | None" = None
+    unreduced: bool = False
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()

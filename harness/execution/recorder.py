@@ -129,6 +129,8 @@ class Recorder(TorchDispatchMode):
         # The whole submodule makes the routed part, so that a view of its input is not routed: see _left.
         starts = stage == EXPERTS and not self._submodules.stage
         record = Record(op, stage, SourceLine.here(), inputs, sources, any(routed) or starts, routed_inputs=routed)
+        record.memory = tuple(tensor.untyped_storage()._cdata for tensor in tensors)
+        record.caller = SourceLine.of_caller() if stage == REDUCE else None
         self.records.append(record)
         return record
 
@@ -202,4 +204,6 @@ def _watch_writes(record: Record, func: Any, args: Any, kwargs: Any) -> Iterator
     """Compare each argument that the schema does not declare as written before and after the op."""
     copies = [(name, leaf, copy_of(leaf)) for name, leaf in not_written(func, args, kwargs)]
     yield
-    record.undeclared_writes = tuple(name for name, now, before in copies if not same_bits(now, before))
+    written = [(name, now.untyped_storage()._cdata) for name, now, before in copies if not same_bits(now, before)]
+    record.undeclared_writes = tuple(name for name, _ in written)
+    record.written_memory = tuple(memory for _, memory in written)

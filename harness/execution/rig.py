@@ -66,6 +66,11 @@ class Rig:
         """The routed experts' op, ``namespace::name``; empty where the subject names none."""
         return self.ops[0] if self.ops else ""
 
+    @property
+    def routed_output(self) -> int | None:
+        """Which output of that op is the routed experts'; None where all are."""
+        return self._routed_output
+
     def parts_of(self, outputs: frozenset[int], count: int) -> frozenset[str]:
         """The parts of the layer that these of ``count`` outputs of the routed experts' op are: of two, one is the shared part."""
         routed = self._routed_output or 0

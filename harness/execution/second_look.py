@@ -19,6 +19,8 @@ from harness.execution.memory.wrapped import wrap_others
 from harness.execution.passed_on import AroundOp, noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
+from harness.execution.watches.cuts import CutWatch, Rows
+from harness.execution.watches.undone import Undone, left_out
 from harness.ops.finite import all_finite
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
@@ -68,11 +70,45 @@ def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
     if made:
         call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
         call.zero_parts = rig.parts_of(op.indices, op.count)
+        _look_at_cut(rig, call)
+        _look_at_reductions(rig, call)
         if lost := _lost_rows(rig, call, op.rows):
             call.mispadded = rig.case.padded != rig.case.width and same_bits(again.inputs[0], call.before[0])
             call.facts += (
                 f"The rows that the op of the routed experts is given are the layer's own, but zeros for {lost}.",
             )
+
+
+def _look_at_cut(rig: Rig, call: Call) -> None:
+    """Note the cut of the padding that makes a call wrong: with the right columns in its place a fresh layer is right."""
+    case = rig.case
+    if case.padded == case.width or not rig.experts_op:
+        return
+    rows = Rows(rig.experts_op, rig.routed_output, call.tokens, case.width, case.padded)
+    for mend in (False, True):
+        watch, again = CutWatch(rows, mend), Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
+        with watch:
+            made = rig.make(again, rig.start().layer)  # type: ignore[arg-type]
+        if not made or watch.found is None:
+            return
+    again.expected = call.expected
+    if isinstance(again.snapshot, Tensor) and all_finite(again.snapshot) and not _wrong(again):
+        call.miscut = watch.found
+
+
+def _look_at_reductions(rig: Rig, call: Call) -> None:
+    """Note where the wrong rows are this rank's own part, which no reduction sums."""
+    if rig.case.tp == 1:
+        return
+    again = Call(call.label, call.tokens, tuple(map(copy_of, call.before)))
+    with Undone(rig.declared.reduces_by):
+        made = rig.make(again, rig.start().layer)  # type: ignore[arg-type]
+    if made and isinstance(again.snapshot, Tensor) and left_out(call, again.snapshot, rig.case.tp):
+        call.unreduced = True
+        call.facts += (
+            f"The wrong rows are this rank's own part, 1/{rig.case.tp} of what they should be, and the same without any "
+            "all-reduce: none is given them, or what it gives for them is not used.",
+        )
 
 
 def _lost_rows(rig: Rig, call: Call, rows: Tensor | None) -> str:
@@ -222,6 +258,8 @@ class _NaNWatch(TorchDispatchMode):
         self._case, self._tokens, self._rows = rig.case, tokens, rows
         self._state = {tensor.untyped_storage().data_ptr(): name for name, tensor in state.items()}
         self._experts_op = rig.experts_op
+        self._moved: dict[int, FirstNaN] = {}
+        self._alive: list[Tensor] = []  # tensors are known by their id
         self._empty: list[tuple[Tensor, SourceLine | None]] = []  # kept, so that no other tensor gets their memory
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -230,16 +268,33 @@ class _NaNWatch(TorchDispatchMode):
         if is_higher_order(func):
             return call_inside(self, func, args, kwargs or {})
         given = list(tensors_in((args, [*(kwargs or {}).values()])))
+        moved = next((self._moved[id(tensor)] for tensor in given if id(tensor) in self._moved), None)
         before = [tensor for tensor in given if self._bad_rows(tensor)] if self.first is None else []
         tails = self._bad_tails(given) if self.first is None and op_name(func) == self._experts_op else []
         out = call_filled(func, *args, **(kwargs or {}))
         if op_name(func).startswith(_FACTORIES):
             self._empty += [(tensor, SourceLine.here()) for tensor in tensors_in(out)]
-        elif self.first is None and not is_view(func):
+        elif self.first is None and is_view(func):
+            self._note_moved(op_name(func), before, moved, out)
+        elif self.first is None:
             self._look(op_name(func), before, out)
+            self.first = moved if moved and self.first else self.first
             if tails and not before:
                 self._of_tail(tails[0])
         return out
+
+    def _note_moved(self, op: str, before: list[Tensor], moved: FirstNaN | None, out: Any) -> None:
+        """Note a view that takes padding for rows: NaN is in its rows, and in none of what it is a view of."""
+        for index, tensor in enumerate(tensors_in(out)):
+            rows = self._bad_rows(tensor)
+            if rows and moved:
+                self._moved[id(tensor)] = moved
+            elif rows and not before and (tensor.dim() > 1 or self._flat_rows(tensor)):
+                count = self._rows if self._flat_rows(tensor) else tensor.shape[0]
+                self._moved[id(tensor)] = FirstNaN(
+                    op, SourceLine.here(), tuple(rows), count, "", False, self._is_later, (index,)
+                )
+            self._alive.append(tensor)
 
     def _bad_tails(self, given: list[Tensor]) -> list[Tensor]:
         """The inputs whose padded columns hold NaN in the row of a token."""
@@ -268,6 +323,12 @@ class _NaNWatch(TorchDispatchMode):
                 return
             self._is_later |= self._is_blurred(tensor)
 
+    def _flat_rows(self, tensor: Tensor) -> int:
+        """The columns of each row in a flat tensor, or in rows of blocks, that has as many elements as all rows; 0 for another."""
+        flat = tensor.dim() == 1 or (tensor.dim() > 2 and tensor.shape[0] == self._rows)
+        sizes = (self._case.padded, self._case.width)
+        return next((size for size in sizes if flat and tensor.numel() == size * self._rows), 0)
+
     def _is_blurred(self, tensor: Tensor) -> bool:
         """Whether a tensor holds NaN, and has rows that are no tokens, so that it may be another row's."""
         if self._rows == self._tokens or not tensor.is_floating_point() or tensor.element_size() < 2:
@@ -279,6 +340,9 @@ class _NaNWatch(TorchDispatchMode):
         if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.numel():
             return []
         case, flat = self._case, tensor.reshape(tensor.shape[0] if tensor.dim() else 1, -1)
+        if case.padded != case.width and (flat_rows := self._flat_rows(tensor)):
+            flat = tensor.reshape(self._rows, flat_rows)[:, : case.width]
+            return flat[: self._tokens].isnan().any(-1).nonzero().flatten().tolist()
         if tensor.dim() and tensor.shape[-1] == case.padded != case.width:
             flat = tensor[..., : case.width].reshape(tensor.shape[0], -1)
         rows = flat.isnan().any(-1)

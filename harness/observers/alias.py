@@ -1,5 +1,7 @@
 """Alias and mutation: undeclared writes, and outputs that share memory with something else."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from harness.execution import stages
@@ -28,9 +30,10 @@ def look(run: Run) -> list[Finding] | None:
 
 def _of_op(call: Call, record: Record) -> list[Finding]:
     findings = []
-    for name in record.undeclared_writes:
+    for name, memory in zip(record.undeclared_writes, record.written_memory, strict=True):
         what = f"{record.op} writes to its argument {name!r}, which its schema does not declare"
-        findings.append(_finding("mutated-input", record.stage, what, _overwritten(call, record), call.label, record))
+        written = _finding("mutated-input", record.stage, what, _overwritten(call, record, memory), call.label, record)
+        findings.append(replace(written, detail={"hidden_states": memory == call.inputs[0].untyped_storage()._cdata}))
     for name in record.undeclared_aliases:
         what = f"{record.op} returns memory of its argument {name!r}, which its schema does not declare"
         findings.append(_finding("undeclared-alias", record.stage, what, _REUSED, call.label, record))
@@ -40,13 +43,12 @@ def _of_op(call: Call, record: Record) -> list[Finding]:
     return findings
 
 
-def _overwritten(call: Call, record: Record) -> str:
-    """What follows from a write: the shared expert is named where it is seen to take an input of the op after it."""
+def _overwritten(call: Call, record: Record, memory: int) -> str:
+    """What follows from a write: the shared expert is named where it is seen to take the written input of the op after it."""
     later = iter(call.records)
     any(one is record for one in later)  # those that are left came after it
-    given = {*zip(record.sources, record.inputs, strict=True)}
     shared = (one for one in later if one.stage == stages.SHARED)
-    reads = any(not given.isdisjoint(zip(one.sources, one.inputs, strict=True)) for one in shared)
+    reads = any(memory in one.memory for one in shared)
     return _OVERWRITTEN.replace("later reads", "later, such as the shared expert, reads") if reads else _OVERWRITTEN
 
 
@@ -79,7 +81,8 @@ def _finding(kind: str, stage: str, what: str, cause: str, call: str, record: Re
 
 def _changed_input(call: Call, indices: list[int]) -> Finding:
     names = ", ".join("hidden_states" if index == 0 else f"input {index}" for index in indices)
-    return _finding("mutated-input", "layer", f"the layer changed its {names}", _OVERWRITTEN, call.label)
+    found = _finding("mutated-input", "layer", f"the layer changed its {names}", _OVERWRITTEN, call.label)
+    return replace(found, detail={"hidden_states": 0 in indices})
 
 
 def _changed_state(run: Run, explained: bool) -> list[Finding]:

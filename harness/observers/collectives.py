@@ -50,6 +50,7 @@ def _wrong_tensor(run: Run, call: Call) -> list[Finding]:
             cause="The experts' partial sums are never added up across ranks. A tensor that was complete already is multiplied.",
             call=call.label,
             line=reduced[0].line,
+            caller=reduced[0].caller,
         )
     ]
 
@@ -58,22 +59,28 @@ def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
     return sum(_reduces(run, op) for op in graphs[0].ops) if graphs else 0
 
 
-_TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know: then declare it."
+_TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know"
 _SOME = (
     "A part of the output is not summed over the ranks, or only after a transform that needs the sum, unless an op reduces that "
-    "the harness does not know: then declare it."
+    "the harness does not know"
 )
-_TOO_MANY = (
-    "Each extra all-reduce costs time. It also multiplies the output where its input is complete already. A layer that "
-    "needs more than one can declare their number."
-)
+_TOO_MANY = "Each extra all-reduce costs time. It also multiplies the output where its input is complete already."
+_NUMBER = " A layer that needs more than one can declare their number."
+
+
+def _count_cause(run: Run, count: int, expected: int) -> str:
+    """What another number of reductions does, and what the subject's owner can declare."""
+    can_declare = not run.declared.layer_of
+    if count > expected:
+        return _TOO_MANY + _NUMBER * can_declare
+    return f"{_SOME if count else _TOO_FEW}{': then declare it' * can_declare}."
 
 
 def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None) -> list[Finding]:
     expected = run.declared.reduces if run.case.tp > 1 else 0
     if count == expected:
         return []
-    lines = list(dict.fromkeys(str(record.line) for record in reduced or () if record.line))
+    lines = list(dict.fromkeys(str(record.caller or record.line) for record in reduced or () if record.line))
     at = f" (at {' and '.join(lines)})" if len(lines) > 1 else ""
     return [
         Finding(
@@ -82,9 +89,10 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
             stage=stages.REDUCE,
             what=f"{count} all-reduce{'s'[: count != 1]} in one forward{at}; expected {expected} at tensor-parallel size "
             f"{run.case.tp}",
-            cause=_TOO_MANY if count > expected else _SOME if count else _TOO_FEW,
+            cause=_count_cause(run, count, expected),
             call=label,
             line=reduced[-1].line if reduced else None,
+            caller=reduced[-1].caller if reduced else None,
             detail={"reduced": [record.inputs[0].shape[-1] for record in reduced or () if record.inputs]},
         )
     ]
@@ -101,7 +109,7 @@ def fold_reductions(findings: list[Finding], real_ranks: bool = False) -> list[F
     if count is None or not follows:
         return findings
     cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
-    cause = cause if count.cause == _TOO_MANY else reduced_less(cause)
+    cause = cause if count.cause.startswith(_TOO_MANY) else reduced_less(cause)
     whole = replace(count, cause=f"{count.cause} {cause}", detail=count.detail | follows[0].detail)
     return [whole if finding is count else finding for finding in findings if finding not in follows]
 

@@ -27,7 +27,7 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
     fake = record.fake
     assert fake is not None
     if fake.error is not None and (returned := wrong_return(fake.error)):
-        return _finding(run, label, record, "fake-differs", f"its fake {returned}")
+        return replace(_finding(run, label, record, "fake-differs", f"its fake {returned}"), cause=_RETURNED)
     if fake.error is not None:
         what = f"its fake implementation raised {type(fake.error).__name__}: {first_line(fake.error)}"
         return _finding(run, label, record, "no-fake", what)
@@ -51,7 +51,8 @@ def _judge(run: Run, label: str, record: Record) -> Finding | None:
 def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Finding | None:
     real, faked = record.outputs, fake.outputs or ()
     if len(real) != len(faked):
-        return _finding(run, label, record, "fake-differs", f"real gives {len(real)} outputs, its fake {len(faked)}")
+        what = f"real gives {len(real)} outputs, its fake {len(faked)}"
+        return replace(_finding(run, label, record, "fake-differs", what), cause=_RETURNED)
     for index, (real_meta, fake_meta) in enumerate(zip(real, faked, strict=True)):
         difference = differs(real_meta, fake_meta)
         if difference:
@@ -64,10 +65,10 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
             what = (
                 f"real gives the number {real_value}, its fake {fake_value}, which compiled code takes for a constant"
             )
-            return _finding(run, label, record, "fake-differs", what)
+            return replace(_finding(run, label, record, "fake-differs", what), cause=_NUMBER)
     if fake.aliases and not record.undeclared_aliases:
         what = f"its fake implementation returns memory of {', '.join(fake.aliases)}, which real does not"
-        return _finding(run, label, record, "fake-differs", what)
+        return replace(_finding(run, label, record, "fake-differs", what), cause=_ALIASED)
     if fake.on_cuda:
         what = f"given fake CUDA tensors, its fake implementation {fake.on_cuda}"
         return replace(_finding(run, label, record, "fake-differs", what), cause=_ON_CUDA)
@@ -143,6 +144,14 @@ _ON_CUDA = (
 _BY_DEVICE = (
     "The op has one implementation for both devices, and its fake a branch on the device: one of the two answers is not what the "
     "op gives."
+)
+_RETURNED = "Compiled code takes the outputs that the fake gives: a trace raises on them, or goes on with others than the kernel's."
+_NUMBER = (
+    "A trace goes on with the fake's number: a branch on it, or a size made of it, is another one than in eager code."
+)
+_ALIASED = (
+    "A compiler takes the output for memory of that argument: a write to one of the two then counts as a write to both, and a copy "
+    "between them may be left out. Give the fake an output of its own, as by torch.empty_like."
 )
 _CAUSES = {
     "no-fake": "The fake implementation raised on arguments that the kernel accepts.",

@@ -59,7 +59,7 @@ def _first(run: Run) -> str:
     where = f"in the output of {first.op}, {rows} of {first.count}"
     if first.is_later:
         return f"; NaN is seen {where}, and may come from an op before it, in whose output no row is a token's"
-    return f"; NaN {'is seen' if first.tail else 'first appeared'} {where}"
+    return f"; NaN {'is seen' if first.tail or first.reads_nan else 'first appeared'} {where}"
 
 
 def _cause(run: Run, call: Call, whole: bool) -> str:

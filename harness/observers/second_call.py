@@ -7,7 +7,7 @@ from harness.execution.difference import TOLERANCE, Difference
 from harness.execution.evidence import REPEATED, Call, Record, Run, same_bits
 from harness.findings.finding import Finding
 from harness.findings.readers.capturing import UNWRITTEN_IN_CAPTURE
-from harness.observers.values import comparable, diagnose, difference_of
+from harness.observers.values import comparable, diagnose, difference_of, noted_stage
 from harness.ops.finite import all_finite
 
 OUTSIDE = (
@@ -63,7 +63,10 @@ def _account(run: Run, call: Call, difference: Difference) -> tuple[str, str, st
         return "stale-replay", "layer" if call.absent else stage, cause
     if call.not_run:
         return "stale", call.not_run, f"{cause} {not_run(call)}"
-    return kind if wrong_alone else "stale", "layer" if call.outside else stage, cause
+    if wrong_alone:
+        cause = " ".join((cause, *call.facts, *([call.miscut.text] if call.miscut else [])))
+        return "wrong-columns" if call.miscut else kind, noted_stage(call) or stage, cause
+    return "stale", "layer" if call.outside else stage, cause
 
 
 def not_run(call: Call) -> str:

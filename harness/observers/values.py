@@ -67,6 +67,7 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         f"(tolerance {TOLERANCE}); best fit: {factors}",
         cause=cause,
         call=call.label,
+        line=call.miscut.line if call.miscut else None,
         detail={
             "columns": len(difference.columns),
             "worst": difference.worst,
@@ -79,12 +80,14 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
 def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str, str]:
     if (shifted := _shifted(case, call)) is not None:
         return "wrong-columns", *shifted
+    if call.miscut:
+        return "wrong-columns", stages.UNPAD, " ".join((_which_tokens(difference, call), call.miscut.text))
     kind, stage, cause = diagnose(case, difference)
     if kind == "missing-part" and stage == stages.ADD and (part := _zero_part(call, difference)):
         stage, cause = PART_STAGES[part], f"{cause} The op of the routed experts returns zeros for it."
     cause = " ".join((cause, *call.facts))
-    if call.misrouted or call.mispadded:
-        return kind, stages.ROUTER if call.misrouted else stages.PAD, cause
+    if noted := noted_stage(call):
+        return kind, noted, cause
     if stage != stages.SHARED or case.scaling == 1:
         return kind, stage, cause
     factor = difference.factors.get("shared", 1.0)
@@ -101,6 +104,24 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
     where = f" at {scale.line}" if scale.line else ""
     both = f"The sum of both parts is multiplied{where}: by the routed scaling, that scales the shared part too."
     return kind, stages.SCALING, f"{cause} {both}"
+
+
+def noted_stage(call: Call) -> str:
+    """The stage that a second look has noted for a wrong call; empty for none."""
+    noted = (
+        (call.misrouted, stages.ROUTER),
+        (call.mispadded, stages.PAD),
+        (call.miscut, stages.UNPAD),
+        (call.unreduced, stages.REDUCE),
+    )
+    return next((stage for is_noted, stage in noted if is_noted), "")
+
+
+def _which_tokens(difference: Difference, call: Call) -> str:
+    """The wrong tokens, where some are right."""
+    if len(difference.tokens) == call.tokens:
+        return "All tokens are wrong."
+    return f"Tokens {ranges(difference.tokens)} of {call.tokens} are wrong; the others are correct."
 
 
 def _zero_part(call: Call, difference: Difference) -> str:

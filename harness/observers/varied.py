@@ -75,7 +75,7 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
 def _limit(run: Run, call: Call) -> str:
     """How a layer says that it takes no larger batch, where every larger one raises."""
     assert call.varied is not None
-    if call.varied.group != "tokens":
+    if call.varied.group != "tokens" or run.declared.layer_of:
         return ""
     right = [c.tokens for c in run.calls if c.error is None and (c.varied is None or c.varied.group == "tokens")]
     if not right or max(right) > call.tokens:
@@ -107,12 +107,20 @@ def _finding(run: Run, call: Call) -> Finding:
         else KINDS[key_of(call.varied)],
         stage=stage,
         what=f"{account(run, call)}; {where}",
-        cause=" ".join((cause(call), *call.facts)),
+        cause=" ".join((*_causes(call), *call.facts)),
+        line=call.miscut.line if call.miscut else None,
         call=call.label,
         detail={"vary": call.varied.name, "tokens": call.tokens}
         | ({"earlier": list(call.earlier)} if call.earlier else {}),
         vary=call.shown_by,
     )
+
+
+def _causes(call: Call) -> list[str]:
+    """The usual cause of what was varied, unless a second look has shown the very one."""
+    if call.miscut and not call.outside:
+        return [call.miscut.text]
+    return [] if call.unreduced and not call.outside else [cause(call)]
 
 
 def _by_closer_look(run: Run, call: Call) -> Finding | None:

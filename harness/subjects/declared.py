@@ -36,7 +36,8 @@ class Declared:
     memory of the layer. ``repacks_weights``: the first call may change the weights in place. ``id_experts``: an id equal to
     the number of experts names no expert, and adds nothing. ``submodules`` has the dotted paths of the submodules that hold
     the routed experts, the shared expert and the router, by those words. ``texts`` has every entry; those of
-    ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out.
+    ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out. ``layer_of`` names the software
+    whose own layer it is, where the subject is the harness's: nobody who reads a finding can declare more of it.
     """
 
     most_tokens: int = sys.maxsize
@@ -47,6 +48,7 @@ class Declared:
     id_experts: bool = False
     submodules: tuple[tuple[str, str], ...] = ()
     texts: tuple[str, ...] = ()
+    layer_of: str = ""
 
     @property
     def ends_on_errors(self) -> bool:
@@ -60,7 +62,7 @@ def declared(subject: Subject, case: Case) -> Declared:
     texts = value(case) if callable(value) else value
     if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise BadInput(f'declares is {texts!r:.60}; expected a tuple of texts such as ("tokens<=512", "reduces=2")')
-    fields: dict[str, Any] = {"texts": tuple(texts)}
+    fields: dict[str, Any] = {"texts": tuple(texts), "layer_of": getattr(subject, "layer_of", "")}
     for text in texts:
         _read(text, fields)
     return Declared(**fields)

@@ -34,15 +34,17 @@ def _shared_reads_latent(finding: Finding, case: Case) -> bool:
 
 
 def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
-    if case.shared is None:
-        return False
-    return finding.kind == "mutated-input"
+    """hidden_states are written. Of another argument, or of a padded copy of them, a shared expert reads nothing."""
+    return case.shared is not None and finding.kind == "mutated-input" and bool(finding.detail.get("hidden_states"))
 
 
 def _scaled_twice(finding: Finding, case: Case) -> bool:
-    factor = finding.detail.get("factors", {}).get("routed", 1.0)
+    """The routed part alone has the factor once more: a sum that is scaled has it on the shared part too."""
+    factors = dict(finding.detail.get("factors", {}))
+    factor = factors.pop("routed", 1.0)
     is_factor = case.scaling != 1 and abs(factor / case.scaling - 1) < 0.02
-    return finding.kind == "scaled" and finding.stage == stages.SCALING and is_factor
+    alone = all(abs(other - 1) < 0.02 for other in factors.values())
+    return finding.kind == "scaled" and finding.stage == stages.SCALING and is_factor and alone
 
 
 def _fake_padded_kernel_narrow(finding: Finding, case: Case) -> bool:

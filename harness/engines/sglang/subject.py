@@ -42,6 +42,8 @@ def _engine() -> "Engine":
 class SglangLayer:
     """SGLang's layer, its inputs and its oracle, as a ``Subject``. Raises BadInput without a usable SGLang."""
 
+    layer_of = "SGLang"
+
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)

@@ -34,6 +34,7 @@ class GroupedMm:
     """The blocks with ``experts_implementation="grouped_mm"``, as a ``harness.subjects.subject.Subject``."""
 
     implementation = "grouped_mm"
+    layer_of = "transformers"
 
     def declares(self, case: Case) -> tuple[str, ...]:
         """The submodules that hold its parts. Integer routing is the block's own, and no input."""

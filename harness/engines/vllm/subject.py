@@ -65,6 +65,8 @@ def _usable() -> Iterator[None]:
 class VllmLayer:
     """vLLM's layer, its inputs and its oracle, as a ``harness.subjects.subject.Subject``. Raises BadInput without a usable vLLM."""
 
+    layer_of = "vLLM"
+
     def __init__(self) -> None:
         self.engine = _engine()  # here, so that an unusable vLLM is reported before any case runs
 

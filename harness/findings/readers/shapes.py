@@ -56,6 +56,7 @@ def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "")
         cause=_STRIDED_BY_OP.format(made_by) if made_by else STRIDED_CAUSE,
         call=call.label,
         line=record.line if record else None,
+        caller=record.caller if record else None,
         widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
         detail=({"stride": meta.stride} if meta else {}) | ({"made_by": made_by} if made_by else {}),
     )

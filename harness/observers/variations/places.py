@@ -5,7 +5,7 @@ import torch
 from harness.execution import stages
 from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
-from harness.observers.values import diagnose, difference_of
+from harness.observers.values import diagnose, difference_of, noted_stage
 from harness.observers.variations.causes import IN_GROUPS, takes_no_ids
 from harness.ops.finite import all_finite
 
@@ -53,8 +53,8 @@ def _stage(run: Run, call: Call, found: Difference) -> str:
         return stages.OUTPUT
     if call.other_routing or call.misrouted:
         return stages.ROUTER
-    if call.mispadded:
-        return stages.PAD
+    if noted := noted_stage(call):
+        return noted
     kind, stage, _ = diagnose(run.case_of(call), found)
     if _is_anywhere(call, kind, stage, len(found.factors)):
         return "layer"

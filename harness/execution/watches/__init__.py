@@ -1,0 +1,1 @@
+"""Watches of a second look: where padding moves into rows, and which rows no reduction sums."""
