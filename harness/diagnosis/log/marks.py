@@ -1,7 +1,7 @@
 """Where in a chunk of a log the texts are that a failure may have, and the lines around them."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.diagnosis.log.failures import BEFORE
 from harness.diagnosis.log.lines import NEXT
@@ -19,14 +19,7 @@ def following(chunk: bytes, place: int) -> list[str]:
 class Places:
     """Where in a chunk the words are, in order, and which word is at each place."""
 
-    def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
-        found = []
-        for number, word in enumerate(words):
-            place = chunk.find(word)
-            while place >= 0:
-                found.append((place, number))
-                place = chunk.find(word, place + 1)
-        found.sort()
+    def __init__(self, found: Sequence[tuple[int, int]]) -> None:
         self.places = [place for place, _ in found]
         self._numbers = [number for _, number in found]
 
@@ -42,13 +35,16 @@ class Words:
     def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
         self._chunk = chunk
         self._next = dict.fromkeys(words, _NOT_YET)
+        self._first = _NOT_YET
 
     def next(self, place: int) -> int:
         """The first of them that is not before ``place``; -1 for none."""
-        for word, at in self._next.items():
-            if at < place and at != -1:
-                self._next[word] = self._chunk.find(word, place)
-        return min((at for at in self._next.values() if at >= 0), default=-1)
+        if self._first < place and self._first != -1:
+            for word, at in self._next.items():
+                if at < place and at != -1:
+                    self._next[word] = self._chunk.find(word, place)
+            self._first = min((at for at in self._next.values() if at >= 0), default=-1)
+        return self._first
 
 
 def next_mark(marks: list[int], place: int) -> int:

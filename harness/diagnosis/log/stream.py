@@ -1,6 +1,7 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -8,6 +9,7 @@ from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.again.memory import Memory
 from harness.diagnosis.log.again.repeated import Alike, Repeated
 from harness.diagnosis.log.again.tests import Sections
+from harness.diagnosis.log.again.words import Known
 from harness.diagnosis.log.anchors import is_anchor
 from harness.diagnosis.log.escapes import chunk_without_codes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
@@ -35,7 +37,8 @@ class Failures:
         self.repeated, self.alike, self.tests = Repeated(), Alike(), Sections()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
-        self._hits = Places(b"", ())
+        self._hits = Places(())
+        self._known = Known(_TRIGGERS)
         self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
         self._memory = Memory()
         self._forms = self._reader.forms
@@ -46,7 +49,7 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         judged, chunk = len(self._held), self._held + chunk_without_codes(chunk)
-        self._hits, words = Places(chunk, _TRIGGERS), Words(chunk, _MARKS)
+        self._hits, words = Places(self._known.places(chunk)), Words(chunk, _MARKS)
         known = self._hits.places
         place, trigger = 0, next_mark(known, 0)
         while place < len(chunk):
@@ -86,8 +89,12 @@ class Failures:
 
     def _next(self, chunk: bytes, place: int, known: list[int], words: Words) -> int:
         """Where the next line is that may be of a failure; -1 for none."""
+        at = 0
         while True:
-            mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
+            at = bisect_left(known, place, at)
+            mark, word = known[at] if at < len(known) else -1, words.next(place)
+            if mark < 0 or 0 <= word < mark:
+                mark = word
             place = self.alike.passes(chunk, mark) if mark >= 0 else 0
             if not place:
                 return mark
