@@ -10,7 +10,7 @@ from harness.diagnosis.log.again.memory import Memory
 from harness.diagnosis.log.again.repeated import Alike, Repeated
 from harness.diagnosis.log.again.tests import Sections
 from harness.diagnosis.log.again.words import Known
-from harness.diagnosis.log.anchors import is_anchor
+from harness.diagnosis.log.anchors import is_anchor, is_anchor_in
 from harness.diagnosis.log.escapes import chunk_without_codes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
@@ -156,7 +156,7 @@ class Failures:
         triggered = triggered and not self.alike.is_dull(raw)
         hits = self._hits.between(end - len(raw), end) if triggered else ()
         whole = len(lines) == 1 and lines[0].text in text
-        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor(line, True)) for line in lines]
+        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor_in(line)) for line in lines]
         if len(found) == 1 and self._reader.settled(text):
             self._memory.keep(raw, *found[0])
             if found[0][1] and not self._open and not self._follows:
