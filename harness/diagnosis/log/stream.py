@@ -17,6 +17,7 @@ from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Places, Words, following, lines_before, next_mark
 
 _LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
+_LIMIT = b"torch._dynamo hit"
 _WRITERS = 512  # processes whose lines are told apart
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
@@ -148,7 +149,7 @@ class Failures:
             self._memory.clear()
             self.alike.clear()
         if known := self._memory.get(raw, self.lines):
-            if known[1] and not self._open and not self._follows:
+            if known[1] and not self._open and not self._follows and self._may_be_passed(raw):
                 self.alike.begun(raw)
             return (known,)
         text = raw.decode("utf-8", "replace")
@@ -159,11 +160,17 @@ class Failures:
         found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor_in(line)) for line in lines]
         if len(found) == 1 and self._reader.settled(text):
             self._memory.keep(raw, *found[0])
-            if found[0][1] and not self._open and not self._follows:
+            if not self._may_be_passed(raw):
+                pass
+            elif found[0][1] and not self._open and not self._follows:
                 self.alike.begun(raw)
             elif not found[0][1] and (triggered or self._is_marked(raw, end)):
                 self.alike.dull(raw)
         return found
+
+    def _may_be_passed(self, raw: bytes) -> bool:
+        """Whether lines like it may only be counted; below a limit of recompilations stand its function and its reason."""
+        return bool(self._forms) or _LIMIT not in raw
 
     def _is_marked(self, raw: bytes, end: int) -> bool:
         """Whether a line was read for a word of an exception's name alone; one with a trigger may lead to a failure elsewhere."""
