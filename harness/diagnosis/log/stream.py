@@ -1,7 +1,6 @@
 """Failures in a stream of chunks: only lines near a text that a failure may have are read."""
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -14,7 +13,7 @@ from harness.diagnosis.log.anchors import is_anchor, is_anchor_in
 from harness.diagnosis.log.escapes import chunk_without_codes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
-from harness.diagnosis.log.marks import Places, Words, following, lines_before, next_mark
+from harness.diagnosis.log.marks import Places, Words, following, lines_before
 
 _LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
 _LIMIT = b"torch._dynamo hit"
@@ -38,8 +37,8 @@ class Failures:
         self.repeated, self.alike, self.tests = Repeated(), Alike(), Sections()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
-        self._hits = Places(())
         self._known = Known(_TRIGGERS)
+        self._hits = Places(b"", self._known)
         self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
         self._memory = Memory()
         self._forms = self._reader.forms
@@ -50,12 +49,11 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         judged, chunk = len(self._held), self._held + chunk_without_codes(chunk)
-        self._hits, words = Places(self._known.places(chunk)), Words(chunk, _MARKS)
-        known = self._hits.places
-        place, trigger = 0, next_mark(known, 0)
+        self._hits, words = Places(chunk, self._known), Words(chunk, _MARKS)
+        place, trigger = 0, self._hits.next(0)
         while place < len(chunk):
             if not self._open and not self._follows:
-                mark = self._next(chunk, max(place, judged), known, words)
+                mark = self._next(chunk, max(place, judged), words)
                 start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
@@ -66,7 +64,7 @@ class Failures:
                     yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
             if 0 <= trigger < place:
-                trigger = next_mark(known, place)
+                trigger = self._hits.next(place)
             stop = trigger if trigger >= 0 else len(chunk)
             passed = 0
             if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
@@ -88,12 +86,10 @@ class Failures:
             place = end
         self._held = chunk[place:]
 
-    def _next(self, chunk: bytes, place: int, known: list[int], words: Words) -> int:
+    def _next(self, chunk: bytes, place: int, words: Words) -> int:
         """Where the next line is that may be of a failure; -1 for none."""
-        at = 0
         while True:
-            at = bisect_left(known, place, at)
-            mark, word = known[at] if at < len(known) else -1, words.next(place)
+            mark, word = self._hits.next(place), words.next(place)
             if mark < 0 or 0 <= word < mark:
                 mark = word
             place = self.alike.passes(chunk, mark) if mark >= 0 else 0
