@@ -10,9 +10,11 @@ from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.known.patterns import _compiled
 from harness.diagnosis.log.again import memory
+from harness.diagnosis.log.again.words import Known
 from harness.diagnosis.log.escapes import chunk_without_codes, without_colours
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.lines import LineReader
+from harness.diagnosis.log.marks import Places
 from harness.diagnosis.log.stream import Failures
 
 FAILURE = """\
@@ -95,3 +97,22 @@ def test_every_pattern_is_a_regular_expression() -> None:
     forms = [form for pattern in patterns for form in (pattern.spaced, pattern.compact)]
     assert all(isinstance(_compiled(form), re.Pattern) for form in forms)
     assert len(forms) > 100
+
+
+def test_the_places_of_words_are_those_of_a_plain_search() -> None:
+    words = [b"size", b"got 16", b"16 of", b"siz", b"Error"]
+    known = Known(words)
+    for start in range(3):
+        lines = [f"{n} {'size' * (n % 3)} got {n % 20} of {'Error' * (n % 7 == 0)} it" for n in range(start, 4000)]
+        chunk = "\n".join(lines).encode()
+        found = sorted(
+            (found.start(), number)
+            for number, word in enumerate(words)
+            for found in re.finditer(b"(?=" + word + b")", chunk)
+        )
+        assert known.places(chunk) == found
+        hits, places = Places(chunk, known), [place for place, _ in found]
+        asked = [*range(0, len(chunk), 997), 0, len(chunk) // 2]
+        assert [hits.next(place) for place in asked] == [
+            next((at for at in places if at >= place), -1) for place in asked
+        ]

@@ -64,7 +64,7 @@ class Surroundings:
         for piece in [chunk] if started else _near(chunk, b"ersion"):
             self._versions(piece)
         if started:
-            self.blocking = self.blocking or _BLOCKING.search(chunk) is not None
+            self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _BLOCKING.search(chunk) is not None)
             lowered = chunk.lower()
             self._ranks(lowered)
             self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from harness.diagnosis.accounts.events import Events, Frames, frames_of
 from harness.diagnosis.accounts.few import Key, Sort
@@ -16,6 +17,7 @@ LIMIT = 50
 # How many are held before they are merged, and how many of those that a kind knows.
 _FEW, _MANY = 8 * LIMIT, 16 * LIMIT
 _NUMBER = re.compile(r"\d+")
+_SHORT = 1000
 
 # A failure, how often it is there, and who wrote it.
 Counted = tuple[Failure, int, list[str]]
@@ -73,13 +75,23 @@ class Found:
 
     def _is_one_of_few(self, failure: Failure, key: Key, times: int) -> bool:
         """Whether few were taken that differ from it in numbers alone, or none of its process."""
-        sort = self._sorts.setdefault(tuple(_NUMBER.sub("", text) for text in key), Sort())
+        sort = self._sorts.setdefault(tuple(map(_without_numbers, key)), Sort())
         return sort.takes(key, process_of(key[0], (failure.writer,)), times)
 
     def _has_room(self, failure: Failure) -> bool:
         """Whether one more is kept: there are few yet, or not many and a kind knows this one."""
         held = len(self.failures)
         return held < _FEW or (held < _MANY and self._is_known(failure))
+
+
+def _without_numbers(text: str) -> str:
+    return _remembered(text) if len(text) < _SHORT else _NUMBER.sub("", text)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str) -> str:
+    """The same of a short text; most lines of a failure were there before."""
+    return _NUMBER.sub("", text)
 
 
 def key_of(failure: Failure) -> Key:

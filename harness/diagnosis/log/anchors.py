@@ -7,6 +7,7 @@ from harness.diagnosis.log.forms import FRAME, QUIET, TALK, in_one_line, is_exce
 from harness.diagnosis.log.lines import Line
 
 _TRIGGERS = tuple(triggers().items())
+_SHORT = 1000  # what is remembered
 
 
 def is_anchor(line: Line, triggered: bool, hits: tuple[int, ...] | None = None) -> bool:
@@ -21,6 +22,16 @@ def is_anchor(line: Line, triggered: bool, hits: tuple[int, ...] | None = None) 
         return False
     plain = " ".join(text.split())
     return _known(plain[:2000], line.level in QUIET, hits if plain == text.strip() else None)
+
+
+def is_anchor_in(line: Line) -> bool:
+    """The same of a line that stood in another, which may have any trigger."""
+    return _is_anchor_in(line.text, line.level) if len(line.text) < _SHORT else is_anchor(line, True)
+
+
+@lru_cache(maxsize=4096)
+def _is_anchor_in(text: str, level: str) -> bool:
+    return is_anchor(Line(0, "", level, text), True)
 
 
 @lru_cache(maxsize=4096)

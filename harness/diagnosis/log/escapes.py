@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import lru_cache
 
 from harness.diagnosis.log.objects import object_in, printed
 
@@ -51,6 +52,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[ntr\"'\\/])")
 _SIMPLE = {"n": "\n", "t": "\t", "r": "", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _MARKED = re.compile(r"\\([_*])")
 _DEEPEST = 4
+_SHORT = 2000  # what is remembered
 
 
 def without_colours(raw: str) -> str:
@@ -77,8 +79,22 @@ def unescaped(text: str, depth: int = 0) -> tuple[str, ...]:
     """The lines that one line of a log holds; the line itself where nothing is escaped in it."""
     plain = _plain(text)
     if depth < _DEEPEST and plain != text:
-        return tuple(part for line in plain.split("\n") for part in unescaped(without_colours(line), depth + 1))
+        return _each(plain, depth)
     return (plain,)
+
+
+def _each(text: str, depth: int) -> tuple[str, ...]:
+    """What the lines of a text hold that itself stood in one; logs have the same again and again."""
+    return _remembered(text, depth) if len(text) < _SHORT else _looked_at(text, depth)
+
+
+def _looked_at(text: str, depth: int) -> tuple[str, ...]:
+    if "\n" not in text:
+        return unescaped(without_colours(text), depth + 1)
+    return tuple(part for line in text.split("\n") for part in _each(line, depth))
+
+
+_remembered = lru_cache(maxsize=4096)(_looked_at)
 
 
 def _plain(text: str) -> str:

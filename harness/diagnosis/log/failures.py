@@ -82,7 +82,7 @@ class Writer:
     def _keep(self, line: Line) -> None:
         """Keep a line that may lead to a failure."""
         self.recent.append(line)
-        if TEST.match(line.text):
+        if line.text[:1] == "_" and TEST.match(line.text):
             self.section = []
         elif self.section is not None:
             self.section.append(line)

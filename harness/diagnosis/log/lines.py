@@ -11,10 +11,11 @@ from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_tea
 
 # How many lines after one are looked at for its prefix.
 NEXT = 4
+_MOST, _SHORT = 4096, 1000  # lines in other lines that are remembered
 Following = Callable[[], Sequence[str]]
 _PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
-_PLAIN = ("Traceback (", '  File "')
+_PLAIN = ("Traceback (", '  File "', "torch._dynamo hit config")
 _ENDS = ("│", "┃", " ")
 _BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
@@ -40,6 +41,8 @@ class LineReader:
 
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
+        self._parts: dict[tuple[str, str, bool], Line] = {}
+        self._parts_with: list[str] = []
         self._read = "", False  # the line that was read last, and whether it holds other lines than itself
 
     def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
@@ -54,11 +57,21 @@ class LineReader:
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
         return [
-            self._piece(
-                self._line(number, text, partial(_slice, texts, place) if several else following), level, several
-            )
+            self._part(number, text, level, partial(_slice, texts, place) if several else following, several)
             for place, text in enumerate(texts, 1)
         ]
+
+    def _part(self, number: int, text: str, level: str, following: Following, several: bool) -> Line:
+        """A line that stood in another; one that teaches no prefix is remembered until the prefixes change."""
+        forms = self.forms
+        if self._parts_with is not forms or len(self._parts) >= _MOST:
+            self._parts, self._parts_with = {}, forms
+        if known := self._parts.get((text, level, several)):
+            return tuple.__new__(Line, (number, *known[1:]))
+        line = self._piece(self._line(number, text, following), level, several)
+        if forms is self.forms and len(text) < _SHORT and (not may_teach(text) or self._is_taught(text)):
+            self._parts[text, level, several] = line
+        return line
 
     @property
     def forms(self) -> list[str]:

@@ -3,10 +3,12 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 
+from harness.diagnosis.log.again.words import Known
 from harness.diagnosis.log.failures import BEFORE
 from harness.diagnosis.log.lines import NEXT
 
 _NOT_YET = -2
+_AT_ONCE = 1 << 14  # how much of a chunk is looked at at once
 _FARTHEST = 1 << 15  # how many characters before and after a place are looked at
 
 
@@ -17,22 +19,39 @@ def following(chunk: bytes, place: int) -> list[str]:
 
 
 class Places:
-    """Where in a chunk the words are, in order, and which word is at each place."""
+    """Where in a chunk the words are, in order, and which word is at each place: looked for where asked for alone."""
 
-    def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
-        found = []
-        for number, word in enumerate(words):
-            place = chunk.find(word)
-            while place >= 0:
-                found.append((place, number))
-                place = chunk.find(word, place + 1)
-        found.sort()
-        self.places = [place for place, _ in found]
-        self._numbers = [number for _, number in found]
+    def __init__(self, chunk: bytes, known: Known) -> None:
+        self._chunk, self._known = chunk, known
+        self._clear, self._end = 0, 0  # from where on the places are known, and up to where
+        self._places: list[int] = []
+        self._numbers: list[int] = []
+
+    def next(self, place: int) -> int:
+        """The first place that is not before ``place``; -1 for none."""
+        if place < self._clear or place > self._end:
+            self._look(place)
+        while True:
+            at = bisect_left(self._places, place)
+            if at < len(self._places):
+                return self._places[at]
+            if self._end >= len(self._chunk):
+                return -1
+            self._look(self._end, place)
+
+    def _look(self, start: int, clear: int | None = None) -> None:
+        """Look at some lines from that around ``start`` on; before it nothing is from ``clear`` on."""
+        start = self._chunk.rfind(b"\n", 0, start) + 1
+        end = self._chunk.find(b"\n", start + _AT_ONCE) + 1 or len(self._chunk)
+        found = self._known.places(self._chunk[start:end])
+        self._places, self._numbers = [start + place for place, _ in found], [number for _, number in found]
+        self._clear, self._end = start if clear is None else clear, end
 
     def between(self, start: int, end: int) -> tuple[int, ...]:
         """The numbers of the words that begin there, each once and in the order of the words."""
-        first, last = bisect_left(self.places, start), bisect_left(self.places, end)
+        if start >= end or not 0 <= self.next(start) < end:
+            return ()
+        first, last = bisect_left(self._places, start), bisect_left(self._places, end)
         return tuple(sorted(set(self._numbers[first:last])))
 
 
@@ -42,19 +61,16 @@ class Words:
     def __init__(self, chunk: bytes, words: Iterable[bytes]) -> None:
         self._chunk = chunk
         self._next = dict.fromkeys(words, _NOT_YET)
+        self._first = _NOT_YET
 
     def next(self, place: int) -> int:
         """The first of them that is not before ``place``; -1 for none."""
-        for word, at in self._next.items():
-            if at < place and at != -1:
-                self._next[word] = self._chunk.find(word, place)
-        return min((at for at in self._next.values() if at >= 0), default=-1)
-
-
-def next_mark(marks: list[int], place: int) -> int:
-    """The first mark that is not before ``place``; -1 for none."""
-    at = bisect_left(marks, place)
-    return marks[at] if at < len(marks) else -1
+        if self._first < place and self._first != -1:
+            for word, at in self._next.items():
+                if at < place and at != -1:
+                    self._next[word] = self._chunk.find(word, place)
+            self._first = min((at for at in self._next.values() if at >= 0), default=-1)
+        return self._first
 
 
 def lines_before(chunk: bytes, first: int, place: int) -> int:

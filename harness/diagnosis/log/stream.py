@@ -8,13 +8,15 @@ from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.again.memory import Memory
 from harness.diagnosis.log.again.repeated import Alike, Repeated
 from harness.diagnosis.log.again.tests import Sections
-from harness.diagnosis.log.anchors import is_anchor
+from harness.diagnosis.log.again.words import Known
+from harness.diagnosis.log.anchors import is_anchor, is_anchor_in
 from harness.diagnosis.log.escapes import chunk_without_codes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.lines import Line, LineReader
-from harness.diagnosis.log.marks import Places, Words, following, lines_before, next_mark
+from harness.diagnosis.log.marks import Places, Words, following, lines_before
 
 _LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
+_LIMIT = b"torch._dynamo hit"
 _WRITERS = 512  # processes whose lines are told apart
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
@@ -35,7 +37,8 @@ class Failures:
         self.repeated, self.alike, self.tests = Repeated(), Alike(), Sections()
         self._held = b""  # the end of the last chunk: what leads to a failure at the start of the next
         self._reader = LineReader()
-        self._hits = Places(b"", ())
+        self._known = Known(_TRIGGERS)
+        self._hits = Places(b"", self._known)
         self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
         self._memory = Memory()
         self._forms = self._reader.forms
@@ -46,12 +49,11 @@ class Failures:
     def read(self, chunk: bytes) -> Iterator[Failure]:
         """The failures that end in this chunk of whole lines."""
         judged, chunk = len(self._held), self._held + chunk_without_codes(chunk)
-        self._hits, words = Places(chunk, _TRIGGERS), Words(chunk, _MARKS)
-        known = self._hits.places
-        place, trigger = 0, next_mark(known, 0)
+        self._hits, words = Places(chunk, self._known), Words(chunk, _MARKS)
+        place, trigger = 0, self._hits.next(0)
         while place < len(chunk):
             if not self._open and not self._follows:
-                mark = self._next(chunk, max(place, judged), known, words)
+                mark = self._next(chunk, max(place, judged), words)
                 start = lines_before(chunk, place, mark if mark >= 0 else len(chunk))
                 self.lines += chunk.count(b"\n", place, start)
                 place = start
@@ -62,7 +64,7 @@ class Failures:
                     yield from self._line(raw, False, chunk, place)
             end = chunk.find(b"\n", place) + 1 or len(chunk)
             if 0 <= trigger < place:
-                trigger = next_mark(known, place)
+                trigger = self._hits.next(place)
             stop = trigger if trigger >= 0 else len(chunk)
             passed = 0
             if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
@@ -84,10 +86,12 @@ class Failures:
             place = end
         self._held = chunk[place:]
 
-    def _next(self, chunk: bytes, place: int, known: list[int], words: Words) -> int:
+    def _next(self, chunk: bytes, place: int, words: Words) -> int:
         """Where the next line is that may be of a failure; -1 for none."""
         while True:
-            mark = min((at for at in (next_mark(known, place), words.next(place)) if at >= 0), default=-1)
+            mark, word = self._hits.next(place), words.next(place)
+            if mark < 0 or 0 <= word < mark:
+                mark = word
             place = self.alike.passes(chunk, mark) if mark >= 0 else 0
             if not place:
                 return mark
@@ -141,7 +145,7 @@ class Failures:
             self._memory.clear()
             self.alike.clear()
         if known := self._memory.get(raw, self.lines):
-            if known[1] and not self._open and not self._follows:
+            if known[1] and not self._open and not self._follows and self._may_be_passed(raw):
                 self.alike.begun(raw)
             return (known,)
         text = raw.decode("utf-8", "replace")
@@ -149,14 +153,20 @@ class Failures:
         triggered = triggered and not self.alike.is_dull(raw)
         hits = self._hits.between(end - len(raw), end) if triggered else ()
         whole = len(lines) == 1 and lines[0].text in text
-        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor(line, True)) for line in lines]
+        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor_in(line)) for line in lines]
         if len(found) == 1 and self._reader.settled(text):
             self._memory.keep(raw, *found[0])
-            if found[0][1] and not self._open and not self._follows:
+            if not self._may_be_passed(raw):
+                pass
+            elif found[0][1] and not self._open and not self._follows:
                 self.alike.begun(raw)
             elif not found[0][1] and (triggered or self._is_marked(raw, end)):
                 self.alike.dull(raw)
         return found
+
+    def _may_be_passed(self, raw: bytes) -> bool:
+        """Whether lines like it may only be counted; below a limit of recompilations stand its function and its reason."""
+        return bool(self._forms) or _LIMIT not in raw
 
     def _is_marked(self, raw: bytes, end: int) -> bool:
         """Whether a line was read for a word of an exception's name alone; one with a trigger may lead to a failure elsewhere."""

@@ -19,9 +19,13 @@ class Memory:
             bytes, int
         ] = {}  # the length of what stands before the text, by the form of the whole line
         self._known: dict[bytes, tuple[Line, bool, int]] = {}
+        # Lines that were there twice as they stand, each without its number: they are found sooner.
+        self._exact: dict[bytes, tuple[tuple[str, str, str, int, bool, int], bool]] = {}
 
     def get(self, raw: bytes, number: int) -> tuple[Line, bool] | None:
         """The line at ``number`` and whether it is an anchor, where one like it was kept."""
+        if exact := self._exact.get(raw):
+            return tuple.__new__(Line, (number, *exact[0])), exact[1]
         form = raw.translate(_ONE_DIGIT)
         length = self._prefixes.get(form)
         known = None if length is None else self._known.get(form[:length] + raw[length:])
@@ -29,7 +33,10 @@ class Memory:
             return None
         line, anchor, place = known
         writer = raw[place : place + len(line.writer)].decode() if place >= 0 else line.writer
-        return tuple.__new__(Line, (number, writer, *line[2:])), anchor
+        told = writer, *line[2:]
+        if len(self._exact) < _MOST:
+            self._exact[raw] = told, anchor
+        return tuple.__new__(Line, (number, *told)), anchor
 
     def keep(self, raw: bytes, line: Line, anchor: bool) -> None:
         """Remember a line."""
@@ -49,6 +56,7 @@ class Memory:
         """Forget all: what is a prefix has changed."""
         self._prefixes.clear()
         self._known.clear()
+        self._exact.clear()
 
 
 def _place_of(writer: str, prefix: bytes) -> int | None:

@@ -8,7 +8,6 @@ _WHOLE = re.compile(
     rb"(?P<frames>Traceback \(most recent call last\):\n(?: [^\n]*\n){1,60})?" + _RAISED + rb"[^\n]*\n"
     rb"(?=Traceback \(most recent|" + _RAISED + rb")"
 )
-_NUMBERS = re.compile(rb"\d+")
 # How many of a form are read, and how many forms are told apart; the report keeps fewer of both.
 READ, FORMS = 16, 512
 # As many forms of single lines are told apart.
@@ -38,7 +37,7 @@ class Repeated:
 
     def _is_read(self, found: re.Match[bytes], known: bool, begins: bool) -> bool:
         """Whether too few of its form were read, or of forms; one that a kind may know is read in any case."""
-        form = _NUMBERS.sub(b"", found[0])
+        form = found[0].translate(None, _DIGITS)
         read = self._read.get(form)
         if read is None and len(self._read) < FORMS:
             read = self._read[form] = set()
@@ -101,6 +100,8 @@ class Alike:
 
 def _after(chunk: bytes, place: int, raw: bytes) -> int:
     """The end of the lines from ``place`` on that are the same as this one."""
+    if not chunk.startswith(raw, place):  # as most are not
+        return place
     line = raw + b"\n"
     while chunk.startswith(line, place):
         place += len(line)

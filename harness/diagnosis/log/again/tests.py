@@ -15,7 +15,7 @@ _HEADING = re.compile(rb"_{3,} [^\n]{1,200} _{3,}\n")
 _NEXT = re.compile(rb"\n(?=_{3,} [^\n]{1,200} _{3,}\n)")
 _LINE = rb"FAILED [^\s:]+\.py::\S[^\n]*\n"
 _SUMMARY = re.compile(_LINE + rb"(?=(" + _LINE + rb"))")
-_TEACHES = (b'File "', b"Traceback (", b"torch._dynamo hit")
+_FILE, _TRACEBACK, _LIMIT = b'File "', b"Traceback (", b"torch._dynamo hit"
 # Words of the lines that tell a failure from others, and numbers that differ from test to test.
 _WORDS = re.compile(
     rb"Error|Exception|Failure|Interrupt|Exceeded|Hit|Reached|Mismatch|Unsupported|GuardOnData|Failed|expected size"
@@ -192,13 +192,14 @@ def _line(chunk: bytes, place: int, last: bytes) -> Block | None:
 def _plain(chunk: bytes, place: int) -> re.Match[bytes] | None:
     """A line of the summary that another follows, if nothing is escaped in it and it teaches no prefix."""
     found = _SUMMARY.match(chunk, place)
-    if (
-        found is None
-        or any(word in found[0] for word in _TEACHES)
-        or may_have_escapes(found[0].decode("utf-8", "replace"))
-    ):
-        return None
-    return found
+    return found if found is not None and _is_plain(found[0]) else None
+
+
+def _is_plain(line: bytes) -> bool:
+    """Whether nothing is escaped in a line and it teaches no prefix."""
+    if _FILE in line or _TRACEBACK in line or _LIMIT in line:
+        return False
+    return not may_have_escapes(line.decode("utf-8", "replace"))
 
 
 def _told(line: str, is_summary: bool) -> str:
