@@ -98,7 +98,7 @@ def _is_broken(line: str, following: str, margin: str) -> bool | None:
 
 
 def _between(lines: Sequence[str], margins: Sequence[str], place: int, column: int) -> str | None:
-    """What stood where the line at ``place`` was broken off the one before: nothing, or a space that a copy lost; None for no break."""
+    """What stood where the line at ``place`` was broken off the one before: nothing, or a lost space; None for no break."""
     before, rest = lines[place - 1].rstrip("\r"), lines[place].removeprefix(margins[place])
     if not column - 1 <= len(before) <= column or _is_own(rest) or _RULER.match(before):
         return None
