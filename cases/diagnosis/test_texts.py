@@ -63,10 +63,9 @@ FRAMES = """Traceback (most recent call last):
 """
 # Texts that are in a dress already: a second one is another text.
 DRESSED = re.compile(r"\A(?:(?:ERROR|INFO) \d|\[\d|\(Engine|W\d{4} )")
-# A frame without indentation that a terminal cut, above lines that it cut as well; an op's name that it cut, in a quotation.
+# A frame without indentation that a terminal cut, above lines that it cut as well.
 MISSED = {
-    "80 columns of vllm": {"input-of-a-cached-artefact"},
-    "80 columns, quoted": {"fake-call-whose-reason-is-cut-off"},
+    "80 columns, quoted": {"input-of-a-cached-artefact"},
 }
 
 

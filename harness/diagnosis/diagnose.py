@@ -1,7 +1,7 @@
 """From a log to a report: every failure read once, the same one of many processes told once."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from harness.diagnosis.log.order import newest_first, turned
 from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.source import chunks
 from harness.diagnosis.log.stream import Failures
+from harness.diagnosis.log.terminal.columns import unwrapped
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.reading import diagnosed
 from harness.diagnosis.surroundings import Surroundings
@@ -35,6 +36,9 @@ def diagnose(file: BinaryIO, name: str) -> Report:
     start, more = _start(pieces)
     if more is None and newest_first(start):
         return _turned(_read([turned(start)], name))
+    if more is None and (whole := unwrapped(start)):
+        lines = start.count(b"\n") + (not start.endswith(b"\n"))
+        return _renumbered(replace(_read([whole.text], name), lines=lines), whole.numbers)
     return _read(chain([start], more or ()), name)
 
 
@@ -50,11 +54,15 @@ def _start(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes] | None]:
 
 def _turned(report: Report) -> Report:
     """The report of a log whose lines were turned around, with the numbers that its lines have."""
-    numbers = report.lines + 1
+    return _renumbered(report, [(number, number) for number in range(report.lines, 0, -1)])
+
+
+def _renumbered(report: Report, numbers: Sequence[tuple[int, int]]) -> Report:
+    """The report with the numbers that the lines have in the log: for each that was read, of the first and the last that it was."""
 
     def renumbered(one: Diagnosis) -> Diagnosis:
-        first, last = one.lines
-        return replace(one, lines=(numbers - last, numbers - first), line=numbers - one.line)
+        first, last = (numbers[line - 1] for line in one.lines)
+        return replace(one, lines=(min(first + last), max(first + last)), line=numbers[one.line - 1][0])
 
     return replace(report, failures=tuple(map(renumbered, report.failures)))
 

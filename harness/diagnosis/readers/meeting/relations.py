@@ -149,7 +149,7 @@ def _two_models(facts: Facts, pair: Pair) -> str:
     wide = any(owner.part == "hidden size" for owner in pair.wide_owners)
     if facts.match.kind.id != "matmul" or not wide or not any(owner.part == "hidden size" for owner in pair.owners):
         return ""
-    return "; or hidden sizes of two models, such as a draft and its target, or a part that was made for another model"
+    return "; perhaps they are hidden sizes of two models, such as a draft and its target, or a part that was made for another model"
 
 
 def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:

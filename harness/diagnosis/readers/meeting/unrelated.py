@@ -47,4 +47,4 @@ def _not_padding(pair: Pair, kind: str) -> str:
         return "padding alone: no alignment makes one of the other"
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"
-    return "padding: no alignment makes one of the other"
+    return pair.unlikely()
