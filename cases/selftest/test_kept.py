@@ -1,6 +1,7 @@
 """What torch's tools said is kept for the same code, and asked anew for any other."""
 
 import json
+import site
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -75,7 +76,8 @@ def test_another_torch_is_asked(value: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_harness_is_code_wherever_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("site.getsitepackages", lambda: [str(Path(kept.__file__).parents[2])])
+    managed = [*site.getsitepackages(), str(Path(kept.__file__).parents[2])]
+    monkeypatch.setattr("site.getsitepackages", lambda: managed)
     names = kept._own_files()
     assert "harness.selftest.kept" in names
     assert not any(name.startswith("torch.") for name in names)
