@@ -15,7 +15,7 @@ from harness.diagnosis.log.forms import is_exception
 # More different failures than these are only counted.
 LIMIT = 50
 # How many are held before they are merged, and how many of those that a kind knows.
-_FEW, _MANY = 8 * LIMIT, 16 * LIMIT
+_FEW, _MANY = 4 * LIMIT, 8 * LIMIT
 _NUMBER = re.compile(r"\d+")
 _SHORT = 1000
 
