@@ -126,10 +126,8 @@ class Sections:
             for failure in known:
                 self._again[id(failure)] = failure, self._again.get(id(failure), (failure, 0))[1] + 1
             return True
-        many = len(given) >= READ and all(len(one) == 1 for one in given.values())
-        if many and block.lines == 1:  # those alone that no other line was added to
-            many = sum(len(one[0].lines) == 1 for one in given.values()) >= READ
-        if not many and not (self.full and block.lines == 1 and _message(block.form[0]) in self._messages):
+        is_left_out = self.full and block.lines == 1 and _message(block.form[0]) in self._messages
+        if not is_left_out and not _are_many(given, block):
             return False
         key = (*(_told(line.decode(), block.lines == 1) for line in block.key), block.place)
         if key in self.held:
@@ -137,6 +135,16 @@ class Sections:
         else:
             self.left_out += 1
         return True
+
+
+def _are_many(given: dict[Key, list[Failure]], block: Block) -> bool:
+    """Whether so many blocks that differ from this one in numbers alone gave a failure each that it needs no reading."""
+    if len(given) < READ or any(len(one) != 1 for one in given.values()):
+        return False
+    if block.lines > 1:
+        return True
+    # Those alone that no other line was added to.
+    return sum(len(one[0].lines) == 1 for one in given.values()) >= READ
 
 
 def _section(chunk: bytes, place: int) -> Block | None:
