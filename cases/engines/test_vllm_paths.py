@@ -1,6 +1,7 @@
 """The code paths of vLLM's layer: which cases run them, and the harness's own parts of them. No test needs vLLM."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,7 +108,7 @@ def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
             note_routing("selected", *part)
             note_logits("selected", part[0])
         note_routing("given", *(torch.cat(pair) for pair in zip(one, other, strict=True)))
-        note_logits("given", torch.cat((one[0], 2 * other[0])))
+        note_logits("given", torch.cat((one[0], other[0] * torch.tensor((1.0, 3.0)))))
     assert (notes.misrouted, notes.facts) == (
         True,
         ["Experts are chosen and weighted by other logits than the gate gives for these rows, or the caller."],
@@ -310,6 +311,34 @@ def test_marked_rows_have_special_routing_wherever_they_stand(twice: bool) -> No
     assert (ids[:, 0] == ids[:, 1]).tolist() == [twice and row % 3 == 2 for row in range(7)]
     assert torch.equal(ids[:, 0], top_k(plain, 2)[1][:, 0])
     assert all(map(torch.equal, special_top_k(logits.flip(0), 2), (weights.flip(0), ids.flip(0))))
+
+
+@pytest.mark.parametrize("shift", [-70.0, 3.0, 200.0])
+def test_a_number_added_to_all_logits_of_a_row_changes_no_routing(shift: float) -> None:
+    logits = marked(torch.randn(9, 5), True, skewed=False)
+    weights, ids = special_top_k(logits, 2)
+    shifted, same = special_top_k(logits + shift * torch.arange(9)[:, None], 2)
+    assert torch.equal(ids, same)
+    assert torch.allclose(weights, shifted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_told"),
+    [
+        (lambda logits: logits - logits.amax(-1, keepdim=True), False),
+        (lambda logits: logits.bfloat16(), False),
+        (lambda logits: logits * 1.3, True),
+        (lambda logits: logits.roll(1, -1), True),
+    ],
+)
+def test_logits_are_others_where_a_softmax_of_them_is(
+    other: Callable[[torch.Tensor], torch.Tensor], is_told: bool
+) -> None:
+    logits = 2 * torch.randn(7, 16)
+    with noting() as notes:
+        note_logits("selected", logits)
+        note_logits("given", other(logits))
+    assert notes.misrouted is is_told
 
 
 def test_no_row_of_a_skewed_batch_names_the_last_expert() -> None:

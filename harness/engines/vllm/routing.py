@@ -10,7 +10,8 @@ NO_EXPERT = -1
 BATCHED = ("vllm-batched", "vllm-padded-rows")
 MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", *BATCHED)
 """The paths whose experts a routing function chooses outside of the kernel"""
-# Added to all logits of a row, which no softmax sees: so the routing function knows a special row wherever it stands.
+# Taken once or twice from a row's lowest logit, which no top-k chooses: so the routing function knows a special row wherever it
+# stands. A layer may add a number to a whole row, which no softmax sees: the row's highest logit tells how low the lowest is.
 _MARK = 64.0
 # Every third row is of one kind, and every third of the other.
 _KINDS = 3
@@ -29,10 +30,11 @@ def marked(router_logits: Tensor, twice: bool, skewed: bool) -> Tensor:
 
     ``skewed``: most rows name the first expert and none the last.
     """
-    rows, marks = torch.arange(len(router_logits)) % _KINDS, torch.tensor((0.0, _MARK, -_MARK if twice else 0.0))
+    rows, marks = torch.arange(len(router_logits)) % _KINDS, torch.tensor((0.0, -_MARK, -2 * _MARK if twice else 0.0))
     lean = torch.zeros(router_logits.shape[-1])
     lean[0], lean[-1] = _LIKED, _AVOIDED
-    return router_logits + marks[rows][:, None] + (lean if skewed else 0)
+    logits = router_logits + (lean if skewed else 0)
+    return logits.scatter_add(1, logits.argmin(-1, keepdim=True), marks[rows][:, None])
 
 
 def special_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -41,12 +43,13 @@ def special_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     The weights of each row sum to one.
     """
     weights, ids = top_k(router_logits, count)
-    mean = router_logits.float().mean(-1, keepdim=True)
+    lowest, highest = router_logits.float().aminmax(dim=-1, keepdim=True)
+    marks = ((highest - lowest) / _MARK).round()
     first = torch.zeros_like(weights)
     first[:, :1] = 2.0
-    weights = torch.where(mean > _MARK / 2, first - weights, weights)
+    weights = torch.where(marks == 1, first - weights, weights)
     if count > 1:
-        ids[:, 1:2] = torch.where(mean < -_MARK / 2, ids[:, :1], ids[:, 1:2])
+        ids[:, 1:2] = torch.where(marks >= 2, ids[:, :1], ids[:, 1:2])
     return weights, ids
 
 
