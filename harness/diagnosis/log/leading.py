@@ -2,7 +2,7 @@
 
 import re
 
-from harness.diagnosis.log.forms import FRAME, HEADING, PLACE, QUIET, TRACEBACK, UNENDED
+from harness.diagnosis.log.forms import FRAME, HEADING, PLACE, QUIET, TEST, TRACEBACK, UNENDED
 from harness.diagnosis.log.lines import Line
 
 # How far back frames without a heading are looked for, and how wide a line at least is where a terminal cuts it.
@@ -20,6 +20,8 @@ def leading(lines: list[Line]) -> list[Line]:
             return lines[_start(lines, place) :]
         if HEADING.match(text):
             return lines[place + 1 :]
+    if shown := _shown(lines):
+        return shown
     place = len(lines)
     while place and len(lines) - place < _CLOSE and _leads(lines, place - 1):
         place -= 1
@@ -27,6 +29,23 @@ def leading(lines: list[Line]) -> list[Line]:
         return lines[place:]
     begun = (at for at in range(max(0, len(lines) - _MOST_OF_ONE), len(lines)) if _BEGINS.match(lines[at].text))
     return [line for line in lines[max(0, min(next(begun, len(lines)), len(lines) - 2)) :] if line.level not in QUIET]
+
+
+def _shown(lines: list[Line]) -> list[Line]:
+    """The frames that pytest shows in its long form, the last of them up to the exception; empty where none is marked there.
+
+    A test's heading may be too far above to be among the lines: they begin below the first ruler, thus with a whole frame.
+    """
+    ended = next((at for at in reversed(range(len(lines))) if _begins_section(lines[at].text)), -1)
+    rulers = [at for at in range(ended + 1, len(lines)) if lines[at].text.startswith(_RULER)]
+    last = lines[rulers[-1] + 1 :] if rulers else []
+    marked = any(line.quoted == last[-1].quoted + 1 and line.text.startswith("  ") for line in last)
+    return lines[rulers[0] + 1 :] if marked else []
+
+
+def _begins_section(text: str) -> bool:
+    """Whether a line is pytest's above a test or a part of its report."""
+    return bool(TEST.match(text)) or text.startswith("=====")
 
 
 def _start(lines: list[Line], place: int) -> int:

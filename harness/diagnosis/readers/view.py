@@ -1,5 +1,6 @@
 """A view, or a kernel, that wants contiguous memory."""
 
+import ast
 import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
@@ -9,13 +10,14 @@ from harness.diagnosis.frames import Frame
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.ops.quantised import blocks, viewed
 from harness.diagnosis.readers.pairs import modes, padded, speaks
+from harness.diagnosis.statements.parts import parsed
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import WITHOUT_SHARED, checks, flags, in_place_of
 from harness.diagnosis.widths import read_pair
 
 # x[..., :width] and x[:, :width]
 _CUT = re.compile(r"\[\.\.\., ?: ?\w|\[:, ?: ?\w")
-_LINE = 120
+_LINE, _CALLERS = 120, 4
 # The name whose view failed.
 _VIEWED = re.compile(r"\b(?P<name>[A-Za-z_]\w*)\.(?:view|flatten|view_as)\(")
 _CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
@@ -102,13 +104,27 @@ def read_view(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _made_by_cut(facts: Facts) -> str:
-    """The last assignment in the text of the name that is viewed, where it cuts columns off; pytest prints the lines before."""
+    """The last assignment in the text of what is viewed, where it cuts columns off; pytest prints the lines before.
+
+    What is viewed may have another name in the function that called the user's line's.
+    """
     viewed = _VIEWED.search(facts.code)
-    if viewed is None:
-        return ""
-    name = viewed["name"]
-    made = [*re.finditer(rf"(?<![\w.]){name} = (?!{name}\.(?:view|flatten))", facts.whole)]
-    value = facts.whole[made[-1].start() :][:_LINE].partition(" > ")[0] if made else ""
+    given = (name for frame in reversed(facts.users[-_CALLERS:-1]) for name in _given(frame.code))
+    names = (viewed["name"], *given) if viewed else ()
+    return next((value for name in names if (value := _cut_of(name, facts.whole))), "")
+
+
+def _given(code: str) -> list[str]:
+    """The names that a line gives to calls."""
+    tree = parsed(code)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
+    return [given.id for call in calls for given in call.args if isinstance(given, ast.Name)]
+
+
+def _cut_of(name: str, text: str) -> str:
+    """The last assignment of a name in a text, its value as pytest prints it aside, where it cuts columns off."""
+    made = [*re.finditer(rf"(?<![\w.]){name} = (?!{name}\.(?:view|flatten)|tensor\((?:\[|\.\.\.))", text)]
+    value = text[made[-1].start() :][:_LINE].partition(" > ")[0] if made else ""
     cut = _CUT.search(value)
     return value if cut and re.fullmatch(rf"{name} = [\w.]+(?:\([^()]*\))?", value[: cut.start()]) else ""
 
@@ -143,7 +159,9 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
     model = around.models[0] if around.models else None
     ranks = around.ranks_at(facts.number)
     torchs = facts.match.order == 0
+    own = torchs and bool(_VIEWED.search(facts.code))  # then any number of ranks fails
     does = "flattens its input with view(-1)" if torchs else "wants contiguous memory"
+    does = "takes its input through a view at the user's line" if own else does
     return Reading(
         verdict=FAMILY if torchs or speaks(facts) else UNDECIDED,
         stage=_collective(facts),
@@ -153,7 +171,7 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
             _FITS
             if not torchs
             else "a wrong width: a view of another number of elements reads 'is invalid for input of size'",
-            "one rank: without a collective nothing asks for it, so it needs two",
+            *(() if own else ("one rank: without a collective nothing asks for it, so it needs two",)),
         ),
         look=".contiguous() before the collective, or cut the padding off after it",
         rule=f"the log names {model.name}, hidden size {model.hidden}" if model else "",
