@@ -77,16 +77,17 @@ def _own_files() -> dict[str, Path]:
         site.getusersitepackages(),
     ]
     files = {
-        name: Path(file) for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))
+        name: Path(file)
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None)) and os.path.isabs(file) and os.path.isfile(file)
     }
     return {
         name: file
         for name, file in files.items()
-        if file.is_absolute()
-        and file.is_file()
-        and (_is_harness(name) or not any(file.is_relative_to(place) for place in managed))
+        if _is_of(name, "harness") or not (_is_of(name, "torch") or any(map(file.is_relative_to, managed)))
     }
 
 
-def _is_harness(name: str) -> bool:
-    return name.partition(".")[0] == __name__.partition(".")[0]
+def _is_of(name: str, package: str) -> bool:
+    """Whether a module is of a package. Inductor puts what it compiles below torch, in files of the cache."""
+    return name.partition(".")[0] == package

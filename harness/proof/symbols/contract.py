@@ -15,14 +15,15 @@ Result = tuple[tuple[sympy.Symbol, ...], tuple[Any, ...], str]
 """(symbols of the arguments, guards of the comparison, the difference as text)"""
 # A comparison does not depend on the layer that calls the op, so its result is reused wherever the same guards hold.
 _results: dict[Any, list[Result]] = {}
-# Real implementations that make a number of a size, as they may: what an op does is no part of a trace through the layer.
-_of_numbers: set[Any] = set()
+# Ops, and their real implementations, that make a number of a size, as they may: what an op does is no part of a trace through the
+# layer. Another op may have the same real implementation, and be given other sizes.
+_of_numbers: set[tuple[str, Any]] = set()
 # Sizes so much larger leave the same remainders.
 _FURTHER = tuple(1024 * factor for factor in (1, 3, 15, 105))
 
 
 class MakesNumbers(BaseException):  # no layer is to catch it
-    """A real implementation has fixed the sizes of this trace, which is void. No later one traces that implementation."""
+    """A real implementation has fixed the sizes of this trace, which is void. No later one traces it for that op."""
 
 
 def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
@@ -33,7 +34,7 @@ def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
     """
     env = fake.fake_mode.shape_env
     real = registered()[name].reals.get(fake.device.type) if name in registered() else None
-    if real is None or env is None or real in _of_numbers:
+    if real is None or env is None or (name, real) in _of_numbers:
         return ""
     symbols, form = _form((args, kwargs, fake))
     known = _results.setdefault((name, registered()[name].fake, real, form), [])
@@ -48,7 +49,7 @@ def differs(name: str, fake: FakeTensor, args: Any, kwargs: Any) -> str:
     out = _out(real, fake, args, kwargs)
     # A fake may fix a size as well, which the comparison shows: the real implementation's own guards alone speak of it.
     if _hold_here_alone(env, [guard.expr for guard in env.guards[before:]]):
-        _of_numbers.add(real)
+        _of_numbers.add((name, real))
         raise MakesNumbers
     text = "" if _is_alike(out, fake) else f"{name} gives {shown(out)}, its fake implementation {shown(fake)}"
     guards = tuple(guard.expr for guard in env.guards)
