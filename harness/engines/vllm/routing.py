@@ -10,8 +10,8 @@ NO_EXPERT = -1
 BATCHED = ("vllm-batched", "vllm-padded-rows")
 MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", *BATCHED)
 """The paths whose experts a routing function chooses outside of the kernel"""
-# Taken once or twice from a row's lowest logit, which no top-k chooses: so the routing function knows a special row wherever it
-# stands. A layer may add a number to a whole row, which no softmax sees: the row's highest logit tells how low the lowest is.
+# Taken once or twice from a row's lowest logit, which a top-k chooses last: so the routing function knows a special row wherever
+# it stands. A layer may add a number to a whole row, which no softmax sees: the row's highest logit tells how low the lowest is.
 _MARK = 64.0
 # Every third row is of one kind, and every third of the other.
 _KINDS = 3
