@@ -96,10 +96,6 @@ def first_match(text: str, among: Iterable[Kind], wrapped: bool = False) -> Matc
         text = "".join(text.split())
     for kind in among:
         for order, pattern in enumerate(kind.patterns):
-            if (
-                pattern.tight if wrapped else pattern.literal
-            ) not in text:  # so it is with most, and a call takes longer
-                continue
             if found := pattern.first(text, wrapped):
                 return _match(kind, order, found, wrapped)
     return None
