@@ -40,12 +40,13 @@ _SPREAD, _SPREAD_REST = 0.25, 0.6
 
 
 class Spread(NamedTuple):
-    """A part, its least and greatest factor of a token, and the factors of the tokens that such a factor explains exactly."""
+    """A part, its least and greatest factor of a token, the factors of tokens that one explains exactly, and how many tokens."""
 
     part: str
     low: float
     high: float
     exact: tuple[float, ...]
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> Spread 
         return None
     by_token = factors[wide[0]]
     exact = by_token[rest <= _FACTOR_TOLERANCE * rms.squeeze(-1)].tolist()
-    return Spread(wide[0], float(by_token.min()), float(by_token.max()), tuple(exact))
+    return Spread(wide[0], float(by_token.min()), float(by_token.max()), tuple(exact), len(output))
 
 
 def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:

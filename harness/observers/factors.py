@@ -27,7 +27,7 @@ _NORMALISED = {
 }
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
-_ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
+_ROUGHLY = 0.25  # a factor of a token whose experts differ holds much noise
 _OF_A_TOKEN = 0.03  # where nothing but rounding is left beside it
 _TELLS = " The same case with --tp 1 tells them apart."
 _SQUARES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # ranks and widths are powers of two
@@ -142,13 +142,13 @@ def by_token(difference: Difference, case: Case) -> Diagnosis | None:
     """
     if difference.spread is None:
         return None
-    part, low, high, exact = difference.spread
+    part, low, high, exact, tokens = difference.spread
     fits = {
         n: value for n, value in known_factors(case).items() if _lies_within(low, high, value) and _any(exact, value)
     }
     if not fits:
         return None
-    text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
+    text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g} ({tokens} tokens)"
     known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name], case)}" for name, value in fits.items())
     where = f", on a part of the experts or tokens.{_TELLS if len(fits) > 1 else ''}"
     return "wrong-part", _stage_of_any(part, fits, case), f"{text}, and {known}{where}"

@@ -1,5 +1,7 @@
 """Values: the first output agrees with the oracle in every column; else, which part of the layer is wrong and how."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from harness.execution import stages
@@ -83,7 +85,7 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
         return "wrong-columns", *shifted
     if call.miscut:
         return "wrong-columns", stages.UNPAD, " ".join((_which_tokens(difference, call), call.miscut.text))
-    kind, stage, cause = diagnose(case, difference)
+    kind, stage, cause = diagnose(case, replace(difference, spread=call.spread or difference.spread))
     if kind == "missing-part" and stage == stages.ADD and (part := _zero_part(call, difference)):
         stage, cause = PART_STAGES[part], f"{cause} The op of the routed experts returns zeros for it."
     cause = " ".join((cause, *call.facts))
