@@ -52,6 +52,12 @@ def _made_of(width: int) -> tuple[Owner, ...]:
     return tuple(Owner(s.name, *part) for s in published() for part, size in _derived(s) if size == width)
 
 
+@cache
+def _shares(width: int, ranks: int) -> tuple[Owner, ...]:
+    """The models of which this width is what one of so many ranks has: of an intermediate size, or of gate and up as one."""
+    return tuple(Owner(s.name, *part) for s in published() for part, size in _split(s, ranks) if size == width)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a text says beside a width: models that it names, and those alike by name; ranks, 0 where it names none; other sizes.
@@ -70,9 +76,17 @@ class Context:
         """The owners of a width that the text allows, the likeliest first; of a whole width and of this many ranks' share alike."""
         found = tuple(owner for owner in owners(width) if self.allows(owner, width))
         if self.ranks > 1 and width >= 64:
-            shares = (owner for owner in _made_of(width) if owner.ranks == self.ranks and self._surely(owner))
+            shares = (owner for owner in _shares(width, self.ranks) if self._surely(owner))
             found = tuple(dict.fromkeys((*found, *shares)))
         return tuple(sorted(found, key=self._rank))
+
+    def own(self, width: int) -> tuple[Owner, ...]:
+        """The owners of a width that the text names."""
+        return tuple(owner for owner in self.ordered(width) if owner.model in self.named)
+
+    def names(self, width: int) -> bool:
+        """Whether the text names a model that has a width as it stands, or as what one of the stated ranks has."""
+        return any(owner.whole or 0 < owner.ranks == self.ranks for owner in self.own(width))
 
     def allows(self, owner: Owner, width: int) -> bool:
         """Whether the text allows that a width is what it is of this owner; always so where it is the model's own."""
@@ -123,6 +137,17 @@ def _derived(shape: Shape) -> list[tuple[tuple[str, int], float]]:
             found += [((f"2 x {part} (gate and up)", 0), 2 * size)] if shape.gated else []
         if size:
             found += [((f"{part} / 2 (packed FP4)", 0), size / 2), ((f"{part} / 16 (NVFP4 scales)", 0), size / 16)]
+    return found
+
+
+def _split(shape: Shape, ranks: int) -> list[tuple[tuple[str, int], float]]:
+    """What one of so many ranks has, as ``_derived`` has it."""
+    found: list[tuple[tuple[str, int], float]] = []
+    for part, size in _parts(shape):
+        if size and part.endswith("intermediate size"):
+            found += [((f"{part} / {ranks} ranks", ranks), size / ranks)]
+            joined = shape.gated and ranks > 2  # of two ranks it has the whole size's number
+            found += [((f"2 x {part} / {ranks} ranks (gate and up)", ranks), 2 * size / ranks)] if joined else []
     return found
 
 

@@ -1,7 +1,7 @@
 """From the text of one failure to its diagnosis: the kind whose pattern it has, and what the kind's reader makes of it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Width
@@ -12,7 +12,7 @@ from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.owners import owners
+from harness.diagnosis.owners import Owner, owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
@@ -72,17 +72,25 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
 
 
 def _ordered(widths: tuple[Width, ...], facts: Facts, around: Surroundings) -> tuple[Width, ...]:
-    """The widths with the models of each in an order: first those that fit what else the text says."""
+    """The widths with the models of each in an order: first those that fit what else the text says.
+
+    Where a named model has the true width, other models that have the padded one by chance are left out.
+    """
     context = context_of(facts, around, [width.size for width in widths])
-    return tuple(
-        replace(width, models=tuple(map(str, context.ordered(width.size)))) if _has_any(width) else width
-        for width in widths
-    )
+    told = [_of_models(width, context.ordered(width.size)) if _has_any(width) else width for width in widths]
+    if not any(context.names(width.size) for width in told if not width.padded):
+        return tuple(told)
+    own = {width.size: tuple(map(str, context.own(width.size))) for width in told if width.padded}
+    return tuple(replace(width, models=own.get(width.size, width.models)) for width in told)
+
+
+def _of_models(width: Width, found: Iterable[Owner]) -> Width:
+    return replace(width, models=tuple(map(str, found)))
 
 
 def _has_any(width: Width) -> bool:
     """Whether a true width is told with everybody who has it, and not with those that a reader chose."""
-    return bool(width.models) and not width.padded and width.models == tuple(map(str, owners(width.size)))
+    return not width.padded and width.models == tuple(map(str, owners(width.size)))
 
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:

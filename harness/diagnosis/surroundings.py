@@ -23,6 +23,8 @@ _RANKS = re.compile(
     rb"|(?P<world>world[_ ]?size))"
     rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
 )
+# The same as a command or a setting has it. ``tp 2`` alone may as well be the number of one rank, as in a writer's name.
+_SET = re.compile(rb"size|parallel|[=:]")
 # Over how many ranks the batch is split besides, which may share the experts' widths as well; or the experts' widths themselves.
 _SPREAD = re.compile(
     rb"\b(?:dp|data[_-]parallel|moe[_-]tp|moe[_-]tensor[_-]parallel)(?:[_-]?(?:world[_-]?)?size)?"
@@ -49,6 +51,7 @@ class Surroundings:
     blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
     alike: set[str] = field(default_factory=set)  # models of which the log names another version
     ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
+    called: list[tuple[int, int]] = field(default_factory=list)  # what may be that, or the number of one rank: tp 2
     world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
     spread: bool = False  # whether it names more ranks than those, of a batch or of the experts alone
     lengths: dict[str, int] = field(default_factory=dict)  # sizes that it names as lengths, by name
@@ -99,12 +102,25 @@ class Surroundings:
         for found in _RANKS.finditer(lowered) if len(self.ranks) < _MOST_RANKS else ():
             line += lowered.count(b"\n", place, found.start())
             place = found.start()
-            (self.world if found["world"] else self.ranks).append((line, int(found["ranks"])))
+            self._said(lowered, found).append((line, int(found["ranks"])))
         self._lines += lowered.count(b"\n")
 
+    def _said(self, lowered: bytes, found: re.Match[bytes]) -> list[tuple[int, int]]:
+        """Where a number belongs: of all ranks, of those of a weight, or of either those or one of them, as in ``[tp 2]``."""
+        if found["world"]:
+            return self.world
+        before = lowered[max(0, found.start() - 1) : found.start()]
+        if before == b"-" or _SET.search(found[0]):
+            return self.ranks
+        return [] if before == b"[" else self.called
+
     def ranks_at(self, line: int) -> int:
-        """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none."""
-        named = self.ranks or self.world
+        """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none.
+
+        Where it has a setting, ``tp 2`` counts nothing, and neither does it where other lines have ``tp 0`` or ``tp 1``.
+        """
+        called = self.called if len({ranks for _, ranks in self.called}) == 1 else []
+        named = self.ranks or called or self.world
         before = [ranks for place, ranks in named if place <= line]
         return before[-1] if before else next((ranks for _, ranks in named), 0)
 
