@@ -41,7 +41,7 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
-    facts = of_a_width(facts)
+    facts = replace(of_a_width(facts), named=tuple(shape.name for shape in around.models))
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     return Diagnosis(
@@ -60,7 +60,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
         widths=_ordered(reading, facts, around),
-        rule=rule_of(reading),
+        rule=rule_of(facts, reading),
         alignments=reading.alignments,
         cause=reading.cause,
         against=reading.against,

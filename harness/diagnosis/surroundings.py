@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.diagnosis.known.hidden import hidden_in
 from harness.diagnosis.known.versions import is_release, versions_in
 from harness.diagnosis.owners import catalogue
 from harness.matrix.shapes import Shape
@@ -12,6 +13,7 @@ from harness.matrix.shapes import Shape
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
+_SHOWN = 1 << 18  # how much of a log is looked through for sizes
 # That the variable was set, and not torch's advice to pass it.
 _BLOCKING = re.compile(
     rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
@@ -55,6 +57,7 @@ class Surroundings:
     world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
     spread: bool = False  # whether it names more ranks than those, of a batch or of the experts alone
     lengths: dict[str, int] = field(default_factory=dict)  # sizes that it names as lengths, by name
+    hidden: set[int] = field(default_factory=set)  # hidden sizes of models that it has as sizes
     pads_under_if: bool = False  # whether code in it pads where a condition holds
     read: int = 0
     _lines: int = 0
@@ -72,6 +75,7 @@ class Surroundings:
             self._ranks(lowered)
             self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))
             self._lengths(lowered)
+            self.hidden |= hidden_in(chunk[: max(0, _SHOWN - self.read + len(chunk))])
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
 

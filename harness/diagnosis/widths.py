@@ -19,27 +19,38 @@ LARGEST = 65_536  # what is wider is a vocabulary
 class Alignment:
     """A multiple that a width was rounded up to, in elements, and the rules of the models file that round to it.
 
-    ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone.
+    ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone. Where the model is
+    not known, ``gated`` and ``plain`` are those that do so only where its first projection holds gate and up, or has no gate.
     """
 
     multiple: int
     hidden: tuple[str, ...]
-    inner: tuple[str, ...]
+    inner: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
 
     @property
     def rules(self) -> tuple[str, ...]:
         """Every rule."""
-        return self.hidden + self.inner
+        return self.hidden + self.inner + self.gated + self.plain
 
     def __str__(self) -> str:
-        inner = f"intermediate sizes by {', '.join(self.inner)}" if self.inner else ""
-        rules = "; ".join(part for part in (", ".join(self.hidden), inner) if part)
+        by = {
+            "": self.hidden,
+            "intermediate sizes by ": self.inner,
+            "gated intermediate sizes by ": self.gated,
+            "intermediate sizes without a gate by ": self.plain,
+        }
+        rules = "; ".join(f"{words}{', '.join(names)}" for words, names in by.items() if names)
         return f"{self.multiple} ({rules})" if rules else str(self.multiple)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``."""
+    """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``.
+
+    ``named`` are the models that the text names: where one of them has ``narrow``, its alignments are told alone.
+    """
 
     narrow: int
     wide: int
@@ -49,6 +60,7 @@ class Pair:
     heads: tuple[int, int, int] | None  # heads of narrow, heads of wide, head dimension
     ratio: int  # wide is exactly that many times narrow; 0 where it is not
     latent_of: str  # the model whose hidden and latent widths these are
+    named: tuple[str, ...] = ()
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -113,7 +125,7 @@ class Pair:
         """In words, the halves of two sizes of which the narrow one is gate and up as one; empty elsewhere."""
         if self.wide % 2 or not any(owner.part.startswith("2 x") for owner in self.owners):
             return ()
-        half = read_pair(self.narrow // 2, self.wide // 2)
+        half = read_pair(self.narrow // 2, self.wide // 2, self.named)
         return (f"Where it is gate and up as one, each half is padded: {half.rounded()}.",) if half.alignments else ()
 
     def unlikely(self) -> str:
@@ -129,28 +141,42 @@ class Pair:
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"
 
 
-def read_pair(a: int, b: int) -> Pair:
-    """What ``a`` and ``b`` are to each other. They differ and are positive."""
+def read_pair(a: int, b: int, named: tuple[str, ...] = ()) -> Pair:
+    """What ``a`` and ``b`` are to each other, in a text that names these models. They differ and are positive."""
     narrow, wide = sorted((a, b))
     return Pair(
         narrow=narrow,
         wide=wide,
-        alignments=alignments(narrow, wide, of=owners(narrow)),
+        alignments=alignments(narrow, wide, owners(narrow), named),
         owners=owners(narrow),
         wide_owners=owners(wide),
         heads=_heads(narrow, wide),
         ratio=wide // narrow if narrow and wide % narrow == 0 else 0,
         latent_of=next((s.name for s in published() if {s.hidden, s.latent} == {narrow, wide}), ""),
+        named=named,
     )
 
 
-def alignments(narrow: int, wide: int, of: tuple[Owner, ...] = ()) -> tuple[Alignment, ...]:
+def alignments(
+    narrow: int, wide: int, of: tuple[Owner, ...] = (), named: tuple[str, ...] = ()
+) -> tuple[Alignment, ...]:
     """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models."""
     rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
     fit = [m for m in sorted({*COMMON, *multiples_of_rules()}) if narrow and -(-narrow // m) * m == wide != narrow]
-    gated = {catalogue().shapes[owner.model].gated for owner in of}
-    inner_alone = bool(of) and all("intermediate size" in owner.part for owner in of)
-    return tuple(Alignment(m, *_rounding(m, rules, gated if inner_alone else None)) for m in fit)
+    own = tuple(owner for owner in of if owner.model in named)
+    told = own if own and not any(owner.whole for owner in of) else of
+    inner_alone = bool(told) and all("intermediate size" in owner.part for owner in told)
+    return tuple(_alignment(m, rules, _gates(of, named), not inner_alone) for m in fit)
+
+
+def _gates(of: tuple[Owner, ...], named: tuple[str, ...]) -> frozenset[bool]:
+    """Whether the first projection of the model that has a width is gated: of the likeliest models that say so, else either."""
+    shapes = catalogue().shapes
+    own = [owner.model for owner in of if owner.model in named]
+    whole = [owner.model for owner in of if owner.whole]
+    inner = [owner.model for owner in of if "intermediate size" in owner.part]
+    likeliest = own or whole or (inner if len(inner) == len(of) else []) or (list(named) if not of else [])
+    return frozenset(shapes[model].gated for model in likeliest) or frozenset((True, False))
 
 
 def multiples_of_rules() -> list[int]:
@@ -159,15 +185,19 @@ def multiples_of_rules() -> list[int]:
     return sorted({m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)})
 
 
-def _rounding(multiple: int, rules: list[Rule], gated: set[bool] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone.
-
-    ``gated`` is given for a width that is an intermediate size alone: whether the models' first projections are gated.
-    """
-    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple and gated is None)
-    kinds = (True, False) if gated is None else gated
-    inner = (rule.name for rule in rules if any(rule.intermediate(kind) == multiple for kind in kinds))
-    return hidden, tuple(name for name in inner if name not in hidden)
+def _alignment(multiple: int, rules: list[Rule], gates: frozenset[bool], hidden: bool) -> Alignment:
+    """A multiple with its rules; ``gates`` are the kinds of first projections that there may be, ``hidden`` that of sizes."""
+    whole = tuple(rule.name for rule in rules if hidden and rule.hidden == multiple)
+    fits = {
+        rule.name: frozenset(gate for gate in gates if rule.intermediate(gate) == multiple)
+        for rule in rules
+        if rule.name not in whole
+    }
+    inner, gated, plain = (
+        tuple(name for name, found in fits.items() if found == kinds)
+        for kinds in (gates, frozenset((True,)), frozenset((False,)))
+    )
+    return Alignment(multiple, whole, inner, *((gated, plain) if len(gates) > 1 else ()))
 
 
 def blocks_of(pair: Pair) -> tuple[int, Pair] | None:

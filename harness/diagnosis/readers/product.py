@@ -24,7 +24,7 @@ from harness.diagnosis.statements.met import met
 from harness.diagnosis.statements.names import FIRST, SECOND
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, share_of
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.widths import Pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _LONG = 1024
@@ -40,7 +40,7 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if found is None:
         return unknown_sizes(facts)
     a, b, _ = found
-    pair = read_pair(a, b)
+    pair = facts.pair(a, b)
     if flat := _flat(facts, b):
         return _flat_weight(pair, flat)
     attends = facts.attends(met(facts.code))

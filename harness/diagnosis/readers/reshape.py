@@ -47,7 +47,7 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     if found is None:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
-    pair = read_pair(have, wanted)
+    pair = facts.pair(have, wanted)
     heads = pair.heads and (_is_of_heads(want) or not names_experts(facts))
     if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not heads):
         return _padded(facts, around, pair, have, wanted)

@@ -12,7 +12,7 @@ from harness.diagnosis.readers.ops.quantised import blocks, viewed
 from harness.diagnosis.readers.pairs import modes, padded, speaks
 from harness.diagnosis.statements.parts import parsed
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import WITHOUT_SHARED, checks, flags, in_place_of
+from harness.diagnosis.tries import checks, flags, in_place_of, model_without_widths
 from harness.diagnosis.widths import read_pair
 
 # x[..., :width] and x[:, :width]
@@ -179,7 +179,7 @@ def _reduced(facts: Facts, around: Surroundings) -> Reading:
         tries=flags(
             facts,
             around,
-            f"--models {model.name if model else WITHOUT_SHARED} --tp {max(ranks, 2)} --modes eager,compiled",
+            f"--models {model_without_widths(facts, around)} --tp {max(ranks, 2)} --modes eager,compiled",
         ),
     )
 
