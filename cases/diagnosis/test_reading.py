@@ -3,6 +3,7 @@
 import pytest
 
 from harness.diagnosis.frames import frames_in
+from harness.diagnosis.known.alignments import alignments
 from harness.diagnosis.known.patterns import Pattern, literal
 from harness.diagnosis.known.relatives import Bug, bugs
 from harness.diagnosis.known.versions import is_release, key, versions_in, within
@@ -10,7 +11,7 @@ from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.notation import op_name
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.rows import is_bucket
-from harness.diagnosis.widths import alignments, read_pair
+from harness.diagnosis.widths import read_pair
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """From the text of one failure to its diagnosis: the kind whose pattern it has, and what the kind's reader makes of it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Width
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.known.relatives import relatives
@@ -12,15 +12,13 @@ from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.owners import Context, Owner, owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
-from harness.diagnosis.readers.meeting.topics import speaks_of
+from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import context_of
 
 _TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
@@ -59,7 +57,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
-        widths=_ordered(reading, facts, around),
+        widths=with_models(reading, facts, around),
         rule=rule_of(facts, reading),
         alignments=reading.alignments,
         cause=reading.cause,
@@ -70,46 +68,6 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         tries=reading.tries,
         finding=_finding(facts, reading),
     )
-
-
-def _ordered(reading: Reading, facts: Facts, around: Surroundings) -> tuple[Width, ...]:
-    """The widths with the models of each in an order: first those that fit what else the text says.
-
-    Where a named model has the true width, other models that have the padded one by chance are left out.
-    """
-    context = context_of(facts, around, [width.size for width in reading.widths])
-    told = [_of_models(width, _telling(reading, facts, context, width)) for width in reading.widths]
-    if not any(context.names(width.size) for width in told if not width.padded):
-        return tuple(told)
-    own = {width.size: tuple(map(str, context.own(width.size))) for width in told if width.padded}
-    return tuple(replace(width, models=own.get(width.size, width.models)) for width in told)
-
-
-def _telling(reading: Reading, facts: Facts, context: Context, width: Width) -> Iterable[Owner] | None:
-    """The owners of a true width that say something of it; None where a reader chose those that are told.
-
-    Of sizes that are none of this family's, a half or a share is told of a model that the text names, or that has the other
-    size: of so many models nearly any size is some share. Where the text speaks of adapters, a size is most often of theirs.
-    """
-    if not _has_any(width):
-        return None
-    found = context.ordered(width.size)
-    if reading.verdict != OTHER:
-        return found
-    beside = {one.model for other in reading.widths if other != width for one in owners(other.size) if one.whole}
-    adapted, near = speaks_of("adapters", facts), beside.union(context.named)
-    return [
-        owner for owner in found if owner.model in (context.named if adapted else near) or (owner.whole and not adapted)
-    ]
-
-
-def _of_models(width: Width, found: Iterable[Owner] | None) -> Width:
-    return width if found is None else replace(width, models=tuple(map(str, found)))
-
-
-def _has_any(width: Width) -> bool:
-    """Whether a true width is told with everybody who has it, and not with those that a reader chose."""
-    return not width.padded and width.models == tuple(map(str, owners(width.size)))
 
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.diagnosis.known.hidden import hidden_in
 from harness.diagnosis.known.versions import is_release, versions_in
 from harness.diagnosis.owners import catalogue
 from harness.matrix.shapes import Shape
@@ -13,7 +12,7 @@ from harness.matrix.shapes import Shape
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
-_SHOWN = 1 << 18  # how much of a log is looked through for sizes
+_KEPT = 1 << 18
 # That the variable was set, and not torch's advice to pass it.
 _BLOCKING = re.compile(
     rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
@@ -57,7 +56,7 @@ class Surroundings:
     world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
     spread: bool = False  # whether it names more ranks than those, of a batch or of the experts alone
     lengths: dict[str, int] = field(default_factory=dict)  # sizes that it names as lengths, by name
-    hidden: set[int] = field(default_factory=set)  # hidden sizes of models that it has as sizes
+    start: bytes = b""  # of it, for what only few failures ask
     pads_under_if: bool = False  # whether code in it pads where a condition holds
     read: int = 0
     _lines: int = 0
@@ -70,12 +69,12 @@ class Surroundings:
         for piece in [chunk] if started else _near(chunk, b"ersion"):
             self._versions(piece)
         if started:
+            self.start += chunk[: _KEPT - len(self.start)] if len(self.start) < _KEPT else b""
             self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _BLOCKING.search(chunk) is not None)
             lowered = chunk.lower()
             self._ranks(lowered)
             self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))
             self._lengths(lowered)
-            self.hidden |= hidden_in(chunk[: max(0, _SHOWN - self.read + len(chunk))])
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
 

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.known.hidden import model_of
+from harness.diagnosis.known.context import Context
+from harness.diagnosis.known.hidden import hidden_in, model_of
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.owners import Context, catalogue, widths_of
+from harness.diagnosis.owners import catalogue, widths_of
 from harness.diagnosis.statements.weights import left_is_weight
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair
@@ -89,7 +90,7 @@ def model_without_widths(facts: Facts, around: Surroundings) -> str:
     if around.models:
         return around.models[0].name
     numbers = {int(number) for frame in facts.users for number in _NUMBER.findall(frame.code) if len(number) > 3}
-    return model_of(numbers) or model_of(around.hidden) or WITHOUT_SHARED
+    return model_of(numbers) or model_of(hidden_in(around.start)) or WITHOUT_SHARED
 
 
 def model_for(around: Surroundings, pair: Pair) -> Shape | None:

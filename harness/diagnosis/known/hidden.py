@@ -1,8 +1,8 @@
 """The model whose hidden size a log has as a size: in a call, in a shape or under a name that hidden sizes have."""
 
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Set
+from functools import cache, lru_cache
 
 from harness.diagnosis.owners import published
 from harness.diagnosis.widths import read_pair
@@ -18,12 +18,13 @@ def _hidden() -> tuple[int, ...]:
     return tuple(sorted({shape.hidden for shape in published()}))
 
 
-def hidden_in(chunk: bytes) -> set[int]:
+@lru_cache(maxsize=1)
+def hidden_in(chunk: bytes) -> frozenset[int]:
     """The hidden sizes of models that a piece of a log has as sizes.
 
     A power of two counts under a hidden size's name alone: lengths and batches are such numbers too.
     """
-    return {size for size in _hidden() if any(_is_size(chunk, place, size) for place in _places(chunk, size))}
+    return frozenset(size for size in _hidden() if any(_is_size(chunk, place, size) for place in _places(chunk, size)))
 
 
 def _places(chunk: bytes, size: int) -> Iterator[int]:
@@ -43,8 +44,8 @@ def _is_size(chunk: bytes, place: int, size: int) -> bool:
     return bool(size & (size - 1) and _IN_BRACKETS.search(before) and _ENDS.match(chunk, end))
 
 
-def model_of(sizes: set[int]) -> str:
+def model_of(sizes: Set[int]) -> str:
     """The first model of the one hidden size among numbers, those aside that others of them are padded to; empty for no one."""
-    known = sizes.intersection(_hidden())
+    known = sizes & frozenset(_hidden())
     true = {size for size in known if not any(other < size and read_pair(other, size).padded for other in known)}
     return next((shape.name for shape in published() if shape.hidden in true), "") if len(true) == 1 else ""
