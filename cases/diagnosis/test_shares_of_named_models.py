@@ -28,7 +28,9 @@ def test_the_number_of_one_rank_is_not_how_many_there_are(more: str) -> None:
     assert "--models gpt-oss-120b --tp 4 " in command
 
 
-@pytest.mark.parametrize("more", ["[tp 2] loading failed", "(tp 1) waits\n(tp 2) fails", "tp 0 waits\ntp 2 fails"])
+@pytest.mark.parametrize(
+    "more", ["[tp 2] loading failed", "[dp 0, tp 2] failed", "(tp 1) waits\n(tp 2) fails", "tp 0 waits\ntp 2 fails"]
+)
 def test_the_number_of_one_rank_excludes_no_share(more: str) -> None:
     models, _, command = answer(f"INFO gpt-oss-120b\n{more}", 768, 720)
     assert models[0] == "intermediate size / 4 ranks of gpt-oss-120b"

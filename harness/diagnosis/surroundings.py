@@ -12,7 +12,7 @@ from harness.matrix.shapes import Shape
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
-_KEPT = 1 << 18
+_KEPT, _WRITER = 1 << 18, 24
 # That the variable was set, and not torch's advice to pass it.
 _BLOCKING = re.compile(
     rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
@@ -112,10 +112,10 @@ class Surroundings:
         """Where a number belongs: of all ranks, of those of a weight, or of either those or one of them, as in ``[tp 2]``."""
         if found["world"]:
             return self.world
-        before = lowered[max(0, found.start() - 1) : found.start()]
-        if before == b"-" or _SET.search(found[0]):
+        before = lowered[max(0, found.start() - _WRITER) : found.start()]
+        if before.endswith(b"-") or _SET.search(found[0]):
             return self.ranks
-        return [] if before == b"[" else self.called
+        return [] if b"[" in re.split(rb"[\]\n]", before)[-1] else self.called
 
     def ranks_at(self, line: int) -> int:
         """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none.
