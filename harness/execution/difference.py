@@ -31,6 +31,8 @@ FACTOR_EXACT, FACTOR_NOISE = 0.003, 0.1
 FACTOR_TOKENS = 0.012
 # A factor this much nearer than it must be needs no exact fit, where two parts have at least this share of their length apart.
 _CLEAR, _APART = 0.9, 0.01
+# An error of so many times the scale is an error of a row whose scale is zero.
+_ANY_MULTIPLE = 1e9
 # So many elements for each factor in them: fewer are explained by any.
 _EQUATIONS = 3
 # How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
@@ -54,13 +56,14 @@ class Difference:
     """How an output differs from the oracle.
 
     ``columns`` and ``tokens`` are the indices of those with an error above the tolerance, of ``width`` columns. ``worst`` is
-    the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
-    ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
-    factor differs from one by more than rounding explains. ``spread`` is the one part whose factor differs from token to
-    token; None where no single part does. ``zero_part`` is the one part of the oracle that is
-    zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones. ``noise`` is by how
-    much each part's factor may be off for what those parts do not explain, whatever that is. ``in_columns`` are the factors
-    in the wrong columns alone, where other columns are right and these factors explain the wrong ones; else it is empty.
+    the largest error of an element in units of its scale: the rms of its token and the magnitude of its parts. ``factors``
+    gives each part's factor by least squares. ``explained`` says that the output is those parts times those factors and
+    nothing else. ``off`` names the parts whose factor differs from one by more than rounding explains. ``spread`` is the one
+    part whose factor differs from token to token; None where no single part does. ``zero_part`` is the one part of the oracle
+    that is zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones. ``noise`` is
+    by how much each part's factor may be off for what those parts do not explain, whatever that is. ``in_columns`` are the
+    factors in the wrong columns alone, where other columns are right and these factors explain the wrong ones; else it is
+    empty.
     """
 
     columns: list[int]
@@ -79,6 +82,15 @@ class Difference:
     def range_count(self) -> int:
         """The number of contiguous ranges that the wrong columns form."""
         return sum(after - before > 1 for before, after in pairwise(self.columns)) + bool(self.columns)
+
+    def by(self, whose: str = "its") -> str:
+        """``at worst by 0.5 of its scale (tolerance 0.04)``; of an oracle that is zero there no multiple says anything."""
+        much = (
+            f"{self.worst:.2g} of {whose} scale"
+            if self.worst < _ANY_MULTIPLE
+            else f"a value where {whose} scale is zero"
+        )
+        return f"at worst by {much} (tolerance {TOLERANCE})"
 
     @property
     def ranges(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference, compare, ranges
+from harness.execution.difference import Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run
 from harness.execution.stages import is_scale
 from harness.findings.finding import Finding
@@ -66,8 +66,7 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         observer=observer,
         kind=kind,
         stage=stage,
-        what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
-        f"(tolerance {TOLERANCE}); best fit: {factors}",
+        what=f"columns {difference.ranges} differ from the oracle, {difference.by()}; best fit: {factors}",
         cause=cause,
         call=call.label,
         line=call.miscut.line if call.miscut else None,
