@@ -35,6 +35,7 @@ _TRACE_IS_CLEAN = "It raises on real tensors and traces clean: the modes fake an
 def explain(run: Run, call: Call) -> Finding:
     """The finding for a call that raised."""
     assert call.error is not None
+    run = replace(run, case=call.case or run.case)  # a variation may call a layer of other widths
     raised = _in_eager(run, call) or Raised(run, call, call.error)
     recognised = (finding for reader in READERS if (finding := reader(raised)))
     finding = next(recognised, None) or by_text.by_text(raised)
