@@ -34,7 +34,9 @@ class CutBySplit(PaddedMoELayer):
 
 
 def widths(finding: Finding) -> dict[str, str]:
-    return {one.text.partition(" ")[0]: f"{one.stage} {one.line.text if one.line else ''}".strip() for one in finding.widths}
+    return {
+        one.text.partition(" ")[0]: f"{one.stage} {one.line.text if one.line else ''}".strip() for one in finding.widths
+    }
 
 
 @pytest.mark.parametrize("mode", FIVE)
@@ -90,7 +92,8 @@ class OnlyWide(PaddedMoELayer):
 def test_the_widths_of_a_narrower_layer_are_told_as_its_own() -> None:
     (chosen,) = with_variations([MODES["varied-tokens"]], ("tokens=32770",))
     (finding,) = judge(Planted(layer=OnlyWide), SHARED, chosen, torch.device("cpu")).findings
-    assert [one.text for one in finding.widths] == ["64 = 48 rounded up to 32, blocks-of-64", "48 = hidden"]
+    assert [one.text for one in finding.widths] == ["64 = 48 rounded up to 32", "48 = hidden"]
+    assert "(a layer as narrow as can be: a width of 48, padded to 64)" in finding.cause
 
 
 def test_a_width_without_an_origin_is_the_width_alone() -> None:

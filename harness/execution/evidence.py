@@ -150,6 +150,7 @@ class Call:
     ``first_nan`` is where NaN first appears in a fresh layer for the inputs of a varied call; None where that is not known.
     ``began_as_nan`` says that the output held nothing but NaN when its replay began. ``own_count_too`` is the case's own number of
     tokens, where the replay of a graph for that is wrong too; else 0.
+    ``of_process`` says that a fresh layer is right where nothing is held for all layers either, and only there.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -199,6 +200,7 @@ class Call:
     limit: str = ""
     began_as_nan: bool = False
     own_count_too: int = 0
+    of_process: bool = False
 
     @property
     def shown_by(self) -> str:

@@ -12,8 +12,9 @@ from harness.execution.rig import EAGER_AUDIT
 from harness.execution.stages import PAD
 from harness.findings.finding import Finding
 from harness.findings.origins import pad_of_rows
-from harness.findings.readers import by_text, capturing, compiling, ops, shapes
+from harness.findings.readers import by_text, capturing, compiling, ops, shapes, strided
 from harness.findings.readers.raised import Raised
+from harness.matrix.case import Case
 
 # In this order: what the harness itself raised, what torch.compile raised, the op that was recorded last, the text alone.
 READERS = (
@@ -23,7 +24,7 @@ READERS = (
     capturing.capture_refused,
     compiling.size_assert,
     compiling.compiled,
-    shapes.strided_collective,
+    strided.strided_collective,
     shapes.width_mismatch,
     ops.custom_op,
 )
@@ -41,8 +42,18 @@ def explain(run: Run, call: Call) -> Finding:
     finding = next(recognised, None) or by_text.by_text(raised)
     finding = replace(finding, caller=user_caller(call.error, finding.line))
     finding = _of_rows(raised, finding)
+    if call.case:
+        finding = _without_rule(finding, call.case)
     on_data = run.trace_is_clean and finding.kind in _ON_DATA
     return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
+
+
+def _without_rule(finding: Finding, case: Case) -> Finding:
+    """The finding of a layer whose widths follow no published rule, though its alignment has the name of one."""
+    texts = (width.text.removesuffix(f", {case.alignment.name}") for width in finding.widths)
+    return replace(
+        finding, widths=tuple(replace(one, text=text) for one, text in zip(finding.widths, texts, strict=True))
+    )
 
 
 def _of_rows(raised: Raised, finding: Finding) -> Finding:

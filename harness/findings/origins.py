@@ -31,7 +31,9 @@ def named(run: Run, records: list[Record], failed: Record | None, size: int) -> 
     given = [index for index in range(len(failed.inputs)) if meeting_width(failed, index) == size] if failed else []
     if failed and given:
         return origin(run, records, failed, given[0])
-    makers = [_maker(records, record, size) for record in records if any(one and one.width == size for one in record.outputs)]
+    makers = [
+        _maker(records, record, size) for record in records if any(one and one.width == size for one in record.outputs)
+    ]
     text, one = describe(run, size), makers[0] if makers else None
     known = one is not None and all(maker is one for maker in makers)
     return WidthOrigin(text, one.stage, one.line) if one and known else WidthOrigin(text, "", None)

@@ -68,8 +68,13 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     """The finding of a varied call that raised, with what was varied and from where on it raises."""
     if call.varied is None:
         return finding
-    more = f"{account(run, call)}. {finding.cause}{_limit(run, call)}"
+    more = f"{account(run, call)}. {finding.cause}{_earlier(call) or _limit(run, call)}"
     return replace(finding, call=call.label, cause=more, vary=call.shown_by)
+
+
+def _earlier(call: Call) -> str:
+    """That it is earlier calls which make a call raise, where a layer without them is right; empty where it is not so."""
+    return f" {cause(call)}" if depends_on_earlier(call) else ""
 
 
 def _limit(run: Run, call: Call) -> str:

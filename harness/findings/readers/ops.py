@@ -60,9 +60,9 @@ def _unpadded(raised: Raised, record: Record) -> str:
 
 
 def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
-    """The widths that torch's message about shapes names, each once, in its order: those of the op's inputs, and of the layer's rows.
+    """The widths that torch's message about shapes names, each once, in its order: those of the op's inputs and of rows.
 
-    Inside of the op no record shows what made one. A number that is no width of rows may be a workspace's, whatever else has as many.
+    Inside of the op no record shows what made one. A number that is no width of rows may be a workspace's, or any other.
     """
     case, text = raised.run.case, first_line(raised.error)
     if not _ABOUT_SHAPES.search(text):
@@ -70,7 +70,9 @@ def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
     given = {meta.width: index for index, meta in reversed(list(enumerate(record.inputs)))}
     product = _PRODUCT.search(text)  # whose other two sizes do not meet
     of_rows = (case.hidden, case.width, case.padded)
-    for size in dict.fromkeys(int(size) for size in (product.groups() if product else re.findall(r"\d+", _ELEMENTS.sub("", text)))):
+    for size in dict.fromkeys(
+        int(size) for size in (product.groups() if product else re.findall(r"\d+", _ELEMENTS.sub("", text)))
+    ):
         if size in given and (product or size in of_rows):
             made = origin(raised.run, raised.call.records, record, given[size])
             if made.line or size in of_rows:
