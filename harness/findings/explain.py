@@ -11,6 +11,7 @@ from harness.execution.evidence import Call, Run
 from harness.execution.rig import EAGER_AUDIT
 from harness.execution.stages import PAD
 from harness.findings.finding import Finding
+from harness.findings.fixed_tokens import fixes, stage_of
 from harness.findings.origins import pad_of_rows
 from harness.findings.readers import by_text, capturing, compiling, ops, shapes, strided
 from harness.findings.readers.raised import Raised
@@ -42,10 +43,20 @@ def explain(run: Run, call: Call) -> Finding:
     finding = next(recognised, None) or by_text.by_text(raised)
     finding = replace(finding, caller=user_caller(call.error, finding.line))
     finding = _of_rows(raised, finding)
+    finding = _of_fake(raised, finding)
     if call.case:
         finding = _without_rule(finding, call.case)
     on_data = run.trace_is_clean and finding.kind in _ON_DATA
     return replace(finding, cause=f"{finding.cause} {_TRACE_IS_CLEAN}") if on_data else finding
+
+
+def _of_fake(raised: Raised, finding: Finding) -> Finding:
+    """The finding of a number of tokens that a compilation fixed, at the op whose fake fixes it in a trace."""
+    op, line = raised.run.specialised_by, raised.run.specialised_at
+    if finding.kind != "specialised" or not op or finding.detail.get("failure") != "constraint":
+        return finding
+    stage, detail = stage_of(op, raised.call.records), finding.detail | {"fake_of": op}
+    return replace(finding, stage=stage, cause=fixes(op, line), line=line or finding.line, caller=None, detail=detail)
 
 
 def _without_rule(finding: Finding, case: Case) -> Finding:

@@ -6,6 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import within
 from harness.execution.evidence import WHEN_RETURNED, Call, LeftBehind, Run
 from harness.findings.finding import Finding
+from harness.findings.fixed_tokens import fixes
 from harness.observers import values
 from harness.observers.values import difference_of
 from harness.observers.variations.accounts import account, is_wrong
@@ -42,9 +43,13 @@ def _left_behind(left: LeftBehind) -> Finding:
     return Finding(
         observer="varied",
         kind="recompiled" if left.recompiled else KINDS[key_of(left.varied)],
-        stage="layer",
+        stage=left.stage or "layer",
         what=left.what,
-        cause=_FIXED if left.fixed else CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
+        cause=fixes(left.op, left.line)
+        if left.op
+        else _FIXED
+        if left.fixed
+        else CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,
