@@ -378,14 +378,20 @@ def test_a_tail_of_nan_that_was_computed_is_not_called_unwritten() -> None:
 class SortsIds(GatedLayer):
     """Brings each row's ids into order, with or without their weights, and then gives each expert another one's output."""
 
-    with_weights, wrong = False, False
+    with_weights, wrong, where = False, False, "given"
 
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         note_routing("selected", topk_weights, topk_ids)
         ids, order = topk_ids.sort(-1, descending=True)
         weights = topk_weights.gather(-1, order) if self.with_weights else topk_weights.sort(-1).values
-        note_routing("given", weights, ids)
+        note_routing(self.where, weights, ids)
         return super().run_experts(x, (ids + self.wrong) % self.w13.shape[0], weights)
+
+
+class SortsInside(SortsIds):
+    """What the experts are given is noted where they use it, since what runs them is not the harness's."""
+
+    where = "used"
 
 
 class SortsBoth(SortsIds):
@@ -397,8 +403,9 @@ class SortsBothAndIsWrong(SortsBoth):
 
 
 @pytest.mark.parametrize("mode", ["eager", "varied-contents"])
-def test_ids_that_lose_their_weights_are_the_routers(mode: str) -> None:
-    finding = judge(Gated(layer=SortsIds), SMALL, MODES[mode], CPU).findings[0]
+@pytest.mark.parametrize("layer", [SortsIds, SortsInside])
+def test_ids_that_lose_their_weights_are_the_routers(layer: type[SortsIds], mode: str) -> None:
+    finding = judge(Gated(layer=layer), SMALL, MODES[mode], CPU).findings[0]
     assert finding.stage == stages.ROUTER
     assert finding.cause.endswith("The experts are given other weights or ids than the router selected.")
 
