@@ -19,7 +19,7 @@ def origin(run: Run, records: list[Record], record: Record, index: int) -> Width
     last, maker = records[source], _maker(records, records[source], width)
     if maker is last and maker.op.partition("::")[2] in _TURNS and all(one is None for one in maker.sources):
         return WidthOrigin(describe(run, width), "input or weight", None)
-    stage = maker.stage if last is maker else f"{maker.stage}, unchanged through {last.stage}"
+    stage = maker.stage if last.stage == maker.stage else f"{maker.stage}, unchanged through {last.stage}"
     return WidthOrigin(describe(run, width), stage, maker.line)
 
 
