@@ -304,7 +304,7 @@ def test_few_tokens_are_looked_at_on_a_fresh_layer() -> None:
 def test_a_fake_that_fixes_the_token_count_is_named() -> None:
     op = register_op("cases_messages::fixes", SCHEMA, fake=fake_fixes_tokens)(REAL)
     finding = only(judge(Planted(layer=with_op(op), op=op.name), SMALL, MODES["fake-dynamic"], CPU))
-    assert finding.cause.startswith("The fake of cases_messages::fixes depends on the token count")
+    assert finding.cause.startswith("The fake of cases_messages::fixes calls int()")
     assert finding.line is not None
     assert finding.line.file.endswith("fixtures/faults/fakes.py")
 
