@@ -52,7 +52,8 @@ def test_the_smallest_count_of_a_window_is_named() -> None:
 def test_the_smallest_count_beyond_the_usual_ones_is_named() -> None:
     finding = only(judge(planted("generic#row-bits"), SMALL, MODES[TOKENS], CPU))
     assert finding.vary == "tokens=3073"
-    assert "right at 3,072 tokens, wrong at 3,073 and at each larger count that was tried; 1 of 3,073" in finding.what
+    assert "right at 3,072 tokens, wrong at 3,073 and at each larger count that was tried (a layer" in finding.what
+    assert "a width of 48, padded to 64); 1 of 3,073" in finding.what
     again = only(varied(planted("generic#row-bits"), TOKENS, "tokens=3073"))
     assert "1 of 3,073 tokens (3072)" in again.what
 

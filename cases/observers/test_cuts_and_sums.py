@@ -1,5 +1,6 @@
 """A cut that moves padding into rows, rows that no all-reduce sums, and what follows from a fake that returns its input."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -204,3 +205,27 @@ class OfEngine(Planted):
 def test_a_limit_is_declared_by_its_owner_alone(subject: type[Planted], told: bool) -> None:
     verdict = judge(subject(layer=RefusesMany), SMALL, replace(MODES["varied-tokens"], vary=("tokens=65",)), CPU)
     assert any("tokens<=" in one.cause for one in verdict.findings) == told
+
+
+class InPlace(PaddedMoELayer):
+    """Scales, and adds the shared part to, the view that the cut of the padding gave."""
+
+    def scale(self, x: Tensor) -> Tensor:
+        return x.mul_(self.scaling)
+
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        return routed if shared is None else routed.add_(shared)
+
+    def dense(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("mode", ["eager", "fake", "fake-dynamic", "compiled"])
+@pytest.mark.parametrize(("case", "ops"), [(SMALL_TWO, ("mul_",)), (SHARED_TWO, ("mul_", "add_"))])
+def test_what_keeps_the_strides_of_a_cut_is_told_beside_it(case: Case, ops: tuple[str, ...], mode: str) -> None:
+    finding = judged(InPlace, case, mode).findings[0]
+    assert finding.kind == "not-contiguous"
+    assert finding.cause.startswith("The slice at kernels/layer/layer.py:")
+    written = re.findall(r"(\w+_) at cases/observers/test_cuts_and_sums.py:\d+", finding.cause)
+    assert tuple(written) == ops
+    assert ("write into" if len(ops) > 1 else "writes into") in finding.cause

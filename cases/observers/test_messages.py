@@ -320,7 +320,7 @@ def test_few_tokens_are_looked_at_on_a_fresh_layer() -> None:
 def test_a_fake_that_fixes_the_token_count_is_named() -> None:
     op = register_op("cases_messages::fixes", SCHEMA, fake=fake_fixes_tokens)(REAL)
     finding = only(judge(Planted(layer=with_op(op), op=op.name), SMALL, MODES["fake-dynamic"], CPU))
-    assert finding.cause.startswith("The fake of cases_messages::fixes depends on the token count")
+    assert finding.cause.startswith("The fake of cases_messages::fixes calls int()")
     assert finding.line is not None
     assert finding.line.file.endswith("fixtures/faults/fakes.py")
 
@@ -394,14 +394,20 @@ def test_a_tail_of_nan_that_was_computed_is_not_called_unwritten() -> None:
 class SortsIds(GatedLayer):
     """Brings each row's ids into order, with or without their weights, and then gives each expert another one's output."""
 
-    with_weights, wrong = False, False
+    with_weights, wrong, where = False, False, "given"
 
     def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
         note_routing("selected", topk_weights, topk_ids)
         ids, order = topk_ids.sort(-1, descending=True)
         weights = topk_weights.gather(-1, order) if self.with_weights else topk_weights.sort(-1).values
-        note_routing("given", weights, ids)
+        note_routing(self.where, weights, ids)
         return super().run_experts(x, (ids + self.wrong) % self.w13.shape[0], weights)
+
+
+class SortsInside(SortsIds):
+    """What the experts are given is noted where they use it, since what runs them is not the harness's."""
+
+    where = "used"
 
 
 class SortsBoth(SortsIds):
@@ -413,8 +419,9 @@ class SortsBothAndIsWrong(SortsBoth):
 
 
 @pytest.mark.parametrize("mode", ["eager", "varied-contents"])
-def test_ids_that_lose_their_weights_are_the_routers(mode: str) -> None:
-    finding = judge(Gated(layer=SortsIds), SMALL, MODES[mode], CPU).findings[0]
+@pytest.mark.parametrize("layer", [SortsIds, SortsInside])
+def test_ids_that_lose_their_weights_are_the_routers(layer: type[SortsIds], mode: str) -> None:
+    finding = judge(Gated(layer=layer), SMALL, MODES[mode], CPU).findings[0]
     assert finding.stage == stages.ROUTER
     assert finding.cause.endswith("The experts are given other weights or ids than the router selected.")
 

@@ -478,7 +478,7 @@ def test_a_fake_that_fixes_the_token_count_is_found_in_a_symbolic_trace() -> Non
         return args[0].new_empty(int(args[0].shape[0]), args[10])
 
     with routed_experts.planted(fake=fake):
-        assert ("recompiles", "specialised", "layer") in keys(judged(PaddedMoELayer, NARROW, "fake-dynamic"))
+        assert ("recompiles", "specialised", stages.EXPERTS) in keys(judged(PaddedMoELayer, NARROW, "fake-dynamic"))
         assert judged(PaddedMoELayer, NARROW, "eager").ok
 
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import traceback
+import types
 
 from harness.base.printable import bounded
 from harness.base.source import SourceLine, is_library
@@ -13,6 +14,7 @@ _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNO
 _TRACED = re.compile(r"^(?:Explanation: )?Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
 _FAKE_CALL = re.compile(r"Dynamo failed to run FX node with fake tensors: ")
 _HEADING = re.compile(r"when making fake tensor call$")
+_COMPREHENSIONS = frozenset(("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"))
 _REFUSES = re.compile(r"\b(raise|assert)\b")
 _COMPILER = re.compile(r"[/\\]torch[/\\](_dynamo|_inductor|_functorch|_higher_order_ops)[/\\]")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in ')
@@ -88,10 +90,22 @@ def is_own_refusal(error: BaseException) -> bool:
 
 
 def user_caller(error: BaseException, line: SourceLine | None) -> SourceLine | None:
-    """The user's line that called the function of ``line``, by the exception's traceback; None where it does not say."""
-    frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-    users = [SourceLine.at(*frame) for frame in frames if not is_library(frame[0])]
-    return users[-2] if len(users) > 1 and users[-1] == line else None
+    """The user's line that called the function of ``line``, by the exception's traceback; None where it does not say.
+
+    A comprehension's frame was called by the statement that it is in, whose own line says nothing more.
+    """
+    steps = [(frame.f_code, number) for frame, number in traceback.walk_tb(error.__traceback__)]
+    users = [(code, number) for code, number in steps if not is_library(code.co_filename)]
+    if not users or SourceLine.at(users[-1][0].co_filename, users[-1][1]) != line:
+        return None
+    while len(users) > 1 and _is_inside(users[-1][0], users[-2][0]):
+        users.pop()
+    return SourceLine.at(users[-2][0].co_filename, users[-2][1]) if len(users) > 1 else None
+
+
+def _is_inside(code: types.CodeType, outer: types.CodeType) -> bool:
+    """Whether it is the code of a comprehension in the other code."""
+    return code.co_name in _COMPREHENSIONS and code in outer.co_consts
 
 
 def raised_by_compiler(error: BaseException) -> bool:

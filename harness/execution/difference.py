@@ -307,4 +307,5 @@ def ranges(numbers: list[int], most: int = 4) -> str:
         else:
             runs.append([number, number])
     shown = [f"{low}-{high}" if high > low else str(low) for low, high in runs[:most]]
-    return ", ".join(shown) + (f" and {len(runs) - most} more ranges" if len(runs) > most else "")
+    more = len(runs) - most
+    return ", ".join(shown) + (f" and {more} more range{'s'[: more != 1]}" if more > 0 else "")

@@ -32,7 +32,8 @@ class Record:
 
     ``sources`` gives for each tensor input the index of the record that made it; None where no recorded op did.
     ``routed`` says that the op is the routed experts' or that an input came through it. ``fake`` is the fake call that
-    belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op.
+    belongs to a custom op, where the recorder made one. ``guards`` counts those that a trace added in the op,
+    after ``guards_before``.
     ``plain`` holds the outputs that are no tensors. The next three fields name what the schema does not declare:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
     arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
@@ -51,6 +52,7 @@ class Record:
     error: BaseException | None = None
     fake: FakeCall | None = None
     guards: int = 0
+    guards_before: int = 0
     undeclared_writes: tuple[str, ...] = ()
     undeclared_aliases: tuple[str, ...] = ()
     outputs_overlap: bool = False
@@ -66,6 +68,10 @@ class Record:
     def custom(self) -> bool:
         """Whether the op is not one of torch's own."""
         return is_custom(self.op)
+
+    def made_guard(self, place: int) -> bool:
+        """Whether the trace's guard at this place was added in the op; of an unknown place, -1, whether any was."""
+        return self.guards > 0 if place < 0 else 0 <= place - self.guards_before < self.guards
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,7 @@ class LeftBehind:
     """What a variation left behind in the process, and the user's line if it is known.
 
     ``recompiled`` says that it is graphs that were compiled more than once, ``fixed`` that each number of tokens has its own.
+    ``op`` is that whose fake does it, and ``stage`` its stage; empty where none is known.
     """
 
     varied: Varied
@@ -112,6 +119,8 @@ class LeftBehind:
     line: SourceLine | None = None
     recompiled: bool = False
     fixed: bool = False
+    op: str = ""
+    stage: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -151,6 +160,7 @@ class Call:
     ``first_nan`` is where NaN first appears in a fresh layer for the inputs of a varied call; None where that is not known.
     ``began_as_nan`` says that the output held nothing but NaN when its replay began. ``own_count_too`` is the case's own number of
     tokens, where the replay of a graph for that is wrong too; else 0.
+    ``of_process`` says that a fresh layer is right where nothing is held for all layers either, and only there.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -201,6 +211,7 @@ class Call:
     limit: str = ""
     began_as_nan: bool = False
     own_count_too: int = 0
+    of_process: bool = False
 
     @property
     def shown_by(self) -> str:

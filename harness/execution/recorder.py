@@ -100,7 +100,7 @@ class Recorder(TorchDispatchMode):
             record.error = error
             raise
         finally:
-            record.guards = _guards_of(tensors) - guards
+            record.guards_before, record.guards = guards, _guards_of(tensors) - guards
         if self.contract and real:
             record.fake = call_fake(self._fakes, func, args, kwargs, cuda=self.audit, before=before)
             record.plain = plain(out)

@@ -3,6 +3,7 @@
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,12 @@ class Rig:
     def inputs(self, tokens: int, seed: int) -> tuple[Tensor, ...]:
         """Fresh inputs of the layer."""
         return self._checked.inputs(self.case, tokens, seed, self.device)
+
+    def anew(self) -> AbstractContextManager[object] | None:
+        """What the subject gives to run a layer as a new process would, with nothing held for all layers; None for nothing."""
+        give = getattr(self.subject, "anew", None)
+        made: AbstractContextManager[object] | None = give() if give else None
+        return made
 
     def audit(self, run: Run) -> None:
         """Add an eager call to a run whose trace failed, with each custom op compared with its fake.

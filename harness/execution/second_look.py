@@ -16,7 +16,7 @@ from harness.execution.evidence import Call, FirstNaN, Run, same_bits, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
 from harness.execution.memory.wrapped import wrap_others
-from harness.execution.passed_on import AroundOp, noting
+from harness.execution.passed_on import AroundOp, Notes, noting
 from harness.execution.rig import LAYER_ERRORS, Rig
 from harness.execution.submodules import has_parts, noting_parts
 from harness.execution.watches.cuts import CutWatch, Rows
@@ -83,6 +83,11 @@ def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
     if made:
         call.misrouted, call.facts = notes.misrouted, tuple(notes.facts)
         call.zero_parts = rig.parts_of(op.indices, op.count)
+        if _is_of_no_expert(call, notes):
+            at = f" An index below zero is taken from the end at {op.below_zero}." if op.below_zero else ""
+            call.facts += (
+                f"They are the tokens with an id below zero, which names no expert: no routed expert adds to them.{at}",
+            )
         _look_at_cut(rig, call)
         _look_at_reductions(rig, call)
         if lost := _lost_rows(rig, call, op.rows):
@@ -90,6 +95,18 @@ def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:
             call.facts += (
                 f"The rows that the op of the routed experts is given are the layer's own, but zeros for {lost}.",
             )
+
+
+def _is_of_no_expert(call: Call, notes: Notes) -> bool:
+    """Whether the wrong tokens are those that have an id below zero: as an input, or as the router selected it."""
+    output, expected, rows = call.snapshot, call.expected, notes.without_expert(call.tokens)
+    given = [t for t in call.before if t is not None and t.dim() == 2 and not t.is_floating_point()]
+    rows = (given[0] < 0).any(-1) if rows is None and given else rows
+    if call.varied is not None or rows is None or rows.all() or not isinstance(output, Tensor) or expected is None:
+        return False
+    if len(output) != call.tokens or not rows.any() or not all_finite(output):
+        return False
+    return torch.equal(~right_tokens(output, expected).cpu(), rows.cpu())
 
 
 def _look_at_cut(rig: Rig, call: Call) -> None:

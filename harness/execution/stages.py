@@ -50,6 +50,11 @@ def is_scale(op: str) -> bool:
     return op.partition("::")[2] in _SCALES
 
 
+def is_cut(op: str) -> bool:
+    """Whether an op takes a part of its first input, as a view or, by indices, as a copy."""
+    return op.partition("::")[2] in _CUTS
+
+
 def is_matmul(op: str) -> bool:
     """Whether an op is a product with a weight."""
     return op.partition("::")[2] in _MATMULS

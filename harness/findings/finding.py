@@ -26,7 +26,7 @@ DEVICE_LOST = "device-lost"
 
 @dataclass(frozen=True, slots=True)
 class WidthOrigin:
-    """What a width is (``2816 = 2688 rounded up to 256, trtllm-nvfp4``), and the stage and line that made it."""
+    """What a width is (``2816 = 2688 rounded up to 256, trtllm-nvfp4``), and the stage and line that made it; empty if unknown."""
 
     text: str
     stage: str

@@ -16,17 +16,34 @@ def origin(run: Run, records: list[Record], record: Record, index: int) -> Width
     source = record.sources[index]
     if source is None:
         return WidthOrigin(describe(run, width), "input or weight", None)
-    last = maker = records[source]
-    while (source := _source_of_width(maker, width)) is not None:
-        maker = records[source]
-    if (
-        maker is last
-        and maker.op.partition("::")[2] in _TURNS
-        and not any(source is not None for source in maker.sources)
-    ):
+    last, maker = records[source], _maker(records, records[source], width)
+    if maker is last and maker.op.partition("::")[2] in _TURNS and all(one is None for one in maker.sources):
         return WidthOrigin(describe(run, width), "input or weight", None)
-    stage = maker.stage if last is maker else f"{maker.stage}, unchanged through {last.stage}"
+    stage = maker.stage if last.stage == maker.stage else f"{maker.stage}, unchanged through {last.stage}"
     return WidthOrigin(describe(run, width), stage, maker.line)
+
+
+def named(run: Run, records: list[Record], failed: Record | None, size: int) -> WidthOrigin:
+    """What a width is that an exception's text names, and what made it where the records show that.
+
+    That is the op of an input of the op that failed. Else it is the one op by which every tensor has that width that a record gives.
+    """
+    given = [index for index in range(len(failed.inputs)) if meeting_width(failed, index) == size] if failed else []
+    if failed and given:
+        return origin(run, records, failed, given[0])
+    makers = [
+        _maker(records, record, size) for record in records if any(one and one.width == size for one in record.outputs)
+    ]
+    text, one = describe(run, size), makers[0] if makers else None
+    known = one is not None and all(maker is one for maker in makers)
+    return WidthOrigin(text, one.stage, one.line) if one and known else WidthOrigin(text, "", None)
+
+
+def _maker(records: list[Record], record: Record, width: Size) -> Record:
+    """The first op on a record's way that no input gave that width to."""
+    while (source := _source_of_width(record, width)) is not None:
+        record = records[source]
+    return record
 
 
 def meeting_width(record: Record, index: int) -> Size:

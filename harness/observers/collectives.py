@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.execution import stages
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
-from harness.findings.readers.shapes import not_contiguous
+from harness.findings.readers.strided import not_contiguous
 from harness.observers.factors import reduced_less
 from harness.ops.collectives import is_collective, is_reduction
 

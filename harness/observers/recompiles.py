@@ -4,13 +4,16 @@ from dataclasses import replace
 
 from harness.execution.evidence import Run
 from harness.findings.finding import Finding
+from harness.findings.fixed_tokens import fixes, stage_of
 
 
 def look(run: Run) -> list[Finding] | None:
     """A finding for a second graph, or for a dynamic token count that the trace fixed or restricted."""
     if run.specialised is not None:
         what = f"the trace holds only where {run.specialised}"
-        return [replace(_finding("specialised", what, _fixed(run), run), line=run.specialised_at)]
+        finding = _finding("specialised", what, _fixed(run), run)
+        stage = stage_of(run.specialised_by, run.calls[-1].records)
+        return [replace(finding, stage=stage, line=run.specialised_at)]
     if run.graphs is None:
         return [] if run.mode == "fake-dynamic" else None
     present = {tuple(tensor is not None for tensor in call.inputs) for call in run.calls}
@@ -24,16 +27,11 @@ def look(run: Run) -> list[Finding] | None:
 
 def _fixed(run: Run) -> str:
     """What restricts the token count, the layer or the fake of one of its ops."""
-    line = run.specialised_at
-    who = f"The fake of {run.specialised_by}" if run.specialised_by else "The layer"
-    if line and "len(" in line.text:
-        return f"{who} calls len(), which turns the symbolic token count into a number: take the shape. {_OTHERS}"
     if run.specialised_by_torch and not run.specialised_by:
         return _ASKED
-    return f"{who} depends on the token count, by a Python branch or a fixed size. {_OTHERS}"
+    return fixes(run.specialised_by, run.specialised_at)
 
 
-_OTHERS = "So other batch sizes compile again or take the wrong branch."
 _ASKED = (
     "Torch asks in this line whether a size that follows from the token count is 0 or 1, such as the rows of a rest, or "
     "equals another one, such as a pitch that is rounded up. So other batch sizes compile again."

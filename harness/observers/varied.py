@@ -6,6 +6,7 @@ from harness.execution import stages
 from harness.execution.difference import within
 from harness.execution.evidence import WHEN_RETURNED, Call, LeftBehind, Run
 from harness.findings.finding import Finding
+from harness.findings.fixed_tokens import fixes
 from harness.observers import values
 from harness.observers.values import difference_of
 from harness.observers.variations.accounts import account, is_wrong
@@ -42,9 +43,13 @@ def _left_behind(left: LeftBehind) -> Finding:
     return Finding(
         observer="varied",
         kind="recompiled" if left.recompiled else KINDS[key_of(left.varied)],
-        stage="layer",
+        stage=left.stage or "layer",
         what=left.what,
-        cause=_FIXED if left.fixed else CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
+        cause=fixes(left.op, left.line)
+        if left.op
+        else _FIXED
+        if left.fixed
+        else CAUSES.get(left.varied.name) or CAUSES[left.varied.group],
         call=left.varied.words,
         line=left.line,
         vary=left.varied.name,
@@ -68,8 +73,13 @@ def with_account(run: Run, call: Call, finding: Finding) -> Finding:
     """The finding of a varied call that raised, with what was varied and from where on it raises."""
     if call.varied is None:
         return finding
-    more = f"{account(run, call)}. {finding.cause}{_limit(run, call)}"
+    more = f"{account(run, call)}. {finding.cause}{_earlier(call) or _limit(run, call)}"
     return replace(finding, call=call.label, cause=more, vary=call.shown_by)
+
+
+def _earlier(call: Call) -> str:
+    """That it is earlier calls which make a call raise, where a layer without them is right; empty where it is not so."""
+    return f" {cause(call)}" if depends_on_earlier(call) else ""
 
 
 def _limit(run: Run, call: Call) -> str:

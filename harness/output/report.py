@@ -54,7 +54,7 @@ def finding_text(verdict: Verdict, finding: Finding) -> str:
 def _origin(origin: object) -> str:
     text, stage, line = (getattr(origin, name) for name in ("text", "stage", "line"))
     place = f", {line}" if line else ""
-    return f"{text} (made by {stage}{place})"
+    return f"{text} (made by {stage}{place})" if stage else text
 
 
 def verdict_text(verdict: Verdict, verbose: int = 0) -> str:

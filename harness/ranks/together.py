@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.execution import stages
 from harness.findings.finding import ERROR, FINDINGS, OK, SKIPPED, Finding, Verdict
-from harness.findings.readers.shapes import STRIDED_CAUSE
+from harness.findings.readers.strided import STRIDED_CAUSE
 from harness.matrix.case import Case
 from harness.ranks.shares import is_partial, right_for_copies
 from harness.ranks.team import STOPPED, Note, RankAnswer, given

@@ -69,6 +69,8 @@ def name_blame(verdict: Verdict, subject: Subject, case: Case, mode: ModeInfo, d
 
 def _worded(finding: Finding, layer: str) -> str:
     """The layer, with what it does there where it is the layer's own code that Dynamo cannot trace, or takes a size from."""
+    if layer == DYNAMO and "fake_of" in finding.detail:
+        return FAKE
     if layer != DYNAMO or finding.what.startswith("InternalTorchDynamoError"):
         return layer
     if finding.kind == "graph-break" or finding.detail.get("failure") == "data-dependent":

@@ -170,7 +170,7 @@ def _not_built(error: BuildFailed, case: Case) -> Finding:
         cause="The layer could not be built for this case. Check how its weights are prepared, padded and registered.",
         line=user_line(cause),
         widths=tuple(
-            WidthOrigin(case.describe_width(size), stages.BUILD, None) for size in dict.fromkeys(sizes) if size in known
+            WidthOrigin(case.describe_width(size), "", None) for size in dict.fromkeys(sizes) if size in known
         ),
     )
 

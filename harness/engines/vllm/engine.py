@@ -1,11 +1,12 @@
 """The process's vLLM: its configuration, its process groups and the constructor of its MoE layer."""
 
 import inspect
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import distributed, nn
@@ -136,6 +137,16 @@ def _start_workspaces() -> None:
         torch.cuda.is_current_stream_capturing = lambda: False
     init_workspace_manager(torch.device("cpu"))
     current_workspace_manager().get_simultaneous(((WORKSPACE,), torch.uint8))
+
+
+@contextmanager
+def other_workspaces() -> Iterator[None]:
+    """Workspaces of which none was asked for before, inside a ``with`` block."""
+    from vllm.v1.worker import workspace
+
+    with mock.patch.object(workspace, "_manager", None):
+        workspace.init_workspace_manager(torch.device("cpu"))
+        yield
 
 
 class Gloo:

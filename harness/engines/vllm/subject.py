@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -115,6 +115,12 @@ class VllmLayer:
     def oracle(self, case: Case, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``routed`` and, where there is a shared expert, ``shared``, fp32."""
         return oracle(case, inputs[0], inputs[1] if len(inputs) > 1 else None)
+
+    def anew(self) -> AbstractContextManager[None]:
+        """As in a process that has asked for no workspace yet; see ``Rig.anew``."""
+        from harness.engines.vllm.engine import other_workspaces
+
+        return other_workspaces()
 
     def ops(self, case: Case) -> Sequence[str]:
         """The op around the routed experts. If there is a shared expert, the op runs it too."""

@@ -157,7 +157,7 @@ class ExternalMemoryMode(TorchDispatchMode):
         if is_view(func):
             return self._view(func, args, kwargs) if enters else func(*args, **kwargs)
         self.external.note_reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
-        out = self._run_inside(func, args, kwargs) if enters else self.run(func, args, kwargs)
+        out = run_inside(self, func, args, kwargs) if enters else self.run(func, args, kwargs)
         self.external.note_created(tensors_in(out))
         return out
 
@@ -172,14 +172,15 @@ class ExternalMemoryMode(TorchDispatchMode):
         """Run an op that is a kernel. A subclass may record it."""
         return func(*args, **kwargs)
 
-    def _run_inside(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a custom op's implementation with this mode on, so that its inner ops are seen in its place."""
-        device = next((tensor.device.type for tensor in tensors_in((args, [*kwargs.values()]))), "cpu")
-        # An op without a kernel for this device is registered for all of them, under another dispatch key.
-        own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
-        key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
-        with self:
-            return func._op_dk(key, *args, **kwargs)
+
+def run_inside(mode: TorchDispatchMode, func: Any, args: Any, kwargs: Any) -> Any:
+    """Run a custom op's implementation with a mode on, so that its inner ops are seen in its place."""
+    device = next((tensor.device.type for tensor in tensors_in((args, [*kwargs.values()]))), "cpu")
+    # An op without a kernel for this device is registered for all of them, under another dispatch key.
+    own = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), device.upper())
+    key = getattr(torch._C.DispatchKey, device.upper() if own else "CompositeExplicitAutograd")
+    with mode:
+        return func._op_dk(key, *args, **kwargs)
 
 
 def tensors_in(tree: Any) -> Iterator[Tensor]:

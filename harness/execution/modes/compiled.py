@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from harness.base.printable import bounded
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Graph, Record, Run
 from harness.execution.graph_guards import allowed_tokens, is_split
 from harness.execution.modes import fake
+from harness.execution.modes.guards import LinedEnv
 from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
 from harness.execution.rig import Rig
 from harness.execution.second_look import look_at_plain
@@ -55,7 +55,9 @@ def _run(rig: Rig, dynamic: bool, tokens: int) -> Run:
     run.recompiled_for = recompile_reason() if len(graphs) > 1 else ""
     run.split_by_backend = len(graphs) == 2 and is_split(run.recompiled_for) and graphs[0].allows(call.tokens)
     if call.error:
-        call.records = stages(rig, dynamic, tokens)
+        traced = traced_run(rig, dynamic, tokens)
+        call.records = traced.calls[0].records
+        run.specialised_at, run.specialised_by = traced.specialised_at, traced.specialised_by
         rig.audit(run)
     rig.finish(run)
     if not rig.case.full:  # a second layer of true size may not fit beside the first
@@ -65,8 +67,15 @@ def _run(rig: Rig, dynamic: bool, tokens: int) -> Run:
 
 def stages(rig: Rig, dynamic: bool, tokens: int) -> list[Record]:
     """Records of a FakeTensor trace, for a compiled call that failed: compiled code dispatches no ops to record."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv() if dynamic else None)
-    return fake.trace(rig, rig.start(), mode, "trace", tokens).records
+    return traced_run(rig, dynamic, tokens).calls[0].records
+
+
+def traced_run(rig: Rig, dynamic: bool, tokens: int) -> Run:
+    """A run of one FakeTensor trace. Where the number of tokens is dynamic, it says in which line an op's fake fixes that."""
+    run = rig.start()
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=LinedEnv() if dynamic else None)
+    fake.trace(rig, run, mode, "trace", tokens)
+    return run
 
 
 def recompile_reason() -> str:

@@ -68,9 +68,10 @@ def trace(rig: Rig, run: Run, mode: FakeTensorMode, label: str, tokens: int) -> 
         return call
     if isinstance(mode.shape_env, LinedEnv):
         run.specialised = _specialised(fakes, rig)
-        run.specialised_at = mode.shape_env.blamed(run.specialised, fakes[0].shape[_TOKENS])
+        run.specialised_at, guard = mode.shape_env.blamed(run.specialised, fakes[0].shape[_TOKENS])
         run.specialised_by_torch = is_torchs(run.specialised, fakes[0].shape[_TOKENS])
-        run.specialised_by = next((record.op for record in call.records if record.guards and record.custom), "")
+        asking = (record for record in call.records if record.custom and record.made_guard(guard))
+        run.specialised_by = next((record.op for record in asking), "")
     return call
 
 

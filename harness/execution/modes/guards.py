@@ -40,20 +40,21 @@ class LinedEnv(ShapeEnv):
         """Whether the user's own code asked whether two sizes are equal, and they are."""
         return any(type(expr).__name__ == "Equality" for expr in self.of_user)
 
-    def blamed(self, specialised: str | None, size: Any) -> SourceLine | None:
-        """The line of the guard that restricts the token count to ``specialised``, if that is what the trace came to.
+    def blamed(self, specialised: str | None, size: Any) -> tuple[SourceLine | None, int]:
+        """The guard that restricts the token count to ``specialised``, if that is what the trace came to: its line and its place.
 
-        Of several guards it is one that the user's own code asked for, if there is one.
+        Of several guards it is one that the user's own code asked for, if there is one. Where there is none: (None, -1).
         """
         if specialised is None:
-            return None
-        lined = [(guard.expr, line) for guard, line in zip(self.guards, self.lines, strict=False) if line is not None]
+            return None, -1
+        guards = zip([guard.expr for guard in self.guards], self.lines, strict=False)
+        lined = [(expr, place, line) for place, (expr, line) in enumerate(guards) if line is not None]
         if specialised.startswith(FIXED):
-            lined = [(expr, line) for expr, line in lined if type(expr).__name__ == "Equality"]
+            lined = [one for one in lined if type(one[0]).__name__ == "Equality"]
         elif isinstance(size, torch.SymInt):
-            lined = [(expr, line) for expr, line in lined if words(expr, size.node.expr) in specialised.split(AND)]
-        asked = [self.of_user[expr] for expr, _ in lined if expr in self.of_user]
-        return asked[-1] if asked else lined[-1][1] if lined else None
+            lined = [one for one in lined if words(one[0], size.node.expr) in specialised.split(AND)]
+        asked = [(self.of_user[expr], place) for expr, place, _ in lined if expr in self.of_user]
+        return asked[-1] if asked else (lined[-1][2], lined[-1][1]) if lined else (None, -1)
 
 
 def words(guard: Any, symbol: Any) -> str:

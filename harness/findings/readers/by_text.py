@@ -5,7 +5,7 @@ import torch
 from harness.base.exception_text import first_line, raised_by_compiler, raised_on_fakes
 from harness.diagnosis.readers.rows import counts_rows
 from harness.findings.finding import Finding, WidthOrigin
-from harness.findings.origins import describe
+from harness.findings.origins import named
 from harness.findings.readers.raised import Raised
 
 # Who reports each kind of finding; of those not listed, the observer of widths.
@@ -33,7 +33,7 @@ def by_text(raised: Raised) -> Finding:
         cause=diagnosis.cause if diagnosis.kind != "exception" else _cause(raised),
         call=raised.call.label,
         line=(record.line if record else None) or raised.line,
-        widths=() if counts_rows(diagnosis) else _widths(raised, stage),
+        widths=() if counts_rows(diagnosis) else _widths(raised),
         detail={"failure": diagnosis.kind},
         similar_to=tuple(
             f"{relative.id} (fixed by {relative.fixed_by})" if relative.fixed_by else relative.id
@@ -54,5 +54,6 @@ def _cause(raised: Raised) -> str:
     return "The layer raised before it returned an output."
 
 
-def _widths(raised: Raised, stage: str) -> tuple[WidthOrigin, ...]:
-    return tuple(WidthOrigin(describe(raised.run, width.size), stage, None) for width in raised.diagnosis.widths)
+def _widths(raised: Raised) -> tuple[WidthOrigin, ...]:
+    sizes = [width.size for width in raised.diagnosis.widths]
+    return tuple(named(raised.run, raised.call.records, raised.record, size) for size in sizes)

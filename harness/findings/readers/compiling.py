@@ -35,7 +35,10 @@ def size_assert(raised: Raised) -> Finding | None:
         else raised.diagnosis.cause,
         call=raised.call.label,
         line=record.line if record else raised.line,
-        widths=tuple(WidthOrigin(describe(raised.run, n), stage, None) for n in dict.fromkeys((dim.real, dim.said))),
+        widths=tuple(
+            WidthOrigin(describe(raised.run, n), stage if record else "", None)
+            for n in dict.fromkeys((dim.real, dim.said))
+        ),
         detail={"op": name, "real": dim.real, "fake": dim.said},
     )
 

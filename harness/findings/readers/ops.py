@@ -14,6 +14,7 @@ from harness.ops.returned import wrong_return
 _RETURNED = "The function that is registered for the op and the op's schema belong to different ops, or one of them changed alone."
 # What torch says of operands inside an op, which has no record of its own.
 _ABOUT_SHAPES = re.compile(r"shape|[Ss]ize")
+_ELEMENTS = re.compile(r"input of size \d+")  # a count of elements
 _PRODUCT = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 
 
@@ -59,20 +60,25 @@ def _unpadded(raised: Raised, record: Record) -> str:
 
 
 def _met(raised: Raised, record: Record) -> Iterator[WidthOrigin]:
-    """The widths that torch's message about shapes names, each once, in its order: the layer's, and those of the op's inputs."""
+    """The widths that torch's message about shapes names, each once, in its order: those of the op's inputs and of rows.
+
+    Inside of the op no record shows what made one. A number that is no width of rows may be a workspace's, or any other.
+    """
     case, text = raised.run.case, first_line(raised.error)
     if not _ABOUT_SHAPES.search(text):
         return
     given = {meta.width: index for index, meta in reversed(list(enumerate(record.inputs)))}
     product = _PRODUCT.search(text)  # whose other two sizes do not meet
-    for size in dict.fromkeys(int(size) for size in (product.groups() if product else re.findall(r"\d+", text))):
-        known = case.describe_width(size)
-        if size in given and (
-            (made := origin(raised.run, raised.call.records, record, given[size])).line or known != str(size)
-        ):
-            yield made
-        elif known != str(size):
-            yield WidthOrigin(known, record.stage, raised.line)
+    of_rows = (case.hidden, case.width, case.padded)
+    for size in dict.fromkeys(
+        int(size) for size in (product.groups() if product else re.findall(r"\d+", _ELEMENTS.sub("", text)))
+    ):
+        if size in given and (product or size in of_rows):
+            made = origin(raised.run, raised.call.records, record, given[size])
+            if made.line or size in of_rows:
+                yield made
+        elif size in of_rows:
+            yield WidthOrigin(case.describe_width(size), "", None)
 
 
 def _cause(raised: Raised) -> str:

@@ -1,4 +1,4 @@
-"""Exceptions of shapes: widths that do not fit at an op of torch, and a strided tensor at a collective."""
+"""Exceptions of shapes: widths that do not fit at an op of torch."""
 
 from harness.base.exception_text import first_line
 from harness.execution import stages
@@ -8,10 +8,6 @@ from harness.findings.origins import meeting_width, origin
 from harness.findings.readers.raised import Raised
 from harness.ops.tensor_meta import Size, TensorMeta
 
-STRIDED_CAUSE = (
-    "A slice, such as the one that cuts the padding off, is a view. Make it contiguous before the collective."
-)
-
 # Failures of an op with several inputs for which no width is to blame.
 _NO_WIDTH = frozenset(
     (
@@ -19,54 +15,6 @@ _NO_WIDTH = frozenset(
         "missing-kernel", "missing-op", "illegal-access", "device-assert", "device-library", "device-fault", "kernel-compiler",
     )
 )  # fmt: skip
-
-_STRIDED_BY_OP = (
-    "{} gives it with these strides: in a trace its fake does, which is wrong where the kernel writes dense rows; else make it "
-    "contiguous before the collective."
-)
-
-
-def strided_collective(raised: Raised) -> Finding | None:
-    """A collective failed on a strided tensor, which it flattens with view(-1).
-
-    In eager the recorded collective raised. Compiled code records no op: there only torch's message about the view tells.
-    """
-    run, call, error, record = raised.run, raised.call, raised.error, raised.record
-    if record is not None and record.stage == stages.REDUCE:
-        if record.inputs and record.inputs[0].contiguous:
-            return None  # it failed for another reason
-        return not_contiguous(run, call, record, first_line(error))
-    if raised.diagnosis.kind != "view" or run.case.tp == 1:
-        return None
-    reduced = [r for r in call.records if r.stage == stages.REDUCE and r.inputs and not r.inputs[0].contiguous]
-    return not_contiguous(run, call, reduced[0] if reduced else None, first_line(error))
-
-
-def not_contiguous(run: Run, call: Call, record: Record | None, error: str = "") -> Finding:
-    """The finding for a collective that got a strided tensor. ``record`` is the collective's, if there is one."""
-    meta = record.inputs[0] if record and record.inputs else None
-    what = f"the all-reduce was given {meta}" if meta else "an all-reduce seems to have been given a strided tensor"
-    what += ", a view that is not contiguous" if meta and not meta.contiguous else ""
-    made_by = _custom_op_of(call, record)
-    return Finding(
-        observer="collectives",
-        kind="not-contiguous",
-        stage=stages.REDUCE,
-        what=f"{what}: {error}" if error else what,
-        cause=_STRIDED_BY_OP.format(made_by) if made_by else STRIDED_CAUSE,
-        call=call.label,
-        line=record.line if record else None,
-        caller=record.caller if record else None,
-        widths=(origin(run, call.records, record, 0),) if record and record.inputs else (),
-        detail=({"stride": meta.stride} if meta else {}) | ({"made_by": made_by} if made_by else {}),
-    )
-
-
-def _custom_op_of(call: Call, record: Record | None) -> str:
-    """The custom op that gave a collective its input, with no op between; empty where another op did."""
-    source = record.sources[0] if record and record.sources else None
-    maker = call.records[source] if source is not None else None
-    return maker.op if maker and maker.custom else ""
 
 
 def width_mismatch(raised: Raised) -> Finding | None:

@@ -37,11 +37,13 @@ def account(run: Run, call: Call) -> str:
 def _after_earlier(run: Run, call: Call) -> str:
     """What was called, and that a layer which was not called before is right."""
     assert call.varied is not None
+    if call.of_process:
+        return f"{call.label}: {_fails(call)} after other requests in the process; right where it is the first{_narrow(call)}"
     place = run.calls.index(call)
     # Calls of token counts are in the order of the counts.
     known = place > 0 and call.varied.group != "tokens"
     last = f", the last time in the {run.calls[place - 1].label}" if known else ""
-    return f"{call.label}: {_fails(call)} on a layer that was called before{last}; right on another one"
+    return f"{call.label}: {_fails(call)} on a layer that was called before{last}; right on another one{_narrow(call)}"
 
 
 def _plainly(run: Run, call: Call) -> str:
@@ -62,9 +64,17 @@ def _by_tokens(run: Run, call: Call) -> str:
     before = f"right at {_tokens(max(smaller or good))}, " if good else ""
     larger = sorted(count for count in good if count > call.tokens)
     if larger:
-        return f"{before}{_fails(call)} at {_listed(sorted(bad))}; right again at {_listed(larger)}"
+        return f"{before}{_fails(call)} at {_listed(sorted(bad))}; right again at {_listed(larger)}{_narrow(call)}"
     others = " and at each larger count that was tried" if len(bad) > 1 else ""
-    return f"{before}{_fails(call)} at {call.tokens:,}{others}"
+    return f"{before}{_fails(call)} at {call.tokens:,}{others}{_narrow(call)}"
+
+
+def _narrow(call: Call) -> str:
+    """Of which other layer a call is that the verdict's case does not say."""
+    if call.case is None:
+        return ""
+    padded = f", padded to {call.case.padded}" if call.case.padded != call.case.width else ""
+    return f" (a layer as narrow as can be: a width of {call.case.width}{padded})"
 
 
 def _listed(counts: list[int]) -> str:

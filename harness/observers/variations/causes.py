@@ -188,6 +188,10 @@ _ZEROS = (
     "A row of zeros is taken for padding, or for no token at all: what is added whatever a token holds, such as a bias, is left "
     "out there. Or something is divided by its magnitude, and a guard puts another value in its place."
 )
+_OF_PROCESS = (
+    "It is what came first that matters, and not the number of tokens. Look for something that the first request sizes and that "
+    "is held for all layers of a process: it must grow, or be sized for the most tokens."
+)
 _EAGER_TOO = "Eager code is wrong for the same tokens: the compiler has no part in it."
 _BY_ROW = (
     "A row that is wrong here is wrong among few others too: it is what the row holds that matters, or which experts it names, and "
@@ -220,15 +224,22 @@ _OF_GROUPS = (
 )
 
 
+def _of_what_came_first(call: Call) -> str:
+    """What a capture, an earlier batch or the first request did to a call; empty where no look has shown one of these."""
+    if call.own_count_too or call.by_other_inputs:
+        return _REPLAY if call.own_count_too else _FOUND_AGAIN
+    if call.not_run:
+        return not_run(call)
+    return _OF_PROCESS if call.of_process else ""
+
+
 def cause(call: Call) -> str:
     """What makes a layer wrong in a varied call, as far as other calls tell."""
     assert call.varied is not None
     if call.reference == WHEN_RETURNED:
         return CAUSES.get(call.varied.name, _OVERWRITTEN)
-    if call.own_count_too or call.by_other_inputs:
-        return _REPLAY if call.own_count_too else _FOUND_AGAIN
-    if call.not_run:
-        return not_run(call)
+    if what_came_first := _of_what_came_first(call):
+        return what_came_first
     if call.fresh_differs is False:
         return (
             "A layer that was not called before is right for the same inputs: this one depends on earlier calls. It reuses "

@@ -61,6 +61,7 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         scratch = Scratch(self, hidden_states, w1, w2, output, more)
         scratch.use("workspace13", "workspace2")
         weights, ids = more["topk_weights"], more["topk_ids"]
+        note_routing("used", weights, ids)
         (count, slots), inner = ids.shape, w1.shape[1]
         up = _resize_cache(more["workspace2"], (count, slots, inner)).zero_()
         for expert, weight in enumerate(w1):

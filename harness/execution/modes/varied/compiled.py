@@ -7,6 +7,7 @@ decided in the trace. Inductor's own code is for the modes ``compiled`` and ``co
 import contextlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from harness.base.halving import last_and_next
 from harness.execution.compilable import compilable
 from harness.execution.evidence import Call, LeftBehind, Run, Varied
-from harness.execution.modes.compiled import ready_compiler
+from harness.execution.modes.compiled import ready_compiler, traced_run
 from harness.execution.modes.varied.beside.weights import FIRST, first_answer, load, other_weights
 from harness.execution.modes.varied.checks import FEW, answer, batch_of, check, few, run_few, whole
 from harness.execution.modes.varied.forms import call_in_form, sliced
@@ -23,7 +24,6 @@ from harness.execution.modes.varied.layers import if_alone
 from harness.execution.modes.varied.many_tokens import look_at_row
 from harness.execution.modes.varied.varied_run import Variation, VariedRun, raising, rows_of
 from harness.execution.rig import LAYER_ERRORS, Rig
-from harness.matrix.variations import words_of
 
 _CALLS, _LAYERS = 6, 4
 _MANY = 201
@@ -188,7 +188,8 @@ class _Compiled:
         if len(counts) > _RANGES and self.graphs - before == len(counts):
             of = f"batches of {', '.join(map(str, counts))} tokens by code for any number of them; expected 1"
             what = f"{len(counts)} graphs were compiled for {of}"
-            varied.run.left_behind.append(LeftBehind(variation, what, recompiled=True, fixed=True))
+            calls = replace(variation, words="calls compiled for any number of tokens")
+            varied.run.left_behind.append(_with_fake(varied, LeftBehind(calls, what, recompiled=True, fixed=True)))
 
     def _of_tokens(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()
@@ -223,7 +224,8 @@ class _Compiled:
         inputs, sliced_too = varied.rig.inputs(tokens, 0), other == "compiled=slice"
         expected, around = varied.rig.oracle(inputs), nullcontext if sliced_too else torch.inference_mode
         given = tuple(t if t is None or not sliced_too else sliced(t) for t in inputs)
-        label = f"{variation.words}, and {words_of(other)}"
+        how = "inputs that are columns of wider buffers" if sliced_too else "under inference mode"
+        label = f"{variation.words}, {'of' if sliced_too else 'and'} {how}"
         right = check(
             varied, variation, self.of(varied.fresh()), inputs=given, expected=expected, label=label, around=around
         )
@@ -272,6 +274,13 @@ class _Compiled:
     def _under_inference_mode(self, varied: VariedRun, variation: Varied) -> None:
         torch._dynamo.reset()
         check(varied, variation, self.of(varied.fresh()), around=torch.inference_mode)
+
+
+def _with_fake(varied: VariedRun, left: LeftBehind) -> LeftBehind:
+    """The same with the op whose fake fixes the number of tokens in a trace, and the line; as it is where none does."""
+    traced = traced_run(varied.rig, True, few(varied.rig))
+    record = next((one for one in traced.calls[0].records if one.op == traced.specialised_by), None)
+    return replace(left, line=traced.specialised_at, op=record.op, stage=record.stage) if record else left
 
 
 def _same_code(one: Any, other: Any) -> bool:

@@ -132,6 +132,9 @@ class VariedRun:
                 call.not_run = part_not_run(self.rig, call, self.layer, self.fresh())
         elif recorder is None:
             self._record_error(call, form, around)
+        else:
+            call.fresh_differs = self._call_again(call, form, around).error is not None
+            self._note_process(call, form, around)
         if layer is None:
             self._note_count(call)
         return call
@@ -213,6 +216,7 @@ class VariedRun:
             again = Call(call.label, call.tokens, form(tuple(map(copy_of, call.before))), expected=call.expected)
             call.fresh_differs = not self.rig.make(again, around(self.fresh())) or self.is_wrong(again)
             call.outside = call.fresh_differs and not self._is_plain_right()
+            self._note_process(call, form, around)
             if call.fresh_differs:
                 call.first_nan = first_nan_of(self.rig, call, self.fresh())
                 note_passed_on(self.rig, call, self.fresh())
@@ -254,6 +258,20 @@ class VariedRun:
         call.fresh_differs = again.error is not None
         if again.error is not None and not _is_another(again.error, call.error):
             call.error, call.records = again.error, again.records
+        self._note_process(call, form, around)
+
+    def _note_process(self, call: Call, form: Form, around: Around) -> None:
+        """Note a call that fails on a fresh layer too, and not where nothing else was called in the process before."""
+        assert call.varied is not None
+        anew = self.rig.anew() if call.fresh_differs and call.varied.group == "tokens" else None
+        if anew is None:
+            return
+        with anew:
+            again = self._call_again(call, form, around)
+        again.expected = call.expected or self.rig.oracle(call.before)
+        call.of_process = again.error is None and not self.is_wrong(again)
+        if call.of_process:
+            call.fresh_differs = call.outside = False
 
     def _call_again(self, call: Call, form: Form, around: Around, recorder: Recorder | None = None) -> Call:
         """The same inputs in the same form, for a fresh layer."""
