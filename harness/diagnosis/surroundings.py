@@ -13,11 +13,15 @@ from harness.matrix.shapes import Shape
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
 _KEPT, _WRITER = 1 << 18, 24
-# That the variable was set, and not torch's advice to pass it.
+# That the variable was set: not torch's advice to pass it, nor a sentence's that it was not.
 _BLOCKING = re.compile(
-    rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
-    rb"|CUDA_LAUNCH_BLOCKING=1[`'\"]? (?:python|vllm|torchrun|pytest|was set)"
+    rb"(?<![A-Za-z_])CUDA_LAUNCH_BLOCKING=1(?!\d)[`'\"]?(?! (?:for|to|and|could|would|may|might|helps?)\b)"
 )
+_ADVISED = re.compile(
+    rb"\b(?:pass(?:ing)?|consider|try(?:ing)?|us(?:e|ing)|add(?:ing)?|without|unset|debug(?:ging)?|hint|should|could|can"
+    rb"|please|need|suggest\w*|recommend\w*|not|no|n't)\b[^\n]{0,30}$"
+)
+_BEFORE = 60
 # Over how many ranks weights are split, as commands, configurations and tests name it.
 _RANKS = re.compile(
     rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?(?:world[_-]?)?size)?"
@@ -70,7 +74,7 @@ class Surroundings:
             self._versions(piece)
         if started:
             self.start += chunk[: _KEPT - len(self.start)] if len(self.start) < _KEPT else b""
-            self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _BLOCKING.search(chunk) is not None)
+            self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _blocks(chunk))
             lowered = chunk.lower()
             self._ranks(lowered)
             self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))
@@ -136,6 +140,14 @@ class Surroundings:
         """The one release of a package that the log names; empty where it names none, several or a development build."""
         known = self.versions.get(package, [])
         return known[0] if len(known) == 1 and is_release(known[0]) else ""
+
+
+def _blocks(chunk: bytes) -> bool:
+    """Whether a piece of a log has that kernels were launched one by one, where each line says so and advises nothing."""
+    found = _BLOCKING.finditer(chunk)
+    return any(
+        not _ADVISED.search(chunk[max(0, one.start() - _BEFORE) : one.start()].rpartition(b"\n")[2]) for one in found
+    )
 
 
 def _stem(name: str) -> str:
