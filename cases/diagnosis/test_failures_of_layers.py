@@ -1,4 +1,4 @@
-"""What the harness has a finding for may be of this family where the op, its schema or the user's line is of a layer with experts."""
+"""What the harness has a finding for may be of this family where the op, its schema or the line is of a layer with experts."""
 
 import pytest
 
@@ -85,14 +85,11 @@ def test_the_separator_of_pytest_is_no_part_of_a_message() -> None:
     assert diagnosis_of(text).what.endswith("-> Tensor")
 
 
+ASSERTS = "CUDA error: device-side assert triggered"
 ASSERTED = (
     "{setting}\n/pytorch/aten/src/ATen/native/cuda/IndexKernel.cu:111: operator(): block: [0,0,0], thread: [5,0,0] Assertion "
     '`-sizes[i] <= index && index < sizes[i] && "index out of bounds"` failed.\n'
-    + FRAME.format(
-        file="moe.py",
-        code="rows = self.expert_rows[picked]",
-        message="torch.AcceleratorError: CUDA error: device-side assert triggered",
-    )
+    + FRAME.format(file="moe.py", code="rows = self.expert_rows[picked]", message=f"torch.AcceleratorError: {ASSERTS}")
     + "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
 )
 

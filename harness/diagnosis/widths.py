@@ -104,7 +104,7 @@ class Pair:
             return f"padding: no model known here has a width as small as {self.narrow}"
         if self.alignments:
             return f"padding: {self.rounded()} fits, and would be at least as wide as the rest"
-        return "padding: no alignment makes one of the other"
+        return "padding: no rule known here makes one of the other"
 
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""

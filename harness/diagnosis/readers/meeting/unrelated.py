@@ -44,7 +44,7 @@ def _not_padding(pair: Pair, kind: str) -> str:
     if kind == "chance":
         return "padding of an expert's width: the text names no layer with experts"
     if kind == "rank-share":
-        return "padding alone: no alignment makes one of the other"
+        return "padding alone: no rule known here makes one of the other"
     if pair.possible:
         return f"padding: {pair.rounded()} fits too, and is the less likely"
     return pair.unlikely()
