@@ -62,17 +62,19 @@ _ROOT = re.compile(
 class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
 
-    ``named`` are the models that the log names.
+    ``named`` are the models that the log names, ``told`` the dispatchers; ``foreign`` is a model of it that is not known here.
     """
 
     texts: Texts
     match: Match
     number: int
     named: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    foreign: str = ""
 
     def pair(self, a: int, b: int) -> Pair:
         """What two sizes that differ are to each other, for the models that the log names."""
-        return read_pair(a, b, self.named)
+        return read_pair(a, b, self.named, self.told, bool(self.foreign))
 
     def said(self, words: str) -> bool:
         """Whether the message that was understood has these words, a terminal's line breaks aside."""

@@ -40,7 +40,8 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
-    facts = replace(of_a_width(facts), named=tuple(shape.name for shape in around.models))
+    names = tuple(shape.name for shape in around.models)
+    facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign)
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     return Diagnosis(

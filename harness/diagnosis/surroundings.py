@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.diagnosis.known.dispatchers import dispatchers_in
+from harness.diagnosis.known.foreign import foreign_in
 from harness.diagnosis.known.versions import is_release, versions_in
 from harness.diagnosis.owners import catalogue
 from harness.matrix.shapes import Shape
@@ -54,6 +56,8 @@ class Surroundings:
     versions: dict[str, list[str]] = field(default_factory=dict)
     models: list[Shape] = field(default_factory=list)
     blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
+    other: str = ""  # the first model that it names and that is not known here
+    dispatchers: tuple[str, ...] = ()  # of tokens to experts
     alike: set[str] = field(default_factory=set)  # models of which the log names another version
     ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
     called: list[tuple[int, int]] = field(default_factory=list)  # what may be that, or the number of one rank: tp 2
@@ -81,6 +85,13 @@ class Surroundings:
             self._lengths(lowered)
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
+            self.other = self.other or foreign_in(lowered)
+            self.dispatchers = tuple(dict.fromkeys((*self.dispatchers, *dispatchers_in(lowered))))
+
+    @property
+    def foreign(self) -> str:
+        """The model of the log that is not known here; empty where it names one that is."""
+        return "" if self.models else self.other
 
     def _versions(self, piece: bytes) -> None:
         for package, version in versions_in(piece):

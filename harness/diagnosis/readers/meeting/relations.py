@@ -203,5 +203,5 @@ def _split(pair: Pair) -> str:
 
 
 def _rounds(pair: Pair) -> str:
-    multiples = ", or to ".join(str(alignment.multiple) for alignment in pair.alignments)
+    multiples = ", or to ".join(alignment.to for alignment in pair.alignments)
     return f": {pair.wide} = {pair.narrow} rounded up to {multiples}" if pair.possible else ""
