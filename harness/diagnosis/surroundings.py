@@ -85,7 +85,8 @@ class Surroundings:
             self._lengths(lowered)
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
-            self.other = self.other or foreign_in(lowered)
+            if not (self.other or self.models):
+                self.other = foreign_in(lowered)
             self.dispatchers = tuple(dict.fromkeys((*self.dispatchers, *dispatchers_in(lowered))))
 
     @property
