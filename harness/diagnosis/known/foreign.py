@@ -12,7 +12,7 @@ _SET = re.compile(
     rb"(?P<name>[a-z0-9][\w.-]{0,80}/[\w.-]{0,80}\d[\w.-]{0,80})(?![\w/])"
 )
 _SERVED = re.compile(rb"vllm serve (?P<name>[a-z0-9][\w.-]{0,80}/[\w.-]{0,80}\d[\w.-]{0,80})(?![\w/])")
-_PARAMETERS = re.compile(rb"\db-a\d")
+_PARAMETERS = re.compile(rb"b-a\d")
 _SIZED = re.compile(
     rb"(?<![\w./-])(?:[a-z0-9][\w.-]{0,80}/)?(?P<name>[a-z][\w.]{0,30}(?:-[\w.]{1,30}){0,6}?-\d{1,4}b-a\d{1,3}(?:\.\d)?b[\w.-]{0,60})"
 )
