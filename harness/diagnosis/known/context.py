@@ -14,6 +14,7 @@ class Context:
     """What a text says beside a width: models that it names, and those alike by name; ranks, 0 where it names none; other sizes.
 
     ``most`` is the most ranks that a weight may be split over, 0 where it is not said. ``shapes`` are those of weights, as numbers.
+    ``foreign`` says that the text names a model which is not known here: no width is told as another's.
     """
 
     named: tuple[str, ...]
@@ -22,9 +23,12 @@ class Context:
     sizes: frozenset[int]
     most: int = 0
     shapes: tuple[tuple[int, ...], ...] = ()
+    foreign: bool = False
 
     def ordered(self, width: int) -> tuple[Owner, ...]:
         """The owners of a width that the text allows, the likeliest first; of a whole width and of this many ranks' share alike."""
+        if self.foreign:
+            return ()
         found = tuple(owner for owner in owners(width) if self.allows(owner, width))
         if self.ranks > 1 and width >= 64:
             split = (owner for owner in shares(width, self.ranks) if self._surely(owner))
