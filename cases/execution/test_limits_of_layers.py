@@ -1,6 +1,7 @@
 """Sizes between which a layer turns wrong, ranks, totals, aliases, and what a trace or a load leaves: texts of findings."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from harness.verdict.judge import judge
 from kernels.layer.layer import PaddedMoELayer
 
 CPU = torch.device("cpu")
+UNGATED = replace(SMALL, shape=replace(SMALL.shape, gated=False, activation="relu2"))
 FAULTS = {fault.id: fault for fault in corpus.FAULTS}
 
 
@@ -43,6 +45,22 @@ def test_the_limit_is_told(fault: str, name: str, text: str) -> None:
     finding = varied(entry.subject, entry.cases[0], name, "varied-sizes").findings[0]
     assert text in finding.what
     assert finding.vary == name
+
+
+class SecondTile(PaddedMoELayer):
+    """Wrong where the first projection has a second tile of 128 rows, and none beyond it."""
+
+    def run_experts(self, x: Tensor, topk_ids: Tensor, topk_weights: Tensor) -> Tensor:
+        """Twice as large there."""
+        rows = self.w13.shape[1]
+        return super().run_experts(x, topk_ids, topk_weights) * (2 if 128 < rows <= 256 else 1)
+
+
+@pytest.mark.parametrize("case", [SMALL, UNGATED], ids=["gated", "not gated"])
+def test_experts_of_one_tile_and_a_part_are_tried(case: Case) -> None:
+    finding = varied(Planted(layer=SecondTile), case, "sizes=224-rows", "varied-sizes").findings[0]
+    assert "right with an inner width of" in finding.what
+    assert not varied(Planted(), case, "sizes=224-rows", "varied-sizes").findings
 
 
 def test_a_scaling_has_no_limit() -> None:

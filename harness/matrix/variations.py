@@ -169,6 +169,7 @@ GROUPS = {
             "all-experts": "as many experts for each token as there are",
             "top-1": "one expert for each token, with a weight of its own",
             "wide-experts": "experts of an inner width of 528",
+            "224-rows": "experts whose first projection has 224 rows",
             "130-crowded": "130 experts, where all tokens choose the same ones",
             "narrow": "the narrowest layer, with 1,025 tokens",
             "scaling-alone": "a routed scaling without a shared expert",

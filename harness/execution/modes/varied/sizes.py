@@ -68,6 +68,11 @@ def _wider_experts(case: Case) -> Case:
     return replace(narrowest(case), intermediate=528)
 
 
+def _second_tile(case: Case) -> Case:
+    """More than one tile of 128 rows in the first projection, and not two whole ones."""
+    return replace(narrowest(case), intermediate=112 if case.gated else 224)
+
+
 def _scaled_alone(case: Case) -> Case:
     return case if case.shared is not None or case.scaling != 1 else replace(case, scaling=ROUTED_SCALING)
 
@@ -83,6 +88,7 @@ _SIZES: dict[str, Callable[[Case], Case]] = {
     "all-experts": _every_expert,
     "top-1": _one_choice,
     "wide-experts": _wider_experts,
+    "224-rows": _second_tile,
     "130-crowded": _crowded_experts,
     "narrow": narrowest,
     "scaling-alone": _scaled_alone,
@@ -112,6 +118,7 @@ _LIMITS = {
     "sizes=top-8": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=all-experts": _Limit("top_k", 1, "{} experts for each token"),
     "sizes=wide-experts": _Limit("intermediate", 16, "an inner width of {}"),
+    "sizes=224-rows": _Limit("intermediate", 16, "an inner width of {}"),
 }
 
 
