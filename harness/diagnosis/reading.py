@@ -17,6 +17,7 @@ from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
+from harness.diagnosis.readers.weights.halves import with_halves
 from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
 
@@ -42,6 +43,8 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     facts = replace(of_a_width(facts), named=tuple(shape.name for shape in around.models))
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
+    told = with_models(reading, facts, around)
+    reading = with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told)
     return Diagnosis(
         kind=kind.id,
         title=reading.title or kind.title,
@@ -57,8 +60,8 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
-        widths=with_models(reading, facts, around),
-        rule=rule_of(facts, reading),
+        widths=told,
+        rule=reading.rule,
         alignments=reading.alignments,
         cause=reading.cause,
         against=reading.against,

@@ -28,7 +28,7 @@ def with_models(reading: Reading, facts: Facts, around: Surroundings) -> tuple[W
     """
     context = context_of(facts, around, [width.size for width in reading.widths])
     counted = [replace(width, counted=_is_count(width, facts, around)) for width in reading.widths]
-    told = [_of_models(width, _telling(reading, facts, context, width)) for width in counted]
+    told = [_allowed(_of_models(width, _telling(reading, facts, context, width)), context) for width in counted]
     if not any(context.names(width.size) for width in told if not width.padded):
         return tuple(told)
     own = {width.size: tuple(map(str, context.own(width.size))) for width in told if width.padded}
@@ -68,6 +68,14 @@ def _telling(reading: Reading, facts: Facts, context: Context, width: Width) -> 
 
 def _of_models(width: Width, found: Iterable[Owner] | None) -> Width:
     return width if found is None else replace(width, models=tuple(map(str, found)))
+
+
+def _allowed(width: Width, context: Context) -> Width:
+    """A padded width without the models that the other size of its weight excludes."""
+    models = tuple(map(str, owners(width.size)))
+    if not width.padded or width.models != models:
+        return width
+    return replace(width, models=tuple(str(owner) for owner in owners(width.size) if context.allows(owner, width.size)))
 
 
 def _has_any(width: Width) -> bool:
