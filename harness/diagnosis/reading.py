@@ -75,7 +75,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:
     """Whether the rows of a failure's tensors are tokens: those of a layer with experts, or of an activation that is padded."""
-    if reading.verdict == OTHER or "blocks" in reading.tags:
+    if reading.verdict == OTHER or not reading.tags.isdisjoint(("blocks", "weight")):
         return False
     return reading.rule != "no rule" or facts.seen("moe")
 

@@ -25,7 +25,13 @@ _LOADS = re.compile(
     re.I,
 )
 _WEIGHT_WORDS = frozenset(("weight", "weights", "qweight", "param", "params", "shard", "loaded", "checkpoint", "ckpt"))
-_ACTIVATIONS = frozenset(("hidden", "states", "activation", "act", "out", "output", "outs", "x", "tokens", "rows", "input"))
+_OF_WEIGHTS = re.compile(r"weight|param|shard|expert|(?<![a-z0-9])w(?:13|31|1|2|3)(?![0-9])", re.I)
+_ACTIVATIONS = frozenset(
+    "hidden states activation activations act out output outs outputs x h hs y tokens rows input inputs residual cache"
+    " intermediate buf buffer workspace".split()
+)
+# What a first product gave may be called by these words alone.
+_OUTPUTS = frozenset(("gate", "up", "down", "gate_up", "gateup"))
 _ROUTED = frozenset(("topk", "router", "routing", "score", "scores", "logits", "weighted"))
 _EXPERTS = frozenset(("experts", "expert", "e", "n_experts", "num_experts"))
 
@@ -55,12 +61,29 @@ def _numbers(found: re.Match[str]) -> tuple[int, ...]:
 def reshapes_weight(function: str, code: str) -> bool:
     """Whether what a line reshapes is a weight: by its name, else by the function that loads or prepares one."""
     source = _source(code)
-    words = {word for name in source for word in words_of(name)}
+    words = _words(source)
     if words & _ROUTED or words & _ACTIVATIONS:
         return False
-    if words & _WEIGHT_WORDS or any(projection_of(name, len(source) > 1) for name in source):
+    alone = len(source) == 1 and words <= _OUTPUTS
+    if words & _WEIGHT_WORDS or (not alone and any(projection_of(name, len(source) > 1) for name in source)):
         return True
-    return bool(_LOADS.search(function)) or _takes_a_shard(code)
+    return loads_weight(function) or _takes_a_shard(code)
+
+
+def loads_weight(function: str, surely: bool = False) -> bool:
+    """Whether a function loads or prepares a weight, by its name; ``surely`` where the name says of what."""
+    found = _LOADS.search(function)
+    return found is not None and (not surely or bool(_OF_WEIGHTS.search(function)))
+
+
+def activation_reshaped(code: str) -> bool:
+    """Whether what a line reshapes is an activation, or a router's score, by its name."""
+    return bool(_words(_source(code)) & (_ACTIVATIONS | _ROUTED))
+
+
+def _words(names: list[str]) -> set[str]:
+    """The words of names, as they are written and as parts of a layer's names are."""
+    return {word for name in names for word in (*words_of(name), *name.lower().split("_"))}
 
 
 def _source(code: str) -> list[str]:
