@@ -134,4 +134,5 @@ def test_numbers_that_no_padding_makes_name_no_width() -> None:
     one = answer((8, 1408, 4096), 8 * 2816 * 4096, "return t.view(e, r, c)", "load_w2")
     assert one.stage.startswith("a reshape of a weight")
     assert "2 x as many" in one.cause or "0.5 x as many" in one.cause
-    assert one.tokens == "" and one.widths == ()
+    assert one.tokens == ""
+    assert one.widths == ()

@@ -17,6 +17,7 @@ from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
+from harness.diagnosis.readers.weights.batch import rows_are_tokens
 from harness.diagnosis.readers.weights.halves import with_halves
 from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
@@ -77,7 +78,7 @@ def _counts_tokens(facts: Facts, reading: Reading) -> bool:
     """Whether the rows of a failure's tensors are tokens: those of a layer with experts, or of an activation that is padded."""
     if reading.verdict == OTHER or not reading.tags.isdisjoint(("blocks", "weight")):
         return False
-    return reading.rule != "no rule" or facts.seen("moe")
+    return (reading.rule != "no rule" or facts.seen("moe")) and rows_are_tokens(facts)
 
 
 def _reading(facts: Facts, around: Surroundings) -> Reading:

@@ -26,13 +26,12 @@ _LOADS = re.compile(
 )
 _WEIGHT_WORDS = frozenset(("weight", "weights", "qweight", "param", "params", "shard", "loaded", "checkpoint", "ckpt"))
 _OF_WEIGHTS = re.compile(r"weight|param|shard|expert|(?<![a-z0-9])w(?:13|31|1|2|3)(?![0-9])", re.I)
-_ACTIVATIONS = frozenset(
-    "hidden states activation activations act out output outs outputs x h hs y tokens rows input inputs residual cache"
-    " intermediate buf buffer workspace".split()
+_ACTIVATIONS = re.compile(
+    r"hidden|states?|act(?:ivation)?s?|out(?:put)?s?|x|hs?|y|tokens?|rows|inputs?|residual|cache|intermediate|buf(?:fer)?|workspace"
+    r"|topk|router|routing|scores?|logits|weighted"
 )
 # What a first product gave may be called by these words alone.
 _OUTPUTS = frozenset(("gate", "up", "down", "gate_up", "gateup"))
-_ROUTED = frozenset(("topk", "router", "routing", "score", "scores", "logits", "weighted"))
 _EXPERTS = frozenset(("experts", "expert", "e", "n_experts", "num_experts"))
 
 
@@ -62,7 +61,7 @@ def reshapes_weight(function: str, code: str) -> bool:
     """Whether what a line reshapes is a weight: by its name, else by the function that loads or prepares one."""
     source = _source(code)
     words = _words(source)
-    if words & _ROUTED or words & _ACTIVATIONS:
+    if activation_reshaped(code):
         return False
     alone = len(source) == 1 and words <= _OUTPUTS
     if words & _WEIGHT_WORDS or (not alone and any(projection_of(name, len(source) > 1) for name in source)):
@@ -78,7 +77,7 @@ def loads_weight(function: str, surely: bool = False) -> bool:
 
 def activation_reshaped(code: str) -> bool:
     """Whether what a line reshapes is an activation, or a router's score, by its name."""
-    return bool(_words(_source(code)) & (_ACTIVATIONS | _ROUTED))
+    return any(map(_ACTIVATIONS.fullmatch, _words(_source(code))))
 
 
 def _words(names: list[str]) -> set[str]:

@@ -118,8 +118,8 @@ def _cause(facts: Facts, want: tuple[str, ...], ways: list[_Way]) -> str:
     true = "The weight is the padded one, and the reshape takes the model's own size."
     wide = "The reshape takes the padded size, and the weight has the model's own."
     side = true if ways[0].there == ways[0].pair.wide else wide
-    elements = facts.match.groups["elements"]
-    return f"A reshape to [{', '.join(want)}] does not fit {elements} elements. If one size alone is wrong, it is {told}.{both} {side}"
+    fits = f"A reshape to [{', '.join(want)}] does not fit {facts.match.groups['elements']} elements."
+    return f"{fits} If one size alone is wrong, it is {told}.{both} {side}"
 
 
 def _rule(facts: Facts, ways: list[_Way]) -> str:
