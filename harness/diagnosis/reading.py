@@ -78,7 +78,7 @@ def _counts_tokens(facts: Facts, reading: Reading) -> bool:
     """Whether the rows of a failure's tensors are tokens: those of a layer with experts, or of an activation that is padded."""
     if reading.verdict == OTHER or not reading.tags.isdisjoint(("blocks", "weight")):
         return False
-    return (reading.rule != "no rule" or facts.seen("moe")) and rows_are_tokens(facts)
+    return (reading.rule != "no rule" or facts.seen("moe")) and bool(facts.tokens) and rows_are_tokens(facts)
 
 
 def _reading(facts: Facts, around: Surroundings) -> Reading:

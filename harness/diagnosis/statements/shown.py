@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Set
+from functools import lru_cache
 
 from harness.diagnosis.statements.factors import given_to, named
 from harness.diagnosis.statements.names import projection_of, words_of
@@ -40,7 +40,8 @@ def is_joined(names: str) -> bool:
     return bool(_JOINED.search(names))
 
 
-def shown_weights(text: str, differ: Set[int]) -> tuple[tuple[int, ...], ...]:
+@lru_cache(maxsize=4)
+def shown_weights(text: str, differ: frozenset[int]) -> tuple[tuple[int, ...], ...]:
     """The shapes that a text shows under a weight's name, or as inputs of compiled code, and that have one of these sizes.
 
     Of an input, the last size is no sign: an activation ends with its width as well.
@@ -57,6 +58,7 @@ def _numbers(found: re.Match[str]) -> tuple[int, ...]:
     return tuple(map(int, found["sizes"].split(",")))
 
 
+@lru_cache(maxsize=4)
 def reshapes_weight(function: str, code: str) -> bool:
     """Whether what a line reshapes is a weight: by its name, else by the function that loads or prepares one."""
     source = _source(code)
@@ -80,18 +82,19 @@ def activation_reshaped(code: str) -> bool:
     return any(map(_ACTIVATIONS.fullmatch, _words(_source(code))))
 
 
-def _words(names: list[str]) -> set[str]:
+def _words(names: tuple[str, ...]) -> set[str]:
     """The words of names, as they are written and as parts of a layer's names are."""
     return {word for name in names for word in (*words_of(name), *name.lower().split("_"))}
 
 
-def _source(code: str) -> list[str]:
+@lru_cache(maxsize=4)
+def _source(code: str) -> tuple[str, ...]:
     """The names of the tensor that a line reshapes; empty where it shows none."""
     for call in _reshapes(code):
         given = given_to(call)
         if given:
-            return [str(getattr(n, "attr", getattr(n, "id", ""))) for n in ast.walk(given[0]) if _is_name(n)]
-    return []
+            return tuple(str(getattr(n, "attr", getattr(n, "id", ""))) for n in ast.walk(given[0]) if _is_name(n))
+    return ()
 
 
 def _is_name(node: ast.AST) -> bool:

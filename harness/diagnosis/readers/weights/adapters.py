@@ -21,13 +21,11 @@ _LARGEST_RANK = 512
 
 def adapter_part(facts: Facts) -> str:
     """The part of an adapter that the user's line names, else the function that it stands in or a near one; empty for none."""
-    code = met(facts.code)
-    if _LORA.search(code):
+    code = met(facts.code) if _LORA.search(facts.code) else ""
+    if code and _LORA.search(code):
         return _part(_sides(code) or _sides(facts.function), facts)
-    if weights_at(facts.code):
-        return ""
     named = [name for name in _near(facts) if _LORA.search(name) and not _WITHOUT.search(name)]
-    return _part(_sides(named[0]), facts) if named else ""
+    return _part(_sides(named[0]), facts) if named and not weights_at(facts.code) else ""
 
 
 def is_adapters(text: str) -> bool:

@@ -17,7 +17,7 @@ _SCALES = re.compile(r"scale|\bsf\b|_sf\b", re.I)
 _SHAPE = re.compile(r"[\[(](\d{1,7}(?:, ?\d{1,7}){1,3})[\])]")
 _CALLERS, _RANKS, _LEAST = 3, (1, 2, 4, 8, 16, 32), 256
 STAGE = "a reshape of a weight"
-_MAYBE = f"{STAGE} [experts, out, in], or of what the experts gave"
+_MAYBE = f"{STAGE} [experts, out, in], or of activations"
 _LOOK = "the shape of the stored weight beside the sizes of the reshape: which of them was padded, whole or as a rank's share"
 
 
@@ -49,12 +49,13 @@ def weight_stage(facts: Facts, want: tuple[str, ...]) -> str:
 
 
 def _is_of_experts(want: tuple[str, ...]) -> bool:
-    """Whether three sizes are a number of experts, or a rank's of them, and two widths of one model or two."""
+    """Whether three sizes are a number of experts, or a rank's of them, and two widths of one model."""
     if len(want) != 3 or not all(size.isdigit() for size in want):
         return False
     experts, rows, columns = map(int, want)
     counts = {shape.experts // ranks for shape in published() for ranks in _RANKS}
-    return experts > 1 and experts in counts and min(rows, columns) >= _LEAST and bool(owners(rows) and owners(columns))
+    models = {owner.model for owner in owners(rows)} & {owner.model for owner in owners(columns)}
+    return experts > 1 and experts in counts and min(rows, columns) >= _LEAST and bool(models)
 
 
 def read_reshaped(
@@ -69,8 +70,11 @@ def read_reshaped(
     return Reading(
         verdict=FAMILY if strong and (speaks(facts) or (stage == STAGE and len(want) == 3)) else UNDECIDED,
         stage=stage,
-        operands=tuple(f"dimension {way.place}: {way.there} there, {way.asked} asked for" for way in ways),
-        cause=_cause(facts, want, ways),
+        operands=tuple(
+            f"{'perhaps ' if len(ways) > 1 else ''}dimension {way.place}: {way.there} there, {way.asked} asked for"
+            for way in ways
+        ),
+        cause=_cause(facts, want, ways, "weight" if stage == STAGE else "tensor"),
         against=against,
         look=_LOOK,
         widths=tuple(width for way in ways for width in widths(way.pair)),
@@ -112,11 +116,11 @@ def _is_share(facts: Facts, around: Surroundings, way: _Way) -> bool:
     return any(owner.ranks for owner in context.ordered(way.pair.narrow)[:1])
 
 
-def _cause(facts: Facts, want: tuple[str, ...], ways: list[_Way]) -> str:
+def _cause(facts: Facts, want: tuple[str, ...], ways: list[_Way], what: str) -> str:
     told = "; or ".join(map(str, ways))
     both = " The number of elements is the same for both, and does not tell which." if len(ways) > 1 else ""
-    true = "The weight is the padded one, and the reshape takes the model's own size."
-    wide = "The reshape takes the padded size, and the weight has the model's own."
+    true = f"Then the {what} is the padded one, and the reshape takes the model's own size."
+    wide = f"Then the reshape takes the padded size, and the {what} has the model's own."
     side = true if ways[0].there == ways[0].pair.wide else wide
     fits = f"A reshape to [{', '.join(want)}] does not fit {facts.match.groups['elements']} elements."
     return f"{fits} If one size alone is wrong, it is {told}.{both} {side}"
@@ -136,8 +140,9 @@ def _tries(facts: Facts, around: Surroundings, want: tuple[str, ...], way: _Way)
     """Commands with the ranks that the text states, else those of which another size of the weight is a share."""
     found = checks(facts, around, way.pair, modes(facts), shared=False)
     model = found[0].partition("--models ")[2].split(" ")[0]
-    ranks = around.ranks_at(facts.number) or _ranks(facts, around, want, model)
-    if ranks < 2 or " --tp " in found[0]:
+    tried = " --tp " in found[0]
+    ranks = 0 if tried else around.ranks_at(facts.number) or _ranks(facts, around, want, model)
+    if ranks < 2:
         return found
     return tuple(one.replace(f"--models {model}", f"--models {model} --tp {ranks}") for one in found)
 
