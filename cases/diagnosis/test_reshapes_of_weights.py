@@ -138,3 +138,16 @@ def test_numbers_that_no_padding_makes_name_no_width() -> None:
     assert "2 x as many" in one.cause or "0.5 x as many" in one.cause
     assert one.tokens == ""
     assert one.widths == ()
+
+
+def test_two_equal_dimensions_name_their_widths_once() -> None:
+    one = answer((8, 2880, 2880), 8 * 2880 * 3072, "return t.view(e, r, c)", "load_w2", "gpt-oss-20b")
+    assert [width.size for width in one.widths] == [2880, 3072]
+    assert one.rule.count("3072 = 2880") == 1
+    assert len(one.operands) == 2
+
+
+def test_what_a_first_product_gave_is_no_weight() -> None:
+    one = answer((7, 2, 1408), 7 * 2 * 1536, "y = gate_up.view(n, 2, c)", "forward", "glm-4.5-air")
+    assert "a weight" not in one.stage
+    assert "each half" not in one.rule

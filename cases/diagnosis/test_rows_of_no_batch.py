@@ -72,3 +72,13 @@ def test_a_sum_of_weights_has_no_tokens(code: str) -> None:
 @pytest.mark.parametrize("code", ["y = routed + shared", "y += residual", "y = topk_weights + router_weight"])
 def test_a_sum_of_activations_has(code: str) -> None:
     assert tokens(code, message=FAKES) == "static (24)"
+
+
+RESHAPE = "RuntimeError: shape '[24, 2, 2688]' is invalid for input of size 147456"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"), [("n, 2, c", ""), ("n, topk, c", ""), ("(n, top_k, c)", ""), ("b, n, c", "static (2)")]
+)
+def test_a_size_of_a_reshape_that_counts_choices_is_no_batch(sizes: str, said: str) -> None:
+    assert tokens(f"y = out.view({sizes})", message=RESHAPE) == said

@@ -107,6 +107,15 @@ def _reshapes(code: str) -> list[ast.Call]:
     return [call for call in calls if named(call) in _RESHAPES]
 
 
+def sizes_named(code: str) -> list[str]:
+    """What a line's reshape takes as sizes, each as it is written; empty where it shows none."""
+    for call in _reshapes(code):
+        given = call.args[-1:] if call.args and isinstance(call.args[-1], ast.Tuple | ast.List) else call.args
+        parts = [part for arg in given for part in (arg.elts if isinstance(arg, ast.Tuple | ast.List) else [arg])]
+        return [ast.unparse(part) for part in parts]
+    return []
+
+
 def _takes_a_shard(code: str) -> bool:
     """Whether a line's shape is of experts and of a shard: ``t.view(experts, 2 * shard, hidden)``."""
     for call in _reshapes(code):

@@ -8,6 +8,7 @@ from harness.diagnosis.readers.weights.adapters import is_adapters
 from harness.diagnosis.statements.factors import factors
 from harness.diagnosis.statements.names import words_of
 from harness.diagnosis.statements.parts import parsed
+from harness.diagnosis.statements.shown import sizes_named
 from harness.diagnosis.statements.weights import is_weight
 
 # One expert out of all, as a loop over them has it: self.w2[e](...), experts[i](x), expert.down(x).
@@ -19,12 +20,16 @@ _WEIGHT_WORDS = frozenset(("weight", "weights", "qweight", "param", "params", "s
 _NOT_MATRICES = frozenset(("topk", "router", "routing", "norm", "score", "scores"))
 # Rows that were taken out of the batch, or put in another order: one expert's, with as many filled up.
 _SOME = re.compile(r"(?<![a-z])(?:rows|slices?|chunks?|gathered|permuted|sorted|dispatched)(?![a-z])", re.I)
+# Sizes of a reshape that count no tokens.
+_NO_BATCH = re.compile(r"^\d+$|top_?k|heads?|experts?|groups?|shard|weight|param|w13|inter", re.I)
 _CALLERS = 3
 
 
 def rows_are_tokens(facts: Facts) -> bool:
     """Whether nothing at the user's line, or at the lines that led to it, says that the rows are of a weight or of one expert."""
     if any(_ONE.search(frame.code) for frame in facts.users[-_CALLERS:]):
+        return False
+    if "want" in facts.match.groups and _NO_BATCH.search("".join(sizes_named(facts.code)[-2:-1])):
         return False
     pairs = factors(facts.code)
     if any(is_weight(left) or _is_adapters(left) or _SOME.search(ast.unparse(left)) for left, _ in pairs):

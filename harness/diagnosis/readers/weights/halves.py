@@ -1,5 +1,6 @@
 """Gate and up as one: where a width is both, each half may have been rounded up, by other rules than the whole."""
 
+import re
 from dataclasses import replace
 
 from harness.diagnosis.diagnosis import Reading, Width
@@ -7,6 +8,8 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.statements.shown import is_joined
 from harness.diagnosis.widths import Pair
 
+# A variable of that name most often holds what the first product gave, of which either half may be meant.
+_OUTPUT = re.compile(r"(?<![\w.])gate_?up(?!\w)")
 _OUTER = ("hidden size", "latent size")
 
 
@@ -36,5 +39,5 @@ def _is_joined(facts: Facts, width: Width) -> bool:
     """Whether the likeliest owner of a width has it as gate and up; or a name says so, and no model has it as a hidden size."""
     if width.models and width.models[0].startswith("2 x"):
         return True
-    named = is_joined(f"{facts.op} {facts.function} {facts.code}")
+    named = is_joined(f"{facts.op} {facts.function} {_OUTPUT.sub(' ', facts.code)}")
     return named and not any(model.startswith(_OUTER) for model in width.models)

@@ -77,7 +77,7 @@ def read_reshaped(
         cause=_cause(facts, want, ways, "weight" if stage == STAGE else "tensor"),
         against=against,
         look=_LOOK,
-        widths=tuple(width for way in ways for width in widths(way.pair)),
+        widths=tuple(dict.fromkeys(width for way in ways for width in widths(way.pair))),
         rule=_rule(facts, ways),
         alignments=as_data(ways[0].pair),
         tags=frozenset(("padded", "weight")),
@@ -133,7 +133,7 @@ def _rule(facts: Facts, ways: list[_Way]) -> str:
     joined = is_joined(f"{facts.function} {facts.code}")
     halves = [facts.pair(way.pair.narrow // 2, way.pair.wide // 2) for way in ways if joined and way.place == 1]
     each = [f"each half, {half.rounded()}" for half in halves if half.alignments]
-    return "; or ".join([*(way.pair.rounded() for way in ways), *each])
+    return "; or ".join(dict.fromkeys([*(way.pair.rounded() for way in ways), *each]))
 
 
 def _tries(facts: Facts, around: Surroundings, want: tuple[str, ...], way: _Way) -> tuple[str, ...]:
