@@ -48,3 +48,40 @@ def test_a_name_that_experts_and_mixers_have_too_is_not_enough(caller: str, code
 def test_padded_hidden_states_may_come_into_queries_and_hardly_into_the_output() -> None:
     assert told("x + self.attn(x)", "self.q_proj(x)", 3072) == ("family", QKV)
     assert told("x + self.attn(x)", "self.o_proj(y)", 3072) == ("undecided", OUT)
+
+
+@pytest.mark.parametrize(
+    ("caller", "code", "part"),
+    [
+        ("self.attn(x)", "x + self.out(t)", OUT),
+        ("x + self.self_attention(self.norm1(x))", "self.dense(ctx)", OUT),
+        ("self.self_attn(positions=p, hidden_states=x)[0]", "self.qkv(x)", QKV),
+        ("self.drop(self.attn(x))", "self.proj(y)", "projection of attention"),
+        ("self.attn(x)", "y.flatten(1) @ self.kernel", "projection of attention"),
+    ],
+)
+def test_the_nearest_caller_tells_that_a_line_is_of_attention(caller: str, code: str, part: str) -> None:
+    assert told(caller, code) == ("other", part)
+    one = diagnosis_of(PRODUCT.format(caller=caller, code=code, a=4096, b=2880, n=2880))
+    assert "two models" not in one.cause
+    assert not any("no alignment" in text for text in one.against)
+
+
+@pytest.mark.parametrize(
+    ("caller", "code"),
+    [
+        ("self.mlp(self.attn(x))", "self.out(y)"),
+        ("self.attn_norm(x)", "self.out(y)"),
+        ("self.attn(x)", "self.experts(y)"),
+        ("self.attn(x)", "y @ self.w_down"),
+        ("self.mlp(x)", "self.out(y)"),
+    ],
+)
+def test_a_caller_of_more_than_attention_does_not_tell(caller: str, code: str) -> None:
+    assert "attention" not in told(caller, code)[1]
+
+
+def test_padded_hidden_states_may_come_into_a_projection_that_its_caller_tells() -> None:
+    assert told("self.attn(x)", "self.kernel(x)", 3072)[0] == "family"
+    assert told("self.attn(x)", "self.proj(x)", 3072) == ("family", "projection of attention")
+    assert told("self.attn(x)", "self.out(x)", 3072) == ("undecided", OUT)

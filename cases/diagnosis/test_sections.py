@@ -23,7 +23,7 @@ FAILED test_ops.py::test_shared_expert_sum - RuntimeError: The size of tensor...
 
 
 def test_a_heading_of_a_test_begins_another_failure() -> None:
-    first, second = diagnose(io.BytesIO(FAILURES.encode()), "x").failures
+    second, first = diagnose(io.BytesIO(FAILURES.encode()), "x").failures
     assert (first.kind, first.verdict, first.padded) == ("broadcast", "family", 2816)
     assert first.user_line.startswith("test_ops.py:15: ")
     assert first.phase == "eager"  # the summary's words of the other test are not this one's

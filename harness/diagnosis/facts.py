@@ -9,11 +9,12 @@ from harness.diagnosis.calls import called_in, fakes_in, op_in
 from harness.diagnosis.code import is_attention, may_be_attention
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.frames import Frame, frames_in, named_frames
+from harness.diagnosis.known.drivers import near_lines
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.log.forms import LIBRARY, chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.quoted.message import message_of
-from harness.diagnosis.log.texts import Texts
+from harness.diagnosis.log.texts import Joined, Texts
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.widths import Pair, read_pair
 
@@ -50,6 +51,8 @@ _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper
 _CHOICES = re.compile(r"top_?k", re.I)
 # Words of a layer, which the directory of a project may have by its name alone.
 _OF_LAYERS = frozenset(("moe", "pad", "shared", "gate"))
+# Words that say what a size may be, which frames around the layer have of their own.
+_OF_SIZES = frozenset(("attention",))
 _ROOT = re.compile(
     r'File ?"(?:[^"]{1,300}?(?:site|dist)-packages[\\/]|(?:[A-Za-z]:)?(?:[\\/][^\\/"]{1,100}){1,3}[\\/])'
 )
@@ -59,17 +62,19 @@ _ROOT = re.compile(
 class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
 
-    ``named`` are the models that the log names.
+    ``named`` are the models that the log names, ``told`` the dispatchers; ``foreign`` is a model of it that is not known here.
     """
 
     texts: Texts
     match: Match
     number: int
     named: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    foreign: str = ""
 
     def pair(self, a: int, b: int) -> Pair:
         """What two sizes that differ are to each other, for the models that the log names."""
-        return read_pair(a, b, self.named)
+        return read_pair(a, b, self.named, self.told, bool(self.foreign))
 
     def said(self, words: str) -> bool:
         """Whether the message that was understood has these words, a terminal's line breaks aside."""
@@ -82,7 +87,21 @@ class Facts:
 
     def seen(self, evidence: str) -> bool:
         """Whether the text, frames and code included, has words that speak for something."""
+        if evidence in _OF_SIZES:
+            return speaks_for(evidence, self.near)
         return speaks_for(evidence, self._below_roots if evidence in _OF_LAYERS else self.whole)
+
+    @cached_property
+    def near(self) -> str:
+        """The whole text without frames that say nothing of the tensors: an engine's around the layer, and callers far out."""
+        if not self.users:
+            return self.whole
+        lines = near_lines(self.texts.lines, self.users)
+        return (
+            self.whole
+            if len(lines) == sum(bool(line.text.strip()) for line in self.texts.lines)
+            else Joined.of(lines).text
+        )
 
     @cached_property
     def _below_roots(self) -> str:

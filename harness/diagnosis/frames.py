@@ -41,9 +41,14 @@ class Frame(NamedTuple):
 
 def frames_in(lines: Sequence[Line]) -> tuple[Frame, ...]:
     """The frames in lines of a log, in their order."""
+    return tuple(frame for _, frame in placed_frames(lines))
+
+
+def placed_frames(lines: Sequence[Line]) -> tuple[tuple[int, Frame], ...]:
+    """The frames in lines of a log, each with its place among those that are not blank."""
     lines = [line for line in lines if line.text.strip()]
     goes_on = broken_lines(lines)
-    return tuple(frame for place in range(len(lines)) for frame in _frames_at(lines, place, goes_on))
+    return tuple((place, frame) for place in range(len(lines)) for frame in _frames_at(lines, place, goes_on))
 
 
 def named_frames(text: str) -> tuple[Frame, ...]:

@@ -15,6 +15,7 @@ from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
+from harness.diagnosis.readers.ops.layers import of_the_layer
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.readers.weights.batch import rows_are_tokens
@@ -41,7 +42,8 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
-    facts = replace(of_a_width(facts), named=tuple(shape.name for shape in around.models))
+    names = tuple(shape.name for shape in around.models)
+    facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign)
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     told = with_models(reading, facts, around)
@@ -88,7 +90,9 @@ def _reading(facts: Facts, around: Surroundings) -> Reading:
     if kind is _UNKNOWN:
         return read_unnamed(facts, around)
     reading = READERS[kind.reader](facts, around)
-    return reading if kind.reader or reading.verdict != OTHER else with_pair(facts, around, reading)
+    if not kind.reader and reading.verdict == OTHER:
+        reading = with_pair(facts, around, reading)
+    return of_the_layer(facts, reading)
 
 
 def _holding(facts: Facts, reading: Reading) -> Reading:

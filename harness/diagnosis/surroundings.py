@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.diagnosis.known.dispatchers import dispatchers_in
+from harness.diagnosis.known.foreign import foreign_in
 from harness.diagnosis.known.versions import is_release, versions_in
 from harness.diagnosis.owners import catalogue
 from harness.matrix.shapes import Shape
@@ -13,11 +15,15 @@ from harness.matrix.shapes import Shape
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
 _KEPT, _WRITER = 1 << 18, 24
-# That the variable was set, and not torch's advice to pass it.
+# That the variable was set: not torch's advice to pass it, nor a sentence's that it was not.
 _BLOCKING = re.compile(
-    rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
-    rb"|CUDA_LAUNCH_BLOCKING=1[`'\"]? (?:python|vllm|torchrun|pytest|was set)"
+    rb"(?<![A-Za-z_])CUDA_LAUNCH_BLOCKING=1(?!\d)[`'\"]?(?! (?:for|to|and|could|would|may|might|helps?)\b)"
 )
+_ADVISED = re.compile(
+    rb"\b(?:pass(?:ing)?|consider|try(?:ing)?|us(?:e|ing)|add(?:ing)?|without|unset|debug(?:ging)?|hint|should|could|can"
+    rb"|please|need|suggest\w*|recommend\w*|not|no|n't)\b[^\n]{0,30}$"
+)
+_BEFORE = 60
 # Over how many ranks weights are split, as commands, configurations and tests name it.
 _RANKS = re.compile(
     rb"\b(?:tensor[_-](?:model[_-])?parallel(?:[_-](?:world[_-])?size)?|tp(?:[_-]?(?:world[_-]?)?size)?"
@@ -50,6 +56,8 @@ class Surroundings:
     versions: dict[str, list[str]] = field(default_factory=dict)
     models: list[Shape] = field(default_factory=list)
     blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
+    other: str = ""  # the first model that it names and that is not known here
+    dispatchers: tuple[str, ...] = ()  # of tokens to experts
     alike: set[str] = field(default_factory=set)  # models of which the log names another version
     ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
     called: list[tuple[int, int]] = field(default_factory=list)  # what may be that, or the number of one rank: tp 2
@@ -70,13 +78,21 @@ class Surroundings:
             self._versions(piece)
         if started:
             self.start += chunk[: _KEPT - len(self.start)] if len(self.start) < _KEPT else b""
-            self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _BLOCKING.search(chunk) is not None)
+            self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _blocks(chunk))
             lowered = chunk.lower()
             self._ranks(lowered)
             self.spread = self.spread or any(int(found["ranks"]) > 1 for found in _SPREAD.finditer(lowered))
             self._lengths(lowered)
             self.pads_under_if = self.pads_under_if or (b"pad(" in chunk and _PAD_UNDER_IF.search(chunk) is not None)
             self._models(lowered.replace(b"_", b"-"))
+            if not (self.other or self.models):
+                self.other = foreign_in(lowered)
+            self.dispatchers = tuple(dict.fromkeys((*self.dispatchers, *dispatchers_in(lowered))))
+
+    @property
+    def foreign(self) -> str:
+        """The model of the log that is not known here; empty where it names one that is."""
+        return "" if self.models else self.other
 
     def _versions(self, piece: bytes) -> None:
         for package, version in versions_in(piece):
@@ -136,6 +152,14 @@ class Surroundings:
         """The one release of a package that the log names; empty where it names none, several or a development build."""
         known = self.versions.get(package, [])
         return known[0] if len(known) == 1 and is_release(known[0]) else ""
+
+
+def _blocks(chunk: bytes) -> bool:
+    """Whether a piece of a log has that kernels were launched one by one, where each line says so and advises nothing."""
+    found = _BLOCKING.finditer(chunk)
+    return any(
+        not _ADVISED.search(chunk[max(0, one.start() - _BEFORE) : one.start()].rpartition(b"\n")[2]) for one in found
+    )
 
 
 def _stem(name: str) -> str:

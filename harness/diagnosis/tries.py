@@ -16,6 +16,7 @@ from harness.matrix.shapes import Shape
 
 # Models that stand in for one that is not known: with a shared expert, and without.
 WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
+MADE_UP = "synthetic-2304"  # where the log names a model that is not known here: no other model's name stands for it
 _NUMBER = re.compile(r"\d+")
 
 
@@ -34,6 +35,7 @@ def context_of(facts: Facts, around: Surroundings, without: Iterable[int] = ()) 
         shapes=shapes,
         differ=differ,
         joined=is_joined(f"{facts.op} {facts.function} {facts.code}"),
+        foreign=bool(around.foreign),
     )
 
 
@@ -100,6 +102,8 @@ def model_without_widths(facts: Facts, around: Surroundings) -> str:
     """The model that the text names, else whose hidden size the user's lines have, else the log; else one that stands in."""
     if around.models:
         return around.models[0].name
+    if around.foreign:
+        return MADE_UP
     numbers = {int(number) for frame in facts.users for number in _NUMBER.findall(frame.code) if len(number) > 3}
     return model_of(numbers) or model_of(hidden_in(around.start)) or WITHOUT_SHARED
 
@@ -120,7 +124,7 @@ def _model(facts: Facts, around: Surroundings, pair: Pair, shared: bool) -> tupl
     if found:
         return found[0].model, f" --tp {found[0].ranks}" if found[0].ranks else ""
     hidden = f" --hidden {pair.narrow}" if pair.narrow % 16 == 0 else ""
-    return WITH_SHARED if shared else WITHOUT_SHARED, hidden
+    return MADE_UP if around.foreign else WITH_SHARED if shared else WITHOUT_SHARED, hidden
 
 
 def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
@@ -129,7 +133,7 @@ def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
     A synthetic model is one here: nobody serves it, and it tries the sizes. Empty where a published one has the size.
     """
     named = next((shape for shape in around.models if pair.narrow in widths_of(shape)), None)
-    if named or pair.exact_owners:
+    if named or pair.exact_owners or around.foreign:
         return named.name if named else ""
     beside = {frozenset(shape) for shape in context.shapes if pair.narrow in shape}
     return next(

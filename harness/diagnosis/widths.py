@@ -32,8 +32,13 @@ class Pair:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The rules of the models file that fit."""
-        return tuple(rule for alignment in self.alignments for rule in alignment.rules)
+        """The rules of the models file that fit, and the dispatchers that do and that the log names."""
+        return tuple(rule for one in self.alignments for rule in (one.names if one.told else one.rules))
+
+    @property
+    def told(self) -> bool:
+        """Whether the log names a dispatcher that makes one of the other."""
+        return any(alignment.told for alignment in self.alignments)
 
     @property
     def extra(self) -> float:
@@ -45,11 +50,13 @@ class Pair:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
         Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
-        of a vocabulary.
+        of a vocabulary. A dispatcher that the log names is none, however much it rounds up.
         """
-        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.extra > 1 / 6 or self.wide > LARGEST:
+        if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.wide > LARGEST:
             return False
-        return bool(self.hidden_owners) or (self.narrow >= 512 and not self.heads)
+        if self.extra > 1 / 6 or self.narrow < 512 or self.heads:
+            return self.told or (self.extra <= 1 / 6 and bool(self.hidden_owners))
+        return True
 
     @property
     def known(self) -> bool:
@@ -104,25 +111,29 @@ class Pair:
             return f"padding: no model known here has a width as small as {self.narrow}"
         if self.alignments:
             return f"padding: {self.rounded()} fits, and would be at least as wide as the rest"
-        return "padding: no alignment makes one of the other"
+        return "padding: no rule known here makes one of the other"
 
     def rounded(self) -> str:
         """How ``wide`` comes of ``narrow``, every way, the least multiple first."""
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"
 
 
-def read_pair(a: int, b: int, named: tuple[str, ...] = ()) -> Pair:
-    """What ``a`` and ``b`` are to each other, in a text that names these models. They differ and are positive."""
+def read_pair(a: int, b: int, named: tuple[str, ...] = (), told: tuple[str, ...] = (), foreign: bool = False) -> Pair:
+    """What ``a`` and ``b`` are to each other, in a text that names these models and is ``told`` of these dispatchers.
+
+    Of a ``foreign`` model, one that is not known here, no other has its sizes. They differ and are positive.
+    """
     narrow, wide = sorted((a, b))
+    of, wide_of = ((), ()) if foreign else (owners(narrow), owners(wide))
     return Pair(
         narrow=narrow,
         wide=wide,
-        alignments=alignments(narrow, wide, owners(narrow), named),
-        owners=owners(narrow),
-        wide_owners=owners(wide),
+        alignments=alignments(narrow, wide, of, named, told),
+        owners=of,
+        wide_owners=wide_of,
         heads=_heads(narrow, wide),
         ratio=wide // narrow if narrow and wide % narrow == 0 else 0,
-        latent_of=next((s.name for s in published() if {s.hidden, s.latent} == {narrow, wide}), ""),
+        latent_of="" if foreign else next((s.name for s in published() if {s.hidden, s.latent} == {narrow, wide}), ""),
         named=named,
     )
 

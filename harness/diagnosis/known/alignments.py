@@ -1,7 +1,8 @@
 """The multiples that round one size up to another, and the rules of the models file that do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.diagnosis.known.dispatchers import dispatchers
 from harness.diagnosis.owners import Owner, catalogue
 from harness.matrix.shapes import Alignment as Rule
 
@@ -15,6 +16,8 @@ class Alignment:
 
     ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone. Where the model is
     not known, ``gated`` and ``plain`` are those that do so only where its first projection holds gate and up, or has no gate.
+    ``dispatchers`` round a hidden size to it, or to the next of ``sizes``: then the multiple is 0. ``told`` says that the log names
+    them.
     """
 
     multiple: int
@@ -22,6 +25,14 @@ class Alignment:
     inner: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()
     plain: tuple[str, ...] = ()
+    dispatchers: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    told: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every rule and dispatcher."""
+        return self.rules + self.dispatchers
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -30,25 +41,49 @@ class Alignment:
 
     def __str__(self) -> str:
         by = {
-            "": self.hidden,
+            "": self.hidden + self.dispatchers,
             "intermediate sizes by ": self.inner,
             "gated intermediate sizes by ": self.gated,
             "intermediate sizes without a gate by ": self.plain,
         }
         rules = "; ".join(f"{words}{', '.join(names)}" for words, names in by.items() if names)
-        return f"{self.multiple} ({rules})" if rules else str(self.multiple)
+        return f"{self.to} ({rules})" if rules else self.to
+
+    @property
+    def to(self) -> str:
+        """What is rounded up to, in words."""
+        return f"the next of {', '.join(map(str, self.sizes))}" if self.sizes else str(self.multiple)
 
 
 def alignments(
-    narrow: int, wide: int, of: tuple[Owner, ...] = (), named: tuple[str, ...] = ()
+    narrow: int, wide: int, of: tuple[Owner, ...] = (), named: tuple[str, ...] = (), told: tuple[str, ...] = ()
 ) -> tuple[Alignment, ...]:
-    """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models."""
+    """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models.
+
+    The lists of dispatchers come last: of those that are ``told``, the log names them; else where no rule fits.
+    """
     rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
     fit = [m for m in sorted({*COMMON, *multiples_of_rules()}) if narrow and -(-narrow // m) * m == wide != narrow]
     own = tuple(owner for owner in of if owner.model in named)
-    told = own if own and not any(owner.whole for owner in of) else of
-    inner_alone = bool(told) and all("intermediate size" in owner.part for owner in told)
-    return tuple(_alignment(m, rules, _gates(of, named), not inner_alone) for m in fit)
+    likely = own if own and not any(owner.whole for owner in of) else of
+    inner_alone = bool(likely) and all("intermediate size" in owner.part for owner in likely)
+    by = tuple(_alignment(m, rules, _gates(of, named), not inner_alone) for m in fit)
+    return by if inner_alone else _dispatched(narrow, wide, by, told)
+
+
+def _dispatched(narrow: int, wide: int, by: tuple[Alignment, ...], told: tuple[str, ...]) -> tuple[Alignment, ...]:
+    """The multiples with the dispatchers that the log names, and the lists that make one of the other."""
+    fit = [one for one in dispatchers() if narrow != wide == one.rounded(narrow)]
+    own = [one for one in fit if one.name in told]
+    of = {one.multiple: one.name for one in own if one.multiple}
+    by = tuple(replace(a, dispatchers=(of[a.multiple],), told=True) if a.multiple in of else a for a in by)
+    lists: dict[tuple[int, ...], list[str]] = {}
+    for one in own or ([] if any(a.rules for a in by) else fit):
+        if one.sizes:
+            lists.setdefault(one.sizes, []).append(one.name)
+    return by + tuple(
+        Alignment(0, (), dispatchers=tuple(names), sizes=sizes, told=bool(own)) for sizes, names in lists.items()
+    )
 
 
 def _gates(of: tuple[Owner, ...], named: tuple[str, ...]) -> frozenset[bool]:

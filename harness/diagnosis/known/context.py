@@ -15,6 +15,7 @@ class Context:
 
     ``most`` is the most ranks that a weight may be split over, 0 where it is not said. ``shapes`` are those of weights, as numbers.
     ``differ`` are the sizes that do not fit each other, ``joined`` says that their weight is gate and up as one by its name.
+    ``foreign`` says that the text names a model which is not known here: no width is told as another's.
     """
 
     named: tuple[str, ...]
@@ -25,9 +26,12 @@ class Context:
     shapes: tuple[tuple[int, ...], ...] = ()
     differ: frozenset[int] = frozenset()
     joined: bool = False
+    foreign: bool = False
 
     def ordered(self, width: int) -> tuple[Owner, ...]:
         """The owners of a width that the text allows, the likeliest first; of a whole width and of this many ranks' share alike."""
+        if self.foreign:
+            return ()
         found = tuple(owner for owner in owners(width) if self.allows(owner, width))
         split = self._split(width, refused=not found and bool(owners(width))) if width >= 64 else ()
         return tuple(sorted(dict.fromkeys((*found, *split)), key=self._rank))

@@ -16,7 +16,7 @@ class Kind:
     """A kind of failure. ``answer`` holds the entry's own words; ``rank`` is its place in the file, the first wins.
 
     ``findings`` are the kinds of finding that it may be, each with its conditions. ``classes`` are names of exceptions that are
-    of this kind whatever their text is.
+    of this kind whatever their text is. ``layers`` says that one of a layer with experts may be of this family.
     """
 
     id: str
@@ -26,6 +26,7 @@ class Kind:
     triggers: tuple[str, ...]
     reader: str = ""
     warns: bool = False
+    layers: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
     when: tuple[dict[str, Any], ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
@@ -70,6 +71,7 @@ def _kind(rank: int, entry: dict[str, Any]) -> Kind:
         triggers=tuple(entry.get("triggers", ())),
         reader=entry.get("reader", ""),
         warns=entry.get("warns", False),
+        layers=entry.get("layers", False),
         answer={key: entry[key] for key in _ANSWER if key in entry},
         when=tuple(entry.get("when", ())),
         findings=tuple(entry.get("findings", ())),

@@ -106,7 +106,7 @@ def may_be_heads(facts: Facts, pair: Pair) -> bool:
 
 def as_data(pair: Pair) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """The alignments of a pair as plain data."""
-    return tuple((alignment.multiple, alignment.rules) for alignment in pair.alignments)
+    return tuple((alignment.multiple, alignment.names) for alignment in pair.alignments)
 
 
 def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, named: bool = False, **rest: Any) -> Reading:

@@ -5,6 +5,7 @@ import re
 from harness.diagnosis.code import operations
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.attention.called import attention_called
 from harness.diagnosis.readers.callers import part_called
 from harness.diagnosis.readers.weights.adapters import adapter_part
 from harness.diagnosis.readers.weights.named import is_of_routed, weights_at
@@ -67,7 +68,7 @@ def product_place(facts: Facts) -> str:
 
 def _unnamed(facts: Facts) -> str:
     """The part of a product whose line does not name it."""
-    if called := part_called(facts):
+    if called := part_called(facts) or attention_called(facts):
         return called
     if is_of_routed(facts):
         return "projection of what the routed experts gave"
@@ -101,7 +102,9 @@ def attention_part(facts: Facts) -> str:
     """
     named = next((part for part, names in _OF_ATTENTION.items() if names.search(met(facts.code))), "")
     part = named or part_called(facts)
-    return part if part in _OF_ATTENTION and _is_attentions(facts) else ""
+    if part and part not in _OF_ATTENTION:
+        return ""
+    return part if part and _is_attentions(facts) else attention_called(facts)
 
 
 def _is_attentions(facts: Facts) -> bool:

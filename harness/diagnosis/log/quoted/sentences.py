@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from harness.diagnosis.log.forms import BELOW, FRAME, TRACEBACK, is_exception
+from harness.diagnosis.log.forms import BELOW, FRAME, HEADING, TRACEBACK, is_exception
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import broken_lines
 
@@ -67,4 +67,8 @@ def _panel_above(lines: Sequence[Line], number: int) -> int:
 
 def _is_another(text: str) -> bool:
     """Whether a line begins something else than a message's rest."""
-    return not text.strip() or bool(FRAME.match(text) or BELOW.match(text)) or is_exception(text.lstrip())
+    return (
+        not text.strip()
+        or bool(FRAME.match(text) or BELOW.match(text) or HEADING.match(text))
+        or is_exception(text.lstrip())
+    )

@@ -141,7 +141,7 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         parts = f"perhaps {pair.ratio} parts side by side (joined or flattened), of which the other has one"
         return "parts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {parts}"
     loaded = ": the checkpoint may be of another model, configuration or quantisation" if facts.loads_weights else ""
-    return "nothing", f"Neither is the other rounded up, halved or sharded{loaded}"
+    return "nothing", f"Neither is the other rounded up by a rule known here, halved or sharded{loaded}"
 
 
 def _two_models(facts: Facts, pair: Pair) -> str:
@@ -203,5 +203,5 @@ def _split(pair: Pair) -> str:
 
 
 def _rounds(pair: Pair) -> str:
-    multiples = ", or to ".join(str(alignment.multiple) for alignment in pair.alignments)
+    multiples = ", or to ".join(alignment.to for alignment in pair.alignments)
     return f": {pair.wide} = {pair.narrow} rounded up to {multiples}" if pair.possible else ""

@@ -76,10 +76,10 @@ TOPICS = (
 def spoken(facts: Facts) -> str:
     """In words, each topic that the text has but a vocabulary, and what its sizes may be; empty for none."""
     # A vocabulary is told by its sizes: attention and routers have logits as well.
-    found = [topic.says for topic in TOPICS if topic.name != "vocabulary" and topic.words.search(facts.whole)]
+    found = [topic.says for topic in TOPICS if topic.name != "vocabulary" and topic.words.search(facts.near)]
     return f" The text has words of {'; and of '.join(found)}." if found else ""
 
 
 def speaks_of(name: str, facts: Facts) -> bool:
     """Whether the text has words of one topic."""
-    return any(topic.words.search(facts.whole) for topic in TOPICS if topic.name == name)
+    return any(topic.words.search(facts.near) for topic in TOPICS if topic.name == name)

@@ -4,7 +4,7 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.relations import relation
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
-from harness.diagnosis.readers.pairs import widths
+from harness.diagnosis.readers.pairs import speaks, widths
 from harness.diagnosis.widths import Pair
 
 
@@ -30,7 +30,7 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: 
         verdict=OTHER,
         stage="load of the weights" if facts.loads_weights else "",
         cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{more}",
-        against=(_not_padding(pair, kind),),
+        against=(_not_padding(facts, pair, kind),),
         look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
         widths=widths(pair, padded=False),
         rule="no rule" if kind in ("nothing", "other-width") else says,
@@ -38,13 +38,13 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: 
     )
 
 
-def _not_padding(pair: Pair, kind: str) -> str:
+def _not_padding(facts: Facts, pair: Pair, kind: str) -> str:
     if kind == "vocabulary":
         return "padding of an expert's width: none is as large"
     if kind == "chance":
         return "padding of an expert's width: the text names no layer with experts"
     if kind == "rank-share":
-        return "padding alone: no alignment makes one of the other"
-    if pair.possible:
-        return f"padding: {pair.rounded()} fits too, and is the less likely"
+        return "padding alone: no rule known here makes one of the other"
+    if pair.possible and speaks(facts):
+        return f"padding: {pair.rounded()} fits too, and nothing at the user's line speaks for it"
     return pair.unlikely()

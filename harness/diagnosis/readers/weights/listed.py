@@ -101,7 +101,7 @@ def _names(text: str, pair: Pair) -> bool:
 def _relation(facts: Facts, pair: Pair) -> str:
     """In words, what two sizes are to each other by themselves."""
     if is_vocabulary(facts, pair):
-        multiples = ", or to ".join(str(alignment.multiple) for alignment in pair.alignments)
+        multiples = ", or to ".join(alignment.to for alignment in pair.alignments)
         return f"a vocabulary's{f', {pair.wide} = {pair.narrow} rounded up to {multiples}' if pair.possible else ''}"
     if pair.padded:
         return pair.rounded()
