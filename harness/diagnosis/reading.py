@@ -18,6 +18,8 @@ from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.ops.layers import of_the_layer
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
+from harness.diagnosis.readers.weights.batch import rows_are_tokens
+from harness.diagnosis.readers.weights.halves import with_halves
 from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
 
@@ -44,6 +46,8 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign)
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
+    told = with_models(reading, facts, around)
+    reading = with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told)
     return Diagnosis(
         kind=kind.id,
         title=reading.title or kind.title,
@@ -59,8 +63,8 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
-        widths=with_models(reading, facts, around),
-        rule=rule_of(facts, reading),
+        widths=told,
+        rule=reading.rule,
         alignments=reading.alignments,
         cause=reading.cause,
         against=reading.against,
@@ -74,9 +78,9 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:
     """Whether the rows of a failure's tensors are tokens: those of a layer with experts, or of an activation that is padded."""
-    if reading.verdict == OTHER or "blocks" in reading.tags:
+    if reading.verdict == OTHER or not reading.tags.isdisjoint(("blocks", "weight")):
         return False
-    return reading.rule != "no rule" or facts.seen("moe")
+    return (reading.rule != "no rule" or facts.seen("moe")) and bool(facts.tokens) and rows_are_tokens(facts)
 
 
 def _reading(facts: Facts, around: Surroundings) -> Reading:

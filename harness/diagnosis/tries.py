@@ -8,6 +8,7 @@ from harness.diagnosis.known.context import Context
 from harness.diagnosis.known.hidden import hidden_in, model_of
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue, widths_of
+from harness.diagnosis.statements.shown import is_joined, reshapes_weight, shown_weights
 from harness.diagnosis.statements.weights import left_is_weight
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair
@@ -22,13 +23,18 @@ _NUMBER = re.compile(r"\d+")
 def context_of(facts: Facts, around: Surroundings, without: Iterable[int] = ()) -> Context:
     """What the text says beside a width: names of models, the number of ranks, and sizes of the message ``without`` these."""
     found = (size for text in facts.match.groups.values() for size in _NUMBER.findall(text))
+    differ = frozenset(without)
+    shapes = weights_in(facts, differ)
+    beside = {size for shape in shapes for size in shape}
     return Context(
         named=tuple(shape.name for shape in around.models),
         alike=frozenset(around.alike),
         ranks=around.ranks_at(facts.number),
-        sizes=frozenset(map(int, found)) - set(without),
+        sizes=frozenset(map(int, found)).union(beside) - differ,
         most=around.most_at(facts.number),
-        shapes=weights_in(facts),
+        shapes=shapes,
+        differ=differ,
+        joined=is_joined(f"{facts.op} {facts.function} {facts.code}"),
         foreign=bool(around.foreign),
     )
 
@@ -40,16 +46,21 @@ def share_of(facts: Facts, around: Surroundings, pair: Pair) -> str:
     return next(map(str, found), "") if pair.sharded else ""
 
 
-def weights_in(facts: Facts) -> tuple[tuple[int, ...], ...]:
-    """The shapes of weights in a message, as far as their sizes are numbers: a product's one factor, both sides of a load."""
+def weights_in(facts: Facts, differ: frozenset[int] = frozenset()) -> tuple[tuple[int, ...], ...]:
+    """The shapes of weights in a text, as far as their sizes are numbers.
+
+    A product's one factor, both sides of a load, what a reshape makes of a weight; and those that the text shows beside these.
+    """
     groups = facts.match.groups
+    found: list[tuple[str, ...]] = []
     if facts.match.kind.reader == "product":
         found = [_factor(groups, left_is_weight(facts.code))]
-    else:
-        found = (
-            [sizes(groups[name]) for name in ("a_shape", "b_shape") if name in groups] if facts.loads_weights else []
-        )
-    return tuple(tuple(int(size) for size in shape if size.isdigit()) for shape in found)
+    elif facts.loads_weights:
+        found = [sizes(groups[name]) for name in ("a_shape", "b_shape") if name in groups]
+    elif "want" in groups and reshapes_weight(facts.function, facts.code):
+        found = [sizes(groups["want"])]
+    numbers = (tuple(int(size) for size in shape if size.isdigit()) for shape in found)
+    return (*numbers, *shown_weights(facts.whole, differ))
 
 
 def _factor(groups: dict[str, str], left: bool) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from harness.diagnosis.owners import SHARDS, Owner, catalogue, owners, shares
+from harness.diagnosis.owners import SHARDS, Owner, catalogue, made_of, owners, published, shares
 
 _LEAST = 256  # what is smaller may be a number of tokens or of experts
 _STEPS = (16, 32, 64, 128, 256, 512, 768, 1024)  # what widths are rounded up to
@@ -14,6 +14,7 @@ class Context:
     """What a text says beside a width: models that it names, and those alike by name; ranks, 0 where it names none; other sizes.
 
     ``most`` is the most ranks that a weight may be split over, 0 where it is not said. ``shapes`` are those of weights, as numbers.
+    ``differ`` are the sizes that do not fit each other, ``joined`` says that their weight is gate and up as one by its name.
     ``foreign`` says that the text names a model which is not known here: no width is told as another's.
     """
 
@@ -23,6 +24,8 @@ class Context:
     sizes: frozenset[int]
     most: int = 0
     shapes: tuple[tuple[int, ...], ...] = ()
+    differ: frozenset[int] = frozenset()
+    joined: bool = False
     foreign: bool = False
 
     def ordered(self, width: int) -> tuple[Owner, ...]:
@@ -30,10 +33,17 @@ class Context:
         if self.foreign:
             return ()
         found = tuple(owner for owner in owners(width) if self.allows(owner, width))
-        if self.ranks > 1 and width >= 64:
-            split = (owner for owner in shares(width, self.ranks) if self._surely(owner))
-            found = tuple(dict.fromkeys((*found, *split)))
-        return tuple(sorted(found, key=self._rank))
+        split = self._split(width, refused=not found and bool(owners(width))) if width >= 64 else ()
+        return tuple(sorted(dict.fromkeys((*found, *split)), key=self._rank))
+
+    def _split(self, width: int, refused: bool) -> tuple[Owner, ...]:
+        """Those of which a width is a share: on the stated ranks, else on any where its weight shows whose it is."""
+        if self.ranks > 1:
+            return tuple(one for one in shares(width, self.ranks) if self._surely(one) and self.allows(one, width))
+        if self.ranks or not (refused or self.joined):
+            return ()
+        every = (*made_of(width), *(one for ranks in SHARDS for one in shares(width, ranks)))
+        return tuple(one for one in every if self._surely(one) and self.allows(one, width))
 
     def own(self, width: int) -> tuple[Owner, ...]:
         """The owners of a width that the text names."""
@@ -44,13 +54,26 @@ class Context:
         return any(owner.whole or 0 < owner.ranks == self.ranks for owner in self.own(width))
 
     def allows(self, owner: Owner, width: int) -> bool:
-        """Whether the text allows that a width is what it is of this owner; always so where it is the model's own."""
-        if owner.whole:
+        """Whether the text allows that a width is what it is of this owner: by the ranks, and by the other size of its weight.
+
+        A width of the model's own is refused only where that other size is the hidden one of a model, and not of this.
+        """
+        if owner.whole and (owner.model in self.named or "intermediate" not in owner.part):
             return True
         if owner.ranks > self.most > 0:
             return False
-        beside = [_others(shape, width) for shape in self.shapes if width in shape]
-        return all(any(_is_beside(owner, size) for size in others) for others in beside if others)
+        beside = [size for size in self._beside(width) if size]
+        if owner.whole:
+            beside = [found for sizes in beside if (found := [size for size in sizes if size in _outer()])]
+        return all(any(_is_beside(owner, size) for size in sizes) for sizes in beside)
+
+    def _beside(self, width: int) -> list[list[int]]:
+        """The other sizes of each weight that has a width, or the size that does not fit it, in one of its dimensions."""
+        found = [_others(shape, width) for shape in self.shapes if width in shape]
+        other = self.differ - {width} if width in self.differ else frozenset()
+        return found + [
+            _others(shape, size) for shape in self.shapes if width not in shape for size in other & {*shape}
+        ]
 
     def _surely(self, owner: Owner) -> bool:
         """Whether the text names the model, or has another size of it."""
@@ -63,7 +86,7 @@ class Context:
     def _rank(self, owner: Owner) -> tuple[int, ...]:
         """Sorts owners: those that the text names, those that most of what it says fits, those whose names are alike."""
         split = 0 if not (owner.ranks and self.ranks) else 1 if owner.ranks == self.ranks else -1
-        says = split + self._fits(owner)
+        says = split + self._fits(owner) + (self.joined and owner.part.startswith("2 x"))
         named = owner.model in self.named
         place = self.named.index(owner.model) if named else 0
         return not named, -says, place, owner.model not in self.alike
@@ -72,6 +95,12 @@ class Context:
 def _others(shape: tuple[int, ...], width: int) -> list[int]:
     """The other sizes of a shape, but for those that may count tokens or experts."""
     return [size for n, size in enumerate(shape) if n != shape.index(width) and size >= _LEAST]
+
+
+@cache
+def _outer() -> frozenset[int]:
+    """The hidden and latent sizes of the models."""
+    return frozenset(size for shape in published() for size in (shape.hidden, shape.latent) if size)
 
 
 @cache

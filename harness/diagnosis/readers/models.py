@@ -20,15 +20,21 @@ _CALLED_WIDTH = re.compile(
     r"['\"]?(?: (?:is|of|to))? ?[=:(]? ?(?P<size>\d{1,2})(?![\w.])"
 )
 
+_OF_A_PAIR = 2  # widths: true and padded
+
 
 def with_models(reading: Reading, facts: Facts, around: Surroundings) -> tuple[Width, ...]:
     """The widths with the models of each in an order: first those that fit what else the text says.
 
-    Where a named model has the true width, other models that have the padded one by chance are left out.
+    Where a named model has the true width, other models that have the padded one by chance are left out. Of two pairs each
+    stands for itself.
     """
+    if len(reading.widths) > _OF_A_PAIR and "weight" in reading.tags:
+        halves = (reading.widths[:_OF_A_PAIR], reading.widths[_OF_A_PAIR:])
+        return tuple(one for some in halves for one in with_models(replace(reading, widths=some), facts, around))
     context = context_of(facts, around, [width.size for width in reading.widths])
     counted = [replace(width, counted=_is_count(width, facts, around)) for width in reading.widths]
-    told = [_of_models(width, _telling(reading, facts, context, width)) for width in counted]
+    told = [_allowed(_of_models(width, _telling(reading, facts, context, width)), context) for width in counted]
     if not any(context.names(width.size) for width in told if not width.padded):
         return tuple(told)
     own = {width.size: tuple(map(str, context.own(width.size))) for width in told if width.padded}
@@ -68,6 +74,14 @@ def _telling(reading: Reading, facts: Facts, context: Context, width: Width) -> 
 
 def _of_models(width: Width, found: Iterable[Owner] | None) -> Width:
     return width if found is None else replace(width, models=tuple(map(str, found)))
+
+
+def _allowed(width: Width, context: Context) -> Width:
+    """A padded width without the models that the other size of its weight excludes."""
+    models = tuple(map(str, owners(width.size)))
+    if not width.padded or width.models != models:
+        return width
+    return replace(width, models=tuple(str(owner) for owner in owners(width.size) if context.allows(owner, width.size)))
 
 
 def _has_any(width: Width) -> bool:

@@ -7,6 +7,7 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.attention.called import attention_called
 from harness.diagnosis.readers.callers import part_called
+from harness.diagnosis.readers.weights.adapters import adapter_part
 from harness.diagnosis.readers.weights.named import is_of_routed, weights_at
 from harness.diagnosis.statements.einsum import equation_of
 from harness.diagnosis.statements.met import met
@@ -43,6 +44,8 @@ def product_place(facts: Facts) -> str:
 
     What is only added to the product, as the first argument of addmm is, names no part of it.
     """
+    if adapter := adapter_part(facts):
+        return adapter
     code, parts = met(facts.code), weights_at(facts.code)
     part = " or ".join(parts)
     if part.startswith(GATE) or len(parts) > 1:

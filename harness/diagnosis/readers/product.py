@@ -1,5 +1,7 @@
 """A matrix product whose inner sizes do not fit."""
 
+from dataclasses import replace
+
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
@@ -19,6 +21,7 @@ from harness.diagnosis.readers.pairs import (
     widths,
 )
 from harness.diagnosis.readers.places import attention_part, product_place
+from harness.diagnosis.readers.weights.adapters import adapter_part
 from harness.diagnosis.readers.weights.sides import Sides
 from harness.diagnosis.statements.met import met
 from harness.diagnosis.statements.names import FIRST, SECOND
@@ -35,7 +38,14 @@ _CUT = {
 
 
 def read_product(facts: Facts, around: Surroundings) -> Reading:
-    """The left's columns and the right's rows differ."""
+    """The left's columns and the right's rows differ; where an adapter's matrix is named there, the product is that one's."""
+    reading, part = _read(facts, around), adapter_part(facts)
+    return (
+        replace(reading, stage=part if reading.stage in ("", part) else f"{part}, {reading.stage}") if part else reading
+    )
+
+
+def _read(facts: Facts, around: Surroundings) -> Reading:
     found = pair_of(facts)
     if found is None:
         return unknown_sizes(facts)

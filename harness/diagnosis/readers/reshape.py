@@ -15,6 +15,7 @@ from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, names_experts, padded, speaks
 from harness.diagnosis.readers.views.strided import read_strided
+from harness.diagnosis.readers.weights.reshaped import STAGE, as_weight, read_reshaped, weight_stage
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair
@@ -42,6 +43,25 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     want = sizes(groups["want"])
     if _ROUTES.search(f"{facts.function} {facts.code}"):
         return _of_a_router(want, groups["elements"])
+    if stage := weight_stage(facts, want):
+        return _of_a_weight(facts, around, want, stage)
+    return _of_any(facts, around, want)
+
+
+def _of_a_weight(facts: Facts, around: Surroundings, want: tuple[str, ...], stage: str) -> Reading:
+    """A reshape of a weight: by its widths where all sizes are numbers, else by the one that is left."""
+    if read := read_reshaped(facts, around, want, stage, _AGAINST):
+        return read
+    if stage != STAGE:
+        return _of_any(facts, around, want)
+    all_numbers = all(size.isdigit() for size in (*want, facts.match.groups["elements"]))
+    read = _unknown(facts, want, facts.match.groups["elements"]) if all_numbers else _of_any(facts, around, want)
+    return as_weight(read, read.stage if "blocks" in read.tags else stage)
+
+
+def _of_any(facts: Facts, around: Surroundings, want: tuple[str, ...]) -> Reading:
+    """The width of the tensor beside the width that is asked for, where the one or the other is the last size."""
+    groups = facts.match.groups
     found = _widths(facts, around, want, groups["elements"])
     if found and misfit(want, groups["elements"]) and not read_pair(*found).hidden_owners:
         found = None
