@@ -73,6 +73,11 @@ def test_a_path_runs_on_one_rank_and_on_two_and_in_no_graph_that_cannot_hold_it(
     )
     chosen = Selection(models=(name,), modes=("cudagraph",)).tasks()
     assert bool(chosen) == PATHS[name].captured
+    for brief in (False, True):
+        buckets = [
+            mode for _, mode in Selection(models=(name,), brief=brief).tasks() if mode.name == "cudagraph-dynamic"
+        ]
+        assert len(buckets) == PATHS[name].captured
 
 
 def test_brief_leaves_out_other_rules_and_batches_and_no_model() -> None:
@@ -407,8 +412,9 @@ def test_experts_are_given_the_activation_of_the_layer() -> None:
     ("modes", "rows", "says"),
     [
         (("eager",), {}, ""),
-        ((), {}, ""),
+        ((), {}, "not run: compiled of vllm-batched: no default row"),
         (("eager", "compiled"), {}, "not run: compiled of vllm-batched: no default row"),
+        (("eager", "compiled-static"), {}, "not run: compiled-static of vllm-batched: no default row"),
         (("eager", "compiled"), {"tp": (1,)}, ""),
         (("eager", "cudagraph"), {}, "not run: cudagraph of vllm-batched: the path reads data on the host"),
         (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: of the varied modes"),
@@ -419,3 +425,17 @@ def test_a_mode_that_was_named_and_has_no_row_of_a_path_is_said(modes: Any, rows
     line = unplanned(selection, selection.tasks())
     assert line.startswith(says)
     assert bool(line) == bool(says)
+
+
+@pytest.mark.parametrize("modes", [(), ("cudagraph", "varied")])
+def test_of_a_family_of_which_a_path_has_some_modes_the_others_are_said(modes: tuple[str, ...]) -> None:
+    selection = Selection(models=("vllm-lora", "vllm-gate", "vllm-float16"), modes=modes, brief=True)
+    tasks = selection.tasks()
+    assert "cudagraph" not in unplanned(selection, tasks)
+    line = unplanned(selection, [(case, mode) for case, mode in tasks if mode.name != "cudagraph-dynamic"])
+    assert "cudagraph-dynamic of all 3 code paths: no default row" in line
+    assert "varied-tokens of vllm-float16: no default row" in line
+    assert (
+        "varied-caches, varied-sizes, varied-compiled, varied-contents, varied-forms of all 3 code paths: of the"
+        in line
+    )

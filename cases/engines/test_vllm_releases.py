@@ -567,6 +567,45 @@ def test_a_gate_whose_logits_are_of_other_rows_of_a_large_batch_is_found_at_the_
     }
 
 
+# model: (file, the line's text, what it becomes). Each keeps a buffer that a larger batch replaces.
+OUTGROWN = {
+    "vllm-gate": (
+        RUNNER,
+        "router_logits, _ = self.gate(hidden_states)",
+        "router_logits = _kept(self, self.gate(hidden_states)[0])",
+    ),
+    "vllm-modular": (
+        VLLM.layer / "modular_kernel.py",
+        "a1q.device,\n                M_full,\n",
+        "_kept(self, a1q).device,\n                M_full,\n",
+    ),
+}
+KEPT = """
+
+def _kept(owner, rows):
+    buffer = getattr(owner, "_buffer", None)
+    if buffer is None or len(buffer) < len(rows):
+        owner._buffer = torch.empty_like(rows)
+    return owner._buffer[: len(rows)].copy_(rows)
+"""
+
+
+@pytest.mark.parametrize("model", OUTGROWN)
+def test_a_buffer_of_a_path_that_a_larger_batch_replaces_is_red_without_words_of_the_user(
+    model: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file, old, new = OUTGROWN[model]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / file).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new) + KEPT, "utf-8")
+    selection = Selection(models=(model,), modes=("cudagraph",), brief=True)
+    verdicts = list(PlanRun(targets.Target(f"vllm@{tree}").plan(selection, 1, lambda text: None)))
+    red = {one.mode: {finding.kind for finding in one.findings} for one in verdicts if one.status == FINDINGS}
+    assert red == {"cudagraph-dynamic": {"freed-memory"}}
+
+
 # (file, the line's text, what it becomes, model, mode, the finding's kind). Each is right in a plain call of ordinary rows.
 UNSEEN_BY_A_PLAIN_CALL = (
     (VLLM.layer / "modular_kernel.py", "a1q.device,\n                M_full,\n", "a1q.device,\n                min(M_full, 700),\n",
