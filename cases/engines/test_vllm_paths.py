@@ -12,6 +12,7 @@ import torch
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.released import releases, targets
+from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
@@ -26,7 +27,7 @@ from harness.engines.vllm.routing import (
     without_fillers,
 )
 from harness.engines.vllm.transforms import MODEL, says_commutative
-from harness.engines.vllm.weights import masters, oracle
+from harness.engines.vllm.weights import masters
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
 from harness.execution.passed_on import note_fact, note_logits, note_routing, noting
@@ -166,9 +167,25 @@ def test_in_float16_the_shared_part_is_divided() -> None:
     assert torch.allclose(half["routed"] * 2.5, plain["routed"])
 
 
-def test_a_normalised_sum_does_not_grow_with_the_ranks() -> None:
-    one, two = outputs("vllm-norm-latent"), outputs("vllm-norm-latent", tp=2)
-    assert torch.allclose(one["routed"], two["routed"], atol=1e-4)
+@pytest.mark.parametrize("model", ["vllm-norm-latent", "vllm-norm-latent-padded"])
+def test_where_a_norm_hides_a_factor_the_ranks_hold_shards_of_their_own(model: str) -> None:
+    case = case_of(model, tp=2)
+    first, second = masters(case, 0), masters(case, 1)
+    assert first.shared is not None
+    assert second.shared is not None
+    pairs = ((first.w13, second.w13), (first.w2, second.w2), *zip(first.shared, second.shared, strict=True))
+    assert not any(torch.equal(*pair) for pair in pairs)
+    assert torch.equal(first.gate, second.gate)
+    assert first.latent is second.latent
+    one, two = outputs(model), outputs(model, tp=2)
+    assert torch.allclose(one["routed"].pow(2).mean(), two["routed"].pow(2).mean(), rtol=0.2)  # no sum of two norms
+    assert not torch.allclose(one["routed"], two["routed"], rtol=0.2, atol=0.2)  # of one rank's part
+
+
+def test_elsewhere_the_ranks_hold_one_shard() -> None:
+    case = case_of("vllm-modular", tp=2)
+    assert masters(case, 0) is masters(case, 1) is masters(case)
+    one, two = outputs("vllm-modular"), outputs("vllm-modular", tp=2)
     assert torch.allclose(2 * one["shared"], two["shared"])
 
 

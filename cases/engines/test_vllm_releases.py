@@ -505,6 +505,55 @@ def test_what_one_rank_alone_does_is_judged_on_both(
     assert {verdict.mode: verdict.status for verdict in verdicts} == statuses
 
 
+# What becomes of a sum of a layer whose latent transform normalises: (the line's text, what it becomes, kind and stage).
+SUM = "tensor_model_parallel_all_reduce"
+ROUTED = (
+    "fused_output = {}(fused_output{})\n            fused_output_is",
+    "{}(fused_output)\n            fused_output_is",
+)
+UNUSED = frozenset({("sum-unused", "all-reduce")})
+OF_SUMS = {
+    "routed, made and dropped": (ROUTED[0].format(SUM, ""), ROUTED[1].format(SUM), UNUSED),
+    "shared, of a copy": (
+        f"shared_output = {SUM}(shared_output)\n        return",
+        f"{SUM}(shared_output.clone())\n        return",
+        UNUSED,
+    ),
+    "routed, of one rank alone": (
+        ROUTED[0].format(SUM, ""),
+        ROUTED[0].format(SUM, " * (_rank() == 0)"),
+        frozenset({("wrong-part", "routed experts")}),
+    ),
+    "routed, with another weight of each": (
+        ROUTED[0].format(SUM, ""),
+        ROUTED[0].format(SUM, " * (1 + _rank())"),
+        frozenset({("wrong-values", "routed experts")}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_SUMS)
+def test_a_wrong_sum_before_a_norm_is_red(
+    what: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    old, new, expected = OF_SUMS[what]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / RUNNER).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / RUNNER).write_text(f"{text.replace(old, new)}\n_rank = torch.distributed.get_rank\n", "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"),
+        models=("vllm-norm-latent",),
+        tp=(2,),
+        kernels=("wide",),
+        modes=("eager", "fake"),
+    )
+    found = {verdict.mode: {(one.kind, one.stage) for one in verdict.findings} for verdict in verdicts}
+    traced = expected if expected == UNUSED else frozenset()
+    assert found == {"eager": expected, "fake": traced, "fake-dynamic": traced}
+
+
 def test_a_line_changed_on_each_path_is_red_at_its_stage(
     asked: None, release: Callable[[str], Path], tmp_path: Path
 ) -> None:
