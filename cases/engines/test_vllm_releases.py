@@ -449,6 +449,46 @@ def test_a_helper_that_is_right_at_the_models_own_width_alone_is_red(
     assert says in finding.what
 
 
+CUTLASS = PACKED.with_name("flashinfer_fp4_moe.py")
+REFUSES = """            if is_act_and_mul:
+                raise NotImplementedError(
+                    "Intermediate size padding for w1 and w3, for %s "
+                    "NvFp4 backend, but this is not currently supported",
+                    backend.value,
+                )
+"""
+# (model, file, the line's text, what it becomes, what is said): the layer's own preparation for its CUTLASS kernels.
+FOR_CUTLASS = (
+    ("vllm-fp4-hidden", CUTLASS, "w2 = torch.nn.functional.pad(w2, (0, pad_size // 2, 0, 0))",
+     "w2 = torch.nn.functional.pad(w2, (pad_size // 2, 0, 0, 0))", "VLLM_CUTLASS: w2 [3, 320, 64] differs from the weights"),
+    ("vllm-fp4-hidden", CUTLASS, "w2_scale = torch.nn.functional.pad(w2_scale, (0, pad_size // 16))\n", "pass\n",
+     "VLLM_CUTLASS: w2_scale's shape is [3, 384, 4]; expected [3, 384, 8]"),
+    ("vllm-fp4-hidden", CUTLASS.with_name("nvfp4_utils.py"), "swizzled = padded.permute(0, 1, 4, 3, 2, 5)",
+     "swizzled = padded.permute(0, 4, 1, 3, 2, 5)", "VLLM_CUTLASS: w2_scale out of its tiles [3, 384, 8] differs from the weights"),
+    ("vllm-fp4-experts", CUTLASS, "w13, w13_scale = reorder_w1w3_to_w3w1(w13, w13_scale)",
+     "w13, _ = reorder_w1w3_to_w3w1(w13, w13_scale.clone())", "FLASHINFER_CUTLASS: w13_scale out of its tiles [3, 128, 20] differs from the weights"),
+    ("vllm-fp4-experts", CUTLASS, REFUSES, "", "VLLM_CUTLASS: w13 [3, 384, 288] differs from the weights padded with zeros"),
+    ("vllm-fp4-experts", CUTLASS, "a13_scale = a13_scale.max(dim=1).values.to(torch.float32)",
+     "a13_scale = a13_scale[:, 1].to(torch.float32)", "VLLM_CUTLASS: a13_scale is ["),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(FOR_CUTLASS)))
+def test_a_preparation_for_cutlass_that_is_wrong_is_red(
+    number: int, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model, file, old, new, says = FOR_CUTLASS[number]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / file).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(targets.Target(f"vllm@{tree}"), models=(model,), tp=(1,), kernels=("wide",), modes=("eager",))
+    (finding,) = verdicts[0].findings
+    assert (finding.kind, finding.stage) == ("not-built", "weight preparation")
+    assert says in finding.what
+
+
 def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: Callable[[str], Path]) -> None:
     """`--models` asks for more kernels of a path than the brief plan has."""
     release("0.33.0")

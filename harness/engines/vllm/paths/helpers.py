@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vllm.model_executor.layers.quantization.utils import flashinfer_utils, nvfp4_utils
+from vllm.model_executor.layers.quantization.utils import flashinfer_utils
 
 from harness.engines.vllm.paths.compared import WrongWeights, columns, compare, repeated, rows, rows_of_both, same
+from harness.engines.vllm.paths.cutlass import check_dense, check_layer
 from harness.engines.vllm.paths.fp4 import BLOCK, Packed
 from harness.engines.vllm.standin import StandIn
 from harness.engines.vllm.weights import masters
@@ -14,7 +15,6 @@ from harness.engines.vllm.weights import masters
 ALIGNMENT = 128  # of the expert width; that of the path's own shape is less
 _HIDDEN = ("align_fp4_moe_hidden_dim_for_fi", "align_trtllm_fp4_moe_hidden_dim_for_fi")
 _DENSE = ("align_moe_weights_for_fi", "align_fp8_moe_weights_for_fi")
-_CUTLASS = 32
 _NAMES = ("w13", "w13_scale", "w2", "w2_scale")
 
 
@@ -42,9 +42,10 @@ class PackedStandIn(StandIn):
 def _padded(tensors: Any, is_gated: bool, alignment: int) -> list[Any]:
     """The weights as the helpers pad them, and the padded hidden width. Experts without a gate keep their width."""
     _check_dense(Packed(*tensors[:2]).unpacked(), Packed(*tensors[2:]).unpacked(), is_gated)
+    check_layer(_with_or_without(tensors, is_gated), is_gated)
     padded: Any = _experts(tensors, is_gated)
     if not is_gated:
-        _check_cutlass(tensors[0][0])
+        check_dense(tensors[0][0])
         padded = tensors
     return _hidden(padded, alignment)
 
@@ -106,24 +107,3 @@ def _hidden(tensors: Any, alignment: int) -> list[Any]:
     compare(name, _NAMES, found, wanted)
     same(name, "padded width", width, padded)
     return [*found, width]
-
-
-def _check_cutlass(codes: Tensor) -> None:
-    """``pad_nvfp4_weight_for_cutlass`` on weights whose both sizes need padding: more than half of the alignment, half, less."""
-    for less in (BLOCK, BLOCK // 2, 3 * BLOCK // 2):
-        _check_padded_for_cutlass(codes[:-less, : -less // 2])
-
-
-def _check_padded_for_cutlass(weight: Tensor) -> None:
-    """The padded weight, the cut of its output, and the input."""
-    name = "pad_nvfp4_weight_for_cutlass"
-    below, behind = (-size % _CUTLASS for size in (weight.shape[0], 2 * weight.shape[1]))
-    found, added = nvfp4_utils.pad_nvfp4_weight_for_cutlass(weight)
-    compare(name, ("weight",), (found,), (columns(rows(weight, below), behind // 2),))
-    same(name, "bytes added", added, behind // 2)
-    out = torch.arange(2.0 * found.shape[0]).view(2, -1)
-    cut = nvfp4_utils.slice_nvfp4_output(out, weight.shape[0])
-    compare("slice_nvfp4_output", ("output",), (cut,), (out[:, : weight.shape[0]],))
-    same("slice_nvfp4_output", "contiguous", cut.is_contiguous(), True)
-    padded = nvfp4_utils.pad_nvfp4_activation_for_cutlass(weight, behind // 2)
-    compare("pad_nvfp4_activation_for_cutlass", ("input",), (padded,), (columns(weight, behind // 2),))
