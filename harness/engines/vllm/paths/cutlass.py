@@ -63,18 +63,8 @@ def _prepared(backend: str, weights: _Weights, scales: Tensor, is_gated: bool) -
     w13, s13, w2, s2 = (one.clone() for one in weights)  # gate and up are exchanged in place
     config = SimpleNamespace(moe_parallel_config=SimpleNamespace(enable_eplb=False))
     layer = SimpleNamespace(activation=SimpleNamespace(is_gated=is_gated), moe_config=config)
-    given = (
-        getattr(nvfp4.NvFp4MoeBackend, backend),
-        layer,
-        w13,
-        s13,
-        scales[0],
-        _twice(scales[1]),
-        w2,
-        s2,
-        scales[1],
-        scales[0],
-    )
+    first = getattr(nvfp4.NvFp4MoeBackend, backend), layer, w13, s13, scales[0], _twice(scales[1])
+    given = *first, w2, s2, scales[1], scales[0]
     function = getattr(flashinfer_fp4_moe, _PREPARE)
     try:
         inspect.signature(function).bind(*given, is_act_and_mul=is_gated)
