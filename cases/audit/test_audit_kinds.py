@@ -51,6 +51,13 @@ def test_a_fault_of_a_kind_breaks_its_row(name: str, tmp_path: Path) -> None:
     assert seen.status == BREAKS, seen
 
 
+def test_a_string_that_nobody_promised_breaks_nothing_where_a_side_refuses_it(tmp_path: Path) -> None:
+    op = audited("good_strict", tmp_path)
+    assert "kind='another'" in [variant.label for variant, _ in op.attempts("unnamed value")]
+    assert "kind='another'" not in [variant.label for variant in op.accepted]
+    assert [look(op, row).status for row in ("fake", "shape")] == [HOLDS, HOLDS]
+
+
 @pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", CORRECT)
 def test_a_correct_op_of_a_kind_breaks_no_row(name: str, tmp_path: Path) -> None:
@@ -90,6 +97,7 @@ def test_a_fault_is_told_by_its_cause(name: str, words: str, tmp_path: Path) -> 
         ("bad_two_bools", "halved=True and even=True"),
         ("bad_promotes", "more in float32"),
         ("bad_text", "kind='halves'"),
+        ("bad_otherwise", "kind='another'"),
         ("bad_int", "level=2"),
         ("bad_present", "bias present"),
         ("bad_absent", "bias absent"),

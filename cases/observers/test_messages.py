@@ -28,7 +28,7 @@ from fixtures.planting import (
 )
 from harness.base.exception_text import first_line
 from harness.execution import stages
-from harness.execution.difference import Difference, compare
+from harness.execution.difference import Difference, Spread, compare
 from harness.execution.passed_on import note_routing
 from harness.findings.finding import Finding, Verdict
 from harness.matrix.case import Case
@@ -152,16 +152,32 @@ def test_a_factor_on_some_experts_is_fitted_by_token() -> None:
     assert "2.5 = scaling, as if the routed scaling factor was applied twice, on a part of" in finding.cause
 
 
-def test_a_factor_by_token_that_two_known_ones_fit_names_both() -> None:
+def test_a_factor_by_token_is_named_where_a_whole_token_has_it() -> None:
     two_ranks = replace(SCALED, tp=2)
-    spread = Difference([0], [0], 1.0, 9, {}, False, (), ("routed", 1.1, 2.1))
+    spread = Difference([0], [0], 1.0, 9, {}, False, (), Spread("routed", 1.0, 2.5, (1.0, 2.51)))
     kind, stage, cause = by_token(spread, two_ranks) or ("", "", "")
     assert (kind, stage) == ("wrong-part", stages.SCALING)
-    assert "2 = tp, as if this part was reduced twice, or 2.5 = scaling, as if the routed" in cause
+    assert "2.5 = scaling, as if the routed" in cause
+    assert "tp" not in cause
+    reduced = replace(spread, spread=Spread("routed", 1.0, 2.0, (1.99,)))
+    assert "2 = tp, as if this part was reduced twice" in (by_token(reduced, two_ranks) or ("", "", ""))[2]
+    for nothing in (
+        Spread("routed", 1.0, 2.4, ()),
+        Spread("routed", 1.0, 2.4, (1.0, 2.2)),
+        Spread("routed", 0.46, 1.0, (0.46,)),
+    ):
+        assert by_token(replace(spread, spread=nothing), two_ranks) is None
+
+
+def test_two_names_of_one_factor_are_both_named() -> None:
+    spread = Difference([0], [0], 1.0, 9, {}, False, (), Spread("routed", 1.0, 2.5, (2.5,)))
+    _, stage, cause = by_token(spread, replace(SCALED, tp=2, scaling=2.0)) or ("", "", "")
+    assert (stage, cause) == ("", "")
+    same = replace(spread, spread=Spread("routed", 1.0, 2.0, (2.0,)))
+    _, stage, cause = by_token(same, replace(SCALED, tp=2, scaling=2.0)) or ("", "", "")
+    assert stage == stages.SCALING
+    assert "2 = tp, as if this part was reduced twice, or 2 = scaling, as if the routed" in cause
     assert cause.endswith("with --tp 1 tells them apart.")
-    beyond = replace(spread, spread=("routed", 1.1, 2.45))
-    assert "tp" not in (by_token(beyond, two_ranks) or ("", "", "tp"))[2]
-    assert by_token(replace(spread, spread=("routed", 1.0, 1.3)), two_ranks) is None
 
 
 @pytest.mark.parametrize("mode", ["eager", "varied-tokens"])

@@ -27,7 +27,7 @@ def test_the_right_layer_is_proven(tmp_path: Path, capsys: pytest.CaptureFixture
     assert re.search(r"must hold Eq\((hidden, u\d+\)|.*Min\(hidden, 256\*\(\(\(hidden \+ 255\)//256\)\)\))", out)
     assert "beyond    no size beyond fails" in out
     assert "0 of 299 real runs up to 300 fail, as proven" in out
-    assert "1 combinations: 1 proven; hidden 2 to 65,536;" in out
+    assert "1 combination: 1 proven; hidden 2 to 65,536;" in out
     (record,) = results(file)
     assert (record["status"], record["mode"], record["checks"]) == ("ok", "proof", ["proof"])
     assert (record["proof"]["status"], record["proof"]["count"], record["proof"]["total"]) == ("proven", 0, 65_535)
@@ -40,7 +40,7 @@ def test_a_failing_set_is_told_exactly(capsys: pytest.CaptureFixture[str]) -> No
     assert f"every hidden size that is not a multiple of 256: 65,279 of 65,535, {among}; at hidden 2688: add of" in out
     assert "vllm#35949 (fixed by vllm#40794)" in out
     assert "298 of 299 real runs up to 300 fail, as proven" in out
-    assert "1 combinations: 0 proven, 1 fail;" in out
+    assert "1 combination: 0 proven, 1 fail;" in out
 
 
 @pytest.mark.parametrize(

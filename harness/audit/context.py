@@ -13,6 +13,7 @@ from harness.audit.calling.calls import FakeCall, FakeCalls, RealCall, RealCalls
 from harness.audit.calling.demands import demands
 from harness.audit.journal import Journal
 from harness.audit.samples import Sample
+from harness.audit.variants.choices import UNNAMED
 from harness.audit.variants.kinds import MAKERS
 from harness.audit.variants.variant import MULTIPLE, OTHER, Variant
 
@@ -85,7 +86,11 @@ class AuditedOp:
     @property
     def accepted(self) -> list[Variant]:
         """Every variant that the real implementation accepts, limited to those that ``only`` chooses."""
-        return self.variants.accepted
+        return [one for one in self.variants.accepted if self._is_judged(one)]
+
+    def _is_judged(self, variant: Variant) -> bool:
+        """Whether a variant that the real implementation accepts says something: one that nobody promised, the fake may refuse."""
+        return variant.kind != UNNAMED or self.fake(variant).error is None
 
     def judged_fakes(self) -> list[Variant]:
         """The variants to try a fake on: the accepted ones, or the samples where no real implementation runs."""
@@ -94,11 +99,11 @@ class AuditedOp:
     @property
     def refused(self) -> list[tuple[Variant, str]]:
         """Every variant that it refuses in each form that was tried, with its error."""
-        return self.variants.refused
+        return [(variant, error) for variant, error in self.variants.refused if variant.kind != UNNAMED]
 
     def one_of_each(self) -> list[Variant]:
         """Every given sample, and the first accepted variant of each other kind."""
-        return self.variants.one_of_each()
+        return [one for one in self.variants.one_of_each() if self._is_judged(one)]
 
     def call(self, sample: Sample) -> Any:
         """Call the op on these arguments, without copying them. The random seed is the same for every call."""

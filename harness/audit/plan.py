@@ -18,7 +18,7 @@ SECONDS = 120.0
 KINDS = (
     "as given", "permuted", "channels last", "sliced", "broadcast", "storage offset", "guard rows",
     "zero rows", "one row", "other size", "other dtype",
-    "bool", "optional", "named value", "named size", "multiple",
+    "bool", "optional", "named value", "unnamed value", "named size", "multiple",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ _LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
 _TRACED = re.compile(r"^(?:Explanation: )?Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
+_FAKE_CALL = re.compile(r"Dynamo failed to run FX node with fake tensors: ")
 _HEADING = re.compile(r"when making fake tensor call$")
 _REFUSES = re.compile(r"\b(raise|assert)\b")
 _COMPILER = re.compile(r"[/\\]torch[/\\](_dynamo|_inductor|_functorch|_higher_order_ops)[/\\]")
@@ -97,6 +98,11 @@ def raised_by_compiler(error: BaseException) -> bool:
     """Whether a statement of torch's compiler raised the exception: a limit or a fault of its own, whatever the layer does."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and _COMPILER.search(frames[-1].filename) is not None
+
+
+def raised_on_fakes(error: BaseException) -> bool:
+    """Whether Dynamo reports what a call raised on fake tensors: an op's fake implementation, or torch's own check of shapes."""
+    return any(_FAKE_CALL.search(line) for line in text_of(error).splitlines())
 
 
 def raised_by_user(error: BaseException) -> bool:

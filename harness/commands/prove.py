@@ -184,7 +184,8 @@ def _summary(verdicts: list[Verdict], seconds: float) -> str:
     rest = "".join(f", {count} {labels[status]}" for status, count in counts if count)
     proven = sum(verdict.ok for verdict in verdicts)
     sizes = sorted({verdict.proof["sizes"] for verdict in verdicts if verdict.proof.get("sizes")})
-    return f"{len(verdicts)} combinations: {proven} proven{rest}; {'; '.join(sizes)}; {seconds:.1f} s"
+    total = f"{len(verdicts)} combination{'s'[: len(verdicts) != 1]}: {proven} proven{rest}"
+    return "; ".join((total, *sizes, f"{seconds:.1f} s"))
 
 
 def _exhaustive(plan_run: PlanRun, largest: int) -> int:

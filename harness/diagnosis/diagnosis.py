@@ -9,12 +9,16 @@ FAMILY, UNDECIDED, OTHER = "family", "undecided", "other"
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """A size in a message: which models have it, and whether it is the padded one of two; ``rows`` for a number of rows."""
+    """A size in a message: which models have it, and whether it is the padded one of two; ``rows`` for a number of rows.
+
+    ``counted`` says that it is too small for a width, and no word of the text calls it one: it counts experts, tokens or heads.
+    """
 
     size: int
     padded: bool
     models: tuple[str, ...]
     rows: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

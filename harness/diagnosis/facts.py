@@ -15,6 +15,7 @@ from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.quoted.message import message_of
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.widths import Pair, read_pair
 
 # Functions of a layer that runs, and of what comes before that.
 _RUNS = re.compile(
@@ -56,11 +57,19 @@ _ROOT = re.compile(
 
 @dataclass(frozen=True)
 class Facts:
-    """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log."""
+    """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
+
+    ``named`` are the models that the log names.
+    """
 
     texts: Texts
     match: Match
     number: int
+    named: tuple[str, ...] = ()
+
+    def pair(self, a: int, b: int) -> Pair:
+        """What two sizes that differ are to each other, for the models that the log names."""
+        return read_pair(a, b, self.named)
 
     def said(self, words: str) -> bool:
         """Whether the message that was understood has these words, a terminal's line breaks aside."""

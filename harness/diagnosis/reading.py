@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative, Width
+from harness.diagnosis.diagnosis import OTHER, Diagnosis, Reading, Relative
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Kind, Match, kinds
 from harness.diagnosis.known.relatives import relatives
@@ -12,14 +12,13 @@ from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
-from harness.diagnosis.owners import owners
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
+from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.readers.weights.listed import of_a_width
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.tries import context_of
 
 _TRANSFER = "transfer of a cache of keys and values between engines"
 _UNKNOWN = Kind(id="exception", rank=10_000, title="an exception", patterns=(), triggers=())
@@ -40,7 +39,7 @@ def facts_of(failure: Failure) -> Facts:
 
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
-    facts = of_a_width(facts)
+    facts = replace(of_a_width(facts), named=tuple(shape.name for shape in around.models))
     kind, groups = facts.match.kind, facts.match.groups
     reading = _holding(facts, _reading(facts, around))
     return Diagnosis(
@@ -58,8 +57,8 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         op=facts.op or groups.get("op", ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
-        widths=_ordered(reading.widths, facts, around),
-        rule=rule_of(reading),
+        widths=with_models(reading, facts, around),
+        rule=rule_of(facts, reading),
         alignments=reading.alignments,
         cause=reading.cause,
         against=reading.against,
@@ -69,20 +68,6 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         tries=reading.tries,
         finding=_finding(facts, reading),
     )
-
-
-def _ordered(widths: tuple[Width, ...], facts: Facts, around: Surroundings) -> tuple[Width, ...]:
-    """The widths with the models of each in an order: first those that fit what else the text says."""
-    context = context_of(facts, around, [width.size for width in widths])
-    return tuple(
-        replace(width, models=tuple(map(str, context.ordered(width.size)))) if _has_any(width) else width
-        for width in widths
-    )
-
-
-def _has_any(width: Width) -> bool:
-    """Whether a true width is told with everybody who has it, and not with those that a reader chose."""
-    return bool(width.models) and not width.padded and width.models == tuple(map(str, owners(width.size)))
 
 
 def _counts_tokens(facts: Facts, reading: Reading) -> bool:

@@ -59,7 +59,7 @@ def _fields(one: Diagnosis) -> Iterator[tuple[str, str]]:
     elif one.phase in ("traced", "compiled"):
         yield "stage", f"not known, {_PHASES[one.phase]}"
     yield from (("operand", operand) for operand in one.operands)
-    yield from (("rows" if width.rows else "width", _width(width)) for width in one.widths)
+    yield from (("rows" if width.rows else "size" if width.counted else "width", _width(width)) for width in one.widths)
     yield from (
         (name, text) for name, text in (("rule", one.rule), ("tokens", one.tokens), ("line", one.user_line)) if text
     )

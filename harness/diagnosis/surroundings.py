@@ -12,6 +12,7 @@ from harness.matrix.shapes import Shape
 # gigabytes.
 _START, _ENOUGH = 2 << 20, 64 << 20
 _MOST_RANKS = 500
+_KEPT, _WRITER = 1 << 18, 24
 # That the variable was set, and not torch's advice to pass it.
 _BLOCKING = re.compile(
     rb"(?:[Ww]ith|export|set|under) [`'\"]?CUDA_LAUNCH_BLOCKING=1"
@@ -23,6 +24,8 @@ _RANKS = re.compile(
     rb"|(?P<world>world[_ ]?size))"
     rb"['\"]?(?: ?[=:] ?| )['\"]?(?P<ranks>\d{1,3})(?!\w|\.\d)"
 )
+# The same as a command or a setting has it. ``tp 2`` alone may as well be the number of one rank, as in a writer's name.
+_SET = re.compile(rb"size|parallel|[=:]")
 # Over how many ranks the batch is split besides, which may share the experts' widths as well; or the experts' widths themselves.
 _SPREAD = re.compile(
     rb"\b(?:dp|data[_-]parallel|moe[_-]tp|moe[_-]tensor[_-]parallel)(?:[_-]?(?:world[_-]?)?size)?"
@@ -49,9 +52,11 @@ class Surroundings:
     blocking: bool = False  # whether kernels were launched one by one: a fault is then reported where it was launched
     alike: set[str] = field(default_factory=set)  # models of which the log names another version
     ranks: list[tuple[int, int]] = field(default_factory=list)  # over how many it says that weights are split, by line
+    called: list[tuple[int, int]] = field(default_factory=list)  # what may be that, or the number of one rank: tp 2
     world: list[tuple[int, int]] = field(default_factory=list)  # how many there are in all
     spread: bool = False  # whether it names more ranks than those, of a batch or of the experts alone
     lengths: dict[str, int] = field(default_factory=dict)  # sizes that it names as lengths, by name
+    start: bytes = b""  # of it, for what only few failures ask
     pads_under_if: bool = False  # whether code in it pads where a condition holds
     read: int = 0
     _lines: int = 0
@@ -64,6 +69,7 @@ class Surroundings:
         for piece in [chunk] if started else _near(chunk, b"ersion"):
             self._versions(piece)
         if started:
+            self.start += chunk[: _KEPT - len(self.start)] if len(self.start) < _KEPT else b""
             self.blocking = self.blocking or (b"_LAUNCH_BLOCKING=1" in chunk and _BLOCKING.search(chunk) is not None)
             lowered = chunk.lower()
             self._ranks(lowered)
@@ -99,12 +105,25 @@ class Surroundings:
         for found in _RANKS.finditer(lowered) if len(self.ranks) < _MOST_RANKS else ():
             line += lowered.count(b"\n", place, found.start())
             place = found.start()
-            (self.world if found["world"] else self.ranks).append((line, int(found["ranks"])))
+            self._said(lowered, found).append((line, int(found["ranks"])))
         self._lines += lowered.count(b"\n")
 
+    def _said(self, lowered: bytes, found: re.Match[bytes]) -> list[tuple[int, int]]:
+        """Where a number belongs: of all ranks, of those of a weight, or of either those or one of them, as in ``[tp 2]``."""
+        if found["world"]:
+            return self.world
+        before = lowered[max(0, found.start() - _WRITER) : found.start()]
+        if before.endswith(b"-") or _SET.search(found[0]):
+            return self.ranks
+        return [] if b"[" in re.split(rb"[\]\n]", before)[-1] else self.called
+
     def ranks_at(self, line: int) -> int:
-        """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none."""
-        named = self.ranks or self.world
+        """The number of ranks that is named last at or before a line, else the first one; 0 where the log names none.
+
+        Where it has a setting, ``tp 2`` counts nothing, and neither does it where other lines have ``tp 0`` or ``tp 1``.
+        """
+        called = self.called if len({ranks for _, ranks in self.called}) == 1 else []
+        named = self.ranks or called or self.world
         before = [ranks for place, ranks in named if place <= line]
         return before[-1] if before else next((ranks for _, ranks in named), 0)
 

@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.context import Context
+from harness.diagnosis.known.hidden import hidden_in, model_of
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.owners import Context, catalogue, published, widths_of
+from harness.diagnosis.owners import catalogue, widths_of
 from harness.diagnosis.statements.weights import left_is_weight
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair
@@ -61,7 +63,8 @@ def checks(
     facts: Facts, around: Surroundings, pair: Pair, modes: str, shared: bool = True, more: str = ""
 ) -> tuple[str, ...]:
     """Commands that try a padded width; ``shared`` for a layer with a shared expert, ``more`` for further options."""
-    return flags(facts, around, f"{_model(facts, around, pair, shared)}{_rule(pair)}{more} --modes {modes}")
+    model, options = _model(facts, around, pair, shared)
+    return flags(facts, around, f"--models {model}{options}{_rule(pair, model)}{more} --modes {modes}")
 
 
 def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
@@ -76,21 +79,18 @@ def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
 
 
 def in_place_of(facts: Facts, around: Surroundings) -> str:
-    """Options for a failure without widths: the model that the text names or whose hidden size its lines have, and the ranks.
-
-    Without a model it is one that stands in; without a number of ranks two, as a collective needs them.
-    """
-    named = around.models[0].name if around.models else _by_its_lines(facts)
+    """Options for a failure without widths: a model, and the ranks; without a number of ranks two, as a collective needs them."""
     ranks = around.ranks_at(facts.number)
     split = "" if around.most_at(facts.number) == 1 else f" --tp {ranks if ranks > 1 else 2}"
-    return f"--models {named or WITHOUT_SHARED}{split}"
+    return f"--models {model_without_widths(facts, around)}{split}"
 
 
-def _by_its_lines(facts: Facts) -> str:
-    """The first model whose hidden size stands in the user's lines; empty where they have none, or those of several models."""
+def model_without_widths(facts: Facts, around: Surroundings) -> str:
+    """The model that the text names, else whose hidden size the user's lines have, else the log; else one that stands in."""
+    if around.models:
+        return around.models[0].name
     numbers = {int(number) for frame in facts.users for number in _NUMBER.findall(frame.code) if len(number) > 3}
-    found = [shape for shape in published() if shape.hidden in numbers]
-    return found[0].name if found and len({shape.hidden for shape in found}) == 1 else ""
+    return model_of(numbers) or model_of(hidden_in(around.start)) or WITHOUT_SHARED
 
 
 def model_for(around: Surroundings, pair: Pair) -> Shape | None:
@@ -100,17 +100,16 @@ def model_for(around: Surroundings, pair: Pair) -> Shape | None:
     return named[0] if named else next((catalogue().shapes[name] for name in owners), None)
 
 
-def _model(facts: Facts, around: Surroundings, pair: Pair, shared: bool) -> str:
-    """The likeliest model that has the narrow size, on as many ranks as it is split over; else one that stands in for it."""
+def _model(facts: Facts, around: Surroundings, pair: Pair, shared: bool) -> tuple[str, str]:
+    """The likeliest model that has the narrow size, with options: as many ranks as split it; else one that stands in for it."""
     context = context_of(facts, around, (pair.narrow, pair.wide))
     if exact := _by_its_sizes(around, pair, context):
-        return f"--models {exact}"
+        return exact, ""
     found = [owner for owner in context.ordered(pair.narrow) if owner.ranks or owner in pair.exact_owners]
     if found:
-        ranks = f" --tp {found[0].ranks}" if found[0].ranks else ""
-        return f"--models {found[0].model}{ranks}"
+        return found[0].model, f" --tp {found[0].ranks}" if found[0].ranks else ""
     hidden = f" --hidden {pair.narrow}" if pair.narrow % 16 == 0 else ""
-    return f"--models {WITH_SHARED if shared else WITHOUT_SHARED}{hidden}"
+    return WITH_SHARED if shared else WITHOUT_SHARED, hidden
 
 
 def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
@@ -127,10 +126,12 @@ def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
     )
 
 
-def _rule(pair: Pair) -> str:
-    """The first rule of the least multiple that any rule has: one that rounds the hidden size so, else an intermediate size."""
-    found = [rule for alignment in pair.alignments for rule in alignment.hidden]
-    return next((f" --rules {rule}" for rule in (*found, *pair.rules)), "")
+def _rule(pair: Pair, model: str) -> str:
+    """The first rule of the least multiple that any rule has: one that rounds the hidden size so, else the model's inner one."""
+    gated = catalogue().shapes[model].gated
+    hidden = [rule for alignment in pair.alignments for rule in alignment.hidden]
+    inner = [rule for one in pair.alignments for rule in (*one.inner, *(one.gated if gated else one.plain))]
+    return next((f" --rules {rule}" for rule in (*hidden, *inner)), "")
 
 
 def audit(op: str, rows: str) -> tuple[str, ...]:

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from harness.diagnosis.owners import Owner, catalogue, owners, published
+from harness.diagnosis.known.alignments import Alignment, alignments
+from harness.diagnosis.owners import Owner, owners, published
 from harness.matrix.shapes import NVFP4_BLOCK
-from harness.matrix.shapes import Alignment as Rule
 
-# Besides the rules of the models file, what kernels and collectives round widths up to.
-COMMON = (16, 32, 64, 128, 256, 512, 768, 1024)
 _BLOCKS, _MOST_BLOCKS = (128, 64, 32, 16), 1024
 HEAD_DIMS = (128, 64)
 # How many attention heads models have. 21 = 2688 / 128 is not among them.
@@ -16,30 +14,11 @@ LARGEST = 65_536  # what is wider is a vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Alignment:
-    """A multiple that a width was rounded up to, in elements, and the rules of the models file that round to it.
-
-    ``hidden`` are those that round a hidden size to it, ``inner`` those that round an intermediate size alone.
-    """
-
-    multiple: int
-    hidden: tuple[str, ...]
-    inner: tuple[str, ...]
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """Every rule."""
-        return self.hidden + self.inner
-
-    def __str__(self) -> str:
-        inner = f"intermediate sizes by {', '.join(self.inner)}" if self.inner else ""
-        rules = "; ".join(part for part in (", ".join(self.hidden), inner) if part)
-        return f"{self.multiple} ({rules})" if rules else str(self.multiple)
-
-
-@dataclass(frozen=True, slots=True)
 class Pair:
-    """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``."""
+    """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``.
+
+    ``named`` are the models that the text names: where one of them has ``narrow``, its alignments are told alone.
+    """
 
     narrow: int
     wide: int
@@ -49,6 +28,7 @@ class Pair:
     heads: tuple[int, int, int] | None  # heads of narrow, heads of wide, head dimension
     ratio: int  # wide is exactly that many times narrow; 0 where it is not
     latent_of: str  # the model whose hidden and latent widths these are
+    named: tuple[str, ...] = ()
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -90,8 +70,8 @@ class Pair:
 
     @property
     def possible(self) -> bool:
-        """Whether an alignment makes one of the other, by chance perhaps, and does not double it."""
-        return bool(self.alignments) and self.extra < 1
+        """Whether an alignment makes one of the other, by chance perhaps, and does not double it; less than a block is no width."""
+        return bool(self.alignments) and self.extra < 1 and self.narrow >= NVFP4_BLOCK
 
     @property
     def strong(self) -> bool:
@@ -113,13 +93,15 @@ class Pair:
         """In words, the halves of two sizes of which the narrow one is gate and up as one; empty elsewhere."""
         if self.wide % 2 or not any(owner.part.startswith("2 x") for owner in self.owners):
             return ()
-        half = read_pair(self.narrow // 2, self.wide // 2)
+        half = read_pair(self.narrow // 2, self.wide // 2, self.named)
         return (f"Where it is gate and up as one, each half is padded: {half.rounded()}.",) if half.alignments else ()
 
     def unlikely(self) -> str:
         """In words, why the two are not, or are hardly, one width and that width padded."""
         if self.possible:
             return f"padding: {self.rounded()} fits too, and is the less likely"
+        if self.narrow < NVFP4_BLOCK:
+            return f"padding: no model known here has a width as small as {self.narrow}"
         if self.alignments:
             return f"padding: {self.rounded()} fits, and would be at least as wide as the rest"
         return "padding: no alignment makes one of the other"
@@ -129,45 +111,20 @@ class Pair:
         return f"{self.wide} = {self.narrow} rounded up to {', or to '.join(map(str, self.alignments))}"
 
 
-def read_pair(a: int, b: int) -> Pair:
-    """What ``a`` and ``b`` are to each other. They differ and are positive."""
+def read_pair(a: int, b: int, named: tuple[str, ...] = ()) -> Pair:
+    """What ``a`` and ``b`` are to each other, in a text that names these models. They differ and are positive."""
     narrow, wide = sorted((a, b))
     return Pair(
         narrow=narrow,
         wide=wide,
-        alignments=alignments(narrow, wide, of=owners(narrow)),
+        alignments=alignments(narrow, wide, owners(narrow), named),
         owners=owners(narrow),
         wide_owners=owners(wide),
         heads=_heads(narrow, wide),
         ratio=wide // narrow if narrow and wide % narrow == 0 else 0,
         latent_of=next((s.name for s in published() if {s.hidden, s.latent} == {narrow, wide}), ""),
+        named=named,
     )
-
-
-def alignments(narrow: int, wide: int, of: tuple[Owner, ...] = ()) -> tuple[Alignment, ...]:
-    """The multiples that round ``narrow`` up to ``wide``, the least first, and their rules by what ``narrow`` is ``of`` models."""
-    rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
-    fit = [m for m in sorted({*COMMON, *multiples_of_rules()}) if narrow and -(-narrow // m) * m == wide != narrow]
-    gated = {catalogue().shapes[owner.model].gated for owner in of}
-    inner_alone = bool(of) and all("intermediate size" in owner.part for owner in of)
-    return tuple(Alignment(m, *_rounding(m, rules, gated if inner_alone else None)) for m in fit)
-
-
-def multiples_of_rules() -> list[int]:
-    """What the rules of the models file round sizes up to, the least first."""
-    rules = [rule for rule in catalogue().rules.values() if rule.name != "none"]
-    return sorted({m for rule in rules for m in (rule.hidden, rule.intermediate_gated, rule.intermediate_non_gated)})
-
-
-def _rounding(multiple: int, rules: list[Rule], gated: set[bool] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The rules that round a hidden size to a multiple, and those that round an intermediate size alone.
-
-    ``gated`` is given for a width that is an intermediate size alone: whether the models' first projections are gated.
-    """
-    hidden = tuple(rule.name for rule in rules if rule.hidden == multiple and gated is None)
-    kinds = (True, False) if gated is None else gated
-    inner = (rule.name for rule in rules if any(rule.intermediate(kind) == multiple for kind in kinds))
-    return hidden, tuple(name for name in inner if name not in hidden)
 
 
 def blocks_of(pair: Pair) -> tuple[int, Pair] | None:

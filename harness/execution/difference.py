@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,10 +31,24 @@ FACTOR_EXACT, FACTOR_NOISE = 0.003, 0.1
 FACTOR_TOKENS = 0.012
 # A factor this much nearer than it must be needs no exact fit, where two parts have at least this share of their length apart.
 _CLEAR, _APART = 0.9, 0.01
+# An error of so many times the scale is an error of a row whose scale is zero.
+_ANY_MULTIPLE = 1e9
+# So many elements for each factor in them: fewer are explained by any.
+_EQUATIONS = 3
 # How many steps of the output's dtype a part must change by, in units of the output's rms. What is less is lost in rounding.
 _STEPS = 0.25
 # A part's factors by token differ by more than this, and what they leave is below this share of the token's magnitude.
 _SPREAD, _SPREAD_REST = 0.25, 0.6
+
+
+class Spread(NamedTuple):
+    """A part, its least and greatest factor of a token, the factors of tokens that one explains exactly, and how many tokens."""
+
+    part: str
+    low: float
+    high: float
+    exact: tuple[float, ...]
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +56,14 @@ class Difference:
     """How an output differs from the oracle.
 
     ``columns`` and ``tokens`` are the indices of those with an error above the tolerance, of ``width`` columns. ``worst`` is
-    the largest error of an element in units of the oracle's rms. ``factors`` gives each part's factor by least squares.
-    ``explained`` says that the output is those parts times those factors and nothing else. ``off`` names the parts whose
-    factor differs from one by more than rounding explains. ``spread`` is the one part whose factor differs from token to
-    token, with its least and its greatest; None where no single part does. ``zero_part`` is the one part of the oracle that is
-    zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones. ``noise`` is by how
-    much each part's factor may be off for what those parts do not explain, whatever that is.
+    the largest error of an element in units of its scale: the rms of its token and the magnitude of its parts. ``factors``
+    gives each part's factor by least squares. ``explained`` says that the output is those parts times those factors and
+    nothing else. ``off`` names the parts whose factor differs from one by more than rounding explains. ``spread`` is the one
+    part whose factor differs from token to token; None where no single part does. ``zero_part`` is the one part of the oracle
+    that is zero in all wrong tokens and in no other, or the other way round, and whether it is in the wrong ones. ``noise`` is
+    by how much each part's factor may be off for what those parts do not explain, whatever that is. ``in_columns`` are the
+    factors in the wrong columns alone, where other columns are right and these factors explain the wrong ones; else it is
+    empty.
     """
 
     columns: list[int]
@@ -56,14 +73,24 @@ class Difference:
     factors: dict[str, float]
     explained: bool
     off: tuple[str, ...] = ()
-    spread: tuple[str, float, float] | None = None
+    spread: Spread | None = None
     zero_part: tuple[str, bool] | None = None
     noise: dict[str, float] = field(default_factory=dict)
+    in_columns: dict[str, float] = field(default_factory=dict)
 
     @property
     def range_count(self) -> int:
         """The number of contiguous ranges that the wrong columns form."""
         return sum(after - before > 1 for before, after in pairwise(self.columns)) + bool(self.columns)
+
+    def by(self, whose: str = "its") -> str:
+        """``at worst by 0.5 of its scale (tolerance 0.04)``; of an oracle that is zero there no multiple says anything."""
+        much = (
+            f"{self.worst:.2g} of {whose} scale"
+            if self.worst < _ANY_MULTIPLE
+            else f"a value where {whose} scale is zero"
+        )
+        return f"at worst by {much} (tolerance {TOLERANCE})"
 
     @property
     def ranges(self) -> str:
@@ -95,7 +122,7 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
     if not elements:  # wrong elements locate a fault better than wrong tokens do
         bad = ~(token_error <= TOKEN_TOLERANCE).expand_as(error) | _wrong_columns(error)
     factors, rest = _fit(output.float(), parts)
-    explained = bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
+    explained = _explains(rest, whole)
     # A factor near one keeps every element within its tolerance, and still scales a whole part.
     names = tuple(n for n, part in parts.items() if part.any() and _is_off(factors[n], part, whole, output.dtype))
     off = explained and bool(names)
@@ -112,7 +139,22 @@ def compare(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Differen
         spread=None if explained else _spread(output.float(), parts, rms),
         zero_part=_zero_part(bad.any(1), parts),
         noise={name: _noise(rest, part) for name, part in parts.items()},
+        in_columns=_in_columns(output.float(), parts, bad.any(0)),
     )
+
+
+def _explains(rest: Tensor, whole: Tensor) -> bool:
+    """Whether what the factors leave is rounding."""
+    return bool(rest <= _FACTOR_TOLERANCE * whole.square().mean().sqrt())
+
+
+def _in_columns(output: Tensor, parts: Mapping[str, Tensor], wrong: Tensor) -> dict[str, float]:
+    """The parts' factors in the wrong columns, where others are right and the factors explain the wrong ones; else nothing."""
+    if wrong.all() or not wrong.any() or int(wrong.sum()) * output.shape[0] < _EQUATIONS * len(parts):
+        return {}
+    there = {name: part[:, wrong] for name, part in parts.items()}
+    factors, rest = _fit(output[:, wrong], there)
+    return factors if _explains(rest, total(there)) else {}
 
 
 def _noise(rest: Tensor, part: Tensor) -> float:
@@ -200,7 +242,7 @@ def right_tokens(output: Tensor, expected: Tensor | Mapping[str, Tensor]) -> Ten
     return (error <= TOLERANCE * (rms + magnitude)).all(-1) & (by_token <= TOKEN_TOLERANCE).squeeze(-1)
 
 
-def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[str, float, float] | None:
+def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> Spread | None:
     """The one part whose factor differs from token to token. Every other part's is near one, and little else is left."""
     basis = torch.stack(list(parts.values()), 1).double()  # [tokens, parts, hidden]
     target = output.double().nan_to_num(0.0)
@@ -217,7 +259,9 @@ def _spread(output: Tensor, parts: Mapping[str, Tensor], rms: Tensor) -> tuple[s
     others = [factors[name] for name in factors if name not in wide]
     if len(wide) != 1 or any(_many((other - 1).abs() > _SPREAD) for other in others):
         return None
-    return wide[0], float(factors[wide[0]].min()), float(factors[wide[0]].max())
+    by_token = factors[wide[0]]
+    exact = by_token[rest <= _FACTOR_TOLERANCE * rms.squeeze(-1)].tolist()
+    return Spread(wide[0], float(by_token.min()), float(by_token.max()), tuple(exact), len(output))
 
 
 def _is_off(factor: float, part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:

@@ -18,7 +18,7 @@ from harness.ops.tensor_meta import TensorMeta
 from harness.subjects.declared import Declared
 
 if TYPE_CHECKING:
-    from harness.execution.difference import Difference
+    from harness.execution.difference import Difference, Spread
     from harness.subjects.subject import Layer, Oracle
 
 REPEATED = "repeated call"
@@ -143,6 +143,7 @@ class Call:
     ``mispadded`` says that the rows of the wrong tokens do not reach that op, whose rows are padded.
     ``miscut`` says which cut of the padding alone makes the call wrong; None for none. ``unreduced`` says that the wrong rows are
     this rank's own, which no reduction sums.
+    ``spread`` is the spread of the factors by token in a larger batch of a fresh layer, where this call has one; None for none.
     ``memory_of`` is the op that first returned the memory in which the output lies; None where none was recorded.
     ``by_other_inputs`` says that a layer is right where all calls before had these inputs too, and so counts none.
     ``by_row`` says that a row which is wrong in a call of one token, or of many, is wrong in a batch of the first call's size too.
@@ -193,6 +194,7 @@ class Call:
     mispadded: bool = False
     miscut: "Miscut | None" = None
     unreduced: bool = False
+    spread: "Spread | None" = None
     by_row: bool = False
     eager_too: bool = False
     earlier: tuple[int, ...] = ()

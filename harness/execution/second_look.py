@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.base.source import SourceLine
-from harness.execution.difference import compare, ranges, right_tokens, total
+from harness.execution.difference import Spread, compare, ranges, right_tokens, total
 from harness.execution.evidence import Call, FirstNaN, Run, same_bits, state_of
 from harness.execution.memory.external_memory import is_view, tensors_in
 from harness.execution.memory.fresh_memory import call_filled, copy_of
@@ -26,6 +26,7 @@ from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import op_name
 
 _FACTORIES = ("aten::empty", "aten::new_empty")
+_MANY = 64  # tokens: of 4 experts that each token takes 2 of, some take any two
 
 
 def look_again(rig: Rig, run: Run) -> Run:
@@ -60,6 +61,18 @@ def look_for_routing(rig: Rig, run: Run) -> None:
     """Note of a plain first call that is wrong what is passed on inside its ops."""
     if run.calls and run.calls[0].varied is None and run.calls[0].tokens and _wrong(run.calls[0]):
         note_passed_on(rig, run.calls[0], rig.start().layer)
+        run.calls[0].spread = _spread_of_many(rig, run.calls[0])
+
+
+def _spread_of_many(rig: Rig, call: Call) -> Spread | None:
+    """The factors by token of a batch that is large enough for tokens all of whose experts are alike, where a call's differ."""
+    found = call.difference[0] if call.difference else None
+    if found is None or found.spread is None or call.tokens >= _MANY:
+        return None
+    fresh = rig.start()
+    many = rig.call(fresh, fresh.layer, call.label, _MANY, call.seed)  # type: ignore[arg-type]
+    difference = many.difference[0] if _wrong(many) and many.difference else None
+    return difference.spread if difference else None
 
 
 def note_passed_on(rig: Rig, call: Call, layer: Any) -> None:

@@ -27,8 +27,8 @@ _NORMALISED = {
 }
 _STAGES = {"routed": stages.SCALING, "shared": stages.SHARED, "output": stages.OUTPUT}
 _RANKS = {"tp", "1/tp"}
-_ROUGHLY = 0.1  # a factor of one token holds more noise than one of the batch
-_MOST = 0.7  # of the way from 1 to the factor, where no token has experts of one kind alone
+_ROUGHLY = 0.25  # a factor of a token whose experts differ holds much noise
+_OF_A_TOKEN = 0.03  # where nothing but rounding is left beside it
 _TELLS = " The same case with --tp 1 tells them apart."
 _SQUARES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # ranks and widths are powers of two
 
@@ -80,7 +80,7 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
         return "missing-part", where, f"The {part} part is missing from the output."
     if _is_exchanged(off, case):
         return "scaled", stages.SCALING, _EXCHANGED
-    return "scaled", _stage(part, factor, case), " ".join(_text(*item, case) for item in off.items())
+    return "scaled", _stage(part, factor, case), " ".join(text_of(*item, case) for item in off.items())
 
 
 _EXCHANGED = (
@@ -113,7 +113,7 @@ def _is_of_scaling(factor: float, case: Case) -> bool:
     return case.scaling != 1 and any(near(factor, case.scaling**power) for power in (-2, -1, 1, 2))
 
 
-def _text(part: str, factor: float, case: Case) -> str:
+def text_of(part: str, factor: float, case: Case) -> str:
     """``The shared part is 0.4 times what it should be, and 0.4 = 1/scaling, as if ...``."""
     fits = names_of(factor, case)
     text = f"The {part} part is {number(factor)} times what it should be"
@@ -135,28 +135,34 @@ def reduced_less(cause: str) -> str:
 
 
 def by_token(difference: Difference, case: Case) -> Diagnosis | None:
-    """The diagnosis where one part has another factor in each token, all between 1 and a factor that the layer knows.
+    """The diagnosis where one part has another factor in each token.
 
-    A token mixes what its experts give. So the factor itself may lie beyond the farthest token, and several may fit.
+    A token mixes what its experts give. A factor is named where it is that of a whole token: what else makes a part of the
+    experts smaller, such as weights that are rounded to zero, gives factors between as well.
     """
     if difference.spread is None:
         return None
-    part, low, high = difference.spread
-    fits = {name: value for name, value in known_factors(case).items() if _lies_within(low, high, value)}
+    part, low, high, exact, tokens = difference.spread
+    fits = {
+        n: value for n, value in known_factors(case).items() if _lies_within(low, high, value) and _any(exact, value)
+    }
     if not fits:
         return None
-    text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g}"
+    text = f"No one factor fits the {part} part: by token it lies between {low:.2g} and {high:.2g} ({tokens} tokens)"
     known = ", or ".join(f"{number(value)} = {name}{_meaning(part, [name], case)}" for name, value in fits.items())
     where = f", on a part of the experts or tokens.{_TELLS if len(fits) > 1 else ''}"
     return "wrong-part", _stage_of_any(part, fits, case), f"{text}, and {known}{where}"
 
 
+def _any(factors: Iterable[float], value: float) -> bool:
+    """Whether one of the tokens' factors is ``value``, but for what rounding is in the factor of one token."""
+    return any(abs(factor - value) <= _OF_A_TOKEN * max(abs(value), 1) for factor in factors)
+
+
 def _lies_within(low: float, high: float, value: float) -> bool:
-    """Whether the factors of tokens lie between 1 and ``value``, and reach at least most of the way to it."""
+    """Whether the factors of tokens lie between 1 and ``value``."""
     least, most = sorted((1.0, value))
-    far_end = high if value > 1 else low
-    reaches = abs(far_end - 1) >= _MOST * abs(value - 1)
-    return reaches and low >= least * (1 - _ROUGHLY) and high <= most * (1 + _ROUGHLY)
+    return low >= least * (1 - _ROUGHLY) and high <= most * (1 + _ROUGHLY)
 
 
 def _stage_of_any(part: str, fits: dict[str, float], case: Case) -> str:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference
+from harness.execution.difference import Difference
 from harness.execution.evidence import REPEATED, Call, Record, Run, same_bits
 from harness.findings.finding import Finding
 from harness.findings.readers.capturing import UNWRITTEN_IN_CAPTURE
@@ -41,8 +41,7 @@ def _stale(run: Run, call: Call, difference: Difference) -> Finding:
         kind=kind,
         stage=stage,
         what=(f"{call.unwritten}; " if call.unwritten else "")
-        + f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
-        f"(tolerance {TOLERANCE})",
+        + f"columns {difference.ranges} differ from the oracle, {difference.by()}",
         cause=cause,
         call=call.label,
         line=call.unwritten.line if call.unwritten else None,

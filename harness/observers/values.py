@@ -1,15 +1,17 @@
 """Values: the first output agrees with the oracle in every column; else, which part of the layer is wrong and how."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference, compare, ranges
+from harness.execution.difference import Difference, compare, ranges
 from harness.execution.evidence import Call, Record, Run
 from harness.execution.stages import is_scale
 from harness.findings.finding import Finding
 from harness.findings.origins import first_after
 from harness.matrix.case import Case
-from harness.observers.factors import by_token, names_of, near, number, scaled
+from harness.observers.factors import by_token, names_of, near, number, scaled, text_of
 from harness.ops.finite import all_finite
 
 # A wrong cut or a wrong tail leaves whole ranges of columns correct. Where all columns are wrong, single ones are near by
@@ -18,6 +20,7 @@ _CUT_RANGES, _CUT_SHARE = 3, 0.05
 
 # A part's factor counts where it is so many times farther from one than what nothing explains would move it.
 _NOISE = 3
+_IN_COLUMNS = 0.02  # a part's factor in a few columns may be so far from one: they hold little
 _ZERO = 0.01  # of a factor whose part is missing
 
 PART_STAGES = {"routed": stages.EXPERTS, "shared": stages.SHARED}
@@ -63,8 +66,7 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         observer=observer,
         kind=kind,
         stage=stage,
-        what=f"columns {difference.ranges} differ from the oracle, at worst by {difference.worst:.2g} of its rms "
-        f"(tolerance {TOLERANCE}); best fit: {factors}",
+        what=f"columns {difference.ranges} differ from the oracle, {difference.by()}; best fit: {factors}",
         cause=cause,
         call=call.label,
         line=call.miscut.line if call.miscut else None,
@@ -82,7 +84,7 @@ def _diagnosed(case: Case, call: Call, difference: Difference) -> tuple[str, str
         return "wrong-columns", *shifted
     if call.miscut:
         return "wrong-columns", stages.UNPAD, " ".join((_which_tokens(difference, call), call.miscut.text))
-    kind, stage, cause = diagnose(case, difference)
+    kind, stage, cause = diagnose(case, replace(difference, spread=call.spread or difference.spread))
     if kind == "missing-part" and stage == stages.ADD and (part := _zero_part(call, difference)):
         stage, cause = PART_STAGES[part], f"{cause} The op of the routed experts returns zeros for it."
     cause = " ".join((cause, *call.facts))
@@ -167,15 +169,14 @@ def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     few_tokens = len(difference.tokens) * 2 < case.tokens
     # Few wrong tokens of a large batch are a small rest beside factors of one, which then explain nothing.
-    if difference.explained and (difference.off or not few_tokens):
+    if difference.explained and difference.off:
         return scaled(difference, case)
     wrong_tokens = _wrong_tokens(difference)
     if few_tokens and 2 * len(difference.columns) > difference.width:
         return wrong_tokens
     correct_columns = difference.width - len(difference.columns)
     if correct_columns >= _CUT_SHARE * difference.width and difference.range_count <= _CUT_RANGES:
-        where = f"Columns {ranges(difference.columns)} are wrong; the others are correct"
-        return "wrong-columns", stages.UNPAD, f"{where}: look at the cut of the padding and at the kernel's tail."
+        return "wrong-columns", *_wrong_columns(difference, case)
     if wrong_part := by_token(difference, case) or _wrong_part(difference):
         return wrong_part
     if few_tokens:
@@ -183,11 +184,25 @@ def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     return "wrong-values", stages.EXPERTS, _unlocalised(difference)
 
 
+def _wrong_columns(difference: Difference, case: Case) -> tuple[str, str]:
+    """(stage, cause) of a few ranges of columns. Only the last columns can be wrong because of where the padding is cut off."""
+    one = len(difference.columns) == 1
+    text = f"Column{'s'[: not one]} {ranges(difference.columns)} {'is' if one else 'are'} wrong; the others are correct"
+    off = [part for part, factor in difference.in_columns.items() if abs(factor - 1) > _IN_COLUMNS]
+    factors = " ".join(text_of(part, difference.in_columns[part], case) for part in off)
+    known = f" In {'it' if one else 'them'} {factors[0].lower()}{factors[1:]}" if factors else ""
+    if difference.columns[-1] == difference.width - 1:
+        return stages.UNPAD, f"{text}: look at the cut of the padding and at the kernel's tail.{known}"
+    stage = PART_STAGES.get(off[0], stages.EXPERTS) if len(off) == 1 else stages.EXPERTS
+    look = "a tile or a lane of its kernel, at a block of its weights or scales"
+    return stage, f"{text}, the last ones too, so it is not the end of the padding's cut: look at {look}.{known}"
+
+
 def _unlocalised(difference: Difference) -> str:
     """What was tried, and which part may be wrong alone all the same: no output tells that, where it is not by a factor."""
     tried = "No factor of a part, no range of columns and no few tokens explain the difference"
     held = [part for part in difference.factors if _is_held(difference, part)]
-    others = [part for part in difference.factors if part not in held]
+    others = [part for part in difference.factors if part not in held and _is_told(difference, part)]
     if len(difference.factors) == 1:
         return f"{tried}: look at weights, routing and layout."
     if held and others:

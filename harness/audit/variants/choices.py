@@ -11,8 +11,9 @@ from torch import Tensor
 from harness.audit.samples import Sample
 from harness.audit.variants.variant import Base, Variant
 
-BOOL, OPTIONAL, VALUE = "bool", "optional", "named value"
+BOOL, OPTIONAL, VALUE, UNNAMED = "bool", "optional", "named value", "unnamed value"
 _MOST_VALUES, _MOST_PAIRS = 8, 6
+_OTHER = "another"
 
 
 def _settings(base: Base) -> Iterator[tuple[Any, Any]]:
@@ -124,3 +125,13 @@ def named(base: Base) -> Iterator[Variant]:
             if type(other) is wanted and other != value:
                 sample = _set(base, argument.name, other)
                 yield Variant(f"{argument.name}={other!r}", VALUE, sample, base.number)
+
+
+def unnamed(base: Base) -> Iterator[Variant]:
+    """A string that the source does not name, for an argument that it compares with the sample's alone: the other branch.
+
+    Such a string is nobody's promise. A variant of this kind says something only where the op and its fake both accept it.
+    """
+    for argument, value in _settings(base):
+        if isinstance(value, str) and base.hints.python and base.hints.values.get(argument.name) == [value]:
+            yield Variant(f"{argument.name}={_OTHER!r}", UNNAMED, _set(base, argument.name, _OTHER), base.number)

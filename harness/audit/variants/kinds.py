@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.tensors import plain
-from harness.audit.variants.choices import BOOL, OPTIONAL, VALUE, flipped, named, optionals
+from harness.audit.variants.choices import BOOL, OPTIONAL, UNNAMED, VALUE, flipped, named, optionals, unnamed
 from harness.audit.variants.resizes import multiples, named_sizes, other_sizes, sized
 from harness.audit.variants.variant import GIVEN, GUARD, MULTIPLE, NAMED, OTHER, ZERO, Base, Maker, Resize, Variant
 from harness.execution.memory.fresh_memory import call_filled
@@ -161,6 +161,7 @@ MAKERS: dict[str, Maker] = {
     BOOL: flipped,
     OPTIONAL: optionals,
     VALUE: named,
+    UNNAMED: unnamed,
     NAMED: named_sizes,
     MULTIPLE: multiples,
 }

@@ -1,1 +1,1 @@
-"""What is known of failures: their kinds and patterns, the public bugs, and which releases have these."""
+"""What is known of failures: their kinds, patterns and public bugs with the releases that have them; padding rules; models named."""

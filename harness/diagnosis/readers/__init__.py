@@ -16,7 +16,7 @@ from harness.diagnosis.readers.product import read_product
 from harness.diagnosis.readers.reshape import read_reshape
 from harness.diagnosis.readers.rows import read_rows
 from harness.diagnosis.readers.sizes import read_sizes
-from harness.diagnosis.readers.view import read_view
+from harness.diagnosis.readers.views.eager import read_view
 from harness.diagnosis.readers.weights.blocks import read_refused
 from harness.diagnosis.surroundings import Surroundings
 

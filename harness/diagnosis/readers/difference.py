@@ -78,7 +78,7 @@ def _sized(facts: Facts, dim: Dim) -> Difference:
     says = f"size {dim.real} in dimension {dim.dim}, where the fake says {dim.said}."
     if not dim.real or not dim.said:
         return Difference(says, "One of them has no rows.", "no rule", frozenset(("rows",)))
-    pair = read_pair(dim.real, dim.said)
+    pair = facts.pair(dim.real, dim.said)
     side = "real-narrow" if dim.real < dim.said else "real-wide"
     if dim.dim == 0 and (pair.ratio or not pair.exact_owners):
         cause, rule = _rows(dim.real, dim.said)

@@ -2,8 +2,8 @@
 
 from math import prod
 
+from harness.diagnosis.known.alignments import COMMON, alignments
 from harness.diagnosis.readers.meeting.relations import multiple
-from harness.diagnosis.widths import COMMON, alignments
 
 
 def nothing(elements: str) -> str:

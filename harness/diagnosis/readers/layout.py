@@ -58,7 +58,7 @@ def _input(listed: list[Dim]) -> Reading:
     says, rule, sizes = _inputs_difference(listed)
     resized = [read_pair(dim.real, dim.said) for dim in listed if dim.real != dim.said and dim.real and dim.said]
     padded = next((pair for pair in resized if pair.padded), None)
-    pitch = read_pair(*sizes) if rule == _PITCH else None
+    pitch = read_pair(sizes[0], sizes[1]) if rule == _PITCH else None
     if pitch and pitch.padded:
         return _padded_input(says, pitch)
     if padded:

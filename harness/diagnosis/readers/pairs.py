@@ -9,7 +9,7 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.known.kinds import Match
 from harness.diagnosis.notation import sizes
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.widths import Pair
 
 # Two sizes as the message has them, first and second, and the dimension where it says which.
 Sizes = tuple[int, int, int | None]
@@ -80,12 +80,12 @@ def widths(pair: Pair, padded: bool = True) -> tuple[Width, ...]:
     )
 
 
-def rule_of(reading: Reading) -> str:
+def rule_of(facts: Facts, reading: Reading) -> str:
     """What two widths are to each other: where the cause or what is denied names a rounding, never 'no rule' beside it."""
     sizes_told = {width.size for width in reading.widths}
     if reading.rule != "no rule" or len(sizes_told) != 2 or not all(sizes_told):
         return reading.rule
-    rounded = read_pair(*sizes_told).rounded()
+    rounded = facts.pair(*sizes_told).rounded()
     if rounded in reading.cause:
         return f"{rounded}, or no padding" if f"or {rounded}" in reading.cause else rounded
     denied = any(rounded in text for text in reading.against)
@@ -165,7 +165,7 @@ def _every_pair(facts: Facts) -> list[Pair]:
         a, b = (sizes(match.groups.get(name, "")) for name in ("a_shape", "b_shape"))
         for x, y in zip(a, b, strict=False):
             if x.isdigit() and y.isdigit() and x != y and int(x) and int(y):
-                pair = read_pair(int(x), int(y))
+                pair = facts.pair(int(x), int(y))
                 found[pair.narrow, pair.wide] = pair
     return list(found.values())
 

@@ -20,8 +20,14 @@ _OF_ATTENTION = {
     "output projection of attention": re.compile(r"\b(?:o_proj|out_proj|wo|dense_out|c_proj)(?:\(|\.weight|\b)"),
     "qkv projection of attention": re.compile(
         r"\b(?:w?qkv\w*|[qkv]_(?:[ab]_)?proj\w*|query_key_value|in_proj\w*)(?:\(|\.weight)"
+        r"|\bself\.w(?:qkv\w*|[qkv])\b"
     ),
 }
+# Names that attention alone has. Others, as out_proj, wo and in_proj, are of mixers and experts too.
+_ATTENTIONS_OWN = re.compile(
+    r"\b(?:o_proj|\w*qkv\w*|[qkv]_(?:[ab]_)?proj\w*|kv_[ab]_proj\w*|w[qkv]|query_key_value)(?:\(|\.weight|\b)"
+)
+_CALLS_ATTENTION, _NEAR = re.compile(r"\b\w*(?:attn|attention|mha)\w*\("), 4
 _PROJECTIONS = {
     FIRST: re.compile(r"(?:gate_)?up_proj|\b(?:linear_)?fc1\b|\bw13(?:_(?:weight|qweight|data))?\b"),
     SECOND: re.compile(r"down_proj|\b(?:linear_)?fc2\b|\bw2(?:_(?:weight|qweight|data))?\b"),
@@ -86,7 +92,18 @@ def _is_batch(facts: Facts) -> bool:
 
 
 def attention_part(facts: Facts) -> str:
-    """The projection of attention that the user's line or its callers name; empty for none."""
+    """The projection of attention that the user's line or its callers name; empty for none.
+
+    A name that others have too counts where the line is of attention, or a line that led to it calls attention.
+    """
     named = next((part for part, names in _OF_ATTENTION.items() if names.search(met(facts.code))), "")
     part = named or part_called(facts)
-    return part if part in _OF_ATTENTION else ""
+    return part if part in _OF_ATTENTION and _is_attentions(facts) else ""
+
+
+def _is_attentions(facts: Facts) -> bool:
+    """Whether the lines of a projection are of attention, by their names or by what they call."""
+    if facts.attends(met(facts.code)):
+        return True
+    codes = [frame.code for frame in facts.users[-_NEAR:]]
+    return bool(_ATTENTIONS_OWN.search(codes[-1])) or any(map(_CALLS_ATTENTION.search, codes)) if codes else False

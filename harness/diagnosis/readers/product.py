@@ -24,7 +24,7 @@ from harness.diagnosis.statements.met import met
 from harness.diagnosis.statements.names import FIRST, SECOND
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, share_of
-from harness.diagnosis.widths import Pair, read_pair
+from harness.diagnosis.widths import Pair
 
 _NOT_LATENT = "the latent tensor in place of hidden_states: no model here has these two as hidden and latent width"
 _LONG = 1024
@@ -40,14 +40,16 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
     if found is None:
         return unknown_sizes(facts)
     a, b, _ = found
-    pair = read_pair(a, b)
+    pair = facts.pair(a, b)
     if flat := _flat(facts, b):
         return _flat_weight(pair, flat)
     attends = facts.attends(met(facts.code))
+    if (attends or not _takes_hidden(facts, pair)) and (read := _of_attention(facts, pair, a)):
+        return read
     if pair.latent_of and not attends:
         return read_latent(facts, around, pair, a)
     if attends:
-        return _of_attention(facts, pair, a) or attended(facts, around, pair, None)
+        return attended(facts, around, pair, None)
     turned = _turned(facts, a, b)
     if turned and pair.ratio > 2:
         return _side_by_side(pair, turned)
@@ -71,6 +73,11 @@ def read_product(facts: Facts, around: Surroundings) -> Reading:
         against=(NO_FAKE_MET, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _takes_hidden(facts: Facts, pair: Pair) -> bool:
+    """Whether padded hidden_states may have come into a projection of attention: into queries, keys and values alone."""
+    return pair.padded and not attention_part(facts).startswith("output")
 
 
 def _of_attention(facts: Facts, pair: Pair, left: int) -> Reading | None:

@@ -6,6 +6,7 @@ from math import prod
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.alignments import multiples_of_rules
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off, tile
@@ -13,10 +14,10 @@ from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import modes, names_experts, padded, speaks
-from harness.diagnosis.readers.view import read_strided
+from harness.diagnosis.readers.views.strided import read_strided
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
-from harness.diagnosis.widths import Pair, multiples_of_rules, read_pair
+from harness.diagnosis.widths import Pair, read_pair
 
 _HEAD_DIMS = (32, 64, 80, 96, 128, 192, 256)
 _SCALES = re.compile(r"scale|\bsf\b|_sf\b", re.I)
@@ -47,7 +48,7 @@ def read_reshape(facts: Facts, around: Surroundings) -> Reading:
     if found is None:
         return _unknown(facts, want, groups["elements"])
     have, wanted = found
-    pair = read_pair(have, wanted)
+    pair = facts.pair(have, wanted)
     heads = pair.heads and (_is_of_heads(want) or not names_experts(facts))
     if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not heads):
         return _padded(facts, around, pair, have, wanted)

@@ -33,7 +33,7 @@ from harness.diagnosis.readers.pairs import (
 from harness.diagnosis.readers.rows import rows
 from harness.diagnosis.readers.weights.listed import with_others
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.widths import Pair, blocks_of, read_pair
+from harness.diagnosis.widths import Pair, blocks_of
 
 _MOST_HEADS, _HEAD_SIZES = 128, (32, 64, 80, 96, 128, 192, 256)
 _TARGET = re.compile(r"Target sizes: \[(?P<sizes>[\d, ]+)\]")
@@ -51,7 +51,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
     if found is None:
         return unknown_sizes(facts)
     a, b, dim = found
-    pair = read_pair(a, b)
+    pair = facts.pair(a, b)
     if read := _by_its_line(facts, pair, dim):
         return read
     if read := read_scaled(facts, around, pair, a, dim):

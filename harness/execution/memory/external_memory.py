@@ -155,10 +155,17 @@ class ExternalMemoryMode(TorchDispatchMode):
             ):  # inside a custom op a composite arrives undecomposed, and ``aten::to`` may copy or return its input
                 return func.decompose(*args, **kwargs)
         if is_view(func):
-            return func(*args, **kwargs)
+            return self._view(func, args, kwargs) if enters else func(*args, **kwargs)
         self.external.note_reads(func._schema.name, tensors_in((args, [*kwargs.values()])))
         out = self._run_inside(func, args, kwargs) if enters else self.run(func, args, kwargs)
         self.external.note_created(tensors_in(out))
+        return out
+
+    def _view(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a custom op that declares views of its inputs. What it returns beside them all the same is memory that it made."""
+        out = self._run_inside(func, args, kwargs)
+        given = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, [*kwargs.values()]))}
+        self.external.note_created(tensor for tensor in tensors_in(out) if tensor.untyped_storage()._cdata not in given)
         return out
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.base.exception_text import first_line, raised_by_compiler
+from harness.base.exception_text import first_line, raised_by_compiler, raised_on_fakes
 from harness.diagnosis.readers.rows import counts_rows
 from harness.findings.finding import Finding, WidthOrigin
 from harness.findings.origins import describe
@@ -44,6 +44,9 @@ def by_text(raised: Raised) -> Finding:
 
 def _cause(raised: Raised) -> str:
     """The cause of an exception that its text does not tell."""
+    if raised_on_fakes(raised.error):
+        called = raised.facts.op or "a call"
+        return f"While tracing, {called} raised this on fake tensors: its fake implementation refuses what the layer gives it."
     if raised_by_compiler(raised.error):
         return (
             f"torch.compile raised this while it compiled the layer: a limit or a fault of torch {torch.__version__}."

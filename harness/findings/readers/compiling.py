@@ -49,6 +49,8 @@ def _sizes(name: str, dim: Dim) -> str:
 def compiled(raised: Raised) -> Finding | None:
     """Dynamo met what it cannot trace, fixed a dynamic token count, or compiled too often."""
     by_class = kind_of_class(raised.error)
+    if by_class is not None and not by_class.findings:  # its own text tells more than its class
+        return None
     if by_class is None and raised.diagnosis.kind not in _OF_THE_LAYER:
         return None
     diagnosis = (

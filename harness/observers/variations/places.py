@@ -3,7 +3,7 @@
 import torch
 
 from harness.execution import stages
-from harness.execution.difference import TOLERANCE, Difference, ranges, right_tokens
+from harness.execution.difference import Difference, ranges, right_tokens
 from harness.execution.evidence import WHEN_RETURNED, Call, Run
 from harness.observers.values import diagnose, difference_of, noted_stage
 from harness.observers.variations.causes import IN_GROUPS, takes_no_ids
@@ -24,7 +24,7 @@ def difference(run: Run, call: Call) -> tuple[str, str]:
     stage = _stage(run, call, found)
     tokens = _some(found.tokens, call.tokens, "token")
     columns = _some(found.columns, found.width, "column")
-    by = f"at worst by {found.worst:.2g} of the {'right output' if call.reference else 'oracle'}'s rms (tolerance {TOLERANCE})"
+    by = found.by("the right output's" if call.reference else "the oracle's")
     return stage, f"{tokens} {_be(found.tokens)} wrong, in {columns}, {by}"
 
 

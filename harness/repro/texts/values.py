@@ -13,12 +13,12 @@ from harness.execution.difference import (
 VALUES = f'''\
 wanted = oracle(batch)
 off = ((out.float() - wanted).abs().max() / wanted.square().mean().sqrt()).item()
-assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's rms, tolerance {TOLERANCE}"'''
+assert off < {TOLERANCE}, f"$kind: the output is off by {{off:.2g}} of the oracle's scale, tolerance {TOLERANCE}"'''
 
 # Of each token: in a large batch the largest difference is one of a large token.
 _OFF = "((out.float() - wanted).abs() / (1e-9 + wanted.abs() + wanted.square().mean(-1, keepdim=True).sqrt())).max()"
 OFF = f"""\
-def off(out, wanted):  # the largest difference, in units of the reference's rms and magnitude
+def off(out, wanted):  # the largest difference, in units of the reference's scale: rms and magnitude
     return {_OFF}
 
 

@@ -9,7 +9,8 @@ from harness.diagnosis.log.quoted.sentences import begun_above, wrapped_below
 from harness.diagnosis.log.texts import Texts, broken_lines
 
 _WORD_AT_END = re.compile(r"(?<!\S)[\w.]{1,60}$")
-_LONGEST, _BEGINNING = 420, 150
+_REST = re.compile(r"[a-z0-9(\['\"]")  # how the rest of a message begins that was wrapped between words
+_LONGEST, _BEGINNING, _MOST_BELOW = 420, 150, 4
 _CUT = "..."
 
 
@@ -23,7 +24,7 @@ def message_of(texts: Texts, match: Match, number: int) -> str:
         place = texts.messages.text.find(match.text)
         line = texts.messages.text[max(0, place - 60) :] if place >= 0 else texts.messages.text
     elif match.text not in spaced and not _ends_in(texts, match, number, line):
-        line = match.text
+        line = _through(texts, match, number, spaced) or match.text
     elif match.text in spaced:
         line = begun_above(texts.lines, number, line) + line + wrapped_below(texts.lines, number)
     return _shortened(line, match.text)
@@ -47,6 +48,18 @@ def _shortened(line: str, understood: str) -> str:
     return f"{head} {_CUT} {tail}{_CUT if end < len(line) else ''}"
 
 
+def _through(texts: Texts, match: Match, number: int, line: str) -> str:
+    """The line with those below it that a wrap between words made, to the end of what was understood; empty where it was none."""
+    below = [one for one in texts.lines if number < one.number <= number + _MOST_BELOW]
+    for one in below:
+        if not one.bare or not one.text.strip():
+            break
+        line = f"{line} {' '.join(one.text.split())}"
+        if match.text in line:
+            return line
+    return ""
+
+
 def _ends_in(texts: Texts, match: Match, number: int, line: str) -> bool:
     """Whether the message ends with its line, which says the same alone: what follows is another line of the log."""
     alone = first_match(" ".join(line.split()), (match.kind,))
@@ -54,7 +67,14 @@ def _ends_in(texts: Texts, match: Match, number: int, line: str) -> bool:
         return False
     lines = [one for one in texts.lines if one.text.strip()]
     after = next((one for one in lines if one.number > number), None)
-    return after is not None and not goes_on(after.text) and not broken_lines(lines)(after)
+    if after is None or (len(_told(alone)) < len(_told(match)) and after.bare and _REST.match(after.text)):
+        return False
+    return not goes_on(after.text) and not broken_lines(lines)(after)
+
+
+def _told(match: Match) -> dict[str, str]:
+    """What a match has for the names of its pattern."""
+    return {name: text for name, text in match.groups.items() if text}
 
 
 def _begun(texts: Texts, line: Line) -> str:

@@ -12,6 +12,7 @@ _ABOVE, _BELOW = 8, 12
 # The frames of a text that was wrapped between words.
 _CUT_FRAME = re.compile(r'\s*File\s*$|\s*File "[^"]+(?:",? ?(?:line)?(?: ?\d+,)?(?: in)?)?\s*$')
 _FEWEST, _NARROWEST = 2, 60
+_PANEL = re.compile(r"[╰└]─{20,}")
 # A line that ends a sentence, and one that begins another.
 _ENDED, _BEGINS = re.compile(r"[.!?:;]\s*$"), re.compile(r"\s{2}|\t|[A-Z/]")
 
@@ -43,18 +44,25 @@ def wrapped_below(lines: Sequence[Line], number: int) -> str:
     present = [line for line in lines if line.text.strip()]
     width = max(line.width for line in present)
     between_words = width >= _NARROWEST and sum(bool(_CUT_FRAME.match(line.text)) for line in present) >= _FEWEST
+    panel = _panel_above(lines, number)
     broken, rest = broken_lines(present), ""
     last = next((line for line in reversed(lines) if line.number == number), None)
     for line in [line for line in lines if line.number > number][:_BELOW]:
         text = line.text
         if last is None or line.number != last.number + 1 or _is_another(text):
             break
-        full = between_words and line.bare and last.width + 1 + len(text.split()[0]) > width
+        full = (between_words or panel) and line.bare and last.width + 1 + len(text.split()[0]) > (panel or width)
+        full = full and not (panel and (_ENDED.search(last.text) or _BEGINS.match(text)))
         if not full and not (broken(line) and not _ENDED.search(last.text) and not _BEGINS.match(text)):
             break
         rest += text.rstrip() if text.startswith(" ") or not full else f" {text.rstrip()}"
         last = line
     return rest
+
+
+def _panel_above(lines: Sequence[Line], number: int) -> int:
+    """The width of a panel that ends right above a message, 0 for none: who draws it wraps the message there, or further right."""
+    return next((line.width for line in lines if line.number == number - 1 and _PANEL.match(line.text)), 0)
 
 
 def _is_another(text: str) -> bool:

@@ -25,7 +25,7 @@ _NO_ADD = "the add of routed and shared output: it comes after this kernel"
 def read_checked(facts: Facts, around: Surroundings) -> Reading:
     """By the two sizes, else by words beside the check: a padding that is taken off, a packed weight, or nothing known."""
     found = pair_of(facts)
-    pair = read_pair(found[0], found[1]) if found else None
+    pair = facts.pair(found[0], found[1]) if found else None
     if pair is None:
         return _padded_weight(facts, around, None) if _OF_PADDING.search(facts.whole) else _unknown(None)
     if pair.padded and pair.hidden_owners and found and not _OF_PADDING.search(facts.whole):

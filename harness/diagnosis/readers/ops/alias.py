@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from harness.diagnosis.diagnosis import UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.known.alignments import COMMON, multiples_of_rules
 from harness.diagnosis.owners import owners
 from harness.diagnosis.readers.entry import read_entry
 from harness.diagnosis.readers.ops.padding import line_of, pads_or_cuts
 from harness.diagnosis.readers.pairs import speaks
 from harness.diagnosis.surroundings import Surroundings
-from harness.diagnosis.widths import COMMON, multiples_of_rules
 
 _NUMBER = re.compile(r"(?<![\w.])\d{2,5}(?![\w.])")
 _KEYWORD = re.compile(r"(\w+)=(?!=)")
