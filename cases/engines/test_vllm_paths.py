@@ -12,6 +12,7 @@ import torch
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.released import releases, targets
+from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
@@ -26,7 +27,7 @@ from harness.engines.vllm.routing import (
     without_fillers,
 )
 from harness.engines.vllm.transforms import MODEL, says_commutative
-from harness.engines.vllm.weights import masters, oracle
+from harness.engines.vllm.weights import masters
 from harness.execution import stages
 from harness.execution.evidence import Call, Record, Run
 from harness.execution.passed_on import note_fact, note_logits, note_routing, noting
@@ -73,6 +74,11 @@ def test_a_path_runs_on_one_rank_and_on_two_and_in_no_graph_that_cannot_hold_it(
     )
     chosen = Selection(models=(name,), modes=("cudagraph",)).tasks()
     assert bool(chosen) == PATHS[name].captured
+    for brief in (False, True):
+        buckets = [
+            mode for _, mode in Selection(models=(name,), brief=brief).tasks() if mode.name == "cudagraph-dynamic"
+        ]
+        assert len(buckets) == PATHS[name].captured
 
 
 def test_brief_leaves_out_other_rules_and_batches_and_no_model() -> None:
@@ -161,9 +167,25 @@ def test_in_float16_the_shared_part_is_divided() -> None:
     assert torch.allclose(half["routed"] * 2.5, plain["routed"])
 
 
-def test_a_normalised_sum_does_not_grow_with_the_ranks() -> None:
-    one, two = outputs("vllm-norm-latent"), outputs("vllm-norm-latent", tp=2)
-    assert torch.allclose(one["routed"], two["routed"], atol=1e-4)
+@pytest.mark.parametrize("model", ["vllm-norm-latent", "vllm-norm-latent-padded"])
+def test_where_a_norm_hides_a_factor_the_ranks_hold_shards_of_their_own(model: str) -> None:
+    case = case_of(model, tp=2)
+    first, second = masters(case, 0), masters(case, 1)
+    assert first.shared is not None
+    assert second.shared is not None
+    pairs = ((first.w13, second.w13), (first.w2, second.w2), *zip(first.shared, second.shared, strict=True))
+    assert not any(torch.equal(*pair) for pair in pairs)
+    assert torch.equal(first.gate, second.gate)
+    assert first.latent is second.latent
+    one, two = outputs(model), outputs(model, tp=2)
+    assert torch.allclose(one["routed"].pow(2).mean(), two["routed"].pow(2).mean(), rtol=0.2)  # no sum of two norms
+    assert not torch.allclose(one["routed"], two["routed"], rtol=0.2, atol=0.2)  # of one rank's part
+
+
+def test_elsewhere_the_ranks_hold_one_shard() -> None:
+    case = case_of("vllm-modular", tp=2)
+    assert masters(case, 0) is masters(case, 1) is masters(case)
+    one, two = outputs("vllm-modular"), outputs("vllm-modular", tp=2)
     assert torch.allclose(2 * one["shared"], two["shared"])
 
 
@@ -407,8 +429,9 @@ def test_experts_are_given_the_activation_of_the_layer() -> None:
     ("modes", "rows", "says"),
     [
         (("eager",), {}, ""),
-        ((), {}, ""),
+        ((), {}, "not run: compiled of vllm-batched: no default row"),
         (("eager", "compiled"), {}, "not run: compiled of vllm-batched: no default row"),
+        (("eager", "compiled-static"), {}, "not run: compiled-static of vllm-batched: no default row"),
         (("eager", "compiled"), {"tp": (1,)}, ""),
         (("eager", "cudagraph"), {}, "not run: cudagraph of vllm-batched: the path reads data on the host"),
         (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: of the varied modes"),
@@ -419,3 +442,17 @@ def test_a_mode_that_was_named_and_has_no_row_of_a_path_is_said(modes: Any, rows
     line = unplanned(selection, selection.tasks())
     assert line.startswith(says)
     assert bool(line) == bool(says)
+
+
+@pytest.mark.parametrize("modes", [(), ("cudagraph", "varied")])
+def test_of_a_family_of_which_a_path_has_some_modes_the_others_are_said(modes: tuple[str, ...]) -> None:
+    selection = Selection(models=("vllm-lora", "vllm-gate", "vllm-float16"), modes=modes, brief=True)
+    tasks = selection.tasks()
+    assert "cudagraph" not in unplanned(selection, tasks)
+    line = unplanned(selection, [(case, mode) for case, mode in tasks if mode.name != "cudagraph-dynamic"])
+    assert "cudagraph-dynamic of all 3 code paths: no default row" in line
+    assert "varied-tokens of vllm-float16: no default row" in line
+    assert (
+        "varied-caches, varied-sizes, varied-compiled, varied-contents, varied-forms of all 3 code paths: of the"
+        in line
+    )

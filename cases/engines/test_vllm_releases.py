@@ -449,6 +449,48 @@ def test_a_helper_that_is_right_at_the_models_own_width_alone_is_red(
     assert says in finding.what
 
 
+CUTLASS = PACKED.with_name("flashinfer_fp4_moe.py")
+REFUSES = """            if is_act_and_mul:
+                raise NotImplementedError(
+                    "Intermediate size padding for w1 and w3, for %s "
+                    "NvFp4 backend, but this is not currently supported",
+                    backend.value,
+                )
+"""
+# (model, file, the line's text, what it becomes, what is said): the layer's own preparation for its CUTLASS kernels.
+FOR_CUTLASS = (
+    ("vllm-fp4-hidden", CUTLASS, "w2 = torch.nn.functional.pad(w2, (0, pad_size // 2, 0, 0))",
+     "w2 = torch.nn.functional.pad(w2, (pad_size // 2, 0, 0, 0))", "VLLM_CUTLASS: w2 [3, 320, 64] differs from the weights"),
+    ("vllm-fp4-hidden", CUTLASS, "w2_scale = torch.nn.functional.pad(w2_scale, (0, pad_size // 16))\n", "pass\n",
+     "VLLM_CUTLASS: w2_scale's shape is [3, 384, 4]; expected [3, 384, 8]"),
+    ("vllm-fp4-hidden", CUTLASS.with_name("nvfp4_utils.py"), "swizzled = padded.permute(0, 1, 4, 3, 2, 5)",
+     "swizzled = padded.permute(0, 4, 1, 3, 2, 5)",
+     "VLLM_CUTLASS: w2_scale out of its tiles [3, 384, 8] differs from the weights"),
+    ("vllm-fp4-experts", CUTLASS, "w13, w13_scale = reorder_w1w3_to_w3w1(w13, w13_scale)",
+     "w13, _ = reorder_w1w3_to_w3w1(w13, w13_scale.clone())",
+     "FLASHINFER_CUTLASS: w13_scale out of its tiles [3, 128, 20] differs from the weights"),
+    ("vllm-fp4-experts", CUTLASS, REFUSES, "", "VLLM_CUTLASS: w13 [3, 384, 288] differs from the weights padded with zeros"),
+    ("vllm-fp4-experts", CUTLASS, "a13_scale = a13_scale.max(dim=1).values.to(torch.float32)",
+     "a13_scale = a13_scale[:, 1].to(torch.float32)", "VLLM_CUTLASS: a13_scale is ["),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(FOR_CUTLASS)))
+def test_a_preparation_for_cutlass_that_is_wrong_is_red(
+    number: int, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model, file, old, new, says = FOR_CUTLASS[number]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / file).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new), "utf-8")
+    verdicts = judged(targets.Target(f"vllm@{tree}"), models=(model,), tp=(1,), kernels=("wide",), modes=("eager",))
+    (finding,) = verdicts[0].findings
+    assert (finding.kind, finding.stage) == ("not-built", "weight preparation")
+    assert says in finding.what
+
+
 def test_every_path_is_right_or_skipped_with_each_kernel(asked: None, release: Callable[[str], Path]) -> None:
     """`--models` asks for more kernels of a path than the brief plan has."""
     release("0.33.0")
@@ -503,6 +545,55 @@ def test_what_one_rank_alone_does_is_judged_on_both(
         modes=tuple(MODES[mode].exact for mode in statuses),
     )
     assert {verdict.mode: verdict.status for verdict in verdicts} == statuses
+
+
+# What becomes of a sum of a layer whose latent transform normalises: (the line's text, what it becomes, kind and stage).
+SUM = "tensor_model_parallel_all_reduce"
+ROUTED = (
+    "fused_output = {}(fused_output{})\n            fused_output_is",
+    "{}(fused_output)\n            fused_output_is",
+)
+UNUSED = frozenset({("sum-unused", "all-reduce")})
+OF_SUMS = {
+    "routed, made and dropped": (ROUTED[0].format(SUM, ""), ROUTED[1].format(SUM), UNUSED),
+    "shared, of a copy": (
+        f"shared_output = {SUM}(shared_output)\n        return",
+        f"{SUM}(shared_output.clone())\n        return",
+        UNUSED,
+    ),
+    "routed, of one rank alone": (
+        ROUTED[0].format(SUM, ""),
+        ROUTED[0].format(SUM, " * (_rank() == 0)"),
+        frozenset({("wrong-part", "routed experts")}),
+    ),
+    "routed, with another weight of each": (
+        ROUTED[0].format(SUM, ""),
+        ROUTED[0].format(SUM, " * (1 + _rank())"),
+        frozenset({("wrong-values", "routed experts")}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_SUMS)
+def test_a_wrong_sum_before_a_norm_is_red(
+    what: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    old, new, expected = OF_SUMS[what]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / RUNNER).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / RUNNER).write_text(f"{text.replace(old, new)}\n_rank = torch.distributed.get_rank\n", "utf-8")
+    verdicts = judged(
+        targets.Target(f"vllm@{tree}"),
+        models=("vllm-norm-latent",),
+        tp=(2,),
+        kernels=("wide",),
+        modes=("eager", "fake"),
+    )
+    found = {verdict.mode: {(one.kind, one.stage) for one in verdict.findings} for verdict in verdicts}
+    traced = expected if expected == UNUSED else frozenset()
+    assert found == {"eager": expected, "fake": traced, "fake-dynamic": traced}
 
 
 def test_a_line_changed_on_each_path_is_red_at_its_stage(
@@ -565,6 +656,45 @@ def test_a_gate_whose_logits_are_of_other_rows_of_a_large_batch_is_found_at_the_
     assert {(finding.kind, finding.stage) for verdict in verdicts for finding in verdict.findings} == {
         ("token-count", "router")
     }
+
+
+# model: (file, the line's text, what it becomes). Each keeps a buffer that a larger batch replaces.
+OUTGROWN = {
+    "vllm-gate": (
+        RUNNER,
+        "router_logits, _ = self.gate(hidden_states)",
+        "router_logits = _kept(self, self.gate(hidden_states)[0])",
+    ),
+    "vllm-modular": (
+        VLLM.layer / "modular_kernel.py",
+        "a1q.device,\n                M_full,\n",
+        "_kept(self, a1q).device,\n                M_full,\n",
+    ),
+}
+KEPT = """
+
+def _kept(owner, rows):
+    buffer = getattr(owner, "_buffer", None)
+    if buffer is None or len(buffer) < len(rows):
+        owner._buffer = torch.empty_like(rows)
+    return owner._buffer[: len(rows)].copy_(rows)
+"""
+
+
+@pytest.mark.parametrize("model", OUTGROWN)
+def test_a_buffer_of_a_path_that_a_larger_batch_replaces_is_red_without_words_of_the_user(
+    model: str, asked: None, release: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file, old, new = OUTGROWN[model]
+    tree = tmp_path / "tree"
+    shutil.copytree(release("0.33.0"), tree)
+    text = (tree / file).read_text("utf-8")
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new) + KEPT, "utf-8")
+    selection = Selection(models=(model,), modes=("cudagraph",), brief=True)
+    verdicts = list(PlanRun(targets.Target(f"vllm@{tree}").plan(selection, 1, lambda text: None)))
+    red = {one.mode: {finding.kind for finding in one.findings} for one in verdicts if one.status == FINDINGS}
+    assert red == {"cudagraph-dynamic": {"freed-memory"}}
 
 
 # (file, the line's text, what it becomes, model, mode, the finding's kind). Each is right in a plain call of ordinary rows.

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from fixtures.judged import Key, judged, keys
 from fixtures.planting import REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO
 from harness.execution import stages
+from harness.execution.evidence import Call, Record, Run
 from harness.execution.memory.reachable import reachable_tensors
 from harness.findings.finding import OK
 from harness.matrix.case import Case
+from harness.observers import collectives
 from harness.ops.collectives import all_reduce
 from harness.ops.registry import register_op
 from harness.ops.signatures import signature_mismatch
+from harness.ops.tensor_meta import TensorMeta
 from kernels.layer.experts import routed_experts
 from kernels.layer.layer import PaddedMoELayer
 
@@ -53,6 +56,22 @@ class ReducesInput(PaddedMoELayer):
         return x * self.tp
 
 
+class DropsSum(PaddedMoELayer):
+    """The all-reduce returns a new tensor, and is called as if it summed in place."""
+
+    def reduce(self, x: Tensor) -> Tensor:
+        all_reduce(x, self.tp)
+        return x
+
+
+class SumsWhatIsWhole(PaddedMoELayer):
+    """Right values, and an all-reduce whose result is not used."""
+
+    def reduce(self, x: Tensor) -> Tensor:
+        all_reduce(x, self.tp)
+        return x * self.tp
+
+
 class ReducesSharedAlone(PaddedMoELayer):
     def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
         assert shared is not None
@@ -86,6 +105,10 @@ FAULTS: tuple[tuple[type[PaddedMoELayer], Case, str, Key], ...] = (
     (GradModeMatters, SMALL, "eager", ("tokens", "torch-mode", "layer")),
     (TrainingMatters, SMALL, "eager", ("repeated call", "not-repeatable", "layer")),
     (KeepsFirstCount, SMALL, "eager", ("second call", "stale", stages.EXPERTS)),
+    (DropsSum, SMALL_TWO, "eager", ("collectives", "sum-unused", stages.REDUCE)),
+    (DropsSum, SHARED_TWO, "fake", ("collectives", "sum-unused", stages.REDUCE)),
+    (DropsSum, SHARED_TWO, "cudagraph", ("collectives", "sum-unused", stages.REDUCE)),
+    (SumsWhatIsWhole, SMALL_TWO, "fake", ("collectives", "sum-unused", stages.REDUCE)),
     (ReducesInput, SMALL_TWO, "eager", ("collectives", "reduced-beside", stages.REDUCE)),
     (ReducesInput, SMALL_TWO, "fake", ("collectives", "reduced-beside", stages.REDUCE)),
     (ReducesSharedAlone, SHARED_TWO, "cudagraph", ("collectives", "reduced-beside", stages.REDUCE)),
@@ -225,3 +248,37 @@ def test_router_weights_that_a_kernel_normalises_again_are_found() -> None:
 
     with routed_experts.planted(real=real):
         assert keys(judged(PaddedMoELayer, SHARED))[0][:2] == ("values", "wrong-part")
+
+
+def of_memory(op: str, reads: int, makes: int) -> Record:
+    """An op that reads one memory and makes another."""
+    meta = TensorMeta.of(torch.ones(7, 80))
+    stage = stages.REDUCE if "reduce" in op else ""
+    return Record(op, stage, None, (meta,), (None,), True, memory=(reads,), made=(makes,) if makes else ())
+
+
+@pytest.mark.parametrize(
+    ("ops", "unused"),
+    [
+        ((("vllm::all_reduce", 1, 2), ("aten::add", 2, 3)), False),
+        ((("vllm::all_reduce", 1, 2), ("aten::add", 1, 3)), True),
+        ((("aten::add", 2, 1), ("vllm::all_reduce", 1, 2), ("aten::add", 1, 3)), True),
+        ((("c10d::allreduce_", 1, 1), ("aten::add", 1, 3)), False),
+        ((("own::all_reduce_", 1, 0), ("aten::add", 1, 3)), False),
+        ((("c10d::allreduce_", 2, 2), ("aten::add", 1, 3)), True),
+        ((("_c10d_functional::all_reduce", 1, 2), ("_c10d_functional::wait_tensor", 2, 2), ("aten::add", 1, 3)), True),
+        ((("_c10d_functional::all_reduce", 1, 2), ("_c10d_functional::wait_tensor", 2, 4), ("aten::add", 4, 3)), False),
+    ],
+)
+def test_a_sum_is_used_where_a_later_op_reads_its_memory(ops: Any, unused: bool) -> None:
+    call = Call("the trace", 7, (), output=torch.ones(7, 80), records=[of_memory(*one) for one in ops])
+    found = collectives.look(Run(case=SMALL_TWO, mode="fake", ops=(), calls=[call]))
+    assert [one.kind for one in found or ()] == ["sum-unused"] * unused
+
+
+def test_a_sum_that_is_the_output_is_used_and_of_a_right_output_nothing_is_said() -> None:
+    output = torch.ones(7, 80)
+    records = [of_memory("vllm::all_reduce", 1, output.untyped_storage()._cdata)]
+    call = Call("the trace", 7, (), output=output, records=records)
+    assert collectives.look(Run(case=SMALL_TWO, mode="fake", ops=(), calls=[call])) == []
+    assert judged(SumsWhatIsWhole, SMALL_TWO).status == OK

@@ -38,8 +38,9 @@ class Record:
     arguments written to, arguments whose memory is returned, and outputs in each other's memory. ``untrue_aliases`` names
     arguments whose memory the schema says that an output shares, which this call's did not. ``shift`` is by how many columns a
     pad or a cut moves the rows: zeros in front of them, or columns that are left out there. ``routed_inputs`` says of each tensor
-    input whether it came through the routed experts, and ``memory`` which storage it lies in. ``written_memory`` holds those of
-    ``undeclared_writes``. ``caller`` is the user's line that called the function of ``line``, where that only reduces.
+    input whether it came through the routed experts, and ``memory`` which storage it lies in. ``made`` holds the storages of the
+    outputs, and ``written_memory`` those of ``undeclared_writes``. ``caller`` is the user's line that called the function of
+    ``line``, where that only reduces.
     """
 
     op: str
@@ -61,6 +62,7 @@ class Record:
     shift: int = 0
     routed_inputs: tuple[bool, ...] = ()
     memory: tuple[int, ...] = ()
+    made: tuple[int, ...] = ()
     written_memory: tuple[int, ...] = ()
     caller: SourceLine | None = None
 

@@ -137,7 +137,7 @@ class Recorder(TorchDispatchMode):
     def _close(self, record: Record, out: Any, writes: list[Tensor]) -> None:
         """Complete the record of the op that has just run."""
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        record.outputs = metas(out)
+        record.outputs, record.made = metas(out), tuple(tensor.untyped_storage()._cdata for tensor in outputs)
         own_op = record.stage == EXPERTS and not self._submodules.stage
         routed = self._experts_outputs(outputs) if own_op else outputs
         for tensor in outputs:

@@ -58,6 +58,7 @@ KINDS = {
     "not-contiguous": "The all-reduce is given a tensor that is not contiguous.",
     "collective-count": "A forward has too few or too many all-reduces.",
     "collectives-differ": "Ranks call different collectives, or give different tensors to one.",
+    "sum-unused": "An all-reduce runs, and nothing uses its result.",
     "reduced-beside": "The all-reduce is given a tensor that does not come from the routed experts.",
     "not-reduced": "The output is a partial sum: it was not reduced over the ranks.",
     "reduced-twice": "The output was reduced over the ranks twice.",

@@ -41,10 +41,13 @@ STRUCTURES = (
     (DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS),
     (DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),
 )
-# A code path of an engine's layer runs once on two ranks and once on one, where no graph by bucket and no compiler shows more.
-PATH = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS), (DEFAULT_RULE, "wide", 1, 33))
+# A code path of an engine's layer runs once on two ranks and once on one. Graphs by bucket run once, on one: what a path keeps
+# for a batch is replaced by a larger one on any number of ranks. Compiling costs most, and no row has it.
+PATH_ALONE = (DEFAULT_RULE, "wide", 1, 33)
+PATH = ((DEFAULT_RULE, "wide", 2, DEFAULT_TOKENS), PATH_ALONE)
 PATH_NARROW = ((DEFAULT_RULE, "narrow", 1, DEFAULT_TOKENS),)
 PATH_MODES = ("eager", "fake", "fake-dynamic")
+PATH_BUCKETS = "cudagraph-dynamic"
 PATH_STRUCTURE = (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS)
 PATH_VARIED = "varied-tokens"
 # Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
@@ -94,7 +97,8 @@ def can_run(shape: Shape, mode: ModeInfo) -> bool:
 def _path_rows(path: CodePath) -> list[tuple[Row, Iterable[str]]]:
     """(row, names of its modes) of a code path."""
     modes = (*PATH_MODES, "cudagraph") if path.captured else PATH_MODES
-    return [(row, modes) for row in (*PATH, *(PATH_NARROW if path.narrow else ()))]
+    rows = (*PATH, *(PATH_NARROW if path.narrow else ()))
+    return [(row, (*modes, PATH_BUCKETS) if row == PATH_ALONE and path.captured else modes) for row in rows]
 
 
 def is_structure(row: Row, shape: Shape) -> bool:

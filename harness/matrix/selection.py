@@ -61,12 +61,15 @@ class Selection:
         catalogue = load(Path(self.models_file))
         if self.ranks == REAL:
             return self._real_ranks(catalogue)
-        default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
-        chosen = choose(list(self.modes), self.cuda) if self.modes else default
-        chosen = with_variations(chosen, self.vary)
+        chosen = self.chosen()
         runs = self._runs(catalogue, [mode for mode in chosen if mode is not PROOF and mode.family != VARIED])
         runs += self._structures(catalogue, [mode for mode in chosen if mode.family == VARIED])
         return runs + ([(case, PROOF) for case in self._proofs(catalogue)] if PROOF in chosen else [])
+
+    def chosen(self) -> list[ModeInfo]:
+        """The modes that the user named, or else the default ones. Raises BadInput."""
+        default = [*by_default(self.cuda), *([PROOF] if self.proofs else [])]
+        return with_variations(choose(list(self.modes), self.cuda) if self.modes else default, self.vary)
 
     def _runs(self, catalogue: Catalogue, chosen: list[ModeInfo]) -> list[tuple[Case, ModeInfo]]:
         shapes = [catalogue.shape(name) for name in self.models] or list(catalogue.shapes.values())

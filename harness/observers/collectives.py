@@ -3,24 +3,23 @@
 A subject can declare that its layer reduces more often, and which ops reduce.
 """
 
-from dataclasses import replace
-
 from harness.execution import stages
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.readers.strided import not_contiguous
-from harness.observers.factors import reduced_less
+from harness.observers.values import comparable, difference_of
 from harness.ops.collectives import is_collective, is_reduction
 
 
 def look(run: Run) -> list[Finding] | None:
-    """At most one finding: a strided input, a count other than expected (zero at tp 1), or the wrong tensor reduced."""
+    """At most one finding: a strided input, a count other than expected (zero at tp 1), a sum that is dropped, the wrong tensor."""
     if run.graphs is not None:
         return None if run.failed else _count(run, _in_first_graph(run, run.graphs), "graph")
     calls = [call for call in run.calls if call.records and call.error is None]
     for call in calls:
         reduced = [record for record in call.records if _reduces(run, record.op)]
-        findings = _strided(run, call) or _count(run, len(reduced), call.label, reduced) or _wrong_tensor(run, call)
+        findings = _strided(run, call) or _count(run, len(reduced), call.label, reduced)
+        findings = findings or _dropped(run, call, reduced) or _wrong_tensor(run, call)
         if findings:
             return findings
     return [] if calls else None
@@ -59,12 +58,12 @@ def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
     return sum(_reduces(run, op) for op in graphs[0].ops) if graphs else 0
 
 
+TOO_MANY = "Each extra all-reduce costs time. It also multiplies the output where its input is complete already."
 _TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know"
 _SOME = (
     "A part of the output is not summed over the ranks, or only after a transform that needs the sum, unless an op reduces that "
     "the harness does not know"
 )
-_TOO_MANY = "Each extra all-reduce costs time. It also multiplies the output where its input is complete already."
 _NUMBER = " A layer that needs more than one can declare their number."
 
 
@@ -72,7 +71,7 @@ def _count_cause(run: Run, count: int, expected: int) -> str:
     """What another number of reductions does, and what the subject's owner can declare."""
     can_declare = not run.declared.layer_of
     if count > expected:
-        return _TOO_MANY + _NUMBER * can_declare
+        return TOO_MANY + _NUMBER * can_declare
     return f"{_SOME if count else _TOO_FEW}{': then declare it' * can_declare}."
 
 
@@ -98,25 +97,49 @@ def _count(run: Run, count: int, label: str, reduced: list[Record] | None = None
     ]
 
 
-def fold_reductions(findings: list[Finding], real_ranks: bool = False) -> list[Finding]:
-    """Where the count of all-reduces is wrong, what follows from it goes into that finding.
+_DROPPED = (
+    "The op runs, and no other op reads its result, nor is it the output. What the layer goes on with is not summed by it, as "
+    "where an op that returns a new tensor is called for what it does to its input."
+)
+# It returns what it waits for: to wait for a result is not to use it.
+_WAITS = "wait_tensor"
 
-    That is a part's factor at the all-reduce. It is also a difference that no part, column or token explains: a rank's
-    partial sum alone differs in any way. With real ranks it stays: what each rank holds says more of it.
+
+def _dropped(run: Run, call: Call, reduced: list[Record]) -> list[Finding]:
+    """A finding for the first reduction of a call whose result nothing uses. Of a right output nothing is dropped.
+
+    A kernel that is called by address is no recorded op. Only wrong values, or a trace, which runs no such kernel, show that none
+    reads the result. On real ranks the values say more: how much of each rank's shard is in the output.
     """
-    count = next((finding for finding in findings if finding.kind == "collective-count"), None)
-    follows = [finding for finding in findings if _follows(finding, real_ranks)]
-    if count is None or not follows:
-        return findings
-    cause = _MIXED if follows[0].kind == "wrong-values" else follows[0].cause
-    cause = cause if count.cause.startswith(_TOO_MANY) else reduced_less(cause)
-    whole = replace(count, cause=f"{count.cause} {cause}", detail=count.detail | follows[0].detail)
-    return [whole if finding is count else finding for finding in findings if finding not in follows]
+    if run.case.collective or not (run.mode.startswith("fake") or _is_wrong(run, call)):
+        return []
+    return [_finding(call, record) for record in reduced if not _is_used(call, record)][:1]
 
 
-_MIXED = "The values are wrong too; correct the number first."
+def _is_wrong(run: Run, call: Call) -> bool:
+    return any(one is call for one in comparable(run)) and difference_of(call) is not None
 
 
-def _follows(finding: Finding, real_ranks: bool) -> bool:
-    is_factor = finding.kind == "scaled" and finding.stage == stages.REDUCE
-    return is_factor or (finding.kind == "wrong-values" and not real_ranks)
+def _is_used(call: Call, record: Record) -> bool:
+    """Whether a later op reads memory that the reduction wrote, or the output lies in it."""
+    result = {*(record.made or record.memory)}
+    place = next(index for index, one in enumerate(call.records) if one is record)
+    for later in call.records[place + 1 :]:
+        if result & {*later.memory}:
+            if not later.op.endswith(f"::{_WAITS}"):
+                return True
+            result |= {*later.made}
+    return call.output is None or call.output.untyped_storage()._cdata in result
+
+
+def _finding(call: Call, record: Record) -> Finding:
+    return Finding(
+        observer="collectives",
+        kind="sum-unused",
+        stage=stages.REDUCE,
+        what=f"nothing uses the result of {record.op}",
+        cause=_DROPPED,
+        call=call.label,
+        line=record.line,
+        caller=record.caller,
+    )

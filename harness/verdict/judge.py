@@ -29,12 +29,12 @@ from harness.findings.finding import DEVICE_LOST, ERROR, FINDINGS, OK, SKIPPED, 
 from harness.matrix.case import Case
 from harness.matrix.modes import PROOF, ModeInfo
 from harness.observers import OBSERVERS
-from harness.observers.collectives import fold_reductions
 from harness.observers.varied import with_account, with_variation
 from harness.proof.findings import with_proof
 from harness.proof.mode import BuildFailsAt
 from harness.subjects.subject import Subject
 from harness.verdict.damage import Damage, damages, with_damage
+from harness.verdict.folded import fold_reductions
 from harness.verdict.known_bugs import name_bugs
 from harness.verdict.machine import MachineFault, machine_fault, missing_compiler
 from harness.verdict.reproduce import reproduce
@@ -206,7 +206,7 @@ def observe(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         if observed is not None:
             checks.append(observer.name)
             findings += observed
-    findings = fold_reductions(findings, real_ranks=bool(run.case.collective))
+    findings = fold_reductions(findings, run)
     raised = next((call for call in run.calls if call.error is not None), None)
     if raised is not None and raised.error is not None:
         _refuse_machine_fault(raised.error)

@@ -13,8 +13,9 @@ from torch import Tensor
 from harness.base.errors import BadInput, Skip
 from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
+from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.routing import BATCHED, MODULAR, logits_of, marked
-from harness.engines.vllm.weights import NORMALISE, oracle
+from harness.engines.vllm.weights import NORMALISE
 from harness.matrix.case import Case
 
 if TYPE_CHECKING:

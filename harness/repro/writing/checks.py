@@ -77,6 +77,7 @@ CHECKS = {
     ),
     "collective-count": Check(_COUNT, SEEN, "Seen()", (_MODE,)),
     "reduced-beside": Check(VALUES),
+    "sum-unused": Check(VALUES),
     "not-contiguous": Check(
         'taken = [value.stride() for name, value in ops if name == "$collective" and not value.is_contiguous()]\n'
         'assert not taken, f"$kind: the all-reduce is given a tensor of stride {taken}, which is not contiguous"',

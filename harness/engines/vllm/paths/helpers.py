@@ -1,20 +1,23 @@
 """vLLM's helpers that align and pad weights: pure functions, compared with what they should return. Importing it needs vLLM."""
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vllm.model_executor.layers.quantization.utils import flashinfer_utils, nvfp4_utils
+from vllm.model_executor.layers.quantization.utils import flashinfer_utils
 
 from harness.engines.vllm.paths.compared import WrongWeights, columns, compare, repeated, rows, rows_of_both, same
+from harness.engines.vllm.paths.cutlass import check_dense, check_layer
 from harness.engines.vllm.paths.fp4 import BLOCK, Packed
 from harness.engines.vllm.standin import StandIn
 from harness.engines.vllm.weights import masters
+from harness.matrix.case import Case
 
 ALIGNMENT = 128  # of the expert width; that of the path's own shape is less
 _HIDDEN = ("align_fp4_moe_hidden_dim_for_fi", "align_trtllm_fp4_moe_hidden_dim_for_fi")
 _DENSE = ("align_moe_weights_for_fi", "align_fp8_moe_weights_for_fi")
-_CUTLASS = 32
 _NAMES = ("w13", "w13_scale", "w2", "w2_scale")
 
 
@@ -23,20 +26,29 @@ class PackedStandIn(StandIn):
 
     def create_weights(self, layer: nn.Module, num_experts: int, *sizes: Any, **more: Any) -> None:
         """Codes and scales, as a checkpoint has them."""
-        packed = masters(self.case).packed
-        assert packed is not None
-        for name, weight in zip(("w13", "w2"), packed, strict=True):
-            layer.register_parameter(f"{name}_weight", nn.Parameter(weight.codes.clone(), requires_grad=False))
-            layer.register_parameter(f"{name}_weight_scale", nn.Parameter(weight.scales.clone(), requires_grad=False))
+        w13, s13, w2, s2 = (nn.Parameter(one.clone(), requires_grad=False) for one in _tensors(self.case))
+        for name, codes, scales in (("w13", w13, s13), ("w2", w2, s2)):
+            layer.register_parameter(f"{name}_weight", codes)
+            layer.register_parameter(f"{name}_weight_scale", scales)
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pad the widths that the path is for with the release's helpers, and unpack. Raises WrongWeights."""
         tensors = layer.w13_weight.data, layer.w13_weight_scale.data, layer.w2_weight.data, layer.w2_weight_scale.data
-        is_gated, alignment = self.case.path == "vllm-fp4-experts", self.case.alignment.hidden
-        *padded, self.moe.hidden_dim = _padded(tensors, is_gated, alignment)
-        _check_other_sizes(tensors, is_gated, alignment)
+        *padded, self.moe.hidden_dim = _padded(tensors, _is_gated(self.case), self.case.alignment.hidden)
+        _check_sizes(replace(self.case, tp=1, tokens=0))
         w13, w2 = Packed(*padded[:2]).unpacked(), Packed(*padded[2:]).unpacked()
         layer.w13_weight, layer.w2_weight = (nn.Parameter(weight, requires_grad=False) for weight in (w13, w2))
+
+
+def _tensors(case: Case) -> tuple[Tensor, ...]:
+    """A case's w13, its scales, w2 and its scales."""
+    packed = masters(case).packed
+    assert packed is not None
+    return packed[0].codes, packed[0].scales, packed[1].codes, packed[1].scales
+
+
+def _is_gated(case: Case) -> bool:
+    return case.path == "vllm-fp4-experts"
 
 
 def _padded(tensors: Any, is_gated: bool, alignment: int) -> list[Any]:
@@ -44,20 +56,25 @@ def _padded(tensors: Any, is_gated: bool, alignment: int) -> list[Any]:
     _check_dense(Packed(*tensors[:2]).unpacked(), Packed(*tensors[2:]).unpacked(), is_gated)
     padded: Any = _experts(tensors, is_gated)
     if not is_gated:
-        _check_cutlass(tensors[0][0])
+        check_dense(tensors[0][0])
         padded = tensors
     return _hidden(padded, alignment)
 
 
-def _check_other_sizes(tensors: Any, is_gated: bool, alignment: int) -> None:
-    """The same weights repeated to other sizes.
+@lru_cache(maxsize=4)
+def _check_sizes(case: Case) -> None:
+    """What is called beside a layer's own helpers, once for all layers of a case: for CUTLASS, and with the weights of other sizes.
 
     At the first, half the hidden width is rounded up to more than half of what the whole is: a helper that counts bytes for
     values shows. What lacks is not what is over, as it is of a width between two multiples. At the second, nothing needs padding.
     """
+    tensors, is_gated, alignment = _tensors(case), _is_gated(case), case.alignment.hidden
+    check_layer(_with_or_without(tensors, is_gated), is_gated)
     for hidden, inner in ((2 * alignment + 64, ALIGNMENT + 32), (2 * alignment, ALIGNMENT)):
+        sized = _of_sizes(tensors, hidden, inner)
         try:
-            _padded(_of_sizes(tensors, hidden, inner), is_gated, alignment)
+            _padded(sized, is_gated, alignment)
+            check_layer(_with_or_without(sized, is_gated), is_gated)
         except WrongWeights as error:
             raise WrongWeights(f"at a hidden width of {hidden} and an expert width of {inner}, {error}") from None
 
@@ -106,24 +123,3 @@ def _hidden(tensors: Any, alignment: int) -> list[Any]:
     compare(name, _NAMES, found, wanted)
     same(name, "padded width", width, padded)
     return [*found, width]
-
-
-def _check_cutlass(codes: Tensor) -> None:
-    """``pad_nvfp4_weight_for_cutlass`` on weights whose both sizes need padding: more than half of the alignment, half, less."""
-    for less in (BLOCK, BLOCK // 2, 3 * BLOCK // 2):
-        _check_padded_for_cutlass(codes[:-less, : -less // 2])
-
-
-def _check_padded_for_cutlass(weight: Tensor) -> None:
-    """The padded weight, the cut of its output, and the input."""
-    name = "pad_nvfp4_weight_for_cutlass"
-    below, behind = (-size % _CUTLASS for size in (weight.shape[0], 2 * weight.shape[1]))
-    found, added = nvfp4_utils.pad_nvfp4_weight_for_cutlass(weight)
-    compare(name, ("weight",), (found,), (columns(rows(weight, below), behind // 2),))
-    same(name, "bytes added", added, behind // 2)
-    out = torch.arange(2.0 * found.shape[0]).view(2, -1)
-    cut = nvfp4_utils.slice_nvfp4_output(out, weight.shape[0])
-    compare("slice_nvfp4_output", ("output",), (cut,), (out[:, : weight.shape[0]],))
-    same("slice_nvfp4_output", "contiguous", cut.is_contiguous(), True)
-    padded = nvfp4_utils.pad_nvfp4_activation_for_cutlass(weight, behind // 2)
-    compare("pad_nvfp4_activation_for_cutlass", ("input",), (padded,), (columns(weight, behind // 2),))
