@@ -163,7 +163,7 @@ class ExternalMemoryMode(TorchDispatchMode):
 
     def _view(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a custom op that declares views of its inputs. What it returns beside them all the same is memory that it made."""
-        out = self.run_inside(func, args, kwargs)
+        out = run_inside(self, func, args, kwargs)
         given = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, [*kwargs.values()]))}
         self.external.note_created(tensor for tensor in tensors_in(out) if tensor.untyped_storage()._cdata not in given)
         return out
