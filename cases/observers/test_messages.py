@@ -423,7 +423,7 @@ class SortsBothAndIsWrong(SortsBoth):
 def test_ids_that_lose_their_weights_are_the_routers(layer: type[SortsIds], mode: str) -> None:
     finding = judge(Gated(layer=layer), SMALL, MODES[mode], CPU).findings[0]
     assert finding.stage == stages.ROUTER
-    assert finding.cause.endswith("The experts are given other weights or ids than the router selected.")
+    assert finding.cause.endswith("The experts are given other weights or ids than the routing function selected.")
 
 
 def test_what_is_given_as_it_was_selected_is_not_the_routers() -> None:

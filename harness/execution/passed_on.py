@@ -43,7 +43,7 @@ class Notes:
                 of_routing=True,
             )
         if any(self._is_other_routing(where) for where in ("given", "used") if {"selected", where} <= {*self.routing}):
-            note_fact("The experts are given other weights or ids than the router selected.", of_routing=True)
+            note_fact("The experts are given other weights or ids than the routing function selected.", of_routing=True)
 
     def _are_other_logits(self) -> bool:
         """Whether a softmax of them differs: it does not see a number that is added to all logits of a row."""

@@ -7,6 +7,7 @@ from harness.execution import stages
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.readers.strided import not_contiguous
+from harness.observers.factors import near
 from harness.observers.values import comparable, difference_of
 from harness.ops.collectives import is_collective, is_reduction
 
@@ -46,12 +47,21 @@ def _wrong_tensor(run: Run, call: Call) -> list[Finding]:
             kind="reduced-beside",
             stage=stages.REDUCE,
             what="the all-reduce was given a tensor that did not come through the routed experts",
-            cause="The experts' partial sums are never added up across ranks. A tensor that was complete already is multiplied.",
+            cause=f"The experts' partial sums are never added up across ranks.{_MULTIPLIED if _is_multiplied(run, call) else ''}",
             call=call.label,
             line=reduced[0].line,
             caller=reduced[0].caller,
         )
     ]
+
+
+_MULTIPLIED = " A tensor that was complete already is multiplied."
+
+
+def _is_multiplied(run: Run, call: Call) -> bool:
+    """Whether the output shows that a part was complete before it was reduced."""
+    difference = difference_of(call) if any(one is call for one in comparable(run)) else None
+    return difference is not None and any(near(factor, run.case.tp) for factor in difference.factors.values())
 
 
 def _in_first_graph(run: Run, graphs: list[Graph]) -> int:

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_BYTES = 8  # of a block of 16 codes, two in a byte
+_NO_SIGNS = 0x77
+
 
 class WrongWeights(ValueError):
     """A helper returned other weights than it should. The text says which, and where they begin to differ."""
@@ -35,13 +38,24 @@ def rows_of_both(weight: Tensor, more: int) -> Tensor:
 
 
 def compare(
-    helper: str, names: tuple[str, ...], found: Any, wanted: tuple[Tensor, ...], gated: tuple[Tensor, ...] = ()
+    helper: str,
+    names: tuple[str, ...],
+    found: Any,
+    wanted: tuple[Tensor, ...],
+    gated: tuple[Tensor, ...] = (),
+    codes: tuple[Tensor | None, ...] = (),
 ) -> None:
-    """Raise WrongWeights where tensors differ. The first of them were ``gated`` before, each gate and up in one tensor."""
-    for name, one, right, before in zip_longest(names, found, wanted, gated):
+    """Raise WrongWeights where tensors differ. The first of them were ``gated`` before, each gate and up in one tensor.
+
+    ``codes`` has for a tensor of scales the FP4 codes that they are of: where those of a block are zero, any finite scale is right.
+    """
+    for name, one, right, before, of in zip_longest(names, found, wanted, gated, codes):
         same(helper, f"{name}'s shape", [*one.shape], [*right.shape])
         same(helper, f"{name}'s dtype", one.dtype, right.dtype)
-        places = (one.float() != right.float()).nonzero()
+        differs = one.float() != right.float()
+        if of is not None:
+            differs &= ~(_zero_blocks(of, one) & one.float().isfinite())
+        places = differs.nonzero()
         if len(places):
             expert = f"expert {places[0][0]}, " if one.dim() == 3 else ""
             row, column = places[0][-2:].tolist()
@@ -49,6 +63,13 @@ def compare(
                 f"{helper}: {name} {[*one.shape]} differs from the weights padded with zeros, first at {expert}row {row}, "
                 f"column {column}; {len(places)} of {one.numel()} values differ{_as_one_block(one, before)}"
             )
+
+
+def _zero_blocks(codes: Tensor, scales: Tensor) -> Tensor:
+    """For each scale whether all codes of its block are zero, of either sign. Beyond the codes there is nothing."""
+    missing = (0, _BYTES * scales.shape[-1] - codes.shape[-1], 0, scales.shape[-2] - codes.shape[-2])
+    whole = functional.pad(codes.view(torch.uint8) & _NO_SIGNS, missing)
+    return (whole.view(*scales.shape, _BYTES) == 0).all(-1)
 
 
 def _as_one_block(found: Tensor, before: Tensor | None) -> str:

@@ -50,11 +50,12 @@ def _check_backend(backend: str, weights: _Weights, is_gated: bool) -> None:
     same(helper, f"w13's rows beyond a multiple of {_ROWS}", p13.shape[1] % _ROWS, 0)
     each = more // 2 if is_gated else more
     pad, before = rows_of_both if is_gated else rows, (w13, s13) if is_gated else ()
-    compare(helper, ("w13", "w2"), (p13, p2), (pad(w13, each), columns(w2, each // 2)), before[:1])
+    codes = pad(w13, each), columns(w2, each // 2)
+    compare(helper, ("w13", "w2"), (p13, p2), codes, before[:1])
     wanted = _whole(pad(s13, each)), _whole(columns(s2, each // BLOCK))
     names = "w13_scale", "w2_scale"
     straight = [_straight(helper, *one) for one in zip(names, (found_s13, found_s2), wanted, strict=True)]
-    compare(helper, tuple(f"{name} out of its tiles" for name in names), straight, wanted, before[1:])
+    compare(helper, tuple(f"{name} out of its tiles" for name in names), straight, wanted, before[1:], codes)
     _check_scalars(backend, helper, scales, (g13, a13, g2, a2))
 
 

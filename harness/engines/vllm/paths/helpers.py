@@ -93,7 +93,7 @@ def _experts(tensors: Any, is_gated: bool) -> Any:
     *found, width = flashinfer_utils.align_fp4_moe_weights_for_fi(w13, s13, w2, s2, is_gated, ALIGNMENT)
     pad = rows_of_both if is_gated else rows
     wanted = (pad(w13, more), pad(s13, more), columns(w2, more // 2), columns(s2, more // BLOCK))
-    compare(name, _NAMES, found, wanted, (w13, s13) if is_gated else ())
+    compare(name, _NAMES, found, wanted, (w13, s13) if is_gated else (), (None, wanted[0], None, wanted[2]))
     same(name, "padded width", width, 2 * w2.shape[2] + more)
     return found
 
@@ -120,6 +120,6 @@ def _hidden(tensors: Any, alignment: int) -> list[Any]:
     padded = -(-w2.shape[1] // alignment) * alignment
     more = padded - w2.shape[1]
     wanted = columns(w13, more // 2), columns(s13, more // BLOCK), rows(w2, more), rows(s2, more)
-    compare(name, _NAMES, found, wanted)
+    compare(name, _NAMES, found, wanted, codes=(None, wanted[0], None, wanted[2]))
     same(name, "padded width", width, padded)
     return [*found, width]

@@ -118,7 +118,7 @@ def with_adapter(experts: Any, case: Case) -> nn.Module:
 
     made: Any = FusedMoEWithLoRA(experts)
     made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=MAX_RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
+    made.set_mapping(Punica(case))  # before any adapter, as vLLM's own manager does
     for adapter in (Adapter.former(case), Adapter.of(case)):
         made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
-    made.set_mapping(Punica(case))
     return made  # type: ignore[no-any-return]
