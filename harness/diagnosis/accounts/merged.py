@@ -11,25 +11,31 @@ from harness.diagnosis.log.again.told import bare, repeats
 
 
 class _Told(NamedTuple):
-    """An answer, whether it is a copy of another process's, its process, its message, and that without what was measured."""
+    """An answer, whether it is a copy of another process's, its process, its message, and that without what was measured.
+
+    ``function`` is the one that was compiled again; empty where none was, or the text names none.
+    """
 
     answer: Diagnosis
     copy: bool
     process: str
     said: str
     unmeasured: str
+    function: str
 
 
 class _Account:
     """The answers of one failure, and what each process said of it."""
 
     def __init__(self, first: _Told) -> None:
-        self.answer, self.copy = first.answer, first.copy
+        self.answer, self.copy, self._function = first.answer, first.copy, first.function
         self._said = {first.process: first.said}
         self._unmeasured = {first.unmeasured}
 
     def takes(self, one: _Told) -> bool:
-        """Whether an answer is of this failure."""
+        """Whether an answer is of this failure; two functions that are compiled again are two."""
+        if self._function and one.function and self._function != one.function:
+            return False
         return same(self.answer, one.answer, self.copy or one.copy) or self._measured(one)
 
     def _measured(self, one: _Told) -> bool:
@@ -46,6 +52,7 @@ class _Account:
             answer = self._of_processes(answer, first, second, one.process)
         self._said.setdefault(one.process, one.said)
         self._unmeasured.add(one.unmeasured)
+        self._function = self._function or one.function
         self.answer, self.copy = answer, self.copy and one.copy
 
     def _of_processes(self, answer: Diagnosis, first: Diagnosis, second: Diagnosis, process: str) -> Diagnosis:
@@ -62,12 +69,16 @@ def _is_alike(one: Diagnosis, other: Diagnosis) -> bool:
     return not sized and one.user_line == other.user_line
 
 
-def merged(read: Iterable[tuple[Diagnosis, bool]]) -> Iterator[Diagnosis]:
-    """One answer for those of one failure, the fuller text's. With each stands whether it is a copy of another process's."""
+def merged(read: Iterable[tuple[Diagnosis, bool, str]]) -> Iterator[Diagnosis]:
+    """One answer for those of one failure, the fuller text's.
+
+    With each stands whether it is a copy of another process's, and the function that its text says was compiled again.
+    """
     found: list[_Account] = []
-    for answer, copy in read:
+    for answer, copy, named in read:
         said = bare(answer.what)
-        one = _Told(answer, copy, process_of(answer.what, answer.writers), said, unmeasured(said))
+        function = named if answer.kind == "recompile" else ""
+        one = _Told(answer, copy, process_of(answer.what, answer.writers), said, unmeasured(said), function)
         fitting = [account for account in found if account.takes(one)]
         if fitting:
             nearest = (account for account in fitting if repeats(account.answer.what, answer.what))

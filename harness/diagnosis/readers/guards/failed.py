@@ -43,20 +43,26 @@ def _text(facts: Facts) -> str:
 def last_guard(facts: Facts) -> str:
     """In words, what the guard that failed last says of what changes."""
     if guard := guard_named(facts):
-        return f"What failed last is the {guard}{_means(_text(facts))}"
+        return f"{failed(facts)} the {guard}{_means(_text(facts))}"
     if "property" in facts.match.groups and "guarded" in facts.match.groups:
         what, name = facts.match.groups["property"], facts.match.groups["guarded"]
         sizes = _FROM_TO.search(facts.whole)
         change = f" ({sizes['want']} and {sizes['got']})" if sizes else ""
         return f"What failed is a guard on the {what} of {name}{change}: it differs between the calls."
     if found := _STATE.search(facts.match.text):
-        return f"What failed last is a guard on torch's own state, {found['what']}: it differs between the calls."
+        return f"{failed(facts)} a guard on torch's own state, {found['what']}: it differs between the calls."
     if found := _OBJECT.search(facts.match.text):
         return (
-            f"What failed last is a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
+            f"{failed(facts)} a guard on which object {(found['what'] or found['id']).strip()} is: each other module, function "
             "or class there compiles again."
         )
     return "The text does not say that a token count or a width is what changes."
+
+
+def failed(facts: Facts) -> str:
+    """How a sentence on the guard that was understood begins: of several recompilations the first is read, of a limit the last."""
+    several = facts.whole.count("Recompiling function ") > 1 and "last reason" not in facts.whole
+    return f"What failed {'first' if several else 'last'} is"
 
 
 def _means(guard: str) -> str:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.guards.failed import guard_named, guarded_size, last_guard
+from harness.diagnosis.readers.guards.failed import failed, guard_named, guarded_size, last_guard
+from harness.diagnosis.readers.guards.limit import often, outcome, title, variants
 from harness.diagnosis.readers.guards.on_data import multiple_in
 from harness.diagnosis.readers.guards.strides import read_layout_guard
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
@@ -22,11 +23,6 @@ _LAYER = re.compile(
     r"layer_name|\bprefix\b(?:['\"]\])? ?(?:==|!=|is) ?['\"]|(?:==|!=) ?['\"][\w.]*(?:layer|expert|mlp)[\w.]*['\"]"
 )
 _FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
-# Only the warning of a limit has a last reason.
-_LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
-# What raises at the first recompilation.
-_ONCE = re.compile(r"RecompileError|error_on_recompile|[Dd]etected recompile when torch\.compile stance")
-_COMPILED = re.compile(r"Recompiling function ")
 _PADS = " The guard or the line beside it speaks of padding: rows or columns that are filled up."
 _NO_WORD, _BESIDE = "padding: neither the guard nor the line beside it has a word of it", 400
 _TRY = ("harness check --modes compiled-dynamic",)
@@ -34,7 +30,8 @@ _TRY = ("harness check --modes compiled-dynamic",)
 
 def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     """A size that changes, a name that changes, or nothing that the text tells."""
-    return replace(_read(facts), title=_title(facts))
+    reading = _read(facts)
+    return replace(reading, title=title(facts), cause=f"{reading.cause}{outcome(facts)}")
 
 
 def _read(facts: Facts) -> Reading:
@@ -53,9 +50,9 @@ def _read(facts: Facts) -> Reading:
     return Reading(
         verdict=UNDECIDED if pads else OTHER,
         stage=facts.match.groups.get("guarded", "") or guard_named(facts),
-        cause=f"One compiled function{_name(facts)} {_often(facts, 'was given more variants')}. {last_guard(facts)}"
+        cause=f"One compiled function{_name(facts)} {often(facts, 'was given more variants')}. {last_guard(facts)}"
         + (_PADS if pads else ""),
-        against=(*(() if pads else (_NO_WORD,)), "an error of the layer: each variant compiles"),
+        against=(*(() if pads else (_NO_WORD,)), variants(facts)),
         look="TORCH_LOGS=recompiles: the guard that fails each time",
     )
 
@@ -77,7 +74,7 @@ def _unsized(facts: Facts, name: str, index: str) -> Reading:
     return Reading(
         verdict=UNDECIDED if index == "0" and _TOKENS.search(name) else OTHER,
         stage=f"dimension {index} of {name}",
-        cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}: dimension {index} of {name} "
+        cause=f"One compiled function{_name(facts)} {often(facts, 'is called with more shapes')}: dimension {index} of {name} "
         "changes from call to call. The text does not give its sizes.",
         against=("padding: the text gives no sizes, and no two that meet",),
         look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
@@ -91,7 +88,7 @@ def _ranged(facts: Facts, name: str, index: str, guard: str, pads: bool) -> Read
     return Reading(
         verdict=UNDECIDED if pads or (rows and _TOKENS.search(name)) else OTHER,
         stage=f"dimension {index} of {name}",
-        cause=f"One compiled function{_name(facts)} {_often(facts, 'is called with more shapes')}. What failed last is the guard "
+        cause=f"One compiled function{_name(facts)} {often(facts, 'is called with more shapes')}. {failed(facts)} the guard "
         f"{guard}: the compiled code is for those sizes alone, most often by a branch on dimension {index} of {name}."
         + (" Where that counts tokens, each range of them compiles again." if rows else "")
         + (_PADS if pads else ""),
@@ -100,20 +97,6 @@ def _ranged(facts: Facts, name: str, index: str, guard: str, pads: bool) -> Read
         tags=frozenset(("shapes",)),
         tries=_TRY if rows else (),
     )
-
-
-def _often(facts: Facts, beyond: str) -> str:
-    """What the text says of how often it was compiled: beyond a limit, or once more."""
-    return f"{beyond} than the recompile limit" if _LIMIT.search(facts.whole) else "is compiled once more"
-
-
-def _title(facts: Facts) -> str:
-    """The heading where no limit was met: one more compilation, which a setting may make an error."""
-    if _LIMIT.search(facts.whole) or len(_COMPILED.findall(facts.whole)) > 1:
-        return ""
-    if _ONCE.search(facts.whole):
-        return "a function that would be compiled once more, where a setting makes that an error"
-    return "a function that is compiled once more" if _COMPILED.search(facts.whole) else ""
 
 
 def _name(facts: Facts) -> str:
@@ -134,7 +117,7 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
     return Reading(
         verdict=UNDECIDED if perhaps else OTHER,
         stage=f"dimension {index} of {name}",
-        cause=f"One compiled function {_often(facts, 'is called with more shapes')}: dimension {index} of {name} was "
+        cause=f"One compiled function {often(facts, 'is called with more shapes')}: dimension {index} of {name} was "
         f"{want} and is {got}.{rows}",
         against=(
             "padding: the two sizes are of different calls, and were not compared"
