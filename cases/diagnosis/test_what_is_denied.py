@@ -65,6 +65,24 @@ def test_two_fake_tensors_may_be_of_a_wrong_fake() -> None:
     assert any("wrong fake" in text for text in eager.against)
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["y = routed + shared", "act = gelu(h[:, :n]) * h[:, m:]", "y = x @ w", "return out.view(tokens, hidden)"],
+)
+def test_a_wrong_fake_is_denied_of_eager_code_alone(code: str) -> None:
+    sizes = "The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1"
+    message = {
+        "y = x @ w": "mat1 and mat2 shapes cannot be multiplied (7x2816 and 2688x96)",
+        "return out.view(tokens, hidden)": "shape '[7, 2688]' is invalid for input of size 19712",
+    }.get(code, sizes)
+    eager = FRAME.format(function="forward", code=code, message=f"RuntimeError: {message}")
+    compiled = eager.replace("/srv/acme/layer.py", "/tmp/torchinductor_me/ab/cab.py")
+    (denied,) = (text for text in diagnosis_of(eager).against if "wrong fake" in text)
+    assert "in eager code" in denied
+    assert "Inductor" not in denied
+    assert not any("wrong fake" in text for text in diagnosis_of(compiled).against)
+
+
 def _doubled(x: Tensor) -> Tensor:
     return x * 2 if (x.shape[0] + 127) // 128 * 128 > 256 else x
 

@@ -20,7 +20,7 @@ from harness.diagnosis.log.forms import FRAME, QUIET
 from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.order import newest_first, turned
 from harness.diagnosis.log.quoted.named import named_in
-from harness.diagnosis.log.source import chunks
+from harness.diagnosis.log.source import chunks, without_fields
 from harness.diagnosis.log.stream import Failures
 from harness.diagnosis.log.terminal.columns import unwrapped
 from harness.diagnosis.log.texts import Texts
@@ -36,9 +36,9 @@ def diagnose(file: BinaryIO, name: str) -> Report:
     """Read a log to its end. Raises BadInput for one that is empty, binary or cannot be read."""
     pieces = chunks(file, name)
     start, more = _start(pieces)
-    if more is None and newest_first(start):
+    if more is None and newest_first(without_fields(start)):
         return _turned(_read([turned(start)], name))
-    if more is None and (whole := unwrapped(start)):
+    if more is None and (whole := unwrapped(without_fields(start))):
         lines = start.count(b"\n") + (not start.endswith(b"\n"))
         return _renumbered(replace(_read([whole.text], name), lines=lines), whole.numbers)
     return _read(chain([start], more or ()), name)
@@ -73,8 +73,9 @@ def _read(pieces: Iterable[bytes], name: str) -> Report:
     failures, around, found = Failures(), Surroundings(), Found(_is_known)
     failures.tests.held = found.failures
     start = b""
-    for chunk in pieces:
-        around.look(chunk)
+    for piece in pieces:
+        around.look(piece)  # a job's name may be that of a model
+        chunk = without_fields(piece)
         start = start + chunk if len(start) < _SMALL else start
         for failure in failures.read(chunk):
             found.take(failure)

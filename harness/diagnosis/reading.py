@@ -13,6 +13,7 @@ from harness.diagnosis.log.forms import EXCEPTION
 from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
+from harness.diagnosis.readers.device.filling import with_rows_told
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.ops.layers import of_the_layer
@@ -45,7 +46,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     names = tuple(shape.name for shape in around.models)
     facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign)
     kind, groups = facts.match.kind, facts.match.groups
-    reading = _holding(facts, _reading(facts, around))
+    reading = with_rows_told(_holding(facts, _reading(facts, around)), facts, around)
     told = with_models(reading, facts, around)
     reading = with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told)
     return Diagnosis(
@@ -96,10 +97,10 @@ def _reading(facts: Facts, around: Surroundings) -> Reading:
 
 
 def _holding(facts: Facts, reading: Reading) -> Reading:
-    """The reading without what the text contradicts: two fake tensors that meet in a trace may be of a wrong fake before them."""
-    if facts.phase != "traced" or not any(text.startswith(NO_FAKE) for text in reading.against):
+    """The reading without what the text contradicts: tensors that meet in a trace or in compiled code may be of a wrong fake."""
+    if facts.phase not in ("traced", "compiled") or NO_FAKE not in reading.against:
         return reading
-    against = tuple(text for text in reading.against if not text.startswith(NO_FAKE))
+    against = tuple(text for text in reading.against if text != NO_FAKE)
     return replace(reading, against=against, look="; ".join(filter(None, (reading.look, _EAGER))))
 
 

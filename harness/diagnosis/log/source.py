@@ -1,6 +1,7 @@
 """Where a log comes from: a file or standard input, read in chunks of whole lines, of any size and of any encoding."""
 
 import codecs
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,10 @@ _MAGIC = {
 }
 _HARD_SPACE = "\u00a0".encode()
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# What ``gh run view --log`` puts before each line: the names of a job and a step, then GitHub's own time, at first after a mark
+# of the encoding. A name is any text. The time stays: it is known as a prefix.
+_STAMP = rb"\t(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z(?:\s|$))"
+_STAMPED, _FIELDS = re.compile(_STAMP), re.compile(rb"^[^\t\n]{1,300}\t[^\t\n]{1,300}" + _STAMP, re.M)
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x08\x07\x1b")) + b"\x7f"
 
 
@@ -61,6 +66,11 @@ def chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
         rest = piece[cut:]
     if rest:
         yield rest
+
+
+def without_fields(piece: bytes) -> bytes:
+    """Whole lines of a log without the names of jobs and steps that are fields, with tabs, before each line's time."""
+    return _FIELDS.sub(b"", piece) if b"Z " in piece and _STAMPED.search(piece) else piece
 
 
 def _read(file: BinaryIO, name: str) -> bytes:

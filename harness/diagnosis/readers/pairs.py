@@ -35,8 +35,8 @@ _NO_WIDTH = re.compile(
     re.I,
 )
 _OF_EXPERTS = re.compile(r"moe|expert|\bw(?:1|2|3|13)(?![a-z0-9])|gate_up|down_proj", re.I)
-NO_FAKE = "a wrong fake: it fails in Inductor's assert"
-NO_FAKE_MET = f"{NO_FAKE} when compiled code runs, not where two tensors meet"
+# Eager code is what a text is taken for that has no word of a trace or of compiled code: thus the condition.
+NO_FAKE = "a wrong fake, as long as this ran in eager code: no fake is asked there"
 
 
 def speaks(facts: Facts) -> bool:

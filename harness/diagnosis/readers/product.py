@@ -11,7 +11,7 @@ from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import (
-    NO_FAKE_MET,
+    NO_FAKE,
     modes,
     names_padding,
     padded,
@@ -80,7 +80,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
         operands=sides.operands(a, b),
         cause=f"{supposed(facts, pair)}The {sides.came} width meets a weight of the {sides.made} one at the {place}: "
         f"{pair.rounded()}. {_CUT[sides.wide_came]}",
-        against=(NO_FAKE_MET, _NOT_LATENT, *((turned,) if turned else ())),
+        against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
 
@@ -133,7 +133,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
         operands=sides.of_second(left),
         cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
-        against=(NO_FAKE_MET, "the add of routed and shared output: it comes after this product"),
+        against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),
         look="how the weights of both projections are padded when they are loaded",
         tries=checks(facts, around, pair, modes(facts)),
     )
@@ -213,7 +213,7 @@ def _shard(facts: Facts, around: Surroundings, pair: Pair, share: str) -> Readin
         operands=(f"{pair.narrow}: a rank's share of an intermediate size", f"{pair.wide}: that share, padded"),
         cause=f"The inner sizes of a product do not fit. {pair.rounded()}, and {pair.narrow} is {share}; nothing beside "
         "the numbers says whether it is padding or chance.",
-        against=(NO_FAKE_MET,),
+        against=(NO_FAKE,),
         look="the shapes of both at the user's line: of which model and for how many ranks the weight was made",
         tries=checks(facts, around, pair, modes(facts)),
     )

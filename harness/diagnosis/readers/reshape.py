@@ -13,7 +13,7 @@ from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off,
 from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
-from harness.diagnosis.readers.pairs import modes, names_experts, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, names_experts, padded, speaks
 from harness.diagnosis.readers.views.strided import read_strided
 from harness.diagnosis.readers.weights.reshaped import STAGE, as_weight, read_reshaped, weight_stage
 from harness.diagnosis.surroundings import Surroundings
@@ -30,7 +30,7 @@ _ROUTES = re.compile(
 _LEAST_ODD = 15
 _AGAINST = (
     "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
-    "a wrong fake: it fails in Inductor's assert, not in a reshape",
+    NO_FAKE,
 )
 
 

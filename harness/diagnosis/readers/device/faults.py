@@ -5,6 +5,7 @@ import re
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.device.assertions import asserted, launched, told, waits
+from harness.diagnosis.readers.device.filling import NOT_TOLD
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.surroundings import Surroundings
 
@@ -23,7 +24,6 @@ _TILES = "a width that is no multiple of the kernel's tiles, so that a repack re
 _PREPARES = re.compile(r"process_weights|prepare_\w*(?:moe|layer|weight)|repack|permute_scales|process_scales")
 _FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
-_TELL_CALL = "the text alone does not tell which rows have such an id; the ids at that line do"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
 _NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
 _TELL_NAMED = "the text alone does not tell these causes apart; the ids and the sizes that the kernel was given do"
@@ -44,7 +44,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     on_assert = facts.match.kind.id == "device-assert"
     what = asserted(facts) if on_assert else _OUTSIDE
     call = launched(facts) if on_assert else ""
-    late, tell = _late(facts, around, call), _TELL_CALL if call else _TELL
+    late, tell = _late(facts, around, call), NOT_TOLD if call else _TELL
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"{_OUTSIDE[:-1]}: {_short(kernel)}.", _NAMED, _TELL_NAMED
     moe = facts.seen("moe")

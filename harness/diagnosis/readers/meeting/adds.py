@@ -7,7 +7,7 @@ from harness.diagnosis.code import operands
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, names_padding, padded, speaks, widths
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, names_padding, padded, speaks, widths
 from harness.diagnosis.statements.sums import is_residual
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
@@ -25,7 +25,7 @@ def read_update(facts: Facts, pair: Pair) -> Reading:
         operands=(f"{pair.narrow}: one of state, weight and gradient", f"{pair.wide}: another of them"),
         cause=f"A state was made at one width, and the weight or its gradient has the other: {pair.rounded()}, where a weight was "
         "padded after the state was made, or the state is of another checkpoint.",
-        against=(NO_FAKE_MET,),
+        against=(NO_FAKE,),
         look="when the weights were padded, and from which weights the state was made",
     )
     return replace(reading, verdict=UNDECIDED)
@@ -70,7 +70,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         else f"{where}; or the load of the weights, where copy_ or load_weights stands above this line",
         operands=_operands(pair, first, shared and (beside is not None or not facts.code)),
         cause=cause if sure else f"{either} made at the padded one.",
-        against=(NO_FAKE_MET, *((_NO_LOAD,) if sure else ()), *not_heads(pair)),
+        against=(NO_FAKE, *((_NO_LOAD,) if sure else ()), *not_heads(pair)),
         tries=checks(facts, around, pair, modes(facts), shared),
     )
 
@@ -95,7 +95,7 @@ def _read_shared(facts: Facts, around: Surroundings, pair: Pair, first: int) -> 
         ),
         cause=f"The shared expert's output is the padded one: {pair.rounded()}. Its padding was not cut off before the shared add.",
         against=(
-            NO_FAKE_MET,
+            NO_FAKE,
             _NO_LOAD,
             "the routed experts' padding: the wide operand is the other one",
             *not_heads(pair),
@@ -120,7 +120,7 @@ def read_product_bias(facts: Facts, around: Surroundings, pair: Pair, product: i
         stage="the bias of a product",
         operands=(f"the product, {product} wide", f"the bias, {bias} wide"),
         cause=f"The bias has one of the widths, and the product that it is added to has the other: {pair.rounded()}. {why}",
-        against=(NO_FAKE_MET, *not_heads(pair)),
+        against=(NO_FAKE, *not_heads(pair)),
         look="how the bias is made and loaded, beside the weights of the same product",
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )
@@ -136,7 +136,7 @@ def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Re
         operands=(f"first: {first}", f"second: {pair.wide if first == pair.narrow else pair.narrow}"),
         cause=f"The bias has one of the widths, and the rows that it is added to have the other: {pair.rounded()}. The bias was not "
         "padded where the weights were, or the padding was not cut off before it.",
-        against=(NO_FAKE_MET, *not_heads(pair)),
+        against=(NO_FAKE, *not_heads(pair)),
         look="how the bias is made and loaded, beside the weights of the same product",
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )

@@ -5,7 +5,7 @@ import re
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, other_pairs, padded, widths
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -42,7 +42,7 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
             for size, side in zip((pair.narrow, pair.wide), sides if into_wide else sides[::-1], strict=True)
         ),
         cause=f"{meets}: {pair.rounded()}.{more}",
-        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE_MET),
+        against=("the add of routed and shared output: the text stands in a copy", NO_FAKE),
         look="whoever makes the parameters: pad after loading, or copy into a slice of them"
         if weights
         else "who made the destination and at which width; a slice of it, or a source that is padded as well",

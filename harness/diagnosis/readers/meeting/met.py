@@ -7,7 +7,7 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
 from harness.diagnosis.statements.factors import adds_a_tensor
 from harness.diagnosis.statements.parts import ends_open, is_part
 from harness.diagnosis.surroundings import Surroundings
@@ -63,7 +63,7 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         return (read_add if adds_a_tensor(facts.code) else read_product_bias)(facts, around, pair, first)
     if by in WRITES:
         return read_write(facts, around, pair, first, by)
-    no_fake = () if "comparison" in by else (NO_FAKE_MET,)
+    no_fake = () if "comparison" in by else (NO_FAKE,)
     narrow, wide = _names(facts, pair, first)
     return padded(
         pair,

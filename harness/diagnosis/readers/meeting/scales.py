@@ -8,7 +8,7 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads
 from harness.diagnosis.readers.meeting.topics import speaks_of
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
 from harness.diagnosis.statements.products import scaled_side, scales_in
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -78,7 +78,7 @@ def read_scaled(facts: Facts, around: Surroundings, pair: Pair, first: int, dim:
             f"{pair.wide}: padded{_of(scales, pair.wide)}",
         ),
         cause=f"The scales and what they scale {differ}: {pair.rounded()}. {_cause(scales, pair)}{tile}",
-        against=(NO_FAKE_MET, *not_heads(pair)),
+        against=(NO_FAKE, *not_heads(pair)),
         look="the shapes of the scales and of the weight at the user's line; who pads or swizzles the scales, and who cuts that off",
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )

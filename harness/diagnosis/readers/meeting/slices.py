@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE_MET, as_data, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, as_data, speaks
 from harness.diagnosis.widths import Pair, read_pair
 
 _RANKS = (2, 4, 8, 16, 32)
@@ -59,7 +59,7 @@ def read_share(facts: Facts, share: Share) -> Reading:
         cause=f"A rank's slice counts with the padded share, and {source} is not padded: rank {share.rank} begins at "
         f"{share.rank} x {pair.wide} = {share.rank * pair.wide}, where it should at {share.rank} x {pair.narrow} = "
         f"{share.rank * pair.narrow}. {share.rule}.",
-        against=("the add of routed and shared output: a slice of one tensor is asked for", NO_FAKE_MET),
+        against=("the add of routed and shared output: a slice of one tensor is asked for", NO_FAKE),
         look="the offset of the slice: the size of the dimension divided by the ranks, and not the size of the parameter's shard",
         widths=(
             Width(pair.narrow, False, tuple(map(str, pair.owners))),
