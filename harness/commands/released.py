@@ -92,13 +92,14 @@ class Command:
         selection = replace(selection_of(chosen, () if chosen.models_file else self.models), brief=True)
         targets = self._targets(chosen)
         cases, planned = Grouped(selection), selection.tasks()
-        if line := unplanned(selection, planned):
-            new_console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
         tasks = [Task(one.spec, case.id, mode.name) for one in targets for case, mode in planned]
         run = recording(chosen, self.engine.name, singly(tasks))
         outcome = Outcome(verdicts_of(run))
         with run:
-            for one in [one for one in targets if _is_there(one, outcome, run)]:
+            there = [one for one in targets if _is_there(one, outcome, run)]
+            if there and (line := unplanned(selection, planned)):
+                new_console(stderr=True).print(f"harness: {line}", markup=False, highlight=False, soft_wrap=True)
+            for one in there:
                 _judge(one, selection, chosen.workers, outcome, run)
         if outcome.verdicts or not outcome.refused:  # why nothing was judged stands on standard error already
             self._show(outcome, cases, chosen, time.monotonic() - start)
