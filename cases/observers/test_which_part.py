@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from fixtures.judged import judged
-from fixtures.planting import REAL, SHARED, Planted, with_op
+from fixtures.planting import REAL, SHARED, SHARED_TWO, Planted, with_op
 from harness.execution import stages
 from harness.execution.difference import compare
 from harness.findings.finding import ERROR, Finding
 from harness.matrix.modes import EVERY_MODE, ModeInfo
+from harness.ops.collectives import all_reduce
 from harness.ops.registry import register_op
 from harness.verdict.judge import judge
 from kernels.layer.experts import SCHEMA, routed_experts
@@ -105,3 +106,29 @@ def test_what_a_fake_raises_in_a_trace_is_no_fault_of_torch() -> None:
     (raised,) = [finding for finding in findings if finding.kind == "raised"]
     assert "its fake implementation refuses what the layer gives it" in raised.cause
     assert "fault of torch" not in raised.cause
+
+
+class ReducesTheSharedAlone(PaddedMoELayer):
+    """The routed part is the sum over ranks already. The shared part is this rank's."""
+
+    complete = False
+
+    def add_shared(self, routed: Tensor, shared: Tensor | None) -> Tensor:
+        assert shared is not None
+        out: Tensor = routed * self.tp + all_reduce(shared * self.tp if self.complete else shared, self.tp)
+        return out
+
+    def reduce(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ReducesACompleteOne(ReducesTheSharedAlone):
+    complete = True
+
+
+@pytest.mark.parametrize(("layer", "multiplied"), [(ReducesTheSharedAlone, False), (ReducesACompleteOne, True)])
+def test_a_tensor_is_said_to_be_complete_where_the_output_shows_it(
+    layer: type[PaddedMoELayer], multiplied: bool
+) -> None:
+    (finding,) = [one for one in judged(layer, SHARED_TWO).findings if one.kind == "reduced-beside"]
+    assert ("complete already is multiplied" in finding.cause) == multiplied

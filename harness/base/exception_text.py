@@ -11,8 +11,8 @@ from harness.base.source import SourceLine, is_library
 _LONGEST = 4_000  # of a line that goes into a longer text
 _WRAPPER = re.compile(r"(raised|following error|exception|failed)\s*:$", re.IGNORECASE)
 # Dynamo quotes every argument of the call that failed in a trace, and only then the error.
-_TRACED = re.compile(r"^(?:Explanation: )?Dynamo failed to run FX node with fake tensors: .*\bgot (\w+\(.*\))")
-_FAKE_CALL = re.compile(r"Dynamo failed to run FX node with fake tensors: ")
+_ON_FAKES = "Dynamo failed to run FX node with fake tensors: "
+_TRACED = re.compile(rf"^(?:Explanation: )?{_ON_FAKES}.*\bgot (\w+\(.*\))")
 _HEADING = re.compile(r"when making fake tensor call$")
 _COMPREHENSIONS = frozenset(("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"))
 _REFUSES = re.compile(r"\b(raise|assert)\b")
@@ -116,7 +116,7 @@ def raised_by_compiler(error: BaseException) -> bool:
 
 def raised_on_fakes(error: BaseException) -> bool:
     """Whether Dynamo reports what a call raised on fake tensors: an op's fake implementation, or torch's own check of shapes."""
-    return any(_FAKE_CALL.search(line) for line in text_of(error).splitlines())
+    return _ON_FAKES in text_of(error)
 
 
 def raised_by_user(error: BaseException) -> bool:

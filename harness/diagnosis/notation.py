@@ -1,7 +1,12 @@
-"""How torch writes ops and shapes."""
+"""How torch writes ops, shapes and recompilations."""
 
 import re
 
+RECOMPILING = "Recompiling function "
+LIMIT_MET = "torch._dynamo hit config."
+# What a recompile limit raises where a setting makes it an error; and inside, where torch catches it unless one does.
+LIMIT_IS_HARD = r"FailOn(?:Recompile|Cache)LimitHit"
+LIMIT_INSIDE = r"(?:Recompile|Cache)LimitExceeded|Dynamo (?:recompile|cache) limit exceeded"
 _PREFIXES = ("torch.ops.", "torch._ops.")
 _OVERLOADS = frozenset(("default", "out", "Tensor", "Scalar"))
 # Ops that torch itself brings; a wrong fake of theirs is torch's.

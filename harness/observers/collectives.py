@@ -4,6 +4,7 @@ A subject can declare that its layer reduces more often, and which ops reduce.
 """
 
 from harness.execution import stages
+from harness.execution.difference import Difference
 from harness.execution.evidence import Call, Graph, Record, Run
 from harness.findings.finding import Finding
 from harness.findings.readers.strided import not_contiguous
@@ -60,7 +61,7 @@ _MULTIPLIED = " A tensor that was complete already is multiplied."
 
 def _is_multiplied(run: Run, call: Call) -> bool:
     """Whether the output shows that a part was complete before it was reduced."""
-    difference = difference_of(call) if any(one is call for one in comparable(run)) else None
+    difference = _difference(run, call)
     return difference is not None and any(near(factor, run.case.tp) for factor in difference.factors.values())
 
 
@@ -121,13 +122,14 @@ def _dropped(run: Run, call: Call, reduced: list[Record]) -> list[Finding]:
     A kernel that is called by address is no recorded op. Only wrong values, or a trace, which runs no such kernel, show that none
     reads the result. On real ranks the values say more: how much of each rank's shard is in the output.
     """
-    if run.case.collective or not (run.mode.startswith("fake") or _is_wrong(run, call)):
+    if run.case.collective or not (run.mode.startswith("fake") or _difference(run, call)):
         return []
     return [_finding(call, record) for record in reduced if not _is_used(call, record)][:1]
 
 
-def _is_wrong(run: Run, call: Call) -> bool:
-    return any(one is call for one in comparable(run)) and difference_of(call) is not None
+def _difference(run: Run, call: Call) -> Difference | None:
+    """How a call's output differs from the oracle; None where it does not, or is not compared with it."""
+    return difference_of(call) if any(one is call for one in comparable(run)) else None
 
 
 def _is_used(call: Call, record: Record) -> bool:

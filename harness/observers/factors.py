@@ -63,9 +63,9 @@ def names_of(factor: float, case: Case) -> dict[str, float]:
 
 
 def scaled(difference: Difference, case: Case) -> Diagnosis:
-    """The diagnosis where the output is the oracle's parts, each times a factor."""
+    """The diagnosis where the output is the oracle's parts, each times a factor, of which one at least is ``off``."""
     factors = difference.factors
-    off = {part: factors[part] for part in difference.off} or factors
+    off = {part: factors[part] for part in difference.off}
     part, factor = next(iter(off.items()))
     if len(off) == len(factors) and all(near(other, factor) for other in off.values()) and case.tp > 1:
         if near(factor, 1 / case.tp):

@@ -168,7 +168,7 @@ def _reads_latent(records: list[Record]) -> bool:
 def diagnose(case: Case, difference: Difference) -> tuple[str, str, str]:
     """(kind, stage, cause) of a difference: a wrong factor, a wrong part, wrong columns or wrong tokens."""
     few_tokens = len(difference.tokens) * 2 < case.tokens
-    # Few wrong tokens of a large batch are a small rest beside factors of one, which then explain nothing.
+    # Few wrong tokens or columns are a small rest beside factors of one, which then explain nothing.
     if difference.explained and difference.off:
         return scaled(difference, case)
     wrong_tokens = _wrong_tokens(difference)

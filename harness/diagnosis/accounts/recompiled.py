@@ -8,17 +8,17 @@ from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.texts import Joined, Texts
+from harness.diagnosis.notation import LIMIT_INSIDE, LIMIT_IS_HARD, LIMIT_MET, RECOMPILING
 
 # A failure, how often it is there, and who wrote it.
 Counted = tuple[Failure, int, list[str]]
 _FUNCTION = re.compile(
     r"(?:function: '|Recompiling function )(?P<name>[^\s'()]+)(?:' \(| in )(?P<file>[^()]{1,300}?):(?P<line>\d+)"
 )
-_AGAIN, _LIMIT = "Recompiling function ", "torch._dynamo hit config."
 # What pytest prints of a test below its exception was written before that.
 _CAPTURED = re.compile(r"-- Captured (?:stdout|stderr|log) ")
-HARD = re.compile(r"FailOn(?:Recompile|Cache)LimitHit")
-_RAISED = re.compile(HARD.pattern + r"|(?:Recompile|Cache)LimitExceeded|Dynamo (?:recompile|cache) limit exceeded")
+HARD = re.compile(LIMIT_IS_HARD)
+_RAISED = re.compile(f"{LIMIT_IS_HARD}|{LIMIT_INSIDE}")
 
 
 class Part(NamedTuple):
@@ -54,12 +54,12 @@ def parts_of(counted: Counted) -> Iterator[Part]:
 
 def _role(failure: Failure) -> str:
     text = Joined.of(failure.lines).text
-    if _LIMIT in text:
+    if LIMIT_MET in text:
         role = "limit"
     elif failure.raised:
         role = ("raised-before" if _CAPTURED.search(text) else "raised") if _RAISED.search(text) else ""
     else:
-        role = "again" if _AGAIN in text else ""
+        role = "again" if RECOMPILING in text else ""
     found = Texts.of(failure).match(kinds()) if role else None
     return role if found and found[0].kind.id == "recompile" else ""
 
@@ -75,7 +75,7 @@ def blocks_of(failure: Failure) -> list[list[Line]]:
     """The lines of each recompilation; those before the first are the first one's."""
     found: list[list[Line]] = [[]]
     for line in failure.lines:
-        if _AGAIN in line.text and any(_AGAIN in before.text for before in found[-1]):
+        if RECOMPILING in line.text and any(RECOMPILING in before.text for before in found[-1]):
             found.append([])
         found[-1].append(line)
     return found

@@ -3,16 +3,14 @@
 import re
 
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.notation import LIMIT_INSIDE, LIMIT_IS_HARD, LIMIT_MET, RECOMPILING
 
 # Only the warning of a limit has a last reason.
 _LIMIT = re.compile(r"last reason|(?:recompile|cache)_?(?:size_)?[ _]?limit|Limit(?:Hit|Exceeded)", re.I)
 # What raises at the first recompilation.
 _ONCE = re.compile(r"RecompileError|error_on_recompile|[Dd]etected recompile when torch\.compile stance")
-_COMPILED = re.compile(r"Recompiling function ")
-_HARD = re.compile(r"FailOn(?:Recompile|Cache)LimitHit\b(?P<fullgraph>[^|]{0,80}?(?:fullgraph|one_graph)=True)?")
-_MET = re.compile(r"torch\._dynamo hit config\.")
-# Torch raises these inside, and catches them where no setting makes the limit an error.
-_INSIDE = re.compile(r"(?:Recompile|Cache)LimitExceeded|Dynamo (?:recompile|cache) limit exceeded")
+_HARD = re.compile(LIMIT_IS_HARD + r"\b(?P<fullgraph>[^|]{0,80}?(?:fullgraph|one_graph)=True)?")
+_INSIDE = re.compile(LIMIT_INSIDE)
 
 
 def outcome(facts: Facts) -> str:
@@ -20,7 +18,7 @@ def outcome(facts: Facts) -> str:
     if found := _HARD.search(facts.whole):
         why = "fullgraph=True makes it an error" if found["fullgraph"] else "a setting makes it an error"
         return f" At the limit Dynamo raised: {why}."
-    if not _MET.search(facts.whole) or _INSIDE.search(facts.whole):
+    if LIMIT_MET not in facts.whole or _INSIDE.search(facts.whole):
         return ""
     return " No exception of the limit is told with it: without one Dynamo runs each further variant uncompiled."
 
@@ -29,7 +27,7 @@ def often(facts: Facts, beyond: str) -> str:
     """What the text says of how often it was compiled: beyond a limit, or once more."""
     if _LIMIT.search(facts.whole):
         return f"{beyond} than the recompile limit"
-    return "is compiled again and again" if len(_COMPILED.findall(facts.whole)) > 1 else "is compiled once more"
+    return "is compiled again and again" if facts.whole.count(RECOMPILING) > 1 else "is compiled once more"
 
 
 def variants(facts: Facts) -> str:
@@ -40,8 +38,8 @@ def variants(facts: Facts) -> str:
 
 def title(facts: Facts) -> str:
     """The heading where no limit was met: one more compilation, which a setting may make an error."""
-    if _LIMIT.search(facts.whole) or len(_COMPILED.findall(facts.whole)) > 1:
+    if _LIMIT.search(facts.whole) or facts.whole.count(RECOMPILING) > 1:
         return ""
     if _ONCE.search(facts.whole):
         return "a function that would be compiled once more, where a setting makes that an error"
-    return "a function that is compiled once more" if _COMPILED.search(facts.whole) else ""
+    return "a function that is compiled once more" if RECOMPILING in facts.whole else ""
