@@ -25,6 +25,12 @@ def test_it_has_imported_torch() -> None:
     assert ran("import sys; print('torch._inductor.compile_fx' in sys.modules)").stdout == "True\n"
 
 
+def test_it_is_a_worker_of_xdist_too() -> None:
+    code = "import sys; print('torch._inductor.compile_fx' in sys.modules, sys.argv[1:]); import os; os._exit(0)"
+    done = subprocess.run([sys.executable, "-u", "-c", code, "a"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True ['a']\n"  # os._exit writes nothing that is still held: it was unbuffered
+
+
 def test_it_sees_what_it_is_given(tmp_path: Path) -> None:
     # tox sets some of what Python reads when it starts; without it the process would get a Python of its own.
     started = {name: os.environ[name] for name in fork_server.READ_AT_START if name in os.environ}
