@@ -41,8 +41,12 @@ class LineReader:
 
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
-        self._parts: dict[tuple[str, str, bool], Line] = {}
+        # Lines in other lines by their text: those of one line or of several, by the level of that line.
+        self._all_parts: tuple[dict[str, dict[str, Line]], ...] = ({}, {})
+        self._parts: dict[str, Line] = {}
+        self._room = _MOST
         self._parts_with: list[str] = []
+        self.knew = False  # whether all that was read last stood in another line and was read before
         self._read = "", False  # the line that was read last, and whether it holds other lines than itself
 
     def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
@@ -54,23 +58,36 @@ class LineReader:
         texts = unescaped(raw) if may_have_escapes(raw) else (raw,)
         self._read = whole, texts != (raw,)
         if texts == (raw,):
+            self.knew = False
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
+        self._parts = self._all_parts[several].setdefault(level, {})
+        again = [self._again(number, text) for text in texts]
+        self.knew = None not in again
+        if self.knew:
+            return [line for line in again if line]
         return [
-            self._part(number, text, level, partial(_slice, texts, place) if several else following, several)
-            for place, text in enumerate(texts, 1)
+            self._again(number, text) or self._part(number, texts, place, level, following)
+            for place, text in enumerate(texts)
         ]
 
-    def _part(self, number: int, text: str, level: str, following: Following, several: bool) -> Line:
-        """A line that stood in another; one that teaches no prefix is remembered until the prefixes change."""
-        forms = self.forms
-        if self._parts_with is not forms or len(self._parts) >= _MOST:
-            self._parts, self._parts_with = {}, forms
-        if known := self._parts.get((text, level, several)):
-            return tuple.__new__(Line, (number, *known[1:]))
-        line = self._piece(self._line(number, text, following), level, several)
+    def _again(self, number: int, text: str) -> Line | None:
+        """A line that stood in another and was read before; it is the same object where the line is that it stood in."""
+        known = self._parts.get(text) if self._parts_with is self.forms else None
+        if known is not None and known.number != number:
+            known = self._parts[text] = tuple.__new__(Line, (number, *known[1:]))
+        return known
+
+    def _part(self, number: int, texts: Sequence[str], place: int, level: str, following: Following) -> Line:
+        """A line that stands in another; one that teaches no prefix is remembered until the prefixes change."""
+        text, forms, several = texts[place], self.forms, len(texts) > 1
+        if self._parts_with is not forms or self._room <= 0:
+            self._all_parts, self._parts_with, self._room = ({}, {}), forms, _MOST
+            self._parts = self._all_parts[several].setdefault(level, {})
+        next_ones = partial(_slice, texts, place + 1) if several else following
+        line = self._piece(self._line(number, text, next_ones), level, several)
         if forms is self.forms and len(text) < _SHORT and (not may_teach(text) or self._is_taught(text)):
-            self._parts[text, level, several] = line
+            self._parts[text], self._room = line, self._room - 1
         return line
 
     @property
@@ -91,7 +108,8 @@ class LineReader:
         """Whether a line that may teach a prefix has none but those that are known, or that an earlier line has taught."""
         if self.forms:
             return self._shared.length(raw) > 0
-        return raw.startswith(_PLAIN, known_prefix(raw)[0])
+        known = known_prefix(raw)[0]
+        return raw.startswith(_PLAIN, known) or not self._shared.teaches(raw, known)
 
     def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""
