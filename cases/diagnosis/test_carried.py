@@ -20,14 +20,14 @@ Traceback (most recent call last):
 RuntimeError: The size of tensor a ({narrow}) must match the size of tensor b (2816) at non-singleton dimension 1
 """
 TOLD = [FAILURE.format(line=line, narrow=narrow) for line in (41, 42) for narrow in (2688, 2880)]
-# Before the lines in an object stands what only they share, or a level with a digit, or a code in place of a character.
+# What only the lines in an object share.
 DRESSED = [
     "".join(f"{dress}{line}\n" for line in TOLD[0].splitlines()) for dress in ("node7> ", "[rank1]: ", "acme-3 \u00d7 ")
 ]
 
 
 def log_of(random: Random) -> str:
-    found = []
+    found: list[str] = []
     for n in range(200):
         member = {
             "time": f"2026-11-29T01:00:{n % 60:02d}Z",
@@ -37,7 +37,9 @@ def log_of(random: Random) -> str:
         text = random.choice([*TOLD, *DRESSED, *(one.text for one in random.sample(TEXTS, 3))])
         if random.random() < 0.1:
             member["detail"] = {"more": random.choice(("a\nb1", "a\nb2"))}
-        found.append(json.dumps({**member, "exc": text}, ensure_ascii=random.random() < 0.8) + "\n")
+        # The same text may stand before the object.
+        before = json.dumps(random.choice(TOLD))[1:-1] + " " if random.random() < 0.3 else ""
+        found.append(before + json.dumps({**member, "exc": text}, ensure_ascii=random.random() < 0.8) + "\n")
     return "".join(found)
 
 

@@ -6,18 +6,16 @@ from functools import partial
 from typing import NamedTuple
 
 from harness.diagnosis.log.escapes import may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.margins import ENDS, without_margin
 from harness.diagnosis.log.objects import level_of
 from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
 
 # How many lines after one are looked at for its prefix.
 NEXT = 4
-_MOST, _SHORT = 4096, 1000  # lines in other lines that are remembered
+_MOST, _SHORT, _MOST_LEVELS = 4096, 1000, 32  # lines in other lines that are remembered
 Following = Callable[[], Sequence[str]]
-_PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
 _PLAIN = ("Traceback (", '  File "', "torch._dynamo hit config")
-_ENDS = ("│", "┃", " ")
-_BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 
 class Line(NamedTuple):
@@ -41,8 +39,8 @@ class LineReader:
 
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
-        # Lines in other lines by their text: those of one line or of several, by the level of that line.
-        self._all_parts: tuple[dict[str, dict[str, Line]], ...] = ({}, {})
+        # Lines in other lines by their text, by the level of the line around them and whether that had several.
+        self._all_parts: dict[tuple[str, bool], dict[str, Line]] = {}
         self._parts: dict[str, Line] = {}
         self._room = _MOST
         self._parts_with: list[str] = []
@@ -61,15 +59,19 @@ class LineReader:
             self.knew = False
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
-        self._parts = self._all_parts[several].setdefault(level, {})
+        if len(self._all_parts) >= _MOST_LEVELS:
+            self._all_parts.clear()
+        self._parts = self._all_parts.setdefault((level, several), {})
         again = [self._again(number, text) for text in texts]
         self.knew = None not in again
-        if self.knew:
-            return [line for line in again if line]
-        return [
-            self._again(number, text) or self._part(number, texts, place, level, following)
-            for place, text in enumerate(texts)
-        ]
+        return (
+            [line for line in again if line]
+            if self.knew
+            else [
+                self._again(number, text) or self._part(number, texts, place, level, following)
+                for place, text in enumerate(texts)
+            ]
+        )
 
     def _again(self, number: int, text: str) -> Line | None:
         """A line that stood in another and was read before; it is the same object where the line is that it stood in."""
@@ -82,10 +84,10 @@ class LineReader:
         """A line that stands in another; one that teaches no prefix is remembered until the prefixes change."""
         text, forms, several = texts[place], self.forms, len(texts) > 1
         if self._parts_with is not forms or self._room <= 0:
-            self._all_parts, self._parts_with, self._room = ({}, {}), forms, _MOST
-            self._parts = self._all_parts[several].setdefault(level, {})
-        next_ones = partial(_slice, texts, place + 1) if several else following
-        line = self._piece(self._line(number, text, next_ones), level, several)
+            self._parts, self._parts_with, self._room = {}, forms, _MOST
+            self._all_parts = {(level, several): self._parts}
+        below = partial(_slice, texts, place + 1) if several else following
+        line = self._piece(self._line(number, text, below), level, several)
         if forms is self.forms and len(text) < _SHORT and (not may_teach(text) or self._is_taught(text)):
             self._parts[text], self._room = line, self._room - 1
         return line
@@ -126,7 +128,7 @@ class LineReader:
             more, other = known_prefix(raw[place:])
             place, writer = place + more, writer or other
         text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
-        text = without_margin(text) if text[:1] == "E" or text[-1:] in _ENDS else text
+        text = without_margin(text) if text[:1] == "E" or text[-1:] in ENDS else text
         return Line(number, writer, level[0] if level else "", text, len(raw), not place, raw.count("> ", 0, place))
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
@@ -142,10 +144,3 @@ def plain(raw: str) -> str:
 
 def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
     return texts[start : start + NEXT]
-
-
-def without_margin(text: str) -> str:
-    """The text without what pytest puts before an error's lines, and without a border at its end."""
-    if text.startswith("E"):
-        text = _PYTEST.sub("", text, count=1)
-    return _BORDER.sub("", text) if text.endswith(_ENDS) else text

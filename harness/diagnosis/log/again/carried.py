@@ -3,7 +3,7 @@
 import json
 
 from harness.diagnosis.log.lines import Line
-from harness.diagnosis.log.objects import level_of, object_in, printed
+from harness.diagnosis.log.objects import object_in, printed
 
 _DIGITS = b"0123456789"
 _ONE_DIGIT = bytes.maketrans(_DIGITS, b"0" * 10)
@@ -31,11 +31,10 @@ class Carried:
 
     def keep(self, raw: bytes, found: Found) -> None:
         """Remember what was read, if one text in the object is all of it: no number beside that text can change it."""
-        whole = raw.decode("ascii", "replace")
-        member = object_in(whole)
-        if member is None or not raw.isascii() or b"\\u" in raw or any(map(str.isdigit, level_of(whole))):
+        whole = object_in(raw.decode("ascii", "replace"))
+        if whole is None or not raw.isascii() or b"\\u" in raw:
             return
-        text = json.dumps(printed(member))[1:-1].encode()
+        text = json.dumps(printed(whole))[1:-1].encode()
         if not text or raw.count(text) != 1:
             return
         self._room -= len(raw)

@@ -9,7 +9,7 @@ from harness.diagnosis.log.again.repeated import FORMS, READ
 from harness.diagnosis.log.escapes import may_have_escapes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.forms import SUMMARY, is_exception
-from harness.diagnosis.log.lines import without_margin
+from harness.diagnosis.log.margins import without_margin
 
 _HEADING = re.compile(rb"_{3,} [^\n]{1,200} _{3,}\n")
 _NEXT = re.compile(rb"\n(?=_{3,} [^\n]{1,200} _{3,}\n)")
