@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from statistics import median
+
+from fixtures.failing_logs import SHAPES, log_of
 
 IMPORT = [sys.executable, "-c", "import torch"]
 QUICK = {
@@ -33,8 +36,18 @@ def beside(name: str, command: list[str], budget: str, runs: int = 5, cache: str
     pairs = [(seconds(command, cache), seconds(IMPORT)) for _ in range(runs)]
     ours, theirs = (median(side) for side in zip(*pairs, strict=True))
     print(
-        f"{name:<28}{ours:8.2f} s   {ours / theirs:6.1f} x import torch ({theirs:.2f} s)   budget {budget}", flush=True
+        f"{name:<33}{ours:8.2f} s   {ours / theirs:6.1f} x import torch ({theirs:.2f} s)   budget {budget}", flush=True
     )
+
+
+def diagnose() -> None:
+    """Time what is said of 10 MB of failures, for each shape that a log may have."""
+    with tempfile.TemporaryDirectory() as folder:
+        for shape in SHAPES:
+            path = Path(folder) / "log.txt"
+            path.write_bytes(log_of(shape))
+            command = [sys.executable, "-m", "harness", "diagnose", str(path)]
+            beside(f"diagnose {shape}", command, "at most 1.0 x import torch", runs=3)
 
 
 def main() -> None:
@@ -42,6 +55,7 @@ def main() -> None:
     seconds(IMPORT)
     for name, (command, budget) in QUICK.items():
         beside(name, command, budget)
+    diagnose()
     check = [sys.executable, "-m", "harness", "check"]
     padding = [sys.executable, "-m", "pytest", "-k", "padding", "-n", "2", "-q"]
     with tempfile.TemporaryDirectory() as cache:

@@ -75,7 +75,8 @@ class Found:
 
     def _is_one_of_few(self, failure: Failure, key: Key, times: int) -> bool:
         """Whether few were taken that differ from it in numbers alone, or none of its process."""
-        sort = self._sorts.setdefault(tuple(map(_without_numbers, key)), Sort())
+        form = tuple(map(_without_numbers, key))
+        sort = self._sorts.get(form) or self._sorts.setdefault(form, Sort())
         return sort.takes(key, process_of(key[0], (failure.writer,)), times)
 
     def _has_room(self, failure: Failure) -> bool:

@@ -4,8 +4,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.diagnosis.log.again.ends import begins_another, is_in_traceback, is_of_another
-from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK, chains, goes_on, in_one_line, is_exception
+from harness.diagnosis.log.again.ends import is_in_traceback, is_of_another
+from harness.diagnosis.log.again.signs import Signs, signs_of
+from harness.diagnosis.log.forms import FRAME, SUMMARY, TEST, TRACEBACK
 from harness.diagnosis.log.leading import leading
 from harness.diagnosis.log.lines import Line
 
@@ -59,24 +60,24 @@ class Writer:
 
     def take(self, line: Line, anchor: bool) -> Failure | None:
         """Take one more line; gives the failure that ended before it, if one did."""
-        ended = None
+        ended, signs = None, signs_of(line.text)
         if self.open is not None:
-            if self.open.raised and SUMMARY.match(line.text) and not self.open.summarised(anchor):
+            if signs.summary and self.open.raised and not self.open.summarised(anchor):
                 return None
             if (anchor or self.open.doubled) and self.open.repeats(line, anchor):
                 return None
-            ended = self.close() if self._ends(line, anchor) else None
+            ended = self.close() if self._ends(line, anchor, signs) else None
         if self.open is not None:
-            self._add(line, anchor)
+            self._add(line, anchor, signs)
         elif anchor:
             self.open = _failure(self.name, self._leading())
             self.recent.clear()
             self.open.seen[line.text] = self.open.seen.get(line.text, 0) + 1
-            self._add(line, anchor)
+            self._add(line, anchor, signs)
         else:
             self._keep(line)
-        if not line.text.isspace() and line.text:
-            self.chained = "exception" in line.text and chains(line.text)
+        if not signs.blank:
+            self.chained = signs.chains
         return ended
 
     def _keep(self, line: Line) -> None:
@@ -105,39 +106,36 @@ class Writer:
             del failure.lines[-failure.idle + _AFTER :]
         return failure
 
-    def _ends(self, line: Line, anchor: bool) -> bool:
+    def _ends(self, line: Line, anchor: bool, signs: Signs) -> bool:
         failure = self.open
         assert failure is not None
         if len(failure.lines) > LONGEST or (failure.idle > _AFTER and not anchor):
             return True
         if self.chained:
             return False
-        text = line.text.lstrip()
-        if begins_another(text, anchor):
+        if signs.begins or (anchor and signs.begins_sure):
             return True
-        if anchor and (another := is_of_another(text, failure.lines, failure.raised)) is not None:
+        if anchor and (another := is_of_another(line.text.lstrip(), failure.lines, failure.raised)) is not None:
             return another
-        if anchor and is_exception(text):
+        if anchor and signs.exception:
             return not is_in_traceback(failure.lines) and (failure.raised or failure.idle > 3)
         return line.level in ("INFO", "DEBUG") and failure.lines[-1].level not in ("INFO", "DEBUG")
 
-    def _add(self, line: Line, anchor: bool) -> None:
+    def _add(self, line: Line, anchor: bool, signs: Signs) -> None:
         assert self.open is not None
         self.open.lines.append(line)
-        text = line.text
         if anchor and not self.open.raised:
-            self.open.raised = is_exception(text.lstrip()) or bool(in_one_line(text))
-        belongs = anchor or goes_on(text)
-        self.open.idle = 0 if belongs else self.open.idle + bool(text.strip())
+            self.open.raised = signs.exception or signs.told
+        self.open.idle = 0 if anchor or signs.belongs else self.open.idle + (not signs.blank)
 
 
 def _failure(writer: str, before: list[Line]) -> Failure:
     """The failure that these lines lead to, each line once where processes without names wrote by turns."""
     if len(before) < 4:
         return Failure(writer, before)
-    frames = [FRAME.match(line.text) and line.text for line in before]
-    twice = sum(one is not None and one == next_one for one, next_one in pairwise(frames)) > 1
-    if not twice and sum(TRACEBACK in line.text for line in before) < 2:
+    texts = [line.text for line in before]
+    twice = sum(one == next_one and FRAME.match(one) is not None for one, next_one in pairwise(texts)) > 1
+    if not twice and sum([TRACEBACK in text for text in texts]) < 2:
         return Failure(writer, before)
     failure = Failure(writer, before[:1], doubled=True, seen={before[0].text: 1})
     for line in before[1:]:

@@ -9,6 +9,7 @@ from harness.diagnosis.log.lines import Line
 _CLOSE, _CUT = 30, 60
 # How Dynamo begins a message of several lines, where the exception's name was not pasted.
 _BEGINS, _MOST_OF_ONE = re.compile(r"\s*(?:Dynamo failed to run FX node|Failed running call_)"), 8
+_RULES = ("_", "=")  # how a heading begins
 _RULER = "_ _ _ _"  # pytest's, between frames
 
 
@@ -18,7 +19,7 @@ def leading(lines: list[Line]) -> list[Line]:
         text = lines[place].text
         if TRACEBACK in text:
             return lines[_start(lines, place) :]
-        if HEADING.match(text):
+        if text[:1] in _RULES and HEADING.match(text):
             return lines[place + 1 :]
     if shown := _shown(lines):
         return shown
@@ -50,6 +51,8 @@ def _begins_section(text: str) -> bool:
 
 def _start(lines: list[Line], place: int) -> int:
     """Where the traceback at ``place`` starts: at another one above where the same frames stand below both."""
+    if not place:
+        return 0
     first = next((at for at in range(place) if TRACEBACK in lines[at].text), place)
     above = {line.text for line in lines[first:place] if FRAME.match(line.text)}
     same = first + 1 == place or any(line.text in above for line in lines[place:])

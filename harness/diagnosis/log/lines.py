@@ -6,18 +6,16 @@ from functools import partial
 from typing import NamedTuple
 
 from harness.diagnosis.log.escapes import may_have_escapes, unescaped, without_colours
+from harness.diagnosis.log.margins import ENDS, without_margin
 from harness.diagnosis.log.objects import level_of
 from harness.diagnosis.log.prefixes import SharedPrefixes, known_prefix, may_teach, rank_in
 
 # How many lines after one are looked at for its prefix.
 NEXT = 4
-_MOST, _SHORT = 4096, 1000  # lines in other lines that are remembered
+_MOST, _SHORT, _MOST_LEVELS = 4096, 1000, 32  # lines in other lines that are remembered
 Following = Callable[[], Sequence[str]]
-_PYTEST = re.compile(r"E {3,}(?=\S)|E +(?=\w+(?:\.\w+)*(?:Error|Exception))|E(?=\s*$)")
 _LEVELS = re.compile(r"DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE")
 _PLAIN = ("Traceback (", '  File "', "torch._dynamo hit config")
-_ENDS = ("│", "┃", " ")
-_BORDER = re.compile(r"\s*[│┃]\s*$| {20,}\|?\s*$")
 
 
 class Line(NamedTuple):
@@ -41,8 +39,12 @@ class LineReader:
 
     def __init__(self) -> None:
         self._shared = SharedPrefixes()
-        self._parts: dict[tuple[str, str, bool], Line] = {}
+        # Lines in other lines by their text, by the level of the line around them and whether that had several.
+        self._all_parts: dict[tuple[str, bool], dict[str, Line]] = {}
+        self._parts: dict[str, Line] = {}
+        self._room = _MOST
         self._parts_with: list[str] = []
+        self.knew = False  # whether all that was read last stood in another line and was read before
         self._read = "", False  # the line that was read last, and whether it holds other lines than itself
 
     def read(self, number: int, raw: str, following: Following = tuple) -> list[Line]:
@@ -54,23 +56,40 @@ class LineReader:
         texts = unescaped(raw) if may_have_escapes(raw) else (raw,)
         self._read = whole, texts != (raw,)
         if texts == (raw,):
+            self.knew = False
             return [self._line(number, raw, following)]
         level, several = level_of(raw), len(texts) > 1
-        return [
-            self._part(number, text, level, partial(_slice, texts, place) if several else following, several)
-            for place, text in enumerate(texts, 1)
-        ]
+        if len(self._all_parts) >= _MOST_LEVELS:
+            self._all_parts.clear()
+        self._parts = self._all_parts.setdefault((level, several), {})
+        again = [self._again(number, text) for text in texts]
+        self.knew = None not in again
+        return (
+            [line for line in again if line]
+            if self.knew
+            else [
+                self._again(number, text) or self._part(number, texts, place, level, following)
+                for place, text in enumerate(texts)
+            ]
+        )
 
-    def _part(self, number: int, text: str, level: str, following: Following, several: bool) -> Line:
-        """A line that stood in another; one that teaches no prefix is remembered until the prefixes change."""
-        forms = self.forms
-        if self._parts_with is not forms or len(self._parts) >= _MOST:
-            self._parts, self._parts_with = {}, forms
-        if known := self._parts.get((text, level, several)):
-            return tuple.__new__(Line, (number, *known[1:]))
-        line = self._piece(self._line(number, text, following), level, several)
+    def _again(self, number: int, text: str) -> Line | None:
+        """A line that stood in another and was read before; it is the same object where the line is that it stood in."""
+        known = self._parts.get(text) if self._parts_with is self.forms else None
+        if known is not None and known.number != number:
+            known = self._parts[text] = tuple.__new__(Line, (number, *known[1:]))
+        return known
+
+    def _part(self, number: int, texts: Sequence[str], place: int, level: str, following: Following) -> Line:
+        """A line that stands in another; one that teaches no prefix is remembered until the prefixes change."""
+        text, forms, several = texts[place], self.forms, len(texts) > 1
+        if self._parts_with is not forms or self._room <= 0:
+            self._parts, self._parts_with, self._room = {}, forms, _MOST
+            self._all_parts = {(level, several): self._parts}
+        below = partial(_slice, texts, place + 1) if several else following
+        line = self._piece(self._line(number, text, below), level, several)
         if forms is self.forms and len(text) < _SHORT and (not may_teach(text) or self._is_taught(text)):
-            self._parts[text, level, several] = line
+            self._parts[text], self._room = line, self._room - 1
         return line
 
     @property
@@ -91,7 +110,8 @@ class LineReader:
         """Whether a line that may teach a prefix has none but those that are known, or that an earlier line has taught."""
         if self.forms:
             return self._shared.length(raw) > 0
-        return raw.startswith(_PLAIN, known_prefix(raw)[0])
+        known = known_prefix(raw)[0]
+        return raw.startswith(_PLAIN, known) or not self._shared.teaches(raw, known)
 
     def _line(self, number: int, raw: str, following: Following) -> Line:
         """The line without its prefixes. The text's own indentation stays."""
@@ -108,7 +128,7 @@ class LineReader:
             more, other = known_prefix(raw[place:])
             place, writer = place + more, writer or other
         text, level = (raw[place:], _LEVELS.search(raw, 0, place)) if place else (raw, None)
-        text = without_margin(text) if text[:1] == "E" or text[-1:] in _ENDS else text
+        text = without_margin(text) if text[:1] == "E" or text[-1:] in ENDS else text
         return Line(number, writer, level[0] if level else "", text, len(raw), not place, raw.count("> ", 0, place))
 
     def _piece(self, line: Line, level: str, several: bool) -> Line:
@@ -124,10 +144,3 @@ def plain(raw: str) -> str:
 
 def _slice(texts: Sequence[str], start: int) -> Sequence[str]:
     return texts[start : start + NEXT]
-
-
-def without_margin(text: str) -> str:
-    """The text without what pytest puts before an error's lines, and without a border at its end."""
-    if text.startswith("E"):
-        text = _PYTEST.sub("", text, count=1)
-    return _BORDER.sub("", text) if text.endswith(_ENDS) else text

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 _TIME = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?"
 _LEVEL = r"(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)"
 _PLACE = r"\[?[\w./<>-]+\.py:\d+\]"
+# What torch puts before its own lines.
+TORCH = r"[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"
 # Each is one thing that is put before a line; a line may have several, in any order.
 _KNOWN = re.compile(
     r"(?:"
@@ -15,7 +17,7 @@ _KNOWN = re.compile(
     r"|\[\d+,\d+\]<std(?:err|out)>:"  # mpirun
     rf"|{_LEVEL} \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? {_PLACE}"  # vLLM
     rf"|{_LEVEL} {_PLACE}"
-    r"|[EWICVF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w/.<>-]+:\d+\](?: \[(?:\d+/\d+|__\w+)[\w/]*\])?"  # torch
+    rf"|{TORCH}"
     rf"|\[{_TIME}(?P<part>(?: [A-Z]{{2}}\d+)*)[\]]"  # SGLang
     rf"|(?:stdout|stderr) [FP] "  # Kubernetes
     rf"|{_TIME} \d\d[OE]\+?(?= |$)"  # GitLab
@@ -94,6 +96,14 @@ class SharedPrefixes:
             return 0, False
         shared = self._learn(_form(prefix), following())
         return (len(prefix), shared) if shared or known < len(prefix) else (0, False)
+
+    @staticmethod
+    def teaches(raw: str, known: int) -> bool:
+        """Whether ``learn`` may take anything from a line: not from a frame that is only more indented than its known prefix."""
+        found = _LANDMARK.search(raw)
+        return (
+            found is None or "File" not in found[0] or bool(raw[known : found.start()].strip()) or found.start() < known
+        )
 
     def _learn(self, form: str, following: Sequence[str]) -> bool:
         pattern = re.compile(form)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from harness.diagnosis.known.kinds import triggers
+from harness.diagnosis.log.again.carried import Carried
 from harness.diagnosis.log.again.memory import Memory
 from harness.diagnosis.log.again.repeated import Alike, Repeated
 from harness.diagnosis.log.again.tests import Sections
@@ -16,7 +17,7 @@ from harness.diagnosis.log.lines import Line, LineReader
 from harness.diagnosis.log.marks import Places, Words, following, lines_before
 
 _LETTERS, _OF_TESTS = ord("A"), b"_F"  # how pytest begins a section, and lines of its summary
-_LIMIT = b"torch._dynamo hit"
+_WARNS, _LIMIT = ord("W"), b"torch._dynamo hit"  # as a limit of recompilations is told
 _WRITERS = 512  # processes whose lines are told apart
 # A failure that no kind knows has one of these in its exception's name.
 _MARKS = (b"Error", b"Exception", b"Traceback", b"Unsupported", b"Interrupt", b"LimitHit", b"Exceeded", b"Failure")
@@ -40,7 +41,7 @@ class Failures:
         self._known = Known(_TRIGGERS)
         self._hits = Places(b"", self._known)
         self._follows = False  # whether the next line follows failures that were only counted, and is read in any case
-        self._memory = Memory()
+        self._memory, self._carried = Memory(), Carried()
         self._forms = self._reader.forms
         self._writer = ""
         self._writers: dict[str, Writer] = {}
@@ -70,7 +71,7 @@ class Failures:
             if chunk[place] >= _LETTERS:  # as the first line of a whole failure begins; most lines are frames
                 between = self._between
                 passed = self.repeated.passes(chunk, place, stop, between) if between or not self._open else 0
-                alone = self._alone if not passed and chunk[place] in _OF_TESTS else None
+                alone = self._alone if not passed and _begins_block(chunk, place, end) else None
                 if alone is not None:
                     passed, ended = self.tests.passes(chunk, place, alone, self.lines)
                     if ended:
@@ -128,14 +129,14 @@ class Failures:
     def _line(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
         """The failures that end before one more line of a chunk; ``triggered`` where it has a trigger of a kind."""
         self.lines += 1
-        ended: Sequence[Failure] = ()
+        ended: list[Failure] = []
         for line, anchor in self._read(raw, triggered, chunk, end):
             failure = self._take(line, anchor)
             if failure is not None:
                 self.tests.ended(failure)
-                ended = [*ended, failure]
+                ended.append(failure)
         if self.lines % LONGEST == 0:
-            ended = [*ended, *self._silent()]
+            ended.extend(self._silent())
         return ended
 
     def _read(self, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Iterable[tuple[Line, bool]]:
@@ -143,25 +144,37 @@ class Failures:
         if self._forms is not self._reader.forms:
             self._forms = self._reader.forms
             self._memory.clear()
+            self._carried.clear()
             self.alike.clear()
         if known := self._memory.get(raw, self.lines):
             if known[1] and not self._open and not self._follows and self._may_be_passed(raw):
                 self.alike.begun(raw)
             return (known,)
+        if b"{" in raw and (carried := self._carried.get(raw, self.lines)):
+            return carried
         text = raw.decode("utf-8", "replace")
         lines = self._reader.read(self.lines, text, partial(following, chunk, end))
+        if len(lines) > 1:
+            return self._many(raw, lines)
         triggered = triggered and not self.alike.is_dull(raw)
         hits = self._hits.between(end - len(raw), end) if triggered else ()
-        whole = len(lines) == 1 and lines[0].text in text
-        found = [(line, is_anchor(line, triggered, hits) if whole else is_anchor_in(line)) for line in lines]
-        if len(found) == 1 and self._reader.settled(text):
-            self._memory.keep(raw, *found[0])
+        line = lines[0]
+        anchor = is_anchor(line, triggered, hits) if line.text in text else is_anchor_in(line)
+        if self._reader.settled(text):
+            self._memory.keep(raw, line, anchor)
             if not self._may_be_passed(raw):
                 pass
-            elif found[0][1] and not self._open and not self._follows:
+            elif anchor and not self._open and not self._follows:
                 self.alike.begun(raw)
-            elif not found[0][1] and (triggered or self._is_marked(raw, end)):
+            elif not anchor and (triggered or self._is_marked(raw, end)):
                 self.alike.dull(raw)
+        return ((line, anchor),)
+
+    def _many(self, raw: bytes, lines: Sequence[Line]) -> Iterable[tuple[Line, bool]]:
+        """The same of the lines that one raw line holds."""
+        found = [(line, is_anchor_in(line)) for line in lines]
+        if self._reader.knew and b"{" in raw:
+            self._carried.keep(raw, found)
         return found
 
     def _may_be_passed(self, raw: bytes) -> bool:
@@ -177,10 +190,12 @@ class Failures:
         name = line.writer
         if not name and line.bare:  # the rest of a message of many lines, or of a line that a terminal wrapped
             name = self._writer
-        if name not in self._writers and len(self._writers) >= _WRITERS:
-            name = ""  # every line seems to have a writer of its own: they are none
+        writer = self._writers.get(name)
+        if writer is None:
+            # Where every line seems to have a writer of its own, they are none.
+            name = name if len(self._writers) < _WRITERS else ""
+            writer = self._writers.setdefault(name, Writer(name))
         self._writer = name
-        writer = self._writers.get(name) or self._writers.setdefault(name, Writer(name))
         ended = writer.take(line, anchor)
         if writer.open is not None:
             self._open[name] = writer
@@ -194,3 +209,9 @@ class Failures:
             if writer.open is not None and self.lines - writer.open.last > LONGEST:
                 del self._open[name]
                 yield writer.close()
+
+
+def _begins_block(chunk: bytes, place: int, end: int) -> bool:
+    """Whether a line may begin what gives one failure whenever it is there: a test's section, its summary, a limit."""
+    sign = chunk[place]
+    return sign in _OF_TESTS or (sign == _WARNS and chunk.find(_LIMIT, place, end) >= 0)

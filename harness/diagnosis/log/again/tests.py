@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Container, Iterator
-from typing import NamedTuple
 
+from harness.diagnosis.log.again.blocks import Block, Key, limit_at
 from harness.diagnosis.log.again.places import place_in
 from harness.diagnosis.log.again.repeated import FORMS, READ
 from harness.diagnosis.log.escapes import may_have_escapes
 from harness.diagnosis.log.failures import LONGEST, Failure, Writer
 from harness.diagnosis.log.forms import SUMMARY, is_exception
-from harness.diagnosis.log.lines import without_margin
+from harness.diagnosis.log.margins import without_margin
 
 _HEADING = re.compile(rb"_{3,} [^\n]{1,200} _{3,}\n")
 _NEXT = re.compile(rb"\n(?=_{3,} [^\n]{1,200} _{3,}\n)")
@@ -25,22 +25,6 @@ _DIGITS = b"0123456789"
 _MOST_LINES, _LARGEST = 200, 1 << 15  # of a section
 _TOLD = 300  # characters of a line that tell a failure
 _MOST_BLOCKS, _MOST_MESSAGES = 2048, 8192  # that are remembered
-
-Key = tuple[bytes, ...]
-
-
-class Block(NamedTuple):
-    """A section or a line: where it ends, its form without numbers, the lines that tell its failure, how many lines it has.
-
-    ``follower`` is the line of a summary that comes next, and ``place`` where a section's failure happened, as file:line.
-    """
-
-    end: int
-    form: Key
-    key: Key
-    lines: int
-    follower: bytes = b""
-    place: str = ""
 
 
 class Sections:
@@ -86,7 +70,7 @@ class Sections:
             return 0, False
         end, last = place, failure.lines[-1].text.encode() if is_line else b""
         own = failure.lines[-1].text.encode() if is_line else b""
-        while block := (_line(chunk, end, last) if is_line else _section(chunk, end)):
+        while block := (_line(chunk, end, last) if is_line else limit_at(chunk, end) or _section(chunk, end)):
             if is_line and block.key[0] == own and block.key not in self._given.get(block.form, {}):
                 break  # the failure that is open is not held yet
             if (is_line and not self._begins(block.follower)) or not self._is_counted(block):

@@ -18,6 +18,8 @@ class Known:
 
     def places(self, chunk: bytes) -> list[tuple[int, int]]:
         """Where in a chunk of whole lines each word is, in order, and the word's number."""
+        if chunk.find(b"\n", 0, -1) < 0:  # one line, whose own line ends are escaped; each place stays where it is
+            chunk = chunk.replace(b"\\n", b"\n\n")
         forms = chunk.translate(None, _DIGITS).split(b"\n")
         if len(forms) * _SHORT > len(chunk) or not self._learns(set(forms), len(chunk)):
             return _everywhere(chunk, self._words)
