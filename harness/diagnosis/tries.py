@@ -18,6 +18,7 @@ from harness.matrix.shapes import Shape
 WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
 MADE_UP = "synthetic-2304"  # where the log names a model that is not known here: no other model's name stands for it
 _NUMBER = re.compile(r"\d+")
+_PADS = re.compile(r"--rules (?!none)|--tp (?!1\b)")  # what no block of transformers does by itself
 
 
 def context_of(facts: Facts, around: Surroundings, without: Iterable[int] = ()) -> Context:
@@ -77,18 +78,22 @@ def checks(
 ) -> tuple[str, ...]:
     """Commands that try a padded width; ``shared`` for a layer with a shared expert, ``more`` for further options."""
     model, options = _model(facts, around, pair, shared)
-    return flags(facts, around, f"--models {model}{options}{_rule(pair, model)}{more} --modes {modes}")
+    return flags(facts, around, f"--models {model}{options}{_rule(facts, pair, model)}{more} --modes {modes}")
 
 
 def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
-    """`harness check` with these options: on the layer here, and on vLLM's own where the text is not another engine's."""
-    found = [f"harness check {chosen}"]
-    release = around.release("vllm")
-    if release:
-        found.append(f"harness vllm {release} {chosen}")
-    elif not facts.seen("sglang"):
-        found.append(f"harness check --subject vllm {chosen}")
-    return tuple(found)
+    """`harness check` with these options: on the layer here, and on that of the engine whose code or name the text has."""
+    return (f"harness check {chosen}", *on_engine(facts.stated.engine, around, chosen))
+
+
+def on_engine(engine: str, around: Surroundings, chosen: str) -> tuple[str, ...]:
+    """The same on an engine's own layer, of the release that the log names; none where the engine pads nothing, or is none."""
+    if engine == "transformers" and not _PADS.search(chosen):
+        return (f"harness check --subject transformers {chosen}",)
+    if engine not in ("vllm", "sglang"):
+        return ()
+    release = around.release(engine)
+    return (f"harness {engine} {release} {chosen}" if release else f"harness check --subject {engine} {chosen}",)
 
 
 def in_place_of(facts: Facts, around: Surroundings) -> str:
@@ -141,12 +146,12 @@ def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
     )
 
 
-def _rule(pair: Pair, model: str) -> str:
-    """The first rule of the least multiple that any rule has: one that rounds the hidden size so, else the model's inner one."""
+def _rule(facts: Facts, pair: Pair, model: str) -> str:
+    """The first rule that the text names; else of the least multiple that any has: one of the hidden size, else the inner one."""
     gated = catalogue().shapes[model].gated
     hidden = [rule for alignment in pair.alignments for rule in alignment.hidden]
     inner = [rule for one in pair.alignments for rule in (*one.inner, *(one.gated if gated else one.plain))]
-    return next((f" --rules {rule}" for rule in (*hidden, *inner)), "")
+    return next((f" --rules {rule}" for rule in facts.stated.first((*hidden, *inner))), "")
 
 
 def audit(op: str, rows: str) -> tuple[str, ...]:
