@@ -17,7 +17,9 @@ _NO_COMPILER = re.compile(
 )
 # What speaks of a graph that was made or run.
 _GRAPHED = re.compile(r"\.replay\(|[Cc]apturing (?:CUDA|cuda)|Graph capturing finished|capture_begin|in replay\b")
-_LOGS = re.compile(r"(?<![\w])TORCH_LOGS=['\"]?(?P<names>[\w+.,:-]+)")
+_LOGS = re.compile(r"(?<!\w)TORCH_LOGS=['\"]?(?P<names>[\w+.,:-]+)")
+# What stands before a variable that is set: a prompt, a command that sets some, or another one.
+_SETS = re.compile(r"(?:^|[$#>%+] ?|\b(?:export|env|ENV) |-e |&& |; |\b[A-Z][A-Z0-9_]+=\S+ )['\"]?$")
 _SHOWN = re.compile(r"\[__(?P<name>\w+)\]")  # what torch puts before what such a setting prints
 _ADVISED = re.compile(
     r"\b(?:use|using|set|setting|enable|enabling|try|trying|consider|pass|passing|add|adding|or|please|should|could|can"
@@ -65,13 +67,17 @@ def _states(form: re.Pattern[str], text: str) -> bool:
 
 
 def _is_advice(text: str, found: re.Match[str]) -> bool:
-    before = text[max(0, found.start() - _BEFORE) : found.start()].rpartition("\n")[2]
-    return bool(_ADVISED.search(before))
+    return bool(_ADVISED.search(_before(text, found)))
+
+
+def _before(text: str, found: re.Match[str]) -> str:
+    """What stands before a find on its line, as far as it counts."""
+    return text[max(0, found.start() - _BEFORE) : found.start()].rpartition("\n")[2]
 
 
 def _logs(text: str) -> list[str]:
     shown = [found["name"] for found in _SHOWN.finditer(text)]
-    named = [found["names"] for found in _LOGS.finditer(text) if not _is_advice(text, found)]
+    named = [found["names"] for found in _LOGS.finditer(text) if _SETS.search(_before(text, found))]
     return shown + [name.lstrip("+") for names in named for name in names.split(",")]
 
 

@@ -22,7 +22,7 @@ _ENGINES = {
 class Stated:
     """``lines`` may state a padding; ``multiples`` are those of widths, ``kernels`` the parts of kernels' names.
 
-    ``engine`` is the one whose code or name the text has, empty for none.
+    ``engine`` is the one whose code or name the text has, empty for none; ``ranks`` are those of a weight, 0 where it is not said.
     """
 
     lines: tuple[str, ...] = ()
@@ -30,6 +30,7 @@ class Stated:
     kernels: frozenset[str] = frozenset()
     settings: Settings = field(default_factory=Settings)
     engine: str = ""
+    ranks: int = 0
 
     def pair(self, pair: Pair) -> Pair:
         """A pair as the text has it: with its own words of the padding, its multiple alone and its kernels first."""

@@ -1,11 +1,17 @@
 """Two sizes that padding does not explain, or need not: attention, vocabularies, halves, shards, chance."""
 
-from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+from dataclasses import replace
+
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.meeting.relations import relation
+from harness.diagnosis.readers.meeting.relations import SIDE_BY_SIDE, relation
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.pairs import speaks, widths
+from harness.diagnosis.readers.weights.side_by_side import side_by_side
 from harness.diagnosis.widths import Pair
+
+_LOOK = "the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)"
+_HIDDEN_STATES = "which tensors are concatenated before the user's line, and for which models that weight was made"
 
 
 def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
@@ -31,11 +37,17 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: 
         stage="load of the weights" if facts.loads_weights else "",
         cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{more}",
         against=(_not_padding(facts, pair, kind),),
-        look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
-        widths=widths(pair, padded=False),
+        look=_HIDDEN_STATES if kind == SIDE_BY_SIDE else _LOOK,
+        widths=_widths(facts, pair),
         rule="no rule" if kind in ("nothing", "other-width") else says,
         tags=frozenset((kind,)),
     )
+
+
+def _widths(facts: Facts, pair: Pair) -> tuple[Width, ...]:
+    """The two sizes, those that are hidden states side by side without the models that have such a width by chance."""
+    joined = {one.size: one.owners for one in side_by_side(facts, pair)}
+    return tuple(replace(width, models=joined.get(width.size, width.models)) for width in widths(pair, padded=False))
 
 
 def _not_padding(facts: Facts, pair: Pair, kind: str) -> str:
