@@ -8,6 +8,7 @@ from harness.diagnosis.known.context import Context
 from harness.diagnosis.known.hidden import hidden_in, model_of
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue, widths_of
+from harness.diagnosis.stated.engines import on_engine
 from harness.diagnosis.statements.shown import is_joined, reshapes_weight, shown_weights
 from harness.diagnosis.statements.weights import left_is_weight
 from harness.diagnosis.surroundings import Surroundings
@@ -18,7 +19,6 @@ from harness.matrix.shapes import Shape
 WITH_SHARED, WITHOUT_SHARED = "nemotron-3-nano-30b-a3b", "gpt-oss-20b"
 MADE_UP = "synthetic-2304"  # where the log names a model that is not known here: no other model's name stands for it
 _NUMBER = re.compile(r"\d+")
-_PADS = re.compile(r"--rules (?!none)|--tp (?!1\b)")  # what no block of transformers does by itself
 
 
 def context_of(facts: Facts, around: Surroundings, without: Iterable[int] = ()) -> Context:
@@ -84,16 +84,6 @@ def checks(
 def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
     """`harness check` with these options: on the layer here, and on that of the engine whose code or name the text has."""
     return (f"harness check {chosen}", *on_engine(facts.stated.engine, around, chosen))
-
-
-def on_engine(engine: str, around: Surroundings, chosen: str) -> tuple[str, ...]:
-    """The same on an engine's own layer, of the release that the log names; none where the engine pads nothing, or is none."""
-    if engine == "transformers" and not _PADS.search(chosen):
-        return (f"harness check --subject transformers {chosen}",)
-    if engine not in ("vllm", "sglang"):
-        return ()
-    release = around.release(engine)
-    return (f"harness {engine} {release} {chosen}" if release else f"harness check --subject {engine} {chosen}",)
 
 
 def in_place_of(facts: Facts, around: Surroundings) -> str:

@@ -52,7 +52,7 @@ class Pair:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
         Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
-        of a vocabulary. A dispatcher that the log names is none, however much it rounds up, and neither is what the log says in words.
+        of a vocabulary. A dispatcher that the log names is none, however much it rounds up. Nor is what the log says in words.
         """
         if self.said:
             return True

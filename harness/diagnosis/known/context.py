@@ -38,7 +38,9 @@ class Context:
 
     def _stated(self, ordered: list[Owner]) -> tuple[Owner, ...]:
         """Those of the models that the text names, whole or as one of the stated ranks has them, where any is so; else all."""
-        own = [owner for owner in ordered if owner.model in self.named and (owner.whole or 0 < owner.ranks == self.ranks)]
+        own = [
+            owner for owner in ordered if owner.model in self.named and (owner.whole or 0 < owner.ranks == self.ranks)
+        ]
         return tuple(own or ordered)
 
     def _split(self, width: int, refused: bool) -> tuple[Owner, ...]:

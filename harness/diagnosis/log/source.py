@@ -33,7 +33,9 @@ _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _STAMP = rb"\t(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z(?:\s|$))"
 _STAMPED, _FIELDS = re.compile(_STAMP), re.compile(rb"^[^\t\n]{1,300}\t[^\t\n]{1,300}" + _STAMP, re.M)
 # The same where a paste made spaces of the tabs. GitHub's times have seven digits; the names are those that several lines have.
-_SPACED = re.compile(rb"^(?P<names>[^\n]{1,600}?)[ \t]+(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z(?:\s|$))", re.M)
+_SPACED = re.compile(
+    rb"^(?P<names>[^\n]{1,600}?)[ \t]+(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z(?:\s|$))", re.M
+)
 _APART, _PASTED = re.compile(rb"[ \t]\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z\s"), 1 << 16
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x08\x07\x1b")) + b"\x7f"
 

@@ -52,7 +52,8 @@ def in_shared_expert(facts: Facts) -> bool:
     """Whether a caller names the shared expert, by its function or by what it calls, and not the routed ones beside it."""
     users = facts.users[-_FAR:]
     led = [
-        _leading(frame, users[place + 1].function) if place + 1 < len(users) else frame for place, frame in enumerate(users)
+        _leading(frame, users[place + 1].function) if place + 1 < len(users) else frame
+        for place, frame in enumerate(users)
     ]
     texts = (text for frame in led for text in (frame.function, frame.code))
     return any(_SHARED.search(text) and not _ROUTED.search(text) for text in texts)

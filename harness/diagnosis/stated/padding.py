@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterable
 
-_PADS = re.compile(r"(?<![a-z])pad(?:s|ded|ding)?(?![a-z])|round(?:s|ed)?[ _]up|(?<![a-z])align(?:s|ed)?(?![a-z])", re.I)
+_PADS = re.compile(
+    r"(?<![a-z])pad(?:s|ded|ding)?(?![a-z])|round(?:s|ed)?[ _]up|(?<![a-z])align(?:s|ed)?(?![a-z])", re.I
+)
 # What is no width.
-_OTHERS = re.compile(r"token|batch|seq|request|vocab|slot(?!\w)|position|image|length|\blen\b|bucket|block[_ ]?table", re.I)
+_OTHERS = re.compile(
+    r"token|batch|seq|request|vocab|slot(?!\w)|position|image|length|\blen\b|bucket|block[_ ]?table", re.I
+)
 _DENIED = re.compile(r"\b(?:not|no|never|without|instead|should|would|could|if|whether|unless|cannot)\b|n't|\?", re.I)
-_WIDTH = re.compile(r"hidden|intermediate|inter_|width|expert|moe|(?:nv|mx)fp\d|\bw\d{1,2}\b|_dim|columns?", re.I)
+_WIDTH = re.compile(r"hidden|intermediate|inter_|width|expert|moe|shared|weight|mlp|(?:nv|mx)fp\d|\bw\d{1,2}\b|_dim|columns?", re.I)
 _MULTIPLE = re.compile(
-    r"(?:multiples? of|align(?:ed|ment)?['\"]?(?: (?:to|of|is))?|pad_to_multiple_of['\"]?|round(?:ed|s|ing)?(?: up)? to|tiles? of|round_up\([^()]{1,60},)"
+    r"(?:multiples?(?:[ _]of)?['\"]?|align(?:ed|ment)?['\"]?(?: (?:to|of|is))?|pad_to_multiple_of['\"]?|round(?:ed|s|ing)?(?: up)? to|tiles? of|round_up\([^()]{1,60},)"
     r" ?[=:(]? ?(?P<size>\d{2,4})(?![\w.])",
     re.I,
 )
@@ -17,6 +21,10 @@ _PARTS = ("trtllm", "cutlass", "marlin", "nvfp4", "mxfp4", "mxfp8")
 _KERNEL = re.compile(r"(?P<trtllm>trt[-_]?llm|tensorrt[-_]?llm)|cutlass|marlin|nvfp4|mxfp4|mxfp8", re.I)
 # What stands behind it in a line was not taken.
 _NOT_TAKEN = re.compile(r"out of|among|instead of|rather than|\bnot\b|unlike|available|potential|candidates", re.I)
+_ADAPTER_RANK = re.compile(
+    r"(?:\b(?:max_)?lora_?r(?:ank)?|\br|\b[Rr]ank)['\"]?(?: ?[=:] ?| (?:is |of )?)(?P<rank>\d{1,4})(?![\w.])"
+)
+_ADAPTERS = re.compile(r"(?<![a-z])q?lora|adapter", re.I)
 _NEAR, _LONGEST = 60, 120
 _MAY, _LONGEST_LINE = re.compile(r"pad|align|round|multiple|(?:nv|mx)fp|trt|tensorrt|cutlass|marlin", re.I), 1000
 
@@ -50,10 +58,16 @@ def _clause(line: str, sizes: re.Match[str]) -> str:
     return said.strip() if len(said) <= _LONGEST else sizes[0].strip()
 
 
-def multiples_in(lines: Iterable[str]) -> frozenset[int]:
-    """The multiples that widths are rounded up to, by lines that speak of padding of a width."""
+def multiples_in(lines: Iterable[str]) -> dict[int, str]:
+    """The multiples that widths are rounded up to, by lines that speak of padding of a width; each with the line's words."""
     telling = [line for line in lines if _PADS.search(line) and _WIDTH.search(line) and not _OTHERS.search(line)]
-    return frozenset(int(found["size"]) for line in telling for found in _MULTIPLE.finditer(line))
+    return {int(found["size"]): _around(line, found) for line in telling for found in _MULTIPLE.finditer(line)}
+
+
+def _around(line: str, found: re.Match[str]) -> str:
+    """The words of a line up to a multiple, from the word of padding before it."""
+    pads = _PADS.search(line[: found.end()])
+    return line[pads.start() : found.end()][-_LONGEST:].strip() if pads else found[0]
 
 
 def kernels_in(lines: Iterable[str]) -> frozenset[str]:
@@ -69,3 +83,8 @@ def _part(found: re.Match[str]) -> str:
 def fits(rule: str, kernels: frozenset[str]) -> int:
     """How many parts of a rule's name are among those of kernels."""
     return sum(part in kernels for part in rule.split("-"))
+
+
+def adapter_ranks_in(text: str) -> frozenset[int]:
+    """The numbers that a text has as ranks of adapters; empty for one that speaks of none."""
+    return frozenset(int(found["rank"]) for found in _ADAPTER_RANK.finditer(text)) if _ADAPTERS.search(text) else frozenset()

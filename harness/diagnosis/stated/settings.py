@@ -27,7 +27,9 @@ _ADVISED = re.compile(
     re.I,
 )
 _BEFORE = 40
-_CLAUSES = re.compile(r"; ")
+_BLOCKING = re.compile(
+    r"^CUDA_LAUNCH_BLOCKING=1(?: for the \w+)?(?:, )?| with CUDA_LAUNCH_BLOCKING=1, which names the call"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +85,17 @@ def _logs(text: str) -> list[str]:
 
 def unadvised(text: str, settings: Settings) -> str:
     """An advice without what is set already."""
-    parts = [part for part in map(lambda part: _kept(part, settings), _CLAUSES.split(text)) if part]
-    return "; ".join(_told(part, settings) for part in parts)
+    parts = (_kept(part, settings) for part in text.split("; "))
+    return "; ".join(_told(part, settings) for part in parts if part)
 
 
 def _kept(part: str, settings: Settings) -> str:
     """One clause of an advice; empty where all of it is done already."""
-    if settings.blocking and "CUDA_LAUNCH_BLOCKING=1" in part:
-        part = re.sub(r"CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do", "compute-sanitizer does", part)
-        part = re.sub(r"^CUDA_LAUNCH_BLOCKING=1(?: for the \w+)?(?:, )?| with CUDA_LAUNCH_BLOCKING=1, which names the call", "", part)
     if settings.graphs_off and re.match(r"the same run (?:with graphs off|without graphs)", part):
         return ""
-    return part
+    if not settings.blocking:
+        return part
+    return _BLOCKING.sub("", part.replace("CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do", "compute-sanitizer does"))
 
 
 def _told(part: str, settings: Settings) -> str:

@@ -56,7 +56,9 @@ def _read(facts: Facts) -> Reading:
         cause=f"One compiled function{_name(facts)} {often(facts, 'was given more variants')}. {last_guard(facts)}"
         + (FILLS_ROWS if rows else _PADS if pads else ""),
         against=(*(() if pads else (_NO_WORD,)), variants(facts)),
-        look="; ".join(filter(None, (instead_of(guard, rows), "TORCH_LOGS=recompiles: the guard that fails each time"))),
+        look="; ".join(
+            filter(None, (instead_of(guard, rows), "TORCH_LOGS=recompiles: the guard that fails each time"))
+        ),
     )
 
 

@@ -43,7 +43,6 @@ _FACTORS = {
 }
 MULTIPLES = tuple(_FACTORS)
 _GATED = re.compile(r"gate|\bup\b|w13|w1_w3|silu|swiglu|act_and_mul", re.I)
-_RANK = re.compile(r"(?:max_)?(?:lora_?)?\b(?:r|rank)['\"]?(?: ?[=:] ?| )(?P<rank>\d{1,4})(?![\w.])|lora_rank['\"]?(?: ?[=:] ?| )(?P<named>\d{1,4})")
 _LARGEST_RANK = 1024  # of an adapter
 
 
@@ -54,8 +53,11 @@ def multiple(ratio: int) -> str:
 
 def likely(facts: Facts, pair: Pair) -> str:
     """In words, what may have as many times the elements as one size of a pair has of the other: what the text names first."""
+    adapters = _adapters(facts, pair)
+    if adapters and {pair.narrow, pair.wide} <= facts.stated.adapters:
+        return adapters
     known = sorted(_FACTORS[pair.ratio], key=lambda one: not _is_named(one, facts, pair))
-    return _listed([*_adapters(facts, pair), *(one.says for one in known)])
+    return _listed([*([adapters] if adapters else []), *(one.says for one in known)])
 
 
 def _is_named(factor: _Factor, facts: Facts, pair: Pair) -> bool:
@@ -66,14 +68,13 @@ def _is_named(factor: _Factor, facts: Facts, pair: Pair) -> bool:
     return factor.of != _OTHER and speaks_of(factor.of, facts)
 
 
-def _adapters(facts: Facts, pair: Pair) -> list[str]:
-    """The ranks of two adapters, where the text speaks of some and neither size is too large for one."""
+def _adapters(facts: Facts, pair: Pair) -> str:
+    """In words, that the sizes are ranks of adapters; empty where the text speaks of none, or a size is too large for one."""
     if pair.wide > _LARGEST_RANK or not speaks_of("adapters", facts):
-        return []
-    told = {int(found["rank"] or found["named"]) for found in _RANK.finditer(facts.whole)}
-    named = " and ".join(str(size) for size in (pair.narrow, pair.wide) if size in told)
-    says = f" (the text has {named} as one)" if named else ""
-    return [f"ranks of adapters{says}, one's own and the one that room was made for"]
+        return ""
+    told = facts.stated.adapters & {pair.narrow, pair.wide}
+    named = " (the text has both as such)" if len(told) > 1 else f" (the text has {min(told)} as one)" if told else ""
+    return f"ranks of adapters{named}: one's own and the one that room was made for"
 
 
 def _listed(parts: list[str]) -> str:

@@ -29,7 +29,9 @@ class Joined:
     @property
     def owners(self) -> tuple[str, ...]:
         """The size as a width's line tells it."""
-        return tuple(f"{self.times} x hidden size of {model}" for model in self.models) or (f"{self.times} x {self.hidden}",)
+        return tuple(f"{self.times} x hidden size of {model}" for model in self.models) or (
+            f"{self.times} x {self.hidden}",
+        )
 
 
 def side_by_side(facts: Facts, pair: Pair) -> tuple[Joined, ...]:
@@ -67,4 +69,4 @@ def told(found: tuple[Joined, ...]) -> str:
     """In words, what the sizes are, and what follows where they are hidden states side by side."""
     times = " and ".join(dict.fromkeys(str(one.times) for one in found))
     made = ": those of one model came, and the weight is made for those of another" if len(found) > 1 else ""
-    return f"{' and '.join(map(str, found))}, perhaps {times} hidden states side by side (concatenated){made}"
+    return f"{' and '.join(map(str, found))}, perhaps {times} tensors of a hidden size side by side (concatenated){made}"
