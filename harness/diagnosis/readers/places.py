@@ -8,6 +8,7 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.attention.called import attention_called
 from harness.diagnosis.readers.callers import in_shared_expert, part_called
 from harness.diagnosis.readers.weights.adapters import adapter_part
+from harness.diagnosis.readers.weights.called import by_sizes
 from harness.diagnosis.readers.weights.named import is_of_routed, weights_at
 from harness.diagnosis.statements.einsum import equation_of
 from harness.diagnosis.statements.met import met
@@ -51,6 +52,8 @@ def product_place(facts: Facts) -> str:
     part = " or ".join(parts)
     if part.startswith(GATE) or len(parts) > 1:
         return part
+    if several := by_sizes(facts, code):
+        return f"{several}{_OF_SHARED}" if in_shared_expert(facts) else several
     if "gate_proj" in code:
         return f"{GATE}, or a router of that name"
     if not part and (_ROUTER.search(code) or (not facts.code and facts.seen("gate"))):

@@ -8,10 +8,13 @@ _PADS = re.compile(
 )
 # What is no width.
 _OTHERS = re.compile(
-    r"token|batch|seq|request|vocab|slot(?!\w)|position|image|length|\blen\b|bucket|block[_ ]?table", re.I
+    r"token|batch|seq|request|vocab|slots?(?!\w)|position|image|length|\blen\b|bucket|block[_ ]?table", re.I
 )
+_ROWS = re.compile(r"\brows?\b", re.I)  # of a weight, where a word of a width stands beside it
 _DENIED = re.compile(r"\b(?:not|no|never|without|instead|should|would|could|if|whether|unless|cannot)\b|n't|\?", re.I)
-_WIDTH = re.compile(r"hidden|intermediate|inter_|width|expert|moe|shared|weight|mlp|(?:nv|mx)fp\d|\bw\d{1,2}\b|_dim|columns?", re.I)
+_WIDTH = re.compile(
+    r"hidden|intermediate|inter_|width|expert|moe|shared|weight|mlp|(?:nv|mx)fp\d|\bw\d{1,2}\b|_dim|columns?", re.I
+)
 _MULTIPLE = re.compile(
     r"(?:multiples?(?:[ _]of)?['\"]?|align(?:ed|ment)?['\"]?(?: (?:to|of|is))?|pad_to_multiple_of['\"]?|round(?:ed|s|ing)?(?: up)? to|tiles? of|round_up\([^()]{1,60},)"
     r" ?[=:(]? ?(?P<size>\d{2,4})(?![\w.])",
@@ -50,7 +53,7 @@ def _clause(line: str, sizes: re.Match[str]) -> str:
     """The words from a word of padding to both sizes; empty where none is near, or where they speak of something else."""
     near = line[max(0, sizes.start() - _NEAR) : sizes.end() + _NEAR]
     pads = _PADS.search(sizes[0]) or _PADS.search(near)
-    if not pads or _OTHERS.search(near) or _DENIED.search(near):
+    if not pads or _OTHERS.search(near) or _DENIED.search(near) or (_ROWS.search(near) and not _WIDTH.search(near)):
         return ""
     offset = 0 if _PADS.search(sizes[0]) else near.find(sizes[0])
     start, end = min(pads.start() - offset, 0), max(pads.end() - offset, len(sizes[0]))
@@ -65,9 +68,11 @@ def multiples_in(lines: Iterable[str]) -> dict[int, str]:
 
 
 def _around(line: str, found: re.Match[str]) -> str:
-    """The words of a line up to a multiple, from the word of padding before it."""
-    pads = _PADS.search(line[: found.end()])
-    return line[pads.start() : found.end()][-_LONGEST:].strip() if pads else found[0]
+    """The words of a line up to a multiple, from the last word of padding before it; those of one string of a JSON line."""
+    before = line[: found.end()].rpartition('"')[2]
+    pads = [*_PADS.finditer(before)]
+    closed = ")" if line[found.end() : found.end() + 1] == ")" else ""
+    return (before[pads[-1].start() :] + closed if pads else found[0])[-_LONGEST:].strip()
 
 
 def kernels_in(lines: Iterable[str]) -> frozenset[str]:
@@ -87,4 +92,8 @@ def fits(rule: str, kernels: frozenset[str]) -> int:
 
 def adapter_ranks_in(text: str) -> frozenset[int]:
     """The numbers that a text has as ranks of adapters; empty for one that speaks of none."""
-    return frozenset(int(found["rank"]) for found in _ADAPTER_RANK.finditer(text)) if _ADAPTERS.search(text) else frozenset()
+    return (
+        frozenset(int(found["rank"]) for found in _ADAPTER_RANK.finditer(text))
+        if _ADAPTERS.search(text)
+        else frozenset()
+    )

@@ -67,11 +67,19 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         verdict=UNDECIDED,
         stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
-        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
+        against=(
+            "a width that was not cut off: that is a shape error, or wrong columns, before it is a fault",
+            _of_one(tell, possible),
+        ),
         look=_GRAPHS if replay else _SHAPES if prepares else _RANGE_CALL if call else _RANGE,
         tags=frozenset(_tags(facts, ids)),
         tries=(*graph, f"harness check --modes {rows} --device cuda"),
     )
+
+
+def _of_one(tell: str, possible: list[str]) -> str:
+    """What the text does not tell, where there is but one cause that it could."""
+    return tell if len(possible) > 1 else tell.replace("these causes apart", "whether it is that")
 
 
 def _late(facts: Facts, around: Surroundings, call: str) -> str:

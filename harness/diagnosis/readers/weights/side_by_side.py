@@ -69,4 +69,6 @@ def told(found: tuple[Joined, ...]) -> str:
     """In words, what the sizes are, and what follows where they are hidden states side by side."""
     times = " and ".join(dict.fromkeys(str(one.times) for one in found))
     made = ": those of one model came, and the weight is made for those of another" if len(found) > 1 else ""
-    return f"{' and '.join(map(str, found))}, perhaps {times} tensors of a hidden size side by side (concatenated){made}"
+    return (
+        f"{' and '.join(map(str, found))}, perhaps {times} tensors of a hidden size side by side (concatenated){made}"
+    )
