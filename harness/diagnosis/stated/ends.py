@@ -9,9 +9,9 @@ from harness.diagnosis.log.lines import Line
 _SAYS = re.compile(r"[\w.]+: (?P<words>.+)")
 # Exceptions of torch that wrap another, and sentences that tell no more than that something ended.
 _WRAPS = re.compile(
-    r"torch\.|(?:\w+\.)*(?:BackendCompilerFailed|TorchRuntimeError|InternalTorchDynamoError|Unsupported|SystemExit|Actor\w*Error|RayTaskError)\b"
-    r"|.*\b(?:see|check) (?:\w+ ){0,3}(?:above|log|trace|root cause)|.*root cause|.*\b(?:worker|engine|process|rank|child|job|task|server)\w* "
-    r"(?:\w+ ){0,3}(?:fail|die|exit|crash|terminat|dead)\w*",
+    r"torch\.|(?:\w+\.)*(?:BackendCompilerFailed|TorchRuntimeError|InternalTorchDynamoError|Unsupported|SystemExit)\b"
+    r"|(?:\w+\.)*(?:Actor\w*|RayTask)Error\b|.*root cause|.*\b(?:see|check) (?:\w+ ){0,3}(?:above|log|trace)"
+    r"|.*\b(?:worker|engine|process|rank|child|job|task|server)\w* (?:\w+ ){0,3}(?:fail|die|exit|crash|terminat|dead)\w*",
     re.I,
 )
 _NUMBER = re.compile(r"(?<![\w.])\d{2,}(?![\w.]\d)")

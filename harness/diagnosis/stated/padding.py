@@ -16,8 +16,8 @@ _WIDTH = re.compile(
     r"hidden|intermediate|inter_|width|expert|moe|shared|weight|mlp|(?:nv|mx)fp\d|\bw\d{1,2}\b|_dim|columns?", re.I
 )
 _MULTIPLE = re.compile(
-    r"(?:multiples?(?:[ _]of)?['\"]?|align(?:ed|ment)?['\"]?(?: (?:to|of|is))?|pad_to_multiple_of['\"]?|round(?:ed|s|ing)?(?: up)? to|tiles? of|round_up\([^()]{1,60},)"
-    r" ?[=:(]? ?(?P<size>\d{2,4})(?![\w.])",
+    r"(?:multiples?(?:[ _]of)?['\"]?|align(?:ed|ment)?['\"]?(?: (?:to|of|is))?|pad_to_multiple_of['\"]?"
+    r"|round(?:ed|s|ing)?(?: up)? to|tiles? of|round_up\([^()]{1,60},) ?[=:(]? ?(?P<size>\d{2,4})(?![\w.])",
     re.I,
 )
 _PARTS = ("trtllm", "cutlass", "marlin", "nvfp4", "mxfp4", "mxfp8")

@@ -15,7 +15,7 @@ _LEAST = 256  # a width that a multiple may be taken for
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """``lines`` may state a padding; ``multiples`` are those of widths with the text's words, ``kernels`` the parts of kernels' names.
+    """``lines`` may state a padding; ``multiples`` are those of widths, with the text's words, ``kernels`` parts of kernels' names.
 
     ``engine`` is the one whose code or name the text has, empty for none; ``ranks`` are those of a weight, 0 where it is not said.
     ``adapters`` are the numbers that it has as ranks of adapters.

@@ -6,8 +6,8 @@ _ATTRIBUTE = re.compile(r"(?:L\[['\"]self['\"]\]|self)\.(?P<name>[A-Za-z_][\w.]*
 _ROWS = re.compile(r"\.(?:shape\[0\]|size\(0\)|shape\[:1\])|\blen\(")
 _COUNTS = re.compile(r"rows|tok|batch|bucket|bs\b", re.I)
 FILLS_ROWS = (
-    " The line beside it takes the number of rows that came from it: it is the number that rows are filled up to, which the compiled "
-    "code holds as a constant."
+    " The line beside it takes the number of rows that came from it: it is the number that rows are filled up to, which the "
+    "compiled code holds as a constant."
 )
 
 
