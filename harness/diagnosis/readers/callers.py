@@ -49,14 +49,22 @@ def part_called(facts: Facts) -> str:
 
 
 def in_shared_expert(facts: Facts) -> bool:
-    """Whether a caller names the shared expert, by its function or by what it calls, and not the routed ones beside it."""
+    """Whether a caller names the shared expert, by its function or by all that it calls, and not the routed ones beside it."""
     users = facts.users[-_FAR:]
-    led = [
+    led = (
         _leading(frame, users[place + 1].function) if place + 1 < len(users) else frame
         for place, frame in enumerate(users)
-    ]
-    texts = (text for frame in led for text in (frame.function, frame.code))
-    return any(_SHARED.search(text) and not _ROUTED.search(text) for text in texts)
+    )
+    return any(_is_shared(frame.function) or _calls_shared(frame.code) for frame in led)
+
+
+def _is_shared(text: str) -> bool:
+    return bool(_SHARED.search(text)) and not _ROUTED.search(text)
+
+
+def _calls_shared(code: str) -> bool:
+    calls = [found[0] for found in _CALLEE.finditer(code)]
+    return _is_shared(code) and all(map(_SHARED.search, calls))
 
 
 def _leading(frame: Frame, function: str) -> Frame:

@@ -14,6 +14,7 @@ _NO_GRAPHS = re.compile(
 _NO_COMPILER = re.compile(
     rf"{_EAGER}|\bTORCH(?:DYNAMO|_COMPILE)_DISABLE=1|CompilationMode\.NONE|CompilationLevel\.NO_COMPILATION"
     rf"|\b(?:torch[._])?compile{_SET}(?:[Ff]alse|[Oo]ff\b)|torch\.compile (?:is )?(?:off|disabled)"
+    r"|\b(?:[Nn]o|[Ww]ithout) torch\.compile\b"
 )
 # What speaks of a graph that was made or run.
 _GRAPHED = re.compile(r"\.replay\(|[Cc]apturing (?:CUDA|cuda)|Graph capturing finished|capture_begin|in replay\b")

@@ -32,7 +32,7 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
 
 
 def beyond(facts: Facts, pair: Pair) -> Reading | None:
-    """An add of what experts gave, a sixth wider at most than the hidden size of a model that the text names; None for all others."""
+    """An add of what experts gave, a sixth wider at most than the hidden size of a model that the text names; else None."""
     own = [owner.model for owner in pair.hidden_owners if owner.model in facts.named]
     adds = operations(facts.code) & {"add", "add_"} and _OF_EXPERTS.search(facts.code)
     if not own or not adds or pair.possible or not 0 < pair.extra <= 1 / 6 or facts.loads or facts.in_attention:

@@ -16,7 +16,7 @@ _OUTER = ("hidden size", "latent size")
 def by_sizes(facts: Facts, code: str) -> str:
     """The projections that a line calls, where they are several: the one whose weight has such sizes, else each of them.
 
-    Empty for a line that calls one or none. The second projection's weight takes an intermediate size, that of the others a hidden one.
+    Empty for a line that calls one or none. The second projection takes an intermediate size, the others a hidden one.
     """
     called = dict.fromkeys(projection_of(found["name"]) for found in _CALLED.finditer(code))
     parts = [part for part in (FIRST, GATE, SECOND) if part in called]

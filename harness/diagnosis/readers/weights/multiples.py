@@ -73,8 +73,8 @@ def _adapters(facts: Facts, pair: Pair) -> str:
     if pair.wide > _LARGEST_RANK or not speaks_of("adapters", facts):
         return ""
     told = facts.stated.adapters & {pair.narrow, pair.wide}
-    named = " (the text has both as such)" if len(told) > 1 else f" (the text has {min(told)} as one)" if told else ""
-    return f"ranks of adapters{named}: one's own and the one that room was made for"
+    both = "the text has both as such" if len(told) > 1 else f"the text has {min(told)} as one" if told else ""
+    return f"ranks of adapters ({both or 'its own, and the one that room was made for'})"
 
 
 def _listed(parts: list[str]) -> str:
