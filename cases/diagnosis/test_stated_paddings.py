@@ -21,6 +21,7 @@ DENIED = "Or no padding"
         "intermediate size padded: 192 -> 256",
         "rounded up 192 columns of the expert width to 256",
         "moe: width 256 (192 before padding)",
+        "experts run on CUTLASS, not MARLIN; 192 padded to 256",
     ],
 )
 def test_widths_that_the_log_states_are_no_chance(words: str) -> None:

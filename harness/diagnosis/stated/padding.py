@@ -8,7 +8,7 @@ _PADS = re.compile(
 )
 # What is no width.
 _OTHERS = re.compile(
-    r"token|batch|seq|request|vocab|slots?(?!\w)|position|image|length|\blen\b|bucket|block[_ ]?table", re.I
+    r"token|batch|seq|request|vocab|slots?(?!\w)|position|image|length|\blen\b|bucket|cache|block[_ ]?table", re.I
 )
 _ROWS = re.compile(r"\brows?\b", re.I)  # of a weight, where a word of a width stands beside it
 _DENIED = re.compile(r"\b(?:not|no|never|without|instead|should|would|could|if|whether|unless|cannot)\b|n't|\?", re.I)
@@ -28,6 +28,7 @@ _ADAPTER_RANK = re.compile(
     r"(?:\b(?:max_)?lora_?r(?:ank)?|\br|\b[Rr]ank)['\"]?(?: ?[=:] ?| (?:is |of )?)(?P<rank>\d{1,4})(?![\w.])"
 )
 _ADAPTERS = re.compile(r"(?<![a-z])q?lora|adapter", re.I)
+_SENTENCES = re.compile(r"; |[.!] (?=[A-Z])|\| ")
 _NEAR, _LONGEST = 60, 120
 _MAY, _LONGEST_LINE = re.compile(r"pad|align|round|multiple|(?:nv|mx)fp|trt|tensorrt|cutlass|marlin", re.I), 1000
 
@@ -51,7 +52,8 @@ def _both(narrow: int, wide: int) -> str:
 
 def _clause(line: str, sizes: re.Match[str]) -> str:
     """The words from a word of padding to both sizes; empty where none is near, or where they speak of something else."""
-    near = line[max(0, sizes.start() - _NEAR) : sizes.end() + _NEAR]
+    before = _SENTENCES.split(line[max(0, sizes.start() - _NEAR) : sizes.start()])[-1]
+    near = before + sizes[0] + _SENTENCES.split(line[sizes.end() : sizes.end() + _NEAR])[0]
     pads = _PADS.search(sizes[0]) or _PADS.search(near)
     if not pads or _OTHERS.search(near) or _DENIED.search(near) or (_ROWS.search(near) and not _WIDTH.search(near)):
         return ""
