@@ -16,6 +16,8 @@ _NO_COMPILER = re.compile(
     rf"|\b(?:torch[._])?compile{_SET}(?:[Ff]alse|[Oo]ff\b)|torch\.compile (?:is )?(?:off|disabled)"
     r"|\b(?:[Nn]o|[Ww]ithout) torch\.compile\b"
 )
+# Without one of these a text is looked at no further.
+_OF_GRAPHS, _OF_COMPILER = ("raph", "RAPH", "eager"), ("compil", "COMPIL", "Compil", "DYNAMO_", "eager")
 # What speaks of a graph that was made or run.
 _GRAPHED = re.compile(r"\.replay\(|[Cc]apturing (?:CUDA|cuda)|Graph capturing finished|capture_begin|in replay\b")
 _LOGS = re.compile(r"(?<!\w)TORCH_LOGS=['\"]?(?P<names>[\w+.,:-]+)")
@@ -50,9 +52,9 @@ class Settings:
 def settings_in(text: str) -> Settings:
     """The settings that a text shows."""
     return Settings(
-        graphs_off=_states(_NO_GRAPHS, text),
+        graphs_off=any(word in text for word in _OF_GRAPHS) and _states(_NO_GRAPHS, text),
         graphed=bool(_GRAPHED.search(text)),
-        compiler_off=_states(_NO_COMPILER, text),
+        compiler_off=any(word in text for word in _OF_COMPILER) and _states(_NO_COMPILER, text),
         logs=frozenset(_logs(text)),
     )
 
