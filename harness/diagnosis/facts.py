@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.diagnosis.calls import called_in, fakes_in, op_in
@@ -16,6 +16,7 @@ from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.quoted.message import message_of
 from harness.diagnosis.log.texts import Joined, Texts
 from harness.diagnosis.notation import sizes
+from harness.diagnosis.stated.stated import Stated
 from harness.diagnosis.widths import Pair, read_pair
 
 # Functions of a layer that runs, and of what comes before that.
@@ -63,6 +64,7 @@ class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
 
     ``named`` are the models that the log names, ``told`` the dispatchers; ``foreign`` is a model of it that is not known here.
+    ``stated`` is what it states in words.
     """
 
     texts: Texts
@@ -71,10 +73,11 @@ class Facts:
     named: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     foreign: str = ""
+    stated: Stated = field(default_factory=Stated)
 
     def pair(self, a: int, b: int) -> Pair:
-        """What two sizes that differ are to each other, for the models that the log names."""
-        return read_pair(a, b, self.named, self.told, bool(self.foreign))
+        """What two sizes that differ are to each other, for the models that the log names and by what it states."""
+        return self.stated.pair(read_pair(a, b, self.named, self.told, bool(self.foreign)))
 
     def said(self, words: str) -> bool:
         """Whether the message that was understood has these words, a terminal's line breaks aside."""

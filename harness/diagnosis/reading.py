@@ -22,6 +22,9 @@ from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.readers.weights.batch import rows_are_tokens
 from harness.diagnosis.readers.weights.halves import with_halves
 from harness.diagnosis.readers.weights.listed import of_a_width
+from harness.diagnosis.stated.answers import as_stated
+from harness.diagnosis.stated.ends import led_to
+from harness.diagnosis.stated.stated import stated_in
 from harness.diagnosis.surroundings import Surroundings
 
 _TRANSFER = "transfer of a cache of keys and values between engines"
@@ -44,11 +47,16 @@ def facts_of(failure: Failure) -> Facts:
 def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[str], around: Surroundings) -> Diagnosis:
     """The diagnosis that follows from the facts of a failure."""
     names = tuple(shape.name for shape in around.models)
-    facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign)
+    stated = stated_in(around.start, [line.text for line in facts.texts.lines], facts.whole, around.blocking)
+    stated = replace(stated, ranks=around.ranks_at(facts.number))
+    facts = replace(of_a_width(facts), named=names, told=around.dispatchers, foreign=around.foreign, stated=stated)
     kind, groups = facts.match.kind, facts.match.groups
     reading = with_rows_told(_holding(facts, _reading(facts, around)), facts, around)
     told = with_models(reading, facts, around)
     reading = with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told)
+    if words := led_to(facts.texts.lines, facts.number):
+        reading = replace(reading, cause=f'{reading.cause} The exception that it led to says: "{words}".')
+    reading = as_stated(reading, stated.settings, facts.phase, next(iter(names), ""), facts.user_line)
     return Diagnosis(
         kind=kind.id,
         title=reading.title or kind.title,

@@ -8,6 +8,7 @@ from harness.diagnosis.known.context import Context
 from harness.diagnosis.known.hidden import hidden_in, model_of
 from harness.diagnosis.notation import sizes
 from harness.diagnosis.owners import catalogue, widths_of
+from harness.diagnosis.stated.engines import on_engine
 from harness.diagnosis.statements.shown import is_joined, reshapes_weight, shown_weights
 from harness.diagnosis.statements.weights import left_is_weight
 from harness.diagnosis.surroundings import Surroundings
@@ -77,18 +78,12 @@ def checks(
 ) -> tuple[str, ...]:
     """Commands that try a padded width; ``shared`` for a layer with a shared expert, ``more`` for further options."""
     model, options = _model(facts, around, pair, shared)
-    return flags(facts, around, f"--models {model}{options}{_rule(pair, model)}{more} --modes {modes}")
+    return flags(facts, around, f"--models {model}{options}{_rule(facts, pair, model)}{more} --modes {modes}")
 
 
 def flags(facts: Facts, around: Surroundings, chosen: str) -> tuple[str, ...]:
-    """`harness check` with these options: on the layer here, and on vLLM's own where the text is not another engine's."""
-    found = [f"harness check {chosen}"]
-    release = around.release("vllm")
-    if release:
-        found.append(f"harness vllm {release} {chosen}")
-    elif not facts.seen("sglang"):
-        found.append(f"harness check --subject vllm {chosen}")
-    return tuple(found)
+    """`harness check` with these options: on the layer here, and on that of the engine whose code or name the text has."""
+    return (f"harness check {chosen}", *on_engine(facts.stated.engine, around, chosen))
 
 
 def in_place_of(facts: Facts, around: Surroundings) -> str:
@@ -141,12 +136,12 @@ def _by_its_sizes(around: Surroundings, pair: Pair, context: Context) -> str:
     )
 
 
-def _rule(pair: Pair, model: str) -> str:
-    """The first rule of the least multiple that any rule has: one that rounds the hidden size so, else the model's inner one."""
+def _rule(facts: Facts, pair: Pair, model: str) -> str:
+    """The first rule that the text names; else of the least multiple that any has: one of the hidden size, else the inner one."""
     gated = catalogue().shapes[model].gated
     hidden = [rule for alignment in pair.alignments for rule in alignment.hidden]
     inner = [rule for one in pair.alignments for rule in (*one.inner, *(one.gated if gated else one.plain))]
-    return next((f" --rules {rule}" for rule in (*hidden, *inner)), "")
+    return next((f" --rules {rule}" for rule in facts.stated.first((*hidden, *inner))), "")
 
 
 def audit(op: str, rows: str) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ LARGEST = 65_536  # what is wider is a vocabulary
 class Pair:
     """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``.
 
-    ``named`` are the models that the text names: where one of them has ``narrow``, its alignments are told alone.
+    ``named`` are the models that the text names: where one of them has ``narrow``, its alignments are told alone. ``said`` are the
+    text's own words of that padding.
     """
 
     narrow: int
@@ -29,6 +30,7 @@ class Pair:
     ratio: int  # wide is exactly that many times narrow; 0 where it is not
     latent_of: str  # the model whose hidden and latent widths these are
     named: tuple[str, ...] = ()
+    said: str = ""
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -50,8 +52,10 @@ class Pair:
         """Whether a rule of the models file makes one of the other and nothing about the numbers speaks for chance.
 
         Chance: odd or small sizes (63 and 64 meet in any image model), padding of more than a sixth, numbers of heads, sizes
-        of a vocabulary. A dispatcher that the log names is none, however much it rounds up.
+        of a vocabulary. A dispatcher that the log names is none, however much it rounds up. Nor is what the log says in words.
         """
+        if self.said:
+            return True
         if not self.rules or self.latent_of or self.narrow % NVFP4_BLOCK or self.wide > LARGEST:
             return False
         if self.extra > 1 / 6 or self.narrow < 512 or self.heads:
@@ -84,6 +88,8 @@ class Pair:
     def strong(self) -> bool:
         """Whether words that name padding make it that: a known width, whole or a rank's share, that an alignment rounds up."""
         shared = self.known or bool(self.ranked_owners)
+        if self.said:
+            return True
         return self.possible and bool(self.rules) and shared and not (self.latent_of or self.narrow % NVFP4_BLOCK)
 
     @property

@@ -34,7 +34,14 @@ class Context:
             return ()
         found = tuple(owner for owner in owners(width) if self.allows(owner, width))
         split = self._split(width, refused=not found and bool(owners(width))) if width >= 64 else ()
-        return tuple(sorted(dict.fromkeys((*found, *split)), key=self._rank))
+        return self._stated(sorted(dict.fromkeys((*found, *split)), key=self._rank))
+
+    def _stated(self, ordered: list[Owner]) -> tuple[Owner, ...]:
+        """Those of the models that the text names, whole or as one of the stated ranks has them, where any is so; else all."""
+        own = [
+            owner for owner in ordered if owner.model in self.named and (owner.whole or 0 < owner.ranks == self.ranks)
+        ]
+        return tuple(own or ordered)
 
     def _split(self, width: int, refused: bool) -> tuple[Owner, ...]:
         """Those of which a width is a share: on the stated ranks, else on any where its weight shows whose it is."""

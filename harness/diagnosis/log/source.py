@@ -3,6 +3,7 @@
 import codecs
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +32,11 @@ _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 # of the encoding. A name is any text. The time stays: it is known as a prefix.
 _STAMP = rb"\t(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z(?:\s|$))"
 _STAMPED, _FIELDS = re.compile(_STAMP), re.compile(rb"^[^\t\n]{1,300}\t[^\t\n]{1,300}" + _STAMP, re.M)
+# The same where a paste made spaces of the tabs. GitHub's times have seven digits; the names are those that several lines have.
+_SPACED = re.compile(
+    rb"^(?P<names>[^\n]{1,600}?)[ \t]+(?:\xef\xbb\xbf)?(?=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z(?:\s|$))", re.M
+)
+_APART, _PASTED = re.compile(rb"[ \t]\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z\s"), 1 << 16
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x08\x07\x1b")) + b"\x7f"
 
 
@@ -70,7 +76,18 @@ def chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 def without_fields(piece: bytes) -> bytes:
     """Whole lines of a log without the names of jobs and steps that are fields, with tabs, before each line's time."""
-    return _FIELDS.sub(b"", piece) if b"Z " in piece and _STAMPED.search(piece) else piece
+    if b"Z " not in piece:
+        return piece
+    if _STAMPED.search(piece):
+        return _FIELDS.sub(b"", piece)
+    return _without_spaced(piece) if _APART.search(piece, 0, _PASTED) else piece
+
+
+def _without_spaced(piece: bytes) -> bytes:
+    """The same without names that spaces part from the time; each stands on several lines."""
+    names = Counter(found["names"] for found in _SPACED.finditer(piece[:_PASTED]))
+    known = {name for name, times in names.items() if times > 1}
+    return _SPACED.sub(lambda found: b"" if found["names"] in known else found[0], piece) if known else piece
 
 
 def _read(file: BinaryIO, name: str) -> bytes:

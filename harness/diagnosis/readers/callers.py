@@ -15,6 +15,9 @@ _OUT = 4
 _CALLEE = re.compile(r"\b(?:self|s|m|mod|module|layer|block|mlp)\.(?:\w+\.)*(?P<name>\w+)\(")
 # Calls that pass on what they were given, whatever the part is.
 _HELPERS = re.compile(r"_?(?:forward|apply|call|linear|impl|quant_method|kernel|func|fn|op|run|_call_impl)(?:_\w+)?")
+_SHARED = re.compile(r"(?<![a-z])shared_?(?:experts?|mlp)|shared_output|sharedexpert", re.I)
+_ROUTED = re.compile(r"rout(?:ed|er)|fused_(?:moe|experts)|self\.experts\(", re.I)
+_FAR = 6  # how far out a caller may name the shared expert: modules of a linear layer stand between
 _PARTS = (
     ("router", re.compile(r"gate|router|(?:gate|router)_(?:linear|proj_moe)|_?router_gate")),
     ("shared expert", re.compile(r"_?shared_(?:expert|mlp|output)s?\w*")),
@@ -43,6 +46,25 @@ def part_called(facts: Facts) -> str:
         if place + 1 < len(users) and any(not _HELPERS.fullmatch(name) for name in names):
             return ""
     return ""
+
+
+def in_shared_expert(facts: Facts) -> bool:
+    """Whether a caller names the shared expert, by its function or by all that it calls, and not the routed ones beside it."""
+    users = facts.users[-_FAR:]
+    led = (
+        _leading(frame, users[place + 1].function) if place + 1 < len(users) else frame
+        for place, frame in enumerate(users)
+    )
+    return any(_is_shared(frame.function) or _calls_shared(frame.code) for frame in led)
+
+
+def _is_shared(text: str) -> bool:
+    return bool(_SHARED.search(text)) and not _ROUTED.search(text)
+
+
+def _calls_shared(code: str) -> bool:
+    calls = [found[0] for found in _CALLEE.finditer(code)]
+    return _is_shared(code) and all(map(_SHARED.search, calls))
 
 
 def _leading(frame: Frame, function: str) -> Frame:

@@ -3,7 +3,7 @@
 from math import prod
 
 from harness.diagnosis.known.alignments import COMMON, alignments
-from harness.diagnosis.readers.meeting.relations import multiple
+from harness.diagnosis.readers.weights.multiples import multiple
 
 
 def nothing(elements: str) -> str:

@@ -7,8 +7,8 @@ from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.owners import catalogue
 from harness.diagnosis.readers.callers import part_called
-from harness.diagnosis.readers.meeting.relations import multiple
 from harness.diagnosis.readers.pairs import modes, widths
+from harness.diagnosis.readers.weights.multiples import multiple
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair
 from harness.matrix.shapes import Shape

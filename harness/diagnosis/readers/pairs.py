@@ -115,8 +115,9 @@ def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, named: boo
     ``sure`` says whether anything beside an alignment speaks for padding. Without it the answer names the other reading too.
     ``named`` says whether the lines of the text name padding: then weak numbers are no chance, where an alignment fits them.
     """
-    sure, strong = sure or named, pair.padded or (named and pair.strong)
+    sure, strong = sure or named or bool(pair.said), pair.padded or (named and pair.strong)
     cause, other = rest["cause"], () if sure else (_or_two(pair),)
+    cause += f' The text says: "{pair.said}".' if pair.said else ""
     if not strong:
         cause, other = f"Perhaps padding: {cause[:1].lower()}{cause[1:]}", (_or_chance(pair),)
     rest["cause"] = " ".join((cause, *pair.by_halves(), *other))

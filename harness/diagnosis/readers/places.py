@@ -6,8 +6,9 @@ from harness.diagnosis.code import operations
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.attention.called import attention_called
-from harness.diagnosis.readers.callers import part_called
+from harness.diagnosis.readers.callers import in_shared_expert, part_called
 from harness.diagnosis.readers.weights.adapters import adapter_part
+from harness.diagnosis.readers.weights.called import by_sizes
 from harness.diagnosis.readers.weights.named import is_of_routed, weights_at
 from harness.diagnosis.statements.einsum import equation_of
 from harness.diagnosis.statements.met import met
@@ -36,7 +37,8 @@ _PROJECTIONS = {
 }
 _BATCHES = frozenset(("bmm", "baddbmm", "grouped_mm", "_grouped_mm"))
 _BATCH = "product of a batch of weights, as of the routed experts"
-_OF_ONE = " of an expert"
+_OF_ONE, _OF_SHARED = " of an expert", " of the shared expert"
+_OF_AN_EXPERT = frozenset((FIRST, SECOND, GATE, "projection"))
 
 
 def product_place(facts: Facts) -> str:
@@ -50,6 +52,8 @@ def product_place(facts: Facts) -> str:
     part = " or ".join(parts)
     if part.startswith(GATE) or len(parts) > 1:
         return part
+    if several := by_sizes(facts, code):
+        return f"{several}{_OF_SHARED}" if in_shared_expert(facts) else several
     if "gate_proj" in code:
         return f"{GATE}, or a router of that name"
     if not part and (_ROUTER.search(code) or (not facts.code and facts.seen("gate"))):
@@ -60,10 +64,11 @@ def product_place(facts: Facts) -> str:
     if "latent" in part:
         return part
     if speaks_for("shared", _near(facts, code)) or (not facts.code and facts.seen("shared")):
-        return "shared expert"
+        return f"{projection}{_OF_SHARED}" if projection else "shared expert"
     if part.endswith(_OF_ONE) or _EXPERT.search(_near(facts, code)):
         return f"{projection}{_OF_ONE}" if projection else "product of one expert's weight"
-    return "output head" if _HEAD.search(code) else projection or _unnamed(facts)
+    place = "output head" if _HEAD.search(code) else projection or _unnamed(facts)
+    return f"{place}{_OF_SHARED}" if place in _OF_AN_EXPERT and in_shared_expert(facts) else place
 
 
 def _unnamed(facts: Facts) -> str:

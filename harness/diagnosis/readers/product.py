@@ -130,7 +130,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
         sure=pair.known or speaks(facts),
         named=names_padding(facts),
         stage=place,
-        operands=sides.of_second(left),
+        operands=sides.of_second(left, place.endswith("shared expert")),
         cause=f"{supposed(facts, pair)}The intermediate width is padded {where}, at the {place}: "
         f"{pair.rounded()}. {why}",
         against=(NO_FAKE, "the add of routed and shared output: it comes after this product"),

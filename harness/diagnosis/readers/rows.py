@@ -87,8 +87,8 @@ def _experts(facts: Facts, few: int, many: int) -> str:
 
 
 def _of_graphs(facts: Facts) -> bool:
-    """Whether the text has words of graphs, or the user's line has a name of one."""
-    return (
+    """Whether the text has words of graphs, or the user's line has a name of one, and nowhere that they are off."""
+    return not facts.stated.settings.graphs_off and (
         facts.seen("replay")
         or bool(_OF_GRAPHS.search(facts.whole))
         or bool(_GRAPHS.search(f"{facts.function} {facts.code}"))

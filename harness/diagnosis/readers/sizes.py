@@ -21,7 +21,7 @@ from harness.diagnosis.readers.meeting.scales import read_scaled
 from harness.diagnosis.readers.meeting.slices import padded_share, read_share
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.meeting.unknown import hinted, unknown_sizes
-from harness.diagnosis.readers.meeting.unrelated import in_blocks, unrelated
+from harness.diagnosis.readers.meeting.unrelated import beyond, in_blocks, unrelated
 from harness.diagnosis.readers.pairs import (
     may_be_heads,
     pair_of,
@@ -68,7 +68,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )
-        return unrelated(facts, pair, what, dim)
+        return beyond(facts, pair) or unrelated(facts, pair, what, dim)
     read = read_copy(facts, around, pair, a) if facts.loads else read_met(facts, around, pair, a)
     return replace(read, cause=f"{supposed(facts, pair)}{read.cause}")
 

@@ -12,7 +12,6 @@ from harness.diagnosis.surroundings import Surroundings
 _REPLAYS = re.compile(
     r"\.replay\(|[Gg]raph[_ ][Rr]eplay|\bin replay\b|GraphLaunch|replay(?:ing|ed)? (?:of )?(?:a |the )?(?:CUDA |cuda )?graph"
 )
-_EAGER = re.compile(r"--enforce-eager|enforce_eager=True|--disable-cuda-graph(?![\w-])|disable_cuda_graph=True")
 # Words of ids that a kernel indexes by.
 _OF_IDS = re.compile(r"topk_?ids|expert_?ids?|expert_map|sorted_(?:token_)?ids|moe_align|\bids\b")
 _OF_EXPERTS = re.compile(r"expert|moe", re.I)
@@ -48,7 +47,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     if kernel := facts.match.groups.get("kernel", ""):
         what, late, tell = f"{_OUTSIDE[:-1]}: {_short(kernel)}.", _NAMED, _TELL_NAMED
     moe = facts.seen("moe")
-    replay = facts.seen("replay") and not _EAGER.search(facts.whole) and not _captures(facts)
+    replay = facts.seen("replay") and not facts.stated.settings.graphs_off and not _captures(facts)
     if on_assert and (other := told(facts)):
         return _by_assertion(other, late)
     if on_assert and "embedding" in f"{facts.user_line} {facts.function}":
@@ -63,15 +62,24 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         if seen
     ]
     graph = ("harness check --modes cudagraph --device cuda",) if replay else ()
+    rows = "varied-contents" if facts.stated.settings.graphs_off else "cudagraph-dynamic --tokens 1,7,33"
     return Reading(
         verdict=UNDECIDED,
         stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
-        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
+        against=(
+            "a width that was not cut off: that is a shape error, or wrong columns, before it is a fault",
+            _of_one(tell, possible),
+        ),
         look=_GRAPHS if replay else _SHAPES if prepares else _RANGE_CALL if call else _RANGE,
         tags=frozenset(_tags(facts, ids)),
-        tries=(*graph, "harness check --modes cudagraph-dynamic --tokens 1,7,33 --device cuda"),
+        tries=(*graph, f"harness check --modes {rows} --device cuda"),
     )
+
+
+def _of_one(tell: str, possible: list[str]) -> str:
+    """What the text does not tell, where there is but one cause that it could."""
+    return tell if len(possible) > 1 else tell.replace("these causes apart", "whether it is that")
 
 
 def _late(facts: Facts, around: Surroundings, call: str) -> str:
@@ -103,7 +111,7 @@ def _by_assertion(other: tuple[str, str], late: str) -> Reading:
 
 def _tags(facts: Facts, moe: bool) -> list[str]:
     """What public bugs are matched by: a graph by a call of its replay, ids of experts by their names."""
-    replays = bool(_REPLAYS.search(facts.whole)) and not _EAGER.search(facts.whole)
+    replays = bool(_REPLAYS.search(facts.whole)) and not facts.stated.settings.graphs_off
     ids = moe and bool(_OF_IDS.search(facts.whole) or _OF_EXPERTS.search(facts.code))
     return [
         tag for tag, seen in (("moe", moe), ("replay", replays), ("captures", _captures(facts)), ("ids", ids)) if seen

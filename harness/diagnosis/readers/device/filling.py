@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from harness.diagnosis.diagnosis import Reading
+from harness.diagnosis.diagnosis import FAMILY, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.surroundings import Surroundings
 
 # What is said of a text that names an index by ids, as the reader of faults and the data file's entries have it.
 NOT_TOLD = "the text alone does not tell which rows have such an id; the ids at that line do"
+# How the reader of faults begins the causes that there may be, and how the one begins that a text decides for.
+_WOULD, _IS = "Of this family it would be: ", "Most likely it is "
 _ROWS = (
     r"(?:(?:filler|fill(?:ing|ed)?|pad(?:ded|ding)?|dummy|empty|unused|inactive|masked|made-up)[ _-](?:rows?|tokens?|slots?)"
     r"|(?:rows?|tokens?|slots?) (?:\d[\d, :.-]*|(?:that|which) (?:fill|pad)\w*))"
@@ -41,7 +43,10 @@ def with_rows_told(reading: Reading, facts: Facts, around: Surroundings) -> Read
     if not words:
         return reading
     against = tuple(text for text in reading.against if text != NOT_TOLD)
-    return replace(reading, against=against, cause=f'{reading.cause} The text says of its rows: "{words}".')
+    one = reading.cause.count(_WOULD) == 1 and "; or" not in reading.cause.partition(_WOULD)[2]
+    cause = reading.cause.replace(_WOULD, _IS) if one else reading.cause
+    verdict = FAMILY if one or _WOULD not in cause else reading.verdict
+    return replace(reading, verdict=verdict, against=against, cause=f'{cause} The text says of its rows: "{words}".')
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.readers.guards.attributes import FILLS_ROWS, fills_rows, instead_of
 from harness.diagnosis.readers.guards.failed import failed, guard_named, guarded_size, last_guard
 from harness.diagnosis.readers.guards.limit import often, outcome, title, variants
 from harness.diagnosis.readers.guards.on_data import multiple_in
@@ -47,21 +48,29 @@ def _read(facts: Facts) -> Reading:
     pads = _rounds_up(facts)
     if ranged := guarded_size(facts):
         return _ranged(facts, *ranged, pads)
+    guard = facts.match.groups.get("guarded", "") or guard_named(facts)
+    rows = pads and fills_rows(guard, f"{_beside(facts)} {line_of(facts)}")
     return Reading(
-        verdict=UNDECIDED if pads else OTHER,
-        stage=facts.match.groups.get("guarded", "") or guard_named(facts),
+        verdict=FAMILY if rows else UNDECIDED if pads else OTHER,
+        stage=guard,
         cause=f"One compiled function{_name(facts)} {often(facts, 'was given more variants')}. {last_guard(facts)}"
-        + (_PADS if pads else ""),
+        + (FILLS_ROWS if rows else _PADS if pads else ""),
         against=(*(() if pads else (_NO_WORD,)), variants(facts)),
-        look="TORCH_LOGS=recompiles: the guard that fails each time",
+        look="; ".join(
+            filter(None, (instead_of(guard, rows), "TORCH_LOGS=recompiles: the guard that fails each time"))
+        ),
     )
 
 
 def _rounds_up(facts: Facts) -> bool:
     """Whether the guard, or the code that torch prints beside it, rounds up to a multiple or speaks of padding."""
+    return bool(multiple_in(facts.match.groups.get("guard", ""))) or fills_up(f"{_beside(facts)} {line_of(facts)}")
+
+
+def _beside(facts: Facts) -> str:
+    """The guard with the code that torch prints beside it."""
     place = max(facts.whole.find(facts.match.text), 0)
-    beside = facts.whole[place : place + len(facts.match.text) + _BESIDE]
-    return bool(multiple_in(facts.match.groups.get("guard", ""))) or fills_up(f"{beside} {line_of(facts)}")
+    return facts.whole[place : place + len(facts.match.text) + _BESIDE]
 
 
 def _guards(facts: Facts) -> str:

@@ -4,8 +4,8 @@ import re
 
 from harness.diagnosis.diagnosis import FAMILY, OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.meeting.relations import multiple
 from harness.diagnosis.readers.pairs import modes, padded, pair_of, widths
+from harness.diagnosis.readers.weights.multiples import multiple
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair, read_pair

@@ -13,6 +13,10 @@ from harness.diagnosis.widths import Pair
 _NAMED = 3
 _EITHER = "a copy, at load of the weights or in the layer"
 _SLICED = re.compile(r"(?P<name>\w[\w.]*(?:\[\w*\])?)\.narrow\(")
+# A copy whose source is called as activations are, into nothing that is called as a weight is.
+_COPIED = re.compile(r"(?P<into>[\w.\[\]:, ()-]{1,80})\.copy_\((?P<source>[^()]{1,60})")
+_ACTIVATION = re.compile(r"hidden|states?\b|embeds?\b|activation|resid|\binputs?\b|routed|logits|^x\b", re.I)
+_WEIGHT = re.compile(r"weight|param|bias|shard|expert_data|loaded|\bw\d", re.I)
 _DESTINATION = re.compile(r"dst|dest|param|self\.|target|slot|buf|\bout\b")
 
 
@@ -23,7 +27,7 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
     weights, into_wide = facts.loads_weights, _into_wide(facts, pair, first)
     made, came = ("padded", "true") if into_wide else ("true", "padded")
     meets = f"A checkpoint's width meets a parameter that was made at the {made} one"
-    running = not weights and facts.runs_layer
+    running = not weights and (facts.runs_layer or _takes_activation(facts))
     if running:
         meets = f"A copy takes a tensor of the {came} width into a buffer of the {made} width while the layer runs"
     elif not weights:
@@ -48,6 +52,12 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
         else "who made the destination and at which width; a slice of it, or a source that is padded as well",
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _takes_activation(facts: Facts) -> bool:
+    """Whether the user's line copies an activation, by the names of both sides."""
+    found = _COPIED.search(facts.code)
+    return bool(found and _ACTIVATION.search(found["source"]) and not _WEIGHT.search(f"{facts.function} {found[0]}"))
 
 
 def read_other_model(facts: Facts, pair: Pair, others: list[Pair]) -> Reading:

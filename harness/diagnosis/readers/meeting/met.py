@@ -9,6 +9,7 @@ from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_pro
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
 from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
 from harness.diagnosis.statements.factors import adds_a_tensor
+from harness.diagnosis.statements.halves import ends_of
 from harness.diagnosis.statements.parts import ends_open, is_part
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -42,6 +43,7 @@ _ADDS = frozenset(("", "add", "add_", "iadd", "__add__", "__iadd__"))
 _WITH_BIAS = frozenset(("addmm", "linear", "baddbmm"))
 _TRAINING = re.compile(r"\bgrads?\b|exp_avg|momentum|optim|\bema\b|\.grad\b|beta[12]?\b")
 _BIAS = "the bias of a product"
+_ACTIVATION = "the activation, gate times up"
 _NORM = "the weight of a norm"
 _NORMS = re.compile(r"norm", re.I)
 _OF_A_NORM = re.compile(r"\b(?:weight|gamma|scale)\b")
@@ -70,7 +72,7 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
         sure=pair.known or speaks(facts),
         stage=by,
         operands=(f"{pair.narrow}: at the true width{_shown(narrow)}", f"{pair.wide}: padded{_shown(wide)}"),
-        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. {_why(by, narrow, wide)}"
+        cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. {_why(facts, by, narrow, wide, first == pair.wide)}"
         + (_PART if is_part(facts.code) and not facts.called else ""),
         against=(*no_fake, *not_heads(pair)),
         look="which of the two sizes is the model's own and which the kernel's, at the user's line",
@@ -78,8 +80,15 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     )
 
 
-def _why(by: str, narrow: str, wide: str) -> str:
-    """In words, what was left out, where the names at the user's line tell; else both ways."""
+def _why(facts: Facts, by: str, narrow: str, wide: str, wide_first: bool) -> str:
+    """In words, what was left out, where the names or the slices at the user's line tell; else both ways."""
+    left, right = ends_of(facts.code)
+    ends = (left, right) if wide_first else (right, left)
+    if by == _ACTIVATION and ends[0] == "open":
+        side = "first" if wide_first else "second"
+        return f"The {side} factor is a slice that runs to the end of its tensor, and so keeps the padding."
+    if by == _ACTIVATION and ends == ("", "cut"):
+        return "The narrow factor is cut at the user's line and the wide one is not: its padding was not cut off."
     if by == _NORM and _OF_A_NORM.search(narrow):
         return "The weight has the true width: the padding of what comes into the norm was not cut off."
     if wide and _ROUTED.search(wide):
@@ -104,7 +113,7 @@ def _by(facts: Facts) -> str:
     named = facts.called or next((name for text, name in _RAISED_BY.items() if facts.said(text)), "")
     done = operations(facts.code)
     if is_activation(facts.code) and named in ("", "mul"):
-        return "the activation, gate times up"
+        return _ACTIVATION
     if named in ("", "mul") and done == {"mul"} and _of_a_norm(facts):
         return _NORM
     if named == "copy or expand" and done & _WITH_BIAS:

@@ -6,18 +6,12 @@ from harness.diagnosis.code import is_activation
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.topics import speaks_of
 from harness.diagnosis.readers.pairs import names_experts, pair_of
+from harness.diagnosis.readers.weights.multiples import MULTIPLES, likely
+from harness.diagnosis.readers.weights.side_by_side import side_by_side, told
 from harness.diagnosis.widths import LARGEST, Pair, read_pair
 
+SIDE_BY_SIDE = "side-by-side"
 _HEADS = "perhaps numbers of attention heads"
-# What has a width exactly that many times another.
-_MULTIPLES = {
-    2: "two values a byte (packed FP4), gate and up as one, other two joined parts, 4- and 8-bit weights, or shards of 2 ranks",
-    4: "four values in an int32, shards of 4 ranks, a hidden and a feed-forward width, or scales of blocks of 32 and of 128",
-    8: "eight values of 4 bits in an int32, shards of 8 ranks, or scales of blocks of 16 and of 128",
-    16: "one scale for 16 values (NVFP4), or shards of 16 ranks",
-    32: "one scale for 32 values (MXFP4, MXFP8), or shards of 32 ranks",
-    128: "one scale for 128 values (FP8 in blocks)",
-}
 # From here on a multiple is of scales more than of anything else, and no product takes those; no more parts are joined in one.
 _SCALES, _MOST_PARTS = 16, 64
 # A tensor of experts has them in dimension 0: their number may be split over ranks.
@@ -40,13 +34,10 @@ def relation(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str]:
     found = _experts(facts, pair, dim) or _embedded(facts, pair, dim) or _split_rows(facts, pair, dim)
     if found:
         return found
+    if joined := side_by_side(facts, pair):
+        return SIDE_BY_SIDE, told(joined)
     kind, says = _otherwise(facts, pair)
     return kind, f"{says}{_two_models(facts, pair)}"
-
-
-def multiple(ratio: int) -> str:
-    """In words, behind a colon, what has exactly so many times another's elements; empty where nothing is known to."""
-    return f": perhaps {_MULTIPLES[ratio]}" if ratio in _MULTIPLES else ""
 
 
 def is_vocabulary(facts: Facts, pair: Pair) -> bool:
@@ -72,7 +63,7 @@ def _embedded(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | No
     """Hidden sizes of two models, in dimension 1 of a vocabulary's weight that is loaded; None elsewhere."""
     if dim != 1 or not facts.loads_weights or not _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}"):
         return None
-    packed = "; or one of the two is packed, as a quantised one is" if pair.ratio in _MULTIPLES else ""
+    packed = "; or one of the two is packed, as a quantised one is" if pair.ratio in MULTIPLES else ""
     return (
         "other-width",
         "Dimension 1 of a vocabulary's weight is the hidden size, which no ranks share: the checkpoint's tensor is of another "
@@ -90,12 +81,12 @@ def _split_over(facts: Facts, pair: Pair) -> str:
 
 def _split_rows(facts: Facts, pair: Pair, dim: int | None) -> tuple[str, str] | None:
     """Sizes of dimension 0 of which the one is a whole number of times the other, and nothing is loaded; None elsewhere."""
-    if dim != 0 or pair.ratio not in _MULTIPLES or facts.loads:
+    if dim != 0 or pair.ratio not in MULTIPLES or facts.loads:
         return None
     return (
         "halves",
         f"{pair.wide} is {pair.ratio} x {pair.narrow}: in dimension 0 perhaps rows that one side has split over {pair.ratio} ranks; "
-        f"or {_MULTIPLES[pair.ratio]}",
+        f"or {likely(facts, pair)}",
     )
 
 
@@ -103,7 +94,7 @@ def rank_share(pair: Pair) -> str:
     """In words, of how many ranks the narrow size is a share of a model's width, padded by a sixth at most; empty for none."""
     if not any("/" not in owner.part for owner in pair.wide_owners):
         return ""
-    for ranks in _MULTIPLES:
+    for ranks in MULTIPLES:
         share = read_pair(pair.wide // ranks, pair.narrow) if pair.wide % ranks == 0 else None
         if share and share.wide == pair.narrow and share.alignments and share.extra <= 1 / 6:
             is_share = (
@@ -126,13 +117,13 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
         )
     if large := _large(facts, pair):
         return large
-    if pair.ratio in _MULTIPLES and pair.wide <= _COUNTS and not facts.loads:
+    if pair.ratio in MULTIPLES and pair.wide <= _COUNTS and not facts.loads:
         counts = "perhaps numbers of heads, of experts or of groups, ranks of adapters"
         return "counts", f"{pair.wide} is {pair.ratio} x {pair.narrow}: {counts}, or shards of {pair.ratio} ranks"
-    if pair.ratio in _MULTIPLES and (
+    if pair.ratio in MULTIPLES and (
         pair.ratio < _SCALES or facts.match.kind.id != "matmul" or speaks_of("scales", facts)
     ):
-        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {_MULTIPLES[pair.ratio]}"
+        return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {likely(facts, pair)}"
     if pair.possible:
         return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
     if share := rank_share(pair):
@@ -168,7 +159,7 @@ def _large(facts: Facts, pair: Pair) -> tuple[str, str] | None:
             "No width is as large: the larger is of a flat tensor, such as a quantised or sharded weight, or an activation of which "
             f"the rows were made one{rows}",
         )
-    factor = pair.ratio in _MULTIPLES and pair.narrow > _WIDEST
+    factor = pair.ratio in MULTIPLES and pair.narrow > _WIDEST
     if pair.wide > LARGEST and not factor:
         return (
             "vocabulary",
@@ -197,7 +188,7 @@ def _flat(facts: Facts, pair: Pair) -> str:
 def _split(pair: Pair) -> str:
     return (
         f"; {pair.wide} is {pair.ratio} x {pair.narrow}, so one may be of {pair.ratio} ranks"
-        if pair.ratio in _MULTIPLES
+        if pair.ratio in MULTIPLES
         else ""
     )
 

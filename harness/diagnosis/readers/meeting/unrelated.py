@@ -1,11 +1,20 @@
 """Two sizes that padding does not explain, or need not: attention, vocabularies, halves, shards, chance."""
 
-from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
+import re
+from dataclasses import replace
+
+from harness.diagnosis.code import operations
+from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading, Width
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.meeting.relations import relation
+from harness.diagnosis.readers.meeting.relations import SIDE_BY_SIDE, relation
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
-from harness.diagnosis.readers.pairs import speaks, widths
+from harness.diagnosis.readers.pairs import NO_FAKE, speaks, widths
+from harness.diagnosis.readers.weights.side_by_side import side_by_side
 from harness.diagnosis.widths import Pair
+
+_OF_EXPERTS = re.compile(r"shared|rout(?:ed|er_out)|expert|\bmoe", re.I)
+_LOOK = "the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)"
+_HIDDEN_STATES = "which tensors are concatenated before the user's line, and for which models that weight was made"
 
 
 def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
@@ -22,6 +31,24 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     )
 
 
+def beyond(facts: Facts, pair: Pair) -> Reading | None:
+    """An add of what experts gave, a sixth wider at most than the hidden size of a model that the text names; else None."""
+    own = [owner.model for owner in pair.hidden_owners if owner.model in facts.named]
+    adds = operations(facts.code) & {"add", "add_"} and _OF_EXPERTS.search(facts.code)
+    if not own or not adds or pair.possible or not 0 < pair.extra <= 1 / 6 or facts.loads or facts.in_attention:
+        return None
+    return Reading(
+        verdict=UNDECIDED,
+        stage="add of what the experts gave",
+        cause=f"{pair.wide} is {pair.wide - pair.narrow} more than {pair.narrow}, the hidden size of {own[0]}, in an add of what "
+        "experts gave. No rule known here makes the one of the other: perhaps padding of another amount that was not cut off.",
+        against=(NO_FAKE,),
+        look="who makes a tensor of that width: how many columns its weights were given, and where they are cut off",
+        widths=widths(pair, padded=False),
+        rule=f"{pair.wide} = {pair.narrow} + {pair.wide - pair.narrow}",
+    )
+
+
 def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: int | None = None) -> Reading:
     """Two sizes that padding does not explain: what else the numbers say. ``dim`` is where they meet, None if unknown."""
     kind, says = relation(facts, pair, dim)
@@ -31,11 +58,17 @@ def unrelated(facts: Facts, pair: Pair, what: str = "Two sizes that meet", dim: 
         stage="load of the weights" if facts.loads_weights else "",
         cause=f"{what} do not fit, {pair.narrow} and {pair.wide}. {says}.{more}",
         against=(_not_padding(facts, pair, kind),),
-        look="the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)",
-        widths=widths(pair, padded=False),
+        look=_HIDDEN_STATES if kind == SIDE_BY_SIDE else _LOOK,
+        widths=_widths(facts, pair),
         rule="no rule" if kind in ("nothing", "other-width") else says,
         tags=frozenset((kind,)),
     )
+
+
+def _widths(facts: Facts, pair: Pair) -> tuple[Width, ...]:
+    """The two sizes, those that are hidden states side by side without the models that have such a width by chance."""
+    joined = {one.size: one.owners for one in side_by_side(facts, pair)}
+    return tuple(replace(width, models=joined.get(width.size, width.models)) for width in widths(pair, padded=False))
 
 
 def _not_padding(facts: Facts, pair: Pair, kind: str) -> str:

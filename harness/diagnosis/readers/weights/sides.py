@@ -38,9 +38,10 @@ class Sides:
         sides = (made, came) if self.weight_first else (came, made)
         return f"left, {left} wide: {sides[0]}", f"right, {right} deep: {sides[1]}"
 
-    def of_second(self, left: int) -> tuple[str, str]:
-        """In words, both factors of the second projection."""
-        came = f"what the first projection gave, at the {self.came} intermediate width"
-        made = f"the second projection's weight, at the {self.made} intermediate width"
+    def of_second(self, left: int, shared: bool) -> tuple[str, str]:
+        """In words, both factors of the second projection; ``shared`` for the shared expert's."""
+        whose = "the shared expert's" if shared else "the"
+        came = f"what {whose} first projection gave, at the {self.came} intermediate width"
+        made = f"{whose} second projection's weight, at the {self.made} intermediate width"
         sides = (made, came) if self.weight_first else (came, made)
         return f"left, {left} wide: {sides[0]}", f"right: {sides[1]}"
