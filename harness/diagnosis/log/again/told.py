@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"\d+")
 _BEFORE = re.compile(r"(?:.*(?:Error|[Ee]xception)'?: )?(?:\s*\[[^\]]{1,120}\])*\s*", re.DOTALL)
 _CUT, _SHORT = "...", 40  # what a shortened message ends with, and what is too short to be known again
 # The least end that two messages have in common behind other words each, and how many colons of such words are passed over.
-_END, _COLONS = 24, 8
+_END, _COLONS = 16, 8
 
 
 def repeats(one: str, other: str) -> bool:
