@@ -138,7 +138,7 @@ def test_an_assertion_that_is_not_known_is_quoted() -> None:
 
 def test_names_in_the_users_code_are_no_assertion() -> None:
     cause = only(raised("y = x[topk_idx]")).cause
-    assert cause.startswith("An assertion in a kernel failed, and the text does not have it")
+    assert cause.startswith("An assertion in a kernel failed, and these lines do not have it")
 
 
 def test_a_text_without_frames_has_no_line() -> None:

@@ -92,7 +92,7 @@ def read_signature(facts: Facts, around: Surroundings) -> Reading:
         verdict=OTHER,
         title="a function that is called with arguments which it does not take",
         cause=f"A Python function, {function}, is called with arguments that it does not take. "
-        "Nothing in the text says that it is a fake.",
+        "Nothing in these lines says that it is a fake.",
         look="the line that calls it, and the function's own signature; the versions of the two packages",
     )
 

@@ -136,7 +136,7 @@ def _or_two(pair: Pair) -> str:
         return "Or no padding at all: nothing beside the numbers speaks for it."
     return (
         f"Or no padding at all: {pair.narrow} and {pair.wide} may be two sizes of the model's own, as no model known here has "
-        f"{pair.narrow} and no word in the text is of experts or padding."
+        f"{pair.narrow} and no word in these lines is of experts or padding."
     )
 
 

@@ -70,7 +70,7 @@ def asserted(facts: Facts) -> str:
         condition = _ASSERTION.search(facts.whole)
         if condition:
             return f"An assertion in a kernel failed: {condition[1]}."
-        return "An assertion in a kernel failed, and the text does not have it: most often an index is out of range."
+        return "An assertion in a kernel failed, and these lines do not have it: most often an index is out of range."
     bound = _BOUND.search(facts.whole)
     limit = f" It has to be below {bound['bound']}." if bound else ""
     kernel = _kernel(facts)

@@ -76,7 +76,7 @@ def _unsized(facts: Facts, name: str, index: str) -> Reading:
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function{_name(facts)} {often(facts, 'is called with more shapes')}: dimension {index} of {name} "
         "changes from call to call. The text does not give its sizes.",
-        against=("padding: the text gives no sizes, and no two that meet",),
+        against=("padding: these lines give no sizes, and no two that meet",),
         look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
         tags=frozenset(("shapes",)),
     )

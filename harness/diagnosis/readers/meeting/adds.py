@@ -14,7 +14,7 @@ from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
 
 _OF_BIAS, _RESIDUAL = "add of a bias", "residual add"
-_NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
+_NO_LOAD = "a checkpoint of another width: these lines have no copy_ and no load of weights"
 
 
 def read_update(facts: Facts, pair: Pair) -> Reading:
