@@ -52,6 +52,11 @@ def speaks(facts: Facts) -> bool:
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
 
 
+def of_a_layer(facts: Facts) -> bool:
+    """Whether the text has words of a layer with experts or of its engine, or the log names a model that is known here."""
+    return speaks(facts) or facts.seen("vllm") or facts.seen("sglang") or bool(facts.named)
+
+
 def evident(facts: Facts, pair: Pair) -> bool:
     """Whether anything beside two sizes speaks for a layer with experts: words of one, its engine, or a model that has the size.
 
