@@ -11,7 +11,8 @@ FAMILY, UNDECIDED, OTHER = "family", "undecided", "other"
 class Width:
     """A size in a message: which models have it, and whether it is the padded one of two; ``rows`` for a number of rows.
 
-    ``counted`` says that it is too small for a width, and no word of the text calls it one: it counts experts, tokens or heads.
+    ``counted`` says that it is no width: it is too small for one, and no word of the text calls it one, as it counts experts,
+    tokens or heads; or it is a stride, a length, or of a dimension that no name calls one.
     """
 
     size: int

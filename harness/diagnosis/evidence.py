@@ -11,10 +11,10 @@ _WORDS = {
     "moe": r"moe|MoE|MOE|[Ee]xpert|(?<!api_)(?<!sglang_)(?<!API)(?<!Api)router|routed|topk_(?:weights|ids)|\bw13|\bw2_weight"
     r"|nvfp4|NVFP4|mxfp4|MXFP4|mxfp8|[Uu]npad|hidden_dim|hidden_pad|padded",
     "experts": r"(?<!me)moe|MoE|MOE|[Ee]xpert|routed|topk_(?:weights|ids|idx)|\bw13|\bw2_weight",
-    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d+|narrow_weight"
+    "load": r"\bcopy_\b|load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|load_w\d+|narrow_weight"
     r"|(?:[Cc]rash|[Ff]ail|[Ee]rror)\w* (?:at|on|during|while|when) load|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b|"
     + LOADING_FAILS,
-    "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|_load_w\d|loaded_weight|\bparam\b"
+    "weights": r"load_weights?\b|weight_loader|load_state_dict|loading state_dict|from checkpoint|load_w\d|loaded_weight|\bparam\b"
     r"|[Ll]oading [`'\"]?[\w.]+\.(?:weight|bias)\b|" + LOADING_FAILS,
     "collective": r"all_?[rR]educe|reduce_scatter|all_?gather|symm_mem|pynccl|all_to_all"
     r"|[Bb]roadcast_ep|tensor_model_parallel|ProcessGroup|distributed_c10d",

@@ -160,7 +160,7 @@ class Facts:
             speaks_for(word, own) for word in ("replay", "capturing")
         ):
             return "capture"
-        return "eager" if self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
+        return "eager" if self.frames and self.match.kind.reader in ("sizes", "product", "reshape", "view") else ""
 
     @cached_property
     def tokens(self) -> str:

@@ -27,6 +27,8 @@ _RAN = re.compile(r"\s*(?:-+>|❱)\s*(?P<line>\d+)[\s│|]*(?P<code>.*)")
 _MARKS = re.compile(r"[\s^~─-]*$")
 # How many lines a terminal makes of one frame at most, and how far below it the line that ran stands.
 _PIECES, _NEAR = 6, 12
+# What torch writes behind the last line of a stack that stands within a message of its own.
+_GOES_ON = re.compile(r"\. To prevent overwriting, .*")
 _LONGEST = 80  # lines of a statement with the marks under each
 
 
@@ -74,7 +76,7 @@ def _frames_at(lines: Sequence[Line], place: int, goes_on: Callable[[Line], bool
 
 
 def _frame(found: re.Match[str], code: str) -> Frame:
-    return Frame(found["file"], int(found["line"]), found["function"] or "", code)
+    return Frame(found["file"], int(found["line"]), found["function"] or "", _GOES_ON.sub("", code))
 
 
 def _python(lines: Sequence[Line], place: int) -> tuple[re.Match[str] | None, int]:

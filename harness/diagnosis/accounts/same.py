@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.diagnosis.accounts.lines import are_apart
 from harness.diagnosis.diagnosis import Diagnosis
-from harness.diagnosis.log.again.told import are_two, repeats
+from harness.diagnosis.log.again.told import are_two, logs, repeats
 from harness.diagnosis.log.forms import SUMMARY
 
 # How far below one telling another of the same failure may begin that names the line which the first leaves out.
@@ -24,7 +24,7 @@ def same(one: Diagnosis, other: Diagnosis, copied: bool = False) -> bool:
         return False
     if not copied and are_apart(one, other):
         return False
-    if repeats(one.what, other.what):
+    if repeats(one.what, other.what) or logs(one.what, other.what):
         return True
     sizes, others = {width.size for width in one.widths}, {width.size for width in other.widths}
     if sizes or others or one.op or other.op or one.kind in _TWICE:

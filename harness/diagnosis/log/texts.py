@@ -2,15 +2,18 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from harness.diagnosis.known.kinds import Kind, Match, every_match, first_match
 from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.forms import TRACEBACK
+from harness.diagnosis.log.forms import TRACEBACK, is_exception
 from harness.diagnosis.log.lines import Line
 
+# What pytest prints between frames and above a test; and an argument or a local variable, of which it cuts the middle out.
+_OF_PYTEST = re.compile(r"(?:_ ){4}|_{3,} .{1,200} _{3,}\s*$")
+_ARGUMENT = re.compile(r"[A-Za-z_]\w* *= \S")
 _FILE = re.compile(r'\s*File "')
 # No message needs more, and patterns are tried on all of it.
 _LONGEST = 20_000
@@ -62,7 +65,7 @@ class Texts:
     @classmethod
     def of(cls, failure: Failure) -> "Texts":
         """The forms of one failure's text."""
-        return cls(Joined.of(without_frames(failure.lines)), Joined.of(failure.lines), tuple(failure.lines))
+        return cls(Joined.of(_messages(failure.lines)), Joined.of(failure.lines), tuple(failure.lines))
 
     def match(self, kinds: tuple[Kind, ...]) -> tuple[Match, int] | None:
         """The match that says the most, and the number of its line: the first kind, its first pattern; in messages before frames."""
@@ -105,6 +108,14 @@ def broken_lines(lines: list[Line]) -> Callable[[Line], bool]:
     if not many or not 20 <= width <= 300:
         return lambda line: False
     return lambda line: line.number - 1 in full and line.bare and not line.text.startswith("  ")
+
+
+def _messages(lines: Sequence[Line]) -> list[Line]:
+    """The lines that are no frames; of what pytest prints with an exception's line, without the arguments of its functions."""
+    found = without_frames(lines)
+    if not any(_OF_PYTEST.match(line.text) for line in found) or not any(is_exception(line.text) for line in found):
+        return found
+    return [line for line in found if not _ARGUMENT.match(line.text)]
 
 
 def without_frames(lines: Iterable[Line]) -> list[Line]:

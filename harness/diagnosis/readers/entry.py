@@ -92,7 +92,7 @@ def read_signature(facts: Facts, around: Surroundings) -> Reading:
         verdict=OTHER,
         title="a function that is called with arguments which it does not take",
         cause=f"A Python function, {function}, is called with arguments that it does not take. "
-        "Nothing in the text says that it is a fake.",
+        "Nothing in these lines says that it is a fake.",
         look="the line that calls it, and the function's own signature; the versions of the two packages",
     )
 
@@ -126,12 +126,25 @@ def _words(facts: Facts) -> dict[str, str]:
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
+        "lacks": _lacks(groups, facts.match.text),
         "multiple": groups.get("multiple", groups.get("block", "its own alignment")),
         "parameter": groups.get("parameter", "see the message"),
         "reason": groups.get("reason", "see the message").strip(),
         "expression": next(filter(None, found.groups()), "") if found else "a value",
         "torch_place": facts.torch_place or "torch's own compiler",
     }
+
+
+def _lacks(groups: dict[str, str], message: str) -> str:
+    """In words, what a fake lacks of the op's arguments: how many, or which."""
+    if "multiple values" in message:
+        return f"does not take the op's arguments in their order: {groups['arg']} comes twice"
+    if "arg" in groups:
+        return f"lacks the argument {groups['arg']}, which the op has"
+    more = int(groups["given"]) - int(groups["most"]) if {"given", "most"} <= groups.keys() else 1
+    if more < 2:
+        return "lacks an argument that the op has"
+    return f"lacks {more} arguments that the op has (it takes {groups['most']} of {groups['given']})"
 
 
 def _outer(facts: Facts, named: str) -> str:

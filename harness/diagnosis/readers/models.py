@@ -33,7 +33,7 @@ def with_models(reading: Reading, facts: Facts, around: Surroundings) -> tuple[W
         halves = (reading.widths[:_OF_A_PAIR], reading.widths[_OF_A_PAIR:])
         return tuple(one for some in halves for one in with_models(replace(reading, widths=some), facts, around))
     context = context_of(facts, around, [width.size for width in reading.widths])
-    counted = [replace(width, counted=_is_count(width, facts, around)) for width in reading.widths]
+    counted = [replace(width, counted=width.counted or _is_count(width, facts, around)) for width in reading.widths]
     told = [_allowed(_of_models(width, _telling(reading, facts, context, width)), context) for width in counted]
     if not any(context.names(width.size) for width in told if not width.padded):
         return tuple(told)

@@ -35,6 +35,14 @@ _NO_WIDTH = re.compile(
     re.I,
 )
 _OF_EXPERTS = re.compile(r"moe|expert|\bw(?:1|2|3|13)(?![a-z0-9])|gate_up|down_proj", re.I)
+# Names that layers of language models have, and image models hardly.
+_OF_A_LAYER = re.compile(
+    r"hidden_states|resid|gate_?up|up_?gate|(?:up|down|gate)_(?:proj|out)|(?<![a-z0-9])w(?:1|2|3|13|_up|_down|_gate)(?![a-z0-9])"
+    r"|(?<![a-z])(?:mlp|ffn|llm|gpt|lm_head)|feed_?forward|logits|gemm1|loaded_weight|weight_loader|llama|qwen|deepseek|mixtral"
+    r"|nemotron|gemma|glm|kimi|decoder",
+    re.I,
+)
+_NEAR_LINES = 4
 # Eager code is what a text is taken for that has no word of a trace or of compiled code: thus the condition.
 NO_FAKE = "a wrong fake, as long as this ran in eager code: no fake is asked there"
 
@@ -42,6 +50,25 @@ NO_FAKE = "a wrong fake, as long as this ran in eager code: no fake is asked the
 def speaks(facts: Facts) -> bool:
     """Whether the text has words of experts or of padding."""
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
+
+
+def of_a_layer(facts: Facts) -> bool:
+    """Whether the text has words of a layer with experts or of its engine, or the log names a model that is known here."""
+    return speaks(facts) or facts.seen("vllm") or facts.seen("sglang") or bool(facts.named)
+
+
+def evident(facts: Facts, pair: Pair) -> bool:
+    """Whether anything beside two sizes speaks for a layer with experts: words of one, its engine, or a model that has the size.
+
+    Sizes that fit a model and a rule are no more than that: a text of any other model may have them. Of a layer of a language
+    model, by the names at the user's lines, they are a hidden size.
+    """
+    if speaks(facts) or facts.seen("vllm") or facts.seen("sglang") or pair.told:
+        return True
+    if any(owner.model in facts.named for owner in pair.owners):
+        return True
+    near = " ".join(f"{frame.file} {frame.function} {frame.code}" for frame in facts.users[-_NEAR_LINES:])
+    return bool((pair.known or pair.by_halves()) and _OF_A_LAYER.search(f"{facts.match.text} {near}"))
 
 
 def names_padding(facts: Facts) -> bool:
@@ -116,17 +143,22 @@ def padded(pair: Pair, tags: tuple[str, ...] = (), sure: bool = True, named: boo
     ``named`` says whether the lines of the text name padding: then weak numbers are no chance, where an alignment fits them.
     """
     sure, strong = sure or named or bool(pair.said), pair.padded or (named and pair.strong)
-    cause, other = rest["cause"], () if sure else (_or_two(pair),)
-    cause += f' The text says: "{pair.said}".' if pair.said else ""
+    cause = rest["cause"] + (f' The text says: "{pair.said}".' if pair.said else "")
+    lower, other = f"{cause[:1].lower()}{cause[1:]}", () if sure else (_or_two(pair),)
     if not strong:
-        cause, other = f"Perhaps padding: {cause[:1].lower()}{cause[1:]}", (_or_chance(pair),)
+        cause, other = f"Perhaps padding: {lower}", (_or_chance(pair),)
+    elif not sure:
+        cause = f"If this is padding: {lower}"
     rest["cause"] = " ".join((cause, *pair.by_halves(), *other))
     return Reading(
         verdict=FAMILY if strong and sure else UNDECIDED,
         widths=widths(pair),
         rule=pair.rounded(),
         alignments=as_data(pair),
-        tags=frozenset(("padded", *tags) if strong else ("perhaps-padded",)),
+        # No public bug is named for numbers alone.
+        tags=frozenset(
+            ("padded", *tags) if strong and sure else ("padded-numbers",) if strong else ("perhaps-padded",)
+        ),
         **rest,
     )
 
@@ -137,7 +169,7 @@ def _or_two(pair: Pair) -> str:
         return "Or no padding at all: nothing beside the numbers speaks for it."
     return (
         f"Or no padding at all: {pair.narrow} and {pair.wide} may be two sizes of the model's own, as no model known here has "
-        f"{pair.narrow} and no word in the text is of experts or padding."
+        f"{pair.narrow} and no word in these lines is of experts or padding."
     )
 
 

@@ -77,7 +77,7 @@ def _unnamed(facts: Facts) -> str:
         return called
     if is_of_routed(facts):
         return "projection of what the routed experts gave"
-    return "projection" if facts.code else "projection beside the routed experts"
+    return "projection" if facts.code else "projection, as one beside the routed experts is"
 
 
 def _projection(code: str) -> str:

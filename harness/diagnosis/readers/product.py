@@ -12,6 +12,7 @@ from harness.diagnosis.readers.meeting.unknown import unknown_sizes
 from harness.diagnosis.readers.meeting.unrelated import unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
+    evident,
     modes,
     names_padding,
     padded,
@@ -74,7 +75,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
     sides = Sides.of(facts, pair, a)
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=evident(facts, pair),
         named=names_padding(facts),
         stage=place,
         operands=sides.operands(a, b),
@@ -127,7 +128,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
     )
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=evident(facts, pair),
         named=names_padding(facts),
         stage=place,
         operands=sides.of_second(left, place.endswith("shared expert")),

@@ -13,7 +13,7 @@ from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off,
 from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, names_experts, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, names_experts, padded, speaks
 from harness.diagnosis.readers.views.strided import read_strided
 from harness.diagnosis.readers.weights.reshaped import STAGE, as_weight, read_reshaped, weight_stage
 from harness.diagnosis.surroundings import Surroundings
@@ -27,7 +27,6 @@ _ACTIVATIONS = re.compile(r"\ba\d?q?_scale|act\w*_scale|\b(?:x|input|hidden)\w*_
 _ROUTES = re.compile(
     r"router_logits|gating_output|(?:num_)?expert_groups?\b|\bn_groups?\b|topk_group|group_scores|correction_bias"
 )
-_LEAST_ODD = 15
 _AGAINST = (
     "a tensor that is not contiguous: the number of elements is wrong whatever the strides are",
     NO_FAKE,
@@ -99,25 +98,28 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
     asks_wide = wanted == pair.wide
     asked, is_ = ("padded", "true") if asks_wide else ("true", "padded")
     cut = "The padding is already cut off there." if asks_wide else "The padding was not cut off before it."
-    guessed = asks_wide and "-1" in sizes(facts.match.groups["want"]) and _divides_by_chance(pair.narrow)
     return padded(
         pair,
         ("want-padded",) if asks_wide else ("have-padded",),
-        sure=not guessed or speaks(facts) or any(shape.hidden == pair.narrow for shape in around.models),
+        sure=evident(facts, pair),
         stage="final reshape, after the routed experts"
-        if speaks(facts) or not facts.code
+        if evident(facts, pair)
         else "a reshape, as the final one after the routed experts is",
         operands=(f"the tensor is {have} wide", f"the reshape asks for {wanted}"),
         cause=f"The reshape takes the {asked} width, and the tensor has the {is_} one: {pair.rounded()}. {cut}",
         against=_AGAINST,
-        look="where the reshape has its width from: the model's hidden size, not the experts' own",
+        look=_look(evident(facts, pair), asks_wide, pair, have),
         tries=checks(facts, around, pair, modes(facts), shared=False),
     )
 
 
-def _divides_by_chance(width: int) -> bool:
-    """Whether many numbers of elements are a multiple of a width, of which nothing else is known: its odd part is small."""
-    return width // (width & -width) < _LEAST_ODD
+def _look(known: bool, asks_wide: bool, pair: Pair, have: int) -> str:
+    """Where to look: for the cut that is missing where the tensor is padded, else for the width that is asked for."""
+    if not known:
+        return f"the tensor's shape at that line: whether its last size is {have}, and what made it so"
+    if asks_wide:
+        return "where the reshape has its width from: the model's hidden size, not the experts' own"
+    return f"what cuts the padding off between the routed experts and this reshape (x[..., :{pair.narrow}]), and why it did not run"
 
 
 def _widths(facts: Facts, around: Surroundings, want: tuple[str, ...], elements: str) -> tuple[int, int] | None:

@@ -139,7 +139,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
     chance = (
         ""
         if sure
-        else " No word of graphs that is known here is in the text, so two batches of other origin are possible too."
+        else " No word of graphs that is known here is in these lines, so two batches of other origin are possible too."
     )
     return Reading(
         verdict=FAMILY if sure else UNDECIDED,

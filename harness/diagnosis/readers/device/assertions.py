@@ -9,7 +9,12 @@ from harness.diagnosis.known.kinds import data
 
 _ON_AN_INDEX = re.compile(r"out of bounds|[Ii]ndex\w* ?[<>]|\bind ?[<>]|idx|IndexKernel|Indexing\.cu|ScatterGather")
 _ASSERTION = re.compile(r"Assertion `(.{1,160}?)` failed")
-_PLACE = re.compile(r"(?P<file>[^\s:`]{1,200}\.(?:cuh?|py)):\d+: [^`]{0,200}Assertion `")
+# An assertion with its kernel and its condition, the last perhaps cut off.
+_PLACE = re.compile(r"(?P<file>[^\s:`]{1,200}\.(?:cuh?|py)):\d+: [^`]{0,200}Assertion `.{0,160}?(?=` failed|$)")
+# What a text has of assertions, also where the place or the condition is missing: not the user's code beside it.
+_SAID = re.compile(
+    rf"{_PLACE.pattern}|{_ASSERTION.pattern}|\S{{1,200}}\.cuh?:\d+: .{{1,80}}, thread: \[|out of bounds: 0 <=.{{1,60}}"
+)
 _BOUND = re.compile(r"index out of bounds: 0 <= .{1,60}? < (?P<bound>[^`]{1,60})` failed")
 _WAITS = re.compile(r"\.(?:item|tolist|cpu|numpy)\(|\bsynchronize\(|\.to\(['\"]cpu|\bnonzero\(|\bprint\(")
 _OTHERS = (
@@ -23,14 +28,28 @@ _OTHERS = (
         "A loss was given a label that is no class.",
         "the least and the greatest label against the number of classes; ignore_index; the vocabulary of tokenizer and model",
     ),
+    (
+        "totalElements <= srcSize",
+        "masked_scatter was given fewer elements than its mask has places.",
+        "the number of places in the mask against the rows that are put there, such as image tokens against image embeddings",
+    ),
+    (
+        "_val >= zero",
+        "A loss between probabilities (binary_cross_entropy) was given a number below 0, above 1, or none.",
+        "the least and the greatest of what goes into the loss; binary_cross_entropy_with_logits for what is no probability",
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One of torch's kernels that assert on an index: what it does, and the calls that launch it."""
+    """One of torch's kernels that assert on an index: what it does, and the calls that launch it.
+
+    ``asserts`` is the kernel's name or its condition, where the kernels of a file do different things.
+    """
 
     file: re.Pattern[str]
+    asserts: re.Pattern[str]
     does: str
     line: re.Pattern[str]
 
@@ -38,13 +57,20 @@ class Kernel:
 @cache
 def _kernels() -> tuple[Kernel, ...]:
     entries = data("kernels.toml")["kernel"]
-    return tuple(Kernel(re.compile(one["file"]), one["does"], re.compile(one["line"])) for one in entries)
+    return tuple(
+        Kernel(re.compile(one["file"]), re.compile(one.get("asserts", "")), one["does"], re.compile(one["line"]))
+        for one in entries
+    )
 
 
 def asserted(facts: Facts) -> str:
     """What an assertion is on, in words: an index only where the text has it, and in which kernel where it names one."""
-    if not _ON_AN_INDEX.search(facts.whole):
-        return "An assertion in a kernel failed, and the text does not have it: most often an index is out of range."
+    said = " ".join(found[0] for found in _SAID.finditer(facts.whole))
+    if not _ON_AN_INDEX.search(said):
+        condition = _ASSERTION.search(facts.whole)
+        if condition:
+            return f"An assertion in a kernel failed: {condition[1]}."
+        return "An assertion in a kernel failed, and these lines do not have it: most often an index is out of range."
     bound = _BOUND.search(facts.whole)
     limit = f" It has to be below {bound['bound']}." if bound else ""
     kernel = _kernel(facts)
@@ -76,4 +102,7 @@ def told(facts: Facts) -> tuple[str, str] | None:
 
 def _kernel(facts: Facts) -> Kernel | None:
     place = _PLACE.search(facts.whole)
-    return next((kernel for kernel in _kernels() if place and kernel.file.search(place["file"])), None)
+    if place is None:
+        return None
+    fitting = (kernel for kernel in _kernels() if kernel.file.search(place["file"]) and kernel.asserts.search(place[0]))
+    return next(fitting, None)

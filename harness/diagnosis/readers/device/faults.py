@@ -18,8 +18,10 @@ _OF_EXPERTS = re.compile(r"expert|moe", re.I)
 _CAPTURES = re.compile(r"\bcapture\w*|_capture\w*|graph_capture")
 _OUTSIDE = "A kernel read or wrote memory that is not its own."
 _LATE = "CUDA reports it late: the line in the text may be another than the kernel's (CUDA_LAUNCH_BLOCKING=1)."
+_NO_LINE = "The text has no line of the code that launched it: CUDA_LAUNCH_BLOCKING=1 names it."
 _IDS = "expert id -1 or ids out of range in rows that fill a batch, used as an index"
 _TILES = "a width that is no multiple of the kernel's tiles, so that a repack reads weights or scales beyond their end"
+_OF_VOCABULARY = re.compile(r"vocab|embed_tokens|word_embed|\bwte\b|tok_emb", re.I)
 _PREPARES = re.compile(r"process_weights|prepare_\w*(?:moe|layer|weight)|repack|permute_scales|process_scales")
 _FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
@@ -51,7 +53,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     if on_assert and (other := told(facts)):
         return _by_assertion(other, late)
     if on_assert and "embedding" in f"{facts.user_line} {facts.function}":
-        return _in_a_table(f"{what} {late}")
+        return _in_a_table(facts, f"{what} {late}", bool(call))
     if not moe and not replay:
         return _captured(facts, f"{what} {late}") if _captures(facts) else _elsewhere(facts, f"{what} {late}")
     prepares = any(_PREPARES.search(f"{frame.function} {frame.code}") for frame in facts.frames)
@@ -88,7 +90,7 @@ def _late(facts: Facts, around: Surroundings, call: str) -> str:
         return "The text says that CUDA_LAUNCH_BLOCKING=1 was set: then the call in the text is the one that launched the kernel."
     if call:
         return f"The line in the text launches one ({call}), so that it is most likely that call, although CUDA reports late."
-    return f"{_LATE}{waits(facts)}"
+    return f"{_LATE}{waits(facts)}" if facts.users else _NO_LINE
 
 
 def _captures(facts: Facts) -> bool:
@@ -128,13 +130,23 @@ def _short(kernel: str) -> str:
     return re.sub(r"^(?:void|__global__|static) ", "", kernel.strip()).partition("<")[0].partition("(")[0]
 
 
-def _in_a_table(what: str) -> Reading:
+def _in_a_table(facts: Facts, what: str, launched_there: bool) -> Reading:
+    its = "looks ids or positions up in a table"
+    vocabulary = (
+        " (the vocabulary, or a rank's part of it)"
+        if _OF_VOCABULARY.search(f"{facts.user_line} {facts.function}")
+        else ""
+    )
     return Reading(
         verdict=OTHER,
         stage="a kernel on the device, perhaps of an embedding",
         cause=f"{what} The line in the text is an embedding's: an id or a position that is beyond its table ends so.",
-        against=("ids of experts: the line in the text has none, unless the kernel is another one",),
-        look="CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table",
+        against=(
+            f"ids of experts: the line in the text {its}"
+            if launched_there
+            else f"ids of experts, if the line in the text is the kernel's: it {its}",
+        ),
+        look=f"CUDA_LAUNCH_BLOCKING=1 for the line; the greatest id there against the rows of the table{vocabulary}",
     )
 
 

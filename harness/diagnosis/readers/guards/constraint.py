@@ -49,7 +49,9 @@ def read_constraint(facts: Facts, around: Surroundings) -> Reading:
         cause=f"Tracing fixed {what.size} to a number: {name} became the constant {constant}. {by_line(facts, constant)}",
         against=("padding: one size is named, and it is compared with no other",),
         look="TORCH_LOGS=+dynamic names the guard and its line; int(), a branch or a shape stored as a number there",
-        widths=(Width(int(constant), False, (), rows=what.rows),) if constant.isdigit() else (),
+        widths=(Width(int(constant), False, (), rows=what.rows, counted=not (what.rows or "width" in what.size)),)
+        if constant.isdigit()
+        else (),
         tags=frozenset(("fixed",)),
         tries=(what.command,) if what.verdict != OTHER else (),
     )

@@ -24,6 +24,13 @@ _ROUNDED = (
 )
 _SIDES = re.compile(r"(?:Eq|Ne)\((?P<one>.*), (?P<two>[^,]*)\)$|(?P<left>.*?) (?:[<>]=?|==|!=) (?P<right>.*)$")
 _OF_A_RUN, _SIZE = re.compile(r"(?<![a-zA-Z])z?u[f]?\d"), re.compile(r"s\d+$")
+_VALUE = re.compile(r"(?<![a-zA-Z])z?uf?\d+")
+# What may make such a value, or decide on one, at a line.
+_MAKES = re.compile(
+    r"\.(?:item|tolist|numpy|cpu|any|all|unique\w*|bincount|masked_select|nonzero|repeat_interleave)\b|nonzero|unique|where\(|mask"
+    r"|bool|repeat_interleave|(?:^|\s)(?:if|elif|while|assert|not|and|or) |\b(?:int|float|range|max|min|len)\("
+    r"|\[[^\[\]]*[<>=!]=?[^\[\]]*\]"
+)
 _LEAST_BLOCK = 8  # half of something, rounded up, is no padding
 _PADDED = (
     " What is compared is rounded up to a multiple of {step}{other}: rows or columns are padded whose number only a run has, such "
@@ -52,11 +59,24 @@ def read_on_data(facts: Facts, around: Surroundings) -> Reading:
     """The entry's words, and what the expression or the user's line says of padding."""
     reading, guard = read_entry(facts, around), _guard(facts.whole)
     step = multiple_in(guard.hinted) or multiple_in(guard.unhinted)
+    reading = replace(reading, look=_where(facts, guard) or reading.look)
     if not step and not fills_up(line_of(facts)):
         return replace(reading, against=(*reading.against, _SILENT_LINE if facts.code else _SILENT))
     more = _PADDED.format(step=step, other=_other(guard)) if step else _NAMED
     look = reading.look if facts.torch_place else _LOOK
     return replace(reading, verdict=UNDECIDED, cause=reading.cause + more, look=look)
+
+
+def _where(facts: Facts, guard: _Guard) -> str:
+    """Where the value comes from, if the text has no line that may make one; empty where it has, or where torch names a place."""
+    named = _VALUE.search(f"{guard.unhinted} {guard.hinted}")
+    if facts.torch_place or named is None or _MAKES.search(facts.code):
+        return ""
+    line = "; nothing at the user's line does" if facts.code else ""
+    return (
+        f"the line that makes {named[0]} (.item(), .tolist(), nonzero, a mask){line}: TORCH_LOGS=dynamic names it; torch._check "
+        "after it tells the compiler what it may assume"
+    )
 
 
 def multiple_in(expression: str) -> str:

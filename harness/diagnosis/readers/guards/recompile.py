@@ -11,7 +11,7 @@ from harness.diagnosis.readers.guards.limit import often, outcome, title, varian
 from harness.diagnosis.readers.guards.on_data import multiple_in
 from harness.diagnosis.readers.guards.strides import read_layout_guard
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
-from harness.diagnosis.readers.pairs import counts_no_tokens, nameless, padded
+from harness.diagnosis.readers.pairs import counts_no_tokens, evident, nameless, of_a_layer, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.widths import Pair, read_pair
 
@@ -26,13 +26,25 @@ _LAYER = re.compile(
 _FUNCTION = re.compile(r"(?:function: '|Recompiling function )(?P<name>[\w.<>]+)(?:' \(| in )")
 _PADS = " The guard or the line beside it speaks of padding: rows or columns that are filled up."
 _NO_WORD, _BESIDE = "padding: neither the guard nor the line beside it has a word of it", 400
+# What makes every size a constant of the compiled code, where the log says that it is set.
+_STATIC = re.compile(r"compile\([^()\n]{0,200}\bdynamic ?= ?False|\bautomatic_dynamic_shapes ?= ?False")
+_MADE_STATIC = " The log has {setting}: so no size becomes dynamic after it has changed, unless it is marked."
 _TRY = ("harness check --modes compiled-dynamic",)
 
 
 def read_recompile(facts: Facts, around: Surroundings) -> Reading:
     """A size that changes, a name that changes, or nothing that the text tells."""
     reading = _read(facts)
-    return replace(reading, title=title(facts), cause=f"{reading.cause}{outcome(facts)}")
+    static = _static(facts, around) if not reading.tags.isdisjoint(("fixed", "shapes")) else ""
+    return replace(reading, title=title(facts), cause=f"{reading.cause}{static}{outcome(facts)}")
+
+
+def _static(facts: Facts, around: Surroundings) -> str:
+    """A sentence on what the log has that makes every size a constant; empty where it has nothing of the kind."""
+    found = _STATIC.search(facts.whole) or _STATIC.search(around.start.decode("utf-8", "replace"))
+    if not found:
+        return ""
+    return _MADE_STATIC.format(setting="torch.compile(dynamic=False)" if "compile" in found[0] else found[0])
 
 
 def _read(facts: Facts) -> Reading:
@@ -40,7 +52,7 @@ def _read(facts: Facts) -> Reading:
         groups = match.groups
         if {"want", "got", "index"} <= groups.keys() and groups["want"].isdigit() and groups["got"].isdigit():
             found = groups["guarded"], int(groups["index"]), int(groups["want"]), int(groups["got"])
-            return read_layout_guard(*found) if "stride" in match.text else _resized(facts, *found)
+            return read_layout_guard(facts, *found) if "stride" in match.text else _resized(facts, *found)
     if _LAYER.search(_guards(facts)):
         return _named_layer()
     if "index" in facts.match.groups:
@@ -85,7 +97,7 @@ def _unsized(facts: Facts, name: str, index: str) -> Reading:
         stage=f"dimension {index} of {name}",
         cause=f"One compiled function{_name(facts)} {often(facts, 'is called with more shapes')}: dimension {index} of {name} "
         "changes from call to call. The text does not give its sizes.",
-        against=("padding: the text gives no sizes, and no two that meet",),
+        against=("padding: these lines give no sizes, and no two that meet",),
         look="TORCH_LOGS=recompiles for the sizes; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
         tags=frozenset(("shapes",)),
     )
@@ -117,10 +129,10 @@ def _name(facts: Facts) -> str:
 def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Reading:
     pair = read_pair(want, got) if want != got and want and got else None
     if pair is not None and pair.padded and index:
-        return _both_widths(name, index, pair)
+        return _both_widths(facts, name, index, pair)
     perhaps = index == 0 and "parameter" not in facts.whole and not counts_no_tokens(name)
     if perhaps and _TOKENS.search(name) and not nameless(facts, name):
-        return _token_count(name, want, got)
+        return _token_count(facts, name, want, got)
     rows = " Where dimension 0 counts tokens, each batch size compiles again." if perhaps else ""
     fits = pair is not None and pair.possible
     return Reading(
@@ -132,19 +144,25 @@ def _resized(facts: Facts, name: str, index: int, want: int, got: int) -> Readin
             "padding: the two sizes are of different calls, and were not compared"
             if fits or (pair is not None and pair.alignments)
             else f"padding: no rule makes {max(want, got)} of {min(want, got)}",
-            *(() if perhaps else ("the token count: the guard is not on a batch's rows",)),
+            *(() if perhaps else (f"the token count: {_no_tokens(name, index)}",)),
         ),
         look="TORCH_LOGS=recompiles; torch._dynamo.mark_dynamic, or one compiled function for each group of shapes",
-        widths=(Width(want, False, ()), Width(got, False, ())),
+        widths=tuple(Width(size, False, (), rows=index == 0, counted=index > 0) for size in (want, got)),
         rule="no rule",
         tags=frozenset(("shapes",)),
         tries=_TRY if perhaps else (),
     )
 
 
-def _both_widths(name: str, index: int, pair: Pair) -> Reading:
+def _no_tokens(name: str, index: int) -> str:
+    """In words, why a dimension counts no tokens."""
+    return f"the guard is on dimension {index}" if index else f"{name} is no activation of a layer by its name"
+
+
+def _both_widths(facts: Facts, name: str, index: int, pair: Pair) -> Reading:
     return padded(
         pair,
+        sure=evident(facts, pair),
         stage=f"dimension {index} of {name}",
         cause=f"{name} comes at the true width in one call and padded in another: {pair.rounded()}.",
         against=("the token count: the guard is on a width",),
@@ -153,13 +171,14 @@ def _both_widths(name: str, index: int, pair: Pair) -> Reading:
     )
 
 
-def _token_count(name: str, want: int, got: int) -> Reading:
+def _token_count(facts: Facts, name: str, want: int, got: int) -> Reading:
+    ours = of_a_layer(facts)
+    what = "The token count is" if ours else f"Dimension 0 of {name}, a count of tokens or of samples, is"
     return Reading(
-        verdict=FAMILY,
+        verdict=FAMILY if ours else UNDECIDED,
         stage=f"dimension 0 of {name}",
-        cause=f"The token count is a constant in the compiled code: {want} in one call, {got} in another. "
-        "Each batch size compiles again.",
-        against=("padding: dimension 0 counts tokens",),
+        cause=f"{what} a constant in the compiled code: {want} in one call, {got} in another. Each batch size compiles again.",
+        against=(f"padding: dimension 0 counts {'tokens' if ours else 'tokens or samples'}",),
         look="mark that dimension as dynamic; TORCH_LOGS=recompiles names what fixes it",
         widths=(Width(want, False, (), rows=True), Width(got, False, (), rows=True)),
         rule="no rule",

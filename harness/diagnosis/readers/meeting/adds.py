@@ -7,14 +7,15 @@ from harness.diagnosis.code import operands
 from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, names_padding, padded, speaks, widths
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, names_padding, padded, widths
 from harness.diagnosis.statements.sums import is_residual
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, model_for
 from harness.diagnosis.widths import Pair
 
 _OF_BIAS, _RESIDUAL = "add of a bias", "residual add"
-_NO_LOAD = "a checkpoint of another width: the text has no copy_ and no load of weights"
+_ANY_ADD = "add, such as the shared one or the residual's"
+_NO_LOAD = "a checkpoint of another width: these lines have no copy_ and no load of weights"
 
 
 def read_update(facts: Facts, pair: Pair) -> Reading:
@@ -49,8 +50,9 @@ def read_state(pair: Pair) -> Reading:
 
 def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     """An add. A bare message whose first operand is the padded one may be a copy at load, which reads the same."""
-    model = model_for(around, pair)
-    where = _which_add(facts, facts.seen("shared") or (model is not None and model.shared_intermediate is not None))
+    model, known = model_for(around, pair), evident(facts, pair)
+    has_shared = model is not None and model.shared_intermediate is not None
+    where = _which_add(facts, facts.seen("shared") or (known and has_shared))
     if where == _OF_BIAS:
         return _read_bias(facts, around, pair, first)
     shared = where == "shared add"
@@ -62,7 +64,7 @@ def read_add(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     either = f"{pair.rounded()}. In an add, the padding was not cut off before it; at load, a checkpoint's width meets a parameter"
     return padded(
         pair,
-        sure=bool(pair.hidden_owners) or speaks(facts),
+        sure=known,
         named=names_padding(facts),
         tags=_tags(facts, where, sure),
         stage=where
@@ -86,7 +88,7 @@ def _read_shared(facts: Facts, around: Surroundings, pair: Pair, first: int) -> 
     narrow, wide = ("second", "first") if first == pair.wide else ("first", "second")
     return padded(
         pair,
-        sure=bool(pair.hidden_owners) or speaks(facts),
+        sure=evident(facts, pair),
         named=names_padding(facts),
         stage="shared add",
         operands=(
@@ -115,7 +117,7 @@ def read_product_bias(facts: Facts, around: Surroundings, pair: Pair, product: i
     )
     return padded(
         pair,
-        sure=bool(pair.hidden_owners) or speaks(facts),
+        sure=evident(facts, pair),
         named=names_padding(facts),
         stage="the bias of a product",
         operands=(f"the product, {product} wide", f"the bias, {bias} wide"),
@@ -129,7 +131,7 @@ def read_product_bias(facts: Facts, around: Surroundings, pair: Pair, product: i
 def _read_bias(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Reading:
     return padded(
         pair,
-        sure=bool(pair.hidden_owners) or speaks(facts),
+        sure=evident(facts, pair),
         named=names_padding(facts),
         tags=(),
         stage=_OF_BIAS,
@@ -157,7 +159,7 @@ def _tags(facts: Facts, where: str, sure: bool) -> tuple[str, ...]:
 def _which_add(facts: Facts, has_shared: bool) -> str:
     """The add at the user's line, as far as its names tell; without the line, by whether the model has a shared expert."""
     if not facts.code:
-        return "shared add" if has_shared else "add after the routed experts, the shared one or the residual's"
+        return "shared add" if has_shared else _ANY_ADD
     if speaks_for("shared", facts.code):
         return "shared add"
     if re.search(r"bias", facts.code, re.I):

@@ -5,7 +5,7 @@ import re
 from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.relations import is_vocabulary
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, other_pairs, padded, widths
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, other_pairs, padded, widths
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -39,7 +39,8 @@ def read_copy(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Rea
     sides = (f"the {source}", f"the {target}, made at the {made} width")
     return padded(
         pair,
-        ("load",) if weights or (facts.phase == "eager" and not running) else (),
+        ("load",) if weights or (facts.phase in ("", "eager") and not running) else (),
+        sure=evident(facts, pair),
         stage="load of the weights" if weights else "a copy in the layer" if running else _EITHER,
         operands=tuple(
             f"{size}: {side}"

@@ -7,7 +7,7 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads, read_add, read_product_bias, read_update
 from harness.diagnosis.readers.meeting.writes import WRITES, read_write
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, padded
 from harness.diagnosis.statements.factors import adds_a_tensor
 from harness.diagnosis.statements.halves import ends_of
 from harness.diagnosis.statements.parts import ends_open, is_part
@@ -69,7 +69,7 @@ def read_met(facts: Facts, around: Surroundings, pair: Pair, first: int) -> Read
     narrow, wide = _names(facts, pair, first)
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=evident(facts, pair),
         stage=by,
         operands=(f"{pair.narrow}: at the true width{_shown(narrow)}", f"{pair.wide}: padded{_shown(wide)}"),
         cause=f"A padded width and the true one meet in {by}: {pair.rounded()}. {_why(facts, by, narrow, wide, first == pair.wide)}"

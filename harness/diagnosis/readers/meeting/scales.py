@@ -8,7 +8,7 @@ from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads
 from harness.diagnosis.readers.meeting.topics import speaks_of
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, padded
 from harness.diagnosis.statements.products import scaled_side, scales_in
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
@@ -71,7 +71,7 @@ def read_scaled(facts: Facts, around: Surroundings, pair: Pair, first: int, dim:
     )
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=evident(facts, pair),
         stage="scaling by block scales (dequantisation)",
         operands=(
             f"{pair.narrow}: at the true size{_of(scales, pair.narrow)}",

@@ -75,7 +75,7 @@ def _not_padding(facts: Facts, pair: Pair, kind: str) -> str:
     if kind == "vocabulary":
         return "padding of an expert's width: none is as large"
     if kind == "chance":
-        return "padding of an expert's width: the text names no layer with experts"
+        return "padding of an expert's width: these lines name no layer with experts"
     if kind == "rank-share":
         return "padding alone: no rule known here makes one of the other"
     if pair.possible and speaks(facts):

@@ -3,7 +3,7 @@
 from harness.diagnosis.diagnosis import Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.meeting.adds import not_heads
-from harness.diagnosis.readers.pairs import NO_FAKE, modes, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, padded
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks
 from harness.diagnosis.widths import Pair
@@ -24,7 +24,7 @@ def read_write(facts: Facts, around: Surroundings, pair: Pair, first: int, by: s
     )
     return padded(
         pair,
-        sure=pair.known or speaks(facts),
+        sure=evident(facts, pair),
         stage=f"{by}, {_COMBINE}" if by == "index_add" and facts.seen("moe") else by,
         operands=(f"destination, {first}: at the {into} width", f"source: at the {came} width"),
         cause=f"Rows of the {came} width are written into a tensor of the {into} one by {by}: {pair.rounded()}. {why}",

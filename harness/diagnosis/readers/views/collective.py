@@ -5,12 +5,13 @@ import re
 from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.pairs import speaks
-from harness.diagnosis.readers.views.cuts import VIEWED
+from harness.diagnosis.readers.views.cuts import CUT, VIEWED
 from harness.diagnosis.readers.views.plain import FITS
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import flags, model_without_widths
 
 _CALLS = re.compile(r"all_?reduce|reduce_scatter|all_?gather|all_to_all", re.I)
+_SLICE = re.compile(r"[A-Za-z_][\w.]*\[(?:\.\.\.|:), ?: ?[^\[\]]{1,60}\]")
 _REDUCES = re.compile(
     r"all_?reduce|reduce_scatter|all_?gather|all_to_all|symm_mem|pynccl|broadcast_ep|ProcessGroup|distributed_c10d",
     re.I,
@@ -38,7 +39,7 @@ def reduced(facts: Facts, around: Surroundings) -> Reading:
         verdict=FAMILY if torchs or speaks(facts) else UNDECIDED,
         stage=_collective(facts),
         cause=f"A collective {does} and was given a tensor that is not contiguous. "
-        f"Cutting the padding off gives such a view{'' if torchs else ', and so do transposes and other slices'}.",
+        f"Cutting the padding off gives such a view{'' if torchs else ', and so do transposes and other slices'}{_cut(facts)}.",
         against=(
             FITS
             if not torchs
@@ -54,6 +55,13 @@ def reduced(facts: Facts, around: Surroundings) -> Reading:
             f"--models {model_without_widths(facts, around)} --tp {max(ranks, 2)} --modes eager,compiled",
         ),
     )
+
+
+def _cut(facts: Facts) -> str:
+    """In words, the slice that a caller's line gives to the collective; empty where none shows one."""
+    frame = next((frame for frame in reversed(facts.users) if CUT.search(frame.code)), None)
+    found = _SLICE.search(frame.code) if frame else None
+    return f": {found[0]}, in {frame.file}:{frame.line}" if frame and found else ""
 
 
 def _collective(facts: Facts) -> str:
