@@ -63,12 +63,18 @@ def _telling(reading: Reading, facts: Facts, context: Context, width: Width) -> 
     if not _has_any(width):
         return None
     found = context.ordered(width.size)
-    if reading.verdict != OTHER:
+    if another := _is_beside_named(reading, context, width, facts):
+        found = tuple(owner for owner in found if owner.model in context.named)
+    if reading.verdict != OTHER or another:
         return found
     beside = {one.model for other in reading.widths if other != width for one in owners(other.size) if one.whole}
     adapted, near = speaks_of("adapters", facts), beside.union(context.named)
+    another = any(context.names(other.size) for other in reading.widths if other != width)
+    alone = adapted or (
+        another and not speaks_of("draft", facts)
+    )  # of the model that the text names, and of none by chance
     return [
-        owner for owner in found if owner.model in (context.named if adapted else near) or (owner.whole and not adapted)
+        owner for owner in found if owner.model in (context.named if alone else near) or (owner.whole and not alone)
     ]
 
 
