@@ -1,4 +1,4 @@
-"""A size that is a little wider than a width of the named model, at a line of experts, is no padding that is known, and may be one."""
+"""A size a little wider than a width of the named model, at a line of experts, is no padding that is known, and may be one."""
 
 import pytest
 
