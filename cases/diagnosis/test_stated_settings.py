@@ -20,6 +20,7 @@ ADVICE = "advice: try --enforce-eager, or set enforce_eager=True"
         "args: enforce_eager=True",
         "{'enforce_eager': True}",
         "$ serve rook --enforce-eager",
+        "$ serve rook --no-graphs",
         "CUDA graphs are off",
         "decode runs without graphs",
         "cudagraph_mode=CUDAGraphMode.NONE",

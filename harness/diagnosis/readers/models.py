@@ -63,13 +63,25 @@ def _telling(reading: Reading, facts: Facts, context: Context, width: Width) -> 
     if not _has_any(width):
         return None
     found = context.ordered(width.size)
-    if reading.verdict != OTHER:
+    if another := _is_beside_named(reading, context, width, facts):
+        found = tuple(owner for owner in found if owner.model in context.named)
+    if reading.verdict != OTHER or another:
         return found
     beside = {one.model for other in reading.widths if other != width for one in owners(other.size) if one.whole}
     adapted, near = speaks_of("adapters", facts), beside.union(context.named)
     return [
         owner for owner in found if owner.model in (context.named if adapted else near) or (owner.whole and not adapted)
     ]
+
+
+def _is_beside_named(reading: Reading, context: Context, width: Width, facts: Facts) -> bool:
+    """Whether the other size is of a model that the text names, and neither is told as padded: no other model has this one.
+
+    A draft and its target are two models.
+    """
+    others = [other for other in reading.widths if other != width]
+    named = any(context.names(other.size) for other in others) and not any(one.padded for one in reading.widths)
+    return named and not speaks_of("draft", facts)
 
 
 def _of_models(width: Width, found: Iterable[Owner] | None) -> Width:

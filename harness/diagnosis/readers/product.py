@@ -9,7 +9,7 @@ from harness.diagnosis.notation import sizes
 from harness.diagnosis.readers.attention.attended import attended
 from harness.diagnosis.readers.latent import read_latent
 from harness.diagnosis.readers.meeting.unknown import unknown_sizes
-from harness.diagnosis.readers.meeting.unrelated import unrelated
+from harness.diagnosis.readers.meeting.unrelated import beyond, unrelated
 from harness.diagnosis.readers.pairs import (
     NO_FAKE,
     evident,
@@ -67,8 +67,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(facts, pair, turned, a)
     if not pair.padded and not (pair.possible and (speaks(facts) or (pair.strong and names_padding(facts)))):
-        share = share_of(facts, around, pair)
-        return _shard(facts, around, pair, share) if share else unrelated(facts, pair, "The inner sizes of a product")
+        return _not_padded(facts, around, pair)
     place = product_place(facts)
     if place.startswith(SECOND) and FIRST not in place:
         return _second(facts, around, pair, a, place)
@@ -84,6 +83,13 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
         against=(NO_FAKE, _NOT_LATENT, *((turned,) if turned else ())),
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _not_padded(facts: Facts, around: Surroundings, pair: Pair) -> Reading:
+    """A product whose sizes no rule explains by themselves: a rank's share, a little more than a width, or unrelated."""
+    if share := share_of(facts, around, pair):
+        return _shard(facts, around, pair, share)
+    return beyond(facts, pair, product=True) or unrelated(facts, pair, "The inner sizes of a product")
 
 
 def _takes_hidden(facts: Facts, pair: Pair) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 _SET = r"['\"]?(?:=|: ?| is )['\"]?"
 _EAGER = rf"--enforce-eager\b|enforce_eager{_SET}[Tt]rue"
 _NO_GRAPHS = re.compile(
-    rf"{_EAGER}|--disable-cuda-?graphs?(?![\w-])|disable_cuda_graph{_SET}[Tt]rue|(?<!runtime_mode=)CUDAGraphMode\.NONE"
+    rf"{_EAGER}|--(?:disable|no)-(?:cuda-?)?graphs?(?![\w-])|disable_cuda_graph{_SET}[Tt]rue|(?<!runtime_mode=)CUDAGraphMode\.NONE"
     rf"|\bcudagraph_mode{_SET}(?:NONE|none)\b|\buse_cuda_?graphs?{_SET}[Ff]alse|\bcuda_?graphs?{_SET}(?:[Ff]alse|[Oo]ff|none\b)"
     r"|\b[Gg]raphs? (?:are |is |were |was )?(?:off|disabled|turned off)\b"
     r"|\b(?:[Nn]o|[Ww]ithout) (?:CUDA |cuda |HIP )?graphs?\b(?! break)"

@@ -12,7 +12,7 @@ from harness.diagnosis.readers.pairs import NO_FAKE, speaks, widths
 from harness.diagnosis.readers.weights.side_by_side import side_by_side
 from harness.diagnosis.widths import Pair
 
-_OF_EXPERTS = re.compile(r"shared|rout(?:ed|er_out)|expert|\bmoe", re.I)
+_OF_EXPERTS = re.compile(r"shared|rout(?:ed|er_out)|expert|\bmoe|\[(?:e|eid|idx)\]|\bw(?:1|2|3|13)\b", re.I)
 _LOOK = "the shapes of both at the user's line; the model's configuration (heads, ranks, quantisation)"
 _HIDDEN_STATES = "which tensors are concatenated before the user's line, and for which models that weight was made"
 
@@ -31,21 +31,27 @@ def in_blocks(pair: Pair, size: int, of: Pair) -> Reading:
     )
 
 
-def beyond(facts: Facts, pair: Pair) -> Reading | None:
-    """An add of what experts gave, a sixth wider at most than the hidden size of a model that the text names; else None."""
-    own = [owner.model for owner in pair.hidden_owners if owner.model in facts.named]
-    adds = operations(facts.code) & {"add", "add_"} and _OF_EXPERTS.search(facts.code)
-    if not own or not adds or pair.possible or not 0 < pair.extra <= 1 / 6 or facts.loads or facts.in_attention:
+def beyond(facts: Facts, pair: Pair, product: bool = False) -> Reading | None:
+    """A line of experts where a size is a sixth wider at most than a width of a model that the text names; None for all others.
+
+    In an add that is the hidden size. No rule known here makes the one of the other.
+    """
+    of = pair.exact_owners if product else pair.hidden_owners
+    own = [str(owner) for owner in of if owner.model in facts.named]
+    meets = product or bool(operations(facts.code) & {"add", "add_"})
+    experts = _OF_EXPERTS.search(f"{facts.function} {facts.code}") and not (facts.loads or facts.in_attention)
+    if not (own and meets and experts) or pair.possible or pair.extra > 1 / 6:
         return None
+    more = pair.wide - pair.narrow
     return Reading(
         verdict=UNDECIDED,
-        stage="add of what the experts gave",
-        cause=f"{pair.wide} is {pair.wide - pair.narrow} more than {pair.narrow}, the hidden size of {own[0]}, in an add of what "
-        "experts gave. No rule known here makes the one of the other: perhaps padding of another amount that was not cut off.",
+        stage="a product of an expert's weight" if product else "add of what the experts gave",
+        cause=f"{pair.wide} is {more} more than {pair.narrow}, the {own[0]}, at a line of experts. No rule known here makes the one "
+        "of the other: perhaps padding of another amount, or a size of something else.",
         against=(NO_FAKE,),
         look="who makes a tensor of that width: how many columns its weights were given, and where they are cut off",
         widths=widths(pair, padded=False),
-        rule=f"{pair.wide} = {pair.narrow} + {pair.wide - pair.narrow}",
+        rule=f"{pair.wide} = {pair.narrow} + {more}",
     )
 
 
