@@ -13,11 +13,11 @@ MESSAGES = {
     "an add": "The size of tensor a (2880) must match the size of tensor b (3072) at non-singleton dimension 1",
     "an add, the other way": "The size of tensor a (3072) must match the size of tensor b (2880) at non-singleton dimension 1",
     "a product": "mat1 and mat2 shapes cannot be multiplied (40x3072 and 2880x1000)",
-    "a write": "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = [7, 2880] "
-    "source.shape = [4, 3072]",
-    "a load": "Error(s) in loading state_dict for Net: size mismatch for fc.weight: copying a param with shape torch.Size([2880, 9]) "
-    "from checkpoint, the shape in current model is torch.Size([3072, 9]).",
-    "a cat": "Sizes of tensors must match except in dimension 0. Expected size 2880 but got size 3072 for tensor number 1 in the list.",
+    "a write": "source tensor shape must match self tensor shape, excluding the specified dimension. Got "
+    "self.shape = [7, 2880] source.shape = [4, 3072]",
+    "a load": "Error(s) in loading state_dict for Net: size mismatch for fc.weight: copying a param with shape torch.Size([2880]) "
+    "from checkpoint, the shape in current model is torch.Size([3072]).",
+    "a cat": "Sizes of tensors must match except in dimension 0. Expected size 2880 but got size 3072 for tensor number 1.",
 }
 
 

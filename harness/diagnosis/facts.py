@@ -63,6 +63,7 @@ class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
 
     ``named`` are the models that the log names, ``told`` the dispatchers; ``foreign`` is a model of it that is not known here.
+    ``layer`` says that a layer with experts is known to have raised it, whatever the text says.
     """
 
     texts: Texts
@@ -71,6 +72,7 @@ class Facts:
     named: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     foreign: str = ""
+    layer: bool = False
 
     def pair(self, a: int, b: int) -> Pair:
         """What two sizes that differ are to each other, for the models that the log names."""
