@@ -76,3 +76,22 @@ def test_a_padding_that_was_not_cut_off_is_looked_for_where_it_should_be() -> No
     assert "x[..., :2880]" in one.look
     other = only(f"{line}RuntimeError: {MESSAGES['a reshape that asks for more']}\n")
     assert other.look == "where the reshape has its width from: the model's hidden size, not the experts' own"
+
+
+VIEW = (
+    "view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
+    "subspaces). Use .reshape(...) instead."
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "verdict"),
+    [
+        ("/home/a/train/ddp.py", "dist.all_reduce(grad.view(-1))", "undecided"),
+        ("/srv/moe/experts.py", "dist.all_reduce(expert_out.view(-1))", "family"),
+    ],
+)
+def test_a_collective_of_no_layer_may_have_been_given_any_view(file: str, code: str, verdict: str) -> None:
+    one = only(f"{frame(file, code)}RuntimeError: {VIEW}\n")
+    assert one.verdict == verdict
+    assert ("and so do transposes" in one.cause) == (verdict == "undecided")

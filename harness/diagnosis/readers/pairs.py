@@ -42,6 +42,7 @@ _OF_A_LAYER = re.compile(
     r"|nemotron|gemma|glm|kimi|decoder|self\.(?:up|down|gate)\b",
     re.I,
 )
+_ENGINES = re.compile(r"megatron|tensorrt_llm|lmdeploy|ktransformers", re.I)
 _NEAR_LINES = 4
 # Eager code is what a text is taken for that has no word of a trace or of compiled code: thus the condition.
 NO_FAKE = "a wrong fake, as long as this ran in eager code: no fake is asked there"
@@ -53,7 +54,8 @@ def speaks(facts: Facts) -> bool:
 
 
 def _speaks_of_a_layer(facts: Facts) -> bool:
-    return facts.layer or speaks(facts) or facts.seen("vllm") or facts.seen("sglang")
+    engine = facts.seen("vllm") or facts.seen("sglang") or _ENGINES.search(facts.whole)
+    return bool(facts.layer or engine or speaks(facts))
 
 
 def of_a_layer(facts: Facts) -> bool:
