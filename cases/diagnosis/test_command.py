@@ -53,10 +53,10 @@ def test_the_answer_on_a_pipe_is_plain_text(log: Path, capsys: pytest.CaptureFix
 
 
 def test_json_has_a_format_and_every_field(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log.write_text(ADD)
+    log.write_text("vLLM, model nvidia/nemotron-3-nano-30b-a3b\n" + ADD)
     assert main(["diagnose", "--json", str(log)]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["format"], report["exit_code"], report["lines"]) == (1, 0, 1)
+    assert (report["format"], report["exit_code"], report["lines"]) == (1, 0, 2)
     (one,) = report["failures"]
     assert [(width["size"], width["padded"]) for width in one["widths"]] == [(2688, False), (2816, True)]
     assert one["alignments"] == [[256, ["trtllm-nvfp4", "trtllm-mxfp4", "marlin-nvfp4"]]]

@@ -70,7 +70,9 @@ ADDED: list[tuple[Callable[[], object], str]] = [
 def test_what_is_only_added_names_no_part(fails: Callable[[], object], stage: str) -> None:
     one = diagnosis_of(raised(fails))
     assert one.stage.removesuffix(", as of the routed experts") == stage
-    assert (one.verdict, one.padded) == ("family", WIDE)
+    # A line that names no part of a layer leaves it open whether the sizes are of padding.
+    assert one.verdict in (("family", "undecided") if stage == "projection" else ("family",))
+    assert one.padded == WIDE
 
 
 def test_what_goes_into_a_product_tells_where_no_weight_does() -> None:

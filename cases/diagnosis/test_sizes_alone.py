@@ -13,11 +13,11 @@ MESSAGES = {
     "an add": "The size of tensor a (2880) must match the size of tensor b (3072) at non-singleton dimension 1",
     "an add, the other way": "The size of tensor a (3072) must match the size of tensor b (2880) at non-singleton dimension 1",
     "a product": "mat1 and mat2 shapes cannot be multiplied (40x3072 and 2880x1000)",
-    "a write": "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = [7, 2880] "
-    "source.shape = [4, 3072]",
-    "a load": "Error(s) in loading state_dict for Net: size mismatch for fc.weight: copying a param with shape torch.Size([2880, 9]) "
-    "from checkpoint, the shape in current model is torch.Size([3072, 9]).",
-    "a cat": "Sizes of tensors must match except in dimension 0. Expected size 2880 but got size 3072 for tensor number 1 in the list.",
+    "a write": "source tensor shape must match self tensor shape, excluding the specified dimension. Got "
+    "self.shape = [7, 2880] source.shape = [4, 3072]",
+    "a load": "Error(s) in loading state_dict for Net: size mismatch for fc.weight: copying a param with shape torch.Size([2880]) "
+    "from checkpoint, the shape in current model is torch.Size([3072]).",
+    "a cat": "Sizes of tensors must match except in dimension 0. Expected size 2880 but got size 3072 for tensor number 1.",
 }
 
 
@@ -76,3 +76,22 @@ def test_a_padding_that_was_not_cut_off_is_looked_for_where_it_should_be() -> No
     assert "x[..., :2880]" in one.look
     other = only(f"{line}RuntimeError: {MESSAGES['a reshape that asks for more']}\n")
     assert other.look == "where the reshape has its width from: the model's hidden size, not the experts' own"
+
+
+VIEW = (
+    "view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
+    "subspaces). Use .reshape(...) instead."
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "verdict"),
+    [
+        ("/home/a/train/ddp.py", "dist.all_reduce(grad.view(-1))", "undecided"),
+        ("/srv/moe/experts.py", "dist.all_reduce(expert_out.view(-1))", "family"),
+    ],
+)
+def test_a_collective_of_no_layer_may_have_been_given_any_view(file: str, code: str, verdict: str) -> None:
+    one = only(f"{frame(file, code)}RuntimeError: {VIEW}\n")
+    assert one.verdict == verdict
+    assert ("and so do transposes" in one.cause) == (verdict == "undecided")

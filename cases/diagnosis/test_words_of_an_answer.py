@@ -36,6 +36,18 @@ def test_what_a_fake_lacks_is_counted(says: str) -> None:
     assert f"The fake sort_fake {ARGUMENTS[says]}," in only(f"TypeError: sort_fake() {says}\n").cause
 
 
+MISSING = {
+    "1 required positional argument: 'a'": "requires 'a', which torch did not pass: the schema has a default for it",
+    "2 required positional arguments: 'a' and 'b'": "requires 'a' and 'b', which torch did not pass: the schema has defaults",
+    "3 required positional arguments: 'a', 'b', and 'c'": "requires 'a', 'b', and 'c', which torch did not pass",
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_what_a_fake_requires_is_named_whole(missing: str) -> None:
+    assert f"The fake sort_fake {MISSING[missing]}" in only(f"TypeError: sort_fake() missing {missing}\n").cause
+
+
 GUARD = "Could not guard on data-dependent expression Eq(u3, 0) (unhinted: Eq(u3, 0)).  (Size-like symbols: none)"
 
 

@@ -1,6 +1,7 @@
 """From an exception to its diagnosis: its text is read as a log's is, and its classes count beside the text."""
 
 import traceback
+from dataclasses import replace
 
 from harness.base.exception_text import text_of
 from harness.base.source import is_library
@@ -17,7 +18,10 @@ _LONGEST = 1 << 16
 
 
 def read_exception(error: BaseException) -> tuple[Facts, Diagnosis]:
-    """What an exception says, and what it is. Frames of torch, of the harness and of the standard library do not count."""
+    """What an exception of a layer under test says, and what it is.
+
+    Frames of torch, of the harness and of the standard library do not count.
+    """
     text = f"{type(error).__module__}.{type(error).__qualname__}: {text_of(error)}"[:_LONGEST]
     lines = [*_user_frames(error), *text.split("\n")]
     reader = LineReader()
@@ -28,6 +32,7 @@ def read_exception(error: BaseException) -> tuple[Facts, Diagnosis]:
         facts = Facts(facts.texts, Match(by_class, len(by_class.patterns), {}, "", 0, False), len(lines))
     around = Surroundings()
     around.look(text.encode("utf-8", "replace"))
+    facts = replace(facts, layer=True)
     return facts, diagnosis_of(facts, failure, 1, (), around)
 
 

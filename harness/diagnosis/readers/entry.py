@@ -126,6 +126,7 @@ def _words(facts: Facts) -> dict[str, str]:
         "op_or_one": named or "A custom op",
         "function": groups.get("function", "implementation").replace("<lambda>", "(a lambda)"),
         "arg": groups.get("arg", "an argument"),
+        "defaults": "a default for it" if groups.get("count", "1") == "1" else "defaults for them",
         "lacks": _lacks(groups, facts.match.text),
         "multiple": groups.get("multiple", groups.get("block", "its own alignment")),
         "parameter": groups.get("parameter", "see the message"),

@@ -39,9 +39,10 @@ _OF_EXPERTS = re.compile(r"moe|expert|\bw(?:1|2|3|13)(?![a-z0-9])|gate_up|down_p
 _OF_A_LAYER = re.compile(
     r"hidden_states|resid|gate_?up|up_?gate|(?:up|down|gate)_(?:proj|out)|(?<![a-z0-9])w(?:1|2|3|13|_up|_down|_gate)(?![a-z0-9])"
     r"|(?<![a-z])(?:mlp|ffn|llm|gpt|lm_head)|feed_?forward|logits|gemm1|loaded_weight|weight_loader|llama|qwen|deepseek|mixtral"
-    r"|nemotron|gemma|glm|kimi|decoder",
+    r"|nemotron|gemma|glm|kimi|decoder|self\.(?:up|down|gate)\b",
     re.I,
 )
+_ENGINES = re.compile(r"megatron|tensorrt_llm|lmdeploy|ktransformers", re.I)
 _NEAR_LINES = 4
 # Eager code is what a text is taken for that has no word of a trace or of compiled code: thus the condition.
 NO_FAKE = "a wrong fake, as long as this ran in eager code: no fake is asked there"
@@ -52,9 +53,14 @@ def speaks(facts: Facts) -> bool:
     return facts.seen("moe") or facts.seen("pad") or facts.seen("shared")
 
 
+def _speaks_of_a_layer(facts: Facts) -> bool:
+    engine = facts.seen("vllm") or facts.seen("sglang") or _ENGINES.search(facts.whole)
+    return bool(facts.layer or engine or speaks(facts))
+
+
 def of_a_layer(facts: Facts) -> bool:
     """Whether the text has words of a layer with experts or of its engine, or the log names a model that is known here."""
-    return speaks(facts) or facts.seen("vllm") or facts.seen("sglang") or bool(facts.named)
+    return _speaks_of_a_layer(facts) or bool(facts.named)
 
 
 def evident(facts: Facts, pair: Pair) -> bool:
@@ -63,9 +69,7 @@ def evident(facts: Facts, pair: Pair) -> bool:
     Sizes that fit a model and a rule are no more than that: a text of any other model may have them. Of a layer of a language
     model, by the names at the user's lines, they are a hidden size.
     """
-    if speaks(facts) or facts.seen("vllm") or facts.seen("sglang") or pair.told:
-        return True
-    if any(owner.model in facts.named for owner in pair.owners):
+    if _speaks_of_a_layer(facts) or pair.told or any(owner.model in facts.named for owner in pair.owners):
         return True
     near = " ".join(f"{frame.file} {frame.function} {frame.code}" for frame in facts.users[-_NEAR_LINES:])
     return bool((pair.known or pair.by_halves()) and _OF_A_LAYER.search(f"{facts.match.text} {near}"))

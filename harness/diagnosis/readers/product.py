@@ -25,7 +25,7 @@ from harness.diagnosis.readers.places import attention_part, product_place
 from harness.diagnosis.readers.weights.adapters import adapter_part
 from harness.diagnosis.readers.weights.sides import Sides
 from harness.diagnosis.statements.met import met
-from harness.diagnosis.statements.names import FIRST, SECOND
+from harness.diagnosis.statements.names import FIRST, GATE, SECOND
 from harness.diagnosis.surroundings import Surroundings
 from harness.diagnosis.tries import checks, share_of
 from harness.diagnosis.widths import Pair
@@ -36,6 +36,9 @@ _CUT = {
     True: "The padding was not cut off before it.",
     False: "The activation was not padded, or that weight should not be.",
 }
+
+# Parts that the names at a line tell, and that a layer of a language model has.
+_OF_A_LAYER = (FIRST, SECOND, GATE, "shared expert", "router", "output head")
 
 
 def read_product(facts: Facts, around: Surroundings) -> Reading:
@@ -74,7 +77,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
     sides = Sides.of(facts, pair, a)
     return padded(
         pair,
-        sure=evident(facts, pair),
+        sure=evident(facts, pair) or (pair.known and place.startswith(_OF_A_LAYER)),
         named=names_padding(facts),
         stage=place,
         operands=sides.operands(a, b),
@@ -134,7 +137,7 @@ def _second(facts: Facts, around: Surroundings, pair: Pair, left: int, place: st
     )
     return padded(
         pair,
-        sure=evident(facts, pair),
+        sure=evident(facts, pair) or pair.known,
         named=names_padding(facts),
         stage=place,
         operands=sides.of_second(left, place.endswith("shared expert")),

@@ -4,7 +4,7 @@ import re
 
 from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
-from harness.diagnosis.readers.pairs import speaks
+from harness.diagnosis.readers.pairs import of_a_layer, speaks
 from harness.diagnosis.readers.views.cuts import CUT, VIEWED
 from harness.diagnosis.readers.views.plain import FITS
 from harness.diagnosis.surroundings import Surroundings
@@ -33,13 +33,15 @@ def reduced(facts: Facts, around: Surroundings) -> Reading:
     ranks = around.ranks_at(facts.number)
     torchs = facts.match.order == 0
     own = torchs and bool(VIEWED.search(facts.code))  # then any number of ranks fails
+    known = speaks(facts) or (torchs and (of_a_layer(facts) or bool(_cut(facts))))
+    others = "" if torchs and known else ", and so do transposes and other slices"
     does = "flattens its input with view(-1)" if torchs else "wants contiguous memory"
     does = "takes its input through a view at the user's line" if own else does
     return Reading(
-        verdict=FAMILY if torchs or speaks(facts) else UNDECIDED,
+        verdict=FAMILY if known else UNDECIDED,
         stage=_collective(facts),
         cause=f"A collective {does} and was given a tensor that is not contiguous. "
-        f"Cutting the padding off gives such a view{'' if torchs else ', and so do transposes and other slices'}{_cut(facts)}.",
+        f"Cutting the padding off gives such a view{others}{_cut(facts)}.",
         against=(
             FITS
             if not torchs
@@ -48,7 +50,7 @@ def reduced(facts: Facts, around: Surroundings) -> Reading:
         ),
         look=".contiguous() before the collective, or cut the padding off after it",
         rule=f"the log names {model.name}, hidden size {model.hidden}" if model else "",
-        tags=frozenset(("collective",) if torchs or speaks(facts) else ("contiguous",)),
+        tags=frozenset(("collective",) if known else ("contiguous",)),
         tries=flags(
             facts,
             around,

@@ -64,7 +64,7 @@ def _told_of(facts: Facts, parameter: Parameter) -> Facts:
         for match in matches
         if {str(parameter.came), str(parameter.made)} <= {*re.findall(r"\d+", match.text)} and not match.wrapped
     ]
-    return Facts(facts.texts, own[0], facts.texts.whole.number(own[0].place)) if own else facts
+    return replace(facts, match=own[0], number=facts.texts.whole.number(own[0].place)) if own else facts
 
 
 def with_others(facts: Facts, reading: Reading) -> Reading:
