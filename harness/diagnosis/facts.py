@@ -64,11 +64,8 @@ class Facts:
     """What one failure's text says. ``match`` is the message that was understood, ``number`` its line in the log.
 
     ``named`` are the models that the log names, ``told`` the dispatchers; ``foreign`` is a model of it that is not known here.
-<<<<<<< HEAD
     ``stated`` is what it states in words.
-=======
     ``layer`` says that a layer with experts is known to have raised it, whatever the text says.
->>>>>>> dt21
     """
 
     texts: Texts
@@ -77,11 +74,8 @@ class Facts:
     named: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     foreign: str = ""
-<<<<<<< HEAD
     stated: Stated = field(default_factory=Stated)
-=======
     layer: bool = False
->>>>>>> dt21
 
     def pair(self, a: int, b: int) -> Pair:
         """What two sizes that differ are to each other, for the models that the log names and by what it states."""

@@ -68,30 +68,24 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
         verdict=UNDECIDED,
         stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
-<<<<<<< HEAD
         against=(
             "a width that was not cut off: that is a shape error, or wrong columns, before it is a fault",
             _of_one(tell, possible),
         ),
-        look=_GRAPHS if replay else _SHAPES if prepares else _RANGE_CALL if call else _RANGE,
-=======
-        against=("a width that was not cut off: that is a shape error, or wrong columns, before it is a fault", tell),
         look=_GRAPHS if replay else _SHAPES if prepares else _of_range(facts) if call else _RANGE,
->>>>>>> dt21
         tags=frozenset(_tags(facts, ids)),
         tries=(*graph, f"harness check --modes {rows} --device cuda"),
     )
 
 
-<<<<<<< HEAD
 def _of_one(tell: str, possible: list[str]) -> str:
     """What the text does not tell, where there is but one cause that it could."""
     return tell if len(possible) > 1 else tell.replace("these causes apart", "whether it is that")
-=======
+
+
 def _of_range(facts: Facts) -> str:
     """Where to look where the user's line launches the kernel: at its indices, and what they count if their name tells."""
     return f"{_RANGE_CALL} (the number of experts)" if _OF_EXPERT_IDS.search(facts.code) else _RANGE_CALL
->>>>>>> dt21
 
 
 def _late(facts: Facts, around: Surroundings, call: str) -> str:
