@@ -163,6 +163,7 @@ class Call:
     ``began_as_nan`` says that the output held nothing but NaN when its replay began. ``own_count_too`` is the case's own number of
     tokens, where the replay of a graph for that is wrong too; else 0.
     ``of_process`` says that a fresh layer is right where nothing is held for all layers either, and only there.
+    ``counted`` says whose tokens a limit counts: "batch", or "expert" for those of one expert; empty where that is not known.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -214,6 +215,7 @@ class Call:
     began_as_nan: bool = False
     own_count_too: int = 0
     of_process: bool = False
+    counted: str = ""
 
     @property
     def shown_by(self) -> str:

@@ -21,11 +21,10 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
     weights_of_case, x = masters(case, 0), hidden_states.float()
     logits = x @ weights_of_case.gate.float().T if router_logits is None else router_logits
     routed = _routed(case, weights_of_case, x, logits)
-    divides = case.dtype == "float16" and weights_of_case.shared is not None
     # What follows the scaling in the layer undoes it where it normalises.
-    parts = {"routed": routed if divides or case.path in NORMALISE else case.scaling * routed}
+    parts = {"routed": routed if case.divides_shared or case.path in NORMALISE else case.scaling * routed}
     if weights_of_case.shared:
-        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (case.scaling if divides else 1)
+        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (case.scaling if case.divides_shared else 1)
     return parts
 
 
