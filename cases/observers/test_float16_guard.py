@@ -32,7 +32,10 @@ def found(case: Case, **factors: float) -> Finding:
         ({"routed": 1.0, "shared": 2.5}, "the guard of float16 did not divide this part"),
         ({"routed": 1.0, "shared": 0.4}, "divided by the routed scaling factor twice"),
         ({"routed": 2.5, "shared": 2.5}, "Both parts lack the division"),
-        ({"routed": 0.4, "shared": 2.5}, "The routed part is divided by the routed scaling factor, and the shared part"),
+        (
+            {"routed": 0.4, "shared": 2.5},
+            "The routed part is divided by the routed scaling factor, and the shared part",
+        ),
     ],
 )
 def test_a_factor_that_the_guard_misplaces_is_told_by_the_guard(factors: dict[str, float], text: str) -> None:

@@ -275,7 +275,8 @@ class Run:
     ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among
     those of the first op; None where all are theirs.
     ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed. ``split_by_backend`` says that
-    this guard is one by which the backend divides the token counts into ranges, and none of the layer's.
+    this guard is one by which the backend divides the token counts into ranges, and none of the layer's. ``uncompiled`` says that
+    a compiled mode compiled nothing, since a fake has larger elements than its op gives.
     """
 
     case: Case
@@ -301,6 +302,7 @@ class Run:
     specialised_by_torch: bool = False
     recompiled_for: str = ""
     split_by_backend: bool = False
+    uncompiled: bool = False
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

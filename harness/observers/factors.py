@@ -22,7 +22,10 @@ _MEANS = {
 }
 # In float16 the shared part is divided by the factor, so that the sum is small, and the routed part is left as it is.
 _GUARDED = {
-    ("routed", "scaling"): "as if the routed part was scaled all the same, where a guard of float16 divides the shared part instead",
+    (
+        "routed",
+        "scaling",
+    ): "as if the routed part was scaled all the same, where a guard of float16 divides the shared part instead",
     ("routed", "1/scaling"): "as if the guard of float16 divided the routed part, where it divides the shared part",
     ("shared", "scaling"): "as if the guard of float16 did not divide this part by the routed scaling factor",
     ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor twice",
@@ -91,9 +94,7 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
     return "scaled", _stage(part, factor, case), text + _UNGUARDED * _is_unguarded(off, case)
 
 
-_UNGUARDED = (
-    " Both parts lack the division by the routed scaling factor: the guard of float16 is not taken, or what divides is left out."
-)
+_UNGUARDED = " Both parts lack the division by the routed scaling factor: the guard of float16 is not taken, or what divides is left out."
 _DIVIDED_INSTEAD = (
     "The routed part is divided by the routed scaling factor, and the shared part is not: the guard of float16 divides the wrong "
     "one, or the two were exchanged before."

@@ -20,7 +20,8 @@ class FakeCallMode(FakeTensorMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: dict[int, SourceLine | None] | None = None  # of the op that made each tensor, by its id, where it is asked
+        # Each tensor that an op made, and the innermost op's line, where it is asked. Tensors are known by their id while they live.
+        self.lines: dict[int, tuple[Tensor, SourceLine | None]] | None = None
         self.cache_enabled = False  # else the second call would return the first one's result from the cache
         self.written: set[int] = set()
 
@@ -37,7 +38,8 @@ class FakeCallMode(FakeTensorMode):
         self.written |= {id(tensor) for tensor in declared_writes(func, args, kwargs or {})}
         out = super().__torch_dispatch__(func, types, args, kwargs)
         if self.lines is not None:
-            self.lines |= {id(leaf): SourceLine.here() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)}
+            for leaf in (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)):
+                self.lines.setdefault(id(leaf), (leaf, SourceLine.here()))
         return out
 
 
@@ -104,8 +106,8 @@ def lines_of_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> tupl
     try:
         fake_args, fake_kwargs = _fakes_of(mode, func, args, kwargs)
         with mode:
-            outputs = [leaf for leaf in tree_leaves(func(*fake_args, **fake_kwargs)) if isinstance(leaf, Tensor)]
-        lines = [mode.lines.get(id(leaf)) for leaf in outputs]
+            outputs = tree_leaves(func(*fake_args, **fake_kwargs))
+        lines = [mode.lines.get(id(leaf), (None, None))[1] for leaf in outputs]
         return tuple(None if line == caller else line for line in lines)
     except Exception:  # call_fake reports it
         return ()

@@ -119,6 +119,7 @@ class PlanRun:
     def __init__(self, plan: Plan, wanted: Collection[tuple[str, str]] | None = None) -> None:
         self.plan = plan
         self.tasks = plan.selection.tasks()
+        self._fakes: dict[str, str] = {}  # what is wrong with a fake, by the case in which a verdict showed it
         self.wanted = [
             index for index, (case, mode) in enumerate(self.tasks) if wanted is None or (case.id, mode.name) in wanted
         ]
@@ -164,8 +165,10 @@ class PlanRun:
         alone = None if self.plan.command else Alone()
         for reply in Pool(self.plan.job, self._groups(wanted), self.plan.workers, alone=alone):
             if reply.answer:
-                yield reply.task, Verdict.from_json(reply.answer)
-            elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
+                verdict = Verdict.from_json(reply.answer)
+                self._fakes |= _wrong_fake(verdict)
+                yield reply.task, verdict
+            elif self._is_bisected(reply.task):
                 died[reply.task] = reply.died  # either the case or its bisection killed the worker
             else:
                 yield reply.task, self._died(reply.task, reply.died)
@@ -179,6 +182,11 @@ class PlanRun:
             blame = f"not decided: the bisection ended the worker process ({end})"
             findings = tuple(replace(finding, blame=blame) for finding in verdict.findings)
             yield reply.task, replace(verdict, findings=findings) if findings else self._died(reply.task, end)
+
+    def _is_bisected(self, task: int) -> bool:
+        """Whether a bisection may have killed a task's worker. One whose fake is wrong dies of that: it is not tried again."""
+        case, mode = self.tasks[task]
+        return self.plan.bisect and mode.family == "compiled" and case.id not in self._fakes
 
     def _groups(self, wanted: list[int]) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
@@ -195,6 +203,18 @@ class PlanRun:
             case,
             mode.name,
             ERROR,
-            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end})",
+            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end}){self._by_fake(task)}",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
         )
+
+    def _by_fake(self, task: int) -> str:
+        """What another mode showed of a fake in the case of a compiled task, which may be why its worker died; else empty."""
+        case, mode = self.tasks[task]
+        found = self._fakes.get(case.id, "") if "compiled" in mode.name else ""
+        return f"; compiled code trusts a fake that is wrong here: {found}" if found else ""
+
+
+def _wrong_fake(verdict: Verdict) -> dict[str, str]:
+    """What a verdict says of a fake that gives other outputs than its op, by the case."""
+    wrong = next((one for one in verdict.findings if one.kind == "fake-differs"), None)
+    return {verdict.case: f"{wrong.what} (mode {verdict.mode})"} if wrong else {}

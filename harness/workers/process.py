@@ -36,6 +36,12 @@ NO_ANSWER = "no answer within"
 WHERE = signal.SIGUSR1
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in ')
 _TAIL = 20_000
+# What Python and torch write when a process ends or its children do: it says nothing of why.
+_AT_END = re.compile(
+    r"resource_tracker|leaked (?:semaphore|shared_memory|folder)|^\s*warnings\.warn\(|Exception ignored in|"
+    r"destroy_process_group|process group has NOT been destroyed|_MultiProcessing.*shutdown|"
+    r"can't create new thread at interpreter shutdown|cannot schedule new futures after (?:interpreter )?shutdown"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,14 @@ class WorkerProcess:
         return answer
 
     def exit_reason(self) -> str:
-        """How a dead worker ended: its exit code and its last line on standard error."""
+        """How a dead worker ended: its exit code, and its last line on standard error but for warnings of a process that ends."""
         self._wait_for_end()
         self._kill_family()
         code = self._process.wait()
         if self._late:
             return self._late
         signalled = [signal.strsignal(-code) or ""] if code < 0 else []
-        last = self._tail().strip().splitlines()[-1:]
+        last = [line for line in self._tail().strip().splitlines() if not _AT_END.search(line)][-1:]
         return ", ".join([f"exit code {code}", *signalled, *(printable(bounded(line, 500)) for line in last)])
 
     def _wait_for_end(self) -> None:

@@ -24,7 +24,9 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
     # What follows the scaling in the layer undoes it where it normalises.
     parts = {"routed": routed if case.divides_shared or case.path in NORMALISE else case.scaling * routed}
     if weights_of_case.shared:
-        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (case.scaling if case.divides_shared else 1)
+        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (
+            case.scaling if case.divides_shared else 1
+        )
     return parts
 
 
