@@ -77,7 +77,7 @@ def test_a_death_after_a_wrong_fake_is_told_with_it_and_not_tried_again(
     assert [verdict.status for verdict in verdicts[1:]] == ["error"] * len(compiled)
     for verdict in verdicts[1:]:
         assert "its fake float32 (mode eager)" in verdict.reason
-    assert asked == [list(range(len(run.tasks)))]
+    assert [tasks for tasks in asked if tasks] == [list(range(len(run.tasks)))]
 
 
 def test_a_death_after_another_finding_is_tried_without_bisection(

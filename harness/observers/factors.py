@@ -94,7 +94,9 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
     return "scaled", _stage(part, factor, case), text + _UNGUARDED * _is_unguarded(off, case)
 
 
-_UNGUARDED = " Both parts lack the division by the routed scaling factor: the guard of float16 is not taken, or what divides is left out."
+_UNGUARDED = (
+    " Both parts lack the division by the routed scaling factor: the guard of float16 is not taken, or does not divide."
+)
 _DIVIDED_INSTEAD = (
     "The routed part is divided by the routed scaling factor, and the shared part is not: the guard of float16 divides the wrong "
     "one, or the two were exchanged before."

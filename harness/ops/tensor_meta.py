@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
+import torch
 from torch import Tensor, dtype
 
 Size = int | str

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,25 +45,34 @@ _AT_END = re.compile(
 )
 
 
+Made = Callable[[dict[str, str], int], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a worker does. Settings, tasks and answers are JSON values. ``seconds`` is the limit for one task.
 
     ``start`` names a function as ``module:name``. It takes the settings and returns a function from a task to its answer.
-    ``command`` starts the worker in another environment; empty means this Python.
+    ``command`` starts the worker in another environment; empty means this Python. ``imports`` names a function there that imports
+    what each worker needs, and starts nothing: workers may be forks of a process that did so (harness.workers.nursery).
     """
 
     start: str
     settings: dict[str, Any]
     seconds: float = TASK_SECONDS
     command: tuple[str, ...] = ()
+    imports: str = ""
 
 
 class WorkerProcess:
     """A started worker. Call ``wait_until_ready`` before ``ask``."""
 
-    def __init__(self, job: Job, fork: bool = False) -> None:
-        """``fork``: a fork of this worker, which has imported what the job needs, in place of its command."""
+    def __init__(self, job: Job, fork: bool = False, made: Made = lambda mark, errors: None, keep: int = -1) -> None:
+        """``fork``: a fork of this worker, which has imported what the job needs, in place of its command.
+
+        ``made`` may make the process from what it is to have in its environment and its standard error; where that gives None, the
+        command does. ``keep`` is a file that it keeps open.
+        """
         self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._written = 0  # to standard error, before the task that it was given last
@@ -73,7 +83,7 @@ class WorkerProcess:
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         mark = dict([self._mark.split("=")])
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
-        self._process = subprocess.Popen(
+        self._process: Any = made(mark, self._errors.fileno()) or subprocess.Popen(
             job.command or (sys.executable, "-c", _MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,6 +92,7 @@ class WorkerProcess:
             preexec_fn=forked(mark) if fork else None,  # nothing is executed after it
             bufsize=0,
             start_new_session=True,
+            pass_fds=(keep,) * (keep >= 0),
         )
         self._silence = _Limit(self._process.pid, 0.0)
 

@@ -1,6 +1,5 @@
 """Batches that tell a limit on the tokens of one expert from one on those of a batch."""
 
-import torch
 from torch import Tensor
 
 from harness.matrix.case import Case
