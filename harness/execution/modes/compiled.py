@@ -77,7 +77,8 @@ def _reads_beyond(rig: Rig) -> Run | None:
         return None
     run = rig.start()
     with suppress(*LAYER_ERRORS):
-        rig.call(run, run.layer, EAGER_AUDIT, rig.case.tokens, 0, rig.recorder(contract=True), with_oracle=False)
+        layer: Any = run.layer
+        rig.call(run, layer, EAGER_AUDIT, rig.case.tokens, 0, rig.recorder(contract=True), with_oracle=False)
     run.uncompiled = any(record.fake and is_larger(record) for call in run.calls for record in call.records)
     return rig.finish(run) if run.uncompiled else None
 
