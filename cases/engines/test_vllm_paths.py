@@ -13,7 +13,8 @@ from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.released import releases, targets
 from harness.engines.vllm.oracle import oracle
-from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.adapters import MAX_RANK, RANK, Adapter
+from harness.engines.vllm.paths.adapters import load as load_adapters
 from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.routing import (
@@ -159,6 +160,30 @@ def test_an_adapter_differs_from_rank_to_rank() -> None:
     ranks = [adapter.added(weights.w13, weights.w2, rank) for rank in (0, 1)]
     assert not torch.equal(ranks[0][0], ranks[1][0])
     assert not torch.equal(ranks[0][1], ranks[1][1])
+
+
+class _FrozenAtMapping:
+    """As vLLM's LoRA layer, whose kernels read the flags that it had when the mapping was set: a copy of them goes stale."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def set_mapping(self, kernels: object) -> None:
+        self.calls.append(("set_mapping", 0))
+
+    def reset_lora(self, slot: int) -> None:
+        self.calls.append(("reset_lora", slot))
+
+    def set_lora(self, slot: int, a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
+        self.reset_lora(slot)
+        self.calls.append(("set_lora", a[0].shape[1]))
+
+
+def test_adapters_are_loaded_after_the_mapping_as_vllms_manager_does() -> None:
+    layer = _FrozenAtMapping()
+    load_adapters(layer, object(), case_of("vllm-lora"), 1)
+    wanted = [("reset_lora", 1), ("set_lora", MAX_RANK), ("reset_lora", 1), ("set_lora", RANK)]
+    assert layer.calls == [("set_mapping", 0), *wanted]
 
 
 def test_in_float16_the_shared_part_is_divided() -> None:

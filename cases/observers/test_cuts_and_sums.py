@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.correct.ops import BOTH, WIDTH, SharedByOp
+from fixtures.correct.ops import _both as both
 from fixtures.faults.kernels import writes_hidden_states
 from fixtures.judged import judged
 from fixtures.planting import ALIGNED_SHARED, REAL, SHARED, SHARED_TWO, SMALL, SMALL_TWO, Planted
@@ -144,7 +146,7 @@ def test_the_cause_of_an_alias_in_a_fake_is_of_aliases() -> None:
         finding = next(one for one in judged(PaddedMoELayer, ALIGNED_SHARED).findings if one.kind == "fake-differs")
     assert "returns memory of" in finding.what
     assert "takes the output for memory of that argument" in finding.cause
-    assert "reads the kernel's output wrongly" not in finding.cause
+    assert "output wrongly" not in finding.cause
 
 
 def test_a_stride_in_a_fake_is_read_wrongly() -> None:
@@ -153,7 +155,9 @@ def test_a_stride_in_a_fake_is_read_wrongly() -> None:
 
     with routed_experts.planted(fake=fake):
         finding = next(one for one in judged(PaddedMoELayer, ALIGNED_SHARED).findings if one.kind == "fake-differs")
-    assert "it would read the kernel's output wrongly" in finding.cause
+    assert "it would read the routed experts' output wrongly" in finding.cause
+    assert "test_cuts_and_sums.py" in finding.cause.rpartition("The fake makes it in ")[2]
+    assert finding.cause.endswith("return x.new_empty(x.shape[1], x.shape[0]).t()")
 
 
 def writes_weights(*args: Any) -> Tensor:
@@ -229,3 +233,24 @@ def test_what_keeps_the_strides_of_a_cut_is_told_beside_it(case: Case, ops: tupl
     written = re.findall(r"(\w+_) at cases/observers/test_cuts_and_sums.py:\d+", finding.cause)
     assert tuple(written) == ops
     assert ("write into" if len(ops) > 1 else "writes into") in finding.cause
+
+
+@pytest.mark.parametrize(
+    ("wrong", "whose", "line"),
+    [(0, "the shared expert's", "first = torch.empty_like("), (1, "the routed experts'", "second = rows.new_empty(")],
+)
+def test_the_line_of_a_fake_that_makes_the_wrong_output_is_told_with_whose_it_is(
+    wrong: int, whose: str, line: str
+) -> None:
+    dtypes = [torch.float32 if place == wrong else torch.bfloat16 for place in range(2)]
+
+    def fake(shared: Tensor, rows: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        first = torch.empty_like(shared, dtype=dtypes[0])
+        second = rows.new_empty(rows.shape[0], rest[WIDTH - 1], dtype=dtypes[1])
+        return first, second
+
+    with both.planted(fake=fake):
+        verdict = judge(Planted(layer=SharedByOp, op=f"{BOTH}[1]"), SHARED, MODES["eager"], CPU)
+    finding = next(one for one in verdict.findings if one.kind == "fake-differs")
+    assert f"it would read {whose} output wrongly. The fake makes it in " in finding.cause
+    assert line in finding.cause

@@ -163,6 +163,7 @@ class Call:
     ``began_as_nan`` says that the output held nothing but NaN when its replay began. ``own_count_too`` is the case's own number of
     tokens, where the replay of a graph for that is wrong too; else 0.
     ``of_process`` says that a fresh layer is right where nothing is held for all layers either, and only there.
+    ``counted`` says whose tokens a limit counts: "batch", or "expert" for those of one expert; empty where that is not known.
     ``limit`` says up to which size or number a layer is right, and from which on it is not; empty where that is not known.
     """
 
@@ -214,6 +215,7 @@ class Call:
     began_as_nan: bool = False
     own_count_too: int = 0
     of_process: bool = False
+    counted: str = ""
 
     @property
     def shown_by(self) -> str:
@@ -273,7 +275,8 @@ class Run:
     ``left_behind`` is what variations left in the process. ``routed_output`` is the index of the routed experts' output among
     those of the first op; None where all are theirs.
     ``recompiled_for`` is Dynamo's reason for a second compilation: the guard that failed. ``split_by_backend`` says that
-    this guard is one by which the backend divides the token counts into ranges, and none of the layer's.
+    this guard is one by which the backend divides the token counts into ranges, and none of the layer's. ``uncompiled`` says that
+    a compiled mode compiled nothing, since a fake has larger elements than its op gives.
     """
 
     case: Case
@@ -299,6 +302,7 @@ class Run:
     specialised_by_torch: bool = False
     recompiled_for: str = ""
     split_by_backend: bool = False
+    uncompiled: bool = False
     changed_by: Varied | None = None
     left_behind: list[LeftBehind] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from harness.ops.arguments import (
     undeclared_aliases,
     untrue_aliases,
 )
-from harness.ops.fake_call import FakeCallMode, answer_of_fake, call_fake
+from harness.ops.fake_call import FakeCallMode, answer_of_fake, call_fake, lines_of_fake
 from harness.ops.higher_order import call_inside, is_higher_order
 from harness.ops.names import is_custom, op_name
 from harness.ops.shifts import shift
@@ -103,6 +103,8 @@ class Recorder(TorchDispatchMode):
             record.guards_before, record.guards = guards, _guards_of(tensors) - guards
         if self.contract and real:
             record.fake = call_fake(self._fakes, func, args, kwargs, cuda=self.audit, before=before)
+            if record.fake.outputs not in (None, metas(out)):
+                record.fake.lines = lines_of_fake(self._fakes, func, args, kwargs)
             record.plain = plain(out)
             record.untrue_aliases = untrue_aliases(func, args, kwargs, out)
             record.undeclared_aliases = undeclared_aliases(func, args, kwargs, out)

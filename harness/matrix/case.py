@@ -121,6 +121,11 @@ class Case:
         return self.shared is not None, self.latent is not None, self.scaling != 1
 
     @property
+    def divides_shared(self) -> bool:
+        """Whether a guard of float16 divides the shared part by the routed scaling, in place of a factor of the routed part."""
+        return self.dtype == "float16" and self.shared is not None and self.scaling != 1
+
+    @property
     def model(self) -> str:
         """The model's name."""
         return self.shape.name

@@ -59,7 +59,8 @@ def _outputs_differ(run: Run, label: str, record: Record, fake: FakeCall) -> Fin
             where = f"output {_named(run, record, index)}: " if len(real) > 1 else ""
             difference += _without_grad(fake, index)
             found = _finding(run, label, record, "fake-differs", f"{where}{difference}", real_meta, fake_meta)
-            return replace(found, detail=found.detail | {"routed": _is_routed(run, record, index)})
+            detail = found.detail | {"routed": _is_routed(run, record, index)}
+            return replace(found, cause=_read_wrongly(run, record, index), detail=detail)
     for real_value, fake_value in zip(record.plain, fake.plain, strict=False):
         if None not in (real_value, fake_value) and real_value != fake_value:
             what = (
@@ -112,6 +113,19 @@ def _named(run: Run, record: Record, index: int) -> str:
     return f"{index}, the shared expert's" if is_shared else str(index)
 
 
+def _read_wrongly(run: Run, record: Record, index: int) -> str:
+    """What comes of a fake that gives another output than the op, and the fake's own line that makes it."""
+    name = _named(run, record, index).partition(", ")[2]
+    is_experts = record.op == next(iter(run.ops), None) and run.routed_output is None and len(record.outputs) == 1
+    whose = name or ("the routed experts'" if is_experts else "the op's")
+    lines = record.fake.lines if record.fake else ()
+    line = lines[index] if index < len(lines) else None
+    made = f" The fake makes it in {line}: {line.text}" if line and line != record.line else ""
+    return (
+        f"Compiled code trusts the fake, so it would read {whose} output wrongly.{made}{_UNCOMPILED * run.uncompiled}"
+    )
+
+
 def differs(real: TensorMeta | None, fake: TensorMeta | None) -> str:
     """The first property in which a real output differs from its fake, as text; empty where none does."""
     if real is None or fake is None:
@@ -145,6 +159,10 @@ _BY_DEVICE = (
     "The op has one implementation for both devices, and its fake a branch on the device: one of the two answers is not what the "
     "op gives."
 )
+_UNCOMPILED = (
+    " The case was not compiled: compiled code checks shape and strides of an output, not its dtype, and would read and write "
+    "beyond the memory of larger elements, which may end the process."
+)
 _RETURNED = "Compiled code takes the outputs that the fake gives: a trace raises on them, or goes on with others than the kernel's."
 _NUMBER = (
     "A trace goes on with the fake's number: a branch on it, or a size made of it, is another one than in eager code."
@@ -157,7 +175,7 @@ _CAUSES = {
     "no-fake": "The fake implementation raised on arguments that the kernel accepts.",
     "signature": "torch calls it as the schema says, so it gets wrong arguments, or its own default in place of the schema's.",
     "fake-impure": "A trace calls the fake once and trusts the result: it must be a pure function of its arguments.",
-    "fake-differs": "Compiled code trusts the fake, so it would read the kernel's output wrongly.",
+    "fake-differs": "Compiled code trusts the fake, so it would read the op's output wrongly.",
 }
 
 

@@ -20,6 +20,16 @@ _MEANS = {
     ("shared", "scaling"): "as if the routed scaling factor was applied to this part too",
     ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor",
 }
+# In float16 the shared part is divided by the factor, so that the sum is small, and the routed part is left as it is.
+_GUARDED = {
+    (
+        "routed",
+        "scaling",
+    ): "as if the routed part was scaled all the same, where a guard of float16 divides the shared part instead",
+    ("routed", "1/scaling"): "as if the guard of float16 divided the routed part, where it divides the shared part",
+    ("shared", "scaling"): "as if the guard of float16 did not divide this part by the routed scaling factor",
+    ("shared", "1/scaling"): "as if this part was divided by the routed scaling factor twice",
+}
 # What divides by its input's size gives the same for a part of a sum as for the sum.
 _NORMALISED = {
     "tp": "if the latent transform normalises, as if it was summed only after it",
@@ -79,10 +89,18 @@ def scaled(difference: Difference, case: Case) -> Diagnosis:
         where = stages.ADD if len(factors) > 1 else made_at
         return "missing-part", where, f"The {part} part is missing from the output."
     if _is_exchanged(off, case):
-        return "scaled", stages.SCALING, _EXCHANGED
-    return "scaled", _stage(part, factor, case), " ".join(text_of(*item, case) for item in off.items())
+        return "scaled", stages.SCALING, _DIVIDED_INSTEAD if case.divides_shared else _EXCHANGED
+    text = " ".join(text_of(*item, case) for item in off.items())
+    return "scaled", _stage(part, factor, case), text + _UNGUARDED * _is_unguarded(off, case)
 
 
+_UNGUARDED = (
+    " Both parts lack the division by the routed scaling factor: the guard of float16 is not taken, or does not divide."
+)
+_DIVIDED_INSTEAD = (
+    "The routed part is divided by the routed scaling factor, and the shared part is not: the guard of float16 divides the wrong "
+    "one, or the two were exchanged before."
+)
 _EXCHANGED = (
     "The shared part is multiplied by the routed scaling factor, and the routed part is not: the factor is applied to the "
     "wrong one, or the two were exchanged before."
@@ -96,12 +114,17 @@ def _is_exchanged(off: dict[str, float], case: Case) -> bool:
     return near(off["routed"], 1 / case.scaling) and near(off["shared"], case.scaling)
 
 
+def _is_unguarded(off: dict[str, float], case: Case) -> bool:
+    """Whether routed and shared part both are as large as without a division that float16 asks for."""
+    return case.divides_shared and len(off) > 1 and all(near(factor, case.scaling) for factor in off.values())
+
+
 def _stage(part: str, factor: float, case: Case) -> str:
     """The stage of a part. A factor that can be nothing but the ranks' is the all-reduce's."""
     fits = set(names_of(factor, case))
     if part == "output" and fits & {"scaling", "1/scaling"}:
         return stages.SCALING
-    if part == "shared" and case.dtype == "float16" and _is_of_scaling(factor, case):
+    if part == "shared" and case.divides_shared and _is_of_scaling(factor, case):
         return stages.SCALING  # in float16 it is the shared part that the scale is applied to
     if part == "shared" and fits == {"1/tp"}:
         return stages.REDUCE
@@ -109,8 +132,8 @@ def _stage(part: str, factor: float, case: Case) -> str:
 
 
 def _is_of_scaling(factor: float, case: Case) -> bool:
-    """Whether a factor is the scaling or its square, or one over them."""
-    return case.scaling != 1 and any(near(factor, case.scaling**power) for power in (-2, -1, 1, 2))
+    """Whether a factor is the scaling or its square, or one over them; there is a scaling."""
+    return any(near(factor, case.scaling**power) for power in (-2, -1, 1, 2))
 
 
 def text_of(part: str, factor: float, case: Case) -> str:
@@ -123,7 +146,8 @@ def text_of(part: str, factor: float, case: Case) -> str:
 
 
 def _meaning(part: str, names: Iterable[str], case: Case) -> str:
-    means = [_MEANS[part, name] for name in names if (part, name) in _MEANS]
+    known = _MEANS | _GUARDED if case.divides_shared else _MEANS
+    means = [known[part, name] for name in names if (part, name) in known]
     if part == "routed" and case.latent is not None:
         means += [_NORMALISED[name] for name in names if name in _NORMALISED]
     return f", {', or '.join(means)}" if means else ""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from harness.base.source import SourceLine
 from harness.ops.arguments import Metas, Plain, declared_writes, metas, not_written, plain, undeclared_aliases
 from harness.ops.registry import registered
 from harness.ops.signatures import signature_mismatch
@@ -19,6 +20,8 @@ class FakeCallMode(FakeTensorMode):
 
     def __init__(self) -> None:
         super().__init__()
+        # Each tensor that an op made, and the innermost op's line, where it is asked. Tensors are known by their id while they live.
+        self.lines: dict[int, tuple[Tensor, SourceLine | None]] | None = None
         self.cache_enabled = False  # else the second call would return the first one's result from the cache
         self.written: set[int] = set()
 
@@ -33,7 +36,11 @@ class FakeCallMode(FakeTensorMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.written |= {id(tensor) for tensor in declared_writes(func, args, kwargs or {})}
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        if self.lines is not None:
+            for leaf in (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)):
+                self.lines.setdefault(id(leaf), (leaf, SourceLine.here()))
+        return out
 
 
 def _meta(tensor: Tensor) -> Tensor:
@@ -54,7 +61,8 @@ class FakeCall:
     ``plain`` holds the outputs that are no tensors. ``on_cuda`` says what is wrong with the answer for fake CUDA tensors, and
     ``as_on_cuda`` holds that answer where the op's implementation is the same for both devices. ``without_grad`` is what the
     fake returns outside grad mode, where the call was made in it. ``before_real`` is what it returned before the real call, where
-    that is something else than after it, and than it returns from then on.
+    that is something else than after it, and than it returns from then on. ``lines`` are those of the fake's own code that make
+    the outputs, where these are not what the real call gave.
     """
 
     outputs: Metas | None = None
@@ -68,6 +76,7 @@ class FakeCall:
     as_on_cuda: Metas | None = None
     without_grad: Metas | None = None
     before_real: Metas | None = None
+    lines: tuple[SourceLine | None, ...] = ()
 
 
 def _fakes_of(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -88,6 +97,22 @@ def answer_of_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> Met
             return metas(func(*fake_args, **fake_kwargs))
     except Exception:  # call_fake reports it
         return None
+
+
+def lines_of_fake(mode: FakeCallMode, func: Any, args: Any, kwargs: Any) -> tuple[SourceLine | None, ...]:
+    """The fake's own line that makes each output, None where it is an argument or no user's code; empty where the fake raises."""
+    caller = SourceLine.here()
+    mode.lines = {}
+    try:
+        fake_args, fake_kwargs = _fakes_of(mode, func, args, kwargs)
+        with mode:
+            outputs = tree_leaves(func(*fake_args, **fake_kwargs))
+        lines = [mode.lines.get(id(leaf), (None, None))[1] for leaf in outputs]
+        return tuple(None if line == caller else line for line in lines)
+    except Exception:  # call_fake reports it
+        return ()
+    finally:
+        mode.lines = None
 
 
 def call_fake(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
+import torch
 from torch import Tensor, dtype
 
 Size = int | str
@@ -35,6 +36,12 @@ class TensorMeta:
     def width(self) -> Size:
         """The last dimension's size; 0 for a scalar."""
         return self.shape[-1] if self.shape else 0
+
+    @property
+    def itemsize(self) -> int:
+        """The size of an element in bytes."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype}{bracket(self.shape)} stride {bracket(self.stride)}"

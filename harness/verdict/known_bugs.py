@@ -39,10 +39,13 @@ def _overwritten_before_shared(finding: Finding, case: Case) -> bool:
 
 
 def _scaled_twice(finding: Finding, case: Case) -> bool:
-    """The routed part alone has the factor once more: a sum that is scaled has it on the shared part too."""
+    """The routed part alone has the factor once more: a sum that is scaled has it on the shared part too.
+
+    Where a guard leaves the routed part without a factor, once more is once.
+    """
     factors = dict(finding.detail.get("factors", {}))
     factor = factors.pop("routed", 1.0)
-    is_factor = case.scaling != 1 and abs(factor / case.scaling - 1) < 0.02
+    is_factor = case.scaling != 1 and not case.divides_shared and abs(factor / case.scaling - 1) < 0.02
     alone = all(abs(other - 1) < 0.02 for other in factors.values())
     return finding.kind == "scaled" and finding.stage == stages.SCALING and is_factor and alone
 

@@ -12,8 +12,9 @@ from harness.matrix.twins import twins
 from harness.verdict.reproduce import reproduce
 from harness.workers.alone import Alone
 from harness.workers.importing import importing
+from harness.workers.nursery import nursery_of
 from harness.workers.pool import LAST, Pool
-from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job
+from harness.workers.process import NO_ANSWER, TASK_SECONDS, Job, WorkerProcess
 from harness.workers.worker import begin
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 FIRST_COMPILE_SECONDS = 300.0
 
 
+New = Callable[[Job], WorkerProcess]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Which cases to judge, and how. ``subject`` is an import path, ``spec`` its name on the command line.
@@ -34,6 +38,7 @@ class Plan:
     ``bisect`` adds the blamed compiler layer to findings of compiled modes. ``start`` and ``command`` go to the ``Job``;
     they differ from the defaults for workers that run in an engine's own environment. ``by_sizes`` says that the subject's
     layers are made from the sizes of a case alone: of cases with the same sizes one is judged, and its ok is that of all.
+    ``imports`` goes to the ``Job`` too.
     """
 
     selection: Selection
@@ -47,6 +52,7 @@ class Plan:
     start: str = "harness.workers.plan:start"
     command: tuple[str, ...] = ()
     by_sizes: bool = False
+    imports: str = ""
 
     @property
     def job(self) -> Job:
@@ -59,7 +65,7 @@ class Plan:
             "command": self.command,
             "selection": asdict(self.selection),
         }
-        return Job(self.start, settings, self.seconds, self.command)
+        return Job(self.start, settings, self.seconds, self.command, self.imports)
 
 
 def start(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
@@ -119,6 +125,7 @@ class PlanRun:
     def __init__(self, plan: Plan, wanted: Collection[tuple[str, str]] | None = None) -> None:
         self.plan = plan
         self.tasks = plan.selection.tasks()
+        self._fakes: dict[str, str] = {}  # what is wrong with a fake, by the case in which a verdict showed it
         self.wanted = [
             index for index, (case, mode) in enumerate(self.tasks) if wanted is None or (case.id, mode.name) in wanted
         ]
@@ -157,28 +164,39 @@ class PlanRun:
 
     def _judged(self, wanted: list[int]) -> Iterator[tuple[int, Verdict]]:
         """Each task and its verdict, in the order in which they finish."""
+        if wanted:
+            with nursery_of(self.plan.job) as nursery:
+                yield from self._judged_by(wanted, nursery.worker if nursery else WorkerProcess)
+
+    def _judged_by(self, wanted: list[int], new: New) -> Iterator[tuple[int, Verdict]]:
+        """Each task and its verdict, by workers that ``new`` makes."""
         died: dict[int, str] = {}
-        if not wanted:
-            return
         # A worker of an engine takes long to start.
         alone = None if self.plan.command else Alone()
-        for reply in Pool(self.plan.job, self._groups(wanted), self.plan.workers, alone=alone):
+        for reply in Pool(self.plan.job, self._groups(wanted), self.plan.workers, alone=alone, new=new):
             if reply.answer:
-                yield reply.task, Verdict.from_json(reply.answer)
-            elif self.plan.bisect and self.tasks[reply.task][1].family == "compiled":
+                verdict = Verdict.from_json(reply.answer)
+                self._fakes |= _wrong_fake(verdict)
+                yield reply.task, verdict
+            elif self._is_bisected(reply.task):
                 died[reply.task] = reply.died  # either the case or its bisection killed the worker
             else:
                 yield reply.task, self._died(reply.task, reply.died)
-        yield from self._unbisected(died)
+        yield from self._unbisected(died, new)
 
-    def _unbisected(self, died: dict[int, str]) -> Iterator[tuple[int, Verdict]]:
+    def _unbisected(self, died: dict[int, str], new: New) -> Iterator[tuple[int, Verdict]]:
         """Judge once more, without bisection, each task whose worker died. Findings show that the bisection killed it."""
-        for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers):
+        for reply in Pool(replace(self.plan, bisect=False).job, [[task] for task in died], self.plan.workers, new=new):
             verdict = Verdict.from_json(reply.answer) if reply.answer else self._died(reply.task, reply.died)
             end = died[reply.task]
             blame = f"not decided: the bisection ended the worker process ({end})"
             findings = tuple(replace(finding, blame=blame) for finding in verdict.findings)
             yield reply.task, replace(verdict, findings=findings) if findings else self._died(reply.task, end)
+
+    def _is_bisected(self, task: int) -> bool:
+        """Whether a bisection may have killed a task's worker. One whose fake is wrong dies of that: it is not tried again."""
+        case, mode = self.tasks[task]
+        return self.plan.bisect and mode.family == "compiled" and case.id not in self._fakes
 
     def _groups(self, wanted: list[int]) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
@@ -195,6 +213,18 @@ class PlanRun:
             case,
             mode.name,
             ERROR,
-            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end})",
+            reason=end if end.startswith(NO_ANSWER) else f"the worker process died ({end}){self._by_fake(task)}",
             reproduce=reproduce(case, mode.name, plan.spec, plan.device),
         )
+
+    def _by_fake(self, task: int) -> str:
+        """What another mode showed of a fake in the case of a compiled task, which may be why its worker died; else empty."""
+        case, mode = self.tasks[task]
+        found = self._fakes.get(case.id, "") if "compiled" in mode.name else ""
+        return f"; compiled code trusts a fake that is wrong here: {found}" if found else ""
+
+
+def _wrong_fake(verdict: Verdict) -> dict[str, str]:
+    """What a verdict says of a fake that gives other outputs than its op, by the case."""
+    wrong = next((one for one in verdict.findings if one.kind == "fake-differs"), None)
+    return {verdict.case: f"{wrong.what} (mode {verdict.mode})"} if wrong else {}

@@ -34,7 +34,7 @@ class Pool:
     """Does the tasks of a job. One worker does all tasks of a group, in order, so that they share its caches.
 
     ``same`` maps a task to what would kill a worker in the same way. Once a task killed its worker, the remaining tasks of
-    the group with an equal value are not tried. ``alone`` says which answers a new worker gives once more.
+    the group with an equal value are not tried. ``alone`` says which answers a new worker gives once more. ``new`` makes a worker.
     """
 
     def __init__(
@@ -44,8 +44,9 @@ class Pool:
         workers: int,
         same: Callable[[Any], object] = lambda task: object(),
         alone: Alone | None = None,
+        new: Callable[[Job], WorkerProcess] = WorkerProcess,
     ) -> None:
-        self._job, self._same, self._alone = job, same, alone
+        self._job, self._same, self._alone, self._new = job, same, alone, new
         self._groups = deque(deque(group) for group in groups)
         self._running = max(1, min(workers, len(groups)))
         self._replies: Queue[Reply | BaseException | None] = Queue()
@@ -129,7 +130,7 @@ class Pool:
             return deque()
 
     def _start(self) -> WorkerProcess:
-        worker = WorkerProcess(self._job)
+        worker = self._new(self._job)
         self._workers.append(worker)  # before it is ready, so that close() also kills a worker that is starting
         worker.wait_until_ready()
         return worker

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,15 @@ NO_ANSWER = "no answer within"
 WHERE = signal.SIGUSR1
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in ')
 _TAIL = 20_000
+# What Python and torch write when a process ends or its children do: it says nothing of why.
+_AT_END = re.compile(
+    r"resource_tracker|leaked (?:semaphore|shared_memory|folder)|^\s*warnings\.warn\(|Exception ignored in|"
+    r"destroy_process_group|process group has NOT been destroyed|_MultiProcessing.*shutdown|"
+    r"can't create new thread at interpreter shutdown|cannot schedule new futures after (?:interpreter )?shutdown"
+)
+
+
+Made = Callable[[dict[str, str], int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +53,26 @@ class Job:
     """What a worker does. Settings, tasks and answers are JSON values. ``seconds`` is the limit for one task.
 
     ``start`` names a function as ``module:name``. It takes the settings and returns a function from a task to its answer.
-    ``command`` starts the worker in another environment; empty means this Python.
+    ``command`` starts the worker in another environment; empty means this Python. ``imports`` names a function there that imports
+    what each worker needs, and starts nothing: workers may be forks of a process that did so (harness.workers.nursery).
     """
 
     start: str
     settings: dict[str, Any]
     seconds: float = TASK_SECONDS
     command: tuple[str, ...] = ()
+    imports: str = ""
 
 
 class WorkerProcess:
     """A started worker. Call ``wait_until_ready`` before ``ask``."""
 
-    def __init__(self, job: Job, fork: bool = False) -> None:
-        """``fork``: a fork of this worker, which has imported what the job needs, in place of its command."""
+    def __init__(self, job: Job, fork: bool = False, made: Made = lambda mark, errors: None, keep: int = -1) -> None:
+        """``fork``: a fork of this worker, which has imported what the job needs, in place of its command.
+
+        ``made`` may make the process from what it is to have in its environment and its standard error; where that gives None, the
+        command does. ``keep`` is a file that it keeps open.
+        """
         self._job = job
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._written = 0  # to standard error, before the task that it was given last
@@ -67,7 +83,7 @@ class WorkerProcess:
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         mark = dict([self._mark.split("=")])
         # A session of its own: Ctrl-C reaches only the parent, which then kills its workers.
-        self._process = subprocess.Popen(
+        self._process: Any = made(mark, self._errors.fileno()) or subprocess.Popen(
             job.command or (sys.executable, "-c", _MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -76,6 +92,7 @@ class WorkerProcess:
             preexec_fn=forked(mark) if fork else None,  # nothing is executed after it
             bufsize=0,
             start_new_session=True,
+            pass_fds=(keep,) * (keep >= 0),
         )
         self._silence = _Limit(self._process.pid, 0.0)
 
@@ -110,14 +127,14 @@ class WorkerProcess:
         return answer
 
     def exit_reason(self) -> str:
-        """How a dead worker ended: its exit code and its last line on standard error."""
+        """How a dead worker ended: its exit code, and its last line on standard error but for warnings of a process that ends."""
         self._wait_for_end()
         self._kill_family()
         code = self._process.wait()
         if self._late:
             return self._late
         signalled = [signal.strsignal(-code) or ""] if code < 0 else []
-        last = self._tail().strip().splitlines()[-1:]
+        last = [line for line in self._tail().strip().splitlines() if not _AT_END.search(line)][-1:]
         return ", ".join([f"exit code {code}", *signalled, *(printable(bounded(line, 500)) for line in last)])
 
     def _wait_for_end(self) -> None:

@@ -4,7 +4,6 @@ All ranks have the same shard and get the same inputs, so the sum over ranks is 
 in-process all-reduce of the in-tree layer does the same. A missing or second reduce, and a strided input, give a finding.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engines.released.told_apart import with_ranks
 from harness.findings.finding import ERROR, OK, SKIPPED
-from harness.workers.forking import may_fork
-from harness.workers.importing import importing
+from harness.workers.nursery import import_engine
 from harness.workers.plan import plan_tasks
 from harness.workers.process import Job, WorkerProcess
 from harness.workers.worker import begin
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 Answer = Callable[[int], dict[str, Any]]
 Marked = Callable[[Answer, "Sequence[tuple[Case, ModeInfo]]"], Answer]
 _VERDICTS = "harness.workers.plan:start"
-_JUDGING = ("harness.verdict.judge", "harness.verdict.bisect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def start(settings: dict[str, Any], marked: Marked, imports: str = "", apart: bo
     if "ranks" in settings:
         _here = Ranks(**settings["ranks"])
         return marked(start_one(_without_bisect(settings)), plan_tasks(settings))
-    fork = bool(imports) and _imported(settings, imports)
+    fork = bool(imports) and import_engine(settings, imports)
     tasks = plan_tasks(settings)
     size = max((case.tp for case, _ in tasks), default=1)
     with tempfile.TemporaryDirectory(prefix="harness-ranks-", ignore_cleanup_errors=True) as folder:
@@ -106,19 +103,6 @@ def _started(settings: dict[str, Any], others: list[WorkerProcess]) -> Answer:
         for greeting in starting:
             greeting.result()
     return answer
-
-
-def _imported(settings: dict[str, Any], imports: str) -> bool:
-    """Import the engine and what judges its layer. Whether the other ranks may be forks of this process. Raises BadInput."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads of its own
-    torch = import_module("torch")
-    torch.set_num_threads(settings["threads"])
-    module, _, name = imports.partition(":")
-    with importing(f"subject {settings['subject']!r}"):
-        getattr(import_module(module), name)()
-        for needed in _JUDGING:
-            import_module(needed)
-    return may_fork()
 
 
 def _other(settings: dict[str, Any], ranks: Ranks, fork: bool) -> WorkerProcess:

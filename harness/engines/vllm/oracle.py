@@ -18,34 +18,35 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
 
     Each rank has its own shard of an adapter, and on some paths of the layer; else the ranks are identical.
     """
-    weights_of_case, x = masters(case, 0), hidden_states.float()
-    logits = x @ weights_of_case.gate.float().T if router_logits is None else router_logits
+    weights_of_case, x = masters(case, 0).exact, hidden_states.float()
+    logits = x @ weights_of_case.gate.T if router_logits is None else router_logits
     routed = _routed(case, weights_of_case, x, logits)
-    divides = case.dtype == "float16" and weights_of_case.shared is not None
     # What follows the scaling in the layer undoes it where it normalises.
-    parts = {"routed": routed if divides or case.path in NORMALISE else case.scaling * routed}
+    parts = {"routed": routed if case.divides_shared or case.path in NORMALISE else case.scaling * routed}
     if weights_of_case.shared:
-        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (case.scaling if divides else 1)
+        parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (
+            case.scaling if case.divides_shared else 1
+        )
     return parts
 
 
 def _over_ranks(case: Case, part: Callable[[Masters], Tensor]) -> Tensor:
     """The sum over the ranks of what a part gives with a rank's weights."""
     if case.path not in NORMALISE:
-        return case.tp * part(masters(case, 0))
-    return torch.stack([part(masters(case, rank)) for rank in range(case.tp)]).sum(0)
+        return case.tp * part(masters(case, 0).exact)
+    return torch.stack([part(masters(case, rank).exact) for rank in range(case.tp)]).sum(0)
 
 
 def _shared(shard: Masters, x: Tensor) -> Tensor:
     """A rank's part of the shared expert's output, [T, H]."""
     assert shard.shared is not None
     up, down = shard.shared
-    return _gated(x @ up.float().T) @ down.float().T
+    return _gated(x @ up.T) @ down.T
 
 
 def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> Tensor:
     """The routed experts' output, [T, H], not scaled."""
-    inner = x @ weights_of_case.latent[0].float().T if weights_of_case.latent else x
+    inner = x @ weights_of_case.latent[0].T if weights_of_case.latent else x
     routing = _router_of(case)(logits, case.top_k)
     if case.path == "vllm-lora":
         adapter = Adapter.of(case)
@@ -55,12 +56,12 @@ def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> 
         )
         assert isinstance(routed, Tensor)
         return routed
-    routed = _over_ranks(case, lambda shard: _experts(inner, shard.w13.float(), shard.w2.float(), *routing))
+    routed = _over_ranks(case, lambda shard: _experts(inner, shard.w13, shard.w2, *routing))
     if weights_of_case.latent is None:
         return routed
     if case.path in NORMALISE:
         routed = routed * (routed.pow(2).mean(-1, keepdim=True) + _EPS).rsqrt()
-    return routed @ weights_of_case.latent[1].float().T
+    return routed @ weights_of_case.latent[1].T
 
 
 def _router_of(case: Case) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:

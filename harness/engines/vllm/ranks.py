@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.engines.released import ranks
+from harness.engines.vllm.released import IMPORTS
 
 if TYPE_CHECKING:
     from harness.matrix.case import Case
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def start(settings: dict[str, Any]) -> ranks.Answer:
     """In a worker: what one process answers, with more processes for cases with more ranks. Raises BadInput."""
-    return ranks.start(settings, _marked, "harness.engines.vllm.subject:import_engine")
+    return ranks.start(settings, _marked, IMPORTS)
 
 
 def _marked(answer: ranks.Answer, tasks: "Sequence[tuple[Case, ModeInfo]]") -> ranks.Answer:

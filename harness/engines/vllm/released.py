@@ -4,6 +4,7 @@ from pathlib import Path
 
 from harness.engines.released.engine import Released
 
+IMPORTS = "harness.engines.vllm.subject:import_engine"
 VLLM = Released(
     name="vllm",
     title="vLLM",
@@ -12,4 +13,5 @@ VLLM = Released(
     subject="harness.engines.vllm.subject:VllmLayer",
     start="harness.engines.vllm.ranks:start",
     example="0.20.2",
+    imports=IMPORTS,
 )

@@ -21,6 +21,7 @@ from harness.matrix.case import Case
 if TYPE_CHECKING:
     from harness.engines.vllm.engine import Engine
 
+_JUDGING = ("harness.verdict.judge", "harness.verdict.bisect")
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
 
 # The release's reference buffers have a fixed number of rows for each expert.
@@ -39,7 +40,7 @@ def _engine() -> "Engine":
 
 @cache
 def import_engine() -> None:
-    """Import vLLM, and start nothing of it. Raises BadInput without a usable vLLM."""
+    """Import vLLM and what judges its layer, and start nothing of it. Raises BadInput without a usable vLLM."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     with _usable():
@@ -48,6 +49,8 @@ def import_engine() -> None:
 
         for module in engine.IMPORTED:
             import_module(module)
+    for module in _JUDGING:
+        import_module(module)
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.base.errors import BadInput
 from harness.engines.vllm.weights import Pair
+from harness.ops.product import product
 
 MODEL = Path("model_executor", "models", "nemotron_h.py")
 ATTRIBUTE = "reduce_commutative"
@@ -26,7 +26,15 @@ class Normalising(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, W] to [T, H]."""
-        return functional.linear(normalised(x), self.weight)
+        return product(normalised(x), self.weight)
+
+
+class Projection(nn.Linear):
+    """A projection summed in float32: for 33 rows torch's own product of bfloat16 takes four times as long without AVX-512."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, W] to [T, H], or back."""
+        return product(x, self.weight)
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -51,7 +59,7 @@ def transforms(pair: Pair | None, normalise: bool, root: Path) -> tuple[nn.Modul
 
 def linear(weight: Tensor) -> nn.Linear:
     """A dense layer without bias that has a copy of this weight."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    made = Projection(weight.shape[1], weight.shape[0], bias=False, device="meta")
     made.weight = nn.Parameter(weight.clone(), requires_grad=False)
     return made
 

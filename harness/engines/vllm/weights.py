@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ NORMALISE = ("vllm-norm-latent", "vllm-norm-latent-padded")
 """A norm gives for one of several equal parts what it gives for their sum, so the ranks of these paths hold shards of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Masters:
     """Unpadded weights, bf16, on the CPU. They are cached: do not write to them."""
 
@@ -34,6 +34,16 @@ class Masters:
     """[E, H]"""
     packed: tuple[Packed, Packed] | None = None
     """w13 and w2 as they are in an FP4 checkpoint"""
+
+    @cached_property
+    def exact(self) -> "Masters":
+        """The same in float32, in which the oracle computes: to convert them in each call takes as long as its products."""
+
+        def pair(weights: Pair | None) -> Pair | None:
+            return weights and (weights[0].float(), weights[1].float())
+
+        w13, w2, gate = (weight.float() for weight in (self.w13, self.w2, self.gate))
+        return Masters(w13, w2, pair(self.shared), pair(self.latent), gate)
 
 
 def masters(case: Case, rank: int | None = None) -> Masters:

@@ -1,7 +1,7 @@
 """Compiled: torch.compile with Inductor, fullgraph, asserts on; the token count static or dynamic."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from harness.execution.graph_guards import allowed_tokens, is_split
 from harness.execution.modes import fake
 from harness.execution.modes.guards import LinedEnv
 from harness.execution.pinned import cache_folder, inductor, pin_compiler, trust_instruction_set
-from harness.execution.rig import Rig
+from harness.execution.rig import EAGER_AUDIT, LAYER_ERRORS, Rig
 from harness.execution.second_look import look_at_plain
 
 # Added to the first token count, it gives one of other parity and magnitude: a guard on either then fails.
@@ -38,6 +38,8 @@ def run(rig: Rig, dynamic: bool) -> Run:
 
 
 def _run(rig: Rig, dynamic: bool, tokens: int) -> Run:
+    if (audited := _reads_beyond(rig)) is not None:
+        return audited
     run = rig.start()
     graphs: list[Graph] = []
     run.graphs = graphs
@@ -63,6 +65,29 @@ def _run(rig: Rig, dynamic: bool, tokens: int) -> Run:
     if not rig.case.full:  # a second layer of true size may not fit beside the first
         look_at_plain(rig, run)  # eager code may be as wrong, and there it shows where
     return run
+
+
+def _reads_beyond(rig: Rig) -> Run | None:
+    """A run of an eager call alone, where the fake of an op has larger elements than the op gives; None elsewhere.
+
+    Inductor's code checks an output's shape and strides and takes its dtype from the fake. Of larger elements it reads and
+    writes beyond the memory, which may end the process.
+    """
+    if rig.case.full:  # a second layer of true size may not fit beside the first
+        return None
+    run = rig.start()
+    with suppress(*LAYER_ERRORS):
+        layer: Any = run.layer
+        rig.call(run, layer, EAGER_AUDIT, rig.case.tokens, 0, rig.recorder(contract=True), with_oracle=False)
+    run.uncompiled = any(record.fake and is_larger(record) for call in run.calls for record in call.records)
+    return rig.finish(run) if run.uncompiled else None
+
+
+def is_larger(record: Record) -> bool:
+    """Whether the fake of a recorded op has an output of larger elements."""
+    faked = (record.fake.outputs or ()) if record.fake else ()
+    pairs = [(real, fake) for real, fake in zip(record.outputs, faked, strict=False) if real and fake]
+    return any(fake.itemsize > real.itemsize for real, fake in pairs)
 
 
 def stages(rig: Rig, dynamic: bool, tokens: int) -> list[Record]:

@@ -35,6 +35,14 @@ KINDS = {
 # The groups of which each variation calls one layer, whatever was called before.
 _ONE_LAYER = ("tokens", "content", "form", "dtype")
 _COUNT = "Look for a tile, a grid, a buffer or a branch that is sized for fewer tokens, or for a number type that cannot count them."
+_FRESH_TOO = "A layer that was not called before is wrong too"
+_COUNTED = {
+    "expert": f"{_FRESH_TOO}, and so it is for fewer tokens that all name the same experts: it is the number of tokens of one "
+    "expert that matters. Look for room for fewer tokens of one expert, for a tile or a table that holds for fewer, or for a number "
+    "type that cannot count them.",
+    "batch": f"{_FRESH_TOO}. It is right for fewer tokens that all name the same experts, and no expert has more of them here: "
+    f"it is the number of tokens of the batch that matters. {_COUNT}",
+}
 _TOO_LARGE = (
     "A number type too narrow for the values, such as fp16 inside, a clamp that is missing or in the wrong place, or a router whose "
     "scores reach zero and one: it may choose what is masked with zero."
@@ -123,7 +131,7 @@ CAUSES = {
     "graphs-of": "A guard of the first graph fails: the graph depends on a number, a name or an object that differs from call to "
     "call, or from layer to layer, or a module has a class of its own, as a parametrized one has. At the limit of eight, "
     "torch.compile gives up.",
-    "tokens": f"A layer that was not called before is wrong too: it is the number of tokens that matters. {_COUNT}",
+    "tokens": f"{_FRESH_TOO}: it is the number of tokens that matters, of the batch or of one expert. {_COUNT}",
     "growth": _COUNT,
     "captured": _COUNT,
     "content=zero-row": "A token is divided by its own magnitude, which is zero: 0/0 is NaN. Clamp the divisor.",
@@ -256,6 +264,8 @@ def cause(call: Call) -> str:
             "A layer that was not called before is right for the same rows in another order: it is not the values that "
             "matter. Something is held for all layers by the contents of one input, and found again for others."
         )
+    if call.counted:
+        return _COUNTED[call.counted]
     if call.varied.name == "content=zero-row" and isinstance(call.snapshot, Tensor) and all_finite(call.snapshot):
         return _ZEROS
     usual = CAUSES.get(call.varied.name) or CAUSES.get(call.varied.group, "")

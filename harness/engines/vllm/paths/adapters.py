@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,17 @@ class Adapter:
         gate, up = (self.b[i][:, mine].float() @ self.a[i].float() for i in (0, 2))
         down = self.b[1].float() @ self.a[1][..., mine].float()
         return w13.float() + torch.cat((gate, up), 1), w2.float() + down
+
+
+def load(layer: Any, kernels: Any, case: Case, slot: int) -> None:
+    """Give vLLM's LoRA layer its kernels, and then the adapters of a slot: one of a higher rank, and the case's own after it.
+
+    vLLM's manager calls ``set_mapping`` once, when it puts the layer into the model, and ``set_lora`` for each adapter later. What
+    a layer keeps of its slots when the mapping is set must still hold then.
+    """
+    layer.set_mapping(kernels)
+    for adapter in (Adapter.former(case), Adapter.of(case)):
+        layer.set_lora(slot, list(adapter.a), list(adapter.b))
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.engines.vllm.paths.adapters import MAX_RANK, Adapter
+from harness.engines.vllm.paths.adapters import MAX_RANK, Adapter, load
 from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
 from harness.execution.passed_on import is_noting, note_fact
 from harness.matrix.case import Case
@@ -118,7 +118,5 @@ def with_adapter(experts: Any, case: Case) -> nn.Module:
 
     made: Any = FusedMoEWithLoRA(experts)
     made.create_lora_weights(_SLOTS, LoRAConfig(max_lora_rank=MAX_RANK, max_loras=_SLOTS, lora_dtype=torch.bfloat16))
-    made.set_mapping(Punica(case))  # before any adapter, as vLLM's own manager does
-    for adapter in (Adapter.former(case), Adapter.of(case)):
-        made.set_lora(_SLOT, list(adapter.a), list(adapter.b))
+    load(made, Punica(case), case, _SLOT)
     return made  # type: ignore[no-any-return]

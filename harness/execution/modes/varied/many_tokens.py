@@ -10,6 +10,7 @@ from harness.base.halving import last_and_next
 from harness.execution.difference import compare, within
 from harness.execution.evidence import Call, Varied
 from harness.execution.memory.fresh_memory import call_filled
+from harness.execution.modes.varied.beside.one_expert import busiest, of_one_token, spreads
 from harness.execution.modes.varied.varied_run import VariedRun, rows_of
 from harness.execution.rig import LAYER_ERRORS
 from harness.matrix.case import Case
@@ -61,6 +62,8 @@ def many(varied: VariedRun, variation: Varied, count: int) -> None:
         refused = not narrow.rig.declared.ends_on_errors and narrow.refused(call, own=True)
         if not refused and not known and count_matters(narrow, call):
             find_smallest(narrow, count, least=min(LARGEST_BATCH, count - 1))
+        elif varied.rig.vary and not refused:
+            note_counted(narrow, call)
     for one in narrow.run.calls[first:]:
         one.case = narrow.rig.case
         varied.run.calls.append(one)
@@ -88,6 +91,25 @@ def find_smallest(varied: VariedRun, wrong: int, least: int = 0) -> None:
         return not failed(varied, call)
 
     last_and_next(holds, max((*known, least)), wrong)
+    smallest = min((c for c in varied.run.calls if c.varied and failed(varied, c)), key=lambda call: call.tokens)
+    note_counted(varied, smallest)
+
+
+def note_counted(varied: VariedRun, call: Call) -> None:
+    """Note whose tokens matter: with one fewer, as many copies of one token go to one expert. Nothing where that tells nothing."""
+    fewer, case = call.tokens - 1, varied.rig.case
+    if call.error or call.by_row or call.fresh_differs is False or fewer < 1 or not spreads(case):
+        return
+    inputs, expected = _rows(varied, fewer)
+    few = of_one_token(inputs, varied.run.calls[0].tokens)
+    if not is_right(varied, inputs, expected) or not is_right(varied, few, varied.rig.oracle(few)):
+        return
+    copies = of_one_token(inputs, fewer)
+    if not is_right(varied, copies, varied.rig.oracle(copies)):
+        call.counted = "expert"
+        varied.layer, varied.counts = varied.fresh(), []  # what a wrong call left must not show in the next
+    elif 0 < busiest(case, call.before) <= fewer:
+        call.counted = "batch"
 
 
 def look_at_row(varied: VariedRun, call: Call) -> None:

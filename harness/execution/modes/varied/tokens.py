@@ -14,6 +14,7 @@ from harness.execution.modes.varied.many_tokens import (
     is_right,
     look_at_row,
     many,
+    note_counted,
     of_count,
 )
 from harness.execution.modes.varied.varied_run import VariedRun, raising, run_varied
@@ -75,8 +76,8 @@ def _tokens(varied: VariedRun, variation: Varied) -> None:
     if count == LARGEST_BATCH and not failed(varied, call):
         varied.look_closely(call)  # a factor or a column is known best from the most tokens
         _call_again(varied, variation, call)
-    elif count_matters(varied, call) and not failed_before and not rig.vary:
-        find_smallest(varied, count)
+    elif count_matters(varied, call) and not failed_before:
+        note_counted(varied, call) if rig.vary else find_smallest(varied, count)
 
 
 def _call_again(varied: VariedRun, variation: Varied, call: Call) -> None:
