@@ -77,7 +77,8 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
 
 def _of_range(facts: Facts) -> str:
     """Where to look where the user's line launches the kernel: at its indices, and what they count if their name tells."""
-    return f"{_RANGE_CALL} (the number of experts)" if _OF_EXPERT_IDS.search(facts.code) else _RANGE_CALL
+    perhaps = "" if _OF_EXPERT_IDS.search(facts.code) else ", where they are ids of experts"
+    return f"{_RANGE_CALL} (the number of experts{perhaps})"
 
 
 def _late(facts: Facts, around: Surroundings, call: str) -> str:
