@@ -155,4 +155,4 @@ def test_an_embedding_is_denied_ids_of_experts_in_clear_words() -> None:
 @pytest.mark.parametrize(("ids", "experts"), [("token_ids", False), ("topk_ids", True)])
 def test_an_index_counts_experts_where_its_name_says_so(ids: str, experts: bool) -> None:
     code = f"out.index_add_(0, {ids}, expert_out)"
-    assert ("the number of experts" in only(line_of(*KERNELS["add"][:3]) + raised(code)).look) == experts
+    assert ("(the number of experts)" in only(line_of(*KERNELS["add"][:3]) + raised(code)).look) == experts

@@ -55,12 +55,12 @@ def speaks(facts: Facts) -> bool:
 
 def _speaks_of_a_layer(facts: Facts) -> bool:
     engine = facts.seen("vllm") or facts.seen("sglang") or _ENGINES.search(facts.whole)
-    return bool(facts.layer or engine or speaks(facts))
+    return bool(engine or speaks(facts))
 
 
 def of_a_layer(facts: Facts) -> bool:
     """Whether the text has words of a layer with experts or of its engine, or the log names a model that is known here."""
-    return _speaks_of_a_layer(facts) or bool(facts.named)
+    return facts.layer or _speaks_of_a_layer(facts) or bool(facts.named)
 
 
 def evident(facts: Facts, pair: Pair) -> bool:
@@ -69,7 +69,9 @@ def evident(facts: Facts, pair: Pair) -> bool:
     Sizes that fit a model and a rule are no more than that: a text of any other model may have them. Of a layer of a language
     model, by the names at the user's lines, they are a hidden size.
     """
-    if _speaks_of_a_layer(facts) or pair.told or any(owner.model in facts.named for owner in pair.owners):
+    if _speaks_of_a_layer(facts) or pair.told or (facts.layer and pair.known):
+        return True
+    if any(owner.model in facts.named for owner in pair.owners):
         return True
     near = " ".join(f"{frame.file} {frame.function} {frame.code}" for frame in facts.users[-_NEAR_LINES:])
     return bool((pair.known or pair.by_halves()) and _OF_A_LAYER.search(f"{facts.match.text} {near}"))

@@ -36,7 +36,6 @@ _RANGE = (
 
 _RANGE_CALL = "the least and the greatest index at that line, against the size of what it indexes"
 _OF_EXPERT_IDS = re.compile(r"topk_?(?:ids|idx)|expert\w*_(?:ids?|idx|map)|expert_?ids?|selected_experts")
-_OF_EXPERTS, _IDS_AT_ALL = re.compile(r"expert|moe", re.I), re.compile(r"\bids\b")
 _SHAPES = "CUDA_LAUNCH_BLOCKING=1 for the kernel; the shapes of that layer's weights and scales on this rank, against its tiles"
 
 
@@ -86,9 +85,8 @@ def _of_one(tell: str, possible: list[str]) -> str:
 
 def _of_range(facts: Facts) -> str:
     """Where to look where the user's line launches the kernel: at its indices, and what they count if their name tells."""
-    at = " ".join(f"{frame.file} {frame.function}" for frame in facts.users[-1:])
-    counts = _OF_EXPERT_IDS.search(facts.code) or (_OF_EXPERTS.search(at) and _IDS_AT_ALL.search(facts.code))
-    return f"{_RANGE_CALL} (the number of experts)" if counts else _RANGE_CALL
+    perhaps = "" if _OF_EXPERT_IDS.search(facts.code) else ", where they are ids of experts"
+    return f"{_RANGE_CALL} (the number of experts{perhaps})"
 
 
 def _late(facts: Facts, around: Surroundings, call: str) -> str:
