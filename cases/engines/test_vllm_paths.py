@@ -15,6 +15,7 @@ from harness.engines.released import releases, targets
 from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
+from harness.engines.vllm.paths.on_input import ON_INPUT, Rows, sigmoid_top_k
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.routing import (
     check_logits,
@@ -105,6 +106,34 @@ def test_a_row_that_fills_the_batch_names_no_expert_and_adds_nothing() -> None:
     routed = outputs("vllm-padded-rows", padded_rows=True)["routed"]
     assert not routed[3:6].any()
     assert routed[:3].any()
+
+
+@pytest.mark.parametrize("model", ON_INPUT)
+def test_a_routing_weight_on_the_input_is_inside_the_activation(model: str) -> None:
+    case, x, logits = case_of(model), torch.randn(9, case_of(model).hidden), marked(torch.randn(9, 3), True, False)
+    weights, ids = sigmoid_top_k(logits, case.top_k)
+    assert (case.top_k, ids.tolist()) == (1, logits.argmax(-1, keepdim=True).tolist())
+    assert (weights[::3] > 0).all()
+    assert (weights[1::3] > 1).all()
+    assert (weights[2::3] < 0).all()
+    apart = oracle(case, x * weights, torch.full_like(logits, -9.0).scatter_(1, ids, 9.0))["routed"]
+    assert torch.allclose(oracle(case, x, logits)["routed"], apart, rtol=0.05, atol=1e-2)
+
+
+@pytest.mark.parametrize(("times", "says"), [(0, "not on"), (1, ""), (2, "twice on")])
+def test_rows_that_are_weighted_otherwise_are_told_in_a_second_look(times: int, says: str) -> None:
+    rows, (weights, ids), seen = torch.randn(9, 8), sigmoid_top_k(torch.randn(9, 3), 1), Rows(on_input=True)
+    given = rows * weights**times
+    buffers = torch.zeros(3, 12, 8)
+    for expert in range(3):
+        mine = given[ids[:, 0] == expert]
+        buffers[expert, : len(mine)] = mine
+    for check in (lambda: seen.check(given, weights), lambda: seen.check_buffers(buffers, weights, ids)):
+        check()  # outside of a second look nothing is noted
+        with noting() as notes:
+            seen.note(rows)
+            check()
+        assert [says in fact for fact in notes.facts] == [True] * bool(says)
 
 
 def test_a_routing_in_parts_is_compared_as_a_whole() -> None:

@@ -370,6 +370,18 @@ ON_PATHS = {
         "hits = (topk_ids.abs().unsqueeze(0) == local_ids)",
         ("wrong-tokens", "routed experts"),
     ),
+    "vllm-input-weights": (
+        VLLM.layer / "prepare_finalize" / "no_dp_ep.py",
+        "            a1 = a1 * topk_weights.to(a1.dtype)",
+        "            a1.mul_(topk_weights.to(a1.dtype))",
+        ("mutated-input", "routed experts"),
+    ),
+    "vllm-input-weights-batched": (
+        VLLM.layer / "prepare_finalize" / "batched.py",
+        "            a1.mul_(topk_weights.to(a1.dtype))",
+        "            a1 = a1 * topk_weights.to(a1.dtype).square()",
+        ("wrong-values", "routed experts"),
+    ),
     "vllm-gate": (
         RUNNER,
         "router_logits, _ = self.gate(hidden_states)",

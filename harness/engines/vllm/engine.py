@@ -54,6 +54,7 @@ GIVEN = (
     "apply_routed_scale_to_output",
     "gate",
     "custom_routing_function",
+    "apply_router_weight_on_input",
 )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.on_input import ON_INPUT, sigmoid_top_k
 from harness.engines.vllm.routing import MODULAR, special_top_k, top_k, without_fillers
 from harness.engines.vllm.weights import NORMALISE, Masters, masters
 from harness.matrix.case import Case
@@ -55,6 +56,8 @@ def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> 
         )
         assert isinstance(routed, Tensor)
         return routed
+    if case.path in ON_INPUT:
+        inner, routing = inner * routing[0], (torch.ones_like(routing[0]), routing[1])
     routed = _over_ranks(case, lambda shard: _experts(inner, shard.w13.float(), shard.w2.float(), *routing))
     if weights_of_case.latent is None:
         return routed
@@ -67,6 +70,8 @@ def _router_of(case: Case) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
     """What chooses the experts of a case."""
     if case.path == "vllm-padded-rows":
         return without_fillers
+    if case.path in ON_INPUT:
+        return sigmoid_top_k
     return special_top_k if case.path in MODULAR else top_k
 
 

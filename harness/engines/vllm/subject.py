@@ -14,6 +14,7 @@ from harness.base.errors import BadInput, Skip
 from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
 from harness.engines.vllm.oracle import oracle
+from harness.engines.vllm.paths.on_input import ON_INPUT
 from harness.engines.vllm.routing import BATCHED, MODULAR, logits_of, marked
 from harness.engines.vllm.weights import NORMALISE
 from harness.matrix.case import Case
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
 
 # The release's reference buffers have a fixed number of rows for each expert.
-TOKENS = {"vllm-batched": ("tokens<=1040",), "vllm-padded-rows": ("tokens<=1040",)}
+TOKENS = dict.fromkeys(BATCHED, ("tokens<=1040",))
 
 
 @cache
@@ -94,6 +95,8 @@ class VllmLayer:
             raise Skip(f"vLLM {self.engine.version} has no latent transforms")
         if case.path and not self.engine.has_paths:
             raise Skip(f"vLLM {self.engine.version} has another runner, in which this path is not known to the harness")
+        if case.path in ON_INPUT and "apply_router_weight_on_input" not in self.engine.takes:
+            raise Skip(f"vLLM {self.engine.version} puts no routing weights on the experts' input")
         return Layer(self.engine, case)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:
