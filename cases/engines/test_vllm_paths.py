@@ -12,6 +12,7 @@ import torch
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.released import releases, targets
+from harness.engines.released.ranks import Ranks
 from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.fp4 import Packed
@@ -194,6 +195,17 @@ def test_in_float16_the_shared_part_is_divided() -> None:
     half, plain = outputs("vllm-float16"), outputs("vllm-modular")
     assert torch.allclose(half["shared"] * 2.5, plain["shared"])
     assert torch.allclose(half["routed"] * 2.5, plain["routed"])
+
+
+def test_where_the_model_sums_a_rank_returns_its_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr("harness.engines.vllm.weights.here", lambda rank=rank: Ranks(rank, 2))
+        parts.append(outputs("vllm-deferred-sum", tp=2))
+    alone = outputs("vllm-deferred-sum")
+    for name in ("routed", "shared"):
+        assert torch.equal(parts[0][name], alone[name])  # one rank has the first shard
+        assert not torch.allclose(parts[0][name], parts[1][name], atol=0.1)
 
 
 @pytest.mark.parametrize("model", ["vllm-norm-latent", "vllm-norm-latent-padded"])

@@ -400,6 +400,12 @@ ON_PATHS = {
         '"reduce_commutative", True)',
         ("collective-count", "all-reduce"),
     ),
+    "vllm-deferred-sum": (
+        RUNNER,
+        "            and not self.moe_config.skip_final_all_reduce\n",
+        "",
+        ("collective-count", "all-reduce"),
+    ),
     "vllm-fp4-hidden": (
         PACKED,
         "padded_w2[:, : w2.shape[1], :] = w2",

@@ -74,6 +74,7 @@ PATHS = {
         "a latent transform that normalises, so that the ranks' parts are summed before it", hidden=384, latent=256
     ),
     "vllm-norm-latent-padded": Path("the same at a latent width that is padded", hidden=384, latent=320),
+    "vllm-deferred-sum": Path("a layer whose model sums over the ranks: it returns each rank's own part"),
     "vllm-fp4-hidden": Path("packed FP4 weights, whose hidden width the release's own helpers pad", shared=None),
     "vllm-fp4-experts": Path(
         "packed FP4 weights, whose expert width the release's own helpers pad, gate and up apart", shared=None

@@ -14,7 +14,7 @@ from harness.engines.vllm.paths.on_input import ON_INPUT, routing_on_input
 from harness.engines.vllm.routing import MODULAR, Gate, routing_function, routing_without_fillers
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
-from harness.engines.vllm.weights import NORMALISE, Pair, masters
+from harness.engines.vllm.weights import DEFERS, NORMALISE, Pair, masters
 from harness.execution.passed_on import is_noting, note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
@@ -59,7 +59,7 @@ class Layer(nn.Module):
             hidden_size=case.width,
             intermediate_size=case.intermediate * case.tp,
             params_dtype=dtype,
-            reduce_results=not self.by_model,
+            reduce_results=not (self.by_model or case.path == DEFERS),
             quant_config=StandInConfig(case, method_of(case)),
             tp_size=case.tp,
             dp_size=1,

@@ -8,7 +8,7 @@ from torch import Tensor
 from harness.engines.vllm.paths.adapters import Adapter
 from harness.engines.vllm.paths.on_input import ON_INPUT, sigmoid_top_k
 from harness.engines.vllm.routing import MODULAR, special_top_k, top_k, without_fillers
-from harness.engines.vllm.weights import NORMALISE, Masters, masters
+from harness.engines.vllm.weights import DEFERS, NORMALISE, Masters, masters
 from harness.matrix.case import Case
 
 _EPS = 1e-6
@@ -17,7 +17,8 @@ _EPS = 1e-6
 def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> dict[str, Tensor]:
     """``routed`` and, where there is a shared expert, ``shared``, fp32 [T, H], summed over ``tp`` ranks.
 
-    Each rank has its own shard of an adapter, and on some paths of the layer; else the ranks are identical.
+    Each rank has its own shard of an adapter, and on some paths of the layer; else the ranks are identical. Where the layer
+    leaves the sum to its caller, they are what this rank's shard gives.
     """
     weights_of_case, x = masters(case, 0), hidden_states.float()
     logits = x @ weights_of_case.gate.float().T if router_logits is None else router_logits
@@ -32,6 +33,8 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
 
 def _over_ranks(case: Case, part: Callable[[Masters], Tensor]) -> Tensor:
     """The sum over the ranks of what a part gives with a rank's weights."""
+    if case.path == DEFERS:
+        return part(masters(case))
     if case.path not in NORMALISE:
         return case.tp * part(masters(case, 0))
     return torch.stack([part(masters(case, rank)) for rank in range(case.tp)]).sum(0)

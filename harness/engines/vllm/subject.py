@@ -16,7 +16,7 @@ from harness.engines.released.ranks import here
 from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.on_input import ON_INPUT
 from harness.engines.vllm.routing import BATCHED, MODULAR, logits_of, marked
-from harness.engines.vllm.weights import NORMALISE
+from harness.engines.vllm.weights import DEFERS, NORMALISE
 from harness.matrix.case import Case
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class VllmLayer:
         """
         # A transform that does not commute with the sum over ranks needs the routed output summed before it, and the shared
         # output apart from it.
-        reduces = ("reduces=2",) if case.path in NORMALISE else ()
+        reduces = ("reduces=2",) if case.path in NORMALISE else ("reduces=0",) if case.path == DEFERS else ()
         return ("no-state-dict", "largest-first", "errors-end", *reduces, *TOKENS.get(case.path, ()))
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
@@ -95,6 +95,8 @@ class VllmLayer:
             raise Skip(f"vLLM {self.engine.version} has no latent transforms")
         if case.path and not self.engine.has_paths:
             raise Skip(f"vLLM {self.engine.version} has another runner, in which this path is not known to the harness")
+        if case.path == DEFERS and not self.engine.can_defer:
+            raise Skip(f"vLLM {self.engine.version} has no layer that leaves its last sum over the ranks to the model")
         if case.path in ON_INPUT and "apply_router_weight_on_input" not in self.engine.takes:
             raise Skip(f"vLLM {self.engine.version} puts no routing weights on the experts' input")
         return Layer(self.engine, case)

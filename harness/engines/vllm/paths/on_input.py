@@ -7,18 +7,18 @@ from harness.engines.vllm.routing import marks_of
 from harness.execution.passed_on import is_noting, note_fact, note_logits, note_routing
 
 ON_INPUT = ("vllm-input-weights", "vllm-input-weights-batched")
-_MORE = 2.0
+_MORE = 1.0
 _ROUNDING = 0.02  # of a row that is weighted in bfloat16
 
 
 def sigmoid_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """(weights [T, K] fp32, not renormalised, ids [T, K]): the sigmoid of each logit, twice that or its opposite in a marked row.
+    """(weights [T, K] fp32, not renormalised, ids [T, K]): the sigmoid of each logit, more than one or below zero in a marked row.
 
     The weights are exact in bfloat16, since vLLM casts them to the input's dtype.
     """
     logits, ids = router_logits.float().topk(count)
     marks, weights = marks_of(router_logits), logits.sigmoid()
-    weights = torch.where(marks == 1, _MORE * weights, torch.where(marks >= 2, -weights, weights))
+    weights = torch.where(marks == 1, _MORE + weights, torch.where(marks >= 2, -weights, weights))
     return weights.bfloat16().float(), ids
 
 
