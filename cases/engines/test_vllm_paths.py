@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from harness.engines.vllm.routing import (
     check_logits,
     logits_of,
     marked,
+    marks_of,
     routing_function,
     routing_without_fillers,
     special_top_k,
@@ -36,6 +38,7 @@ from harness.execution.passed_on import note_fact, note_logits, note_routing, no
 from harness.findings.explain import explain
 from harness.findings.readers.raised import stage_of_part
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load, published
@@ -135,6 +138,23 @@ def test_rows_that_are_weighted_otherwise_are_told_in_a_second_look(times: int, 
             seen.note(rows)
             check()
         assert [says in fact for fact in notes.facts] == [True] * bool(says)
+
+
+def test_a_row_with_an_infinite_logit_is_not_marked() -> None:
+    logits = torch.tensor([[0.1, 0.2, -torch.inf], [torch.inf, 0.0, 0.0], [0.3, 0.2, -128.0], [0.3, 0.2, -64.0]])
+    assert marks_of(logits).flatten().tolist() == [0, 0, 2, 1]
+
+
+def test_rows_that_the_user_chose_run_in_every_varied_mode_but_those_of_other_sizes() -> None:
+    modes = {mode.name for _, mode in Selection(models=("vllm-gate",), modes=("varied",), tp=(1,)).tasks()}
+    assert modes == {name for name, mode in MODES.items() if mode.family == "varied"} - {"varied-sizes"}
+
+
+def test_where_a_norm_has_a_floor_the_scaling_is_inside_of_it() -> None:
+    case = case_of("vllm-norm-latent")
+    x, logits = torch.randn(9, case.hidden) / 8192, torch.randn(9, case.experts)
+    scaled, plain = (oracle(replace(case, scaling=scaling), x, logits)["routed"] for scaling in (2.5, 1.0))
+    assert scaled.abs().mean() > 1.5 * plain.abs().mean()
 
 
 def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
@@ -470,12 +490,18 @@ def test_experts_are_given_the_activation_of_the_layer() -> None:
     ("modes", "rows", "says"),
     [
         (("eager",), {}, ""),
-        ((), {}, "not run: compiled of vllm-batched: no default row"),
+        ((), {}, "not run: compiled, varied-surroundings, varied-layers, "),
         (("eager", "compiled"), {}, "not run: compiled of vllm-batched: no default row"),
         (("eager", "compiled-static"), {}, "not run: compiled-static of vllm-batched: no default row"),
         (("eager", "compiled"), {"tp": (1,)}, ""),
         (("eager", "cudagraph"), {}, "not run: cudagraph of vllm-batched: the path reads data on the host"),
-        (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: of the varied modes"),
+        (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: no default row"),
+        (("eager", "varied-forms"), {"tokens": (7,)}, ""),
+        (
+            ("eager", "varied-sizes"),
+            {"tp": (1,)},
+            "not run: varied-sizes of vllm-batched: a code path has sizes of its own",
+        ),
     ],
 )
 def test_a_mode_that_was_named_and_has_no_row_of_a_path_is_said(modes: Any, rows: Any, says: str) -> None:
@@ -491,9 +517,7 @@ def test_of_a_family_of_which_a_path_has_some_modes_the_others_are_said(modes: t
     tasks = selection.tasks()
     assert "cudagraph" not in unplanned(selection, tasks)
     line = unplanned(selection, [(case, mode) for case, mode in tasks if mode.name != "cudagraph-dynamic"])
-    assert "cudagraph-dynamic of all 3 code paths: no default row" in line
+    assert "not run: cudagraph-dynamic, varied-surroundings" in line
     assert "varied-tokens of vllm-float16: no default row" in line
-    assert (
-        "varied-caches, varied-sizes, varied-compiled, varied-contents, varied-forms of all 3 code paths: of the"
-        in line
-    )
+    assert "varied-caches, varied-compiled, varied-contents, varied-forms of all 3 code paths: no default row" in line
+    assert "varied-sizes of all 3 code paths: a code path has sizes" in line

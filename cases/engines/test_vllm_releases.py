@@ -106,6 +106,11 @@ def writes_narrow(case: Case, mode: str) -> bool:
     return bool(case.path) and case.kernel == "narrow"
 
 
+def defers(case: Case, mode: str) -> bool:
+    """A layer that leaves its last sum to the model, which none does before 0.26."""
+    return case.path == "vllm-deferred-sum"
+
+
 def pads_gate_into_up(case: Case, mode: str) -> bool:
     """The expert width is padded behind gate and up together, so that up begins at the wrong row."""
     return case.path == "vllm-fp4-experts"
@@ -155,9 +160,14 @@ UP_TO_0_19 = (
     Wrong(lies, (LATENT, FAKE)),
     Wrong(strided_by_the_fake, (LATENT, VIEW)),
 )
-NO_NARROW, GATE_AND_UP = Wrong(writes_narrow, NOT_RUN), Wrong(pads_gate_into_up, (FINDINGS, WEIGHTS))
+NO_NARROW, NO_DEFERRED, GATE_AND_UP = (
+    Wrong(writes_narrow, NOT_RUN),
+    Wrong(defers, NOT_RUN),
+    Wrong(pads_gate_into_up, (FINDINGS, WEIGHTS)),
+)
 SUMS_LATE = Wrong(normalises_parts, (LATENT, COUNT))
-UP_TO_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
+FROM_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
+UP_TO_0_25 = (NO_DEFERRED, *FROM_0_26)
 SUMS_EARLY = (
     Wrong(strided_and_twice, (FINDINGS, VIEW | LATENT_COUNT)),
     Wrong(strided_before_transform, (FINDINGS, VIEW)),
@@ -168,11 +178,10 @@ EXEMPTS = Wrong(strided_before_normalising, (FINDINGS, VIEW))
 # docs/explanation/vllm.md has the lines of their sources. What is not here is right.
 WRONG = {
     **dict.fromkeys(("0.18.0", "0.18.1", "0.19.0", "0.19.1"), UP_TO_0_19),
-    "0.20.0": (*UP_TO_0_26, Wrong(lies, (LATENT, FAKE))),
-    "0.20.1": (*UP_TO_0_26, Wrong(lies, (FINDINGS, FAKE))),
-    **dict.fromkeys(
-        ("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1", "0.26.0"), UP_TO_0_26
-    ),
+    "0.20.0": (*UP_TO_0_25, Wrong(lies, (LATENT, FAKE))),
+    "0.20.1": (*UP_TO_0_25, Wrong(lies, (FINDINGS, FAKE))),
+    **dict.fromkeys(("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1"), UP_TO_0_25),
+    "0.26.0": FROM_0_26,
     **dict.fromkeys(("0.27.0", "0.27.1", "0.28.0"), (NO_NARROW, GATE_AND_UP, *SUMS_EARLY)),
     "0.29.0": (NO_NARROW, *SUMS_EARLY),
     **dict.fromkeys(("0.30.0", "0.31.0", "0.32.0"), (NO_NARROW, EXEMPTS)),

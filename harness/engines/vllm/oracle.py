@@ -24,7 +24,7 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
     logits = x @ weights_of_case.gate.float().T if router_logits is None else router_logits
     routed = _routed(case, weights_of_case, x, logits)
     divides = case.dtype == "float16" and weights_of_case.shared is not None
-    # What follows the scaling in the layer undoes it where it normalises.
+    # Where the layer normalises, the scaling is inside of that.
     parts = {"routed": routed if divides or case.path in NORMALISE else case.scaling * routed}
     if weights_of_case.shared:
         parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (case.scaling if divides else 1)
@@ -65,6 +65,7 @@ def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> 
     if weights_of_case.latent is None:
         return routed
     if case.path in NORMALISE:
+        routed = case.scaling * routed  # all but undone, since the norm has a floor
         routed = routed * (routed.pow(2).mean(-1, keepdim=True) + _EPS).rsqrt()
     return routed @ weights_of_case.latent[1].float().T
 

@@ -38,9 +38,12 @@ def marked(router_logits: Tensor, twice: bool, skewed: bool) -> Tensor:
 
 
 def marks_of(router_logits: Tensor) -> Tensor:
-    """Which rows ``marked`` marked, [T, 1]: 1 for special weights, 2 for one expert twice, else 0."""
+    """Which rows ``marked`` marked, [T, 1]: 1 for special weights, 2 for one expert twice, else 0.
+
+    A row with an infinite logit is no marked one.
+    """
     lowest, highest = router_logits.float().aminmax(dim=-1, keepdim=True)
-    return ((highest - lowest) / _MARK).round()
+    return ((highest - lowest) / _MARK).round().nan_to_num(0, 0)
 
 
 def special_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
