@@ -517,7 +517,7 @@ def test_of_a_family_of_which_a_path_has_some_modes_the_others_are_said(modes: t
     tasks = selection.tasks()
     assert "cudagraph" not in unplanned(selection, tasks)
     line = unplanned(selection, [(case, mode) for case, mode in tasks if mode.name != "cudagraph-dynamic"])
-    assert "not run: cudagraph-dynamic, varied-surroundings" in line
+    assert "cudagraph-dynamic, varied-surroundings, varied-layers, varied-caches" in line
     assert "varied-tokens of vllm-float16: no default row" in line
     assert "varied-caches, varied-compiled, varied-contents, varied-forms of all 3 code paths: no default row" in line
     assert "varied-sizes of all 3 code paths: a code path has sizes" in line

@@ -107,7 +107,7 @@ def writes_narrow(case: Case, mode: str) -> bool:
 
 
 def defers(case: Case, mode: str) -> bool:
-    """A layer that leaves its last sum to the model, which none does before 0.26."""
+    """A layer that leaves its last sum to the model, which none does before 0.25."""
     return case.path == "vllm-deferred-sum"
 
 
@@ -166,8 +166,8 @@ NO_NARROW, NO_DEFERRED, GATE_AND_UP = (
     Wrong(pads_gate_into_up, (FINDINGS, WEIGHTS)),
 )
 SUMS_LATE = Wrong(normalises_parts, (LATENT, COUNT))
-FROM_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
-UP_TO_0_25 = (NO_DEFERRED, *FROM_0_26)
+FROM_0_25 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
+UP_TO_0_24 = (NO_DEFERRED, *FROM_0_25)
 SUMS_EARLY = (
     Wrong(strided_and_twice, (FINDINGS, VIEW | LATENT_COUNT)),
     Wrong(strided_before_transform, (FINDINGS, VIEW)),
@@ -178,9 +178,9 @@ EXEMPTS = Wrong(strided_before_normalising, (FINDINGS, VIEW))
 # docs/explanation/vllm.md has the lines of their sources. What is not here is right.
 WRONG = {
     **dict.fromkeys(("0.18.0", "0.18.1", "0.19.0", "0.19.1"), UP_TO_0_19),
-    "0.20.0": (*UP_TO_0_25, Wrong(lies, (LATENT, FAKE))),
-    "0.20.1": (*UP_TO_0_25, Wrong(lies, (FINDINGS, FAKE))),
-    **dict.fromkeys(("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1"), UP_TO_0_25),
+    "0.20.0": (*UP_TO_0_24, Wrong(lies, (LATENT, FAKE))),
+    "0.20.1": (*UP_TO_0_24, Wrong(lies, (FINDINGS, FAKE))),
+    **dict.fromkeys(("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1"), UP_TO_0_24),
     "0.26.0": FROM_0_26,
     **dict.fromkeys(("0.27.0", "0.27.1", "0.28.0"), (NO_NARROW, GATE_AND_UP, *SUMS_EARLY)),
     "0.29.0": (NO_NARROW, *SUMS_EARLY),
