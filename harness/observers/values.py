@@ -221,7 +221,8 @@ def _unlocalised(difference: Difference) -> str:
     if held and others:
         fits = f"{_BEST} the {' and the '.join(held)} part is as it should be"
         return f"{_TRIED}. {fits}: it may be the {' or the '.join(others)} part alone. Look at its weights, routing and layout."
-    return f"{_TRIED}. One part alone may be wrong, or several, which this output does not tell: look at weights, routing and layout."
+    one = "One part alone may be wrong, or several, which this output does not tell"
+    return f"{_TRIED}. {one}: look at weights, routing and layout."
 
 
 def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
