@@ -16,6 +16,7 @@ from harness.engines.released import releases, targets
 from harness.engines.released.ranks import Ranks
 from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.compared import WrongWeights, compare
 from harness.engines.vllm.paths.fp4 import Packed
 from harness.engines.vllm.paths.on_input import ON_INPUT, Rows, sigmoid_top_k
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
@@ -155,6 +156,20 @@ def test_where_a_norm_has_a_floor_the_scaling_is_inside_of_it() -> None:
     x, logits = torch.randn(9, case.hidden) / 8192, torch.randn(9, case.experts)
     scaled, plain = (oracle(replace(case, scaling=scaling), x, logits)["routed"] for scaling in (2.5, 1.0))
     assert scaled.abs().mean() > 1.5 * plain.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("w2", "the weights padded with zeros"),
+        ("w2_scale out of its tiles", "the scales padded with zeros"),
+        ("input", "the rows padded with zeros"),
+        ("output", "the rows without their padding"),
+    ],
+)
+def test_what_a_helper_pads_wrongly_has_its_own_name(name: str, says: str) -> None:
+    with pytest.raises(WrongWeights, match=f"differs from {says}, first at row 0, column 1"):
+        compare("helper", (name,), (torch.tensor([[0.0, 1.0]]),), (torch.zeros(1, 2),))
 
 
 def test_a_routing_in_parts_is_compared_as_a_whole() -> None:

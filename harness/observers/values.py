@@ -62,8 +62,9 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
         for part, factor in difference.factors.items()
     )
-    # A factor that the cause denies, and does not go by, says nothing.
-    fit = "" if cause.startswith(_TRIED) and _BEST not in cause else f"; best fit: {factors}"
+    # A factor that the cause denies, and does not go by, says nothing. One over all tokens says nothing of few.
+    denied = kind == "wrong-tokens" or (cause.startswith(_TRIED) and _BEST not in cause)
+    fit = "" if denied else f"; best fit: {factors}"
     return Finding(
         observer=observer,
         kind=kind,
