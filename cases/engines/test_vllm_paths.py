@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,15 +13,19 @@ import torch
 from harness.base.errors import BadInput
 from harness.cli import main
 from harness.engines.released import releases, targets
+from harness.engines.released.ranks import Ranks
 from harness.engines.vllm.oracle import oracle
 from harness.engines.vllm.paths.adapters import MAX_RANK, RANK, Adapter
 from harness.engines.vllm.paths.adapters import load as load_adapters
+from harness.engines.vllm.paths.compared import WrongWeights, compare
 from harness.engines.vllm.paths.fp4 import Packed
+from harness.engines.vllm.paths.on_input import ON_INPUT, Rows, sigmoid_top_k
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.routing import (
     check_logits,
     logits_of,
     marked,
+    marks_of,
     routing_function,
     routing_without_fillers,
     special_top_k,
@@ -35,6 +40,7 @@ from harness.execution.passed_on import note_fact, note_logits, note_routing, no
 from harness.findings.explain import explain
 from harness.findings.readers.raised import stage_of_part
 from harness.matrix.case import Case
+from harness.matrix.modes import MODES
 from harness.matrix.paths import PATHS
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load, published
@@ -106,6 +112,65 @@ def test_a_row_that_fills_the_batch_names_no_expert_and_adds_nothing() -> None:
     routed = outputs("vllm-padded-rows", padded_rows=True)["routed"]
     assert not routed[3:6].any()
     assert routed[:3].any()
+
+
+@pytest.mark.parametrize("model", ON_INPUT)
+def test_a_routing_weight_on_the_input_is_inside_the_activation(model: str) -> None:
+    case, x, logits = case_of(model), torch.randn(9, case_of(model).hidden), marked(torch.randn(9, 3), True, False)
+    weights, ids = sigmoid_top_k(logits, case.top_k)
+    assert (case.top_k, ids.tolist()) == (1, logits.argmax(-1, keepdim=True).tolist())
+    assert (weights[::3] > 0).all()
+    assert (weights[1::3] > 1).all()
+    assert (weights[2::3] < 0).all()
+    apart = oracle(case, x * weights, torch.full_like(logits, -9.0).scatter_(1, ids, 9.0))["routed"]
+    assert torch.allclose(oracle(case, x, logits)["routed"], apart, rtol=0.05, atol=1e-2)
+
+
+@pytest.mark.parametrize(("times", "says"), [(0, "not on"), (1, ""), (2, "twice on")])
+def test_rows_that_are_weighted_otherwise_are_told_in_a_second_look(times: int, says: str) -> None:
+    rows, (weights, ids), seen = torch.randn(9, 8), sigmoid_top_k(torch.randn(9, 3), 1), Rows(on_input=True)
+    given = rows * weights**times
+    buffers = torch.zeros(3, 12, 8)
+    for expert in range(3):
+        mine = given[ids[:, 0] == expert]
+        buffers[expert, : len(mine)] = mine
+    for check in (lambda: seen.check(given, weights), lambda: seen.check_buffers(buffers, weights, ids)):
+        check()  # outside of a second look nothing is noted
+        with noting() as notes:
+            seen.note(rows)
+            check()
+        assert [says in fact for fact in notes.facts] == [True] * bool(says)
+
+
+def test_a_row_with_an_infinite_logit_is_not_marked() -> None:
+    logits = torch.tensor([[0.1, 0.2, -torch.inf], [torch.inf, 0.0, 0.0], [0.3, 0.2, -128.0], [0.3, 0.2, -64.0]])
+    assert marks_of(logits).flatten().tolist() == [0, 0, 2, 1]
+
+
+def test_rows_that_the_user_chose_run_in_every_varied_mode_but_those_of_other_sizes() -> None:
+    modes = {mode.name for _, mode in Selection(models=("vllm-gate",), modes=("varied",), tp=(1,)).tasks()}
+    assert modes == {name for name, mode in MODES.items() if mode.family == "varied"} - {"varied-sizes"}
+
+
+def test_where_a_norm_has_a_floor_the_scaling_is_inside_of_it() -> None:
+    case = case_of("vllm-norm-latent")
+    x, logits = torch.randn(9, case.hidden) / 8192, torch.randn(9, case.experts)
+    scaled, plain = (oracle(replace(case, scaling=scaling), x, logits)["routed"] for scaling in (2.5, 1.0))
+    assert scaled.abs().mean() > 1.5 * plain.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("w2", "the weights padded with zeros"),
+        ("w2_scale out of its tiles", "the scales padded with zeros"),
+        ("input", "the rows padded with zeros"),
+        ("output", "the rows without their padding"),
+    ],
+)
+def test_what_a_helper_pads_wrongly_has_its_own_name(name: str, says: str) -> None:
+    with pytest.raises(WrongWeights, match=f"differs from {says}, first at row 0, column 1"):
+        compare("helper", (name,), (torch.tensor([[0.0, 1.0]]),), (torch.zeros(1, 2),))
 
 
 def test_a_routing_in_parts_is_compared_as_a_whole() -> None:
@@ -190,6 +255,17 @@ def test_in_float16_the_shared_part_is_divided() -> None:
     half, plain = outputs("vllm-float16"), outputs("vllm-modular")
     assert torch.allclose(half["shared"] * 2.5, plain["shared"])
     assert torch.allclose(half["routed"] * 2.5, plain["routed"])
+
+
+def test_where_the_model_sums_a_rank_returns_its_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr("harness.engines.vllm.weights.here", lambda rank=rank: Ranks(rank, 2))
+        parts.append(outputs("vllm-deferred-sum", tp=2))
+    alone = outputs("vllm-deferred-sum")
+    for name in ("routed", "shared"):
+        assert torch.equal(parts[0][name], alone[name])  # one rank has the first shard
+        assert not torch.allclose(parts[0][name], parts[1][name], atol=0.1)
 
 
 @pytest.mark.parametrize("model", ["vllm-norm-latent", "vllm-norm-latent-padded"])
@@ -454,12 +530,18 @@ def test_experts_are_given_the_activation_of_the_layer() -> None:
     ("modes", "rows", "says"),
     [
         (("eager",), {}, ""),
-        ((), {}, "not run: compiled of vllm-batched: no default row"),
+        ((), {}, "not run: compiled, varied-surroundings, varied-layers, "),
         (("eager", "compiled"), {}, "not run: compiled of vllm-batched: no default row"),
         (("eager", "compiled-static"), {}, "not run: compiled-static of vllm-batched: no default row"),
         (("eager", "compiled"), {"tp": (1,)}, ""),
         (("eager", "cudagraph"), {}, "not run: cudagraph of vllm-batched: the path reads data on the host"),
-        (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: of the varied modes"),
+        (("eager", "varied-forms"), {}, "not run: varied-forms of vllm-batched: no default row"),
+        (("eager", "varied-forms"), {"tokens": (7,)}, ""),
+        (
+            ("eager", "varied-sizes"),
+            {"tp": (1,)},
+            "not run: varied-sizes of vllm-batched: a code path has sizes of its own",
+        ),
     ],
 )
 def test_a_mode_that_was_named_and_has_no_row_of_a_path_is_said(modes: Any, rows: Any, says: str) -> None:
@@ -475,9 +557,7 @@ def test_of_a_family_of_which_a_path_has_some_modes_the_others_are_said(modes: t
     tasks = selection.tasks()
     assert "cudagraph" not in unplanned(selection, tasks)
     line = unplanned(selection, [(case, mode) for case, mode in tasks if mode.name != "cudagraph-dynamic"])
-    assert "cudagraph-dynamic of all 3 code paths: no default row" in line
+    assert "cudagraph-dynamic, varied-surroundings, varied-layers, varied-caches" in line
     assert "varied-tokens of vllm-float16: no default row" in line
-    assert (
-        "varied-caches, varied-sizes, varied-compiled, varied-contents, varied-forms of all 3 code paths: of the"
-        in line
-    )
+    assert "varied-caches, varied-compiled, varied-contents, varied-forms of all 3 code paths: no default row" in line
+    assert "varied-sizes of all 3 code paths: a code path has sizes" in line

@@ -106,6 +106,11 @@ def writes_narrow(case: Case, mode: str) -> bool:
     return bool(case.path) and case.kernel == "narrow"
 
 
+def defers(case: Case, mode: str) -> bool:
+    """A layer that leaves its last sum to the model, which none does before 0.25."""
+    return case.path == "vllm-deferred-sum"
+
+
 def pads_gate_into_up(case: Case, mode: str) -> bool:
     """The expert width is padded behind gate and up together, so that up begins at the wrong row."""
     return case.path == "vllm-fp4-experts"
@@ -155,9 +160,14 @@ UP_TO_0_19 = (
     Wrong(lies, (LATENT, FAKE)),
     Wrong(strided_by_the_fake, (LATENT, VIEW)),
 )
-NO_NARROW, GATE_AND_UP = Wrong(writes_narrow, NOT_RUN), Wrong(pads_gate_into_up, (FINDINGS, WEIGHTS))
+NO_NARROW, NO_DEFERRED, GATE_AND_UP = (
+    Wrong(writes_narrow, NOT_RUN),
+    Wrong(defers, NOT_RUN),
+    Wrong(pads_gate_into_up, (FINDINGS, WEIGHTS)),
+)
 SUMS_LATE = Wrong(normalises_parts, (LATENT, COUNT))
-UP_TO_0_26 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
+FROM_0_25 = (NO_NARROW, GATE_AND_UP, SUMS_LATE)
+UP_TO_0_24 = (NO_DEFERRED, *FROM_0_25)
 SUMS_EARLY = (
     Wrong(strided_and_twice, (FINDINGS, VIEW | LATENT_COUNT)),
     Wrong(strided_before_transform, (FINDINGS, VIEW)),
@@ -168,11 +178,10 @@ EXEMPTS = Wrong(strided_before_normalising, (FINDINGS, VIEW))
 # docs/explanation/vllm.md has the lines of their sources. What is not here is right.
 WRONG = {
     **dict.fromkeys(("0.18.0", "0.18.1", "0.19.0", "0.19.1"), UP_TO_0_19),
-    "0.20.0": (*UP_TO_0_26, Wrong(lies, (LATENT, FAKE))),
-    "0.20.1": (*UP_TO_0_26, Wrong(lies, (FINDINGS, FAKE))),
-    **dict.fromkeys(
-        ("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1", "0.26.0"), UP_TO_0_26
-    ),
+    "0.20.0": (*UP_TO_0_24, Wrong(lies, (LATENT, FAKE))),
+    "0.20.1": (*UP_TO_0_24, Wrong(lies, (FINDINGS, FAKE))),
+    **dict.fromkeys(("0.20.2", "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0"), UP_TO_0_24),
+    **dict.fromkeys(("0.25.0", "0.25.1", "0.26.0"), FROM_0_25),
     **dict.fromkeys(("0.27.0", "0.27.1", "0.28.0"), (NO_NARROW, GATE_AND_UP, *SUMS_EARLY)),
     "0.29.0": (NO_NARROW, *SUMS_EARLY),
     **dict.fromkeys(("0.30.0", "0.31.0", "0.32.0"), (NO_NARROW, EXEMPTS)),
@@ -370,6 +379,18 @@ ON_PATHS = {
         "hits = (topk_ids.abs().unsqueeze(0) == local_ids)",
         ("wrong-tokens", "routed experts"),
     ),
+    "vllm-input-weights": (
+        VLLM.layer / "prepare_finalize" / "no_dp_ep.py",
+        "            a1 = a1 * topk_weights.to(a1.dtype)",
+        "            a1.mul_(topk_weights.to(a1.dtype))",
+        ("mutated-input", "routed experts"),
+    ),
+    "vllm-input-weights-batched": (
+        VLLM.layer / "prepare_finalize" / "batched.py",
+        "            a1.mul_(topk_weights.to(a1.dtype))",
+        "            a1 = a1 * topk_weights.to(a1.dtype).square()",
+        ("wrong-values", "routed experts"),
+    ),
     "vllm-gate": (
         RUNNER,
         "router_logits, _ = self.gate(hidden_states)",
@@ -386,6 +407,12 @@ ON_PATHS = {
         RUNNER,
         '"reduce_commutative", False)',
         '"reduce_commutative", True)',
+        ("collective-count", "all-reduce"),
+    ),
+    "vllm-deferred-sum": (
+        RUNNER,
+        "            and not self.moe_config.skip_final_all_reduce\n",
+        "",
         ("collective-count", "all-reduce"),
     ),
     "vllm-fp4-hidden": (
@@ -465,10 +492,10 @@ FOR_CUTLASS = (
      "VLLM_CUTLASS: w2_scale's shape is [3, 384, 4]; expected [3, 384, 8]"),
     ("vllm-fp4-hidden", CUTLASS.with_name("nvfp4_utils.py"), "swizzled = padded.permute(0, 1, 4, 3, 2, 5)",
      "swizzled = padded.permute(0, 4, 1, 3, 2, 5)",
-     "VLLM_CUTLASS: w2_scale out of its tiles [3, 384, 8] differs from the weights"),
+     "VLLM_CUTLASS: w2_scale out of its tiles [3, 384, 8] differs from the scales padded with zeros"),
     ("vllm-fp4-experts", CUTLASS, "w13, w13_scale = reorder_w1w3_to_w3w1(w13, w13_scale)",
      "w13, _ = reorder_w1w3_to_w3w1(w13, w13_scale.clone())",
-     "FLASHINFER_CUTLASS: w13_scale out of its tiles [3, 128, 20] differs from the weights"),
+     "FLASHINFER_CUTLASS: w13_scale out of its tiles [3, 128, 20] differs from the scales padded with zeros"),
     ("vllm-fp4-experts", CUTLASS, REFUSES, "", "VLLM_CUTLASS: w13 [3, 384, 288] differs from the weights padded with zeros"),
     ("vllm-fp4-experts", CUTLASS, "a13_scale = a13_scale.max(dim=1).values.to(torch.float32)",
      "a13_scale = a13_scale[:, 1].to(torch.float32)", "VLLM_CUTLASS: a13_scale is ["),

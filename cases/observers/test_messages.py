@@ -211,7 +211,7 @@ def test_wrong_tokens_that_a_part_alone_tells_are_of_that_part(missing: bool) ->
     difference = compare(sum(parts.values()) + 0.7 * torch.randn(9, 96) * (torch.arange(9) == 4)[:, None], parts)
     assert difference
     kind, stage, cause = diagnose(replace(SMALL, tokens=9), difference)
-    where = "all tokens but these" if missing else "these tokens alone"
+    where = "all tokens but this one" if missing else "this token alone"
     assert (kind, stage) == ("wrong-tokens", "lora")
     assert cause.endswith(f"In the oracle the lora part is zero in {where}.")
 

@@ -602,3 +602,9 @@ def test_a_wrong_token_is_found() -> None:
 
 def test_a_layer_that_exits_is_a_finding() -> None:
     assert judged(Exits, WIDE).status == FINDINGS
+
+
+def test_no_best_fit_is_given_where_no_factor_explains_the_difference() -> None:
+    (finding,) = judged(GateUpSwapped, WIDE).findings
+    assert finding.cause.startswith("No factor of a part")
+    assert "best fit" not in finding.what

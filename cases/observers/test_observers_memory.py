@@ -183,6 +183,6 @@ def test_a_token_that_is_off_by_little_throughout_is_found(factor: float) -> Non
     with routed_experts.planted(real=one_token_off(factor)):
         verdict = judged(PaddedMoELayer, MANY)
     assert keys(verdict)[0] == ("values", "wrong-tokens", stages.EXPERTS)
-    assert "Tokens 32 are wrong" in verdict.findings[0].cause
+    assert "Token 32 is wrong" in verdict.findings[0].cause
     with routed_experts.planted(real=one_token_off(1.0)):
         assert judged(PaddedMoELayer, MANY).ok

@@ -8,6 +8,11 @@ import pytest
 
 from fixtures.recorded import lines, results
 from harness.cli import main
+from harness.commands.recorded.options import note_nothing_to_do
+from harness.output.recording import Recording
+from harness.runs.header import RunHeader
+from harness.runs.planned import Planned
+from harness.runs.shards import Shard
 
 pytestmark = pytest.mark.usefixtures("forked_python")
 ONE = ["check", "--models", "qwen3-30b-a3b", "--modes", "eager,fake", "--kernels", "wide", "--device", "cpu", "-j", "1"]
@@ -47,6 +52,11 @@ def test_it_does_what_is_missing(arguments: list[str], tmp_path: Path, capsys: p
     assert "nothing is left to do" in capsys.readouterr().err
     assert keys(results(file)) == keys(results(file))[: len(whole)]
     assert file.stat().st_size > size  # the second end
+
+
+def test_where_no_task_was_chosen_nothing_is_said_of_resuming(capsys: pytest.CaptureFixture[str]) -> None:
+    note_nothing_to_do(Recording(RunHeader.new("check", Planned.whole([]), Shard(), ""), None))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_last_line_without_its_newline_counts(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_subject_without_declarations_declares_nothing() -> None:
         (("tokens<=0",), "expected tokens<=N"),
         (("tokens<=x",), "expected tokens<=N"),
         (("reduces",), "expected reduces=N"),
+        (("reduces=-1",), "expected reduces=N, N a number of at least 0"),
         (("reduces-by=sum",), "expected reduces-by=namespace::op"),
         (("keeps-output=1",), "expected keeps-output"),
         (("",), "unknown entry ''"),
@@ -134,11 +135,12 @@ def test_memory_for_fewer_tokens_than_declared_is_found() -> None:
     assert ("recompiles", "specialised", "layer") in keys(found)
 
 
-@pytest.mark.parametrize("layer", [ReducedTwice, NeverReduced])
-def test_two_reductions_are_neither_one_nor_three(layer: Any) -> None:
+@pytest.mark.parametrize("layer", [ReducedTwice, NeverReduced, PaddedMoELayer])
+def test_another_number_of_reductions_than_declared_is_found(layer: Any) -> None:
     once_more, cause = {
         ReducedTwice: ("reduces=3", "A part of the output is not summed"),
         NeverReduced: ("reduces=1", "Each rank keeps its own partial sum"),
+        PaddedMoELayer: ("reduces=0", "The layer's caller sums over the ranks: each rank should return its own part"),
     }[layer]
     found = verdict(layer, (once_more,), SMALL_TWO)
     assert ("collectives", "collective-count", "all-reduce") in keys(found)

@@ -17,7 +17,7 @@ class Path:
 
     ``scaled`` says that the routed output is scaled though there is no shared expert. ``varied`` says that the path also runs
     at many token counts. ``captured`` says that a CUDA graph can hold it. ``narrow`` says that a kernel which writes the true
-    width takes the path too.
+    width takes the path too. ``top_k`` is the number of experts of a token.
     """
 
     about: str
@@ -29,6 +29,7 @@ class Path:
     varied: bool = False
     captured: bool = True
     narrow: bool = False
+    top_k: int = 2
 
 
 TITLES = {"vllm": "vLLM", "sglang": "SGLang"}
@@ -52,6 +53,15 @@ PATHS = {
     "vllm-padded-rows": Path(
         "rows that only fill the batch, with -1 for each expert id", shared=None, varied=True, captured=False
     ),
+    "vllm-input-weights": Path(
+        "one expert for a token, whose routing weight multiplies the experts' input (Llama 4), in the modular kernel's prepare",
+        hidden=256,
+        varied=True,
+        top_k=1,
+    ),
+    "vllm-input-weights-batched": Path(
+        "the same over padded buffers", shared=None, varied=True, captured=False, top_k=1
+    ),
     "vllm-gate": Path("the router's gate inside the runner, which no caller's logits reach", hidden=256, varied=True),
     "vllm-float16": Path("float16, where the shared expert's output is divided by the scale", dtype="float16"),
     "vllm-float16-scaled": Path(
@@ -64,6 +74,7 @@ PATHS = {
         "a latent transform that normalises, so that the ranks' parts are summed before it", hidden=384, latent=256
     ),
     "vllm-norm-latent-padded": Path("the same at a latent width that is padded", hidden=384, latent=320),
+    "vllm-deferred-sum": Path("a layer whose model sums over the ranks: it returns each rank's own part"),
     "vllm-fp4-hidden": Path("packed FP4 weights, whose hidden width the release's own helpers pad", shared=None),
     "vllm-fp4-experts": Path(
         "packed FP4 weights, whose expert width the release's own helpers pad, gate and up apart", shared=None

@@ -50,6 +50,7 @@ PATH_MODES = ("eager", "fake", "fake-dynamic")
 PATH_BUCKETS = "cudagraph-dynamic"
 PATH_STRUCTURE = (DEFAULT_RULE, "wide", 1, DEFAULT_TOKENS)
 PATH_VARIED = "varied-tokens"
+SIZES = "varied-sizes"
 # Weights at published sizes take gigabytes, and seconds to make. Two rows cover both kernels and both tensor-parallel
 # sizes in every mode; shrunk sizes cover the rest.
 TRUE_SIZES = ((DEFAULT_RULE, "narrow", 1, 33),)
@@ -90,8 +91,10 @@ def default_rows(shape: Shape, *, full: bool, brief: bool) -> list[tuple[Row, It
 
 
 def can_run(shape: Shape, mode: ModeInfo) -> bool:
-    """Whether a mode can run a shape: a path that reads data on the host fits into no CUDA graph."""
-    return not shape.path or PATHS[shape.path].captured or mode.family != "cudagraph"
+    """Whether a mode can run a shape: a path has sizes of its own, and one that reads data on the host fits into no CUDA graph."""
+    if not shape.path:
+        return True
+    return mode.name != SIZES and (PATHS[shape.path].captured or mode.family != "cudagraph")
 
 
 def _path_rows(path: CodePath) -> list[tuple[Row, Iterable[str]]]:

@@ -134,8 +134,12 @@ class Selection:
             (case, mode)
             for case in cases
             for mode in chosen
-            if (mode.name == PATH_VARIED if case.path else not mode.parts_only or parts[case.parts] is case)
+            if (self._varies(case, mode) if case.path else not mode.parts_only or parts[case.parts] is case)
         ]
+
+    def _varies(self, case: Case, mode: ModeInfo) -> bool:
+        """Whether a varied mode runs for a code path: one by default, and each that can run in rows that the user chose."""
+        return mode.name == PATH_VARIED or (self._explicit and can_run(case.shape, mode))
 
     @property
     def _structure_rows(self) -> tuple[Row, ...]:

@@ -71,7 +71,7 @@ ANY = {
 }
 # One small shape for each code path of an engine's layer.
 PATH_SHAPES = {
-    name: Shape(name, path.hidden, 64, 3, 2, path.shared, path.latent, "silu", True, path=name)
+    name: Shape(name, path.hidden, 64, 3, path.top_k, path.shared, path.latent, "silu", True, path=name)
     for name, path in PATHS.items()
 }
 _BY_NAME = ANY | PATH_SHAPES

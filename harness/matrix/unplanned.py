@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from harness.matrix.case import Case
-from harness.matrix.modes import PROOF, VARIED, ModeInfo
+from harness.matrix.modes import PROOF, ModeInfo
 from harness.matrix.paths import PATHS
-from harness.matrix.plan import PATH_VARIED, can_run
+from harness.matrix.plan import SIZES, can_run
 from harness.matrix.selection import Selection
 from harness.matrix.shapes import load
 
 _NO_ROW = "no default row has them (with --tp, --kernels or --tokens they run)"
 _HOST = "the path reads data on the host, which no graph holds"
-_ONE_VARIED = f"of the varied modes a code path has {PATH_VARIED} alone"
+_OWN_SIZES = "a code path has sizes of its own"
 _Lacking = dict[tuple[tuple[str, ...], str], list[ModeInfo]]
 
 
@@ -48,9 +48,9 @@ def _lacking(modes: Sequence[ModeInfo], paths: Sequence[str], ran: set[tuple[str
 
 
 def _why(path: str, mode: ModeInfo) -> str:
-    if not can_run(load().shape(path), mode):
-        return _HOST
-    return _ONE_VARIED if mode.family == VARIED and mode.name != PATH_VARIED else _NO_ROW
+    if can_run(load().shape(path), mode):
+        return _NO_ROW
+    return _OWN_SIZES if mode.name == SIZES else _HOST
 
 
 def _names(lacking: Sequence[ModeInfo], modes: Sequence[ModeInfo]) -> list[str]:

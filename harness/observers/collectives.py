@@ -70,6 +70,10 @@ def _in_first_graph(run: Run, graphs: list[Graph]) -> int:
 
 
 TOO_MANY = "Each extra all-reduce costs time. It also multiplies the output where its input is complete already."
+_DEFERRED = (
+    "The layer's caller sums over the ranks: each rank should return its own part. What is summed here is summed once more "
+    "there."
+)
 _TOO_FEW = "Each rank keeps its own partial sum, unless an op reduces that the harness does not know"
 _SOME = (
     "A part of the output is not summed over the ranks, or only after a transform that needs the sum, unless an op reduces that "
@@ -81,6 +85,8 @@ _NUMBER = " A layer that needs more than one can declare their number."
 def _count_cause(run: Run, count: int, expected: int) -> str:
     """What another number of reductions does, and what the subject's owner can declare."""
     can_declare = not run.declared.layer_of
+    if count > expected == 0 and run.case.tp > 1:
+        return _DEFERRED
     if count > expected:
         return TOO_MANY + _NUMBER * can_declare
     return f"{_SOME if count else _TOO_FEW}{': then declare it' * can_declare}."

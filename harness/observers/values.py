@@ -62,11 +62,14 @@ def finding(run: Run, call: Call, difference: Difference, observer: str = "value
         f"{part} x {number(factor) if part in difference.off else f'{factor:.3g}'}"
         for part, factor in difference.factors.items()
     )
+    # A factor that the cause denies, and does not go by, says nothing. One over all tokens says nothing of few.
+    denied = kind == "wrong-tokens" or (cause.startswith(_TRIED) and _BEST not in cause)
+    fit = "" if denied else f"; best fit: {factors}"
     return Finding(
         observer=observer,
         kind=kind,
         stage=stage,
-        what=f"columns {difference.ranges} differ from the oracle, {difference.by()}; best fit: {factors}",
+        what=f"columns {difference.ranges} differ from the oracle, {difference.by()}{fit}",
         cause=cause,
         call=call.label,
         line=call.miscut.line if call.miscut else None,
@@ -123,7 +126,15 @@ def _which_tokens(difference: Difference, call: Call) -> str:
     """The wrong tokens, where some are right."""
     if len(difference.tokens) == call.tokens:
         return "All tokens are wrong."
-    return f"Tokens {ranges(difference.tokens)} of {call.tokens} are wrong; the others are correct."
+    return _named_tokens(difference, f" of {call.tokens}")
+
+
+def _named_tokens(difference: Difference, of: str = "") -> str:
+    """The wrong tokens by their numbers."""
+    one = len(difference.tokens) == 1
+    return (
+        f"Token{'s'[: not one]} {ranges(difference.tokens)}{of} {'is' if one else 'are'} wrong; the others are correct."
+    )
 
 
 def _zero_part(call: Call, difference: Difference) -> str:
@@ -198,25 +209,30 @@ def _wrong_columns(difference: Difference, case: Case) -> tuple[str, str]:
     return stage, f"{text}, the last ones too, so it is not the end of the padding's cut: look at {look}.{known}"
 
 
+_TRIED = "No factor of a part, no range of columns and no few tokens explain the difference"
+_BEST = "By the best fit"
+
+
 def _unlocalised(difference: Difference) -> str:
     """What was tried, and which part may be wrong alone all the same: no output tells that, where it is not by a factor."""
-    tried = "No factor of a part, no range of columns and no few tokens explain the difference"
     held = [part for part in difference.factors if _is_held(difference, part)]
     others = [part for part in difference.factors if part not in held and _is_told(difference, part)]
     if len(difference.factors) == 1:
-        return f"{tried}: look at weights, routing and layout."
+        return f"{_TRIED}: look at weights, routing and layout."
     if held and others:
-        fits = f"By the best fit the {' and the '.join(held)} part is as it should be"
-        return f"{tried}. {fits}: it may be the {' or the '.join(others)} part alone. Look at its weights, routing and layout."
-    return f"{tried}. One part alone may be wrong, or several, which this output does not tell: look at weights, routing and layout."
+        fits = f"{_BEST} the {' and the '.join(held)} part is as it should be"
+        return f"{_TRIED}. {fits}: it may be the {' or the '.join(others)} part alone. Look at its weights, routing and layout."
+    one = "One part alone may be wrong, or several, which this output does not tell"
+    return f"{_TRIED}. {one}: look at weights, routing and layout."
 
 
 def _wrong_tokens(difference: Difference) -> tuple[str, str, str]:
     """A few tokens are wrong. Of several parts nothing tells which, unless the oracle has one in those alone, or in no other."""
-    what = f"Tokens {ranges(difference.tokens)} are wrong; the others are correct."
+    what, one = _named_tokens(difference), len(difference.tokens) == 1
     if difference.zero_part:
         part, in_wrong = difference.zero_part
-        where = "in these tokens alone" if in_wrong else "in all tokens but these"
+        these = "this token" if one else "these tokens"
+        where = f"in {these} alone" if in_wrong else f"in all tokens but {these.split()[0]}{' one' * one}"
         return "wrong-tokens", PART_STAGES.get(part, part), f"{what} In the oracle the {part} part is zero {where}."
     own = difference.factors.keys() - {*PART_STAGES, "output"}
     return "wrong-tokens", "layer" if own else stages.EXPERTS, what

@@ -23,6 +23,7 @@ _FORMS = {
     "id-experts": "id-experts",
     **{text: text for text in NOT_PROMISED},
 }
+_LEAST = {"tokens": 1, "reduces": 0}
 _SUBMODULES = ("experts-in", "shared-in", "router-in")
 _ENTRY = re.compile(r"\s*([A-Za-z-]+)\s*(?:(<=|=)\s*(\S+)\s*)?")
 
@@ -32,12 +33,12 @@ class Declared:
     """What a subject declares. The defaults are those of a subject that declares nothing.
 
     ``most_tokens`` is the largest batch that the layer takes. ``reduces`` is the number of reductions over the ranks in a
-    forward with tensor parallelism, and ``reduces_by`` names ops that make one. ``keeps_output``: the output may lie in
-    memory of the layer. ``repacks_weights``: the first call may change the weights in place. ``id_experts``: an id equal to
-    the number of experts names no expert, and adds nothing. ``submodules`` has the dotted paths of the submodules that hold
-    the routed experts, the shared expert and the router, by those words. ``texts`` has every entry; those of
-    ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out. ``layer_of`` names the software
-    whose own layer it is, where the subject is the harness's: nobody who reads a finding can declare more of it.
+    forward with tensor parallelism, 0 where the layer's caller reduces, and ``reduces_by`` names ops that make one.
+    ``keeps_output``: the output may lie in memory of the layer. ``repacks_weights``: the first call may change the weights in
+    place. ``id_experts``: an id equal to the number of experts names no expert, and adds nothing. ``submodules`` has the dotted
+    paths of the submodules that hold the routed experts, the shared expert and the router, by those words. ``texts`` has every
+    entry; those of ``harness.matrix.variations.DECLARED`` have no field, since they only leave variations out. ``layer_of``
+    names the software whose own layer it is, where the subject is the harness's: nobody who reads a finding can declare more.
     """
 
     most_tokens: int = sys.maxsize
@@ -80,7 +81,7 @@ def _read(text: str, fields: dict[str, Any]) -> None:
         )
         raise BadInput(f"declares has the unknown entry {text!r}; {hint}")
     if not _fits(name, sign, value):
-        number = ", N a number of at least 1" if _FORMS[name].endswith("N") else ""
+        number = f", N a number of at least {_LEAST[name]}" if name in _LEAST else ""
         raise BadInput(f"declares has the entry {text!r}; expected {_FORMS[name]}{number}")
     if name == "reduces-by":
         fields["reduces_by"] = (*fields.get("reduces_by", ()), value)
@@ -94,9 +95,11 @@ def _read(text: str, fields: dict[str, Any]) -> None:
 
 def _fits(name: str, sign: str | None, value: str | None) -> bool:
     """Whether an entry has the form of its name."""
-    if name in ("tokens", "reduces"):
+    if name in _LEAST:
         wanted = "<=" if name == "tokens" else "="
-        return sign == wanted and value is not None and value.isascii() and value.isdigit() and int(value) > 0
+        return (
+            sign == wanted and value is not None and value.isascii() and value.isdigit() and int(value) >= _LEAST[name]
+        )
     if name == "reduces-by":
         return sign == "=" and value is not None and all(value.partition("::"))
     if name in _SUBMODULES:

@@ -38,6 +38,7 @@ def _follows(finding: Finding, cause: Finding, run: Run) -> bool:
     """Whether a finding of values is what sums do that are missing, too many or dropped."""
     if finding.kind == "scaled" and finding.stage == stages.REDUCE:
         return True
-    # A sum that a part needs before it goes on, as into a norm, leaves that part wrong in any way.
-    any_way = cause.kind == "sum-unused" or run.declared.reduces > 1
+    # A sum that a part needs before it goes on, as into a norm, leaves that part wrong in any way, as one too many does where
+    # each rank should return its own part.
+    any_way = cause.kind == "sum-unused" or run.declared.reduces != 1
     return finding.kind in (_OF_VALUES if any_way else ("wrong-values",)) and not run.case.collective

@@ -126,7 +126,7 @@ def note_nothing_to_do(run: Recording) -> None:
     """Say on standard error why a run has no task left, where it has none. That is no failure."""
     if run.header.shard.of > 1 and not run.header.tasks:
         print(f"harness: shard {run.header.shard} has no task: there are fewer tasks than shards", file=sys.stderr)
-    elif not run.todo:
+    elif run.results and not run.todo:
         print("harness: --resume: nothing is left to do", file=sys.stderr)
 
 

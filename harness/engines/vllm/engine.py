@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ GIVEN = (
     "apply_routed_scale_to_output",
     "gate",
     "custom_routing_function",
+    "apply_router_weight_on_input",
 )
 
 
@@ -81,6 +83,15 @@ class Engine:
     def has_paths(self) -> bool:
         """Whether this release's runner does all that surrounds the experts, which it does from 0.20 on."""
         return "routed_output_transform" in self.takes
+
+    @property
+    def can_defer(self) -> bool:
+        """Whether a model can have this release's layer leave the last sum over the ranks to it."""
+        from vllm.model_executor.layers.fused_moe.config import FusedMoEConfig
+
+        return "reduce_results" in self.takes and "skip_final_all_reduce" in {
+            one.name for one in fields(FusedMoEConfig)
+        }
 
     def layer(self, tp_size: int, **given: Any) -> nn.Module:
         """Construct vLLM's MoE layer with those arguments that this release's constructor takes."""

@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from harness.engines.vllm.engine import Engine
 from harness.engines.vllm.paths.methods import method_of
+from harness.engines.vllm.paths.on_input import ON_INPUT, routing_on_input
 from harness.engines.vllm.routing import MODULAR, Gate, routing_function, routing_without_fillers
 from harness.engines.vllm.standin import StandIn, StandInConfig
 from harness.engines.vllm.transforms import transforms
-from harness.engines.vllm.weights import NORMALISE, Pair, masters
+from harness.engines.vllm.weights import DEFERS, NORMALISE, Pair, masters
 from harness.execution.passed_on import is_noting, note_logits
 from harness.matrix.case import Case
 from harness.ops.product import product
@@ -58,8 +59,7 @@ class Layer(nn.Module):
             hidden_size=case.width,
             intermediate_size=case.intermediate * case.tp,
             params_dtype=dtype,
-            reduce_results=not self.by_model,
-            renormalize=True,
+            reduce_results=not (self.by_model or case.path == DEFERS),
             quant_config=StandInConfig(case, method_of(case)),
             tp_size=case.tp,
             dp_size=1,
@@ -70,7 +70,7 @@ class Layer(nn.Module):
             routed_output_transform=up,
             routed_scaling_factor=case.scaling / self.scaling,
             apply_routed_scale_to_output=True,
-            **self.choices,
+            **{"renormalize": True} | self.choices,
         )
         weakref.finalize(self, engine.forget, prefix)
         _load(self.experts)
@@ -108,6 +108,12 @@ def _choices(case: Case, gate: Tensor) -> dict[str, Any]:
     """What the case's path adds to the constructor's arguments."""
     if case.path == "vllm-gate":
         return {"gate": Gate(gate)}
+    if case.path in ON_INPUT:
+        return {
+            "custom_routing_function": routing_on_input,
+            "renormalize": False,
+            "apply_router_weight_on_input": True,
+        }
     routing = routing_without_fillers if case.path == "vllm-padded-rows" else routing_function
     return {"custom_routing_function": routing} if case.path in MODULAR else {}
 

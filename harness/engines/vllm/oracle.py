@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from harness.engines.vllm.paths.adapters import Adapter
+from harness.engines.vllm.paths.on_input import ON_INPUT, sigmoid_top_k
 from harness.engines.vllm.routing import MODULAR, special_top_k, top_k, without_fillers
-from harness.engines.vllm.weights import NORMALISE, Masters, masters
+from harness.engines.vllm.weights import DEFERS, NORMALISE, Masters, masters
 from harness.matrix.case import Case
 
 _EPS = 1e-6
@@ -16,12 +17,13 @@ _EPS = 1e-6
 def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> dict[str, Tensor]:
     """``routed`` and, where there is a shared expert, ``shared``, fp32 [T, H], summed over ``tp`` ranks.
 
-    Each rank has its own shard of an adapter, and on some paths of the layer; else the ranks are identical.
+    Each rank has its own shard of an adapter, and on some paths of the layer; else the ranks are identical. Where the layer
+    leaves the sum to its caller, they are what this rank's shard gives.
     """
     weights_of_case, x = masters(case, 0).exact, hidden_states.float()
     logits = x @ weights_of_case.gate.T if router_logits is None else router_logits
     routed = _routed(case, weights_of_case, x, logits)
-    # What follows the scaling in the layer undoes it where it normalises.
+    # Where the layer normalises, the scaling is inside of that.
     parts = {"routed": routed if case.divides_shared or case.path in NORMALISE else case.scaling * routed}
     if weights_of_case.shared:
         parts["shared"] = _over_ranks(case, lambda shard: _shared(shard, x)) / (
@@ -32,6 +34,8 @@ def oracle(case: Case, hidden_states: Tensor, router_logits: Tensor | None) -> d
 
 def _over_ranks(case: Case, part: Callable[[Masters], Tensor]) -> Tensor:
     """The sum over the ranks of what a part gives with a rank's weights."""
+    if case.path == DEFERS:
+        return part(masters(case).exact)
     if case.path not in NORMALISE:
         return case.tp * part(masters(case, 0).exact)
     return torch.stack([part(masters(case, rank).exact) for rank in range(case.tp)]).sum(0)
@@ -56,10 +60,13 @@ def _routed(case: Case, weights_of_case: Masters, x: Tensor, logits: Tensor) -> 
         )
         assert isinstance(routed, Tensor)
         return routed
+    if case.path in ON_INPUT:
+        inner, routing = inner * routing[0], (torch.ones_like(routing[0]), routing[1])
     routed = _over_ranks(case, lambda shard: _experts(inner, shard.w13, shard.w2, *routing))
     if weights_of_case.latent is None:
         return routed
     if case.path in NORMALISE:
+        routed = case.scaling * routed  # all but undone, since the norm has a floor
         routed = routed * (routed.pow(2).mean(-1, keepdim=True) + _EPS).rsqrt()
     return routed @ weights_of_case.latent[1].T
 
@@ -68,6 +75,8 @@ def _router_of(case: Case) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
     """What chooses the experts of a case."""
     if case.path == "vllm-padded-rows":
         return without_fillers
+    if case.path in ON_INPUT:
+        return sigmoid_top_k
     return special_top_k if case.path in MODULAR else top_k
 
 

@@ -7,8 +7,8 @@ from torch.nn import functional
 from harness.execution.passed_on import note_fact, note_logits, note_routing
 
 NO_EXPERT = -1
-BATCHED = ("vllm-batched", "vllm-padded-rows")
-MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", *BATCHED)
+BATCHED = ("vllm-batched", "vllm-padded-rows", "vllm-input-weights-batched")
+MODULAR = ("vllm-modular", "vllm-modular-latent", "vllm-lora", "vllm-input-weights", *BATCHED)
 """The paths whose experts a routing function chooses outside of the kernel"""
 # Taken once or twice from a row's lowest logit, which a top-k chooses last: so the routing function knows a special row wherever
 # it stands. A layer may add a number to a whole row, which no softmax sees: the row's highest logit tells how low the lowest is.
@@ -37,14 +37,22 @@ def marked(router_logits: Tensor, twice: bool, skewed: bool) -> Tensor:
     return logits.scatter_add(1, logits.argmin(-1, keepdim=True), marks[rows][:, None])
 
 
+def marks_of(router_logits: Tensor) -> Tensor:
+    """Which rows ``marked`` marked, [T, 1]: 1 for special weights, 2 for one expert twice, else 0.
+
+    A row with an infinite logit is no marked one.
+    """
+    lowest, highest = router_logits.float().aminmax(dim=-1, keepdim=True)
+    return ((highest - lowest) / _MARK).round().nan_to_num(0, 0)
+
+
 def special_top_k(router_logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """As ``top_k``. A marked row has a first weight above one and the others below zero, or names one expert in its first two slots.
 
     The weights of each row sum to one.
     """
     weights, ids = top_k(router_logits, count)
-    lowest, highest = router_logits.float().aminmax(dim=-1, keepdim=True)
-    marks = ((highest - lowest) / _MARK).round()
+    marks = marks_of(router_logits)
     first = torch.zeros_like(weights)
     first[:, :1] = 2.0
     weights = torch.where(marks == 1, first - weights, weights)

@@ -14,8 +14,9 @@ from harness.base.errors import BadInput, Skip
 from harness.base.loading import without_collections
 from harness.engines.released.ranks import here
 from harness.engines.vllm.oracle import oracle
+from harness.engines.vllm.paths.on_input import ON_INPUT
 from harness.engines.vllm.routing import BATCHED, MODULAR, logits_of, marked
-from harness.engines.vllm.weights import NORMALISE
+from harness.engines.vllm.weights import DEFERS, NORMALISE
 from harness.matrix.case import Case
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _JUDGING = ("harness.verdict.judge", "harness.verdict.bisect")
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
 
 # The release's reference buffers have a fixed number of rows for each expert.
-TOKENS = {"vllm-batched": ("tokens<=1040",), "vllm-padded-rows": ("tokens<=1040",)}
+TOKENS = dict.fromkeys(BATCHED, ("tokens<=1040",))
 
 
 @cache
@@ -82,7 +83,7 @@ class VllmLayer:
         """
         # A transform that does not commute with the sum over ranks needs the routed output summed before it, and the shared
         # output apart from it.
-        reduces = ("reduces=2",) if case.path in NORMALISE else ()
+        reduces = ("reduces=2",) if case.path in NORMALISE else ("reduces=0",) if case.path == DEFERS else ()
         return ("no-state-dict", "largest-first", "errors-end", *reduces, *TOKENS.get(case.path, ()))
 
     def build(self, case: Case, device: torch.device) -> "torch.nn.Module":
@@ -97,6 +98,10 @@ class VllmLayer:
             raise Skip(f"vLLM {self.engine.version} has no latent transforms")
         if case.path and not self.engine.has_paths:
             raise Skip(f"vLLM {self.engine.version} has another runner, in which this path is not known to the harness")
+        if case.path == DEFERS and not self.engine.can_defer:
+            raise Skip(f"vLLM {self.engine.version} has no layer that leaves its last sum over the ranks to the model")
+        if case.path in ON_INPUT and "apply_router_weight_on_input" not in self.engine.takes:
+            raise Skip(f"vLLM {self.engine.version} puts no routing weights on the experts' input")
         return Layer(self.engine, case)
 
     def inputs(self, case: Case, tokens: int, seed: int, device: torch.device) -> tuple[Tensor, ...]:

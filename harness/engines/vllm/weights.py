@@ -16,6 +16,9 @@ _NEXT_SHARD = 2**20  # to the seed, more than the sizes that it is made of
 PACKED = ("vllm-fp4-hidden", "vllm-fp4-experts")
 NORMALISE = ("vllm-norm-latent", "vllm-norm-latent-padded")
 """A norm gives for one of several equal parts what it gives for their sum, so the ranks of these paths hold shards of their own."""
+DEFERS = "vllm-deferred-sum"
+"""Its model sums over the ranks: each rank's own part is told from their sum, and from another rank's."""
+OWN_SHARDS = (*NORMALISE, DEFERS)
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class Masters:
 
 
 def masters(case: Case, rank: int | None = None) -> Masters:
-    """The weights of a case on a rank, by default this process's. Ranks differ on the paths of ``NORMALISE`` alone.
+    """The weights of a case on a rank, by default this process's. Ranks differ on the paths of ``OWN_SHARDS`` alone.
 
     The latent projections and the gate are whole on every rank.
     """
     sizes, is_packed = (case.hidden, case.latent, case.intermediate, case.shared, case.experts), case.path in PACKED
     first, shard = _masters(*sizes, is_packed, 0), here().rank if rank is None else rank
-    if case.path not in NORMALISE or case.tp == 1 or shard == 0:
+    if case.path not in OWN_SHARDS or case.tp == 1 or shard == 0:
         return first
     return replace(_masters(*sizes, is_packed, shard), latent=first.latent, gate=first.gate)
 

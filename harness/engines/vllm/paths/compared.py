@@ -60,9 +60,17 @@ def compare(
             expert = f"expert {places[0][0]}, " if one.dim() == 3 else ""
             row, column = places[0][-2:].tolist()
             raise WrongWeights(
-                f"{helper}: {name} {[*one.shape]} differs from the weights padded with zeros, first at {expert}row {row}, "
+                f"{helper}: {name} {[*one.shape]} differs from {_wanted(name)}, first at {expert}row {row}, "
                 f"column {column}; {len(places)} of {one.numel()} values differ{_as_one_block(one, before)}"
             )
+
+
+def _wanted(name: str) -> str:
+    """What a tensor of this name should be, in words."""
+    if name == "output":
+        return "the rows without their padding"
+    what = "scales" if "scale" in name else "rows" if name == "input" else "weights"
+    return f"the {what} padded with zeros"
 
 
 def _zero_blocks(codes: Tensor, scales: Tensor) -> Tensor:

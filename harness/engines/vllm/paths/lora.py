@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.engines.vllm.paths.adapters import MAX_RANK, Adapter, load
-from harness.engines.vllm.paths.modular import _PACKAGE, ModularStandIn, TorchExperts
+from harness.engines.vllm.paths.modular import PACKAGE, ModularStandIn, TorchExperts
 from harness.execution.passed_on import is_noting, note_fact
 from harness.matrix.case import Case
 from harness.ops.product import product
@@ -17,9 +17,9 @@ _SLOT, _SLOTS = 1, 2
 
 def _mixin() -> Any:
     try:
-        return import_module(f"{_PACKAGE}.experts.lora_experts_mixin").LoRAExpertsMixin
+        return import_module(f"{PACKAGE}.experts.lora_experts_mixin").LoRAExpertsMixin
     except ModuleNotFoundError:
-        return import_module(f"{_PACKAGE}.lora_experts_mixin").LoRAExpertsMixin
+        return import_module(f"{PACKAGE}.lora_experts_mixin").LoRAExpertsMixin
 
 
 class LoraExperts(_mixin(), TorchExperts):  # type: ignore[misc]

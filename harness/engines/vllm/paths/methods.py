@@ -20,10 +20,14 @@ def method_of(case: Case) -> "type[StandIn]":
         from harness.engines.vllm.paths.lora import LoraStandIn
 
         return LoraStandIn
-    if case.path in MODULAR:
-        from harness.engines.vllm.paths.modular import BatchedStandIn, ModularStandIn
+    if case.path in BATCHED:
+        from harness.engines.vllm.paths.batched import BatchedStandIn
 
-        return BatchedStandIn if case.path in BATCHED else ModularStandIn
+        return BatchedStandIn
+    if case.path in MODULAR:
+        from harness.engines.vllm.paths.modular import ModularStandIn
+
+        return ModularStandIn
     from harness.engines.vllm.standin import StandIn
 
     return StandIn

@@ -1,6 +1,5 @@
 """Kernels for the modular path: the release's own prepare and finalize around experts written in torch. Importing it needs vLLM."""
 
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -8,21 +7,18 @@ from torch import Tensor, nn
 from vllm.model_executor.layers.fused_moe import modular_kernel as mk
 from vllm.model_executor.layers.fused_moe.config import FUSED_MOE_UNQUANTIZED_CONFIG
 from vllm.model_executor.layers.fused_moe.fused_moe_modular_method import FusedMoEModularMethod
-from vllm.model_executor.layers.fused_moe.prepare_finalize.batched import BatchedPrepareAndFinalize
 from vllm.model_executor.layers.fused_moe.prepare_finalize.no_dp_ep import MoEPrepareAndFinalizeNoDPEPModular
 from vllm.model_executor.layers.fused_moe.topk_weight_and_reduce import TopKWeightAndReduceNoOP
 from vllm.model_executor.layers.fused_moe.utils import _resize_cache
 
 from harness.base.errors import Skip
+from harness.engines.vllm.paths.on_input import ON_INPUT, Rows
 from harness.engines.vllm.paths.scratch import Scratch, check_activation
 from harness.engines.vllm.standin import StandIn, gated
 from harness.execution.passed_on import note_fact, note_routing
 from harness.ops.product import product
 
-# The rows of each expert's buffer: more than any batch that the cases of this path have.
-MOST_BATCHED = 1040
-_CAPTURES = "_is_capturing_or_compiling"
-_PACKAGE = "vllm.model_executor.layers.fused_moe"
+PACKAGE = "vllm.model_executor.layers.fused_moe"
 
 
 class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
@@ -33,6 +29,7 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
 
     narrow_width: int | None = None
     """The true width, where the experts write no padded columns"""
+    rows: Rows = Rows(on_input=False)
 
     @staticmethod
     def activation_format() -> Any:
@@ -62,6 +59,8 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         scratch.use("workspace13", "workspace2")
         weights, ids = more["topk_weights"], more["topk_ids"]
         note_routing("used", weights, ids)
+        self.rows.check(hidden_states, weights)
+        weights = self._not_yet_on(weights, more["apply_router_weight_on_input"])
         (count, slots), inner = ids.shape, w1.shape[1]
         up = _resize_cache(more["workspace2"], (count, slots, inner)).zero_()
         for expert, weight in enumerate(w1):
@@ -76,6 +75,11 @@ class TorchExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         scratch.use("workspace13")  # the output may lie here, and what is summed may not
         output.copy_(down.float().sum(1)[:, : output.shape[1]])
         scratch.use("workspace2")
+
+    def _not_yet_on(self, weights: Tensor, on_input: bool) -> Tensor:
+        """The weights for the output: ones where the routing weights are on the input already."""
+        self.rows.check_told(on_input)
+        return torch.ones_like(weights) if on_input else weights
 
     def after_up(self, up: Tensor, hidden_states: Tensor, ids: Tensor, w1: Tensor, w2: Tensor) -> None:
         """For what is added to the first product."""
@@ -98,6 +102,7 @@ class ModularStandIn(StandIn):
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pad the weights, and make the kernel."""
         super().process_weights_after_loading(layer)
+        self.rows = Rows(self.case.path in ON_INPUT)
         self.moe_kernel = self.kernel()
 
     def get_fused_moe_quant_config(self, layer: nn.Module) -> Any:
@@ -107,6 +112,7 @@ class ModularStandIn(StandIn):
     def kernel(self) -> Any:
         """The release's kernel around the experts. Raises Skip where its experts cannot write the true width."""
         experts = self.experts(self.moe, FUSED_MOE_UNQUANTIZED_CONFIG)
+        experts.rows = self.rows
         if self.case.kernel == "narrow":
             if not hasattr(mk.FusedMoEExpertsModular, "output_hidden_dim"):
                 raise Skip("no modular kernel of this vLLM writes the true width")
@@ -119,43 +125,9 @@ class ModularStandIn(StandIn):
             note_routing("given", kwargs["topk_weights"], kwargs["topk_ids"])
             if (slots := kwargs["topk_ids"].shape[-1]) != self.case.top_k:
                 note_fact(f"Experts for each token: {slots}; expected {self.case.top_k}.", of_routing=True)
+        self.rows.note(kwargs.get("x", args[1] if len(args) > 1 else None))
         out: Tensor = FusedMoEModularMethod.apply(self, *args, **kwargs)
         return out
-
-
-class BatchedStandIn(ModularStandIn):
-    """The release's reference kernel over a padded buffer for each expert."""
-
-    def kernel(self) -> Any:
-        """Its prepare, experts and finalize; only the activation is written here. Raises Skip for a narrow kernel."""
-        if self.case.kernel == "narrow":
-            raise Skip("vLLM's reference experts over batched buffers write the padded width")
-        experts = _batched_experts()(self.moe, FUSED_MOE_UNQUANTIZED_CONFIG, MOST_BATCHED, 1)
-        return mk.FusedMoEKernel(BatchedPrepareAndFinalize(MOST_BATCHED, self.case.experts, 1, 0), experts)
-
-
-def _batched_experts() -> Any:
-    try:
-        module = import_module(f"{_PACKAGE}.experts.fused_batched_moe")
-    except ModuleNotFoundError:
-        module = import_module(f"{_PACKAGE}.fused_batched_moe")
-
-    if not torch.accelerator.is_available() and hasattr(module, _CAPTURES):
-        setattr(module, _CAPTURES, lambda: False)  # it asks an accelerator's stream
-
-    class BatchedExperts(module.NaiveBatchedExperts):  # type: ignore[misc, name-defined]
-        def activation(self, kind: Any, output: Tensor, input: Tensor, **more: Any) -> None:
-            check_activation(kind)
-            output.copy_(gated(input.float()))
-
-        def apply(self, output: Tensor, hidden_states: Tensor, w1: Tensor, w2: Tensor, **more: Any) -> None:
-            """The release's own, which writes to fewer rows of its second workspace than it asks for."""
-            scratch = Scratch(self, hidden_states, w1, w2, output, more)
-            scratch.use("workspace13", "workspace2")
-            super().apply(output=output, hidden_states=hidden_states, w1=w1, w2=w2, **more)
-            scratch.use("workspace2")
-
-    return BatchedExperts
 
 
 _ABSTRACT = ("current_device", "no_act_and_mul", "quant_scheme", "activation", "parallel_config")
