@@ -14,6 +14,7 @@ from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.device.filling import with_rows_told
+from harness.diagnosis.readers.device.sanitizer import short
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.ops.layers import of_the_layer
@@ -69,7 +70,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         writers=tuple(writer for writer in writers if writer),
         phase=facts.phase,
         stage=reading.stage or (_TRANSFER if facts.in_transfer else ""),
-        op=facts.op or groups.get("op", ""),
+        op=facts.op or groups.get("op", "") or short(groups.get("kernel") or ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
         widths=told,
