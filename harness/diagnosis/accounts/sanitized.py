@@ -1,4 +1,4 @@
-"""A report of compute-sanitizer, which is of the fault that a process of the same log tells: another program writes it, often later."""
+"""A report of compute-sanitizer, which is of the fault that a process of the same log tells: another program writes it."""
 
 from collections.abc import Iterable
 from dataclasses import replace
