@@ -106,5 +106,6 @@ def test_leading_sizes_are_multiplied(message: str) -> None:
 def test_rows_of_each_expert_in_a_batch_of_weights_are_no_tokens() -> None:
     fakes = FAKES.replace("(24, 3072)", "(128, 24, 3072)").replace("(24, 2688)", "(128, 2688, 1536)")
     bmm = fakes.partition(": got")[0].replace("<built-in function add>", "<built-in method bmm of type object>")
-    message = f"{bmm}: got RuntimeError('Expected size for first two dimensions of batch2 tensor to be: [128, 3072] but got: [128, 2688].')"
+    said = "Expected size for first two dimensions of batch2 tensor to be: [128, 3072] but got: [128, 2688]."
+    message = f"{bmm}: got RuntimeError('{said}')"
     assert tokens("y = torch.bmm(x, w13)", message=message) == ""
