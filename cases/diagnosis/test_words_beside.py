@@ -62,11 +62,11 @@ def test_words_of_another_size_or_thing_do_not(first: str, code: str) -> None:
 
 
 def test_sizes_that_may_fit_by_chance_are_perhaps_padding_then() -> None:
-    message = "The size of tensor a (3072) must match the size of tensor b (2048) at non-singleton dimension 1"
+    message = "The size of tensor a (1024) must match the size of tensor b (1000) at non-singleton dimension 1"
     heading = "=================================== FAILURES ===================================\n"
     text = (
         heading
-        + OTHER.format(code="y = unpad_columns(x, 2048)", why="boom")
+        + OTHER.format(code="y = unpad_columns(x, 1000)", why="boom")
         + SHAPE.format(code="y = a + b", message=message)
     )
     one = next(one for one in diagnose(io.BytesIO(text.encode()), "x").failures if one.widths)
