@@ -19,24 +19,20 @@ def with_reports(failures: Iterable[Counted]) -> list[Counted]:
     The fault has the report's lines then, so that both are read as one. A report that stands by itself stays as it is.
     """
     found = list(failures)
-    for report in [one for one in found if _reports(one)]:
-        if (place := _fault_of(found, report)) is not None:
-            found[place] = _joined(found[place], report)
-            found.remove(report)
-    return found
+    reports = [place for place, one in enumerate(found) if _reports(one[0])]
+    faults = [place for place, one in enumerate(found) if reports and place not in reports and _is_fault(one[0])]
+    if not faults:
+        return found
+    for place in reports:
+        fault = next((at for at in reversed(faults) if found[at][0].first < found[place][0].first), faults[0])
+        found[fault] = _joined(found[fault], found[place])
+    return [one for place, one in enumerate(found) if place not in reports]
 
 
-def _reports(counted: Counted) -> bool:
+def _reports(failure: Failure) -> bool:
     """Whether a failure is a report and nothing else: one with frames of Python has a fault of its own."""
-    lines = counted[0].lines
+    lines = failure.lines
     return any(_REPORTS in line.text for line in lines) and not any(FRAME.match(line.text) for line in lines)
-
-
-def _fault_of(found: list[Counted], report: Counted) -> int | None:
-    """Where the fault of a report stands; None where the log has none."""
-    faults = [place for place, one in enumerate(found) if not _reports(one) and _is_fault(one[0])]
-    before = [place for place in faults if found[place][0].first < report[0].first]
-    return next(iter(before[-1:] or faults), None)
 
 
 def _is_fault(failure: Failure) -> bool:

@@ -6,7 +6,7 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.device.assertions import asserted, launched, told, waits
 from harness.diagnosis.readers.device.filling import NOT_TOLD
-from harness.diagnosis.readers.device.sanitizer import NAMED, is_of_experts, is_report, kernels_in, read_named
+from harness.diagnosis.readers.device.sanitizer import NAMED, is_of_experts, is_report, kernels_in, read_named, some
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.surroundings import Surroundings
 
@@ -48,7 +48,7 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     late, tell = _late(facts, around, call), NOT_TOLD if call else _TELL
     if is_report(facts):
         kernels, tell = kernels_in(facts), _TELL_NAMED
-        what, late = (f"{_OUTSIDE[:-1]}: {', '.join(kernels)}.", NAMED) if kernels else (what, late)
+        what, late = (f"{_OUTSIDE[:-1]}: {some(kernels)}.", NAMED) if kernels else (what, late)
         if read := read_named(kernels, what):
             return read
     moe = facts.seen("moe")

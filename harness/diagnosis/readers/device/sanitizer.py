@@ -7,6 +7,7 @@ from harness.diagnosis.diagnosis import OTHER, Reading
 from harness.diagnosis.facts import Facts
 
 NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
+_MOST = 4  # kernels that are named
 _RETURNS = re.compile(r"^(?:(?:void|__global__|static)(?: |(?=\w+::)))+")
 _NAMELESS = re.compile(r"\(anonymous ?namespace\)::|<unnamed>::|\(anonymous class\)::")
 _OF_EXPERTS = re.compile(
@@ -68,6 +69,12 @@ def kernels_in(facts: Facts) -> tuple[str, ...]:
     """The kernels in which compute-sanitizer found faults, in the order of the text, each once."""
     matches = (facts.match, *facts.texts.every(facts.match))
     return tuple(dict.fromkeys(short(name) for one in matches if (name := one.groups.get("kernel") or "")))
+
+
+def some(kernels: tuple[str, ...]) -> str:
+    """The names of kernels in words, the first ones of many."""
+    more = " and others" if len(kernels) > _MOST else ""
+    return ", ".join(kernels[:_MOST]) + more
 
 
 def is_report(facts: Facts) -> bool:
