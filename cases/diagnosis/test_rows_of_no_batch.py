@@ -78,7 +78,34 @@ RESHAPE = "RuntimeError: shape '[24, 2, 2688]' is invalid for input of size 1474
 
 
 @pytest.mark.parametrize(
-    ("sizes", "said"), [("n, 2, c", ""), ("n, topk, c", ""), ("(n, top_k, c)", ""), ("b, n, c", "static (2)")]
+    ("sizes", "said"), [("n, 2, c", ""), ("n, topk, c", ""), ("(n, top_k, c)", ""), ("b, n, c", "static (48)")]
 )
 def test_a_size_of_a_reshape_that_counts_choices_is_no_batch(sizes: str, said: str) -> None:
     assert tokens(f"y = out.view({sizes})", message=RESHAPE) == said
+
+
+BATCHES = {
+    "RuntimeError: shape '[2, 7, 2688]' is invalid for input of size 43008": "static (14)",
+    "RuntimeError: shape '[14, 2688]' is invalid for input of size 43008": "static (14)",
+    "RuntimeError: shape '[1, 7, 2688]' is invalid for input of size 21504": "static (7)",
+    "RuntimeError: shape '[2, 7, 21, 128]' is invalid for input of size 43008": "static (14)",
+    FAKES.replace("(24, ", "(3, 8, "): "static (24)",
+    FAKES.replace("(24, ", "(1, s7, "): "symbolic (s7)",
+    FAKES.replace("(24, ", "(2, s7, "): "symbolic (2*s7)",
+    FAKES.replace("(24, ", "(s3, s7, "): "symbolic (s3*s7)",
+}
+
+
+@pytest.mark.parametrize("message", BATCHES)
+def test_leading_sizes_are_multiplied(message: str) -> None:
+    assert (
+        tokens("y = routed + x" if "add" in message else "y = out.view(b, s, c)", message=message) == BATCHES[message]
+    )
+
+
+def test_rows_of_each_expert_in_a_batch_of_weights_are_no_tokens() -> None:
+    fakes = FAKES.replace("(24, 3072)", "(128, 24, 3072)").replace("(24, 2688)", "(128, 2688, 1536)")
+    bmm = fakes.partition(": got")[0].replace("<built-in function add>", "<built-in method bmm of type object>")
+    said = "Expected size for first two dimensions of batch2 tensor to be: [128, 3072] but got: [128, 2688]."
+    message = f"{bmm}: got RuntimeError('{said}')"
+    assert tokens("y = torch.bmm(x, w13)", message=message) == ""

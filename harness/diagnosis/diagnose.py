@@ -10,6 +10,7 @@ from harness.diagnosis.accounts.found import LIMIT, Found
 from harness.diagnosis.accounts.limits import at_limits
 from harness.diagnosis.accounts.merged import merged
 from harness.diagnosis.accounts.recompiled import function_of
+from harness.diagnosis.accounts.sanitized import with_reports
 from harness.diagnosis.diagnosis import OTHER, Diagnosis, Report
 from harness.diagnosis.evidence import LOADING_FAILS, speaks_for
 from harness.diagnosis.known.kinds import kinds
@@ -136,7 +137,7 @@ def _take_load(found: Found, text: bytes) -> None:
 
 def _diagnoses(found: Found, around: Surroundings) -> tuple[tuple[Diagnosis, ...], int]:
     """What they are: of this family first, then in the order of the log; the number that is left out."""
-    failures = at_limits(without_echoes(found.counted()))
+    failures = with_reports(at_limits(without_echoes(found.counted())))
     read = (
         (diagnosed(one, count, writers, around), is_copy(one), function_of(one)) for one, count, writers in failures
     )

@@ -15,7 +15,7 @@ from harness.diagnosis.log.forms import LIBRARY, chains, goes_on
 from harness.diagnosis.log.lines import Line
 from harness.diagnosis.log.quoted.message import message_of
 from harness.diagnosis.log.texts import Joined, Texts
-from harness.diagnosis.notation import sizes
+from harness.diagnosis.notation import rows_of, sizes
 from harness.diagnosis.stated.stated import Stated
 from harness.diagnosis.widths import Pair, read_pair
 
@@ -49,6 +49,7 @@ _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
 
 
+_BATCHED = frozenset(("bmm", "baddbmm", "matmul", "einsum"))
 _CHOICES = re.compile(r"top_?k", re.I)
 # Words of a layer, which the directory of a project may have by its name alone.
 _OF_LAYERS = frozenset(("moe", "pad", "shared", "gate"))
@@ -167,9 +168,9 @@ class Facts:
     @cached_property
     def tokens(self) -> str:
         """Whether the token count was a symbol or a number in the trace; empty where the text does not say."""
-        if self.loads_weights:
+        if self.loads_weights or self._by_expert:
             return ""
-        fakes = [size[-2] for size in fakes_in(self.whole, parameters=False) if len(size) in (2, 3)][:1]
+        fakes = [rows_of(size) for size in fakes_in(self.whole, parameters=False) if len(size) in (2, 3)][:1]
         firsts = fakes if self.fakes else self._shaped()
         symbols = [first for first in firsts if not first.isdigit()]
         if symbols:
@@ -187,8 +188,15 @@ class Facts:
             shapes = [
                 shape for shape in shapes if len(shape) < 3
             ]  # a row for each token and each expert that it chooses
-        # Of four sizes, the last two are heads. A size that is left open, -1, is the tokens'.
-        return [shape[-3 if len(shape) > 3 else -2] for shape in shapes if 1 < len(shape) < 5 and "-1" not in shape]
+        # A size that is left open, -1, is the tokens'.
+        return [rows for shape in shapes if "-1" not in shape and (rows := rows_of(shape))]
+
+    @property
+    def _by_expert(self) -> bool:
+        """Whether a product has a batch of weights, one for each expert, so that the rows are those of each expert."""
+        if self.called not in _BATCHED and self.match.kind.reader != "product":
+            return False
+        return len([fake for fake in self.fakes if len(fake) == 3]) > 1
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:

@@ -1,6 +1,7 @@
 """How torch writes ops, shapes and recompilations."""
 
 import re
+from math import prod
 
 RECOMPILING = "Recompiling function "
 LIMIT_MET = "torch._dynamo hit config."
@@ -30,3 +31,16 @@ def op_name(text: str) -> str:
 def sizes(text: str) -> tuple[str, ...]:
     """The sizes in a written shape."""
     return tuple(part.strip() for part in text.removeprefix("torch.Size(").strip("()[] ").split(",") if part.strip())
+
+
+def rows_of(shape: tuple[str, ...]) -> str:
+    """How many rows a shape of two to four sizes has, all leading sizes multiplied: a number, or symbols as torch writes them, 7*s0.
+
+    Of four sizes, the last two are heads. Empty for a shape that has none.
+    """
+    if not 1 < len(shape) < 5:
+        return ""
+    leading = shape[: -2 if len(shape) > 3 else -1]
+    number = prod(int(size) for size in leading if size.isdigit())
+    symbols = [size for size in leading if not size.isdigit()]
+    return "*".join([*([str(number)] if number != 1 or not symbols else []), *symbols])

@@ -14,10 +14,11 @@ from harness.diagnosis.log.quoted.named import named_in
 from harness.diagnosis.log.texts import Texts
 from harness.diagnosis.readers import READERS
 from harness.diagnosis.readers.device.filling import with_rows_told
+from harness.diagnosis.readers.device.sanitizer import short
 from harness.diagnosis.readers.meeting.samples import of_samples, read_samples
 from harness.diagnosis.readers.models import with_models
 from harness.diagnosis.readers.ops.layers import of_the_layer
-from harness.diagnosis.readers.pairs import NO_FAKE, rule_of
+from harness.diagnosis.readers.pairs import NO_FAKE, rule_of, with_words_beside
 from harness.diagnosis.readers.unnamed import read_unnamed, with_pair
 from harness.diagnosis.readers.weights.batch import rows_are_tokens
 from harness.diagnosis.readers.weights.halves import with_halves
@@ -53,7 +54,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
     kind, groups = facts.match.kind, facts.match.groups
     reading = with_rows_told(_holding(facts, _reading(facts, around)), facts, around)
     told = with_models(reading, facts, around)
-    reading = with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told)
+    reading = with_words_beside(facts, with_halves(replace(reading, rule=rule_of(facts, reading)), facts, told))
     if words := led_to(facts.texts.lines, facts.number):
         reading = replace(reading, cause=f'{reading.cause} The exception that it led to says: "{words}".')
     reading = as_stated(reading, stated.settings, facts.phase, next(iter(names), ""), facts.user_line)
@@ -69,7 +70,7 @@ def diagnosis_of(facts: Facts, failure: Failure, count: int, writers: Sequence[s
         writers=tuple(writer for writer in writers if writer),
         phase=facts.phase,
         stage=reading.stage or (_TRANSFER if facts.in_transfer else ""),
-        op=facts.op or groups.get("op", ""),
+        op=facts.op or groups.get("op", "") or short(groups.get("kernel") or ""),
         operands=reading.operands,
         tokens=facts.tokens if _counts_tokens(facts, reading) else "",
         widths=told,

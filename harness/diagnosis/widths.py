@@ -18,7 +18,7 @@ class Pair:
     """Two sizes. ``alignments`` are all that make ``wide`` of ``narrow``, the least first; ``owners`` have ``narrow``.
 
     ``named`` are the models that the text names: where one of them has ``narrow``, its alignments are told alone. ``said`` are the
-    text's own words of that padding.
+    text's own words of that padding; ``beside`` are words of padding or experts that it has elsewhere with one of the two.
     """
 
     narrow: int
@@ -31,6 +31,7 @@ class Pair:
     latent_of: str  # the model whose hidden and latent widths these are
     named: tuple[str, ...] = ()
     said: str = ""
+    beside: str = ""
 
     @property
     def rules(self) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def _strided(facts: Facts, listed: list[Dim]) -> Difference:
         "kernel gives a transposed or permuted view."
     )
     large = sorted({s for dim in off for s in (dim.real_stride, dim.said_stride) if s and s > _SMALLEST})
-    shown = tuple(Width(size, False, ()) for size in large)
+    shown = tuple(Width(size, False, (), counted=True) for size in large)
     return Difference(says, cause, _heads_rule(listed, large), frozenset(("permuted",)), None, shown)
 
 

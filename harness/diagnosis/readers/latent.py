@@ -2,6 +2,7 @@
 
 import re
 
+from harness.diagnosis.code import operands
 from harness.diagnosis.diagnosis import FAMILY, UNDECIDED, Reading
 from harness.diagnosis.evidence import speaks_for
 from harness.diagnosis.facts import Facts
@@ -16,6 +17,14 @@ from harness.matrix.shapes import Shape
 # Not the latents of an image model, and not latent attention.
 _NEAR = 3
 _RESIDUAL = re.compile(r"resid|skip", re.I)
+_ROUTED = re.compile(r"rout(?:ed|er_out)|fused|expert|moe", re.I)
+# What is told of an add, by whose output has the latent width.
+_NOT_UP = {
+    "residual": "What the layer gave has the latent width: it was not projected up to the hidden one before that.",
+    "routed": "The routed experts' output has the latent one: it was not projected up to the hidden one before the add.",
+    "shared": "The shared expert's output has the latent one: it was given the latent tensor, or was made for that width.",
+    "": "The routed experts' output was not projected up from it, or the shared expert was given the latent tensor.",
+}
 _LATENT = re.compile(r"latent(?!s|[ _]?(?:attention|diffusion|image|space))", re.I)
 
 
@@ -25,7 +34,7 @@ def read_latent(facts: Facts, around: Surroundings, pair: Pair, first: int) -> R
     if not _speaks(facts, around, model):
         return _either(facts, pair, model)
     if facts.match.kind.id == "broadcast":
-        return _added(facts, pair, model)
+        return _added(facts, pair, model, first)
     given, wanted = _given(first, model)
     place = _place(facts)
     shared = place == "shared expert" or not facts.frames
@@ -43,25 +52,62 @@ def read_latent(facts: Facts, around: Surroundings, pair: Pair, first: int) -> R
     )
 
 
-def _added(facts: Facts, pair: Pair, model: Shape) -> Reading:
-    """The two widths meet in an add or a copy: what has the latent one was not projected up, or the other was not projected down."""
+def _added(facts: Facts, pair: Pair, model: Shape, first: int) -> Reading:
+    """The two widths meet in an add or a copy: what has the latent one was not projected up, or the other was not projected down.
+
+    Where the line names whose output each operand is, their order in the message decides: ``first`` is the first one's size.
+    """
     residual = bool(_RESIDUAL.search(facts.code))
     shared = not residual and speaks_for("shared", facts.code)
-    why = "What the layer gave has the latent width: it was not projected up to the hidden one before that."
-    either = (
-        "The routed experts' output was not projected up from it, or the shared expert was given the latent tensor."
-    )
+    latent = _latent_part(facts, first == model.latent)
     return Reading(
         verdict=FAMILY,
         stage="residual add" if residual else "shared add" if shared else "",
-        cause=f"{pair.wide} and {pair.narrow} are hidden and latent width of {model.name}. {why if residual else either}",
-        against=("padding: no rule rounds one up to the other", *_halved(pair)),
-        look="the projection from the latent width to the hidden one, and whether it is called on this path",
+        operands=_operands(pair, latent),
+        cause=f"{pair.wide} and {pair.narrow} are hidden and latent width of {model.name}. "
+        f"{_NOT_UP['residual' if residual else latent]}",
+        against=("padding: no rule rounds one up to the other", *_whole(shared and latent == "routed"), *_halved(pair)),
+        look="the shared expert's input, and the width that its last projection is made for"
+        if latent == "shared"
+        else "the projection from the latent width to the hidden one, and whether it is called on this path",
         widths=widths(pair, padded=False),
         rule=f"hidden and latent width of {model.name}",
-        tags=frozenset(("hidden-latent", "shared") if shared else ("latent-add",)),
+        tags=frozenset(("hidden-latent", "shared") if shared and latent != "routed" else ("latent-add",)),
         tries=(f"harness check --models {model.name} --modes {modes(facts)}",),
     )
+
+
+def _latent_part(facts: Facts, first: bool) -> str:
+    """Whose output has the latent width, shared or routed, by the names of the operands; ``first`` where the first one has it.
+
+    Empty where the line does not tell.
+    """
+    named = operands(facts.code, 2)
+    shared, routed = ([bool(part(name)) for name in named] for part in (_is_shared, _is_routed))
+    if sum(shared) == 1:
+        return "shared" if shared[not first] else "routed"
+    return "routed" if sum(routed) == 1 and routed[not first] else ""
+
+
+def _is_shared(name: str) -> bool:
+    return speaks_for("shared", name)
+
+
+def _is_routed(name: str) -> bool:
+    return not _is_shared(name) and bool(_ROUTED.search(name))
+
+
+def _operands(pair: Pair, latent: str) -> tuple[str, ...]:
+    if not latent:
+        return ()
+    narrow = "the routed experts' output" if latent == "routed" else "the shared expert's output"
+    wide = "the other operand" if latent == "shared" else "what it is added to"
+    return f"{pair.narrow}: {narrow}, at the latent width", f"{pair.wide}: {wide}, at the hidden width"
+
+
+def _whole(shared: bool) -> tuple[str, ...]:
+    """What the operands' sizes deny, where the other one is the shared expert's and has the hidden width."""
+    return ("the shared expert: its output has the hidden width",) if shared else ()
 
 
 def _callers(facts: Facts) -> str:

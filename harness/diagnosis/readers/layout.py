@@ -72,7 +72,7 @@ def _input(listed: list[Dim]) -> Reading:
             *(() if resized else ("padding: an input's rows may lie further apart for any reason",)),
         ),
         look="the caller: sizes and strides as at the first call, or .contiguous(); an artefact that is used again needs its guards",
-        widths=tuple(Width(size, False, ()) for size in sizes),
+        widths=tuple(Width(size, False, (), counted=rule == _PITCH) for size in sizes),
         rule=rule,
         tags=frozenset(("input",)),
     )

@@ -1,6 +1,7 @@
 """The two sizes in a message, and readings of a pair: padded, or not of this family."""
 
 import re
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.diagnosis.widths import Pair
 Sizes = tuple[int, int, int | None]
 _HINT = re.compile(r"^\w+: ?hint ?= ?")
 _SUM = re.compile(r"(?P<symbol>[su]\d+) ?\+ ?(?P<more>\d+)$")
+_PADDED = frozenset(("padded", "perhaps-padded"))
 # Names that say nothing of what a tensor holds.
 _NAMELESS = re.compile(r"(?:[xyabt]\d*|args?\w*|tensor\d*|data|inputs?)(?:\W|$)", re.I)
 # Names of tensors whose first dimension counts something else than tokens: images, blocks of a cache, outputs of a weight.
@@ -67,8 +69,14 @@ def evident(facts: Facts, pair: Pair) -> bool:
     """Whether anything beside two sizes speaks for a layer with experts: words of one, its engine, or a model that has the size.
 
     Sizes that fit a model and a rule are no more than that: a text of any other model may have them. Of a layer of a language
-    model, by the names at the user's lines, they are a hidden size.
+    model, by the names at the user's lines, they are a hidden size. Words of padding or experts count with one of the two sizes
+    wherever the log has them: another test of the same run.
     """
+    return bool(pair.beside) or evident_here(facts, pair)
+
+
+def evident_here(facts: Facts, pair: Pair) -> bool:
+    """The same of the failure's own text, and of the models that the log names."""
     if _speaks_of_a_layer(facts) or pair.told or (facts.layer and pair.known):
         return True
     if any(owner.model in facts.named for owner in pair.owners):
@@ -123,6 +131,17 @@ def rule_of(facts: Facts, reading: Reading) -> str:
         return f"{rounded}, or no padding" if f"or {rounded}" in reading.cause else rounded
     denied = any(rounded in text for text in reading.against)
     return f"{rounded}: fits the numbers, and is denied below" if denied else reading.rule
+
+
+def with_words_beside(facts: Facts, reading: Reading) -> Reading:
+    """The reading with what the log says elsewhere of one of the two widths, where nothing nearer speaks for padding."""
+    sizes_told = {width.size for width in reading.widths}
+    if len(sizes_told) != 2 or not all(sizes_told) or reading.tags.isdisjoint(_PADDED):
+        return reading
+    pair = facts.pair(*sizes_told)
+    if not pair.beside or pair.said or evident_here(facts, pair) or pair.beside in reading.cause:
+        return reading
+    return replace(reading, cause=f'{reading.cause} The log has elsewhere: "{pair.beside}".')
 
 
 def names_experts(facts: Facts) -> bool:

@@ -69,7 +69,9 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
         return _side_by_side(pair, turned)
     if turned and not (pair.padded and (pair.known or speaks(facts))):
         return _transposed(facts, pair, turned, a)
-    if not pair.padded and not (pair.possible and (speaks(facts) or (pair.strong and names_padding(facts)))):
+    if not pair.padded and not (
+        pair.possible and (speaks(facts) or pair.beside or (pair.strong and names_padding(facts)))
+    ):
         return _not_padded(facts, around, pair)
     place = product_place(facts)
     if place.startswith(SECOND) and FIRST not in place:

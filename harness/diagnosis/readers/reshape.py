@@ -13,7 +13,7 @@ from harness.diagnosis.readers.elements import factor, misfit, nothing, one_off,
 from harness.diagnosis.readers.meeting.scales import padded_parts
 from harness.diagnosis.readers.meeting.topics import speaks_of, spoken
 from harness.diagnosis.readers.meeting.unrelated import unrelated
-from harness.diagnosis.readers.pairs import NO_FAKE, evident, modes, names_experts, padded, speaks
+from harness.diagnosis.readers.pairs import NO_FAKE, evident, evident_here, modes, names_experts, padded, speaks
 from harness.diagnosis.readers.views.strided import read_strided
 from harness.diagnosis.readers.weights.reshaped import STAGE, as_weight, read_reshaped, weight_stage
 from harness.diagnosis.surroundings import Surroundings
@@ -69,7 +69,7 @@ def _of_any(facts: Facts, around: Surroundings, want: tuple[str, ...]) -> Readin
     have, wanted = found
     pair = facts.pair(have, wanted)
     heads = pair.heads and (_is_of_heads(want) or not names_experts(facts))
-    if (pair.padded and not _is_of_heads(want)) or (pair.possible and speaks(facts) and not heads):
+    if (pair.padded and not _is_of_heads(want)) or (pair.possible and (speaks(facts) or pair.beside) and not heads):
         return _padded(facts, around, pair, have, wanted)
     if not (pair.heads or pair.ratio or pair.known):
         return _unknown(facts, want, groups["elements"])
@@ -103,7 +103,7 @@ def _padded(facts: Facts, around: Surroundings, pair: Pair, have: int, wanted: i
         ("want-padded",) if asks_wide else ("have-padded",),
         sure=evident(facts, pair),
         stage="final reshape, after the routed experts"
-        if evident(facts, pair)
+        if evident_here(facts, pair)
         else "a reshape, as the final one after the routed experts is",
         operands=(f"the tensor is {have} wide", f"the reshape asks for {wanted}"),
         cause=f"The reshape takes the {asked} width, and the tensor has the {is_} one: {pair.rounded()}. {cut}",

@@ -64,7 +64,7 @@ def _read(facts: Facts, around: Surroundings) -> Reading:
         return read_latent(facts, around, pair, a)
     if (blocks := blocks_of(pair)) and speaks_of("scales", facts):
         return in_blocks(pair, *blocks)
-    if not pair.padded and not (pair.possible and speaks(facts) and not may_be_heads(facts, pair)):
+    if not pair.padded and not (pair.possible and (speaks(facts) or pair.beside) and not may_be_heads(facts, pair)):
         what = (
             "A checkpoint's tensor and the parameter it is copied to" if facts.loads_weights else "Two sizes that meet"
         )

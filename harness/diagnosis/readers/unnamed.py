@@ -25,6 +25,12 @@ _OF_INDICES = re.compile(r"\b[Ii]nd(?:ex|ices)\b")  # a place is no width
 _OF_WIDTH = re.compile(r"padding|(?:a|two) widths?|a wrong width")  # what a reading says of widths
 _NO_WORDS = "padding, fakes and graphs: the message has no words of theirs"
 _CUT = re.compile(r"^(?:FAILED|ERROR) \S+\.py::.*\.\.\.$")  # pytest's summary, as wide as the terminal
+# A sentence, not the first, that begins with what to do. "Check failed" and the like begin with a noun.
+_ADVICE = re.compile(
+    r"[.!)\]] (?P<advice>(?:(?:Please|Try|Consider) (?:to )?)?(?i:increas|decreas|reduc|set|us|pass|rais|lower|enabl|disabl|install"
+    r"|upgrad|updat|specify|provid|make sure|ensur|run|add|remov|switch)(?:e|t?ing)? (?!fail|of |error|is |was )"
+    r"(?:[^.;!]|\.(?=\S)){3,200})(?:[.;!]|$)"
+)
 # A message that lists more numbers than these is a table, and two of them fit by chance.
 _MOST = 6
 _LINE = 240
@@ -47,7 +53,7 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
             cause=f"{facts.exception or 'An error'}: none of the failures that are known here."
             + (" It speaks of widths, in a text with words of a layer with experts." if of_experts else ""),
             against=() if _OF_OURS.search(said) else (_NO_WORDS,),
-            look=facts.user_line or "the last frame of its traceback",
+            look=_advised(facts) + (facts.user_line or "the last frame of its traceback"),
         )
     return Reading(
         verdict=UNDECIDED,
@@ -59,6 +65,13 @@ def read_unnamed(facts: Facts, around: Surroundings) -> Reading:
         alignments=as_data(pair),
         tries=checks(facts, around, pair, modes(facts)),
     )
+
+
+def _advised(facts: Facts) -> str:
+    """What the message itself says to do, quoted, with what parts it from where to look; empty where it says nothing."""
+    found = _ADVICE.search(" ".join(_message(facts).split()))
+    found = found if found and found["advice"][0].isupper() else None
+    return f'what the message says to do ("{found["advice"].rstrip(".")}"); ' if found else ""
 
 
 def _cut(facts: Facts) -> Reading:

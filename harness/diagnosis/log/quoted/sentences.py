@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from harness.diagnosis.log.forms import BELOW, FRAME, HEADING, TRACEBACK, is_exception
 from harness.diagnosis.log.lines import Line
-from harness.diagnosis.log.texts import broken_lines
+from harness.diagnosis.log.texts import broken_lines, without_frames
 
 # How many lines above one may begin what it ends, and how many a wrap makes of one.
 _ABOVE, _BELOW = 8, 12
@@ -18,15 +18,19 @@ _ENDED, _BEGINS = re.compile(r"[.!?:;]\s*$"), re.compile(r"\s{2}|\t|[A-Z/]")
 
 
 def begun_above(lines: Sequence[Line], number: int, text: str) -> str:
-    """What the lines above have of a message whose line closes brackets that it did not open; empty where none opens them."""
+    """What the lines above have of a message whose line closes brackets that it did not open; empty where none opens them.
+
+    An exception's own line begins its message: the source of a frame that stands above it is no part of that.
+    """
+    told = {line.number for line in without_frames(lines)}
     before = [line for line in lines if line.number < number][-_ABOVE:]
-    found = ""
+    found, begun = "", is_exception(text.lstrip())
     for line in reversed(before):
         if not _closes(found + text):
             return found
-        if not line.text.strip() or FRAME.match(line.text) or TRACEBACK in line.text:
+        if begun or line.number not in told or FRAME.match(line.text) or TRACEBACK in line.text:
             return ""
-        found = f"{line.text.strip()} {found}"
+        found, begun = f"{line.text.strip()} {found}", is_exception(line.text.lstrip())
     return "" if _closes(found + text) else found
 
 

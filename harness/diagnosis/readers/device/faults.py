@@ -6,6 +6,7 @@ from harness.diagnosis.diagnosis import OTHER, UNDECIDED, Reading
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.readers.device.assertions import asserted, launched, told, waits
 from harness.diagnosis.readers.device.filling import NOT_TOLD
+from harness.diagnosis.readers.device.sanitizer import NAMED, is_of_experts, is_report, kernels_in, read_named, some
 from harness.diagnosis.readers.ops.padding import fills_up, line_of
 from harness.diagnosis.surroundings import Surroundings
 
@@ -26,7 +27,6 @@ _PREPARES = re.compile(r"process_weights|prepare_\w*(?:moe|layer|weight)|repack|
 _FILLED = "a batch of made-up rows whose logits are no numbers, so that the top-k repeats an expert or gives none"
 _MEMORY = "memory that a captured graph reads and that was freed or replaced since"
 _TELL = "the text alone does not tell these causes apart; CUDA_LAUNCH_BLOCKING=1 and compute-sanitizer do"
-_NAMED = "compute-sanitizer names the kernel, and its own backtrace the call that launched it."
 _TELL_NAMED = "the text alone does not tell these causes apart; the ids and the sizes that the kernel was given do"
 _GRAPHS = "the same run with graphs off (enforce_eager, --disable-cuda-graph): gone means the graph's memory or its padded rows"
 _RANGE = (
@@ -36,6 +36,7 @@ _RANGE = (
 
 _RANGE_CALL = "the least and the greatest index at that line, against the size of what it indexes"
 _OF_EXPERT_IDS = re.compile(r"topk_?(?:ids|idx)|expert\w*_(?:ids?|idx|map)|expert_?ids?|selected_experts")
+_NAMES_KERNEL = re.compile(r"^CUDA_LAUNCH_BLOCKING=1 for the kernel; ")
 _SHAPES = "CUDA_LAUNCH_BLOCKING=1 for the kernel; the shapes of that layer's weights and scales on this rank, against its tiles"
 
 
@@ -45,8 +46,11 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     what = asserted(facts) if on_assert else _OUTSIDE
     call = launched(facts) if on_assert else ""
     late, tell = _late(facts, around, call), NOT_TOLD if call else _TELL
-    if kernel := facts.match.groups.get("kernel", ""):
-        what, late, tell = f"{_OUTSIDE[:-1]}: {_short(kernel)}.", _NAMED, _TELL_NAMED
+    if is_report(facts):
+        kernels, tell = kernels_in(facts), _TELL_NAMED
+        what, late = (f"{_OUTSIDE[:-1]}: {some(kernels)}.", NAMED) if kernels else (what, late)
+        if read := read_named(kernels, what):
+            return read
     moe = facts.seen("moe")
     replay = facts.seen("replay") and not facts.stated.settings.graphs_off and not _captures(facts)
     if on_assert and (other := told(facts)):
@@ -66,13 +70,15 @@ def read_device(facts: Facts, around: Surroundings) -> Reading:
     rows = "varied-contents" if facts.stated.settings.graphs_off else "cudagraph-dynamic --tokens 1,7,33"
     return Reading(
         verdict=UNDECIDED,
-        stage=_stage(facts) if replay else "a kernel on the device, perhaps of the routed experts",
+        stage=_stage(facts) if replay else _which(facts),
         cause=f"{what} {late} Of this family it would be: {'; or '.join(possible)}.",
         against=(
             "a width that was not cut off: that is a shape error, or wrong columns, before it is a fault",
             _of_one(tell, possible),
         ),
-        look=_GRAPHS if replay else _SHAPES if prepares else _of_range(facts) if call else _RANGE,
+        look=_named_already(
+            facts, _GRAPHS if replay else _SHAPES if prepares else _of_range(facts) if call else _RANGE
+        ),
         tags=frozenset(_tags(facts, ids)),
         tries=(*graph, f"harness check --modes {rows} --device cuda"),
     )
@@ -130,9 +136,17 @@ def _stage(facts: Facts) -> str:
     return "a replay of a CUDA graph" if _REPLAYS.search(facts.whole) else "perhaps a replay of a CUDA graph"
 
 
-def _short(kernel: str) -> str:
-    """The kernel's name without what it returns and the arguments of its template."""
-    return re.sub(r"^(?:void|__global__|static) ", "", kernel.strip()).partition("<")[0].partition("(")[0]
+def _which(facts: Facts) -> str:
+    """What kernel it is, as far as the text tells: one of experts by its name, or perhaps one by the words around it."""
+    named = any(map(is_of_experts, kernels_in(facts))) if is_report(facts) else False
+    return f"a kernel {'' if named else 'on the device, perhaps '}of the routed experts"
+
+
+def _named_already(facts: Facts, look: str) -> str:
+    """Where to look, without what would name the kernel where compute-sanitizer did."""
+    if not (is_report(facts) and kernels_in(facts)):
+        return look
+    return _NAMES_KERNEL.sub("", look).replace("the ids there", "the ids that the kernel was given")
 
 
 def _in_a_table(facts: Facts, what: str, launched_there: bool) -> Reading:
@@ -183,5 +197,7 @@ def _elsewhere(facts: Facts, what: str) -> Reading:
         cause=f"{what} Neither the message nor its frames name a MoE layer or a CUDA graph."
         + ("" if verdict == OTHER else " The user's line speaks of padding."),
         against=against,
-        look="CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
+        look="compute-sanitizer's own backtrace for the call; the sizes and the indices that the kernel was given"
+        if is_report(facts)
+        else "CUDA_LAUNCH_BLOCKING=1 for the line, compute-sanitizer for the kernel; for an assert on an index, ids and labels",
     )

@@ -125,7 +125,8 @@ def _otherwise(facts: Facts, pair: Pair) -> tuple[str, str]:
     ):
         return "halves", f"{pair.wide} is {pair.ratio} x {pair.narrow}: perhaps {likely(facts, pair)}"
     if pair.possible:
-        return "chance", f"{pair.rounded()}, which may be chance: nothing beside the numbers speaks for padding"
+        alone = "" if pair.beside else ": nothing beside the numbers speaks for padding"
+        return "chance", f"{pair.rounded()}, which may be chance{alone}"
     if share := rank_share(pair):
         return "rank-share", share
     if 2 < pair.ratio <= _MOST_PARTS and not facts.loads_weights:
