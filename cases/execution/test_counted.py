@@ -67,4 +67,5 @@ def test_the_busiest_expert_is_known_by_ids_or_logits() -> None:
     assert (SMALL.experts, SMALL.top_k) == (3, 2)
     assert busiest(SMALL, (rows, logits)) == 3
     assert busiest(SMALL, (rows,)) == 0
+    assert busiest(SMALL, (rows, torch.full((3, 2), -1))) == 0
     assert [part.shape for part in of_one_token((rows, ids), 5)] == [(5, 80), (5, 2)]

@@ -21,7 +21,7 @@ def busiest(case: Case, inputs: Batch) -> int:
         ids = logits.float().topk(min(case.top_k, case.experts)).indices
     if ids is None:
         return 0
-    return max(int((ids == expert).any(-1).sum()) for expert in ids.unique() if expert >= 0) if ids.numel() else 0
+    return max((int((ids == expert).any(-1).sum()) for expert in ids.unique() if expert >= 0), default=0)
 
 
 def spreads(case: Case) -> bool:
