@@ -49,6 +49,11 @@ _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
 
 
+# What an engine logs of its graphs when it starts: with it alone, what fails below is as well a replay of one.
+_STARTING = re.compile(
+    r"[Cc]apture (?:piecewise )?(?:cuda|CUDA) graphs? (?:bs|begin|end|num tokens)\b|[Gg]raph capturing finished"
+    r"|[Cc]apturing (?:cuda|CUDA) graphs?[^\n]{0,80}?100%"
+)
 _BATCHED = frozenset(("bmm", "baddbmm", "matmul", "einsum"))
 _CHOICES = re.compile(r"top_?k", re.I)
 # Words of a layer, which the directory of a project may have by its name alone.
@@ -158,7 +163,7 @@ class Facts:
             return "traced"
         if _COMPILED.search(text):
             return "compiled"
-        own = self._own()
+        own = _STARTING.sub("", self._own())
         if self.match.kind.id in ("capture", "capture-failed") or all(
             speaks_for(word, own) for word in ("replay", "capturing")
         ):

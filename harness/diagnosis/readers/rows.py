@@ -147,7 +147,7 @@ def _filled(facts: Facts, few: int, many: int, sure: bool = True) -> Reading:
         operands=(f"{many} rows: the batch, filled up", f"{few} rows: what was made for the real tokens"),
         cause=f"{maybe or 'T'}he rows are filled up{to}, {many} for a batch of {few}, and the other side is of "
         f"the {few} real ones.{chance}",
-        against=(_NOT_WIDTHS, "an error of the capture: sizes are compared before anything is captured or run"),
+        against=(_NOT_WIDTHS, "an error of the capture: it is the kernel's own check of the sizes that it is given"),
         look="metadata made for the filled batch, or a kernel that is told the real number of rows",
         widths=(Width(few, False, (), rows=True), Width(many, True, (), rows=True)),
         rule=f"{many} = bucket of {few}",
