@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from harness.diagnosis.diagnosis import Reading, Width
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.owners import catalogue
 from harness.diagnosis.statements.shown import is_joined
 from harness.diagnosis.widths import Pair
 
@@ -16,7 +17,11 @@ _OUTER = ("hidden size", "latent size")
 def with_halves(reading: Reading, facts: Facts, told: tuple[Width, ...]) -> Reading:
     """The reading with what rounds each half of its narrow width up, where that is gate and up as one by its owners or a name."""
     pair = _pair(reading, facts, told)
-    if pair is None or not _is_joined(facts, next(width for width in told if width.size == pair.narrow)):
+    if (
+        pair is None
+        or _has_one_part(facts, pair)
+        or not _is_joined(facts, next(width for width in told if width.size == pair.narrow))
+    ):
         return reading
     half = facts.pair(pair.narrow // 2, pair.wide // 2)
     if not half.alignments or f"each half, {half.rounded()}" in reading.rule:
@@ -33,6 +38,12 @@ def _pair(reading: Reading, facts: Facts, told: tuple[Width, ...]) -> Pair | Non
         return None
     pair = facts.pair(*sizes)
     return pair if reading.rule == pair.rounded() else None
+
+
+def _has_one_part(facts: Facts, pair: Pair) -> bool:
+    """Whether the models that the log names have the narrow width, and none of them has a gate beside its up."""
+    shapes = [catalogue().shapes[owner.model] for owner in pair.owners if owner.model in facts.named]
+    return bool(shapes) and not any(shape.gated for shape in shapes)
 
 
 def _is_joined(facts: Facts, width: Width) -> bool:
