@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import islice
 
 # A smaller number may be of anything.
 _LEAST, _NEAR, _LONGEST_LINE = 256, 60, 1000
+_MOST = 1000  # lines; a log of failures has one in each
+_NUMBER = re.compile(r"\d{3}")
 _MAY = re.compile(r"pad|moe|expert", re.I)
 _WORDS = re.compile(
     r"(?<![A-Za-z])(?:un|re)?pad(?:s|ded|ding)?(?![A-Za-z])|(?<![A-Za-z])(?:fused)?moe(?![a-z])|MoE|(?<![a-z])experts?(?![a-z])",
@@ -23,12 +27,12 @@ _PREFIX = re.compile(r"^(?:[>E] +)?")
 
 def beside_in(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines that may say something of a width; one of many thousand letters is a whole log of its own."""
-    return tuple(
-        line for line in lines if len(line) <= _LONGEST_LINE and _MAY.search(line) and re.search(r"\d{3}", line)
-    )
+    telling = (line for line in lines if len(line) <= _LONGEST_LINE and _MAY.search(line) and _NUMBER.search(line))
+    return tuple(islice(dict.fromkeys(telling), _MOST))
 
 
-def said_of(lines: Iterable[str], *sizes: int) -> str:
+@lru_cache(maxsize=256)  # each failure of a log asks the same lines
+def said_of(lines: tuple[str, ...], *sizes: int) -> str:
     """What the first line says of one of the sizes that has it near a word of padding or experts; empty where none does."""
     wanted = [size for size in sizes if size >= _LEAST]
     return next((said for line in lines for size in wanted if (said := _said(line, size))), "") if wanted else ""
