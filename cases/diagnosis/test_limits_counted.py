@@ -6,11 +6,10 @@ from random import Random
 
 import pytest
 
+from fixtures.diagnosing import lines_read
 from harness.diagnosis.accounts.few import OF_A_SORT
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.log.again.tests import Sections
-from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.stream import Failures
 
 HEAD = "W1129 01:02:{second:02d}.{n:03d}000 {pid} torch/_dynamo/convert_frame.py:1358] [{n}/8] "
 REASONS = (
@@ -63,14 +62,7 @@ def test_limits_that_are_counted_give_the_answer_of_those_that_are_read(
 
 
 def test_most_limits_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[bytes] = []
-    line = Failures._line
-
-    def counted(self: Failures, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
-        read.append(raw)
-        return line(self, raw, triggered, chunk, end)
-
-    monkeypatch.setattr(Failures, "_line", counted)
+    read = lines_read(monkeypatch)
     text = "".join(limit(n, n + 1) for n in range(2000))
     report = diagnose(io.BytesIO(text.encode()), "x")
     assert len(read) < text.count("\n") / 10

@@ -1,18 +1,16 @@
 """Logs of failures without end: what alike ones cost, that they are counted, and that one of another form is found."""
 
 import io
-from collections.abc import Sequence
 
 import pytest
 
+from fixtures.diagnosing import lines_read
 from fixtures.pace import is_done_within
 from harness.diagnosis.accounts.few import OF_A_SORT
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.diagnosis import Report
 from harness.diagnosis.known.kinds import triggers
 from harness.diagnosis.log.again.repeated import READ
-from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.stream import Failures
 
 ADD = "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1\n"
 WORDS = ["size", "tensor", "layer", "width", "module", "value", "token", "index", "batch", "model", "expert", "number"]
@@ -56,14 +54,7 @@ def test_tracebacks_that_differ_in_numbers_are_counted() -> None:
 
 
 def test_lines_alike_but_for_their_digits_are_read_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[bytes] = []
-    line = Failures._line
-
-    def counted(self: Failures, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
-        read.append(raw)
-        return line(self, raw, triggered, chunk, end)
-
-    monkeypatch.setattr(Failures, "_line", counted)
+    read = lines_read(monkeypatch)
     report = report_of("".join(triggered(n) for n in range(40_000)) + "INFO done\n" * 90 + ADD)
     assert report.lines == 40_091
     assert [one.line for one in report.failures if one.padded == 2816] == [40_091]

@@ -1,17 +1,15 @@
 """Logs in which pytest prints many failing tests: those alike are counted, with the answer that reading them all would give."""
 
 import io
-from collections.abc import Sequence
 from random import Random
 
 import pytest
 
+from fixtures.diagnosing import lines_read
 from fixtures.failure_texts import TEXTS
 from fixtures.pace import is_done_within
 from harness.diagnosis.diagnose import diagnose
 from harness.diagnosis.log.again.tests import Sections
-from harness.diagnosis.log.failures import Failure
-from harness.diagnosis.log.stream import Failures
 
 ADD = "RuntimeError: The size of tensor a (2688) must match the size of tensor b (2816) at non-singleton dimension 1"
 SECTION = """\
@@ -65,14 +63,7 @@ def test_ten_mebibytes_of_failing_tests_take_less_than_two_seconds(name: str) ->
 
 @pytest.mark.parametrize("name", ["sections", "lines of a summary"])
 def test_most_of_what_is_alike_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[bytes] = []
-    line = Failures._line
-
-    def counted(self: Failures, raw: bytes, triggered: bool, chunk: bytes, end: int) -> Sequence[Failure]:
-        read.append(raw)
-        return line(self, raw, triggered, chunk, end)
-
-    monkeypatch.setattr(Failures, "_line", counted)
+    read = lines_read(monkeypatch)
     text = "".join(LOGS[name](n) for n in range(2000))
     diagnose(io.BytesIO(text.encode()), "x")
     assert len(read) < text.count("\n") / 10

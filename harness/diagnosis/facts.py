@@ -47,8 +47,6 @@ _TRANSFERS = re.compile(
 )
 _COMPILER = re.compile(r"torch/_(?:inductor|functorch)/")
 _COMPILED = re.compile(r"<eval_with_key>|runtime_wrappers\.py|in compile_wrapper\b|_inductor/output_code\.py")
-
-
 # What an engine logs of its graphs when it starts: with it alone, what fails below is as well a replay of one.
 _STARTING = re.compile(
     r"[Cc]apture (?:piecewise )?(?:cuda|CUDA) graphs? (?:bs|begin|end|num tokens)\b|[Gg]raph capturing finished"

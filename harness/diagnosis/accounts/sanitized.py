@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from harness.diagnosis.accounts.recompiled import Counted
 from harness.diagnosis.known.kinds import kinds
 from harness.diagnosis.log.failures import Failure
 from harness.diagnosis.log.forms import FRAME
 from harness.diagnosis.log.texts import Texts
 
-# A failure, how often it is there, and who wrote it.
-Counted = tuple[Failure, int, list[str]]
 _REPORTS, _FAULT = "Invalid __", "illegal-access"
 
 

@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.engines.released.engine import Released
 from harness.engines.released.environment import Report, python
@@ -60,8 +59,17 @@ class Target:
         command = self.command(report)
         engine, count = self.engine, workers_for(workers)
         subject, start = engine.subject, engine.start
-        more: dict[str, Any] = {"bisect": True, "start": start, "command": command, "imports": engine.imports}
-        return Plan(selection, subject, self.spec, "cpu", count, **more)
+        return Plan(
+            selection,
+            subject,
+            self.spec,
+            "cpu",
+            count,
+            bisect=True,
+            start=start,
+            command=command,
+            imports=engine.imports,
+        )
 
 
 def target(spec: str, paths: "dict[str, str | None] | None" = None) -> Target | None:

@@ -138,13 +138,13 @@ def _stage(facts: Facts) -> str:
 
 def _which(facts: Facts) -> str:
     """What kernel it is, as far as the text tells: one of experts by its name, or perhaps one by the words around it."""
-    named = any(map(is_of_experts, kernels_in(facts))) if is_report(facts) else False
+    named = any(map(is_of_experts, kernels_in(facts)))
     return f"a kernel {'' if named else 'on the device, perhaps '}of the routed experts"
 
 
 def _named_already(facts: Facts, look: str) -> str:
     """Where to look, without what would name the kernel where compute-sanitizer did."""
-    if not (is_report(facts) and kernels_in(facts)):
+    if not kernels_in(facts):
         return look
     return _NAMES_KERNEL.sub("", look).replace("the ids there", "the ids that the kernel was given")
 

@@ -44,8 +44,7 @@ class Rows:
 
     def note(self, rows: Tensor | None) -> None:
         """Keep a copy of rows [T, W] that no weight is on."""
-        is_asked = rows is not None and is_noting() and self.on_input
-        self._rows = rows.detach().clone() if rows is not None and is_asked else None
+        self._rows = rows.detach().clone() if rows is not None and self.on_input and is_noting() else None
 
     def check_buffers(self, buffers: Tensor, weights: Tensor, ids: Tensor) -> None:
         """Note what is wrong in the rows of the experts' buffers [E, M, W], which lie in their order in the batch."""
